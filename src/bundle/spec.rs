@@ -1,0 +1,316 @@
+//! `config.json` as types: what the file says, read strictly, before anything is decided (that is [`crate::plan`]'s).
+//!
+//! Only what the runtime acts on is here; unknown properties are ignored (spec: "Extensibility"). An `Option` is a
+//! property whose absence means something else than its zero.
+
+use crate::cgroup::resources::Resources;
+use crate::seccomp::policy::Policy;
+
+/// The whole of `config.json` (OCI runtime spec 1.3, config.md).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spec {
+    /// `ociVersion`, checked to be SemVer 1.x.
+    pub oci_version: String,
+    /// `root`
+    pub root: Root,
+    /// `mounts[]`, in order.
+    pub mounts: Vec<Mount>,
+    /// `process`; required at start, not at create.
+    pub process: Option<Process>,
+    /// `hostname`
+    pub hostname: Option<String>,
+    /// `domainname`
+    pub domainname: Option<String>,
+    /// `hooks`
+    pub hooks: Hooks,
+    /// `annotations`, in order.
+    pub annotations: Vec<(String, String)>,
+    /// `linux`
+    pub linux: Linux,
+}
+
+/// `root`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Root {
+    /// Absolute, or relative to the bundle.
+    pub path: String,
+    /// The container sees its root read-only.
+    pub readonly: bool,
+}
+
+/// `mounts[]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mount {
+    /// Where, inside the container; a relative one is relative to `/`.
+    pub destination: String,
+    /// What; for a bind mount absolute or relative to the bundle.
+    pub source: Option<String>,
+    /// The file system's type.
+    pub kind: Option<String>,
+    /// Flags by mount(8)'s names, and data for the file system.
+    pub options: Vec<String>,
+    /// `uidMappings` of an idmapped mount.
+    pub uid_mappings: Vec<IdMapping>,
+    /// `gidMappings` of an idmapped mount.
+    pub gid_mappings: Vec<IdMapping>,
+}
+
+/// `process`, of the config or of `exec --process`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Process {
+    /// A terminal is attached.
+    pub terminal: bool,
+    /// (height, width) in characters; only with a terminal.
+    pub console_size: Option<(u16, u16)>,
+    /// Who the process runs as.
+    pub user: User,
+    /// The program and its arguments; at least one.
+    pub args: Vec<String>,
+    /// `KEY=VALUE`
+    pub env: Vec<String>,
+    /// The absolute working directory inside the container.
+    pub cwd: String,
+    /// The five capability sets; absent means none.
+    pub capabilities: Option<Capabilities>,
+    /// Resource limits, each type once.
+    pub rlimits: Vec<Rlimit>,
+    /// `noNewPrivileges`
+    pub no_new_privileges: bool,
+    /// Written exactly if given.
+    pub oom_score_adj: Option<i32>,
+    /// The AppArmor profile to change to on exec.
+    pub apparmor_profile: Option<String>,
+    /// The SELinux label to change to on exec.
+    pub selinux_label: Option<String>,
+    /// `scheduler`
+    pub scheduler: Option<Scheduler>,
+    /// `ioPriority`: (class, priority)
+    pub io_priority: Option<IoPriority>,
+    /// `execCPUAffinity`, for exec only.
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// `process.user`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct User {
+    /// User id inside the container.
+    pub uid: u32,
+    /// Group id inside the container.
+    pub gid: u32,
+    /// The file mode creation mask; absent leaves the caller's.
+    pub umask: Option<u32>,
+    /// Supplementary groups; the process has exactly these.
+    pub additional_gids: Vec<u32>,
+}
+
+/// `process.capabilities`: names as written, known or not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Capabilities {
+    /// The limiting superset.
+    pub bounding: Vec<String>,
+    /// What is in force.
+    pub effective: Vec<String>,
+    /// What is kept across exec of a file that names it.
+    pub inheritable: Vec<String>,
+    /// What may be put in force.
+    pub permitted: Vec<String>,
+    /// What is kept across exec of a plain file.
+    pub ambient: Vec<String>,
+}
+
+/// `process.rlimits[]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rlimit {
+    /// The kernel's number of the resource (`RLIMIT_NOFILE` is 7).
+    pub resource: u32,
+    /// The limit in force.
+    pub soft: u64,
+    /// The ceiling of the limit in force.
+    pub hard: u64,
+}
+
+/// `process.scheduler` (sched_setattr(2))
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scheduler {
+    /// `SCHED_OTHER` and so on, as written and known.
+    pub policy: String,
+    /// Niceness of SCHED_OTHER and SCHED_BATCH.
+    pub nice: i32,
+    /// Static priority of SCHED_FIFO and SCHED_RR.
+    pub priority: i32,
+    /// `SCHED_FLAG_…`
+    pub flags: Vec<String>,
+    /// Nanoseconds, SCHED_DEADLINE.
+    pub runtime: u64,
+    /// Nanoseconds, SCHED_DEADLINE.
+    pub deadline: u64,
+    /// Nanoseconds, SCHED_DEADLINE.
+    pub period: u64,
+}
+
+/// `process.ioPriority` (ioprio_set(2))
+#[derive(Clone, Debug, PartialEq)]
+pub struct IoPriority {
+    /// `IOPRIO_CLASS_RT`, `_BE` or `_IDLE`
+    pub class: String,
+    /// 0 (highest) to 7.
+    pub priority: u8,
+}
+
+/// `process.execCPUAffinity`: CPU lists such as `0-3,7`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CpuAffinity {
+    /// Before the process joins the cgroup.
+    pub initial: Option<String>,
+    /// After it has.
+    pub last: Option<String>,
+}
+
+/// `hooks`, each kind in the order it runs in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hooks {
+    /// Deprecated; in create, before createRuntime, in the runtime's namespaces.
+    pub prestart: Vec<Hook>,
+    /// In create, before the pivot, in the runtime's namespaces.
+    pub create_runtime: Vec<Hook>,
+    /// In create, before the pivot, in the container's namespaces.
+    pub create_container: Vec<Hook>,
+    /// In start, before the program, in the container.
+    pub start_container: Vec<Hook>,
+    /// In start, after the program began, in the runtime's namespaces.
+    pub poststart: Vec<Hook>,
+    /// In delete, after the container is gone, in the runtime's namespaces.
+    pub poststop: Vec<Hook>,
+}
+
+/// `hooks.*[]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hook {
+    /// Absolute path of the program.
+    pub path: String,
+    /// argv, argv\[0\] included; the path alone if empty.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<String>,
+    /// Seconds after which the hook is killed.
+    pub timeout: Option<u32>,
+}
+
+/// `linux`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Linux {
+    /// Namespaces to make or to join, each type at most once; the others are the runtime's.
+    pub namespaces: Vec<Namespace>,
+    /// Of a new user namespace.
+    pub uid_mappings: Vec<IdMapping>,
+    /// Of a new user namespace.
+    pub gid_mappings: Vec<IdMapping>,
+    /// Of a new time namespace: (clock, seconds, nanoseconds).
+    pub time_offsets: Vec<(String, i64, u32)>,
+    /// Device nodes to make beside the default ones.
+    pub devices: Vec<Device>,
+    /// Absolute below the cgroup mount, relative below the runtime's parent, or `slice:prefix:name` for systemd.
+    pub cgroups_path: Option<String>,
+    /// `resources`
+    pub resources: Resources,
+    /// Propagation of the container's root mount.
+    pub rootfs_propagation: Option<Propagation>,
+    /// `seccomp`
+    pub seccomp: Option<Policy>,
+    /// Kernel parameters, in order.
+    pub sysctl: Vec<(String, String)>,
+    /// Paths that the container cannot read.
+    pub masked_paths: Vec<String>,
+    /// Paths that the container cannot write.
+    pub readonly_paths: Vec<String>,
+    /// SELinux context of the mounts.
+    pub mount_label: Option<String>,
+    /// Execution domain.
+    pub personality: Option<Personality>,
+    /// Names of sections that are in the file and that this version does not perform (`intelRdt`, `memoryPolicy`,
+    /// `netDevices`); planning refuses them.
+    pub unsupported: Vec<&'static str>,
+}
+
+/// The kind of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum NamespaceKind {
+    User,
+    Pid,
+    Network,
+    Mount,
+    Ipc,
+    Uts,
+    Cgroup,
+    Time,
+}
+
+/// `linux.namespaces[]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Namespace {
+    /// `type`
+    pub kind: NamespaceKind,
+    /// Absolute path of a namespace to join; a new one is made without.
+    pub path: Option<String>,
+}
+
+/// `uidMappings[]`, `gidMappings[]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IdMapping {
+    /// First id inside.
+    pub container_id: u32,
+    /// First id outside.
+    pub host_id: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// `linux.devices[].type`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// `c` or `u`
+    Char,
+    /// `b`
+    Block,
+    /// `p`
+    Fifo,
+}
+
+/// `linux.devices[]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// `type`
+    pub kind: DeviceKind,
+    /// Absolute path inside the container.
+    pub path: String,
+    /// Major number; 0 for a FIFO.
+    pub major: u32,
+    /// Minor number; 0 for a FIFO.
+    pub minor: u32,
+    /// Permission bits; 0666 if absent.
+    pub file_mode: Option<u32>,
+    /// Owner inside the container.
+    pub uid: u32,
+    /// Group inside the container.
+    pub gid: u32,
+}
+
+/// How mounts spread between a mount and its copies (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Propagation {
+    Shared { recursive: bool },
+    Slave { recursive: bool },
+    Private { recursive: bool },
+    Unbindable { recursive: bool },
+}
+
+/// `linux.personality.domain`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Personality {
+    /// `LINUX`
+    Linux,
+    /// `LINUX32`
+    Linux32,
+}

@@ -1,0 +1,3 @@
+//! Control groups: layouts, knobs, device rules.
+
+pub mod resources;

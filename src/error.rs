@@ -1,0 +1,130 @@
+//! The one error type, and the strings that engines match.
+//!
+//! An error is one line: small letters, no full stop, each level adding a fact that the level below did not have
+//! (`create web: mount proc at /proc: mount: operation not permitted (EPERM)`). It is returned or reported, never both;
+//! `main` is the only place that prints one.
+
+use std::fmt;
+
+pub use nix::errno::Errno;
+
+/// What failed, as one line for a person, with the errno that caused it where there was one.
+pub struct Error {
+    text: String,
+    errno: Option<Errno>,
+    exit: u8,
+}
+
+/// The result of everything that can fail for a reason a person should read.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error that no system call caused: bad input, a refused request.
+    pub fn new(text: impl Into<String>) -> Error {
+        Error { text: text.into(), errno: None, exit: 1 }
+    }
+
+    /// An error of a system call or of a look-up that answers with an errno: `what` is the call or the act.
+    pub fn os(what: impl fmt::Display, errno: Errno) -> Error {
+        Error { text: format!("{what}: {}", describe(errno)), errno: Some(errno), exit: 1 }
+    }
+
+    /// Puts a fact in front: `fact: the error so far`.
+    pub fn context(mut self, fact: impl fmt::Display) -> Error {
+        self.text = format!("{fact}: {}", self.text);
+        self
+    }
+
+    /// Appends what the user can do about it: `the error so far (hint)`.
+    pub fn hint(mut self, hint: impl fmt::Display) -> Error {
+        self.text = format!("{} ({hint})", self.text);
+        self
+    }
+
+    /// The same error with another exit status for the process (1 unless told).
+    pub fn exit_with(mut self, status: u8) -> Error {
+        self.exit = status;
+        self
+    }
+
+    /// The errno at the root of it, if a system call was.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+
+    /// The exit status that `main` ends with.
+    pub fn exit(&self) -> u8 {
+        self.exit
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Error {
+        match e.raw_os_error() {
+            Some(n) => Error { text: describe(Errno::from_raw(n)), errno: Some(Errno::from_raw(n)), exit: 1 },
+            None => Error::new(e.to_string()),
+        }
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(e: Errno) -> Error {
+        Error { text: describe(e), errno: Some(e), exit: 1 }
+    }
+}
+
+/// Adds context to anything that turns into an [`Error`].
+pub trait Context<T> {
+    /// Puts a fact in front of the error, if there is one. The closure runs only then.
+    fn context<D: fmt::Display>(self, fact: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context<D: fmt::Display>(self, fact: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| e.into().context(fact()))
+    }
+}
+
+/// An errno as engines and people know it: the C library's words in small letters, as Go prints them (engines match
+/// "no such file or directory", "permission denied" and so on), with the symbol that people search for.
+pub fn describe(errno: Errno) -> String {
+    let full = std::io::Error::from_raw_os_error(errno as i32).to_string();
+    let words = full.split(" (os error").next().unwrap_or(&full);
+    let mut chars = words.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    format!("{}{} ({errno:?})", first.map(String::from).unwrap_or_default(), chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errnos_read_as_engines_match_them() {
+        assert_eq!(describe(Errno::ENOENT), "no such file or directory (ENOENT)");
+        assert_eq!(describe(Errno::EACCES), "permission denied (EACCES)");
+        assert_eq!(describe(Errno::EISDIR), "is a directory (EISDIR)");
+    }
+
+    #[test]
+    fn context_goes_in_front_and_hints_behind() {
+        let e: Result<()> = Err(Errno::EPERM).context(|| "mount");
+        let e = e.context(|| "create web").unwrap_err().hint("add CAP_SYS_ADMIN");
+        assert_eq!(e.to_string(), "create web: mount: operation not permitted (EPERM) (add CAP_SYS_ADMIN)");
+        assert_eq!(e.errno(), Some(Errno::EPERM));
+    }
+}

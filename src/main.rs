@@ -1,0 +1,3 @@
+//! The thin binary: argv in, one error line out.
+
+fn main() {}

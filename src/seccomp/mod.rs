@@ -1,0 +1,3 @@
+//! The seccomp compiler: a policy to a filter program.
+
+pub mod policy;

@@ -1,0 +1,8 @@
+//! System calls: the only room with `unsafe`.
+//!
+//! nix has safe wrappers for most of what is needed; here is the rest, each behind a function that is safe to call with
+//! any arguments and that answers with the [`Errno`] of the call. File descriptors go in as `BorrowedFd` and come out as
+//! `OwnedFd`, always close-on-exec.
+#![allow(unsafe_code)]
+
+pub use nix::errno::Errno;
