@@ -5,4 +5,8 @@
 //! `OwnedFd`, always close-on-exec.
 #![allow(unsafe_code)]
 
+pub mod credentials;
+pub mod process;
+pub mod tty;
+
 pub use nix::errno::Errno;

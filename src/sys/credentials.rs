@@ -1,0 +1,125 @@
+//! Capabilities and ids of this thread.
+
+use std::ffi::{c_int, c_ulong};
+
+use nix::errno::Errno;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64-bit sets in two words (Linux 2.6.26).
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: c_int,
+}
+
+/// The sets of capget(2) and capset(2), as 64-bit masks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapSets {
+    /// In force.
+    pub effective: u64,
+    /// May be put in force.
+    pub permitted: u64,
+    /// Kept across exec of a file that names them.
+    pub inheritable: u64,
+}
+
+/// This process' sets.
+pub fn capget() -> Result<CapSets> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut words = [[0u32; 3]; 2];
+    // SAFETY: version 3 writes two records of three words.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) })?;
+    let set = |i: usize| u64::from(words[0][i]) | u64::from(words[1][i]) << 32;
+    Ok(CapSets { effective: set(0), permitted: set(1), inheritable: set(2) })
+}
+
+/// Replaces this process' sets. Allocates nothing.
+pub fn capset(sets: CapSets) -> Result<()> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let half = |shift: u32| {
+        [
+            (sets.effective >> shift) as u32,
+            (sets.permitted >> shift) as u32,
+            (sets.inheritable >> shift) as u32,
+        ]
+    };
+    let words = [half(0), half(32)];
+    // SAFETY: version 3 reads two records of three words.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) }).map(drop)
+}
+
+/// Drops every capability that the kernel knows and `keep` does not name from the bounding set.
+pub fn drop_bounding(keep: u64) -> Result<()> {
+    for cap in 0..64 {
+        // SAFETY: prctl with plain integers.
+        let read = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
+        match read {
+            // The kernel knows no more of them.
+            ..0 => return Ok(()),
+            0 => {}
+            _ if keep & 1 << cap != 0 => {}
+            // SAFETY: prctl with plain integers.
+            _ => drop(Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as c_ulong, 0, 0, 0) })?),
+        }
+    }
+    Ok(())
+}
+
+/// The bounding set.
+pub fn bounding() -> u64 {
+    // SAFETY: prctl with plain integers.
+    let has = |cap: &u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *cap as c_ulong, 0, 0, 0) } == 1;
+    (0..64).filter(has).fold(0, |set, cap| set | 1 << cap)
+}
+
+/// Empties the ambient set, then raises these. Kernels before 4.3 have none: EINVAL, and nothing to empty.
+pub fn set_ambient(caps: u64) -> Result<()> {
+    const CLEAR_ALL: c_ulong = 4;
+    const RAISE: c_ulong = 2;
+    let ambient = |act: c_ulong, cap: c_ulong| {
+        // SAFETY: prctl with plain integers.
+        Errno::result(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, act, cap, 0 as c_ulong, 0 as c_ulong) })
+            .map(drop)
+    };
+    match ambient(CLEAR_ALL, 0) {
+        Err(Errno::EINVAL) if caps == 0 => return Ok(()),
+        other => other?,
+    }
+    (0..64).filter(|cap| caps & 1 << cap != 0).try_for_each(|cap| ambient(RAISE, cap))
+}
+
+/// Keeps the permitted set across the next change of user ids.
+pub fn keep_capabilities(keep: bool) -> Result<()> {
+    // SAFETY: prctl with plain integers.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0, 0, 0) }).map(drop)
+}
+
+/// Sets exactly these supplementary groups, then all group ids, then all user ids, by system calls that act on this
+/// thread alone: the process has no other, and the C library's versions signal every thread.
+pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> std::result::Result<(), (&'static str, Errno)> {
+    // SAFETY: pointer and length of one slice.
+    Errno::result(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) })
+        .map_err(|e| ("setgroups", e))?;
+    // SAFETY: plain integers.
+    Errno::result(unsafe { libc::syscall(SETRESGID, gid, gid, gid) }).map_err(|e| ("setresgid", e))?;
+    // SAFETY: plain integers.
+    Errno::result(unsafe { libc::syscall(SETRESUID, uid, uid, uid) }).map_err(|e| ("setresuid", e))?;
+    Ok(())
+}
+
+// 32-bit ARM and x86 keep the plain numbers for 16-bit ids.
+#[cfg(any(target_arch = "arm", target_arch = "x86"))]
+const SETGROUPS: libc::c_long = libc::SYS_setgroups32;
+#[cfg(any(target_arch = "arm", target_arch = "x86"))]
+const SETRESGID: libc::c_long = libc::SYS_setresgid32;
+#[cfg(any(target_arch = "arm", target_arch = "x86"))]
+const SETRESUID: libc::c_long = libc::SYS_setresuid32;
+#[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
+const SETGROUPS: libc::c_long = libc::SYS_setgroups;
+#[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
+const SETRESGID: libc::c_long = libc::SYS_setresgid;
+#[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
+const SETRESUID: libc::c_long = libc::SYS_setresuid;

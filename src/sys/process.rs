@@ -1,0 +1,336 @@
+//! Making, watching, signalling and becoming processes.
+
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::Pid;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// `CLONE_PIDFD` (Linux 5.2).
+const CLONE_PIDFD: u64 = 0x1000;
+/// `CLONE_INTO_CGROUP` (Linux 5.7, clone3 only).
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The kernel's `struct clone_args` (clone(2)); libc does not have it on every target.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Which side of a [`clone`] this is.
+pub enum Cloned {
+    /// The caller: the child's pid, a pidfd where the kernel gives one (5.2), and whether the child is in the cgroup
+    /// that was asked for.
+    Parent {
+        /// In the caller's pid namespace.
+        pid: Pid,
+        /// Readable when the child has ended.
+        pidfd: Option<OwnedFd>,
+        /// False if the child must still be moved by writing its pid.
+        in_cgroup: bool,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Clones this process into new namespaces (`flags`: `CLONE_NEW…`), like fork otherwise, and puts the child into the
+/// cgroup v2 directory given where the kernel can (5.7).
+///
+/// Refuses with EBUSY if this process has other threads: the child would find their locks taken for ever.
+pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
+    if nix::sys::stat::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink > 3) {
+        return Err(Errno::EBUSY);
+    }
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: flags | CLONE_PIDFD,
+        pidfd: &raw mut pidfd as usize as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(fd) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = fd.as_raw_fd() as u64;
+    }
+    let mut answer = clone3(&args);
+    // Kernels before 5.7 know no cgroup argument; a cgroup that cannot take the child yet (frozen, threaded) says so
+    // again, and better, when the pid is written.
+    if cgroup.is_some() && answer.is_err_and(|e| e != Errno::ENOSYS) {
+        args.flags &= !CLONE_INTO_CGROUP;
+        args.cgroup = 0;
+        answer = clone3(&args);
+    }
+    let in_cgroup = args.flags & CLONE_INTO_CGROUP != 0 && answer.is_ok();
+    // Before 5.3, or under a filter that hides clone3. CLONE_PIDFD there is from 5.2; older kernels ignore or refuse it.
+    if answer == Err(Errno::ENOSYS) {
+        answer = clone_legacy(flags | CLONE_PIDFD, &mut pidfd);
+        if answer == Err(Errno::EINVAL) {
+            answer = clone_legacy(flags, &mut pidfd);
+        }
+    }
+    match answer? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel stored a new fd of ours there, or left -1.
+            let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+            Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd, in_cgroup })
+        }
+    }
+}
+
+fn clone3(args: &CloneArgs) -> Result<i32> {
+    // SAFETY: no stack and no CLONE_VM: the child goes on with a copy of this memory, as after fork. The process has no
+    // other threads (checked by the caller), so no lock is held by anybody else.
+    let r = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_ref(args), size_of::<CloneArgs>()) };
+    Errno::result(r).map(|r| r as i32)
+}
+
+fn clone_legacy(flags: u64, pidfd: &mut RawFd) -> Result<i32> {
+    let flags = flags as c_ulong | libc::SIGCHLD as c_ulong;
+    // SAFETY: as for clone3. Flags, stack and the parent-tid pointer (where the pidfd is stored) come in this order on
+    // every architecture built for; the last two are unused.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags,
+            0 as c_ulong,
+            std::ptr::from_mut(pidfd),
+            0 as c_ulong,
+            0 as c_ulong,
+        )
+    };
+    Errno::result(r).map(|r| r as i32)
+}
+
+/// A pidfd of a process (pidfd_open(2), Linux 5.3): readable when it has ended.
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
+    // SAFETY: plain integers in, a new fd of ours out.
+    unsafe {
+        let r = libc::syscall(libc::SYS_pidfd_open, pid.as_raw() as c_long, 0 as c_long);
+        Ok(OwnedFd::from_raw_fd(Errno::result(r)? as RawFd))
+    }
+}
+
+/// Sends a signal to the process behind a pidfd (pidfd_send_signal(2), Linux 5.1). Signals are numbers: real-time ones
+/// have no name in nix.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: a null siginfo means the default one.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd() as c_long,
+            signal as c_long,
+            std::ptr::null::<libc::siginfo_t>(),
+            0 as c_long,
+        )
+    };
+    Errno::result(r).map(drop)
+}
+
+/// Sends a signal, given by number, to a process by its pid (kill(2)).
+pub fn kill(pid: Pid, signal: i32) -> Result<()> {
+    // SAFETY: plain integers.
+    Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }).map(drop)
+}
+
+/// How a process ended, as waitpid(2) tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It called exit with this status.
+    Exited(u8),
+    /// This signal killed it.
+    Signalled(i32),
+}
+
+impl Ended {
+    /// The status a shell would show: 128 + n after signal n.
+    pub fn status(self) -> u8 {
+        match self {
+            Ended::Exited(status) => status,
+            Ended::Signalled(signal) => 128u8.wrapping_add(signal as u8),
+        }
+    }
+}
+
+/// Waits for one child, or any with pid -1. With `block` false, `None` means that nothing has ended yet.
+pub fn wait(pid: Pid, block: bool) -> Result<Option<(Pid, Ended)>> {
+    loop {
+        let mut status: c_int = 0;
+        let flags = if block { 0 } else { libc::WNOHANG };
+        // SAFETY: `status` is ours for the call.
+        match Errno::result(unsafe { libc::waitpid(pid.as_raw(), &mut status, flags) }) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+            Ok(0) => return Ok(None),
+            Ok(pid) => {
+                let ended = if libc::WIFEXITED(status) {
+                    Ended::Exited(libc::WEXITSTATUS(status) as u8)
+                } else {
+                    Ended::Signalled(libc::WTERMSIG(status))
+                };
+                return Ok(Some((Pid::from_raw(pid), ended)));
+            }
+        }
+    }
+}
+
+/// Ends this process at once, running nothing: the only way out of a clone's child besides exec.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: never returns and touches no memory of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// A NULL-terminated array of C strings, laid out before it is needed: nothing is allocated at exec.
+pub struct CStrings {
+    strings: Vec<Box<CStr>>,
+    pointers: Vec<*const c_char>,
+}
+
+impl CStrings {
+    /// Takes over the strings.
+    pub fn new(strings: impl IntoIterator<Item = Box<CStr>>) -> CStrings {
+        let mut all = CStrings { strings: Vec::new(), pointers: vec![std::ptr::null()] };
+        strings.into_iter().for_each(|s| all.push(s));
+        all
+    }
+
+    /// Adds one string at the end.
+    pub fn push(&mut self, s: Box<CStr>) {
+        self.pointers.insert(self.pointers.len() - 1, s.as_ptr());
+        self.strings.push(s);
+    }
+
+    /// The strings.
+    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
+        self.strings.iter().map(|s| &**s)
+    }
+}
+
+/// Becomes another program; returns only if that failed. Allocates nothing.
+pub fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
+    // SAFETY: both arrays end in NULL and point at C strings that `CStrings` owns on the heap.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// Becomes the program behind a file descriptor (execveat(2) with AT_EMPTY_PATH, Linux 3.19).
+pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Errno {
+    // SAFETY: as in `execve`.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd() as c_long,
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH as c_long,
+        )
+    };
+    Errno::last()
+}
+
+/// The C strings of this process' environment, unchanged.
+pub fn environment() -> CStrings {
+    use std::os::unix::ffi::OsStringExt;
+    CStrings::new(std::env::vars_os().filter_map(|(k, v)| {
+        let mut entry = k.into_vec();
+        entry.push(b'=');
+        entry.extend(v.into_vec());
+        std::ffi::CString::new(entry).ok().map(std::ffi::CString::into_boxed_c_str)
+    }))
+}
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11), or closes them: by /proc/self/fd
+/// up to the limit where the kernel has no such call. Allocates nothing.
+pub fn close_from(first: RawFd, on_exec: bool) {
+    let flags: c_uint = if on_exec { 4 } else { 0 };
+    // SAFETY: only descriptors that nothing below uses any more are named by the caller; close-on-exec is harmless.
+    let r = unsafe { libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, flags) };
+    if r == 0 {
+        return;
+    }
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let last = limit.map_or(1024, |(soft, _)| soft.min(1 << 20)) as RawFd;
+    for fd in first..last {
+        // SAFETY: as above; a number that is not open answers EBADF.
+        unsafe {
+            if on_exec {
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            } else {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// Gives every signal its default action and blocks none: an exec'ed program starts from there. Rust ignores SIGPIPE,
+/// callers may ignore others, and both would be inherited.
+pub fn default_signals() {
+    for signal in 1..=64 {
+        // SAFETY: the default action runs no code of ours. Numbers that the C library keeps for itself are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// Ignores a signal for as long as this program runs.
+pub fn ignore_signal(signal: Signal) {
+    // SAFETY: ignoring runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
+}
+
+/// Sets a soft and a hard limit, 64 bits wide on every architecture (prlimit(2)).
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = [soft, hard];
+    // SAFETY: two 64-bit words, as the kernel's struct rlimit64; pid 0 is this process.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0 as c_long,
+            resource as c_long,
+            limit.as_ptr(),
+            std::ptr::null::<[u64; 2]>(),
+        )
+    };
+    Errno::result(r).map(drop)
+}
+
+/// Sets the NIS domain name of the UTS namespace.
+pub fn set_domain_name(name: &str) -> Result<()> {
+    // SAFETY: pointer and length of one string.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len() as _) }).map(drop)
+}
+
+/// Joins a new session keyring of that name (keyctl(2)), so that the caller's keys stay outside.
+pub fn new_session_keyring(name: &CStr) -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+    // SAFETY: a C string that the kernel copies.
+    let r = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    Errno::result(r).map(drop)
+}
+
+/// Takes an inherited descriptor by its number, if it is open.
+pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: checked to be open; embrun closes no descriptor that it did not open itself, so it stays so.
+    unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| BorrowedFd::borrow_raw(fd)) }
+}
+
+/// Keeps an inherited descriptor open across exec.
+pub fn keep_across_exec(fd: RawFd) {
+    // SAFETY: flags of a number; harmless if it is not open.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+}

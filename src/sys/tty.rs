@@ -1,0 +1,73 @@
+//! Pseudo-terminals and the loopback interface: the ioctls.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// Unlocks the slave of a pty master.
+pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<()> {
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const unlock) })
+        .map(drop)
+}
+
+/// The number of a pty: its slave is `/dev/pts/N`.
+pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32> {
+    let mut n: libc::c_uint = 0;
+    // SAFETY: TIOCGPTN writes one unsigned int.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN as _, &raw mut n) })?;
+    Ok(n)
+}
+
+/// Opens the slave of a pty master without going through a path (TIOCGPTPEER, Linux 4.13).
+pub fn pty_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // _IO('T', 0x41), the same on every architecture built for.
+    const TIOCGPTPEER: u32 = 0x5441;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: takes open flags by value, answers with a new fd of ours.
+    unsafe {
+        let fd = Errno::result(libc::ioctl(master.as_raw_fd(), TIOCGPTPEER as _, flags))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Makes a terminal the controlling one of this session.
+pub fn set_controlling(tty: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: takes a flag by value.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY as _, 0) }).map(drop)
+}
+
+/// The size of a terminal in (rows, columns).
+pub fn size(tty: BorrowedFd<'_>) -> Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) })?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Sets the size of a terminal in rows and columns.
+pub fn set_size(tty: BorrowedFd<'_>, (rows, columns): (u16, u16)) -> Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) }).map(drop)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub fn loopback_up() -> Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        // A kernel without IPv4 has other families.
+        .or_else(|_| socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None))?;
+    // SAFETY: all zeroes is a valid ifreq; the name fits and ends in NUL.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as _;
+        request.ifr_name[1] = b'o' as _;
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as _;
+        Errno::result(libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request))
+            .map(drop)
+    }
+}
