@@ -1,0 +1,291 @@
+//! Which cgroup hierarchies this process can use, read from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+//!
+//! Every layout in use is the same list of [`Tree`]s: pure v2 is one tree, v1 is one for each hierarchy (controllers may be
+//! joined, and mounted under any name), hybrid is v1's with a v2 tree beside them, and a host without cgroups has none.
+//! Sources: proc_pid_mountinfo(5), cgroups(7).
+
+use std::path::Path;
+
+use crate::error::{Context, Result};
+
+/// The hierarchies that are mounted where this process sees them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// v1's in the order of `/proc/self/cgroup`, and v2's at the end.
+    pub trees: Vec<Tree>,
+}
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tree {
+    /// Where it is mounted.
+    pub mount: String,
+    /// The cgroup of this process, as a path below `mount`; `/` if it is the mount itself or out of its sight.
+    pub own: String,
+    /// The controllers of a v1 hierarchy, `name=…` for a named one; empty for v2.
+    pub controllers: Vec<String>,
+}
+
+impl Tree {
+    /// The unified hierarchy.
+    pub fn is_v2(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    /// A v1 hierarchy with this controller.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+}
+
+impl Layout {
+    /// Reads the layout of the calling process.
+    pub fn discover() -> Result<Layout> {
+        let read = |file: &str| std::fs::read_to_string(Path::new(file)).context(|| format!("read {file}"));
+        let cgroups = match read("/proc/self/cgroup") {
+            // A kernel without CONFIG_CGROUPS.
+            Err(e) if e.errno() == Some(crate::error::Errno::ENOENT) => return Ok(Layout::default()),
+            other => other?,
+        };
+        Ok(Layout::parse(&read("/proc/self/mountinfo")?, &cgroups))
+    }
+
+    /// The layout that the two texts describe. A line that makes no sense is not a mount; a hierarchy that is not mounted,
+    /// or only under another mount, is not in the layout.
+    pub fn parse(mountinfo: &str, cgroups: &str) -> Layout {
+        let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+        let mut trees: Vec<Tree> = cgroups
+            .lines()
+            .filter_map(|line| {
+                let (names, path) = line.split_once(':')?.1.split_once(':')?;
+                let names: Vec<&str> = names.split(',').filter(|n| !n.is_empty()).collect();
+                tree(&mounts, &names, path)
+            })
+            .collect();
+        trees.sort_by_key(Tree::is_v2);
+        Layout { trees }
+    }
+
+    /// The tree of the unified hierarchy.
+    pub fn v2(&self) -> Option<&Tree> {
+        self.trees.iter().find(|t| t.is_v2())
+    }
+
+    /// v2 is the one and only.
+    pub fn is_pure_v2(&self) -> bool {
+        self.trees.len() == 1 && self.trees[0].is_v2()
+    }
+}
+
+/// A line of mountinfo.
+struct Mount {
+    id: u32,
+    parent: u32,
+    root: String,
+    point: String,
+    writable: bool,
+    kind: String,
+    options: String,
+}
+
+impl Mount {
+    fn parse(line: &str) -> Option<Mount> {
+        let (front, back) = line.split_once(" - ")?;
+        let mut front = front.split(' ');
+        let mut back = back.split(' ');
+        let (id, parent) = (front.next()?.parse().ok()?, front.next()?.parse().ok()?);
+        let (root, point, options) = (front.nth(1)?, front.next()?, front.next()?);
+        Some(Mount {
+            id,
+            parent,
+            root: unescape(root),
+            point: unescape(point),
+            writable: options.split(',').any(|o| o == "rw"),
+            kind: back.next()?.to_owned(),
+            options: back.nth(1)?.to_owned(),
+        })
+    }
+
+    fn holds(&self, names: &[&str]) -> bool {
+        match names.first() {
+            None => self.kind == "cgroup2",
+            Some(name) => self.kind == "cgroup" && self.options.split(',').any(|o| o == *name),
+        }
+    }
+}
+
+/// The mount of a hierarchy that serves best: writable before read-only, one that shows our own cgroup before one that does
+/// not, then the first.
+fn tree(mounts: &[Mount], names: &[&str], path: &str) -> Option<Tree> {
+    let own = |m: &Mount| below(&m.root, path);
+    let mount = mounts
+        .iter()
+        .filter(|m| m.holds(names) && !hidden(mounts, m))
+        .min_by_key(|m| (!m.writable, own(m).is_none()))?;
+    Some(Tree {
+        mount: mount.point.clone(),
+        own: own(mount).unwrap_or_else(|| "/".to_owned()),
+        controllers: names.iter().map(|n| (*n).to_owned()).collect(),
+    })
+}
+
+/// `path` as seen from `root`: inside a container the mount's root may be the container's cgroup, not the hierarchy's. A path
+/// that starts with `/..` is outside of our cgroup namespace.
+fn below(root: &str, path: &str) -> Option<String> {
+    let rest = path.strip_prefix(root.trim_end_matches('/'))?;
+    if path.starts_with("/..") || !(rest.is_empty() || rest.starts_with('/')) {
+        return None;
+    }
+    Some(if rest.is_empty() { "/".to_owned() } else { rest.to_owned() })
+}
+
+/// Another mount lies on top of this one, or of a directory on the way to it.
+fn hidden(mounts: &[Mount], mount: &Mount) -> bool {
+    let mut way = vec![mount.id];
+    let mut at = mount;
+    while let Some(parent) = mounts.iter().find(|m| m.id == at.parent && !way.contains(&m.id)) {
+        way.push(parent.id);
+        at = parent;
+    }
+    mounts.iter().any(|m| {
+        way.contains(&m.parent)
+            && !way.contains(&m.id)
+            && Path::new(&mount.point).starts_with(Path::new(&m.point))
+    })
+}
+
+/// mountinfo writes blank, tab, newline, `#` and backslash as `\` and three octal digits.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = |d: &[u8]| d.iter().try_fold(0u32, |n, b| Some(n * 8 + (*b as char).to_digit(8)?));
+        match tail.get(..3).filter(|_| first == b'\\').and_then(octal) {
+            Some(byte) => {
+                bytes.push(byte as u8);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brief(layout: &Layout) -> Vec<(String, &str, &str)> {
+        layout.trees.iter().map(|t| (t.controllers.join(","), t.mount.as_str(), t.own.as_str())).collect()
+    }
+
+    const BASE: &str = "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 20 0:22 / /sys rw - sysfs sysfs rw\n";
+
+    #[test]
+    fn pure_v2() {
+        let mounts =
+            format!("{BASE}30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
+        let layout = Layout::parse(&mounts, "0::/user.slice/session-1.scope\n");
+        assert_eq!(brief(&layout), [(String::new(), "/sys/fs/cgroup", "/user.slice/session-1.scope")]);
+        assert!(layout.is_pure_v2());
+    }
+
+    #[test]
+    fn v1_joined_and_renamed() {
+        let mounts = format!(
+            "{BASE}30 23 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755\n\
+             31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+             32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+             33 20 0:29 / /dev/my\\040mem rw - cgroup none rw,memory\n"
+        );
+        let layout =
+            Layout::parse(&mounts, "9:pids:/\n3:memory:/a\n2:cpu,cpuacct:/\n1:name=systemd:/init.scope\n");
+        assert_eq!(
+            brief(&layout),
+            [
+                ("memory".into(), "/dev/my mem", "/a"),
+                ("cpu,cpuacct".into(), "/sys/fs/cgroup/cpu,cpuacct", "/"),
+                ("name=systemd".into(), "/sys/fs/cgroup/systemd", "/init.scope"),
+            ]
+        );
+        assert!(layout.trees[1].has("cpuacct") && !layout.trees[1].has("memory") && layout.v2().is_none());
+    }
+
+    #[test]
+    fn hybrid_has_v2_at_the_end() {
+        let mounts = format!(
+            "{BASE}31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+             32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+        );
+        let layout = Layout::parse(&mounts, "0::/x\n1:cpu:/\n");
+        assert_eq!(
+            brief(&layout),
+            [("cpu".into(), "/sys/fs/cgroup/cpu", "/"), (String::new(), "/sys/fs/cgroup/unified", "/x"),]
+        );
+        assert!(!layout.is_pure_v2());
+    }
+
+    #[test]
+    fn nothing_mounted() {
+        assert_eq!(Layout::parse(BASE, "1:cpu:/\n0::/\n"), Layout::default());
+        assert_eq!(Layout::parse("", ""), Layout::default());
+        assert_eq!(Layout::parse("x\n1 2 3\n - \n", "::\n:\nfoo\n"), Layout::default());
+    }
+
+    #[test]
+    fn inside_a_container_without_its_own_namespace() {
+        let mounts = format!(
+            "{BASE}50 23 0:30 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
+             51 23 0:31 /docker/other /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+        );
+        let layout = Layout::parse(&mounts, "5:memory:/docker/abc/inner\n4:cpu:/docker/abc\n");
+        assert_eq!(
+            brief(&layout),
+            [("memory".into(), "/sys/fs/cgroup/memory", "/inner"), ("cpu".into(), "/sys/fs/cgroup/cpu", "/"),]
+        );
+        assert_eq!(below("/docker/a", "/docker/abc"), None, "a prefix of the text is no parent");
+        assert_eq!(below("/", "/../up"), None);
+    }
+
+    #[test]
+    fn of_two_mounts_the_usable_one_is_taken() {
+        let line = |id: u32, root: &str, at: &str, how: &str| {
+            format!("{id} 20 0:26 {root} {at} {how} - cgroup2 cgroup2 rw\n")
+        };
+        let mounts = format!(
+            "{BASE}{}{}{}",
+            line(40, "/", "/ro", "ro"),
+            line(41, "/b", "/b", "rw"),
+            line(42, "/", "/c", "rw")
+        );
+        assert_eq!(Layout::parse(&mounts, "0::/a").trees[0].mount, "/c");
+        assert_eq!(Layout::parse(&mounts, "0::/b").trees[0].mount, "/b");
+    }
+
+    #[test]
+    fn a_mount_under_another_does_not_count() {
+        let mounts = format!(
+            "{BASE}31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+        );
+        assert!(Layout::parse(&mounts, "0::/").v2().is_some());
+        let over = |line: &str| Layout::parse(&format!("{mounts}{line}\n"), "0::/").v2().is_some();
+        assert!(!over("60 41 0:50 / /sys/fs/cgroup/unified rw - tmpfs none rw"));
+        assert!(!over("60 31 0:50 / /sys/fs/cgroup rw - tmpfs none rw"));
+        assert!(over("60 31 0:50 / /sys/fs/cgroup/uni rw - tmpfs none rw"));
+        assert!(over("60 20 0:50 / /proc rw - proc proc rw"));
+        // A switched root: the new root was mounted after what was moved below it.
+        let moved = "41 50 0:38 / /cg rw - cgroup2 cgroup2 rw\n50 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
+        assert!(Layout::parse(moved, "0::/").v2().is_some());
+    }
+
+    #[test]
+    fn mountinfo_is_unescaped() {
+        assert_eq!(unescape("/a\\040b\\134c\\"), "/a b\\c\\");
+        assert_eq!(unescape("\\04x\\9"), "\\04x\\9");
+    }
+}

@@ -1,0 +1,85 @@
+//! `linux.cgroupsPath`: where the container's cgroup is, in each hierarchy.
+
+use super::layout::Tree;
+use crate::error::{Error, Result};
+
+/// A checked `cgroupsPath`: one or more plain names. It cannot lead out of the hierarchy nor be its root, where the cgroup
+/// of everything else is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CgroupPath {
+    absolute: bool,
+    names: String,
+}
+
+impl CgroupPath {
+    /// Checks `cgroupsPath`; without one the cgroup is named by the container's id, below the runtime's own.
+    ///
+    /// Errors name the field: an empty path, `/`, one with `..`, and one with a control character (a newline would break
+    /// `/proc/PID/cgroup` for every reader).
+    pub fn new(path: Option<&str>, id: &str) -> Result<CgroupPath> {
+        let path = path.unwrap_or(id);
+        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {path:?} {why}")));
+        if path.contains(|c: char| c.is_control()) {
+            return refuse("contains a control character");
+        }
+        let names: Vec<&str> = path.split('/').filter(|n| !n.is_empty() && *n != ".").collect();
+        if names.contains(&"..") {
+            return refuse("must not contain \"..\"");
+        }
+        if names.is_empty() {
+            return refuse("must name a cgroup of the container's own, not the root of the hierarchy");
+        }
+        Ok(CgroupPath { absolute: path.starts_with('/'), names: names.join("/") })
+    }
+
+    /// The path in a hierarchy, below its mount, starting with `/`.
+    ///
+    /// An absolute path starts at the mount. A relative one starts, as in runc, at the runtime's own cgroup on v1, and at
+    /// the parent of it on v2, where a cgroup with processes (the runtime) cannot have children with controllers.
+    pub fn within(&self, tree: &Tree) -> String {
+        let parent = match (self.absolute, tree.is_v2()) {
+            (true, _) => "",
+            (false, false) => tree.own.as_str(),
+            (false, true) => tree.own.rsplit_once('/').map_or("", |(parent, _)| parent),
+        };
+        format!("{}/{}", parent.trim_end_matches('/'), self.names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(own: &str, v2: bool) -> Tree {
+        let controllers = if v2 { vec![] } else { vec!["memory".to_owned()] };
+        Tree { mount: "/sys/fs/cgroup".into(), own: own.into(), controllers }
+    }
+
+    #[test]
+    fn absolute_is_below_the_mount_and_relative_below_the_runtime() {
+        let at = |path, own, v2| CgroupPath::new(path, "web").unwrap().within(&tree(own, v2));
+        for (path, own, v1, v2) in [
+            (Some("/a/b"), "/own/deep", "/a/b", "/a/b"),
+            (Some("//a/./b/"), "/", "/a/b", "/a/b"),
+            (Some("a/b"), "/", "/a/b", "/a/b"),
+            (Some("a/b"), "/own", "/own/a/b", "/a/b"),
+            (Some("./a"), "/own/deep", "/own/deep/a", "/own/a"),
+            (None, "/own/deep", "/own/deep/web", "/own/web"),
+            (None, "/", "/web", "/web"),
+        ] {
+            assert_eq!(at(path, own, false), v1, "v1 {path:?} in {own}");
+            assert_eq!(at(path, own, true), v2, "v2 {path:?} in {own}");
+        }
+    }
+
+    #[test]
+    fn what_would_escape_is_refused() {
+        for path in
+            ["", "/", "//", "./.", "/./", "..", "/a/../../x", "../../x", "a/..", "x\ny", "a\u{7f}", "\t"]
+        {
+            let e = CgroupPath::new(Some(path), "web").unwrap_err().to_string();
+            assert!(e.starts_with("linux.cgroupsPath: "), "{e}");
+        }
+        assert!(CgroupPath::new(Some("/a/..b/c.."), "web").is_ok(), "dots in a name are no way up");
+    }
+}
