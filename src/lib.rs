@@ -11,7 +11,7 @@
 //! | `cli` | argv to a command, one file per command |
 //! | [`error`] | the one error type, engine-matched strings, exit statuses |
 //! | `facts` | what must be known of the host before planning |
-//! | `plan` | the pure compiler: spec and facts to lists of steps |
+//! | [`plan`] | the pure compiler: spec and facts to lists of steps |
 //! | `rootfs` | acts on the container's root file system, each through its file descriptor |
 //! | `run` | the interpreters: host and init, their conversation, exec |
 //! | [`seccomp`] | the seccomp compiler |
@@ -21,5 +21,6 @@
 pub mod bundle;
 pub mod cgroup;
 pub mod error;
+pub mod plan;
 pub mod seccomp;
 pub mod sys;

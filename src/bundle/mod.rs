@@ -1,5 +1,10 @@
 //! Untrusted JSON to a typed [`spec::Spec`], with the JSON path of every fault.
 
+pub mod config;
+pub mod id;
 pub mod json;
+mod load;
 pub mod read;
 pub mod spec;
+
+pub use load::{Loaded, load};

@@ -58,6 +58,11 @@ impl Json {
         Ok(self.optional(key, read)?.unwrap_or_default())
     }
 
+    /// Reads a string member; `""` counts as absent, as Go's encoders write it for "not set".
+    pub fn text(&self, key: &str) -> Read<Option<String>> {
+        Ok(self.optional(key, string)?.filter(|s| !s.is_empty()))
+    }
+
     /// Reads an array member item by item; absent is empty.
     pub fn list<T>(&self, key: &str, read: impl Fn(&Json) -> Read<T>) -> Read<Vec<T>> {
         self.or_default(key, |v| items(v, read))
@@ -107,6 +112,31 @@ pub fn string(value: &Json) -> Read<String> {
 /// An array of such strings.
 pub fn strings(value: &Json) -> Read<Vec<String>> {
     items(value, string)
+}
+
+/// A string of at least one character.
+pub fn non_empty(value: &Json) -> Read<String> {
+    let s = string(value)?;
+    if s.is_empty() { Err(Fault::new("must not be empty")) } else { Ok(s) }
+}
+
+/// A path that begins with `/`.
+pub fn absolute(value: &Json) -> Read<String> {
+    let path = non_empty(value)?;
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(Fault::new(format!("must be an absolute path, is {path:?}")))
+    }
+}
+
+/// One of the words of a table, as what the table says it means.
+pub fn word<T: Copy>(value: &Json, table: &[(&str, T)]) -> Read<T> {
+    let s = string(value)?;
+    table.iter().find(|(name, _)| *name == s).map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+        Fault::new(format!("unknown {s:?} (known: {})", known.join(", ")))
+    })
 }
 
 /// `true` or `false`.

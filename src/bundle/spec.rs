@@ -132,14 +132,14 @@ pub struct Rlimit {
 /// `process.scheduler` (sched_setattr(2))
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scheduler {
-    /// `SCHED_OTHER` and so on, as written and known.
-    pub policy: String,
+    /// The kernel's number of the policy (`SCHED_FIFO` is 1).
+    pub policy: u32,
     /// Niceness of SCHED_OTHER and SCHED_BATCH.
     pub nice: i32,
     /// Static priority of SCHED_FIFO and SCHED_RR.
     pub priority: i32,
-    /// `SCHED_FLAG_…`
-    pub flags: Vec<String>,
+    /// The kernel's bits of the `SCHED_FLAG_…`.
+    pub flags: u64,
     /// Nanoseconds, SCHED_DEADLINE.
     pub runtime: u64,
     /// Nanoseconds, SCHED_DEADLINE.
@@ -151,8 +151,8 @@ pub struct Scheduler {
 /// `process.ioPriority` (ioprio_set(2))
 #[derive(Clone, Debug, PartialEq)]
 pub struct IoPriority {
-    /// `IOPRIO_CLASS_RT`, `_BE` or `_IDLE`
-    pub class: String,
+    /// The kernel's number of the class (`IOPRIO_CLASS_BE` is 2).
+    pub class: u8,
     /// 0 (highest) to 7.
     pub priority: u8,
 }
@@ -288,7 +288,7 @@ pub struct Device {
     pub major: u32,
     /// Minor number; 0 for a FIFO.
     pub minor: u32,
-    /// Permission bits; 0666 if absent.
+    /// Permission bits only; 0666 if absent.
     pub file_mode: Option<u32>,
     /// Owner inside the container.
     pub uid: u32,

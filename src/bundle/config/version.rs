@@ -1,0 +1,65 @@
+//! `ociVersion`: SemVer 2.0.0, of which every 1.x can be read (config.md, "Specification version").
+
+use crate::bundle::json::Json;
+use crate::bundle::read::{Fault, Read, string};
+
+pub(super) fn version(v: &Json) -> Read<String> {
+    let s = string(v)?;
+    match major(&s) {
+        Some("1") => Ok(s),
+        Some(_) => Err(Fault::new(format!("{s:?} is not supported (must be 1.x)"))),
+        None => {
+            Err(Fault::new(format!("{s:?} is not a version (must be MAJOR.MINOR.PATCH, as in \"1.0.2\")")))
+        }
+    }
+}
+
+/// The major version of a well-formed SemVer 2.0.0 version.
+fn major(s: &str) -> Option<&str> {
+    let (s, build) = s.split_once('+').map_or((s, None), |(s, b)| (s, Some(b)));
+    let (core, pre) = s.split_once('-').map_or((s, None), |(s, p)| (s, Some(p)));
+    let mut numbers = core.split('.');
+    let [major, minor, patch] = [numbers.next()?, numbers.next()?, numbers.next()?];
+    let well_formed = numbers.next().is_none()
+        && [major, minor, patch].into_iter().all(number)
+        && build.is_none_or(|b| b.split('.').all(identifier))
+        && pre.is_none_or(|p| p.split('.').all(|i| identifier(i) && (!digits(i) || number(i))));
+    well_formed.then_some(major)
+}
+
+fn digits(s: &str) -> bool {
+    s.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn number(s: &str) -> bool {
+    !s.is_empty() && digits(s) && (s == "0" || !s.starts_with('0'))
+}
+
+fn identifier(s: &str) -> bool {
+    !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn semver_of_major_1_is_accepted() {
+        for s in ["1.0.0", "1.3.0", "1.99.7", "1.0.2-dev", "1.0.0-rc5", "1.2.1+dev", "1.0.0-a.b-c.0+x.01"] {
+            assert_eq!(version(&s.into()).as_deref(), Ok(s));
+        }
+    }
+
+    #[test]
+    fn other_majors_are_not_supported_and_other_text_is_not_a_version() {
+        for s in ["0.2.0", "2.0.0", "10.0.0"] {
+            assert!(format!("{:?}", version(&s.into())).contains("is not supported (must be 1.x)"), "{s}");
+        }
+        for s in [
+            "", "1", "1.0", "1.0.0.0", "v1.0.0", "1.0.x", "01.0.0", "1.00.0", "1.0.0-", "1.0.0-01", "1.0.0+",
+            " 1.0.0",
+        ] {
+            assert!(format!("{:?}", version(&s.into())).contains("is not a version"), "{s}");
+        }
+    }
+}

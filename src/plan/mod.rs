@@ -1,0 +1,5 @@
+//! The pure compiler: what a bundle asks for and what is known of the host, to lists of steps.
+
+pub mod process;
+pub mod sysctl;
+pub mod validate;

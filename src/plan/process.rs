@@ -1,0 +1,251 @@
+//! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
+
+use std::str::FromStr as _;
+
+use caps::Capability;
+
+use crate::bundle::spec::{Capabilities, Process};
+use crate::error::{Error, Result};
+
+/// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CapSets {
+    /// The limiting superset.
+    pub bounding: u64,
+    /// What is in force.
+    pub effective: u64,
+    /// What is kept across exec of a file that names it.
+    pub inheritable: u64,
+    /// What may be put in force.
+    pub permitted: u64,
+    /// What is kept across exec of a plain file.
+    pub ambient: u64,
+}
+
+/// The sets that can be had of those asked for, where `available` is what the process that applies them holds.
+///
+/// The second half of the answer is a warning for each capability that is unknown or cannot be granted: such a one is
+/// left out and is no error (config.md, "Linux Process"). Absent `capabilities` are none at all.
+pub fn capabilities(asked: Option<&Capabilities>, available: u64) -> (CapSets, Vec<String>) {
+    let mut warnings = Vec::new();
+    let Some(asked) = asked else { return (CapSets::default(), warnings) };
+    let mut set = |field, names, limit, reason| grant(field, names, limit, reason, &mut warnings);
+    const UNAVAILABLE: &str = "is not available to the runtime";
+    let bounding = set("bounding", &asked.bounding, available, UNAVAILABLE);
+    let permitted = set("permitted", &asked.permitted, available, UNAVAILABLE);
+    // capset(2): effective within permitted; inheritable grows only within the bounding set.
+    let effective = set("effective", &asked.effective, permitted, "is not in permitted");
+    let inheritable = set("inheritable", &asked.inheritable, bounding, "is not in bounding");
+    // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
+    let ambient =
+        set("ambient", &asked.ambient, permitted & inheritable, "is not in permitted and inheritable");
+    (CapSets { bounding, effective, inheritable, permitted, ambient }, warnings)
+}
+
+fn grant(field: &str, names: &[String], limit: u64, reason: &str, warnings: &mut Vec<String>) -> u64 {
+    let mut granted = 0;
+    for name in names {
+        let why = match capability(name) {
+            None => "is unknown",
+            Some(bit) if bit & limit == 0 => reason,
+            Some(bit) => {
+                granted |= bit;
+                continue;
+            }
+        };
+        warnings.push(format!("process.capabilities.{field}: {name:?} {why}, left out"));
+    }
+    granted
+}
+
+/// The bit of a capability by its full name (`CAP_NET_ADMIN`).
+pub fn capability(name: &str) -> Option<u64> {
+    Capability::from_str(name).ok().map(|c| c.bitmask())
+}
+
+/// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
+/// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
+pub fn add_capabilities(process: &mut Process, names: &[String]) {
+    let caps = process.capabilities.get_or_insert_default();
+    for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+        for name in names {
+            if !set.contains(name) {
+                set.push(name.clone());
+            }
+        }
+    }
+}
+
+/// `exec --user UID[:GID]`: numbers only, nothing is looked up in the container's files.
+pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (id(uid), id(gid).map(Some)),
+        None => (id(text), Some(None)),
+    };
+    uid.zip(gid).ok_or_else(|| {
+        Error::new(format!("--user: {text:?} is not UID or UID:GID (each a number from 0 to 4294967294)"))
+    })
+}
+
+/// One of `exec --additional-gids`.
+pub fn group(text: &str) -> Result<u32> {
+    id(text).ok_or_else(|| {
+        Error::new(format!("--additional-gids: {text:?} is not a group id (a number from 0 to 4294967294)"))
+    })
+}
+
+/// Digits and nothing else. The highest number is no id: the system calls read it as "no change".
+fn id(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|n| digits && *n != u32::MAX)
+}
+
+/// One of `exec --env`, checked to be KEY=VALUE.
+pub fn env_entry(text: &str) -> Result<()> {
+    match text.find('=') {
+        Some(1..) => Ok(()),
+        _ => Err(Error::new(format!("--env: {text:?} is not KEY=VALUE"))),
+    }
+}
+
+/// The environment with each key once: the value given last, at the place where the key stood first.
+///
+/// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
+pub fn environment(entries: &[String]) -> Vec<String> {
+    fn key(entry: &str) -> &str {
+        entry.split_once('=').map_or(entry, |(key, _)| key)
+    }
+    let mut once: Vec<String> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match once.iter_mut().find(|e| key(e) == key(entry)) {
+            Some(earlier) => earlier.clone_from(entry),
+            None => once.push(entry.clone()),
+        }
+    }
+    once
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHOWN: u64 = 1;
+    const KILL: u64 = 1 << 5;
+    const CHECKPOINT_RESTORE: u64 = 1 << 40;
+    const ALL: u64 = (1 << 41) - 1;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|s| String::from(*s)).collect()
+    }
+
+    #[test]
+    fn absent_capabilities_are_none() {
+        assert_eq!(capabilities(None, ALL), (CapSets::default(), vec![]));
+    }
+
+    #[test]
+    fn known_names_are_bits() {
+        let list = names(&["CAP_CHOWN", "CAP_KILL", "CAP_CHECKPOINT_RESTORE"]);
+        let asked = Capabilities {
+            bounding: list.clone(),
+            effective: list.clone(),
+            inheritable: list.clone(),
+            permitted: list.clone(),
+            ambient: list,
+        };
+        let (sets, warnings) = capabilities(Some(&asked), ALL);
+        let all = CHOWN | KILL | CHECKPOINT_RESTORE;
+        assert_eq!(
+            sets,
+            CapSets { bounding: all, effective: all, inheritable: all, permitted: all, ambient: all }
+        );
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_unknown_or_cannot_be_granted_is_left_out_with_a_warning() {
+        let asked = Capabilities {
+            bounding: names(&["CAP_CHOWN", "CAP_NO_SUCH", "chown"]),
+            permitted: names(&["CAP_CHECKPOINT_RESTORE", "CAP_CHOWN"]),
+            effective: names(&["CAP_KILL"]),
+            inheritable: names(&["CAP_KILL", "CAP_CHOWN"]),
+            ambient: names(&["CAP_KILL", "CAP_CHOWN"]),
+        };
+        let (sets, warnings) = capabilities(Some(&asked), CHOWN | KILL);
+        assert_eq!(
+            sets,
+            CapSets { bounding: CHOWN, effective: 0, inheritable: CHOWN, permitted: CHOWN, ambient: CHOWN }
+        );
+        assert_eq!(
+            warnings,
+            [
+                "process.capabilities.bounding: \"CAP_NO_SUCH\" is unknown, left out",
+                "process.capabilities.bounding: \"chown\" is unknown, left out",
+                "process.capabilities.permitted: \"CAP_CHECKPOINT_RESTORE\" is not available to the runtime, left out",
+                "process.capabilities.effective: \"CAP_KILL\" is not in permitted, left out",
+                "process.capabilities.inheritable: \"CAP_KILL\" is not in bounding, left out",
+                "process.capabilities.ambient: \"CAP_KILL\" is not in permitted and inheritable, left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn exec_cap_never_adds_inheritable_or_ambient() {
+        let mut p = Process::default();
+        add_capabilities(&mut p, &names(&["CAP_KILL"]));
+        add_capabilities(&mut p, &names(&["CAP_KILL"]));
+        let caps = p.capabilities.unwrap();
+        assert_eq!(caps.bounding, ["CAP_KILL"]);
+        assert_eq!((&caps.effective, &caps.permitted), (&caps.bounding, &caps.bounding));
+        assert_eq!((caps.inheritable, caps.ambient), (vec![], vec![]));
+    }
+
+    #[test]
+    fn users_are_strict_numbers() {
+        assert_eq!(user("0").unwrap(), (0, None));
+        assert_eq!(user("1:2").unwrap(), (1, Some(2)));
+        assert_eq!(user("4294967294:007").unwrap(), (4294967294, Some(7)));
+        for text in [
+            "",
+            ":",
+            ":5",
+            "1:",
+            "1:x",
+            "x",
+            "root",
+            "-1",
+            "+1",
+            "1 ",
+            " 1",
+            "1:2:3",
+            "1:-1",
+            "1:+1",
+            "0x1",
+            "1.0",
+            "1,2",
+            "4294967295",
+            "4294967296",
+            "1:4294967295",
+            "18446744073709551616",
+            "1\n",
+            "١",
+        ] {
+            let says = user(text).unwrap_err().to_string();
+            assert!(says.starts_with("--user: ") && says.lines().count() == 1, "{says}");
+        }
+        assert_eq!(group("27").unwrap(), 27);
+        assert!(group("-1").is_err() && group("4294967295").is_err() && group("").is_err());
+    }
+
+    #[test]
+    fn env_entries_have_a_key() {
+        assert!(env_entry("A=").is_ok() && env_entry("A=b=c").is_ok());
+        assert!(env_entry("A").is_err() && env_entry("=b").is_err() && env_entry("").is_err());
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_is_passed_once() {
+        let env = names(&["PATH=/bin", "A=1", "PATH=/sbin", "AB=2", "A=3"]);
+        assert_eq!(environment(&env), ["PATH=/sbin", "A=3", "AB=2"]);
+    }
+}

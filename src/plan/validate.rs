@@ -1,0 +1,303 @@
+//! What a [`Spec`] asks that contradicts itself or cannot be done anywhere: found before anything is touched, all of it
+//! at once. What depends on the host is decided later, with the facts at hand.
+
+use std::fmt;
+
+use super::sysctl;
+use crate::bundle::spec::{IdMapping, Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
+
+/// Why a configuration is refused, and which property is at fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The property, as a JSON path.
+    pub field: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Refusal {
+    /// A refusal of a property.
+    pub fn new(field: impl Into<String>, what: impl Into<String>) -> Refusal {
+        Refusal { field: field.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.what)
+    }
+}
+
+/// Everything that is wrong with the configuration on any host.
+pub fn validate(spec: &Spec) -> Vec<Refusal> {
+    let mut out = Vec::new();
+    namespaces(spec, &mut out);
+    user_namespace(&spec.linux, &mut out);
+    time_namespace(&spec.linux, &mut out);
+    mounts(spec, &mut out);
+    for (key, _) in &spec.linux.sysctl {
+        if let Err(why) = sysctl::path(key, &spec.linux.namespaces) {
+            out.push(Refusal::new(format!("linux.sysctl.{key}"), why));
+        }
+    }
+    for section in &spec.linux.unsupported {
+        out.push(Refusal::new(format!("linux.{section}"), "not supported by this version (remove it)"));
+    }
+    if let Some(p) = &spec.process {
+        out.extend(process(p));
+    }
+    out
+}
+
+/// What is wrong with a process, of the configuration or of `exec --process`.
+pub fn process(p: &Process) -> Vec<Refusal> {
+    let mut out = Vec::new();
+    if let Some(s) = &p.scheduler {
+        scheduler(s, &mut out);
+    }
+    out
+}
+
+impl Linux {
+    /// The namespace of a kind that the configuration asks for, new or joined.
+    pub fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
+        self.namespaces.iter().find(|n| n.kind == kind)
+    }
+}
+
+fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
+    let linux = &spec.linux;
+    if linux.namespace(NamespaceKind::Mount).is_none() {
+        // The rootfs would be assembled in the host's mount namespace, and what is there when it fails stays.
+        out.push(Refusal::new(
+            "linux.namespaces",
+            "a mount namespace is required (add {\"type\": \"mount\"})",
+        ));
+    }
+    if linux.namespace(NamespaceKind::Uts).is_none() {
+        for (field, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+            if value.is_some() {
+                out.push(Refusal::new(
+                    field,
+                    "needs a uts namespace (add {\"type\": \"uts\"} to linux.namespaces)",
+                ));
+            }
+        }
+    }
+    // struct new_utsname: 64 characters and a NUL.
+    for (field, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+        if value.as_ref().is_some_and(|name| name.len() > 64) {
+            out.push(Refusal::new(field, "is longer than 64 bytes"));
+        }
+    }
+}
+
+fn user_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
+    let maps = [("linux.uidMappings", &linux.uid_mappings), ("linux.gidMappings", &linux.gid_mappings)];
+    let made = linux.namespace(NamespaceKind::User).map(|n| n.path.is_none());
+    for (field, map) in maps {
+        match made {
+            Some(true) if map.is_empty() => {
+                out.push(Refusal::new(field, "is required for a new user namespace"));
+            }
+            None if !map.is_empty() => {
+                let what = "needs a user namespace (add {\"type\": \"user\"} to linux.namespaces)";
+                out.push(Refusal::new(field, what));
+            }
+            _ => overlaps(field, map, out),
+        }
+    }
+}
+
+fn overlaps(field: &str, map: &[IdMapping], out: &mut Vec<Refusal>) {
+    let meet = |a: u32, a_size: u32, b: u32, b_size: u32| {
+        u64::from(a) < u64::from(b) + u64::from(b_size) && u64::from(b) < u64::from(a) + u64::from(a_size)
+    };
+    for (i, one) in map.iter().enumerate() {
+        for (j, other) in map[..i].iter().enumerate() {
+            if meet(one.container_id, one.size, other.container_id, other.size)
+                || meet(one.host_id, one.size, other.host_id, other.size)
+            {
+                out.push(Refusal::new(format!("{field}[{i}]"), format!("overlaps {field}[{j}]")));
+            }
+        }
+    }
+}
+
+fn time_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
+    if linux.time_offsets.is_empty() {
+        return;
+    }
+    match linux.namespace(NamespaceKind::Time) {
+        Some(n) if n.path.is_none() => {}
+        Some(_) => {
+            out.push(Refusal::new("linux.timeOffsets", "cannot be set for a time namespace that is joined"))
+        }
+        None => out.push(Refusal::new(
+            "linux.timeOffsets",
+            "needs a time namespace (add {\"type\": \"time\"} to linux.namespaces)",
+        )),
+    }
+}
+
+fn mounts(spec: &Spec, out: &mut Vec<Refusal>) {
+    let userns = spec.linux.namespace(NamespaceKind::User).is_some();
+    for (i, mount) in spec.mounts.iter().enumerate() {
+        let idmap = mount.options.iter().any(|o| o == "idmap" || o == "ridmap");
+        if idmap && mount.uid_mappings.is_empty() && !userns {
+            let what = "idmap needs uidMappings and gidMappings, or a user namespace to take them from";
+            out.push(Refusal::new(format!("mounts[{i}].options"), what));
+        }
+        overlaps(&format!("mounts[{i}].uidMappings"), &mount.uid_mappings, out);
+        overlaps(&format!("mounts[{i}].gidMappings"), &mount.gid_mappings, out);
+    }
+}
+
+/// Policies, as the kernel numbers them.
+const FIFO: u32 = 1;
+const RR: u32 = 2;
+const DEADLINE: u32 = 6;
+
+/// sched_setattr(2) answers EINVAL for each of these.
+fn scheduler(s: &Scheduler, out: &mut Vec<Refusal>) {
+    let mut refuse = |key: &str, what: &str| out.push(Refusal::new(format!("process.scheduler.{key}"), what));
+    let real_time = matches!(s.policy, FIFO | RR);
+    let deadline = s.policy == DEADLINE;
+    if !(-20..=19).contains(&s.nice) {
+        refuse("nice", "is out of range (-20 to 19)");
+    }
+    if real_time && !(1..=99).contains(&s.priority) {
+        refuse("priority", "must be 1 to 99 for SCHED_FIFO and SCHED_RR");
+    }
+    if !real_time && s.priority != 0 {
+        refuse("priority", "is for SCHED_FIFO and SCHED_RR only");
+    }
+    for (key, value) in [("runtime", s.runtime), ("deadline", s.deadline), ("period", s.period)] {
+        if !deadline && value != 0 {
+            refuse(key, "is for SCHED_DEADLINE only");
+        }
+    }
+    let period = if s.period == 0 { s.deadline } else { s.period };
+    if deadline && !(1024 <= s.runtime && s.runtime <= s.deadline && s.deadline <= period) {
+        refuse("runtime", "must be at least 1024 ns, and not above deadline, which must not be above period");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::config::spec;
+    use crate::bundle::json::Json;
+
+    /// The refusals of a sound configuration to which members are added.
+    fn refusals(more: &str, namespaces: &str, linux: &str) -> Vec<String> {
+        let text = format!(
+            r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}}{more},"linux":{{"namespaces":[{namespaces}]{linux}}}}}"#
+        );
+        let spec = spec(&Json::parse(text.as_bytes()).unwrap()).unwrap();
+        validate(&spec).iter().map(|r| r.to_string()).collect()
+    }
+
+    fn of_process(members: &str) -> Vec<String> {
+        let more = format!(r#","process":{{"args":["x"],"cwd":"/",{members}}}"#);
+        refusals(&more, r#"{"type":"mount"}"#, "")
+    }
+
+    #[test]
+    fn a_sound_configuration_is_not_refused() {
+        let map = r#"[{"containerID":0,"hostID":1000,"size":10},{"containerID":10,"hostID":1010,"size":1}]"#;
+        let linux = format!(
+            r#","uidMappings":{map},"gidMappings":{map},"timeOffsets":{{"boottime":{{"secs":-1}}}},"sysctl":{{"net.ipv4.ip_forward":"1"}}"#
+        );
+        let kinds = ["mount", "uts", "user", "time", "network"]
+            .map(|kind| format!(r#"{{"type":"{kind}"}}"#))
+            .join(",");
+        let more =
+            r#","hostname":"a","domainname":"b","mounts":[{"destination":"/a","options":["bind","idmap"]}]"#;
+        assert_eq!(refusals(more, &kinds, &linux), [""; 0]);
+    }
+
+    #[test]
+    fn every_refusal_is_collected() {
+        let linux = r#","uidMappings":[{"containerID":0,"hostID":0,"size":1}],"timeOffsets":{"monotonic":{"secs":1}},
+            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{"closID":"x"}"#;
+        let more = r#","hostname":"a","domainname":"b","mounts":[{"destination":"/a","options":["ridmap"]}]"#;
+        assert_eq!(
+            refusals(more, "", linux),
+            [
+                r#"linux.namespaces: a mount namespace is required (add {"type": "mount"})"#,
+                r#"hostname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
+                r#"domainname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
+                r#"linux.uidMappings: needs a user namespace (add {"type": "user"} to linux.namespaces)"#,
+                r#"linux.timeOffsets: needs a time namespace (add {"type": "time"} to linux.namespaces)"#,
+                "mounts[0].options: idmap needs uidMappings and gidMappings, or a user namespace to take them from",
+                "linux.sysctl.net.core.somaxconn: needs a network namespace of the container's own",
+                "linux.sysctl.vm.x: is not in a namespace: it would change the host",
+                "linux.intelRdt: not supported by this version (remove it)",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_longer_than_the_kernels_are_refused() {
+        let name = "x".repeat(65);
+        let more = format!(r#","hostname":"{name}","domainname":"{}""#, &name[1..]);
+        let says = refusals(&more, r#"{"type":"mount"},{"type":"uts"}"#, "");
+        assert_eq!(says, ["hostname: is longer than 64 bytes"]);
+    }
+
+    #[test]
+    fn id_maps() {
+        let user = r#"{"type":"mount"},{"type":"user"}"#;
+        assert_eq!(
+            refusals("", user, ""),
+            [
+                "linux.uidMappings: is required for a new user namespace",
+                "linux.gidMappings: is required for a new user namespace",
+            ]
+        );
+        let joined = r#"{"type":"mount"},{"type":"user","path":"/proc/1/ns/user"}"#;
+        assert_eq!(refusals("", joined, ""), [""; 0]);
+        let one = r#"{"containerID":0,"hostID":1000,"size":10}"#;
+        for other in
+            [r#"{"containerID":9,"hostID":2000,"size":1}"#, r#"{"containerID":20,"hostID":999,"size":2}"#]
+        {
+            let linux = format!(r#","uidMappings":[{one},{other}],"gidMappings":[{one}]"#);
+            assert_eq!(refusals("", user, &linux), ["linux.uidMappings[1]: overlaps linux.uidMappings[0]"]);
+        }
+    }
+
+    #[test]
+    fn a_joined_time_namespace_keeps_its_offsets() {
+        let joined = r#"{"type":"mount"},{"type":"time","path":"/proc/1/ns/time"}"#;
+        let says = refusals("", joined, r#","timeOffsets":{"monotonic":{"secs":1}}"#);
+        assert_eq!(says, ["linux.timeOffsets: cannot be set for a time namespace that is joined"]);
+    }
+
+    #[test]
+    fn schedulers() {
+        for (members, says) in [
+            (r#""policy":"SCHED_OTHER","nice":19"#, None),
+            (r#""policy":"SCHED_RR","priority":99"#, None),
+            (r#""policy":"SCHED_DEADLINE","runtime":1024,"deadline":1024"#, None),
+            (r#""policy":"SCHED_OTHER","nice":20"#, Some("nice: is out of range")),
+            (r#""policy":"SCHED_FIFO""#, Some("priority: must be 1 to 99")),
+            (r#""policy":"SCHED_BATCH","priority":1"#, Some("priority: is for SCHED_FIFO")),
+            (r#""policy":"SCHED_IDLE","period":1"#, Some("period: is for SCHED_DEADLINE")),
+            (r#""policy":"SCHED_DEADLINE""#, Some("runtime: must be at least")),
+            (
+                r#""policy":"SCHED_DEADLINE","runtime":2000,"deadline":3000,"period":2500"#,
+                Some("runtime: must be"),
+            ),
+        ] {
+            let refused = of_process(&format!(r#""scheduler":{{{members}}}"#));
+            match says {
+                None => assert_eq!(refused, [""; 0], "{members}"),
+                Some(says) => {
+                    assert_eq!(refused.len(), 1, "{members}: {refused:?}");
+                    assert!(refused[0].starts_with(&format!("process.scheduler.{says}")), "{refused:?}");
+                }
+            }
+        }
+    }
+}
