@@ -9,4 +9,6 @@ pub mod credentials;
 pub mod process;
 pub mod tty;
 
+pub mod bpf;
+
 pub use nix::errno::Errno;

@@ -1,0 +1,365 @@
+//! `linux.resources` as files of cgroup v2 (kernel documentation: admin-guide/cgroup-v2), by the conversions of the spec,
+//! and a refusal where there is none.
+
+use super::knobs_v1::{cpuset, hugetlb, pids_max, rdma};
+use super::resources::{BlockIo, Cpu, Memory, Resources, Throttle};
+use super::{Controller, Knob};
+use crate::error::{Error, Result};
+
+/// What to write into the container's cgroup for this controller.
+///
+/// Errors name the field that cgroup v2 has nothing for.
+pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
+    match of {
+        Controller::Cpuset => Ok(cpuset(&r.cpu)),
+        Controller::Cpu => cpu(&r.cpu),
+        Controller::Pids => {
+            Ok(r.pids_limit.map(|n| Knob::new("pids.limit", "pids.max", pids_max(n))).into_iter().collect())
+        }
+        Controller::BlockIo => block_io(&r.block_io),
+        Controller::Hugetlb => Ok(hugetlb(&r.hugepage_limits, "max")),
+        Controller::NetCls => Err(inconvertible("network.classID")),
+        Controller::NetPrio => Err(inconvertible("network.priorities")),
+        Controller::Rdma => Ok(rdma(r)),
+        Controller::Memory => memory(&r.memory),
+    }
+}
+
+fn inconvertible(field: &str) -> Error {
+    Error::new(format!(
+        "linux.resources.{field}: cgroup v2 has no such setting; remove it, or boot with cgroup v1"
+    ))
+}
+
+/// Refuses a field of v1 that is set to something v2 cannot do.
+fn refuse(set: bool, field: &str) -> Result<()> {
+    if set { Err(inconvertible(field)) } else { Ok(()) }
+}
+
+/// Bytes, or `max` for -1.
+fn bytes(n: i64) -> String {
+    if n < 0 { "max".to_owned() } else { n.to_string() }
+}
+
+fn memory(memory: &Memory) -> Result<Vec<Knob>> {
+    refuse(memory.swappiness.is_some(), "memory.swappiness")?;
+    refuse(memory.disable_oom_killer == Some(true), "memory.disableOOMKiller")?;
+    refuse(memory.use_hierarchy == Some(false), "memory.useHierarchy")?;
+    let mut knobs = Vec::new();
+    if let Some(n) = swap(memory)? {
+        // No swap file means that the kernel has no swap, or does not account it: then these two hold already.
+        let knob = Knob::new("memory.swap", "memory.swap.max", bytes(n));
+        knobs.push(if n <= 0 { knob.or_skip() } else { knob });
+    }
+    knobs.extend(memory.reservation.map(|n| Knob::new("memory.reservation", "memory.low", bytes(n))));
+    knobs.extend(memory.limit.map(|n| Knob::new("memory.limit", "memory.max", bytes(n))));
+    Ok(knobs)
+}
+
+/// v1 limits memory and swap together, v2 swap alone: swap = together - memory.
+fn swap(memory: &Memory) -> Result<Option<i64>> {
+    let refuse = |why: String| Err(Error::new(format!("linux.resources.memory.swap: {why}")));
+    match (memory.swap, memory.limit) {
+        (None, Some(-1)) => Ok(Some(-1)),
+        (None, _) => Ok(None),
+        (Some(-1), _) => Ok(Some(-1)),
+        (Some(_), None | Some(-1)) => {
+            refuse("needs a memory.limit, it is memory and swap together".to_owned())
+        }
+        (Some(both), Some(limit)) if both < limit => {
+            refuse(format!("{both} is memory and swap together, and less than memory.limit, {limit}"))
+        }
+        (Some(both), Some(limit)) => Ok(Some(both - limit)),
+    }
+}
+
+fn cpu(cpu: &Cpu) -> Result<Vec<Knob>> {
+    refuse(cpu.realtime_runtime.is_some(), "cpu.realtimeRuntime")?;
+    refuse(cpu.realtime_period.is_some(), "cpu.realtimePeriod")?;
+    let mut knobs = Vec::new();
+    let mut set = |field, file: &'static str, value: Option<String>| {
+        knobs.extend(value.map(|v| Knob::new(field, file, v)));
+    };
+    set("cpu.shares", "cpu.weight", cpu.shares.map(|n| weight_of_shares(n).to_string()));
+    set("cpu.idle", "cpu.idle", cpu.idle.map(|n| n.to_string()));
+    set("cpu.quota", "cpu.max", cpu_max(cpu));
+    set("cpu.burst", "cpu.max.burst", cpu.burst.map(|n| n.to_string()));
+    Ok(knobs)
+}
+
+/// `cpu.max`: quota and period. A quota alone keeps the period as it is.
+fn cpu_max(cpu: &Cpu) -> Option<String> {
+    let quota = cpu.quota.map_or_else(|| "max".to_owned(), bytes);
+    match cpu.period {
+        None => cpu.quota.map(|_| quota),
+        Some(period) => Some(format!("{quota} {period}")),
+    }
+}
+
+/// `cpu.weight` (1 to 10000) of v1's shares (2 to 262144), by the quadratic of the spec's formula that meets both ends and
+/// the defaults (1024 is 100): `ceil(10^((log2(x)^2 + 125 * log2(x)) / 612 - 7 / 34))`. In integers: the smallest weight
+/// whose logarithm is not below the exponent.
+pub fn weight_of_shares(shares: u64) -> u64 {
+    if shares <= 2 {
+        return 1;
+    }
+    if shares >= 262_144 {
+        return 10_000;
+    }
+    let l = log2(shares);
+    // Both sides times 612 * 34 * log2(10), in units of 2^-2*FRACTION.
+    let exponent = (34 * (l * l + ((125 * l) << FRACTION))) - ((7 * 612) << (2 * FRACTION));
+    let exponent = (exponent >> FRACTION) * log2(10);
+    let enough = |weight: u64| ((612 * 34 * log2(weight) + (1 << 20)) << FRACTION) >= exponent;
+    let (mut low, mut high) = (1, 10_000);
+    while low < high {
+        let middle = (low + high) / 2;
+        if enough(middle) { high = middle } else { low = middle + 1 }
+    }
+    low
+}
+
+/// Binary digits after the point in [`log2`].
+const FRACTION: u32 = 40;
+
+/// The binary logarithm of a positive number, digit by digit: squaring the mantissa doubles its logarithm.
+fn log2(n: u64) -> u128 {
+    let mut mantissa = u128::from(n) << n.leading_zeros();
+    let mut result = u128::from(63 - n.leading_zeros());
+    for _ in 0..FRACTION {
+        mantissa = (mantissa * mantissa) >> 63;
+        let digit = mantissa >> 64;
+        mantissa >>= digit;
+        result = result << 1 | digit;
+    }
+    result
+}
+
+fn block_io(io: &BlockIo) -> Result<Vec<Knob>> {
+    refuse(io.leaf_weight.is_some(), "blockIO.leafWeight")?;
+    refuse(io.weight_device.iter().any(|d| d.leaf_weight.is_some()), "blockIO.weightDevice.leafWeight")?;
+    // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
+    let io_weight = |n: u16| 1 + (u32::from(n) - 10) * 9999 / 990;
+    let mut knobs = Vec::new();
+    if let Some(n) = io.weight {
+        let knob = Knob::new("blockIO.weight", "io.bfq.weight", n.to_string());
+        knobs.push(knob.or_use("io.weight", io_weight(n).to_string()));
+    }
+    for d in &io.weight_device {
+        let Some(n) = d.weight else { continue };
+        let line = |n: u32| format!("{}:{} {n}", d.major, d.minor);
+        let knob = Knob::new("blockIO.weightDevice", "io.bfq.weight", line(n.into()));
+        knobs.push(knob.or_use("io.weight", line(io_weight(n))));
+    }
+    let mut throttle = |field, key: &str, list: &[Throttle]| {
+        knobs.extend(list.iter().map(|t| {
+            let rate = if t.rate == 0 { "max".to_owned() } else { t.rate.to_string() };
+            Knob::new(field, "io.max", format!("{}:{} {key}={rate}", t.major, t.minor))
+        }));
+    };
+    throttle("blockIO.throttleReadBpsDevice", "rbps", &io.read_bps);
+    throttle("blockIO.throttleWriteBpsDevice", "wbps", &io.write_bps);
+    throttle("blockIO.throttleReadIOPSDevice", "riops", &io.read_iops);
+    throttle("blockIO.throttleWriteIOPSDevice", "wiops", &io.write_iops);
+    Ok(knobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Missing;
+    use super::super::knobs_v1;
+    use super::*;
+    use crate::bundle::json::Json;
+
+    /// (file, value) of all controllers, `file|file2` and both values where there is an alternative, `file?` if optional.
+    fn brief(knobs: impl IntoIterator<Item = Knob>) -> Vec<(String, String)> {
+        let one = |k: Knob| match k.missing {
+            Missing::Fails => (k.file.into_owned(), k.value),
+            Missing::Skips => (format!("{}?", k.file), k.value),
+            Missing::Use(file, value) => (format!("{}|{file}", k.file), format!("{}|{value}", k.value)),
+        };
+        knobs.into_iter().map(one).collect()
+    }
+
+    fn read(text: &str) -> Resources {
+        super::super::resources::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn v1(r: &Resources) -> Vec<(String, String)> {
+        brief(Controller::ALL.into_iter().flat_map(|c| knobs_v1::knobs(c, r)))
+    }
+
+    fn v2(r: &Resources) -> Result<Vec<(String, String)>> {
+        let asked = Controller::ALL.into_iter().filter(|c| c.asked(r).is_some());
+        let lists: Result<Vec<Vec<Knob>>> = asked.map(|c| knobs(c, r)).collect();
+        Ok(brief(lists?.into_iter().flatten()))
+    }
+
+    /// Resources, what v1 writes, what v2 writes or the field that it refuses.
+    type Case = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        std::result::Result<&'static [(&'static str, &'static str)], &'static str>,
+    );
+
+    const CASES: &[Case] = &[
+        ("{}", &[], Ok(&[])),
+        (r#"{"pids":{"limit":100}}"#, &[("pids.max", "100")], Ok(&[("pids.max", "100")])),
+        (r#"{"pids":{"limit":-1}}"#, &[("pids.max", "max")], Ok(&[("pids.max", "max")])),
+        (r#"{"pids":{"limit":0}}"#, &[("pids.max", "1")], Ok(&[("pids.max", "1")])),
+        (
+            r#"{"memory":{"limit":100,"swap":300,"reservation":50}}"#,
+            &[
+                ("memory.soft_limit_in_bytes", "50"),
+                ("memory.limit_in_bytes", "100"),
+                ("memory.memsw.limit_in_bytes", "300"),
+            ],
+            Ok(&[("memory.swap.max", "200"), ("memory.low", "50"), ("memory.max", "100")]),
+        ),
+        (
+            r#"{"memory":{"limit":100,"swap":100}}"#,
+            &[("memory.limit_in_bytes", "100"), ("memory.memsw.limit_in_bytes", "100")],
+            Ok(&[("memory.swap.max?", "0"), ("memory.max", "100")]),
+        ),
+        (
+            r#"{"memory":{"limit":-1}}"#,
+            &[("memory.limit_in_bytes", "-1"), ("memory.memsw.limit_in_bytes?", "-1")],
+            Ok(&[("memory.swap.max?", "max"), ("memory.max", "max")]),
+        ),
+        (
+            r#"{"memory":{"limit":5,"swap":-1}}"#,
+            &[("memory.limit_in_bytes", "5"), ("memory.memsw.limit_in_bytes", "-1")],
+            Ok(&[("memory.swap.max?", "max"), ("memory.max", "5")]),
+        ),
+        (r#"{"memory":{"swap":5}}"#, &[("memory.memsw.limit_in_bytes", "5")], Err("memory.swap: needs")),
+        (
+            r#"{"memory":{"limit":9,"swap":5}}"#,
+            &[("memory.limit_in_bytes", "9"), ("memory.memsw.limit_in_bytes", "5")],
+            Err("memory.swap: 5 is memory and swap together, and less than"),
+        ),
+        (
+            r#"{"memory":{"swappiness":0}}"#,
+            &[("memory.swappiness", "0")],
+            Err("memory.swappiness: cgroup v2 has no"),
+        ),
+        (
+            r#"{"memory":{"disableOOMKiller":true}}"#,
+            &[("memory.oom_control", "1")],
+            Err("memory.disableOOMKiller"),
+        ),
+        (r#"{"memory":{"disableOOMKiller":false}}"#, &[("memory.oom_control", "0")], Ok(&[])),
+        (r#"{"memory":{"useHierarchy":true}}"#, &[("memory.use_hierarchy", "1")], Ok(&[])),
+        (
+            r#"{"memory":{"useHierarchy":false}}"#,
+            &[("memory.use_hierarchy", "0")],
+            Err("memory.useHierarchy"),
+        ),
+        (r#"{"memory":{"kernel":7,"checkBeforeUpdate":true}}"#, &[], Ok(&[])),
+        (
+            r#"{"cpu":{"shares":1024,"quota":50000,"period":100000,"burst":2000,"idle":0}}"#,
+            &[
+                ("cpu.shares", "1024"),
+                ("cpu.idle", "0"),
+                ("cpu.cfs_period_us", "100000"),
+                ("cpu.cfs_quota_us", "50000"),
+                ("cpu.cfs_burst_us", "2000"),
+            ],
+            Ok(&[
+                ("cpu.weight", "100"),
+                ("cpu.idle", "0"),
+                ("cpu.max", "50000 100000"),
+                ("cpu.max.burst", "2000"),
+            ]),
+        ),
+        (r#"{"cpu":{"quota":-1}}"#, &[("cpu.cfs_quota_us", "-1")], Ok(&[("cpu.max", "max")])),
+        (r#"{"cpu":{"quota":7}}"#, &[("cpu.cfs_quota_us", "7")], Ok(&[("cpu.max", "7")])),
+        (r#"{"cpu":{"period":7}}"#, &[("cpu.cfs_period_us", "7")], Ok(&[("cpu.max", "max 7")])),
+        (r#"{"cpu":{"realtimeRuntime":7}}"#, &[("cpu.rt_runtime_us", "7")], Err("cpu.realtimeRuntime")),
+        (r#"{"cpu":{"realtimePeriod":7}}"#, &[("cpu.rt_period_us", "7")], Err("cpu.realtimePeriod")),
+        (
+            r#"{"cpu":{"cpus":"0-1","mems":"0"}}"#,
+            &[("cpuset.cpus", "0-1"), ("cpuset.mems", "0")],
+            Ok(&[("cpuset.cpus", "0-1"), ("cpuset.mems", "0")]),
+        ),
+        (
+            r#"{"blockIO":{"weight":10,"weightDevice":[{"major":8,"minor":0,"weight":1000}]}}"#,
+            &[
+                ("blkio.weight|blkio.bfq.weight", "10|10"),
+                ("blkio.weight_device|blkio.bfq.weight_device", "8:0 1000|8:0 1000"),
+            ],
+            Ok(&[("io.bfq.weight|io.weight", "10|1"), ("io.bfq.weight|io.weight", "8:0 1000|8:0 10000")]),
+        ),
+        (r#"{"blockIO":{"leafWeight":10}}"#, &[("blkio.leaf_weight", "10")], Err("blockIO.leafWeight")),
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":10}]}}"#,
+            &[("blkio.leaf_weight_device", "8:0 10")],
+            Err("blockIO.weightDevice.leafWeight"),
+        ),
+        (
+            r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1}],
+                "throttleWriteBpsDevice":[{"major":8,"minor":0,"rate":2}],
+                "throttleReadIOPSDevice":[{"major":8,"minor":0,"rate":3}],
+                "throttleWriteIOPSDevice":[{"major":8,"minor":16,"rate":0}]}}"#,
+            &[
+                ("blkio.throttle.read_bps_device", "8:0 1"),
+                ("blkio.throttle.write_bps_device", "8:0 2"),
+                ("blkio.throttle.read_iops_device", "8:0 3"),
+                ("blkio.throttle.write_iops_device", "8:16 0"),
+            ],
+            Ok(&[
+                ("io.max", "8:0 rbps=1"),
+                ("io.max", "8:0 wbps=2"),
+                ("io.max", "8:0 riops=3"),
+                ("io.max", "8:16 wiops=max"),
+            ]),
+        ),
+        (
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#,
+            &[("hugetlb.2MB.rsvd.limit_in_bytes|hugetlb.2MB.limit_in_bytes", "4194304|4194304")],
+            Ok(&[("hugetlb.2MB.rsvd.max|hugetlb.2MB.max", "4194304|4194304")]),
+        ),
+        (r#"{"network":{"classID":1048577}}"#, &[("net_cls.classid", "1048577")], Err("network.classID")),
+        (
+            r#"{"network":{"priorities":[{"name":"eth0","priority":5}]}}"#,
+            &[("net_prio.ifpriomap", "eth0 5")],
+            Err("network.priorities"),
+        ),
+        (
+            r#"{"rdma":{"m":{"hcaHandles":3,"hcaObjects":4},"n":{"hcaObjects":5}}}"#,
+            &[("rdma.max", "m hca_handle=3 hca_object=4"), ("rdma.max", "n hca_object=5")],
+            Ok(&[("rdma.max", "m hca_handle=3 hca_object=4"), ("rdma.max", "n hca_object=5")]),
+        ),
+    ];
+
+    #[test]
+    fn every_field_converts_or_is_refused_by_name() {
+        let own = |list: &[(&str, &str)]| {
+            list.iter().map(|(f, v)| ((*f).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
+        };
+        for (text, on_v1, on_v2) in CASES {
+            let r = read(text);
+            assert_eq!(v1(&r), own(on_v1), "v1 of {text}");
+            match (v2(&r), on_v2) {
+                (Ok(found), Ok(wanted)) => assert_eq!(found, own(wanted), "v2 of {text}"),
+                (Err(e), Err(says)) => {
+                    assert!(e.to_string().starts_with(&format!("linux.resources.{says}")), "{text}: {e}");
+                }
+                (found, wanted) => panic!("v2 of {text}: {found:?}, not {wanted:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn shares_become_weights_by_the_formula() {
+        for (shares, weight) in
+            [(0, 1), (2, 1), (3, 2), (1024, 100), (1025, 101), (262_144, 10_000), (u64::MAX, 10_000)]
+        {
+            assert_eq!(weight_of_shares(shares), weight, "{shares}");
+        }
+        for shares in 3..262_144 {
+            let l = (shares as f64).log2();
+            let weight = 10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0).ceil();
+            assert_eq!(weight_of_shares(shares), weight as u64, "{shares}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! bpf(2), as far as device programs of cgroup v2 need it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::Errno;
+
+/// An eBPF instruction (`struct bpf_insn` of linux/bpf.h).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Class, operation, and where the second operand is.
+    pub code: u8,
+    /// Destination register in the low four bits, source in the high ones.
+    pub registers: u8,
+    /// Of a jump: instructions to skip. Of a load: bytes from the source.
+    pub offset: i16,
+    /// The constant operand.
+    pub immediate: i32,
+}
+
+// linux/bpf.h
+const PROG_LOAD: libc::c_long = 5;
+const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const PROG_QUERY: libc::c_long = 16;
+const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const CGROUP_DEVICE: u32 = 6;
+const ALLOW_MULTI: u32 = 1 << 1;
+const REPLACE: u32 = 1 << 2;
+
+/// `union bpf_attr`, larger than any kernel's: Linux 6.17 to 7.1 write behind the end of a short one. Fields are set by
+/// their offset, which is the same on every architecture.
+#[repr(C, align(8))]
+struct Attribute([u8; 256]);
+
+impl Attribute {
+    fn new() -> Attribute {
+        Attribute([0; 256])
+    }
+
+    fn word(mut self, offset: usize, value: u32) -> Attribute {
+        self.0[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn fd(self, offset: usize, fd: BorrowedFd<'_>) -> Attribute {
+        self.word(offset, fd.as_raw_fd() as u32)
+    }
+
+    fn pointer<T>(mut self, offset: usize, to: *const T) -> Attribute {
+        self.0[offset..offset + 8].copy_from_slice(&(to as usize as u64).to_ne_bytes());
+        self
+    }
+
+    fn read_word(&self, offset: usize) -> u32 {
+        u32::from_ne_bytes([self.0[offset], self.0[offset + 1], self.0[offset + 2], self.0[offset + 3]])
+    }
+
+    /// # Safety
+    /// Every pointer in the attribute that the command uses must be valid for it.
+    unsafe fn call(&mut self, command: libc::c_long) -> Result<RawFd, Errno> {
+        // SAFETY: the attribute is as large as it says, and may be written; the caller vouches for the pointers in it.
+        let done = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
+        Errno::result(done).map(|n| n as RawFd)
+    }
+}
+
+/// Loads a program that decides on the access to devices (Linux 4.15, CONFIG_CGROUP_BPF).
+pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
+    let mut attribute = Attribute::new()
+        .word(0, PROG_TYPE_CGROUP_DEVICE)
+        .word(4, program.len() as u32)
+        .pointer(8, program.as_ptr())
+        .pointer(16, c"Apache-2.0".as_ptr());
+    // SAFETY: the instructions and the licence outlive the call, with the length that is given and a NUL at the end.
+    let fd = unsafe { attribute.call(PROG_LOAD) }?;
+    // SAFETY: the kernel made this descriptor for us (close-on-exec, as all of bpf's).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches a device program to a cgroup of v2, beside those that are there, or in the place of one of them (Linux 5.6,
+/// EINVAL before).
+pub fn attach_device_program(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    replace: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let attribute = Attribute::new().fd(0, cgroup).fd(4, program).word(8, CGROUP_DEVICE);
+    let mut attribute = match replace {
+        None => attribute.word(12, ALLOW_MULTI),
+        Some(old) => attribute.word(12, ALLOW_MULTI | REPLACE).fd(16, old),
+    };
+    // SAFETY: the command takes no pointers.
+    unsafe { attribute.call(PROG_ATTACH) }.map(drop)
+}
+
+/// Detaches a device program from a cgroup.
+pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attribute = Attribute::new().fd(0, cgroup).fd(4, program).word(8, CGROUP_DEVICE);
+    // SAFETY: the command takes no pointers.
+    unsafe { attribute.call(PROG_DETACH) }.map(drop)
+}
+
+/// The device programs attached to this very cgroup.
+pub fn device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
+    // The kernel allows 64 programs in a cgroup (BPF_CGROUP_MAX_PROGS).
+    let mut ids = [0u32; 64];
+    let mut attribute = Attribute::new()
+        .fd(0, cgroup)
+        .word(4, CGROUP_DEVICE)
+        .pointer(16, ids.as_mut_ptr())
+        .word(24, ids.len() as u32);
+    // SAFETY: the ids may be written, as many as the attribute says.
+    unsafe { attribute.call(PROG_QUERY) }?;
+    let count = attribute.read_word(24) as usize;
+    ids.iter().take(count).map(|id| program_by_id(*id)).collect()
+}
+
+fn program_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    let mut attribute = Attribute::new().word(0, id);
+    // SAFETY: the command takes no pointers.
+    let fd = unsafe { attribute.call(PROG_GET_FD_BY_ID) }?;
+    // SAFETY: the kernel made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes `program` the only device program of a cgroup. At no moment is there none: where the kernel cannot replace one
+/// (before Linux 5.6) the new one is attached before the old ones go, and both hold in between.
+pub fn set_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    let old = device_programs(cgroup)?;
+    if let [one] = old.as_slice() {
+        match attach_device_program(cgroup, program, Some(one.as_fd())) {
+            Err(Errno::EINVAL) => {}
+            other => return other,
+        }
+    }
+    attach_device_program(cgroup, program, None)?;
+    old.iter().try_for_each(|one| detach_device_program(cgroup, one.as_fd()))
+}
