@@ -1,3 +1,5 @@
-//! The seccomp compiler: a policy to a filter program.
+//! The seccomp compiler: a [`policy::Policy`] to a filter program, without the C library for it.
 
+pub mod arch;
 pub mod policy;
+pub mod syscalls;

@@ -1,0 +1,109 @@
+//! Architectures: the spec's names and what the kernel calls them.
+
+use super::syscalls;
+
+/// Set in the number of every call of the x32 ABI, whose audit architecture is that of x86_64.
+pub const X32_BIT: u32 = 0x4000_0000;
+
+macro_rules! archs {
+    ($($arch:ident $name:literal;)*) => {
+        /// An architecture that a policy can name.
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Arch {
+            $($arch),*
+        }
+
+        /// Every architecture and its name in the spec.
+        pub static ALL: &[(Arch, &str)] = &[$((Arch::$arch, concat!("SCMP_ARCH_", $name))),*];
+    };
+}
+
+archs! {
+    X86 "X86";
+    X86_64 "X86_64";
+    X32 "X32";
+    Arm "ARM";
+    Aarch64 "AARCH64";
+    Mips "MIPS";
+    Mips64 "MIPS64";
+    Mips64n32 "MIPS64N32";
+    Mipsel "MIPSEL";
+    Mipsel64 "MIPSEL64";
+    Mipsel64n32 "MIPSEL64N32";
+    Ppc "PPC";
+    Ppc64 "PPC64";
+    Ppc64le "PPC64LE";
+    S390 "S390";
+    S390x "S390X";
+    Parisc "PARISC";
+    Parisc64 "PARISC64";
+    Riscv64 "RISCV64";
+    Loongarch64 "LOONGARCH64";
+    M68k "M68K";
+    Sh "SH";
+    Sheb "SHEB";
+}
+
+impl Arch {
+    /// The architecture that this build is for.
+    pub const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
+        Arch::X86_64
+    } else if cfg!(target_arch = "x86") {
+        Arch::X86
+    } else if cfg!(target_arch = "aarch64") {
+        Arch::Aarch64
+    } else if cfg!(target_arch = "arm") {
+        Arch::Arm
+    } else if cfg!(target_arch = "riscv64") {
+        Arch::Riscv64
+    } else {
+        panic!("seccomp has no system call table for this architecture")
+    };
+
+    /// The architecture that the spec calls `name` (`SCMP_ARCH_X86_64`).
+    pub fn from_name(name: &str) -> Option<Arch> {
+        ALL.iter().find(|(_, n)| *n == name).map(|(arch, _)| *arch)
+    }
+
+    /// The spec's name.
+    pub fn name(self) -> &'static str {
+        ALL[self as usize].1
+    }
+
+    /// The kernel's `AUDIT_ARCH_*` value for calls of this architecture (`linux/audit.h`), if this build has the
+    /// architecture's numbers.
+    pub fn audit(self) -> Option<u32> {
+        const LE: u32 = 0x4000_0000;
+        const LE64: u32 = 0xc000_0000;
+        let value = match self {
+            Arch::X86 => LE | 3,
+            Arch::X86_64 | Arch::X32 => LE64 | 62,
+            Arch::Arm => LE | 40,
+            Arch::Aarch64 => LE64 | 183,
+            Arch::Riscv64 => LE64 | 243,
+            _ => return None,
+        };
+        syscalls::known(self).then_some(value)
+    }
+
+    /// Whether arguments have 64 bits. Those of x32 have, but its calls take the lower halves.
+    pub fn wide(self) -> bool {
+        matches!(self, Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back() {
+        for (arch, name) in ALL {
+            assert_eq!(Arch::from_name(name), Some(*arch));
+            assert_eq!(arch.name(), *name);
+        }
+        assert_eq!(Arch::from_name("SCMP_ARCH_NATIVE"), None);
+        assert!(Arch::NATIVE.audit().is_some());
+    }
+}

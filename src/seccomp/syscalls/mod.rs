@@ -1,0 +1,178 @@
+//! The names and numbers of system calls.
+//!
+//! `table.rs` is written by `generate` from Debian's kernel headers. What the binary holds of it is one string of all
+//! names in order, a length per name, and for each architecture that the build can meet two bytes per name: about 9 KB
+//! in an ARM build. An x86_64 build, which developers use, knows every architecture.
+
+use super::arch::Arch;
+
+/// A call that an architecture does not have.
+const NONE: u16 = 0xffff;
+
+/// ARM's private calls start at 0x0f0000 and are kept as 0xf000 and up.
+const PRIVATE: u32 = 0x0f_0000;
+
+const fn short(number: u32) -> u16 {
+    if number >= PRIVATE { 0xf000 | (number - PRIVATE) as u16 } else { number as u16 }
+}
+
+macro_rules! number {
+    (_) => {
+        NONE
+    };
+    ($n:literal) => {
+        short($n)
+    };
+}
+
+macro_rules! table {
+    ($($name:literal $x86:tt $x86_64:tt $x32:tt $arm:tt $aarch64:tt $riscv64:tt;)*) => {
+        static NAMES: &str = concat!($($name),*);
+        const COUNT: usize = [$($name),*].len();
+        static ENDS: [u16; COUNT] = ends([$($name.len()),*]);
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        static X86: [u16; COUNT] = [$(number!($x86)),*];
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        static X86_64: [u16; COUNT] = [$(number!($x86_64)),*];
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        static X32: [u16; COUNT] = [$(number!($x32)),*];
+        #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
+        static ARM: [u16; COUNT] = [$(number!($arm)),*];
+        #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
+        static AARCH64: [u16; COUNT] = [$(number!($aarch64)),*];
+        #[cfg(any(target_arch = "riscv64", target_arch = "x86_64"))]
+        static RISCV64: [u16; COUNT] = [$(number!($riscv64)),*];
+    };
+}
+
+include!("table.rs");
+
+/// Where each name ends in [`NAMES`].
+const fn ends(lengths: [usize; COUNT]) -> [u16; COUNT] {
+    let mut ends = [0; COUNT];
+    let (mut i, mut end) = (0, 0);
+    while i < COUNT {
+        end += lengths[i];
+        ends[i] = end as u16;
+        i += 1;
+    }
+    ends
+}
+
+/// The name of a call that some architecture has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call(u16);
+
+impl Call {
+    /// Finds a call by its name; `None` if no architecture has it.
+    pub fn find(name: &str) -> Option<Call> {
+        let (mut low, mut high) = (0, COUNT);
+        while low < high {
+            let middle = (low + high) / 2;
+            match name_at(middle).cmp(name) {
+                std::cmp::Ordering::Equal => return Some(Call(middle as u16)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// The call's name.
+    pub fn name(self) -> &'static str {
+        name_at(usize::from(self.0))
+    }
+
+    /// The call's number on an architecture: `None` where it has none or has no table in this build.
+    pub fn number(self, arch: Arch) -> Option<u32> {
+        long(arch, table(arch)?[usize::from(self.0)])
+    }
+
+    /// The call that has a number on an architecture.
+    pub fn of(arch: Arch, number: u32) -> Option<Call> {
+        let at = table(arch)?.iter().position(|n| long(arch, *n) == Some(number))?;
+        Some(Call(at as u16))
+    }
+
+    /// Every call, by name.
+    pub fn all() -> impl Iterator<Item = Call> {
+        (0..COUNT).map(|i| Call(i as u16))
+    }
+}
+
+/// Whether this build has the numbers of an architecture.
+pub fn known(arch: Arch) -> bool {
+    table(arch).is_some()
+}
+
+fn name_at(i: usize) -> &'static str {
+    let start = if i == 0 { 0 } else { ENDS[i - 1] };
+    &NAMES[usize::from(start)..usize::from(ENDS[i])]
+}
+
+fn table(arch: Arch) -> Option<&'static [u16; COUNT]> {
+    match arch {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Arch::X86 => Some(&X86),
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Arch::X86_64 => Some(&X86_64),
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Arch::X32 => Some(&X32),
+        #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
+        Arch::Arm => Some(&ARM),
+        #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
+        Arch::Aarch64 => Some(&AARCH64),
+        #[cfg(any(target_arch = "riscv64", target_arch = "x86_64"))]
+        Arch::Riscv64 => Some(&RISCV64),
+        _ => None,
+    }
+}
+
+fn long(arch: Arch, short: u16) -> Option<u32> {
+    match (arch, u32::from(short)) {
+        (_, n) if n == u32::from(NONE) => None,
+        (Arch::X32, n) => Some(n | super::arch::X32_BIT),
+        (_, n) if n >= 0xf000 => Some(PRIVATE | (n & 0xfff)),
+        (_, n) => Some(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_in_order() {
+        for (i, call) in Call::all().enumerate() {
+            assert_eq!(Call::find(call.name()), Some(call));
+            assert!(i == 0 || name_at(i - 1) < call.name());
+        }
+        assert_eq!(Call::find("embrun"), None);
+        assert_eq!(Call::find(""), None);
+    }
+
+    #[test]
+    fn the_c_library_agrees_on_the_native_numbers() {
+        for (name, number) in [
+            ("read", libc::SYS_read),
+            ("clone3", libc::SYS_clone3),
+            ("openat2", libc::SYS_openat2),
+            ("pidfd_open", libc::SYS_pidfd_open),
+            ("execve", libc::SYS_execve),
+        ] {
+            assert_eq!(Call::find(name).unwrap().number(Arch::NATIVE), Some(number as u32), "{name}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn special_numbers() {
+        let number = |name, arch| Call::find(name).unwrap().number(arch);
+        assert_eq!(number("cacheflush", Arch::Arm), Some(0xf0002));
+        assert_eq!(number("readv", Arch::X32), Some(0x4000_0203));
+        assert_eq!(number("accept", Arch::X86), None);
+        assert_eq!(number("riscv_flush_icache", Arch::Riscv64), Some(259));
+        assert_eq!(number("read", Arch::Mips), None);
+        assert_eq!(Call::of(Arch::Arm, 0xf0002).map(Call::name), Some("cacheflush"));
+    }
+}
