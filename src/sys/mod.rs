@@ -7,6 +7,7 @@
 
 pub mod credentials;
 pub mod process;
+pub mod seccomp;
 pub mod tty;
 
 pub mod bpf;

@@ -1,0 +1,111 @@
+//! Classic BPF, written from its end to its beginning.
+//!
+//! Jumps go forward only, so a program that is written backwards knows every target when it writes the jump. A
+//! conditional jump reaches 255 instructions; where that is not far enough it goes by an unconditional one.
+
+/// One instruction (`struct sock_filter`, `linux/filter.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SockFilter {
+    /// Operation.
+    pub code: u16,
+    /// How many instructions to skip if a condition is true.
+    pub jt: u8,
+    /// How many instructions to skip if it is false.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
+
+/// Loads a word of `struct seccomp_data` into the accumulator.
+pub const LOAD: u16 = 0x20;
+/// Masks the accumulator.
+pub const AND: u16 = 0x54;
+/// Jumps always.
+pub const JUMP: u16 = 0x05;
+/// Jumps if the accumulator is equal.
+pub const JEQ: u16 = 0x15;
+/// Jumps if it is greater, unsigned.
+pub const JGT: u16 = 0x25;
+/// Jumps if it is greater or equal, unsigned.
+pub const JGE: u16 = 0x35;
+/// Ends with a verdict.
+pub const RETURN: u16 = 0x06;
+
+/// The place of an instruction, counted from the end: the last one is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label(usize);
+
+/// The part of a program that is already written: its end.
+#[derive(Default)]
+pub struct Code {
+    reversed: Vec<SockFilter>,
+    /// Where each verdict was last written.
+    returns: Vec<(u32, Label)>,
+}
+
+impl Code {
+    /// Puts an instruction in front that goes on to `next`.
+    pub fn put(&mut self, code: u16, k: u32, next: Label) -> Label {
+        if self.distance(next) > 0 {
+            self.jump(next);
+        }
+        self.write(SockFilter { code, jt: 0, jf: 0, k })
+    }
+
+    /// A place that gives a verdict.
+    pub fn give(&mut self, verdict: u32) -> Label {
+        let known = self.returns.iter().position(|(v, _)| *v == verdict);
+        if let Some(i) = known.filter(|i| self.distance(self.returns[*i].1) < 240) {
+            return self.returns[i].1;
+        }
+        let label = self.write(SockFilter { code: RETURN, jt: 0, jf: 0, k: verdict });
+        match known {
+            Some(i) => self.returns[i].1 = label,
+            None => self.returns.push((verdict, label)),
+        }
+        label
+    }
+
+    /// Puts a conditional jump in front.
+    pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
+        // `near` leaves one instruction to spare, which the second call may take.
+        let yes = self.near(yes);
+        let no = self.near(no);
+        let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
+        self.write(SockFilter { code, jt, jf, k })
+    }
+
+    /// The program, from its beginning.
+    pub fn finish(mut self) -> Vec<SockFilter> {
+        self.reversed.reverse();
+        self.reversed
+    }
+
+    /// A place within reach of the next instruction but one that leads to `label`.
+    fn near(&mut self, label: Label) -> Label {
+        if self.distance(label) < 255 {
+            return label;
+        }
+        let target = self.reversed[label.0 - 1];
+        if target.code == RETURN {
+            return self.give(target.k);
+        }
+        self.jump(label)
+    }
+
+    fn jump(&mut self, label: Label) -> Label {
+        let k = self.distance(label) as u32;
+        self.write(SockFilter { code: JUMP, jt: 0, jf: 0, k })
+    }
+
+    /// How many instructions one that is put in front now must skip to come to `label`.
+    fn distance(&self, label: Label) -> usize {
+        self.reversed.len() - label.0
+    }
+
+    fn write(&mut self, instruction: SockFilter) -> Label {
+        self.reversed.push(instruction);
+        Label(self.reversed.len())
+    }
+}

@@ -1,0 +1,408 @@
+//! A policy to a filter program.
+//!
+//! The program looks at the architecture, then finds the call's number in a tree of ranges, and looks at arguments only
+//! where a rule has conditions. Neighbouring numbers with the same verdict are one range, and ranges that many calls fall into
+//! stand near the root. A call that is allowed whatever its arguments are loads none, so that the kernel (5.11) can keep its
+//! verdict in a bitmap and not run the program at all.
+
+use super::arch::{Arch, X32_BIT};
+pub use super::code::SockFilter;
+use super::code::{AND, Code, JEQ, JGE, JGT, LOAD, Label};
+use super::policy::{self, Action, Arg, Op, Policy};
+use super::rules::{Decision, Rules, Variant};
+use super::syscalls::Call;
+use crate::error::{Error, Result};
+
+/// What the kernel takes (`BPF_MAXINSNS`).
+pub const MAX_INSTRUCTIONS: usize = 4096;
+
+/// A filter, ready to be loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// The program.
+    pub program: Vec<SockFilter>,
+    /// `SECCOMP_FILTER_FLAG_*` to load it with.
+    pub flags: u32,
+    /// What in the policy has no effect.
+    pub warnings: Vec<String>,
+    /// Whether a rule asks for a listener; the flags say so too.
+    pub notify: bool,
+    /// Flags that the policy did not ask for: without effect where the kernel lacks them.
+    pub optional: u32,
+    /// A bit for each kind of action that the program can give, as in [`Support::actions`].
+    pub actions: u32,
+}
+
+/// What a kernel can do, as [`crate::sys::seccomp::support`] finds it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Support {
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+    /// A bit for each item of [`policy::ACTIONS`].
+    pub actions: u32,
+}
+
+impl Filter {
+    /// Fits the filter to a kernel: an error if the policy asks for what it lacks.
+    pub fn fit(&mut self, kernel: Support) -> Result<()> {
+        if kernel.actions == 0 {
+            return Err(Error::new("this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)"));
+        }
+        self.flags &= kernel.flags | !self.optional;
+        for (flag, name) in policy::FLAGS {
+            if self.flags & flag & !kernel.flags != 0 {
+                return Err(Error::new(format!("flags: this kernel has no {name}")));
+            }
+        }
+        if self.notify && kernel.flags & policy::NEW_LISTENER == 0 {
+            return Err(Error::new("SCMP_ACT_NOTIFY: this kernel has no listeners (Linux 5.0)"));
+        }
+        for (i, (_, name)) in policy::ACTIONS.iter().enumerate() {
+            if self.actions & 1 << i & !kernel.actions != 0 {
+                return Err(Error::new(format!("this kernel has no {name}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compiles a policy for processes of `native` and of the other architectures that it names.
+pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
+    let rules = Rules::new(policy);
+    let mut archs = vec![native];
+    archs.extend(policy.architectures.iter().filter(|a| **a != native));
+    let builder =
+        Builder { code: Code::default(), default: policy.default_action.code(), blocks: Vec::new() };
+    let program = builder.program(policy, &rules, &archs)?;
+    if program.len() > MAX_INSTRUCTIONS {
+        return Err(Error::new(format!(
+            "the filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, conditions or \
+             architectures",
+            program.len()
+        )));
+    }
+    let actions = || policy.syscalls.iter().map(|r| r.action).chain([policy.default_action]);
+    let notify = actions().any(|a| a == Action::Notify);
+    let (flags, optional) = flags(policy, notify);
+    let used = actions().fold(0, |bits, action| {
+        let kind = |a: Action| a.code() & 0xffff_0000;
+        bits | policy::ACTIONS.iter().position(|(a, _)| kind(*a) == kind(action)).map_or(0, |i| 1 << i)
+    });
+    let mut warnings = Vec::new();
+    if !rules.unknown.is_empty() {
+        warnings.push(format!("seccomp: unknown system calls are skipped: {}", rules.unknown.join(", ")));
+    }
+    Ok(Filter { program, flags, warnings, notify, optional, actions: used })
+}
+
+/// The flags to load with, and those of them that the policy did not ask for.
+fn flags(policy: &Policy, notify: bool) -> (u32, u32) {
+    // As in runc: a policy that says nothing of flags does not ask to slow its container down.
+    let optional = if policy.flags.is_none() { policy::SPEC_ALLOW } else { 0 };
+    let mut flags = policy.flags.unwrap_or(optional);
+    if notify {
+        flags |= policy::NEW_LISTENER;
+        // The two together need a third, as both have something to return.
+        if flags & policy::TSYNC != 0 {
+            flags |= policy::TSYNC_ESRCH;
+        }
+    } else {
+        // Without a listener nobody waits for one; the kernel would refuse it.
+        flags &= !policy::WAIT_KILLABLE_RECV;
+    }
+    (flags, optional)
+}
+
+/// What happens to a number: a verdict, or the block of code that looks at the arguments.
+#[derive(Clone, Copy, PartialEq)]
+enum Leaf {
+    Give(u32),
+    Block(usize),
+}
+
+/// The numbers from `start` to the start of the next range.
+struct Range {
+    start: u32,
+    leaf: Leaf,
+    /// How many known calls are in it.
+    weight: u32,
+}
+
+/// Conditions that some calls have, and where their code is once it is written.
+struct Block {
+    wide: bool,
+    variants: Vec<Variant>,
+    label: Option<Label>,
+}
+
+struct Builder {
+    code: Code,
+    default: u32,
+    blocks: Vec<Block>,
+}
+
+/// Who owns the numbers from a start to the next.
+#[derive(Clone, Copy, PartialEq)]
+enum Span {
+    /// Calls of an architecture. Numbers only grow, so what is above the newest call that the policy names is
+    /// something that its author had not heard of.
+    Calls(Arch),
+    /// Calls of an architecture that is not listed.
+    Foreign,
+    /// No calls.
+    Default,
+}
+
+/// What libseccomp gives for architectures that are not listed.
+const FOREIGN: u32 = Action::KillThread.code();
+
+/// What a kernel that lacks a call gives for it, and what C libraries take for an answer when they try a new one.
+const UNHEARD: u32 = Action::Errno(38).code();
+
+impl Builder {
+    fn program(mut self, policy: &Policy, rules: &Rules, archs: &[Arch]) -> Result<Vec<SockFilter>> {
+        let mut audits: Vec<u32> = Vec::new();
+        for audit in archs.iter().filter_map(|a| a.audit()) {
+            if !audits.contains(&audit) {
+                audits.push(audit);
+            }
+        }
+        let mut next = self.code.give(FOREIGN);
+        // The native architecture, which is the first, is written last and so looked at first.
+        for audit in audits.into_iter().rev() {
+            let members: Vec<Arch> = archs.iter().copied().filter(|a| a.audit() == Some(audit)).collect();
+            let ranges = self.ranges(policy, rules, &members)?;
+            let tree = self.tree(&ranges);
+            let number = self.code.put(LOAD, NUMBER, tree);
+            next = self.code.branch(JEQ, audit, number, next);
+        }
+        self.code.put(LOAD, ARCH, next);
+        Ok(self.code.finish())
+    }
+
+    /// Every number of the architectures that share an audit value.
+    fn ranges(&mut self, policy: &Policy, rules: &Rules, archs: &[Arch]) -> Result<Vec<Range>> {
+        // As in runc, also where the default is to kill: a C library that tries a new call must live to try the old.
+        // A tracer, though, is trusted to know what is new.
+        let stub = !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_));
+        let mut ranges = Ranges(Vec::new());
+        let default = Leaf::Give(self.default);
+        let spans = spans(archs, stub);
+        for (i, (start, span)) in spans.iter().enumerate() {
+            let last = spans.get(i + 1).map_or(u32::MAX, |(next, _)| next - 1);
+            let Span::Calls(arch) = *span else {
+                ranges.from(*start, if *span == Span::Foreign { Leaf::Give(FOREIGN) } else { default });
+                continue;
+            };
+            ranges.from(*start, default);
+            for (number, decision) in rules.decisions(arch)? {
+                if (*start..=last).contains(&number) {
+                    let leaf = self.leaf(decision, arch);
+                    ranges.from(number, leaf);
+                    ranges.from(number + 1, default);
+                }
+            }
+            if stub && rules.newest(arch, 0, u32::MAX).is_some() {
+                let unheard = rules.newest(arch, *start, last).map_or(*start, |n| n + 1);
+                ranges.from(unheard, Leaf::Give(UNHEARD));
+            }
+        }
+        for arch in archs {
+            ranges.weigh(*arch);
+        }
+        Ok(ranges.0)
+    }
+
+    fn leaf(&mut self, decision: Decision, arch: Arch) -> Leaf {
+        match decision {
+            Decision::Always(verdict) => Leaf::Give(verdict),
+            Decision::ByArgs(variants) => {
+                let same = |b: &Block| {
+                    let pairs = b.variants.iter().zip(&variants);
+                    b.wide == arch.wide()
+                        && b.variants.len() == variants.len()
+                        && pairs.into_iter().all(|(a, b)| a.args == b.args && a.verdict == b.verdict)
+                };
+                Leaf::Block(self.blocks.iter().position(same).unwrap_or_else(|| {
+                    self.blocks.push(Block { wide: arch.wide(), variants, label: None });
+                    self.blocks.len() - 1
+                }))
+            }
+        }
+    }
+
+    /// Writes the search for the accumulator in `ranges`.
+    fn tree(&mut self, ranges: &[Range]) -> Label {
+        if let [low, one, high] = ranges {
+            if low.leaf == high.leaf && high.start - one.start == 1 {
+                let (yes, no) = (self.place(one.leaf), self.place(low.leaf));
+                return self.code.branch(JEQ, one.start, yes, no);
+            }
+        }
+        if let [only] = ranges {
+            return self.place(only.leaf);
+        }
+        let (low, high) = ranges.split_at(middle(ranges));
+        // What is written last is near: better the smaller half, as the other is jumped over it.
+        let (yes, no);
+        if low.len() < high.len() {
+            yes = self.tree(high);
+            no = self.tree(low);
+        } else {
+            no = self.tree(low);
+            yes = self.tree(high);
+        }
+        self.code.branch(JGE, high[0].start, yes, no)
+    }
+
+    fn place(&mut self, leaf: Leaf) -> Label {
+        let i = match leaf {
+            Leaf::Give(verdict) => return self.code.give(verdict),
+            Leaf::Block(i) => i,
+        };
+        if let Some(label) = self.blocks[i].label {
+            return label;
+        }
+        let mut next = self.code.give(self.default);
+        for v in (0..self.blocks[i].variants.len()).rev() {
+            let mut yes = self.code.give(self.blocks[i].variants[v].verdict);
+            for a in (0..self.blocks[i].variants[v].args.len()).rev() {
+                yes = condition(
+                    &mut self.code,
+                    self.blocks[i].variants[v].args[a],
+                    self.blocks[i].wide,
+                    yes,
+                    next,
+                );
+            }
+            next = yes;
+        }
+        self.blocks[i].label = Some(next);
+        next
+    }
+}
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const fn low_word(arg: u8) -> u32 {
+    16 + 8 * arg as u32 + if cfg!(target_endian = "big") { 4 } else { 0 }
+}
+const fn high_word(arg: u8) -> u32 {
+    low_word(arg) ^ 4
+}
+
+/// Writes the test of one condition, word by word.
+fn condition(code: &mut Code, arg: Arg, wide: bool, yes: Label, no: Label) -> Label {
+    let (yes, no) = match arg.op {
+        Op::Ne | Op::Lt | Op::Le => (no, yes),
+        _ => (yes, no),
+    };
+    let value = arg.compared();
+    let (high, low) = ((value >> 32) as u32, value as u32);
+    let mask = if arg.op == Op::MaskedEq { arg.value } else { u64::MAX };
+    let op = match arg.op {
+        Op::Eq | Op::Ne | Op::MaskedEq => JEQ,
+        Op::Lt | Op::Ge => JGE,
+        Op::Le | Op::Gt => JGT,
+    };
+    let low = word(code, low_word(arg.index), mask as u32, |c| c.branch(op, low, yes, no), yes);
+    if !wide {
+        return low;
+    }
+    word(
+        code,
+        high_word(arg.index),
+        (mask >> 32) as u32,
+        |c| {
+            let equal = c.branch(JEQ, high, low, no);
+            if op == JEQ { equal } else { c.branch(JGT, high, yes, equal) }
+        },
+        low,
+    )
+}
+
+/// Writes the load of a word under a mask in front of a test; nothing if the mask leaves nothing to test.
+fn word(
+    code: &mut Code,
+    at: u32,
+    mask: u32,
+    test: impl FnOnce(&mut Code) -> Label,
+    untested: Label,
+) -> Label {
+    if mask == 0 {
+        return untested;
+    }
+    let mut label = test(code);
+    if mask != u32::MAX {
+        label = code.put(AND, mask, label);
+    }
+    code.put(LOAD, at, label)
+}
+
+struct Ranges(Vec<Range>);
+
+impl Ranges {
+    /// From `start` on it is `leaf`. Starts come in order; a later word on the same start counts.
+    fn from(&mut self, start: u32, leaf: Leaf) {
+        if self.0.last().is_some_and(|r| r.start == start) {
+            self.0.pop();
+        }
+        if self.0.last().is_none_or(|r| r.leaf != leaf) {
+            self.0.push(Range { start, leaf, weight: 1 });
+        }
+    }
+
+    /// Counts the calls in each range. Processes of x32 are so rare that most kernels are built without it.
+    fn weigh(&mut self, arch: Arch) {
+        let weight = if arch == Arch::X32 { 1 } else { 16 };
+        for number in Call::all().filter_map(|c| c.number(arch)) {
+            let at = self.0.partition_point(|r| r.start <= number) - 1;
+            self.0[at].weight += weight;
+        }
+    }
+}
+
+/// Where to split ranges so that both sides weigh the same as nearly as can be.
+fn middle(ranges: &[Range]) -> usize {
+    let total: u32 = ranges.iter().map(|r| r.weight).sum();
+    let mut low = 0;
+    for (i, range) in ranges.iter().enumerate() {
+        let more = low + range.weight;
+        if more * 2 >= total {
+            // `range` is the one in the middle: on which side is it better?
+            return if i > 0 && total - 2 * low <= 2 * more - total || i + 1 == ranges.len() {
+                i
+            } else {
+                i + 1
+            };
+        }
+        low = more;
+    }
+    1
+}
+
+/// The owners of all 2³² numbers, for the listed ones of the architectures that share an audit value.
+fn spans(listed: &[Arch], stub: bool) -> Vec<(u32, Span)> {
+    let span = |arch| if listed.contains(&arch) { Span::Calls(arch) } else { Span::Foreign };
+    match listed[0] {
+        // x32 has the numbers of x86_64 and, from 512, its own. The kernel tells them by the bit alone. -1 is what a
+        // tracer leaves of a call that it wants skipped (seccomp(2)).
+        Arch::X86_64 | Arch::X32 => {
+            let (x86_64, x32) = (span(Arch::X86_64), span(Arch::X32));
+            let above = if x32 == Span::Foreign && !stub { Span::Foreign } else { x86_64 };
+            let skipped = if x32 == Span::Foreign { Span::Default } else { x32 };
+            vec![
+                (0, x86_64),
+                (X32_BIT, x32),
+                (X32_BIT | 512, x32),
+                (1 << 31, above),
+                (1 << 31 | X32_BIT, x32),
+                (u32::MAX, skipped),
+            ]
+        }
+        // ARM's private calls.
+        Arch::Arm => vec![(0, Span::Calls(Arch::Arm)), (0x0f_0000, Span::Calls(Arch::Arm))],
+        arch => vec![(0, Span::Calls(arch))],
+    }
+}

@@ -1,0 +1,283 @@
+//! Filters run by the interpreter.
+
+use super::arch::{ALL, Arch};
+use super::compile::{MAX_INSTRUCTIONS, compile};
+use super::policy::{Action, Arg, Op, Policy, Rule};
+use super::sim::{Data, check, run};
+use super::syscalls::Call;
+
+const KILL: u32 = Action::KillThread.code();
+const ALLOW: u32 = Action::Allow.code();
+const EPERM: u32 = Action::Errno(1).code();
+const ENOSYS: u32 = Action::Errno(38).code();
+
+fn policy(default_action: Action, rules: &[(&[&str], Action, &[Arg])]) -> Policy {
+    let rule = |(names, action, args): &(&[&str], Action, &[Arg])| Rule {
+        names: names.iter().map(|n| (*n).to_owned()).collect(),
+        action: *action,
+        args: args.to_vec(),
+    };
+    Policy {
+        default_action,
+        architectures: Vec::new(),
+        flags: None,
+        listener_path: None,
+        listener_metadata: None,
+        syscalls: rules.iter().map(rule).collect(),
+    }
+}
+
+fn arg(index: u8, op: Op, value: u64) -> Arg {
+    Arg { index, op, value, value_two: 0 }
+}
+
+/// A compiled policy that answers for calls by name or number.
+struct Answers(Vec<super::code::SockFilter>);
+
+impl Answers {
+    fn of(policy: &Policy, native: Arch) -> Answers {
+        let filter = compile(policy, native).unwrap();
+        check(&filter.program).unwrap();
+        Answers(filter.program)
+    }
+
+    fn call(&self, arch: Arch, name: &str, args: &[u64]) -> u32 {
+        self.number(arch, Call::find(name).unwrap().number(arch).unwrap(), args)
+    }
+
+    fn number(&self, arch: Arch, number: u32, given: &[u64]) -> u32 {
+        let mut args = [0; 6];
+        args[..given.len()].copy_from_slice(given);
+        run(&self.0, &Data { number, audit: arch.audit().unwrap(), args }).0
+    }
+}
+
+#[test]
+fn each_rule_has_its_own_action_and_errno() {
+    let p = policy(
+        Action::Errno(1),
+        &[
+            (&["read", "write"], Action::Allow, &[]),
+            (&["mount"], Action::Errno(13), &[]),
+            (&["ptrace"], Action::KillProcess, &[]),
+            (&["bpf"], Action::Trace(7), &[]),
+            (&["swapon"], Action::Log, &[]),
+            (&["swapoff"], Action::Trap, &[]),
+            (&["reboot"], Action::KillThread, &[]),
+            (&["seccomp"], Action::Notify, &[]),
+            (&["futex_requeue"], Action::Allow, &[]),
+        ],
+    );
+    for arch in [Arch::X86_64, Arch::X86, Arch::Aarch64, Arch::Arm, Arch::Riscv64] {
+        let f = Answers::of(&p, arch);
+        for (name, code) in [
+            ("read", ALLOW),
+            ("write", ALLOW),
+            ("mount", Action::Errno(13).code()),
+            ("ptrace", Action::KillProcess.code()),
+            ("bpf", Action::Trace(7).code()),
+            ("swapon", Action::Log.code()),
+            ("swapoff", Action::Trap.code()),
+            ("reboot", KILL),
+            ("seccomp", Action::Notify.code()),
+            ("close", EPERM),
+            ("listns", ENOSYS),
+        ] {
+            assert_eq!(f.call(arch, name, &[]), code, "{name} on {arch:?}");
+        }
+        assert_eq!(run(&f.0, &Data { number: 0, audit: 1, args: [0; 6] }).0, KILL);
+    }
+}
+
+#[test]
+fn operators_compare_all_64_bits() {
+    let values = [
+        0,
+        1,
+        2,
+        41,
+        42,
+        43,
+        1 << 31,
+        u64::from(u32::MAX),
+        1 << 32,
+        (1 << 32) + 42,
+        42 << 32,
+        1 << 63,
+        u64::MAX,
+    ];
+    for op in [Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Ge, Op::Gt, Op::MaskedEq] {
+        for value in values {
+            for value_two in if op == Op::MaskedEq { &values[..] } else { &[0] } {
+                let a = Arg { index: 3, op, value, value_two: *value_two };
+                let p = policy(Action::Errno(1), &[(&["read"], Action::Allow, &[a])]);
+                let wide = Answers::of(&p, Arch::X86_64);
+                let narrow = Answers::of(&p, Arch::Arm);
+                for v in values {
+                    let expected = if a.holds(v) { ALLOW } else { EPERM };
+                    assert_eq!(wide.call(Arch::X86_64, "read", &[9, 9, 9, v]), expected, "{v:#x} {a:?}");
+                    if v <= u64::from(u32::MAX) && (op != Op::MaskedEq || value != 0) {
+                        assert_eq!(
+                            narrow.call(Arch::Arm, "read", &[9, 9, 9, v]),
+                            expected,
+                            "arm {v:#x} {a:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn conditions_of_a_rule_all_hold_and_rules_of_a_call_add_up() {
+    let p = policy(
+        Action::Errno(1),
+        &[
+            (&["socket"], Action::Allow, &[arg(0, Op::Eq, 1), arg(1, Op::Le, 5)]),
+            (&["socket"], Action::Allow, &[arg(0, Op::Eq, 2)]),
+            (&["socket"], Action::Errno(97), &[arg(0, Op::Eq, 40)]),
+            // Two conditions on one argument are two rules.
+            (&["personality"], Action::Allow, &[arg(0, Op::Eq, 0), arg(0, Op::Eq, 8)]),
+            // What is unconditional stands alone, wherever it is.
+            (&["kill"], Action::Errno(3), &[arg(0, Op::Eq, 1)]),
+            (&["kill"], Action::Allow, &[]),
+            (&["kill"], Action::Errno(4), &[]),
+        ],
+    );
+    let f = Answers::of(&p, Arch::Aarch64);
+    let call = |name, args: &[u64]| f.call(Arch::Aarch64, name, args);
+    assert_eq!(call("socket", &[1, 5]), ALLOW);
+    assert_eq!(call("socket", &[1, 6]), EPERM);
+    assert_eq!(call("socket", &[2, 6]), ALLOW);
+    assert_eq!(call("socket", &[40, 0]), Action::Errno(97).code());
+    assert_eq!(call("socket", &[1 << 32 | 2, 0]), EPERM);
+    assert_eq!([0, 8, 4].map(|v| call("personality", &[v])), [ALLOW, ALLOW, EPERM]);
+    assert_eq!(call("kill", &[1]), ALLOW);
+}
+
+#[test]
+fn what_contradicts_is_an_error() {
+    let same = [arg(1, Op::Eq, 1), arg(0, Op::Ne, 2)];
+    let turned = [same[1], same[0]];
+    let p =
+        policy(Action::Errno(1), &[(&["read"], Action::Allow, &same), (&["read"], Action::Trap, &turned)]);
+    assert_eq!(
+        compile(&p, Arch::X86_64).unwrap_err().to_string(),
+        "syscalls[1] contradicts syscalls[0]: different actions for read under the same conditions"
+    );
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn architectures_do_not_mix() {
+    let mut p =
+        policy(Action::Errno(1), &[(&["read", "accept", "futex_requeue", "pwritev2"], Action::Allow, &[])]);
+    p.architectures = vec![Arch::X86, Arch::X86_64, Arch::X32, Arch::Mips];
+    let f = Answers::of(&p, Arch::X86_64);
+    for arch in [Arch::X86, Arch::X86_64, Arch::X32] {
+        assert_eq!(f.call(arch, "read", &[]), ALLOW, "{arch:?}");
+        assert_eq!(f.call(arch, "write", &[]), EPERM, "{arch:?}");
+        assert_eq!(f.call(arch, "listns", &[]), ENOSYS, "{arch:?}");
+    }
+    assert_eq!(f.number(Arch::X32, 0x4000_0000 | 548, &[]), ENOSYS);
+    assert_eq!(f.number(Arch::X86_64, u32::MAX, &[]), ENOSYS);
+    assert_eq!(f.number(Arch::Arm, 3, &[]), KILL);
+    // accept has no number on x86, but goes through socketcall.
+    assert_eq!(f.call(Arch::X86, "socketcall", &[5]), ALLOW);
+    assert_eq!(f.call(Arch::X86, "socketcall", &[1]), EPERM);
+
+    p.architectures.clear();
+    let f = Answers::of(&p, Arch::X86_64);
+    assert_eq!(f.call(Arch::X32, "read", &[]), KILL);
+    assert_eq!(f.number(Arch::X86, 3, &[]), KILL);
+    assert_eq!(f.number(Arch::X86_64, u32::MAX, &[]), EPERM);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn arm_knows_its_private_calls_and_what_is_new_beside_them() {
+    let mut p = policy(Action::Errno(1), &[(&["openat", "clone3", "cacheflush"], Action::Allow, &[])]);
+    p.architectures = vec![Arch::Arm];
+    let f = Answers::of(&p, Arch::Aarch64);
+    assert_eq!(f.call(Arch::Arm, "cacheflush", &[]), ALLOW);
+    assert_eq!(f.call(Arch::Arm, "breakpoint", &[]), EPERM);
+    assert_eq!(f.call(Arch::Arm, "set_tls", &[]), ENOSYS);
+    assert_eq!(f.call(Arch::Arm, "read", &[]), EPERM);
+    assert_eq!(f.call(Arch::Arm, "close_range", &[]), ENOSYS);
+    assert_eq!(f.call(Arch::Aarch64, "close_range", &[]), ENOSYS);
+    assert_eq!(f.call(Arch::Aarch64, "clone3", &[]), ALLOW);
+}
+
+#[test]
+fn nothing_is_new_to_a_policy_that_permits_by_default() {
+    for default in [Action::Allow, Action::Log, Action::Trace(1)] {
+        let f = Answers::of(&policy(default, &[(&["read"], Action::Errno(1), &[])]), Arch::Aarch64);
+        assert_eq!(f.number(Arch::Aarch64, 9999, &[]), default.code());
+    }
+    let f = Answers::of(&policy(Action::KillProcess, &[(&["read"], Action::Allow, &[])]), Arch::Aarch64);
+    assert_eq!(f.number(Arch::Aarch64, 9999, &[]), ENOSYS);
+}
+
+#[test]
+fn unknown_names_are_told_once() {
+    let p = policy(
+        Action::Errno(1),
+        &[(&["read", "warp"], Action::Allow, &[]), (&["warp", "accept", "weft"], Action::Allow, &[])],
+    );
+    let f = compile(&p, Arch::NATIVE).unwrap();
+    assert_eq!(f.warnings, ["seccomp: unknown system calls are skipped: warp, weft"]);
+}
+
+#[test]
+fn long_programs_jump_far_and_too_long_ones_are_refused() {
+    let names: Vec<&str> = Call::all().map(Call::name).collect();
+    let mut p = policy(Action::Errno(1), &[]);
+    p.architectures = ALL.iter().map(|(a, _)| *a).collect();
+    for (i, name) in names.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
+        let args = vec![arg((i % 6) as u8, Op::Eq, i as u64)];
+        p.syscalls.push(Rule { names: vec![(*name).to_owned()], action: Action::Allow, args });
+    }
+    let f = Answers::of(&p, Arch::X86_64);
+    assert!(f.0.len() > 1000, "{} are not many", f.0.len());
+    for (i, name) in names.iter().enumerate() {
+        for arch in [Arch::X86_64, Arch::Arm, Arch::Riscv64] {
+            let Some(number) = Call::find(name).unwrap().number(arch) else { continue };
+            let meets = f.number(arch, number, &[i as u64; 6]);
+            let fails = f.number(arch, number, &[u64::MAX; 6]);
+            let denied = if meets == ENOSYS { ENOSYS } else { EPERM };
+            assert_eq!(
+                (meets, fails),
+                (if i % 3 == 0 { ALLOW } else { denied }, denied),
+                "{name} on {arch:?}"
+            );
+        }
+    }
+    for rule in &mut p.syscalls {
+        rule.args = (0..6).map(|i| arg(i, Op::Gt, u64::from(i) << 32 | 77)).collect();
+        rule.args[0].value = rule.names[0].as_bytes().iter().fold(7, |a, b| a * 31 % 1000 + u64::from(*b));
+    }
+    let e = compile(&p, Arch::X86_64).unwrap_err().to_string();
+    assert!(e.contains(&format!("the kernel takes {MAX_INSTRUCTIONS}")), "{e}");
+}
+
+#[test]
+fn a_kernel_without_what_is_asked_for_is_named() {
+    use super::compile::Support;
+    use super::policy::{LOG, SPEC_ALLOW};
+    let mut p = policy(Action::Errno(1), &[(&["read"], Action::Log, &[])]);
+    let all = Support { flags: u32::MAX, actions: u32::MAX };
+    let mut f = compile(&p, Arch::NATIVE).unwrap();
+    assert_eq!((f.flags, f.fit(all).is_ok()), (SPEC_ALLOW, true));
+    f.fit(Support { flags: 0, ..all }).unwrap();
+    assert_eq!(f.flags, 0);
+    assert_eq!(
+        f.fit(Support { actions: 1, ..all }).unwrap_err().to_string(),
+        "this kernel has no SCMP_ACT_ERRNO"
+    );
+    p.flags = Some(LOG);
+    let mut f = compile(&p, Arch::NATIVE).unwrap();
+    assert_eq!(f.flags, LOG);
+    let e = f.fit(Support { flags: SPEC_ALLOW, ..all }).unwrap_err().to_string();
+    assert_eq!(e, "flags: this kernel has no SECCOMP_FILTER_FLAG_LOG");
+}
