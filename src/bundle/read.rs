@@ -22,6 +22,11 @@ impl Fault {
         Fault { path: String::new(), what: what.into() }
     }
 
+    /// Where the value stands, as a JSON path (`process.rlimits[2].type`); empty for the document itself.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The same fault seen from the object that holds the value under `key`.
     pub fn at(mut self, key: &str) -> Fault {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
@@ -38,7 +43,9 @@ impl Fault {
 impl From<Fault> for Error {
     fn from(f: Fault) -> Error {
         let e = Error::new(f.what);
-        if f.path.is_empty() { e } else { e.context(f.path) }
+        // A key is the author's: an error stays one line, whatever is in it.
+        let path = f.path.replace(char::is_control, "?");
+        if path.is_empty() { e } else { e.context(path) }
     }
 }
 

@@ -5,6 +5,7 @@ use super::process::id;
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, absolute, integer, object, string, strings, word};
 use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
+use crate::cgroup::resources::resources;
 
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
 const UNSUPPORTED: [&str; 4] = ["intelRdt", "memoryPolicy", "netDevices", "seccomp"];
@@ -18,7 +19,7 @@ pub(super) fn linux(v: &Json) -> Read<Linux> {
         time_offsets: time_offsets(v)?,
         devices: v.list("devices", device)?,
         cgroups_path: v.text("cgroupsPath")?,
-        resources: Default::default(),
+        resources: v.or_default("resources", resources)?,
         rootfs_propagation: v.text("rootfsPropagation")?.map(propagation).transpose()?,
         seccomp: None,
         sysctl: v.map("sysctl", string)?,

@@ -1,0 +1,158 @@
+//! A bundle directory that is not one: each fault is one line that names the file, and the property in it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use embrun::bundle::load;
+
+const SOUND: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"linux":{}}"#;
+
+/// A directory that goes with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(test: &str) -> Dir {
+        let path = std::env::temp_dir().join(format!("embrun-{test}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Dir(fs::canonicalize(path).unwrap())
+    }
+
+    /// A sound bundle in it.
+    fn bundle(test: &str) -> Dir {
+        let dir = Dir::new(test);
+        fs::create_dir(dir.0.join("rootfs")).unwrap();
+        fs::write(dir.0.join("config.json"), SOUND).unwrap();
+        dir
+    }
+
+    fn fails(&self) -> String {
+        let says = load(&self.0).unwrap_err().to_string();
+        assert_eq!(says.lines().count(), 1, "{says}");
+        says
+    }
+
+    /// The error without the directory's name, which every error has.
+    fn fails_within(&self) -> String {
+        let says = self.fails();
+        let within = says.strip_prefix(&format!("{}/", self.0.display()));
+        within.unwrap_or_else(|| panic!("{says:?} does not begin with {}", self.0.display())).to_owned()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_sound_bundle_is_read_through_links_and_kept_as_it_was() {
+    let dir = Dir::bundle("sound");
+    let link = dir.0.join("link");
+    symlink(&dir.0, &link).unwrap();
+    let loaded = load(&link).unwrap();
+    assert_eq!(loaded.dir, dir.0);
+    assert_eq!(loaded.rootfs, dir.0.join("rootfs"));
+    assert_eq!(loaded.text, SOUND.as_bytes());
+    assert_eq!(loaded.spec.root.path, "rootfs");
+}
+
+#[test]
+fn an_absolute_rootfs_stands_by_itself() {
+    let dir = Dir::bundle("absolute");
+    fs::write(dir.0.join("config.json"), SOUND.replace("rootfs", "/usr")).unwrap();
+    assert_eq!(load(&dir.0).unwrap().rootfs, Path::new("/usr"));
+}
+
+#[test]
+fn no_bundle() {
+    let says = load(Path::new("/nonexistent/bundle")).unwrap_err().to_string();
+    assert_eq!(says, "bundle /nonexistent/bundle: no such file or directory (ENOENT)");
+}
+
+#[test]
+fn no_config() {
+    let dir = Dir::bundle("no-config");
+    fs::remove_file(dir.0.join("config.json")).unwrap();
+    assert_eq!(
+        dir.fails_within(),
+        "config.json: no such file or directory (ENOENT) (the bundle directory must hold config.json: name it with \
+         --bundle, or write one with \"embrun spec\")"
+    );
+}
+
+#[test]
+fn a_config_that_is_no_file_is_not_waited_for() {
+    let dir = Dir::bundle("fifo");
+    let config = dir.0.join("config.json");
+    fs::remove_file(&config).unwrap();
+    nix::unistd::mkfifo(&config, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let start = Instant::now();
+    assert_eq!(dir.fails_within(), "config.json: not a regular file");
+    assert!(start.elapsed().as_secs() < 2);
+    fs::remove_file(&config).unwrap();
+    symlink("/dev/zero", &config).unwrap();
+    assert_eq!(dir.fails_within(), "config.json: not a regular file");
+    fs::remove_file(&config).unwrap();
+    fs::create_dir(&config).unwrap();
+    assert_eq!(dir.fails_within(), "config.json: not a regular file");
+}
+
+#[test]
+fn a_config_without_end_is_not_read_to_it() {
+    let dir = Dir::bundle("long");
+    let file = fs::File::create(dir.0.join("config.json")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert_eq!(dir.fails_within(), "config.json: longer than 16 MiB");
+}
+
+#[test]
+fn broken_json_is_named_by_line_and_column() {
+    let dir = Dir::bundle("broken");
+    for (text, says) in [
+        ("", "config.json: EOF while parsing a value at line 1 column 0"),
+        ("{\n\"a\": }", "config.json: expected value at line 2 column 6"),
+        ("{\"a\": 1, \"a\": 2}", "config.json: duplicate key \"a\" at line 1 column 12"),
+        ("{} {}", "config.json: trailing characters at line 1 column 4"),
+    ] {
+        fs::write(dir.0.join("config.json"), text).unwrap();
+        assert_eq!(dir.fails_within(), says);
+    }
+}
+
+#[test]
+fn a_wrong_property_is_named() {
+    let dir = Dir::bundle("property");
+    fs::write(dir.0.join("config.json"), SOUND.replace("1.0.2", "7")).unwrap();
+    assert_eq!(
+        dir.fails_within(),
+        "config.json: ociVersion: \"7\" is not a version (must be MAJOR.MINOR.PATCH, as in \"1.0.2\")"
+    );
+}
+
+#[test]
+fn a_rootfs_that_is_missing_or_a_file() {
+    let dir = Dir::bundle("rootfs");
+    fs::remove_dir(dir.0.join("rootfs")).unwrap();
+    let hint = "(it must be the directory of the container's root file system)";
+    assert_eq!(
+        dir.fails_within(),
+        format!("config.json: root.path: \"rootfs\": no such file or directory (ENOENT) {hint}")
+    );
+    fs::write(dir.0.join("rootfs"), "").unwrap();
+    assert_eq!(
+        dir.fails_within(),
+        format!("config.json: root.path: \"rootfs\": not a directory (ENOTDIR) {hint}")
+    );
+}
+
+#[test]
+fn a_bundle_that_is_a_file() {
+    let dir = Dir::bundle("file");
+    let file = dir.0.join("config.json");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let says = load(&file).unwrap_err().to_string();
+    assert!(says.contains("not a directory (ENOTDIR)"), "{says}");
+}

@@ -1,0 +1,26 @@
+//! `config.json` as a whole, without root: what a configuration means, and what becomes of a broken one.
+
+mod load;
+mod mutants;
+mod oracle;
+mod written;
+
+use std::fs;
+use std::path::PathBuf;
+
+/// The configurations of `integration/configs`, by name.
+///
+/// `runc-spec*` and `crun-spec` are what these programs write as a template; `docker`, `podman` and `containerd-cri`
+/// have the shape that these engines write; `gateway` uses what they leave out; `nulls` has `null` and `""` wherever
+/// Go's encoders put them for "not set"; `least` has what is required.
+fn configs() -> Vec<(String, Vec<u8>)> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("integration/configs");
+    let mut all: Vec<(String, Vec<u8>)> = fs::read_dir(&dir)
+        .unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect();
+    all.sort();
+    assert!(all.len() >= 9, "configurations are missing from {}", dir.display());
+    all
+}

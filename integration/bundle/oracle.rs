@@ -1,0 +1,100 @@
+//! The oci-spec crate, which knows the spec by derived structs, as the oracle: each configuration means to us what it
+//! means to it, field by field.
+
+use embrun::bundle::config;
+use embrun::bundle::json::Json;
+use serde_json::Value;
+
+use crate::configs;
+use crate::written::written;
+
+#[test]
+fn every_configuration_means_the_same_to_oci_spec() {
+    for (name, text) in configs() {
+        let ours =
+            config::spec(&Json::parse(&text).unwrap()).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        let theirs: oci_spec::runtime::Spec =
+            serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let ours = normal(written(&ours));
+        let theirs = normal(theirs_as_we_mean_it(serde_json::to_value(theirs).unwrap()));
+        let mut differences = Vec::new();
+        compare("", &ours, &theirs, &mut differences);
+        assert!(differences.is_empty(), "{name}:\n{}", differences.join("\n"));
+    }
+}
+
+/// oci-spec's output without what is not the bundle room's or is deliberately other: each with its reason.
+fn theirs_as_we_mean_it(mut v: Value) -> Value {
+    if let Some(linux) = v.get_mut("linux").and_then(Value::as_object_mut) {
+        // Read by the cgroup and seccomp rooms, and tested there.
+        linux.remove("resources");
+        linux.remove("seccomp");
+        for device in linux.get_mut("devices").and_then(Value::as_array_mut).into_iter().flatten() {
+            // An unbuffered character device is a character device.
+            if device["type"] == "u" {
+                device["type"] = "c".into();
+            }
+        }
+    }
+    // Read only with a terminal.
+    if v["process"]["terminal"] != true && v["process"].is_object() {
+        v["process"].as_object_mut().unwrap().remove("consoleSize");
+    }
+    v
+}
+
+/// Without what is the same as absent: null, and the zero that the spec gives as the default. `umask`, `oomScoreAdj` and
+/// `fileMode` of 0 are not absent.
+fn normal(v: Value) -> Value {
+    match v {
+        Value::Object(members) => {
+            let kept = members.into_iter().map(|(k, v)| (k, normal(v))).filter(|(k, v)| {
+                let zero_counts = matches!(k.as_str(), "umask" | "oomScoreAdj" | "fileMode" | "size");
+                !(is_unset(v) || (v == &Value::from(0) && !zero_counts))
+            });
+            Value::Object(kept.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(normal).collect()),
+        other => other,
+    }
+}
+
+fn is_unset(v: &Value) -> bool {
+    match v {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(s) => s.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
+}
+
+fn compare(path: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
+                let null = Value::Null;
+                let (a, b) = (a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null));
+                compare(&format!("{path}.{key}"), a, b, out);
+            }
+        }
+        // oci-spec keeps capabilities as a set, which has no order.
+        (Value::Array(a), Value::Array(b)) if path.starts_with(".process.capabilities.") => {
+            let sorted = |list: &[Value]| {
+                let mut names: Vec<String> = list.iter().map(|v| v.as_str().unwrap().to_owned()).collect();
+                names.sort();
+                names
+            };
+            if sorted(a) != sorted(b) {
+                out.push(format!("{path}: ours {ours}, oci-spec's {theirs}"));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{path}[{i}]"), a, b, out);
+            }
+        }
+        _ if ours == theirs => {}
+        _ => out.push(format!("{path}: ours {ours}, oci-spec's {theirs}")),
+    }
+}
