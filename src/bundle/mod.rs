@@ -6,5 +6,6 @@ pub mod json;
 mod load;
 pub mod read;
 pub mod spec;
+pub mod template;
 
 pub use load::{Loaded, load};
