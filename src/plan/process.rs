@@ -24,36 +24,38 @@ pub struct CapSets {
 
 /// The sets that can be had of those asked for, where `available` is what the process that applies them holds.
 ///
-/// The second half of the answer is a warning for each capability that is unknown or cannot be granted: such a one is
-/// left out and is no error (config.md, "Linux Process"). Absent `capabilities` are none at all.
+/// The second half of the answer is warnings that name the capabilities which are unknown or cannot be granted: such
+/// are left out and are no error (config.md, "Linux Process"). Absent `capabilities` are none at all.
 pub fn capabilities(asked: Option<&Capabilities>, available: u64) -> (CapSets, Vec<String>) {
     let mut warnings = Vec::new();
     let Some(asked) = asked else { return (CapSets::default(), warnings) };
     let mut set = |field, names, limit, reason| grant(field, names, limit, reason, &mut warnings);
-    const UNAVAILABLE: &str = "is not available to the runtime";
+    const UNAVAILABLE: &str = "not available to the runtime";
     let bounding = set("bounding", &asked.bounding, available, UNAVAILABLE);
     let permitted = set("permitted", &asked.permitted, available, UNAVAILABLE);
     // capset(2): effective within permitted; inheritable grows only within the bounding set.
-    let effective = set("effective", &asked.effective, permitted, "is not in permitted");
-    let inheritable = set("inheritable", &asked.inheritable, bounding, "is not in bounding");
+    let effective = set("effective", &asked.effective, permitted, "not in permitted");
+    let inheritable = set("inheritable", &asked.inheritable, bounding, "not in bounding");
     // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
-    let ambient =
-        set("ambient", &asked.ambient, permitted & inheritable, "is not in permitted and inheritable");
+    let ambient = set("ambient", &asked.ambient, permitted & inheritable, "not in permitted and inheritable");
     (CapSets { bounding, effective, inheritable, permitted, ambient }, warnings)
 }
 
 fn grant(field: &str, names: &[String], limit: u64, reason: &str, warnings: &mut Vec<String>) -> u64 {
     let mut granted = 0;
+    let (mut unknown, mut refused) = (Vec::new(), Vec::new());
     for name in names {
-        let why = match capability(name) {
-            None => "is unknown",
-            Some(bit) if bit & limit == 0 => reason,
-            Some(bit) => {
-                granted |= bit;
-                continue;
-            }
-        };
-        warnings.push(format!("process.capabilities.{field}: {name:?} {why}, left out"));
+        match capability(name) {
+            None => unknown.push(name.as_str()),
+            Some(bit) if bit & limit == 0 => refused.push(name.as_str()),
+            Some(bit) => granted |= bit,
+        }
+    }
+    for (names, why) in [(unknown, "unknown"), (refused, reason)] {
+        if !names.is_empty() {
+            let names = names.join(", ").escape_debug().to_string();
+            warnings.push(format!("process.capabilities.{field}: left out {names}: {why}"));
+        }
     }
     granted
 }
@@ -179,12 +181,11 @@ mod tests {
         assert_eq!(
             warnings,
             [
-                "process.capabilities.bounding: \"CAP_NO_SUCH\" is unknown, left out",
-                "process.capabilities.bounding: \"chown\" is unknown, left out",
-                "process.capabilities.permitted: \"CAP_CHECKPOINT_RESTORE\" is not available to the runtime, left out",
-                "process.capabilities.effective: \"CAP_KILL\" is not in permitted, left out",
-                "process.capabilities.inheritable: \"CAP_KILL\" is not in bounding, left out",
-                "process.capabilities.ambient: \"CAP_KILL\" is not in permitted and inheritable, left out",
+                "process.capabilities.bounding: left out CAP_NO_SUCH, chown: unknown",
+                "process.capabilities.permitted: left out CAP_CHECKPOINT_RESTORE: not available to the runtime",
+                "process.capabilities.effective: left out CAP_KILL: not in permitted",
+                "process.capabilities.inheritable: left out CAP_KILL: not in bounding",
+                "process.capabilities.ambient: left out CAP_KILL: not in permitted and inheritable",
             ]
         );
     }
