@@ -6,9 +6,10 @@ use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, absolute, integer, object, string, strings, word};
 use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
 use crate::cgroup::resources::resources;
+use crate::seccomp::policy::policy;
 
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
-const UNSUPPORTED: [&str; 4] = ["intelRdt", "memoryPolicy", "netDevices", "seccomp"];
+const UNSUPPORTED: [&str; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
 
 pub(super) fn linux(v: &Json) -> Read<Linux> {
     object(v)?;
@@ -21,7 +22,7 @@ pub(super) fn linux(v: &Json) -> Read<Linux> {
         cgroups_path: v.text("cgroupsPath")?,
         resources: v.or_default("resources", resources)?,
         rootfs_propagation: v.text("rootfsPropagation")?.map(propagation).transpose()?,
-        seccomp: None,
+        seccomp: v.optional("seccomp", policy)?,
         sysctl: v.map("sysctl", string)?,
         masked_paths: v.list("maskedPaths", absolute)?,
         readonly_paths: v.list("readonlyPaths", absolute)?,
