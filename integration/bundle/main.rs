@@ -4,6 +4,7 @@ mod load;
 mod mutants;
 mod oracle;
 mod written;
+mod written_rooms;
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 /// The configurations of `integration/configs`, by name.
 ///
 /// `runc-spec*` and `crun-spec` are what these programs write as a template; `docker`, `podman` and `containerd-cri`
-/// have the shape that these engines write; `gateway` uses what they leave out; `nulls` has `null` and `""` wherever
+/// have the shape that these engines write; `gateway` uses what they leave out and `resources`
+/// every limit and every seccomp action; `nulls` has `null` and `""` wherever
 /// Go's encoders put them for "not set"; `least` has what is required.
 fn configs() -> Vec<(String, Vec<u8>)> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("integration/configs");

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::configs;
 use crate::written::written;
+use crate::written_rooms::with_default_errno;
 
 #[test]
 fn every_configuration_means_the_same_to_oci_spec() {
@@ -26,9 +27,13 @@ fn every_configuration_means_the_same_to_oci_spec() {
 /// oci-spec's output without what is not the bundle room's or is deliberately other: each with its reason.
 fn theirs_as_we_mean_it(mut v: Value) -> Value {
     if let Some(linux) = v.get_mut("linux").and_then(Value::as_object_mut) {
-        // Read by the cgroup and seccomp rooms, and tested there.
-        linux.remove("resources");
-        linux.remove("seccomp");
+        resources_as_we_mean_them(linux.get_mut("resources"));
+        if let Some(policy) = linux.get_mut("seccomp") {
+            with_default_errno(policy, "defaultAction", "defaultErrnoRet");
+            for rule in policy.get_mut("syscalls").and_then(Value::as_array_mut).into_iter().flatten() {
+                with_default_errno(rule, "action", "errnoRet");
+            }
+        }
         for device in linux.get_mut("devices").and_then(Value::as_array_mut).into_iter().flatten() {
             // An unbuffered character device is a character device.
             if device["type"] == "u" {
@@ -43,13 +48,38 @@ fn theirs_as_we_mean_it(mut v: Value) -> Value {
     v
 }
 
-/// Without what is the same as absent: null, and the zero that the spec gives as the default. `umask`, `oomScoreAdj` and
-/// `fileMode` of 0 are not absent.
+fn resources_as_we_mean_them(resources: Option<&mut Value>) {
+    let Some(resources) = resources else { return };
+    for rule in resources.get_mut("devices").and_then(Value::as_array_mut).into_iter().flatten() {
+        // What a rule does not say is all of it; -1 as a number is too.
+        let access = rule["access"].as_str().unwrap_or("rwm").to_owned();
+        rule["access"] =
+            ["r", "w", "m"].into_iter().filter(|letter| access.contains(letter)).collect::<String>().into();
+        if rule["type"].is_null() {
+            rule["type"] = "a".into();
+        }
+        for number in ["major", "minor"] {
+            if rule[number] == -1 {
+                rule[number] = Value::Null;
+            }
+        }
+    }
+    // Obsolete, and ignored with a warning.
+    if let Some(memory) = resources.get_mut("memory").and_then(Value::as_object_mut) {
+        memory.remove("kernel");
+        memory.remove("kernelTCP");
+    }
+}
+
+const ZERO_COUNTS: [&str; 7] = ["umask", "oomScoreAdj", "fileMode", "size", "swappiness", "burst", "rate"];
+
+/// Without what is the same as absent: null, and the zero that the spec gives as the default. Some zeros are
+/// not the same as absent.
 fn normal(v: Value) -> Value {
     match v {
         Value::Object(members) => {
             let kept = members.into_iter().map(|(k, v)| (k, normal(v))).filter(|(k, v)| {
-                let zero_counts = matches!(k.as_str(), "umask" | "oomScoreAdj" | "fileMode" | "size");
+                let zero_counts = ZERO_COUNTS.contains(&k.as_str());
                 !(is_unset(v) || (v == &Value::from(0) && !zero_counts))
             });
             Value::Object(kept.collect())

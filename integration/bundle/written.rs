@@ -5,6 +5,8 @@ use embrun::bundle::spec::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::written_rooms;
+
 pub fn written(s: &Spec) -> Value {
     json!({
         "ociVersion": s.oci_version,
@@ -149,6 +151,8 @@ fn linux(l: &Linux) -> Value {
         }).collect::<Map<_, _>>(),
         "devices": l.devices.iter().map(device).collect::<Vec<_>>(),
         "cgroupsPath": l.cgroups_path,
+        "resources": written_rooms::resources(&l.resources),
+        "seccomp": l.seccomp.as_ref().map(written_rooms::policy),
         "rootfsPropagation": l.rootfs_propagation.map(propagation),
         "sysctl": map(&l.sysctl, |v| json!(v)),
         "maskedPaths": l.masked_paths,
