@@ -226,13 +226,27 @@ impl<'de> Visitor<'de> for Document {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Json, A::Error> {
         let mut members: Vec<(String, Json)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            if members.iter().any(|(k, _)| *k == key) {
-                return Err(de::Error::custom(format_args!("duplicate key {key:?}")));
+            if members.len() < MANY && members.iter().any(|(k, _)| *k == key) {
+                return Err(twice(&key));
             }
             members.push((key, map.next_value()?));
         }
+        if members.len() > MANY {
+            let mut keys: Vec<&str> = members.iter().map(|(k, _)| k.as_str()).collect();
+            keys.sort_unstable();
+            if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(twice(pair[0]));
+            }
+        }
         Ok(Json::Object(members))
     }
+}
+
+/// From how many members on an object is looked through once at its end, not at each key: no file takes long to refuse.
+const MANY: usize = 64;
+
+fn twice<E: de::Error>(key: &str) -> E {
+    E::custom(format_args!("duplicate key {key:?}"))
 }
 
 #[cfg(test)]
@@ -263,6 +277,13 @@ mod tests {
             let e = Json::parse(text).unwrap_err().to_string();
             assert!(e.contains(says), "{e:?} does not say {says:?}");
         }
+        let many = |last: &str| {
+            let keys: Vec<String> = (0..100_000).map(|i| format!("\"k{i}\":0")).collect();
+            format!("{{{},\"{last}\":0}}", keys.join(","))
+        };
+        assert!(Json::parse(many("other").as_bytes()).is_ok());
+        let e = Json::parse(many("k70").as_bytes()).unwrap_err().to_string();
+        assert!(e.starts_with("duplicate key \"k70\" at line 1 column "), "{e}");
         assert!(
             Json::parse("[".repeat(200_000).as_bytes()).unwrap_err().to_string().contains("recursion limit")
         );
