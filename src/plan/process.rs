@@ -114,17 +114,15 @@ pub fn env_entry(text: &str) -> Result<()> {
 ///
 /// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
 pub fn environment(entries: &[String]) -> Vec<String> {
-    fn key(entry: &str) -> &str {
-        entry.split_once('=').map_or(entry, |(key, _)| key)
+    let key = |i: usize| entries[i].split_once('=').map_or(entries[i].as_str(), |(key, _)| key);
+    let mut by_key: Vec<usize> = (0..entries.len()).collect();
+    by_key.sort_by_key(|i| key(*i));
+    let mut once: Vec<(usize, &String)> = Vec::with_capacity(entries.len());
+    for same in by_key.chunk_by(|a, b| key(*a) == key(*b)) {
+        once.push((same[0], &entries[same[same.len() - 1]]));
     }
-    let mut once: Vec<String> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match once.iter_mut().find(|e| key(e) == key(entry)) {
-            Some(earlier) => earlier.clone_from(entry),
-            None => once.push(entry.clone()),
-        }
-    }
-    once
+    once.sort_unstable_by_key(|(place, _)| *place);
+    once.into_iter().map(|(_, entry)| entry.clone()).collect()
 }
 
 #[cfg(test)]

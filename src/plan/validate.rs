@@ -104,12 +104,17 @@ fn user_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
                 let what = "needs a user namespace (add {\"type\": \"user\"} to linux.namespaces)";
                 out.push(Refusal::new(field, what));
             }
-            _ => overlaps(field, map, out),
+            _ => lines(field, map, out),
         }
     }
 }
 
-fn overlaps(field: &str, map: &[IdMapping], out: &mut Vec<Refusal>) {
+/// user_namespaces(7): a map has at most 340 lines (5 before Linux 4.15), and none of them overlap.
+fn lines(field: &str, map: &[IdMapping], out: &mut Vec<Refusal>) {
+    if map.len() > 340 {
+        out.push(Refusal::new(field, format!("has {} lines, of which the kernel takes 340", map.len())));
+        return;
+    }
     let meet = |a: u32, a_size: u32, b: u32, b_size: u32| {
         u64::from(a) < u64::from(b) + u64::from(b_size) && u64::from(b) < u64::from(a) + u64::from(a_size)
     };
@@ -148,8 +153,8 @@ fn mounts(spec: &Spec, out: &mut Vec<Refusal>) {
             let what = "idmap needs uidMappings and gidMappings, or a user namespace to take them from";
             out.push(Refusal::new(format!("mounts[{i}].options"), what));
         }
-        overlaps(&format!("mounts[{i}].uidMappings"), &mount.uid_mappings, out);
-        overlaps(&format!("mounts[{i}].gidMappings"), &mount.gid_mappings, out);
+        lines(&format!("mounts[{i}].uidMappings"), &mount.uid_mappings, out);
+        lines(&format!("mounts[{i}].gidMappings"), &mount.gid_mappings, out);
     }
 }
 
@@ -265,6 +270,19 @@ mod tests {
             let linux = format!(r#","uidMappings":[{one},{other}],"gidMappings":[{one}]"#);
             assert_eq!(refusals("", user, &linux), ["linux.uidMappings[1]: overlaps linux.uidMappings[0]"]);
         }
+    }
+
+    #[test]
+    fn id_maps_have_as_many_lines_as_the_kernel_takes() {
+        let lines = |n: u32| {
+            let line = |i| format!(r#"{{"containerID":{i},"hostID":{i},"size":1}}"#);
+            (0..n).map(line).collect::<Vec<_>>().join(",")
+        };
+        let user = r#"{"type":"mount"},{"type":"user"}"#;
+        let refused =
+            |n| refusals("", user, &format!(r#","uidMappings":[{}],"gidMappings":[{}]"#, lines(n), lines(1)));
+        assert_eq!(refused(340), [""; 0]);
+        assert_eq!(refused(341), ["linux.uidMappings: has 341 lines, of which the kernel takes 340"]);
     }
 
     #[test]
