@@ -109,6 +109,32 @@ pub fn describe(errno: Errno) -> String {
     format!("{}{} ({errno:?})", first.map(String::from).unwrap_or_default(), chars.as_str())
 }
 
+/// Texts that engines look for in errors. They are runc's; changing a letter changes what an engine does.
+pub mod engine {
+    /// containerd's shims take it for "not found" (and a delete for done); also printed by CRI-O's tests.
+    pub const NOT_EXIST: &str = "container does not exist";
+    /// runc's words; shown to users by every engine.
+    pub const ALREADY_EXISTS: &str = "container with given ID already exists";
+    /// containerd's shims and CRI-O take it for a kill that has succeeded.
+    pub const NOT_RUNNING: &str = "container not running";
+    /// runc's words.
+    pub const NOT_PAUSED: &str = "container not paused";
+    /// runc's words.
+    pub const PAUSED: &str = "container paused";
+    /// runc's words, for exec.
+    pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";
+    /// runc's words, for exec.
+    pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
+    /// runc's words, for start.
+    pub const START_RUNNING: &str = "cannot start an already running container";
+    /// runc's words, for start.
+    pub const START_STOPPED: &str = "cannot start a container that has stopped";
+    /// runc's words, when a delete has killed init and it does not go.
+    pub const INIT_STILL_RUNNING: &str = "container init still running";
+    /// podman and dockerd turn it into exit status 127.
+    pub const NOT_FOUND_IN_PATH: &str = "executable file not found in $PATH";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,19 +8,23 @@
 //! |---|---|
 //! | [`bundle`] | untrusted JSON to a typed [`bundle::spec::Spec`]; container ids |
 //! | [`cgroup`] | layouts, knobs, device rules: pure conversions and the file-system driver |
-//! | `cli` | argv to a command, one file per command |
+//! | [`cli`] | argv to a command, one file per command |
 //! | [`error`] | the one error type, engine-matched strings, exit statuses |
 //! | `facts` | what must be known of the host before planning |
 //! | [`plan`] | the pure compiler: spec and facts to lists of steps |
 //! | `rootfs` | acts on the container's root file system, each through its file descriptor |
 //! | `run` | the interpreters: host and init, their conversation, exec |
 //! | [`seccomp`] | the seccomp compiler |
-//! | `state` | records on disk, locks, and the observed status |
+//! | [`log`] | the log in runc's two forms |
+//! | [`state`] | records on disk, locks, and the observed status |
 //! | [`sys`] | system calls: the only room with `unsafe` |
 
 pub mod bundle;
 pub mod cgroup;
+pub mod cli;
 pub mod error;
+pub mod log;
 pub mod plan;
 pub mod seccomp;
+pub mod state;
 pub mod sys;

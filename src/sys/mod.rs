@@ -5,6 +5,7 @@
 //! `OwnedFd`, always close-on-exec.
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod credentials;
 pub mod process;
 pub mod seccomp;

@@ -1,0 +1,418 @@
+//! From flags to what is meant: one typed value per command.
+
+use std::path::{Path, PathBuf};
+
+use super::lexer::{self, Words, unsupported};
+use super::table::{Fate, HELP, VERBS, Verb};
+use crate::error::{Context, Error, Result};
+
+/// What the flags before the command say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Globals {
+    /// Where the state of containers is kept; absolute, never `/`.
+    pub root: PathBuf,
+    /// A file to append log lines to.
+    pub log: Option<PathBuf>,
+    /// The form of these lines.
+    pub log_format: LogFormat,
+    /// Log more than warnings and errors.
+    pub debug: bool,
+    /// Who makes the cgroups of a new container.
+    pub cgroup_manager: CgroupManager,
+}
+
+/// `--log-format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `--cgroup-manager`, `--systemd-cgroup`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CgroupManager {
+    Cgroupfs,
+    Systemd,
+    Disabled,
+}
+
+/// A command with its options.
+#[derive(Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Command {
+    Create {
+        id: String,
+        options: CreateOptions,
+    },
+    Delete {
+        id: String,
+        force: bool,
+    },
+    Exec(ExecOptions),
+    Features,
+    /// Print this text.
+    Help(String),
+    Kill {
+        id: String,
+        signal: String,
+        all: bool,
+    },
+    List {
+        format: Format,
+        quiet: bool,
+    },
+    Pause {
+        id: String,
+    },
+    Ps {
+        id: String,
+        format: Format,
+        options: Vec<String>,
+    },
+    Resume {
+        id: String,
+    },
+    Run {
+        id: String,
+        options: RunOptions,
+    },
+    Spec {
+        bundle: PathBuf,
+        rootless: bool,
+    },
+    Start {
+        id: String,
+    },
+    State {
+        id: String,
+    },
+    Version,
+}
+
+/// Options of `create`, and of `run`.
+#[derive(Debug, Default, PartialEq)]
+pub struct CreateOptions {
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// Unix socket that is sent the terminal's master end.
+    pub console_socket: Option<PathBuf>,
+    /// Unix socket that is sent a pidfd of init.
+    pub pidfd_socket: Option<PathBuf>,
+    /// File that init's pid is written to, without a newline.
+    pub pid_file: Option<PathBuf>,
+    /// Move the root mount instead of pivot_root(2).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// File descriptors passed on after stdio and `$LISTEN_FDS`.
+    pub preserve_fds: u32,
+}
+
+/// Options of `run`.
+#[derive(Debug, Default, PartialEq)]
+pub struct RunOptions {
+    /// Those of create.
+    pub create: CreateOptions,
+    /// Return when the process runs.
+    pub detach: bool,
+    /// Do not delete the container when it has ended.
+    pub keep: bool,
+    /// Do not become the reaper of the container's orphans.
+    pub no_subreaper: bool,
+}
+
+/// Options of `exec`.
+#[derive(Debug, Default, PartialEq)]
+pub struct ExecOptions {
+    /// Which container.
+    pub id: String,
+    /// The program and its arguments; empty only with `process`.
+    pub args: Vec<String>,
+    /// Unix socket that is sent the terminal's master end.
+    pub console_socket: Option<PathBuf>,
+    /// Unix socket that is sent a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Working directory instead of the config's.
+    pub cwd: Option<String>,
+    /// `KEY=VALUE` beside the config's.
+    pub env: Vec<String>,
+    /// Allocate a terminal.
+    pub tty: bool,
+    /// (uid, gid); a gid not given is the config's, as in runc.
+    pub user: Option<(u32, Option<u32>)>,
+    /// Supplementary groups beside the config's.
+    pub additional_gids: Vec<u32>,
+    /// JSON file that describes the process.
+    pub process: Option<PathBuf>,
+    /// Return when the process runs.
+    pub detach: bool,
+    /// File that the pid is written to, without a newline.
+    pub pid_file: Option<PathBuf>,
+    /// SELinux label.
+    pub process_label: Option<String>,
+    /// AppArmor profile.
+    pub apparmor: Option<String>,
+    /// Set no_new_privs.
+    pub no_new_privs: bool,
+    /// Capabilities beside the config's.
+    pub caps: Vec<String>,
+    /// File descriptors passed on after stdio and `$LISTEN_FDS`.
+    pub preserve_fds: u32,
+    /// `[controller[,controller]:]path` of existing sub-cgroups.
+    pub cgroups: Vec<String>,
+    /// Allow it in a paused container.
+    pub ignore_paused: bool,
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+/// A command line that cannot be obeyed: the error, and the help text that goes to stdout before it.
+#[derive(Debug)]
+pub struct Misuse {
+    /// `Incorrect Usage.` and the help text; empty where help would not help.
+    pub help: String,
+    /// What is wrong.
+    pub error: Error,
+}
+
+impl From<Error> for Misuse {
+    fn from(error: Error) -> Misuse {
+        Misuse { help: String::new(), error }
+    }
+}
+
+impl Misuse {
+    fn usage(verb: Option<&Verb>, error: Error) -> Misuse {
+        Misuse { help: format!("Incorrect Usage.\n\n{}", super::help::text(verb)), error }
+    }
+}
+
+/// What [`Globals`] take from the process that asks.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The name the program was called by.
+    pub name: String,
+    /// An ordinary user, or root of a user namespace who does not call himself root.
+    pub rootless: bool,
+    /// `$XDG_RUNTIME_DIR`
+    pub runtime_dir: Option<PathBuf>,
+}
+
+impl Caller {
+    /// Where the state is kept if nobody says: `/run/embrun`, for an ordinary user in his own runtime directory; a
+    /// program that is installed as `runc` or `crun` keeps to that runtime's directory, where others look for it.
+    pub fn default_root(&self) -> PathBuf {
+        let called = Path::new(&self.name).file_name().and_then(|n| n.to_str());
+        let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
+        match &self.runtime_dir {
+            Some(dir) if self.rootless => dir.join(name),
+            _ => Path::new("/run").join(name),
+        }
+    }
+}
+
+/// Reads the flags before the command; what is left begins with the command.
+pub fn globals(words: Vec<String>, caller: &Caller) -> std::result::Result<(Globals, Words), Misuse> {
+    let found = lexer::globals(words.into_iter()).map_err(|e| Misuse::usage(None, e))?;
+    let log_format = match found.text("log-format") {
+        None | Some("" | "text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        Some(other) => return Err(Error::new(format!("invalid log-format: {other}")).into()),
+    };
+    if let Some(other) = found.text("rootless") {
+        if !matches!(other, "auto" | "true" | "false" | "1" | "0") {
+            return Err(Error::new(format!("--rootless: must be true, false or auto, is {other:?}")).into());
+        }
+    }
+    let cgroup_manager = match found.text("cgroup-manager") {
+        Some("systemd") => CgroupManager::Systemd,
+        Some("disabled") => CgroupManager::Disabled,
+        Some("cgroupfs") => CgroupManager::Cgroupfs,
+        None if found.on("systemd-cgroup") => CgroupManager::Systemd,
+        None => CgroupManager::Cgroupfs,
+        Some(other) => {
+            let wants = "must be cgroupfs, systemd or disabled";
+            return Err(Error::new(format!("--cgroup-manager: {wants}, is {other:?}")).into());
+        }
+    };
+    let root = match found.text("root") {
+        Some(dir) if !dir.is_empty() => absolute("--root", dir)?,
+        _ => caller.default_root(),
+    };
+    if root.components().count() < 2 {
+        return Err(Error::new("--root: must not be the root directory \"/\"").into());
+    }
+    let globals = Globals {
+        root,
+        log: path(&found, "log"),
+        log_format,
+        debug: found.on("debug") || matches!(found.text("log-level"), Some("debug" | "trace")),
+        cgroup_manager,
+    };
+    Ok((globals, found))
+}
+
+/// Reads a command: `rest` is what [`globals`] left.
+pub fn command(globals: &Globals, rest: Words) -> std::result::Result<Command, Misuse> {
+    if rest.on(HELP.name) {
+        return Ok(Command::Help(super::help::text(None)));
+    }
+    if rest.on("version") {
+        return Ok(Command::Version);
+    }
+    let mut words = rest.args.into_iter();
+    let Some(name) = words.next() else { return Ok(Command::Help(super::help::text(None))) };
+    let verb = verb_named(&name)?;
+    // Before its flags are looked at: engines find out by the wording of flag errors what a runtime can do.
+    if let Fate::Unsupported(why) = verb.fate {
+        return Err(unsupported(verb.name, why).into());
+    }
+    let words = lexer::command(verb, words).map_err(|e| Misuse::usage(Some(verb), e))?;
+    if words.on(HELP.name) {
+        return Ok(Command::Help(super::help::text(Some(verb))));
+    }
+    if matches!(verb.name, "create" | "run") && globals.cgroup_manager == CgroupManager::Systemd {
+        let hint = "use --cgroup-manager cgroupfs";
+        return Err(unsupported("the systemd cgroup manager", hint).into());
+    }
+    Ok(meaning(verb.name, words)?)
+}
+
+fn verb_named(name: &str) -> Result<&'static Verb> {
+    let name = if name == "h" { "help" } else { name };
+    VERBS.iter().find(|v| v.name == name).ok_or_else(|| {
+        Error::new(format!("unknown command {name:?}")).hint("embrun --help lists the commands")
+    })
+}
+
+fn meaning(verb: &str, w: Words) -> Result<Command> {
+    let mut args = w.args.iter().cloned();
+    let id = args.next().unwrap_or_default();
+    Ok(match verb {
+        "create" => Command::Create { id, options: create(&w)? },
+        "delete" => Command::Delete { id, force: w.on("force") },
+        "exec" => Command::Exec(exec(id, args.collect(), &w)?),
+        "features" => Command::Features,
+        "help" if id.is_empty() => Command::Help(super::help::text(None)),
+        "help" => Command::Help(super::help::text(Some(verb_named(&id)?))),
+        "kill" => {
+            let signal = args.next().filter(|s| !s.is_empty()).unwrap_or("TERM".into());
+            Command::Kill { id, signal, all: w.on("all") }
+        }
+        "list" => Command::List { format: format(&w)?, quiet: w.on("quiet") },
+        "pause" => Command::Pause { id },
+        "ps" => Command::Ps { id, format: format(&w)?, options: args.collect() },
+        "resume" => Command::Resume { id },
+        "run" => Command::Run {
+            id,
+            options: RunOptions {
+                create: create(&w)?,
+                detach: w.on("detach"),
+                keep: w.on("keep"),
+                no_subreaper: w.on("no-subreaper"),
+            },
+        },
+        "spec" => Command::Spec { bundle: bundle(&w)?, rootless: w.on("rootless") },
+        "start" => Command::Start { id },
+        "state" => Command::State { id },
+        other => return Err(unsupported(other, "")),
+    })
+}
+
+fn create(w: &Words) -> Result<CreateOptions> {
+    Ok(CreateOptions {
+        bundle: bundle(w)?,
+        console_socket: path(w, "console-socket"),
+        pidfd_socket: path(w, "pidfd-socket"),
+        pid_file: path(w, "pid-file"),
+        no_pivot: w.on("no-pivot"),
+        no_new_keyring: w.on("no-new-keyring"),
+        preserve_fds: preserve_fds(w)?,
+    })
+}
+
+fn exec(id: String, args: Vec<String>, w: &Words) -> Result<ExecOptions> {
+    let process = path(w, "process");
+    if args.is_empty() && process.is_none() {
+        return Err(
+            Error::new("exec: process args cannot be empty").hint("name a command, or --process FILE")
+        );
+    }
+    let env = w.all("env");
+    if let Some(odd) = env.iter().find(|e| e.starts_with('=') || !e.contains('=')) {
+        return Err(Error::new(format!("exec: --env: must be KEY=VALUE, is {odd:?}")));
+    }
+    Ok(ExecOptions {
+        id,
+        args,
+        console_socket: path(w, "console-socket"),
+        pidfd_socket: path(w, "pidfd-socket"),
+        cwd: w.text("cwd").filter(|s| !s.is_empty()).map(str::to_owned),
+        env,
+        tty: w.on("tty"),
+        user: w.text("user").map(user).transpose()?,
+        additional_gids: w
+            .all("additional-gids")
+            .iter()
+            .map(|g| number("--additional-gids", g))
+            .collect::<Result<_>>()?,
+        process,
+        detach: w.on("detach"),
+        pid_file: path(w, "pid-file"),
+        process_label: w.text("process-label").map(str::to_owned),
+        apparmor: w.text("apparmor").map(str::to_owned),
+        no_new_privs: w.on("no-new-privs"),
+        caps: w.all("cap"),
+        preserve_fds: preserve_fds(w)?,
+        cgroups: w.all("cgroup"),
+        ignore_paused: w.on("ignore-paused"),
+    })
+}
+
+fn path(w: &Words, name: &str) -> Option<PathBuf> {
+    w.text(name).filter(|s| !s.is_empty()).map(PathBuf::from)
+}
+
+fn absolute(flag: &str, dir: &str) -> Result<PathBuf> {
+    std::path::absolute(dir).context(|| format!("{flag} {dir}"))
+}
+
+fn bundle(w: &Words) -> Result<PathBuf> {
+    let dir = w.text("bundle").filter(|s| !s.is_empty()).unwrap_or(".");
+    absolute("--bundle", dir).map(|p| p.components().collect())
+}
+
+fn preserve_fds(w: &Words) -> Result<u32> {
+    w.text("preserve-fds").map_or(Ok(0), |n| number("--preserve-fds", n))
+}
+
+fn number(flag: &str, text: &str) -> Result<u32> {
+    text.parse().map_err(|_| Error::new(format!("{flag}: must be a number, is {text:?}")))
+}
+
+fn user(text: &str) -> Result<(u32, Option<u32>)> {
+    let id = |s: &str| s.parse::<u32>().ok();
+    let ids = match text.split_once(':') {
+        Some((uid, gid)) => id(uid).zip(id(gid).map(Some)),
+        None => id(text).map(|uid| (uid, None)),
+    };
+    ids.ok_or_else(|| Error::new(format!("exec: --user: must be UID[:GID] in numbers, is {text:?}")))
+}
+
+fn format(w: &Words) -> Result<Format> {
+    match w.text("format") {
+        None | Some("table") => Ok(Format::Table),
+        Some("json") => Ok(Format::Json),
+        Some(other) => {
+            Err(Error::new(format!("--format: must be table or json, is {other:?} (invalid format option)")))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The command line: argv to a command, one file per command.
+//!
+//! [`table`] is the data, [`lexer`] reads words by it, [`args`] says what they mean, [`help`] prints it.
+
+pub mod args;
+pub mod help;
+pub mod lexer;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use crate::error::{Error, Result};
+use crate::log;
+use crate::sys::process::ignore_signal;
+use args::{Caller, Command, Globals, Misuse};
+
+/// Runs the program and returns its exit status. The one place that reports an error.
+pub fn main(argv: Vec<OsString>) -> u8 {
+    // A closed pipe and a file size limit are errors of write(2), not the end of this program half-way.
+    ignore_signal(Signal::SIGPIPE);
+    ignore_signal(Signal::SIGXFSZ);
+    match obey(argv) {
+        Ok(status) => status,
+        Err(Misuse { help, error }) => {
+            if !help.is_empty() {
+                let _ = print(&format!("{help}\n"));
+            }
+            log::error(&error);
+            error.exit()
+        }
+    }
+}
+
+fn obey(argv: Vec<OsString>) -> std::result::Result<u8, Misuse> {
+    let mut words = Vec::new();
+    for (i, word) in argv.into_iter().enumerate() {
+        let word = word.into_string();
+        words.push(word.map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?);
+    }
+    let name = if words.is_empty() { String::new() } else { words.remove(0) };
+    let (globals, rest) = args::globals(words, &caller(name))?;
+    log::open(globals.log.as_deref(), globals.log_format, globals.debug)?;
+    let command = args::command(&globals, rest)?;
+    Ok(perform(&globals, command)?)
+}
+
+fn perform(_globals: &Globals, command: Command) -> Result<u8> {
+    match command {
+        Command::Help(text) => print(&text)?,
+        Command::Version => print(&version())?,
+        _ => return Err(Error::new("not built yet")),
+    }
+    Ok(0)
+}
+
+/// Prints to stdout. What cannot be printed is an error: a state that nobody could read was not told.
+pub fn print(text: &str) -> Result<()> {
+    let stdout = std::io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(stdout.as_fd(), rest) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::os("write to stdout", e)),
+        }
+    }
+    Ok(())
+}
+
+/// The first line names this program, so that nobody takes it for a version of runc; engines that parse `runc version X`
+/// do without. No other line holds the word "version": dockerd splits every line that does.
+fn version() -> String {
+    format!("embrun version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), SPEC_VERSION)
+}
+
+/// The newest version of the runtime spec that is understood.
+pub const SPEC_VERSION: &str = "1.3.0";
+
+fn caller(name: String) -> Caller {
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
+    let root = nix::unistd::geteuid().is_root();
+    let calls_himself_root = std::env::var("USER").is_ok_and(|u| u == "root");
+    let rootless = !root || (runtime_dir.is_some() && !calls_himself_root && in_user_namespace());
+    Caller { name, rootless, runtime_dir }
+}
+
+/// Whether user ids are not those of the host (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
+}

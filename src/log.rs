@@ -1,0 +1,175 @@
+//! The log, in the two forms that runc writes and engines read.
+//!
+//! `--log FILE` is appended to, one line a message, in one `write(2)` each so that lines of several runtimes do not mix.
+//! containerd's shim decodes every line of it as JSON with a time in RFC 3339 and takes the last of level "error" as the
+//! reason of a failure; podman reads the whole file as one object. So a line is written only for what matters.
+//! Without a file, warnings go to stderr. Errors go to stderr always, once, and to the file if there is one.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::bundle::json::Json;
+use crate::cli::args::LogFormat;
+use crate::error::{Context, Error, Result};
+use crate::sys::clock;
+
+struct Log {
+    file: Option<File>,
+    format: LogFormat,
+    debug: bool,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Opens the log; to be called once, before anything is logged.
+pub fn open(path: Option<&Path>, format: LogFormat, debug: bool) -> Result<()> {
+    let open = |p: &Path| {
+        File::options()
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .custom_flags(libc::O_SYNC | libc::O_NOCTTY)
+            .open(p)
+            .context(|| format!("open log file {}", p.display()))
+    };
+    let file = path.map(open).transpose()?;
+    let _ = LOG.set(Log { file, format, debug });
+    Ok(())
+}
+
+/// Something the user should know that does not stop the work.
+pub fn warn(message: &str) {
+    write("warning", message, "warning: ");
+}
+
+/// Something for those who look for a fault; only with `--debug`.
+pub fn debug(message: impl FnOnce() -> String) {
+    if LOG.get().is_some_and(|l| l.debug) {
+        write("debug", &message(), "debug: ");
+    }
+}
+
+/// The one error of a failed command: to stderr, and to the log file if there is one.
+pub fn error(error: &Error) {
+    let message = error.to_string();
+    if LOG.get().is_some_and(|l| l.file.is_some()) {
+        write("error", &message, "");
+    }
+    to_stderr("", &message);
+}
+
+fn write(level: &str, message: &str, prefix: &str) {
+    let Some(Log { file: Some(file), format, .. }) = LOG.get() else {
+        return to_stderr(prefix, message);
+    };
+    let (secs, _) = clock::now();
+    let text = line(*format, level, message, &rfc3339(secs, 0));
+    // Nobody is left to tell when the log itself cannot be written; what it would have said goes to stderr.
+    if (&mut &*file).write_all(text.as_bytes()).is_err() {
+        to_stderr(prefix, message);
+    }
+}
+
+fn to_stderr(prefix: &str, message: &str) {
+    let _ = std::io::stderr().write_all(format!("embrun: {prefix}{message}\n").as_bytes());
+}
+
+fn line(format: LogFormat, level: &str, message: &str, time: &str) -> String {
+    let mut text = match format {
+        LogFormat::Json => {
+            let pairs = [("level", level), ("msg", message), ("time", time)];
+            Json::object(pairs.map(|(k, v)| (k, v.into()))).compact()
+        }
+        LogFormat::Text => {
+            format!("time={} level={level} msg={}", Json::str(time).compact(), Json::str(message).compact())
+        }
+    };
+    text.push('\n');
+    text
+}
+
+/// A point in time (seconds since 1970, nanoseconds) as Go's `RFC3339Nano` prints it: UTC, the fraction without trailing
+/// zeros and left out if it is zero.
+pub fn rfc3339(secs: i64, nanos: u32) -> String {
+    let (days, second) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    let mut out = format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}");
+    if nanos != 0 {
+        let _ = write!(out, ".{nanos:09}");
+        out.truncate(out.trim_end_matches('0').len());
+    }
+    out.push('Z');
+    out
+}
+
+/// Days since 1970-01-01 to year, month and day of the Gregorian calendar. Counted in 400-year cycles of 146,097 days from
+/// the first of March of year 0, so that a leap day is the last day of its year.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let january_or_february = i64::from(month <= 2);
+    (cycle * 400 + year + january_or_february, month, of_year - (153 * from_march + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_gos_rfc3339nano() {
+        for (secs, nanos, text) in [
+            (0, 0, "1970-01-01T00:00:00Z"),
+            (951_782_400, 0, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, 120_000_000, "2024-02-29T23:59:59.12Z"),
+            (1_735_689_599, 1, "2024-12-31T23:59:59.000000001Z"),
+            (4_102_444_800, 0, "2100-01-01T00:00:00Z"),
+            (2_147_483_648, 0, "2038-01-19T03:14:08Z"),
+            (-1, 0, "1969-12-31T23:59:59Z"),
+            (253_402_300_799, 0, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(secs, nanos), text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_follows_the_one_before() {
+        let mut last = civil(-1);
+        assert_eq!(last, (1969, 12, 31));
+        for day in 0..146_097 {
+            let (y, m, d) = civil(day);
+            let leap = last.0 % 4 == 0 && (last.0 % 100 != 0 || last.0 % 400 == 0);
+            let length = match last.1 {
+                2 => 28 + i64::from(leap),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            let next = match last {
+                (y, m, d) if d < length => (y, m, d + 1),
+                (y, 12, _) => (y + 1, 1, 1),
+                (y, m, _) => (y, m + 1, 1),
+            };
+            assert_eq!((y, m, d), next);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn lines_are_one_line_and_decode() {
+        let text = line(LogFormat::Json, "error", "a \"b\"\nc\u{1}", "2024-01-01T00:00:00Z");
+        assert_eq!(text.matches('\n').count(), 1);
+        let json = Json::parse(text.as_bytes()).unwrap();
+        assert_eq!(json.get("msg"), Some(&Json::str("a \"b\"\nc\u{1}")));
+        assert_eq!(json.get("level"), Some(&Json::str("error")));
+        let text = line(LogFormat::Text, "error", "a \"b\"", "2024-01-01T00:00:00Z");
+        assert_eq!(text, "time=\"2024-01-01T00:00:00Z\" level=error msg=\"a \\\"b\\\"\"\n");
+    }
+}

@@ -1,0 +1,197 @@
+//! From facts to a status.
+//!
+//! [`status`] is pure; [`Facts::read`] asks the kernel for what it needs. Nothing here waits.
+
+use std::os::fd::AsRawFd as _;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
+use super::record::{Phase, ProcessMark, Record};
+use super::store::Entry;
+use crate::bundle::json::Json;
+use crate::error::{Context, Error, Result};
+
+/// A container's status (runtime.md, "State"; `paused` is runc's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    /// The spec's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// What the kernel says.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The machine has not been booted since.
+    pub same_boot: bool,
+    /// The process that creates the container is there.
+    pub creator_lives: bool,
+    /// Its init is there, and not a zombie.
+    pub init_lives: bool,
+    /// Init listens for `start`.
+    pub listening: bool,
+    /// Its cgroup is frozen.
+    pub frozen: bool,
+}
+
+/// The status that follows from what is kept and what is the case.
+pub fn status(record: &Record, facts: &Facts) -> Status {
+    match record.phase {
+        _ if !facts.same_boot => Status::Stopped,
+        Phase::Creating if facts.creator_lives => Status::Creating,
+        Phase::Creating => Status::Stopped,
+        Phase::Created | Phase::Deleting if !facts.init_lives => Status::Stopped,
+        _ if facts.frozen => Status::Paused,
+        _ if facts.listening => Status::Created,
+        _ => Status::Running,
+    }
+}
+
+impl Facts {
+    /// Asks the kernel.
+    pub fn read(record: &Record, dir: &Entry) -> Result<Facts> {
+        let same_boot = boot_id()? == record.boot_id;
+        let init_lives = same_boot && record.init.as_ref().is_some_and(ProcessMark::lives);
+        Ok(Facts {
+            same_boot,
+            creator_lives: same_boot && record.creator.lives(),
+            init_lives,
+            listening: init_lives && listening(dir),
+            frozen: init_lives && frozen(&record.cgroup),
+        })
+    }
+}
+
+/// Whether init listens for `start`: the socket's backlog takes a connection or is full. Init notices the connection, and
+/// that nothing came over it.
+fn listening(dir: &Entry) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let Ok(socket) = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None) else { return false };
+    let Ok(address) = UnixAddr::new(dir.path_of("start.sock").as_str()) else { return false };
+    matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+}
+
+fn frozen(_cgroup: &Json) -> bool {
+    false
+}
+
+/// The boot that runs now.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(path).context(|| format!("read {path}"))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `D`, `Z` and so on.
+    pub state: u8,
+    /// The session it belongs to.
+    pub session: i32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+}
+
+impl Stat {
+    /// Parses a line of /proc/PID/stat. The second field is the program's name in parentheses and may hold anything,
+    /// parentheses and spaces included; only its last closing parenthesis ends it.
+    fn parse(line: &[u8]) -> Option<Stat> {
+        let end = line.iter().rposition(|b| *b == b')')?;
+        let fields = std::str::from_utf8(line.get(end + 1..)?).ok()?;
+        // Numbered from 3 on.
+        let mut fields = fields.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let session = fields.nth(2)?.parse().ok()?;
+        let start = fields.nth(15)?.parse().ok()?;
+        Some(Stat { state, session, start })
+    }
+
+    /// Reads that of a process; `None` if there is none.
+    pub fn read(pid: i32) -> Option<Stat> {
+        Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
+impl ProcessMark {
+    /// Marks a process that exists.
+    pub fn of(pid: i32) -> Result<ProcessMark> {
+        let stat =
+            Stat::read(pid).ok_or_else(|| Error::new(format!("read /proc/{pid}/stat: no such process")))?;
+        Ok(ProcessMark { pid, start: stat.start })
+    }
+
+    /// Whether the process is there, and is more than a zombie.
+    pub fn lives(&self) -> bool {
+        Stat::read(self.pid).is_some_and(|s| s.start == self.start && !matches!(s.state, b'Z' | b'X' | b'x'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::sample;
+    use super::*;
+
+    #[test]
+    fn the_status_follows_from_the_facts() {
+        let all =
+            Facts { same_boot: true, creator_lives: true, init_lives: true, listening: true, frozen: true };
+        let ready = Facts { creator_lives: false, frozen: false, ..all };
+        for (phase, facts, expected) in [
+            (Phase::Creating, all, Status::Creating),
+            (Phase::Creating, Facts { creator_lives: false, ..all }, Status::Stopped),
+            (Phase::Creating, Facts { same_boot: false, ..all }, Status::Stopped),
+            (Phase::Created, ready, Status::Created),
+            (Phase::Created, Facts { listening: false, ..ready }, Status::Running),
+            (Phase::Created, Facts { frozen: true, ..ready }, Status::Paused),
+            (Phase::Created, Facts { listening: false, frozen: true, ..ready }, Status::Paused),
+            (Phase::Created, Facts { init_lives: false, frozen: true, ..ready }, Status::Stopped),
+            (Phase::Created, Facts { same_boot: false, ..ready }, Status::Stopped),
+            (Phase::Deleting, Facts { init_lives: false, ..ready }, Status::Stopped),
+            (Phase::Deleting, Facts { listening: false, ..ready }, Status::Running),
+        ] {
+            assert_eq!(status(&Record { phase, ..sample() }, &facts), expected, "{phase:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_do_not_shift_the_fields() {
+        let rest = "S 1 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8888 99 18446744073709551615";
+        for name in ["sh", "a b", ") S 1 2 3", "((", "a) R 1 1 1 1", "\u{fffd}", ""] {
+            let line = format!("12 ({name}) {rest}\n");
+            assert_eq!(
+                Stat::parse(line.as_bytes()),
+                Some(Stat { state: b'S', session: 12, start: 4711 }),
+                "{name}"
+            );
+        }
+        for broken in ["", "12", "12 (sh", "12 (sh)", "12 (sh) S 1 2", "12 (sh) S 1 2 x"] {
+            assert_eq!(Stat::parse(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_of_one_process_only() {
+        let me = ProcessMark::of(std::process::id() as i32).unwrap();
+        assert!(me.lives());
+        assert!(!ProcessMark { start: me.start + 1, ..me }.lives());
+        assert!(ProcessMark::of(i32::MAX).is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! The private record of a container, and its form on disk.
+//!
+//! One line of JSON: `{"version":1,"crc32":"xxxxxxxx","record":{…}}`, the checksum being that of the bytes of the inner
+//! object. It is compared as text, so no bit of the file can change without being noticed: power is lost on gateways, and
+//! a file that is half old and half new must not decide whom a signal is sent to.
+
+use crate::bundle::json::Json;
+use crate::bundle::read::{Fault, Read, boolean, integer, string};
+use crate::error::{Error, Result};
+
+/// How far a container has come. What is in between (created, running, stopped) is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Side effects may exist; the creator is at work or was interrupted.
+    Creating,
+    /// Everything exists; init waits, runs or has ended.
+    Created,
+    /// A delete has begun; it can only be completed.
+    Deleting,
+}
+
+impl Phase {
+    const ALL: [(Phase, &'static str); 3] =
+        [(Phase::Creating, "creating"), (Phase::Created, "created"), (Phase::Deleting, "deleting")];
+}
+
+/// A process that cannot be mistaken for a later one with its pid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessMark {
+    /// Process id in the pid namespace of the runtime.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (field 22 of /proc/PID/stat).
+    pub start: u64,
+}
+
+/// All that is kept of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The container's id.
+    pub id: String,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The boot (/proc/sys/kernel/random/boot_id) that its processes and cgroup belong to.
+    pub boot_id: String,
+    /// The process that creates it.
+    pub creator: ProcessMark,
+    /// The container's init, once there is one.
+    pub init: Option<ProcessMark>,
+    /// Absolute path of the bundle.
+    pub bundle: String,
+    /// Absolute path of the root file system.
+    pub rootfs: String,
+    /// When it was created, as [`crate::log::rfc3339`] writes it.
+    pub created: String,
+    /// `ociVersion` of the config.
+    pub oci_version: String,
+    /// `annotations` of the config.
+    pub annotations: Vec<(String, String)>,
+    /// Where its cgroups are and which of them were made for it, as the cgroup room writes and reads it; null without.
+    pub cgroup: Json,
+    /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
+    pub own_pid_namespace: bool,
+    /// Poststop hooks that have run.
+    pub poststop_done: u32,
+    /// The version of this program that made it.
+    pub embrun: String,
+}
+
+impl Record {
+    /// The form on disk.
+    pub fn encode(&self) -> String {
+        envelope(&self.to_json().compact())
+    }
+
+    /// Reads the form on disk. The error says what is wrong with the file.
+    pub fn decode(bytes: &[u8]) -> Result<Record> {
+        let torn = || Error::new("the record is torn or damaged (checksum)");
+        let text = std::str::from_utf8(bytes).map_err(|_| torn())?;
+        let inner =
+            text.get(PREFIX.len() + 8 + MIDDLE.len()..text.len().saturating_sub(1)).ok_or_else(torn)?;
+        if envelope(inner) != text {
+            return Err(torn());
+        }
+        record(&Json::parse(inner.as_bytes())?).map_err(Error::from)
+    }
+
+    fn to_json(&self) -> Json {
+        let phase = Phase::ALL.iter().find(|(p, _)| *p == self.phase).map_or("", |(_, name)| name);
+        Json::object([
+            ("id", self.id.as_str().into()),
+            ("phase", phase.into()),
+            ("bootId", self.boot_id.as_str().into()),
+            ("creator", mark_to_json(&self.creator)),
+            ("init", self.init.as_ref().map_or(Json::Null, mark_to_json)),
+            ("bundle", self.bundle.as_str().into()),
+            ("rootfs", self.rootfs.as_str().into()),
+            ("created", self.created.as_str().into()),
+            ("ociVersion", self.oci_version.as_str().into()),
+            (
+                "annotations",
+                Json::object(self.annotations.iter().map(|(k, v)| (k.clone(), Json::str(v.as_str())))),
+            ),
+            ("cgroup", self.cgroup.clone()),
+            ("ownPidNamespace", self.own_pid_namespace.into()),
+            ("poststopDone", self.poststop_done.into()),
+            ("embrun", self.embrun.as_str().into()),
+        ])
+    }
+}
+
+const PREFIX: &str = r#"{"version":1,"crc32":""#;
+const MIDDLE: &str = r#"","record":"#;
+
+fn envelope(inner: &str) -> String {
+    format!("{PREFIX}{:08x}{MIDDLE}{inner}}}", crc32(inner.as_bytes()))
+}
+
+/// CRC-32 as zlib and Ethernet compute it.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, b| (0..8).fold(crc ^ u32::from(*b), step))
+}
+
+fn mark_to_json(mark: &ProcessMark) -> Json {
+    Json::object([("pid", mark.pid.into()), ("start", mark.start.into())])
+}
+
+fn mark(v: &Json) -> Read<ProcessMark> {
+    Ok(ProcessMark { pid: v.required("pid", integer)?, start: v.required("start", integer)? })
+}
+
+fn phase(v: &Json) -> Read<Phase> {
+    let name = string(v)?;
+    let known = Phase::ALL.iter().find(|(_, n)| *n == name);
+    known.map(|(p, _)| *p).ok_or_else(|| Fault::new(format!("unknown phase {name:?}")))
+}
+
+fn record(v: &Json) -> Read<Record> {
+    Ok(Record {
+        id: v.required("id", string)?,
+        phase: v.required("phase", phase)?,
+        boot_id: v.required("bootId", string)?,
+        creator: v.required("creator", mark)?,
+        init: v.optional("init", mark)?,
+        bundle: v.required("bundle", string)?,
+        rootfs: v.required("rootfs", string)?,
+        created: v.required("created", string)?,
+        oci_version: v.required("ociVersion", string)?,
+        annotations: v.map("annotations", string)?,
+        cgroup: v.get("cgroup").cloned().unwrap_or(Json::Null),
+        own_pid_namespace: v.required("ownPidNamespace", boolean)?,
+        poststop_done: v.required("poststopDone", integer)?,
+        embrun: v.required("embrun", string)?,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Record {
+        Record {
+            id: "web".into(),
+            phase: Phase::Created,
+            boot_id: "7d2a5d1c-0000-4000-8000-000000000000".into(),
+            creator: ProcessMark { pid: 10, start: 99 },
+            init: Some(ProcessMark { pid: 12, start: u64::MAX }),
+            bundle: "/b/ü\"\\".into(),
+            rootfs: "/b/rootfs".into(),
+            created: "2024-01-01T00:00:00.5Z".into(),
+            oci_version: "1.0.2".into(),
+            annotations: vec![("a".into(), "1\n".into()), ("b".into(), String::new())],
+            cgroup: Json::object([("path", "/x".into())]),
+            own_pid_namespace: true,
+            poststop_done: 2,
+            embrun: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn round_trips() {
+        let without = Record { init: None, cgroup: Json::Null, annotations: Vec::new(), ..sample() };
+        for r in [sample(), without] {
+            assert_eq!(Record::decode(r.encode().as_bytes()).unwrap(), r);
+        }
+    }
+
+    #[test]
+    fn every_torn_prefix_is_noticed() {
+        let whole = sample().encode().into_bytes();
+        for end in 0..whole.len() {
+            assert!(Record::decode(&whole[..end]).is_err(), "prefix of {end} bytes");
+            let mut zeroes = whole.clone();
+            zeroes[end..].fill(0);
+            assert!(Record::decode(&zeroes).is_err(), "NUL from byte {end} on");
+        }
+        let longer = [&whole[..], b"\n"].concat();
+        assert!(Record::decode(&longer).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let whole = sample().encode().into_bytes();
+        for bit in 0..whole.len() * 8 {
+            let mut bad = whole.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn half_old_half_new_is_noticed() {
+        let (old, new) = (sample(), Record { phase: Phase::Deleting, poststop_done: 3, ..sample() });
+        let (old, new) = (old.encode().into_bytes(), new.encode().into_bytes());
+        for cut in 1..old.len().min(new.len()) {
+            let mixed = [&new[..cut], &old[cut..]].concat();
+            if mixed != old && mixed != new {
+                assert!(Record::decode(&mixed).is_err(), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_zlibs() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_refused() {
+        let other = sample().encode().replacen("\"version\":1", "\"version\":2", 1);
+        assert!(Record::decode(other.as_bytes()).is_err());
+    }
+}

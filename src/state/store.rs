@@ -1,0 +1,401 @@
+//! The directories of containers: made, locked, read, written and removed through their file descriptors.
+
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
+
+use super::observe;
+use super::record::Record;
+use crate::bundle::id;
+use crate::bundle::json::Json;
+use crate::error::{Context, Error, Result, engine};
+use crate::log;
+
+/// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Larger than any file kept here; what is larger is damaged.
+const LARGEST: u64 = 16 << 20;
+
+const RECORD: &str = "record";
+const CONFIG: &str = "config.json";
+const PUBLIC: &str = "state.json";
+
+/// The state root (`--root`).
+pub struct Store {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// The directory of one container. Holding one says that it was there; not that it still is.
+pub struct Entry {
+    dir: OwnedFd,
+    id: String,
+}
+
+/// The same with its exclusive lock, and it is still there. A clone of this process holds the lock as well until it has
+/// closed its descriptors.
+pub struct Locked {
+    entry: Entry,
+    root: OwnedFd,
+    _lock: Flock<OwnedFd>,
+}
+
+impl Store {
+    /// Opens the root for looking at it; `None` if nobody has ever made a container there.
+    pub fn open(path: &Path) -> Result<Option<Store>> {
+        match open(path, directory(), Mode::empty()) {
+            Ok(dir) => Store::check(dir, path).map(Some),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(Error::os(format_args!("--root {}", path.display()), e)),
+        }
+    }
+
+    /// Opens the root, making it and its parents if need be.
+    pub fn open_or_make(path: &Path) -> Result<Store> {
+        if let Some(store) = Store::open(path)? {
+            return Ok(store);
+        }
+        // The sticky bit keeps a root in $XDG_RUNTIME_DIR from being cleaned up by age (XDG Base Directory spec).
+        let sticky = if geteuid().is_root() { 0 } else { 0o1000 };
+        let mut make = std::fs::DirBuilder::new();
+        make.recursive(true)
+            .mode(0o700 | sticky)
+            .create(path)
+            .context(|| format!("make --root {}", path.display()))?;
+        Store::open(path)?.ok_or_else(|| Error::new("vanished").context(path.display()))
+    }
+
+    fn check(dir: OwnedFd, path: &Path) -> Result<Store> {
+        let stat = fstat(&dir)?;
+        let refuse = |why: &str| Err(Error::new(format!("--root {}: {why}", path.display())));
+        if fstatat(&dir, "..", AtFlags::empty()).is_ok_and(|up| same(&up, &stat)) {
+            return refuse("must not be the root directory \"/\"");
+        }
+        if stat.st_mode & 0o002 != 0 {
+            return refuse("is writable by everybody; containers' state could be forged there (chmod 0700)");
+        }
+        if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
+            return refuse("belongs to another user");
+        }
+        Ok(Store { dir, path: path.to_owned() })
+    }
+
+    /// The ids that have a directory, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let mut ids: Vec<String> =
+            names(self.dir.as_fd())?.into_iter().filter(|n| id::check(n).is_ok()).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Looks at a container without locking it.
+    pub fn entry(&self, id: &str) -> Result<Entry> {
+        id::check(id)?;
+        match openat(&self.dir, id, directory() | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Ok(dir) => Ok(Entry { dir, id: id.to_owned() }),
+            Err(Errno::ENOENT) => Err(Error::new(engine::NOT_EXIST)),
+            Err(e) => Err(Error::os(self.path.join(id).display(), e)),
+        }
+    }
+
+    /// Locks a container that exists, waiting for another command to be done with it.
+    pub fn lock(&self, id: &str) -> Result<Locked> {
+        self.lock_until(id, Instant::now() + PATIENCE)
+    }
+
+    /// Locks a container that exists, if nobody else has.
+    pub fn try_lock(&self, id: &str) -> Result<Locked> {
+        self.lock_until(id, Instant::now())
+    }
+
+    fn lock_until(&self, id: &str, deadline: Instant) -> Result<Locked> {
+        self.wait_for(self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
+    }
+
+    /// Makes the directory of a new container and locks it. There is exactly one winner. Taken over is what an interrupted
+    /// create or delete left empty, and what is of an earlier boot: nothing of that can be alive.
+    pub fn claim(&self, id: &str) -> Result<Locked> {
+        id::check(id)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ours = match mkdirat(&self.dir, id, Mode::from_bits_truncate(0o711)) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
+                Err(e) => return Err(Error::os(format_args!("mkdir {}", self.path.join(id).display()), e)),
+            };
+            let entry = match self.entry(id) {
+                Ok(entry) => entry,
+                Err(_) if Instant::now() < deadline => continue,
+                Err(e) => return Err(e),
+            };
+            // Somebody else's directory that is locked is in use; there is nothing to wait for.
+            let until = if ours { deadline } else { Instant::now() };
+            let Ok(found) = self.wait_for(entry, until) else {
+                return Err(Error::new(engine::ALREADY_EXISTS));
+            };
+            // Gone again: a delete was faster.
+            let Some(locked) = found else { continue };
+            if ours || locked.is_blank()? {
+                return Ok(locked);
+            }
+            if !matches!(locked.record(), Ok(Some(r)) if observe::boot_id()? != r.boot_id) {
+                return Err(Error::new(engine::ALREADY_EXISTS));
+            }
+            log::debug(|| {
+                format!("{id}: replaces the container of that id from before the machine was booted")
+            });
+            locked.empty()?;
+            return Ok(locked);
+        }
+    }
+
+    /// Waits for the lock; `None` if the directory was removed meanwhile.
+    fn wait_for(&self, entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
+        let mut fd = entry.dir.try_clone()?;
+        let mut pause = Duration::from_micros(200);
+        let lock = loop {
+            match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((same, Errno::EAGAIN)) if Instant::now() < deadline => fd = same,
+                Err((_, Errno::EAGAIN)) => return Err(busy(&entry)),
+                Err((same, Errno::EINTR)) => fd = same,
+                Err((_, e)) => return Err(Error::os("flock", e)),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        };
+        let still = fstatat(&self.dir, entry.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        match still {
+            Ok(s) if same(&s, &fstat(&entry.dir)?) => {
+                Ok(Some(Locked { entry, root: self.dir.try_clone()?, _lock: lock }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Entry {
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// The numeric user id of the directory's owner.
+    pub fn owner(&self) -> Result<u32> {
+        Ok(fstat(&self.dir)?.st_uid)
+    }
+
+    /// A path of a file in it, good for as long as this value lives and in this process only: for calls that want a path
+    /// (bind(2), connect(2)), which holds at most 107 bytes.
+    pub fn path_of(&self, name: &str) -> String {
+        format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd())
+    }
+
+    /// What is kept of the container; `None` if nothing is, because its create has not begun or its delete has ended.
+    ///
+    /// A record that is damaged or missing is replaced by the copy in `state.json`: it is as old as `created`, and good
+    /// enough to kill and to clean up by.
+    pub fn record(&self) -> Result<Option<Record>> {
+        let damage = match self.read(RECORD) {
+            Ok(bytes) => match Record::decode(&bytes) {
+                Ok(record) if record.id == self.id => return Ok(Some(record)),
+                Ok(record) => Error::new(format!("the record is that of {:?}", record.id)),
+                Err(e) => e,
+            },
+            Err(e) if e.errno() == Some(Errno::ENOENT) => Error::new("the record is missing"),
+            Err(e) => return Err(e),
+        };
+        if let Some(record) = self.copy() {
+            log::debug(|| format!("{}: {damage}; using the copy in {PUBLIC}", self.id));
+            return Ok(Some(record));
+        }
+        if self.is_blank()? {
+            return Ok(None);
+        }
+        let hint = "its processes and cgroup cannot be known; end them, then remove the directory";
+        Err(damage.context(format_args!("{RECORD} and {PUBLIC}")).hint(hint))
+    }
+
+    fn copy(&self) -> Option<Record> {
+        let json = Json::parse(&self.read(PUBLIC).ok()?).ok()?;
+        let Json::Str(text) = json.get("record")? else { return None };
+        Record::decode(text.as_bytes()).ok().filter(|r| r.id == self.id)
+    }
+
+    /// The configuration as it was when the container was created.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        self.read(CONFIG)
+    }
+
+    /// Whether there is nothing in it but what an interrupted first write may leave.
+    fn is_blank(&self) -> Result<bool> {
+        Ok(names(self.dir())?.iter().all(|n| *n == temporary(RECORD)))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let fd = openat(&self.dir, name, flags, Mode::empty()).context(|| name)?;
+        let stat = fstat(&fd)?;
+        let regular = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
+        if !regular || stat.st_size as u64 > LARGEST {
+            return Err(Error::new(format!("{name}: is not a file of this program")));
+        }
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).context(|| name)?;
+        Ok(bytes)
+    }
+}
+
+impl Deref for Locked {
+    type Target = Entry;
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl Locked {
+    /// Replaces the record, durably: what it says holds after a loss of power as well.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        self.write(RECORD, record.encode().as_bytes(), true)
+    }
+
+    /// Keeps the configuration.
+    pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write(CONFIG, bytes, true)
+    }
+
+    /// Writes `state.json`: what other programs read, and a copy of the record for the case that the other one is damaged.
+    pub fn publish(&self, public: Vec<(&str, Json)>, record: &Record) -> Result<()> {
+        let mut members = public;
+        members.push(("record", record.encode().into()));
+        self.write(PUBLIC, Json::object(members).compact().as_bytes(), false)
+    }
+
+    /// Gives back the space of `state.json`, so that the record can be written on a disk that is full.
+    pub fn unpublish(&self) -> Result<()> {
+        self.unlink(PUBLIC)
+    }
+
+    /// Removes the directory with all that is in it; the record goes last, so that an interrupted delete can go on.
+    pub fn destroy(self) -> Result<()> {
+        self.empty()?;
+        match unlinkat(&self.root, self.id(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::os(format_args!("remove the state directory of {}", self.id()), e)),
+        }
+    }
+
+    fn empty(&self) -> Result<()> {
+        for name in names(self.dir())?.iter().filter(|n| *n != RECORD) {
+            self.unlink(name)?;
+        }
+        self.unlink(RECORD)
+    }
+
+    fn unlink(&self, name: &str) -> Result<()> {
+        match unlinkat(self.dir(), name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR) => {
+                let dir = openat(self.dir(), name, directory() | OFlag::O_NOFOLLOW, Mode::empty())?;
+                for inner in names(dir.as_fd())? {
+                    unlinkat(&dir, inner.as_str(), UnlinkatFlags::NoRemoveDir)
+                        .context(|| format!("remove {name}/{inner}"))?;
+                }
+                unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir).context(|| format!("remove {name}"))
+            }
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::os(format_args!("remove {name}"), e)),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], durable: bool) -> Result<()> {
+        let temporary = temporary(name);
+        let result = self.write_and_rename(&temporary, name, bytes, durable);
+        if result.is_err() {
+            let _ = self.unlink(&temporary);
+        }
+        result.context(|| format!("write {name}"))
+    }
+
+    fn write_and_rename(&self, temporary: &str, name: &str, bytes: &[u8], durable: bool) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd = openat(self.dir(), temporary, flags, Mode::from_bits_truncate(0o600))?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match nix::unistd::write(&fd, rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        if durable {
+            fsync(&fd)?;
+        }
+        renameat(self.dir(), temporary, self.dir(), name)?;
+        if durable {
+            fsync(self.dir())?;
+        }
+        Ok(())
+    }
+}
+
+fn temporary(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
+fn directory() -> OFlag {
+    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
+}
+
+fn same(a: &FileStat, b: &FileStat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+fn names(dir: BorrowedFd<'_>) -> Result<Vec<String>> {
+    // A descriptor of its own, so that its reading position is nobody else's.
+    let mut dir = Dir::from_fd(openat(dir, ".", directory(), Mode::empty())?)?;
+    let mut names = Vec::new();
+    for entry in dir.iter() {
+        let entry = entry?;
+        match entry.file_name().to_str() {
+            Ok("." | "..") => {}
+            Ok(name) => names.push(name.to_owned()),
+            Err(_) => return Err(Error::new("a file in the state directory has a name that is not UTF-8")),
+        }
+    }
+    Ok(names)
+}
+
+/// The error for a lock that was not to be had, with who holds it as far as the kernel tells (proc(5), /proc/locks).
+fn busy(entry: &Entry) -> Error {
+    let error = Error::new(format!("container {} is in use by another command", entry.id));
+    match holder(entry) {
+        Some(pid) => {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            error.hint(format_args!("process {pid}, {}", name.trim_end()))
+        }
+        None => error,
+    }
+}
+
+fn holder(entry: &Entry) -> Option<i32> {
+    let inode = fstat(&entry.dir).ok()?.st_ino.to_string();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return None };
+        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok()).flatten()
+    })
+}

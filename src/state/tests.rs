@@ -1,0 +1,268 @@
+//! The store on a real file system: races for one id, damage, and what an interrupted command leaves.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::observe::boot_id;
+use super::record::tests::sample;
+use super::record::{Phase, Record};
+use super::store::{Locked, Store};
+use crate::bundle::json::Json;
+
+/// A directory of the test's own, removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Memory where there is some: as /run is, and fsync(2) costs nothing there.
+        let shm = std::path::Path::new("/dev/shm");
+        let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+        let dir = base.join(format!("embrun-state-{}-{n}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        Scratch(dir)
+    }
+
+    fn store(&self) -> Store {
+        Store::open_or_make(&self.0.join("root")).unwrap()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join("root/web").join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn now() -> Record {
+    Record { boot_id: boot_id().unwrap(), ..sample() }
+}
+
+fn made(store: &Store, record: &Record) {
+    let dir = store.claim("web").unwrap();
+    dir.write_config(b"{}").unwrap();
+    dir.write_record(record).unwrap();
+    dir.publish(vec![("id", "web".into())], record).unwrap();
+}
+
+fn text<T>(r: crate::error::Result<T>) -> String {
+    r.err().map(|e| e.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn nothing_is_there_before_the_first_create() {
+    let scratch = Scratch::new();
+    assert!(Store::open(&scratch.0.join("root")).unwrap().is_none());
+    assert!(scratch.store().ids().unwrap().is_empty());
+    assert_eq!(text(scratch.store().lock("web")), "container does not exist");
+    assert_eq!(text(scratch.store().entry("web")), "container does not exist");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(scratch.0.join("root")).unwrap());
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_record_comes_back_and_goes() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    made(&store, &now());
+    assert_eq!(store.ids().unwrap(), ["web"]);
+    assert_eq!(store.entry("web").unwrap().record().unwrap(), Some(now()));
+    assert_eq!(store.entry("web").unwrap().config().unwrap(), b"{}");
+    assert_eq!(text(store.claim("web")), "container with given ID already exists");
+    let next = Record { phase: Phase::Deleting, ..now() };
+    let dir = store.lock("web").unwrap();
+    dir.write_record(&next).unwrap();
+    assert_eq!(dir.record().unwrap(), Some(next));
+    dir.destroy().unwrap();
+    assert!(store.ids().unwrap().is_empty());
+    store.claim("web").unwrap().destroy().unwrap();
+}
+
+#[test]
+fn a_damaged_record_is_replaced_by_its_copy() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let whole = now().encode().into_bytes();
+    for damage in [Some(&b""[..]), Some(&whole[..40]), Some(&[0; 300]), Some(b"{}"), None] {
+        made(&store, &now());
+        match damage {
+            Some(bytes) => std::fs::write(scratch.file("record"), bytes).unwrap(),
+            None => std::fs::remove_file(scratch.file("record")).unwrap(),
+        }
+        assert_eq!(store.entry("web").unwrap().record().unwrap(), Some(now()));
+        std::fs::write(scratch.file("state.json"), "{\"id\":").unwrap();
+        let error = text(store.entry("web").unwrap().record());
+        assert!(error.starts_with("record and state.json: the record is "), "{error}");
+        assert_eq!(text(store.claim("web")), "container with given ID already exists");
+        store.lock("web").unwrap().destroy().unwrap();
+    }
+}
+
+#[test]
+fn a_record_of_another_container_does_not_count() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let dir = store.claim("web").unwrap();
+    dir.write_record(&Record { id: "db".into(), ..now() }).unwrap();
+    assert!(text(dir.record()).contains("the record is that of \"db\""));
+}
+
+#[test]
+fn what_an_interrupted_command_left_empty_is_taken_over() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    std::fs::create_dir(scratch.0.join("root/web")).unwrap();
+    assert_eq!(store.lock("web").unwrap().record().unwrap(), None);
+    drop(store.claim("web").unwrap());
+    std::fs::write(scratch.file(".record.tmp"), "half").unwrap();
+    assert_eq!(store.lock("web").unwrap().record().unwrap(), None);
+    made(&store, &now());
+}
+
+#[test]
+fn an_earlier_boot_is_replaced_and_this_one_is_not() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    made(&store, &sample());
+    std::fs::create_dir(scratch.file("notify")).unwrap();
+    std::fs::write(scratch.file("notify/notify.sock"), "").unwrap();
+    let dir = store.claim("web").unwrap();
+    assert_eq!(dir.record().unwrap(), None);
+    dir.write_record(&now()).unwrap();
+    drop(dir);
+    assert_eq!(text(store.claim("web")), "container with given ID already exists");
+}
+
+#[test]
+fn hostile_files_are_not_followed() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let secret = scratch.0.join("secret");
+    std::fs::write(&secret, now().encode()).unwrap();
+    drop(store.claim("web").unwrap());
+    std::os::unix::fs::symlink(&secret, scratch.file("record")).unwrap();
+    assert!(store.entry("web").unwrap().record().is_err());
+    std::os::unix::fs::symlink(&secret, scratch.file(".record.tmp")).unwrap();
+    assert!(store.lock("web").unwrap().write_record(&sample()).is_err());
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), now().encode());
+    std::os::unix::fs::symlink(&scratch.0, scratch.0.join("root/link")).unwrap();
+    assert!(store.entry("link").is_err());
+    for id in ["", ".", "..", "a/b", "../root/web"] {
+        assert!(store.entry(id).is_err() && store.claim(id).is_err() && store.lock(id).is_err(), "{id}");
+    }
+}
+
+#[test]
+fn a_root_that_anybody_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new();
+    drop(scratch.store());
+    let root = scratch.0.join("root");
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    assert!(text(Store::open_or_make(&root)).contains("is writable by everybody"));
+    assert!(text(Store::open(&PathBuf::from("/usr/.."))).contains("must not be the root directory"));
+    std::fs::write(scratch.0.join("file"), "").unwrap();
+    assert!(text(Store::open(&scratch.0.join("file"))).ends_with("not a directory (ENOTDIR)"));
+}
+
+#[test]
+fn readers_see_a_whole_record_while_it_is_replaced() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    made(&store, &now());
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let dir = store.lock("web").unwrap();
+            for n in 0..300 {
+                dir.write_record(&Record { poststop_done: n, ..now() }).unwrap();
+            }
+        });
+        let mut last = 0;
+        while last < 299 {
+            let record = store.entry("web").unwrap().record().unwrap().unwrap();
+            assert!(record.poststop_done >= last || last == 2, "{} after {last}", record.poststop_done);
+            last = record.poststop_done;
+            if last == now().poststop_done {
+                last = 0;
+            }
+        }
+    });
+}
+
+#[test]
+fn many_creates_of_one_id_have_one_winner() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    for _ in 0..20 {
+        let winners: Vec<Locked> = std::thread::scope(|s| {
+            let racers: Vec<_> = (0..8).map(|_| s.spawn(|| store.claim("web"))).collect();
+            racers.into_iter().filter_map(|r| r.join().unwrap().ok()).collect()
+        });
+        assert_eq!(winners.len(), 1);
+        winners.into_iter().next().unwrap().destroy().unwrap();
+    }
+}
+
+#[test]
+fn creates_and_deletes_of_one_id_never_meet() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let (inside, rounds) = (AtomicU32::new(0), AtomicU32::new(0));
+    let alone = |dir: Locked| {
+        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two commands hold one container");
+        std::thread::yield_now();
+        inside.fetch_sub(1, Ordering::SeqCst);
+        dir
+    };
+    std::thread::scope(|s| {
+        for _ in 0..3 {
+            s.spawn(|| {
+                while rounds.load(Ordering::Relaxed) < 60 {
+                    if let Ok(dir) = store.claim("web") {
+                        let dir = alone(dir);
+                        dir.write_record(&now()).unwrap();
+                        rounds.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            s.spawn(|| {
+                while rounds.load(Ordering::Relaxed) < 60 {
+                    match store.lock("web") {
+                        Ok(dir) => alone(dir).destroy().unwrap(),
+                        Err(e) => assert_eq!(e.to_string(), "container does not exist"),
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_lock_that_is_held_is_reported_with_its_holder() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let dir = store.claim("web").unwrap();
+    dir.write_record(&now()).unwrap();
+    let error = text(store.try_lock("web"));
+    assert!(error.starts_with("container web is in use by another command (process "), "{error}");
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
+    assert_eq!(dir.record().unwrap(), Some(now()));
+    drop(dir);
+    assert!(store.try_lock("web").is_ok());
+}
+
+#[test]
+fn the_public_state_holds_its_keys_and_the_copy() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    made(&store, &now());
+    let json = Json::parse(&std::fs::read(scratch.file("state.json")).unwrap()).unwrap();
+    assert_eq!(json.get("id"), Some(&Json::str("web")));
+    store.lock("web").unwrap().unpublish().unwrap();
+    assert!(!scratch.file("state.json").exists());
+}
