@@ -3,12 +3,19 @@
 //! What is asked for ([`resources::Resources`]) becomes, by pure conversions of each cgroup version ([`knobs_v1`],
 //! [`knobs_v2`], [`devices`]), files and values ([`Knob`]); a handle on the container's cgroup writes them.
 
+pub mod apply;
 pub mod devices;
+mod freeze;
+pub mod fs;
+mod hints;
+mod kill;
 pub mod knobs_v1;
 pub mod knobs_v2;
 pub mod layout;
+pub mod location;
 pub mod path;
 pub mod resources;
+mod walk;
 
 use std::borrow::Cow;
 

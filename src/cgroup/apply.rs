@@ -1,0 +1,203 @@
+//! Writing what `linux.resources` asks for into the container's cgroup.
+
+use std::os::fd::AsFd;
+
+use super::fs::{Branch, Cgroup};
+use super::hints;
+use super::resources::Resources;
+use super::{Controller, Knob, Missing, devices, knobs_v1, knobs_v2};
+use crate::error::{Errno, Error, Result};
+use crate::sys::bpf;
+
+/// Which of the resources to set. A memory limit set after the container's first process is ready counts against the
+/// container only; set before, it bounds that process' start too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All.
+    All,
+    /// All but memory.
+    ButMemory,
+    /// Memory only.
+    Memory,
+}
+
+impl Part {
+    fn has(self, controller: Controller) -> bool {
+        match self {
+            Part::All => true,
+            Part::ButMemory => controller != Controller::Memory,
+            Part::Memory => controller == Controller::Memory,
+        }
+    }
+}
+
+impl Cgroup {
+    /// Sets a new container's resources, device rules included (everything is denied but what the rules and the default
+    /// devices allow, also if there are no rules).
+    ///
+    /// Each error names the field, the value and the file; a controller that is not there is named with what brings it.
+    pub fn apply(&self, resources: &Resources, part: Part) -> Result<()> {
+        write_all(&self.knobs(resources, part)?)?;
+        if part != Part::Memory {
+            self.apply_devices(resources)?;
+        }
+        Ok(())
+    }
+
+    /// What to write where, all controllers found and all values converted before anything is written.
+    pub(super) fn knobs(&self, resources: &Resources, part: Part) -> Result<Vec<(&Branch, Knob)>> {
+        let mut all = Vec::new();
+        for controller in Controller::ALL.into_iter().filter(|c| part.has(*c)) {
+            let Some(field) = controller.asked(resources) else { continue };
+            if let Some(branch) = self.v1(controller.v1()) {
+                all.extend(knobs_v1::knobs(controller, resources).into_iter().map(|k| (branch, k)));
+                continue;
+            }
+            let name = controller.v2();
+            match self.v2().filter(|_| name.is_none_or(|n| self.v2_offers(n))) {
+                Some(branch) => {
+                    all.extend(knobs_v2::knobs(controller, resources)?.into_iter().map(|k| (branch, k)));
+                }
+                None => return Err(self.missing(controller.v1(), name, field)),
+            }
+        }
+        if part != Part::Memory {
+            self.unified(resources, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    /// `unified`: v2's files by their names, known to us or not.
+    fn unified<'a>(&'a self, resources: &Resources, all: &mut Vec<(&'a Branch, Knob)>) -> Result<()> {
+        for (file, value) in &resources.unified {
+            let Some(branch) = self.v2() else {
+                return Err(Error::new(format!(
+                    "linux.resources.unified.{file}: there is no cgroup v2 here"
+                ))
+                .hint("unified is for cgroup v2 only; use the fields of v1, or boot with cgroup v2"));
+            };
+            let controller = file.split('.').next().unwrap_or_default();
+            if controller != "cgroup" && !self.v2_offers(controller) {
+                return Err(self.missing(controller, Some(controller), "unified").context(format_args!(
+                    "unified resource {file:?} can't be set: controller {controller:?} not available"
+                )));
+            }
+            // Files by device take a line at a time.
+            for line in value.split_inclusive('\n') {
+                let knob = Knob::new("unified", file.clone(), line.trim_end_matches('\n'));
+                all.push((branch, knob));
+            }
+        }
+        Ok(())
+    }
+
+    /// The controller is on in the container's cgroup of v2.
+    fn v2_offers(&self, controller: &str) -> bool {
+        let on = self.v2().and_then(|b| b.read("cgroup.controllers").ok());
+        on.is_some_and(|text| text.split_whitespace().any(|c| c == controller))
+    }
+
+    fn missing(&self, v1: &str, v2: Option<&str>, field: &str) -> Error {
+        if let Some((_, e)) = self.refused.iter().find(|(c, _)| Some(c.as_str()) == v2) {
+            return Error::new(format!(
+                "linux.resources.{field}: the {v1} controller cannot be turned on: {e}"
+            ));
+        }
+        let known = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        let v2_only = self.branches.len() == 1 && self.v2().is_some();
+        let host = match (self.branches.is_empty(), v2_only) {
+            (true, _) => hints::Host::Bare,
+            (_, true) => hints::Host::V2,
+            _ => hints::Host::V1,
+        };
+        Error::new(format!("linux.resources.{field}: {}", hints::missing(v1, host, &known)))
+    }
+
+    fn apply_devices(&self, resources: &Resources) -> Result<()> {
+        let rules = devices::complete(&resources.devices);
+        if let Some(branch) = self.v1("devices") {
+            let list = devices::v1(&rules)?;
+            let knobs: Vec<(&Branch, Knob)> = list.knobs().into_iter().map(|k| (branch, k)).collect();
+            return write_all(&knobs);
+        }
+        let Some(branch) = self.v2() else {
+            return match resources.devices.is_empty() {
+                true => Ok(()),
+                false => Err(self.missing("devices", None, "devices")),
+            };
+        };
+        self.set_program(branch, &rules)
+    }
+
+    pub(super) fn set_program(&self, branch: &Branch, rules: &[super::resources::DeviceRule]) -> Result<()> {
+        let program = devices::v2(rules)?;
+        let load = || {
+            let program = bpf::load_device_program(&program)?;
+            bpf::set_device_program(branch.dir()?, program.as_fd())
+        };
+        load().map_err(|e| {
+            let e = Error::os("linux.resources.devices: load the device program", e);
+            match e.errno() {
+                Some(Errno::ENOSYS) => e.hint("the kernel has no bpf(2): CONFIG_BPF_SYSCALL"),
+                Some(Errno::EINVAL) => {
+                    e.hint("device rules on cgroup v2 need Linux 4.15 with CONFIG_CGROUP_BPF")
+                }
+                Some(Errno::EPERM) => {
+                    e.hint("needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, in the initial user namespace")
+                }
+                _ => e,
+            }
+        })
+    }
+}
+
+/// Writes all, and what the kernel refuses for the values of the moment (a limit above one that is about to be raised) once
+/// more at the end.
+pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
+    let mut again = Vec::new();
+    for pair in knobs {
+        match write_one(pair.0, &pair.1) {
+            Ok(()) => {}
+            Err(Errno::EINVAL) => again.push(pair),
+            Err(e) => return Err(explain(pair.0, &pair.1, e)),
+        }
+    }
+    again.iter().try_for_each(|(branch, knob)| write_one(branch, knob).map_err(|e| explain(branch, knob, e)))
+}
+
+fn write_one(branch: &Branch, knob: &Knob) -> std::result::Result<(), Errno> {
+    match (branch.write(&knob.file, &knob.value), &knob.missing) {
+        (Err(Errno::ENOENT), Missing::Skips) => Ok(()),
+        (Err(Errno::ENOENT), Missing::Use(file, value)) => branch.write(file, value),
+        (done, _) => done,
+    }
+}
+
+fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
+    let directory = branch.place.directory();
+    let (field, value) = (knob.field, &knob.value);
+    let gone = matches!(errno, Errno::ENOENT | Errno::ENODEV) && branch.read("cgroup.procs").is_err();
+    if gone {
+        return Error::new(format!("linux.resources.{field}: the cgroup {directory} is gone"));
+    }
+    let e = Error::os(format_args!("write {value:?} to {directory}/{}", knob.file), errno);
+    let e = match (knob.field, errno) {
+        ("memory.limit", Errno::EBUSY | Errno::EINVAL) => {
+            let read = |v1: &str, v2: &str| {
+                let text = branch.read(if branch.place.is_v2() { v2 } else { v1 });
+                text.map_or("unknown".to_owned(), |t| t.trim().to_owned())
+            };
+            let usage = read("memory.usage_in_bytes", "memory.current");
+            let peak = read("memory.max_usage_in_bytes", "memory.peak");
+            e.context(format_args!(
+                "unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})"
+            ))
+        }
+        _ => e,
+    };
+    let e = e.context(format_args!("linux.resources.{field}"));
+    match hints::write(&knob.file, errno) {
+        "" => e,
+        hint => e.hint(hint),
+    }
+}

@@ -1,0 +1,128 @@
+//! Pausing: by v2's `cgroup.freeze` where there is one (Linux 5.2; processes can be killed while frozen, and nothing gets
+//! stuck half-way), else by v1's freezer.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+
+use super::fs::{Branch, Cgroup};
+use crate::error::{Errno, Error, Result};
+
+/// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
+pub(super) fn is_frozen(branch: &Branch) -> bool {
+    if branch.place.is_v2() {
+        branch.read("cgroup.freeze").is_ok_and(|text| text.trim() == "1")
+    } else {
+        branch.place.has("freezer") && branch.read("freezer.state").is_ok_and(|text| text.trim() != "THAWED")
+    }
+}
+
+/// Waits until `file` of a v2 cgroup has `line`, by the kernel's notice of a change. False when the deadline has passed.
+pub(super) fn wait_for_event(
+    dir: BorrowedFd<'_>,
+    line: &str,
+    deadline: Instant,
+) -> std::result::Result<bool, Errno> {
+    let file = openat(dir, "cgroup.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    loop {
+        let mut text = [0; 256];
+        let n = nix::sys::uio::pread(&file, &mut text, 0)?;
+        if String::from_utf8_lossy(&text[..n]).lines().any(|l| l == line) {
+            return Ok(true);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        // Rounded up, so as not to spin in the last millisecond.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+impl Cgroup {
+    /// The container is paused, or was left half-way there. Never waits; a cgroup that is gone is not.
+    pub fn frozen(&self) -> bool {
+        self.branches.iter().any(is_frozen)
+    }
+
+    /// Stops every process of the cgroup where it is, or leaves them running and tells why.
+    pub fn freeze(&self, deadline: Instant) -> Result<()> {
+        let done = match self.freezer()? {
+            (branch, true) => freeze_v2(branch, deadline),
+            (branch, false) => freeze_v1(branch, deadline),
+        };
+        match done {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.thaw()?;
+                Err(Error::new("freeze: the processes did not stop in time")
+                    .hint("is one of them in an uninterruptible wait?"))
+            }
+            Err(e) => {
+                let _ = self.thaw();
+                Err(Error::os("freeze", e))
+            }
+        }
+    }
+
+    /// Lets the processes run again. Does not wait: the kernel wakes them at once.
+    pub fn thaw(&self) -> Result<()> {
+        let mut thawed = Err(Errno::ENOENT);
+        for branch in &self.branches {
+            let (file, value) = match branch.place.is_v2() {
+                true => ("cgroup.freeze", "0"),
+                false if branch.place.has("freezer") => ("freezer.state", "THAWED"),
+                false => continue,
+            };
+            match branch.write(file, value) {
+                Err(Errno::ENOENT) => {}
+                other => thawed = other,
+            }
+        }
+        thawed.map_err(|e| Error::os("thaw", e))
+    }
+
+    /// The branch with the freezer, and whether it is v2's.
+    fn freezer(&self) -> Result<(&Branch, bool)> {
+        if self.v2_has_file("cgroup.freeze") {
+            return Ok((self.v2().expect("has a file"), true));
+        }
+        let branch = self.v1("freezer").ok_or_else(|| {
+            Error::new("freeze: there is no freezer").hint(
+                "it needs cgroup v2 of Linux 5.2, or v1: mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer (CONFIG_CGROUP_FREEZER)",
+            )
+        })?;
+        Ok((branch, false))
+    }
+}
+
+fn freeze_v2(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Errno> {
+    branch.write("cgroup.freeze", "1")?;
+    wait_for_event(branch.dir()?, "frozen 1", deadline)
+}
+
+/// v1 stops processes only where they can be stopped at the moment, and may stay FREEZING with one that forks or execs: it
+/// is asked again, and now and then let go so that they get further.
+fn freeze_v1(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Errno> {
+    for round in 1u32.. {
+        branch.write("freezer.state", "FROZEN")?;
+        if branch.read("freezer.state")?.trim() == "FROZEN" {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        if round % 50 == 0 {
+            branch.write("freezer.state", "THAWED")?;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(false)
+}

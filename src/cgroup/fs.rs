@@ -1,0 +1,338 @@
+//! A container's cgroup by the cgroup file system: made, adopted from the state record, joined.
+
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::unistd::Pid;
+
+use super::location::{Location, Place};
+use super::resources::Resources;
+use super::{Controller, walk};
+use crate::error::{Context, Errno, Error, Result};
+
+/// A handle on the container's cgroup in every hierarchy.
+pub struct Cgroup {
+    pub(super) branches: Vec<Branch>,
+    /// Controllers that v2 did not give us, and why.
+    pub(super) refused: Vec<(String, Error)>,
+}
+
+/// The cgroup in one hierarchy.
+pub(super) struct Branch {
+    pub(super) place: Place,
+    dir: OnceCell<OwnedFd>,
+}
+
+/// What the runtime may do to cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything: what fails is an error.
+    Full,
+    /// What was delegated to an unprivileged user: a hierarchy where no cgroup can be made is left out, and is missed only
+    /// if a resource needs it.
+    Delegated,
+}
+
+impl Branch {
+    fn new(place: Place) -> Branch {
+        Branch { place, dir: OnceCell::new() }
+    }
+
+    /// The cgroup's directory, opened and checked to be one of cgroupfs.
+    pub(super) fn dir(&self) -> std::result::Result<BorrowedFd<'_>, Errno> {
+        if self.dir.get().is_none() {
+            let dir = open_directory(&self.place.directory())?;
+            let magic = fstatfs(&dir)?.filesystem_type();
+            if magic != (if self.place.is_v2() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC }) {
+                return Err(Errno::ENOENT);
+            }
+            let _ = self.dir.set(dir);
+        }
+        Ok(self.dir.get().expect("was just opened").as_fd())
+    }
+
+    pub(super) fn read(&self, file: &str) -> std::result::Result<String, Errno> {
+        read(self.dir()?, file)
+    }
+
+    pub(super) fn write(&self, file: &str, value: &str) -> std::result::Result<(), Errno> {
+        write(self.dir()?, file, value)
+    }
+
+    fn has_file(&self, file: &str) -> bool {
+        let flags = nix::fcntl::AtFlags::empty();
+        self.dir().is_ok_and(|dir| nix::sys::stat::fstatat(dir, file, flags).is_ok())
+    }
+}
+
+fn open_directory(path: &str) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
+}
+
+/// A file of a cgroup, as text.
+pub(super) fn read(dir: BorrowedFd<'_>, file: &str) -> std::result::Result<String, Errno> {
+    let fd = openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut text = Vec::new();
+    loop {
+        let start = text.len();
+        text.resize(start + 4096, 0);
+        let n = nix::unistd::read(&fd, &mut text[start..])?;
+        text.truncate(start + n);
+        if n == 0 {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+}
+
+/// Writes a file of a cgroup: at once, the kernel takes each write for a command.
+pub(super) fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> std::result::Result<(), Errno> {
+    let fd = openat(dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    nix::unistd::write(&fd, value.as_bytes()).map(drop)
+}
+
+impl Cgroup {
+    /// Makes the container's cgroup where it is planned, ready to be joined: on v2 with the controllers on the way to it
+    /// turned on (all of them, beside v1 only those that `resources` needs and v1 has not), on v1 with the parent's cpuset.
+    ///
+    /// What was made is removed again if something fails. Refused are a cgroup that is there already and has processes,
+    /// is frozen, or appeared since it was planned.
+    pub fn create(location: &Location, resources: &Resources, access: Access) -> Result<Cgroup> {
+        let mut cgroup = Cgroup { branches: Vec::new(), refused: Vec::new() };
+        for place in &location.places {
+            match cgroup.make(place, location, resources) {
+                Ok(branch) => cgroup.branches.push(branch),
+                Err(e) if access == Access::Delegated && is_denied(&e) => {}
+                Err(e) => {
+                    let _ = cgroup.remove(std::time::Instant::now());
+                    return Err(e.context("create cgroup"));
+                }
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// The handle on a cgroup that the state record knows. Looks at nothing: the cgroup may be gone.
+    pub fn adopt(location: &Location) -> Cgroup {
+        Cgroup { branches: location.places.iter().cloned().map(Branch::new).collect(), refused: Vec::new() }
+    }
+
+    /// For the state record.
+    pub fn location(&self) -> Location {
+        Location { places: self.branches.iter().map(|b| b.place.clone()).collect() }
+    }
+
+    /// The v2 directory, for a clone straight into it (`CLONE_INTO_CGROUP`); [`Cgroup::join`] does the rest.
+    pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
+        self.v2().and_then(|b| b.dir().ok())
+    }
+
+    /// Moves a process into the cgroup, in every hierarchy, or in all of v1's if it was cloned into v2's already.
+    ///
+    /// On v1 each write waits for a grace period of the kernel; a hierarchy with joined controllers is one write.
+    pub fn join(&self, pid: Pid, in_v2: bool) -> Result<()> {
+        let pid = pid.to_string();
+        for branch in self.branches.iter().filter(|b| !(in_v2 && b.place.is_v2())) {
+            branch.write("cgroup.procs", &pid).map_err(|e| {
+                let e = Error::os(format_args!("join cgroup {}", branch.place.directory()), e);
+                match e.errno() {
+                    Some(Errno::ENOSPC) => e.hint("cpuset.cpus or cpuset.mems is empty"),
+                    Some(Errno::EBUSY | Errno::EOPNOTSUPP) => e.hint(NO_INTERNAL_PROCESSES),
+                    _ => e,
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn v2(&self) -> Option<&Branch> {
+        self.branches.iter().find(|b| b.place.is_v2())
+    }
+
+    pub(super) fn v1(&self, controller: &str) -> Option<&Branch> {
+        self.branches.iter().find(|b| b.place.has(controller))
+    }
+
+    fn make(&mut self, place: &Place, all: &Location, resources: &Resources) -> Result<Branch> {
+        let mut place = place.clone();
+        let made = make_directories(&mut place);
+        // From here on the branch removes what was made, whatever comes.
+        let branch = Branch::new(place);
+        let ready = made.and_then(|()| {
+            if branch.place.made == 0 {
+                self.check_fitness(&branch)?;
+            }
+            if branch.place.is_v2() {
+                let wanted = wanted_of_v2(all, resources);
+                self.refused = turn_on(&branch.place, &wanted);
+            } else if branch.place.has("cpuset") {
+                inherit_cpuset(&branch.place)?;
+            }
+            branch.dir().context(|| format!("open {}", branch.place.directory())).map(drop)
+        });
+        if let Err(e) = ready {
+            let _ = Cgroup { branches: vec![branch], refused: Vec::new() }.remove(std::time::Instant::now());
+            return Err(e);
+        }
+        Ok(branch)
+    }
+
+    /// A cgroup that was there before may be used if nothing is in it (OCI spec: "Cgroup fitness check").
+    fn check_fitness(&self, branch: &Branch) -> Result<()> {
+        let directory = branch.place.directory();
+        let dir = branch.dir().context(|| format!("open {directory}"))?;
+        let pids = walk::pids(dir).context(|| format!("read {directory}"))?;
+        if !pids.is_empty() {
+            let n = pids.len();
+            return Err(Error::new(format!("container's cgroup is not empty: {n} process(es) found"))
+                .hint(format_args!("linux.cgroupsPath: {directory} is in use")));
+        }
+        if super::freeze::is_frozen(branch) {
+            return Err(Error::new("container's cgroup unexpectedly frozen").hint(directory));
+        }
+        Ok(())
+    }
+}
+
+pub(super) const NO_INTERNAL_PROCESSES: &str = "cgroup v2 allows no processes in a cgroup that has children with controllers (cgroups(7): no internal processes); \
+     choose another linux.cgroupsPath, or move the processes into a child of their own";
+
+fn is_denied(e: &Error) -> bool {
+    matches!(e.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ENOENT))
+}
+
+/// Makes what is missing of the path. Parents may come (another container makes the same) and go (another removes its own)
+/// at the same time; the last directory must be made by us if it was to be.
+fn make_directories(place: &mut Place) -> Result<()> {
+    let planned = std::mem::take(&mut place.made);
+    if planned == 0 {
+        return Ok(());
+    }
+    let levels = place.levels();
+    let mode = Mode::from_bits_truncate(0o755);
+    let mut at = levels.len() - (planned as usize).min(levels.len());
+    let mut retries = 3;
+    while let Some((directory, _)) = levels.get(at) {
+        let last = at + 1 == levels.len();
+        match nix::unistd::mkdir(directory.as_str(), mode) {
+            Ok(()) => {
+                place.made += 1;
+                at += 1;
+            }
+            Err(Errno::EEXIST) if !last => {
+                place.made = 0;
+                at += 1;
+            }
+            Err(Errno::EEXIST) => {
+                place.made = 0;
+                return Err(Error::new(format!("{directory} appeared meanwhile"))
+                    .hint("is another container using it?"));
+            }
+            Err(Errno::ENOENT) if at > 0 && retries > 0 => {
+                retries -= 1;
+                place.made = 0;
+                at -= 1;
+            }
+            Err(e) => {
+                // The parents that were made must go again, and the last is not there.
+                for (parent, _) in levels[..at].iter().rev().take(place.made as usize) {
+                    let _ = std::fs::remove_dir(parent);
+                }
+                place.made = 0;
+                let e = Error::os(format_args!("mkdir {directory}"), e);
+                return Err(match e.errno() {
+                    Some(Errno::EROFS) => {
+                        let mount = &place.mount;
+                        e.hint(format_args!("mount -o remount,rw {mount}"))
+                    }
+                    Some(Errno::EAGAIN) => {
+                        e.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached")
+                    }
+                    _ => e,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What of v2's controllers the container needs turned on; `None` is all that there are.
+fn wanted_of_v2(all: &Location, resources: &Resources) -> Option<Vec<&'static str>> {
+    if all.places.len() == 1 {
+        return None;
+    }
+    let missing_on_v1 = |c: &Controller| !all.places.iter().any(|p| p.has(c.v1()));
+    let asked = Controller::ALL.into_iter().filter(|c| c.asked(resources).is_some());
+    Some(asked.filter(missing_on_v1).filter_map(Controller::v2).collect())
+}
+
+/// Turns controllers on in every directory above the cgroup, and tells which could not be.
+fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Error)> {
+    let mut refused = Vec::new();
+    if wanted.as_ref().is_some_and(Vec::is_empty) {
+        return refused;
+    }
+    let mut above = vec![place.mount.clone()];
+    above.extend(place.levels().into_iter().map(|(directory, _)| directory));
+    above.pop();
+    for directory in above {
+        let Ok(dir) = open_directory(&directory) else { continue };
+        let (Ok(there), Ok(on)) =
+            (read(dir.as_fd(), "cgroup.controllers"), read(dir.as_fd(), "cgroup.subtree_control"))
+        else {
+            continue;
+        };
+        let is_wanted = |c: &&str| wanted.as_ref().is_none_or(|w| w.contains(c));
+        let off = |c: &&str| !on.split_whitespace().any(|o| o == *c);
+        let missing: Vec<&str> = there.split_whitespace().filter(is_wanted).filter(off).collect();
+        let plus = |c: &&str| format!("+{c}");
+        if missing.is_empty() {
+            continue;
+        }
+        let together = missing.iter().map(plus).collect::<Vec<_>>().join(" ");
+        if write(dir.as_fd(), "cgroup.subtree_control", &together).is_ok() {
+            continue;
+        }
+        // One that cannot be had (cpu with real-time processes, cpuset) must not keep the others away.
+        for controller in missing {
+            if let Err(e) = write(dir.as_fd(), "cgroup.subtree_control", &plus(&controller)) {
+                let e =
+                    Error::os(format_args!("write +{controller} to {directory}/cgroup.subtree_control"), e);
+                let busy = matches!(e.errno(), Some(Errno::EBUSY | Errno::EOPNOTSUPP));
+                refused.push((controller.to_owned(), if busy { e.hint(NO_INTERNAL_PROCESSES) } else { e }));
+            }
+        }
+    }
+    refused
+}
+
+/// A new v1 cpuset is empty and can hold no process until it has processors and memory nodes: its parent's.
+fn inherit_cpuset(place: &Place) -> Result<()> {
+    let mut parent = place.mount.clone();
+    for (directory, ours) in place.levels() {
+        let last = directory.len() == place.directory().len();
+        for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|_| ours || last) {
+            let inherit = || {
+                let dir = open_directory(&directory)?;
+                if read(dir.as_fd(), file)?.trim().is_empty() {
+                    let value = read(open_directory(&parent)?.as_fd(), file)?;
+                    write(dir.as_fd(), file, value.trim())?;
+                }
+                Ok::<(), Errno>(())
+            };
+            inherit().map_err(|e| Error::os(format_args!("inherit {file} of {parent}"), e))?;
+        }
+        parent = directory;
+    }
+    Ok(())
+}
+
+impl Cgroup {
+    /// The file is in the cgroup of v2.
+    pub(super) fn v2_has_file(&self, file: &str) -> bool {
+        self.v2().is_some_and(|b| b.has_file(file))
+    }
+}

@@ -1,0 +1,165 @@
+//! The end of a cgroup: its processes, then its directories.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::fs::{Branch, Cgroup};
+use super::{freeze, walk};
+use crate::error::{Errno, Error, Result};
+use crate::sys::process;
+
+impl Cgroup {
+    /// The processes in the cgroup and in those that the container made below it. None if it is gone.
+    pub fn pids(&self) -> Result<Vec<Pid>> {
+        match self.main() {
+            None => Ok(Vec::new()),
+            Some(branch) => pids(branch),
+        }
+    }
+
+    /// Where the processes are looked for: v2, which knows when they are gone, else the first hierarchy.
+    fn main(&self) -> Option<&Branch> {
+        self.v2().or(self.branches.first())
+    }
+
+    /// Kills every process in the cgroup and waits until they are gone, frozen or not, forking or not: with
+    /// `cgroup.kill` (Linux 5.14), else all at once while frozen.
+    ///
+    /// Errors when some are left at the deadline (in an uninterruptible wait).
+    pub fn kill(&self, deadline: Instant) -> Result<()> {
+        let Some(branch) = self.main() else { return Ok(()) };
+        if let (Ok(dir), Ok(())) = (branch.dir(), branch.write("cgroup.kill", "1")) {
+            // A process frozen by v1 dies only when it is thawed. Thawed v2 ones die as well.
+            let _ = self.thaw();
+            if freeze::wait_for_event(dir, "populated 0", deadline).unwrap_or(false) {
+                return Ok(());
+            }
+            return match pids(branch)?.as_slice() {
+                [] => Ok(()),
+                left => Err(survivors(left)),
+            };
+        }
+        self.kill_one_by_one(branch, deadline)
+    }
+
+    fn kill_one_by_one(&self, branch: &Branch, deadline: Instant) -> Result<()> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let left = pids(branch)?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(survivors(&left));
+            }
+            // Frozen processes cannot fork while they are listed. Where that fails, more rounds help.
+            let soon = deadline.min(Instant::now() + Duration::from_millis(100));
+            let _ = self.freeze(soon);
+            let last = signal_all(branch)?;
+            let _ = self.thaw();
+            wait_for_one(&last, pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// Removes the cgroup with everything that the container made below it, and what was made above it for it unless
+    /// somebody else uses that by now. A cgroup that was there before stays. Processes that are still in it are killed.
+    ///
+    /// The kernel may take a moment to let go of processes that have ended; errors when it has not by the deadline.
+    pub fn remove(&self, deadline: Instant) -> Result<()> {
+        let mut first_error = None;
+        for branch in self.branches.iter().filter(|b| b.place.made > 0) {
+            if let Err(e) = self.remove_branch(branch, deadline) {
+                first_error.get_or_insert(e);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn remove_branch(&self, branch: &Branch, deadline: Instant) -> Result<()> {
+        let directory = branch.place.directory();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match remove_dir(&directory) {
+                Ok(()) | Err(Errno::ENOENT) => break,
+                Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
+                Err(e) => return Err(Error::os(format_args!("rmdir {directory}"), e)),
+            }
+            let Ok(dir) = branch.dir() else { continue };
+            if !pids(branch)?.is_empty() {
+                self.kill_one_by_one(branch, deadline)?;
+            }
+            let _ = walk::remove_below(dir);
+            match remove_dir(&directory) {
+                Ok(()) | Err(Errno::ENOENT) => break,
+                Err(e) if Instant::now() >= deadline => {
+                    return Err(Error::os(format_args!("rmdir {directory}"), e));
+                }
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+        let mut levels = branch.place.levels();
+        levels.pop();
+        for (parent, _) in levels.iter().rev().take_while(|(_, ours)| *ours) {
+            if remove_dir(parent).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove_dir(path: &str) -> std::result::Result<(), Errno> {
+    std::fs::remove_dir(path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+fn pids(branch: &Branch) -> Result<Vec<Pid>> {
+    match branch.dir().and_then(walk::pids) {
+        Err(Errno::ENOENT) => Ok(Vec::new()),
+        other => {
+            other.map_err(|e| Error::os(format_args!("read {}/cgroup.procs", branch.place.directory()), e))
+        }
+    }
+}
+
+/// Sends SIGKILL to the processes of a cgroup, and returns the last of them to wait for. Each is opened before it is seen
+/// in the cgroup for the second time: if its pid is used again by then, the signal goes nowhere.
+fn signal_all(branch: &Branch) -> Result<Vec<OwnedFd>> {
+    let mut last = Vec::new();
+    // A fork bomb has more processes than we may have files open.
+    for some in pids(branch)?.chunks(256) {
+        let held: Vec<(Pid, std::result::Result<OwnedFd, Errno>)> =
+            some.iter().filter(|p| **p != Pid::this()).map(|p| (*p, process::pidfd_open(*p))).collect();
+        let there = pids(branch)?;
+        last.clear();
+        for (pid, pidfd) in held.into_iter().filter(|(pid, _)| there.contains(pid)) {
+            match pidfd {
+                Ok(pidfd) => {
+                    let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+                    last.push(pidfd);
+                }
+                // Linux before 5.3: while the cgroup is frozen no pid in it is used again.
+                Err(Errno::ENOSYS) => drop(process::kill(pid, libc::SIGKILL)),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// Waits until one of the processes has ended, but no longer than that.
+fn wait_for_one(held: &[OwnedFd], longest: Duration) {
+    let fds: Vec<BorrowedFd<'_>> = held.iter().map(AsFd::as_fd).collect();
+    let mut fds: Vec<PollFd<'_>> = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let _ = poll(&mut fds, PollTimeout::try_from(longest).unwrap_or(PollTimeout::ZERO));
+}
+
+fn survivors(pids: &[Pid]) -> Error {
+    let (n, first) = (pids.len(), pids[0]);
+    Error::new(format!("{n} process(es) of the container do not die, the first is {first}"))
+        .hint("an uninterruptible wait in the kernel, see /proc/PID/stack; try again later")
+}

@@ -1,0 +1,159 @@
+//! Where a container's cgroup is: what the state record keeps, enough to find and remove it without looking at the host
+//! again, and nothing that must be trusted to be still true.
+
+use super::layout::{Layout, Tree};
+use super::path::CgroupPath;
+use crate::bundle::json::Json;
+use crate::bundle::read::{Read, integer, object, string, strings};
+
+/// The container's cgroup in one hierarchy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Where the hierarchy is mounted.
+    pub mount: String,
+    /// The cgroup, below the mount, starting with `/`.
+    pub path: String,
+    /// The controllers of a v1 hierarchy (`name=…` for a named one); empty for v2.
+    pub controllers: Vec<String>,
+    /// How many directories at the end of the path are ours: made by us, or about to be. 0 if the cgroup was there.
+    pub made: u32,
+}
+
+impl Place {
+    /// The unified hierarchy.
+    pub fn is_v2(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    /// A v1 hierarchy with this controller.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+
+    /// The cgroup's directory.
+    pub fn directory(&self) -> String {
+        format!("{}{}", self.mount.trim_end_matches('/'), self.path)
+    }
+
+    /// The directories from the mount down to the cgroup, without the mount, and whether each is ours.
+    pub(super) fn levels(&self) -> Vec<(String, bool)> {
+        let directory = self.directory();
+        let first = directory.len() - self.path.len();
+        let ends = directory.bytes().enumerate().skip(first + 1).filter(|(_, b)| *b == b'/').map(|(i, _)| i);
+        let mut levels: Vec<(String, bool)> = ends.map(|end| (directory[..end].to_owned(), false)).collect();
+        levels.push((directory, false));
+        for level in levels.iter_mut().rev().take(self.made as usize) {
+            level.1 = true;
+        }
+        levels
+    }
+}
+
+/// The container's cgroup in every hierarchy; none where the host has no cgroups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Location {
+    /// v1's in the order of the layout, v2's at the end.
+    pub places: Vec<Place>,
+}
+
+impl Location {
+    /// Where the cgroup of this path will be, and what of it must be made: to be written down before it is.
+    pub fn plan(layout: &Layout, path: &CgroupPath) -> Location {
+        let place = |tree: &Tree| {
+            let mut place = Place {
+                mount: tree.mount.clone(),
+                path: path.within(tree),
+                controllers: tree.controllers.clone(),
+                made: 0,
+            };
+            let missing = |level: &&(String, bool)| !std::path::Path::new(&level.0).exists();
+            place.made = place.levels().iter().rev().take_while(missing).count() as u32;
+            place
+        };
+        Location { places: layout.trees.iter().map(place).collect() }
+    }
+
+    /// For the state record.
+    pub fn to_json(&self) -> Json {
+        let place = |p: &Place| {
+            Json::object([
+                ("mount", Json::str(p.mount.as_str())),
+                ("path", Json::str(p.path.as_str())),
+                ("controllers", Json::strs(p.controllers.iter().map(String::as_str))),
+                ("made", Json::from(p.made)),
+            ])
+        };
+        Json::List(self.places.iter().map(place).collect())
+    }
+
+    /// From the state record: the member `key` of it; absent is nowhere.
+    pub fn from_json(record: &Json, key: &str) -> Read<Location> {
+        let place = |v: &Json| {
+            Ok(Place {
+                mount: object(v)?.required("mount", string)?,
+                path: v.required("path", string)?,
+                controllers: v.or_default("controllers", strings)?,
+                made: v.required("made", integer)?,
+            })
+        };
+        Ok(Location { places: record.list(key, place)? })
+    }
+
+    /// runc's `cgroup_paths` of state.json: directories by controller; that of v2 has the empty name.
+    pub fn cgroup_paths(&self) -> Vec<(String, String)> {
+        let mut paths = Vec::new();
+        for place in &self.places {
+            let directory = place.directory();
+            paths.extend(place.controllers.iter().map(|c| (c.clone(), directory.clone())));
+            if place.is_v2() {
+                paths.push((String::new(), directory));
+            }
+        }
+        paths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(mount: &str, path: &str, made: u32) -> Place {
+        Place {
+            mount: mount.into(),
+            path: path.into(),
+            controllers: vec!["cpu".into(), "cpuacct".into()],
+            made,
+        }
+    }
+
+    #[test]
+    fn levels_are_from_the_mount_to_the_cgroup() {
+        let levels = |p: Place| {
+            p.levels()
+                .iter()
+                .map(|(d, ours)| format!("{d}{}", if *ours { "*" } else { "" }))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(levels(place("/c/cpu", "/a/b/x", 2)), ["/c/cpu/a", "/c/cpu/a/b*", "/c/cpu/a/b/x*"]);
+        assert_eq!(levels(place("/c", "/x", 0)), ["/c/x"]);
+        assert_eq!(levels(place("/", "/x", 1)), ["/x*"], "mounted on the root");
+    }
+
+    #[test]
+    fn survives_the_state_record() {
+        let location = Location {
+            places: vec![place("/c/cpu", "/a/x", 1), Place { controllers: vec![], ..place("/u", "/x", 2) }],
+        };
+        let record = Json::object([("cgroup", location.to_json())]);
+        let read = Json::parse(record.compact().as_bytes()).unwrap();
+        assert_eq!(Location::from_json(&read, "cgroup"), Ok(location.clone()));
+        assert_eq!(
+            Location::from_json(&Json::object([("id", Json::str("x"))]), "cgroup"),
+            Ok(Location::default())
+        );
+        let paths: Vec<(String, String)> = [("cpu", "/c/cpu/a/x"), ("cpuacct", "/c/cpu/a/x"), ("", "/u/x")]
+            .map(|(c, d)| (c.into(), d.into()))
+            .into();
+        assert_eq!(location.cgroup_paths(), paths);
+    }
+}

@@ -1,0 +1,108 @@
+//! Going through a cgroup and the cgroups below it, which a payload may have made as many and as deep as it liked: by
+//! descriptors, holding one at a time, never by a path.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::dir::{Dir, Type};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+
+use super::fs::read;
+use crate::error::Errno;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+fn open(dir: impl AsFd, name: &std::ffi::CStr) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::empty())
+}
+
+/// The names of the cgroups directly below.
+fn children(dir: impl AsFd) -> Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(open(dir, c".")?)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == Some(Type::Directory) && name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Visits every cgroup below `top`, children before parents, with the directory that holds it and its name. `enter` says
+/// whether to go into it first.
+fn below(
+    top: BorrowedFd<'_>,
+    enter: &mut dyn FnMut(BorrowedFd<'_>, &CString) -> bool,
+    leave: &mut dyn FnMut(BorrowedFd<'_>, &CString),
+) -> Result<()> {
+    let mut here = open(top, c".")?;
+    let mut todo = vec![children(&here)?];
+    let mut way: Vec<CString> = Vec::new();
+    while let Some(names) = todo.last_mut() {
+        if let Some(name) = names.pop() {
+            if !enter(here.as_fd(), &name) {
+                continue;
+            }
+            // One that is gone by now needs no visit.
+            let Ok(child) = open(&here, &name) else { continue };
+            let Ok(names) = children(&child) else { continue };
+            todo.push(names);
+            way.push(name);
+            here = child;
+        } else {
+            todo.pop();
+            if let Some(name) = way.pop() {
+                here = open(&here, c"..")?;
+                leave(here.as_fd(), &name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The processes in the cgroup and in those below it, as this pid namespace sees them (those that it does not see are left
+/// out). A cgroup that is gone has none.
+pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    let mut failed = None;
+    let mut list = |dir: BorrowedFd<'_>| match read(dir, "cgroup.procs") {
+        Ok(text) => {
+            let numbers = text.lines().filter_map(|l| l.parse::<i32>().ok()).filter(|n| *n > 0);
+            pids.extend(numbers.map(Pid::from_raw));
+        }
+        Err(Errno::ENODEV | Errno::ENOENT) => {}
+        // A threaded cgroup has its processes listed at the root of its domain.
+        Err(Errno::EOPNOTSUPP) => {}
+        Err(e) => failed = Some(e),
+    };
+    list(top);
+    let mut enter = |dir: BorrowedFd<'_>, name: &CString| {
+        if let Ok(child) = open(dir, name) {
+            list(child.as_fd());
+        }
+        true
+    };
+    match below(top, &mut enter, &mut |_, _| {}) {
+        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+        Err(e) => failed = failed.or(Some(e)),
+    }
+    match failed {
+        Some(e) => Err(e),
+        None => Ok(pids),
+    }
+}
+
+/// Removes the cgroups below `top`, as far as they can be.
+pub(super) fn remove_below(top: BorrowedFd<'_>) -> Result<()> {
+    let gone = |dir: BorrowedFd<'_>, name: &CString| {
+        unlinkat(dir, name.as_c_str(), UnlinkatFlags::RemoveDir).is_ok()
+    };
+    let mut leave = |dir: BorrowedFd<'_>, name: &CString| {
+        gone(dir, name);
+    };
+    below(top, &mut |dir, name| !gone(dir, name), &mut leave)
+}
