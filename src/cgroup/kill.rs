@@ -105,7 +105,7 @@ impl Cgroup {
         let mut levels = branch.place.levels();
         levels.pop();
         for (parent, _) in levels.iter().rev().take_while(|(_, ours)| *ours) {
-            if remove_dir(parent).is_err() {
+            if !matches!(remove_dir(parent), Ok(()) | Err(Errno::ENOENT)) {
                 break;
             }
         }

@@ -1,0 +1,172 @@
+//! Payloads and neighbours that do not behave.
+
+use super::*;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+#[test]
+fn a_fork_bomb_is_killed() {
+    if !has("pids", "pids") {
+        return;
+    }
+    let own = Own::with("bomb", &read(r#"{"pids":{"limit":150}}"#));
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    shell.tell("exec perl -e 'while (1) { fork }'");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(own.cgroup.pids().unwrap().len() > 20);
+    let start = Instant::now();
+    own.cgroup.kill(soon()).unwrap();
+    assert_eq!(own.cgroup.pids().unwrap(), []);
+    own.cgroup.remove(soon()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// The same without cgroup.kill, as kernels before 5.14 have it.
+#[test]
+fn a_fork_bomb_is_killed_by_v1_alone() {
+    if !on_v1("pids") || !on_v1("freezer") {
+        eprintln!("SKIPPED: there is no v1 on this host");
+        return;
+    }
+    let mut location = plan("bomb-v1");
+    location.places.retain(|p| !p.is_v2());
+    let cgroup = Cgroup::create(&location, &Resources::default(), Access::Full).unwrap();
+    let own = Own { cgroup, location };
+    own.cgroup.apply(&read(r#"{"pids":{"limit":150}}"#), Part::All).unwrap();
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    shell.tell("exec perl -e 'while (1) { fork }'");
+    std::thread::sleep(Duration::from_millis(300));
+    own.cgroup.kill(soon()).unwrap();
+    assert_eq!(own.cgroup.pids().unwrap(), []);
+}
+
+#[test]
+fn a_thousand_nested_cgroups_are_removed() {
+    let own = Own::new("nested");
+    let first = own.location.places[0].directory();
+    let last = own.location.places.last().unwrap().directory();
+    for i in 0..1000 {
+        std::fs::create_dir(format!("{first}/wide-{i}")).unwrap();
+    }
+    // Deeper than a path can be long.
+    let name = "d".repeat(200);
+    let mut here: std::os::fd::OwnedFd = std::fs::File::open(&last).unwrap().into();
+    for _ in 0..60 {
+        nix::sys::stat::mkdirat(&here, name.as_str(), Mode::S_IRWXU).unwrap();
+        here = openat(&here, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    drop(here);
+    let start = Instant::now();
+    assert_eq!(own.cgroup.pids().unwrap(), []);
+    own.cgroup.remove(soon()).unwrap();
+    assert!(!std::path::Path::new(&first).exists() && !std::path::Path::new(&last).exists());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn processes_in_nested_cgroups_are_found_and_killed() {
+    let own = Own::new("inner");
+    let shell = Shell::new();
+    for place in &own.location.places {
+        let inner = format!("{}/inner", place.directory());
+        std::fs::create_dir(&inner).unwrap();
+        if place.has("cpuset") {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let value = std::fs::read_to_string(format!("{}/{file}", place.directory())).unwrap();
+                std::fs::write(format!("{inner}/{file}"), value).unwrap();
+            }
+        }
+        std::fs::write(format!("{inner}/cgroup.procs"), shell.pid().to_string()).unwrap();
+    }
+    assert_eq!(own.cgroup.pids().unwrap(), [shell.pid()]);
+    own.cgroup.kill(soon()).unwrap();
+    own.cgroup.remove(soon()).unwrap();
+}
+
+#[test]
+fn a_process_that_joined_only_some_hierarchies_does_not_keep_them() {
+    let own = Own::new("half");
+    let shell = Shell::new();
+    let first = own.location.places.iter().find(|p| !p.has("cpuset")).unwrap().directory();
+    std::fs::write(format!("{first}/cgroup.procs"), shell.pid().to_string()).unwrap();
+    own.cgroup.remove(soon()).unwrap();
+    assert!(!std::path::Path::new(&first).exists());
+}
+
+#[test]
+fn removed_behind_our_back() {
+    let own = Own::new("gone");
+    for place in &own.location.places {
+        std::fs::remove_dir(place.directory()).unwrap();
+    }
+    for cgroup in [&own.cgroup, &Cgroup::adopt(&own.location)] {
+        assert!(!cgroup.frozen());
+        assert_eq!(cgroup.pids().unwrap(), []);
+        assert!(cgroup.join(Pid::this(), false).is_err());
+        if has("pids", "pids") {
+            let e = cgroup.apply(&read(r#"{"pids":{"limit":5}}"#), Part::All).unwrap_err().to_string();
+            assert!(e.starts_with("linux.resources.pids.limit: "), "{e}");
+        }
+        cgroup.kill(soon()).unwrap();
+        cgroup.remove(soon()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_cgroup_is_not_touched() {
+    let directory = std::env::temp_dir().join(format!("embrun-test-{}-fake", std::process::id()));
+    std::fs::create_dir_all(directory.join("x")).unwrap();
+    std::fs::write(directory.join("x/cgroup.procs"), "1\n").unwrap();
+    let mut location = plan("fake");
+    location.places.truncate(1);
+    location.places[0].mount = directory.to_str().unwrap().to_owned();
+    location.places[0].path = "/x".to_owned();
+    let cgroup = Cgroup::adopt(&location);
+    assert_eq!(cgroup.pids().unwrap(), []);
+    cgroup.kill(soon()).unwrap();
+    assert!(cgroup.join(Pid::this(), false).is_err());
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// Runs a test of this file again in a mount namespace of its own, after a change to the mounts there.
+fn inside(test: &str, change: &str) {
+    let script = format!("mount --make-rprivate / && {change} && exec \"$0\" --exact {test} --nocapture");
+    let me = std::env::current_exe().unwrap();
+    let done = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .arg(me)
+        .env("INSIDE", "1")
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && out.contains("1 passed"), "{out}");
+}
+
+fn is_inside() -> bool {
+    std::env::var_os("INSIDE").is_some()
+}
+
+#[test]
+fn a_read_only_mount_is_named() {
+    if !is_inside() {
+        let mounts = Layout::discover().unwrap().trees;
+        let ro = |t: &embrun::cgroup::layout::Tree| format!("mount -o remount,bind,ro {}", t.mount);
+        let change = mounts.iter().map(ro).collect::<Vec<_>>().join(" && ");
+        return inside("hostile::a_read_only_mount_is_named", &change);
+    }
+    let location = plan("readonly");
+    let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
+    assert!(e.contains("EROFS") && e.contains("mount -o remount,rw "), "{e}");
+    let left_out = Cgroup::create(&location, &Resources::default(), Access::Delegated).unwrap();
+    assert_eq!(left_out.location(), Location::default());
+}
+
+#[test]
+fn hidden_mounts_are_not_used() {
+    if !is_inside() {
+        return inside("hostile::hidden_mounts_are_not_used", "mount -t tmpfs none /sys/fs/cgroup");
+    }
+    assert_eq!(Layout::discover().unwrap(), Layout::default());
+}

@@ -1,0 +1,127 @@
+//! Made, joined, frozen, killed, removed.
+
+use super::*;
+
+fn exists(location: &Location) -> Vec<String> {
+    let there = |d: &String| std::path::Path::new(d).exists();
+    location.places.iter().map(embrun::cgroup::location::Place::directory).filter(there).collect()
+}
+
+#[test]
+fn made_joined_and_removed_everywhere() {
+    let own = Own::new("basic");
+    assert_eq!(exists(&own.location).len(), own.location.places.len());
+    assert!(!own.location.places.is_empty());
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    let seen = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid())).unwrap();
+    let here = seen.lines().filter(|l| l.contains("embrun-test-") && l.ends_with("-basic")).count();
+    assert_eq!(here, own.location.places.len(), "{seen}");
+    assert_eq!(own.cgroup.pids().unwrap(), [shell.pid()]);
+    assert!(shell.ask("true"));
+
+    own.cgroup.kill(soon()).unwrap();
+    own.cgroup.remove(soon()).unwrap();
+    assert_eq!(exists(&own.location), [""; 0]);
+    assert_eq!(own.cgroup.pids().unwrap(), []);
+    // Once more, and by the record alone: nothing to do is no error.
+    Cgroup::adopt(&own.location).kill(soon()).unwrap();
+    Cgroup::adopt(&own.location).remove(soon()).unwrap();
+}
+
+#[test]
+fn parents_are_made_and_removed_unless_used_by_then() {
+    let layout = Layout::discover().unwrap();
+    let at = |name: &str| {
+        let path = format!("embrun-test-{}-parents/{name}", std::process::id());
+        Location::plan(&layout, &CgroupPath::new(Some(&path), "id").unwrap())
+    };
+    let first = at("a/first");
+    assert!(first.places.iter().all(|p| p.made == 3), "{first:?}");
+    let a = Cgroup::create(&first, &Resources::default(), Access::Full).unwrap();
+    let second = at("second");
+    assert!(second.places.iter().all(|p| p.made == 1), "{second:?}");
+    let b = Cgroup::create(&second, &Resources::default(), Access::Full).unwrap();
+    a.remove(soon()).unwrap();
+    assert_eq!(exists(&at("")).len(), layout.trees.len(), "the parent is in use by the second");
+    assert_eq!(exists(&at("a")), [""; 0]);
+    b.remove(soon()).unwrap();
+    assert_eq!(exists(&second), [""; 0]);
+    // The first made the parent and is gone; removing it again clears what the second could not know to be ours.
+    a.remove(soon()).unwrap();
+    assert_eq!(exists(&at("")), [""; 0]);
+}
+
+#[test]
+fn a_used_or_frozen_cgroup_is_refused_and_kept() {
+    let own = Own::new("used");
+    let again = plan("used");
+    assert!(again.places.iter().all(|p| p.made == 0));
+    let shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    let create = || Cgroup::create(&again, &Resources::default(), Access::Full).err().map(|e| e.to_string());
+    let e = create().unwrap();
+    assert!(e.contains("container's cgroup is not empty: 1 process(es) found"), "{e}");
+    drop(shell);
+    own.cgroup.freeze(soon()).unwrap();
+    let e = create().unwrap();
+    assert!(e.contains("container's cgroup unexpectedly frozen"), "{e}");
+    own.cgroup.thaw().unwrap();
+    assert_eq!(create(), None, "an empty one may be used");
+    Cgroup::adopt(&again).remove(soon()).unwrap();
+    assert_eq!(
+        exists(&own.location).len(),
+        own.location.places.len(),
+        "and is not removed by who did not make it"
+    );
+}
+
+#[test]
+fn one_that_appeared_since_the_plan_is_refused_and_kept() {
+    let location = plan("appeared");
+    let own = Own::new("appeared");
+    let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
+    assert!(e.contains("appeared meanwhile"), "{e}");
+    assert_eq!(exists(&own.location).len(), own.location.places.len());
+}
+
+#[test]
+fn freezes_thaws_and_is_killed_frozen() {
+    let own = Own::new("frozen");
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    assert!(!own.cgroup.frozen());
+    own.cgroup.freeze(soon()).unwrap();
+    assert!(own.cgroup.frozen());
+    own.cgroup.thaw().unwrap();
+    assert!(!own.cgroup.frozen());
+    assert!(shell.ask("true"));
+    own.cgroup.freeze(soon()).unwrap();
+    own.cgroup.kill(soon()).unwrap();
+    assert_eq!(own.cgroup.pids().unwrap(), []);
+}
+
+/// v1's freezer beside a v2 that is used: something else may have frozen the container there.
+#[test]
+fn is_killed_when_frozen_by_v1() {
+    if !on_v1("freezer") {
+        eprintln!("SKIPPED: there is no v1 freezer on this host");
+        return;
+    }
+    let own = Own::new("frozen-v1");
+    let shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    std::fs::write(format!("{}/freezer.state", own.directory("freezer")), "FROZEN").unwrap();
+    assert!(own.cgroup.frozen());
+    own.cgroup.kill(soon()).unwrap();
+}
+
+#[test]
+fn cloned_into_v2_needs_only_v1_joined() {
+    let own = Own::new("into");
+    let shell = Shell::new();
+    own.cgroup.join(shell.pid(), true).unwrap();
+    let seen = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid())).unwrap();
+    assert!(!seen.lines().any(|l| l.starts_with("0::") && l.ends_with("-into")), "{seen}");
+    assert_eq!(own.cgroup.v2_dir().is_some(), own.location.places.iter().any(|p| p.is_v2()));
+}

@@ -1,0 +1,165 @@
+//! Resources as the kernel reads them back.
+
+use super::*;
+
+#[test]
+fn pids_are_limited() {
+    if !has("pids", "pids") {
+        return;
+    }
+    for (limit, reads) in [("7", "7"), ("-1", "max"), ("0", "1")] {
+        let own = Own::with("pids", &read(&format!(r#"{{"pids":{{"limit":{limit}}}}}"#)));
+        assert_eq!(own.read("pids", "pids.max", "pids.max"), reads);
+    }
+    let own = Own::with("pids-held", &read(r#"{"pids":{"limit":1}}"#));
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    shell.tell("(true) || echo refused; echo refused");
+    let mut line = String::new();
+    shell.1.read_line(&mut line).unwrap();
+    assert_eq!(line, "", "dash ends when it cannot fork");
+}
+
+#[test]
+fn cpu_is_limited() {
+    if !has("cpu", "cpu") {
+        return;
+    }
+    let own = Own::with("cpu", &read(r#"{"cpu":{"shares":2048,"quota":30000,"period":50000}}"#));
+    if on_v1("cpu") {
+        assert_eq!(own.read("cpu", "cpu.shares", ""), "2048");
+        assert_eq!(own.read("cpu", "cpu.cfs_quota_us", ""), "30000");
+        assert_eq!(own.read("cpu", "cpu.cfs_period_us", ""), "50000");
+    } else {
+        assert_eq!(own.read("cpu", "", "cpu.weight"), "174");
+        assert_eq!(own.read("cpu", "", "cpu.max"), "30000 50000");
+    }
+    let again = read(r#"{"cpu":{"quota":20000}}"#);
+    own.cgroup.apply(&again, Part::All).unwrap();
+    let kept = own.read("cpu", "cpu.cfs_period_us", "cpu.max");
+    assert!(kept.ends_with("50000"), "the period is as it was: {kept}");
+    let e = own.cgroup.apply(&read(r#"{"cpu":{"quota":10}}"#), Part::All).unwrap_err().to_string();
+    assert!(e.starts_with("linux.resources.cpu.quota: write \"10\" to ") && e.contains("EINVAL"), "{e}");
+}
+
+#[test]
+fn cpu_burst_and_idle() {
+    if !has("cpu", "cpu") {
+        return;
+    }
+    let own = Own::new("burst");
+    for (file_v1, file_v2, text) in [
+        ("cpu.cfs_burst_us", "cpu.max.burst", r#"{"cpu":{"quota":30000,"period":100000,"burst":15000}}"#),
+        ("cpu.idle", "cpu.idle", r#"{"cpu":{"idle":1}}"#),
+    ] {
+        let file = if on_v1("cpu") { file_v1 } else { file_v2 };
+        if !std::path::Path::new(&format!("{}/{file}", own.directory("cpu"))).exists() {
+            let e = own.cgroup.apply(&read(text), Part::All).unwrap_err().to_string();
+            assert!(e.contains("ENOENT") && e.contains("Linux 5.1"), "{e}");
+            continue;
+        }
+        own.cgroup.apply(&read(text), Part::All).unwrap();
+        assert_ne!(own.read("cpu", file_v1, file_v2), "0");
+    }
+    // Idle must go before shares can be set, and does in one call.
+    own.cgroup.apply(&read(r#"{"cpu":{"shares":512,"idle":0}}"#), Part::All).unwrap();
+}
+
+#[test]
+fn memory_is_limited_and_raised_in_any_order() {
+    if !has("memory", "memory") {
+        return;
+    }
+    let text = |limit: i64, swap: i64| {
+        format!(r#"{{"memory":{{"limit":{limit},"swap":{swap},"reservation":4096}}}}"#)
+    };
+    let own = Own::with("memory", &read(&text(16 << 20, 32 << 20)));
+    let v1 = on_v1("memory");
+    assert_eq!(own.read("memory", "memory.limit_in_bytes", "memory.max"), (16 << 20).to_string());
+    let swap_file = if v1 { "memory.memsw.limit_in_bytes" } else { "memory.swap.max" };
+    let has_swap = std::path::Path::new(&format!("{}/{swap_file}", own.directory("memory"))).exists();
+    for (limit, swap) in [(64 << 20, 64 << 20), (8 << 20, 9 << 20), (-1, -1), (16 << 20, 16 << 20)] {
+        own.cgroup.apply(&read(&text(limit, swap)), Part::All).unwrap();
+        let (limit_now, swap_now) = (
+            own.read("memory", "memory.limit_in_bytes", "memory.max"),
+            own.read("memory", swap_file, swap_file),
+        );
+        if limit > 0 {
+            assert_eq!(limit_now, limit.to_string());
+            if has_swap {
+                assert_eq!(swap_now, if v1 { swap } else { swap - limit }.to_string());
+            }
+        } else if !v1 {
+            assert_eq!(limit_now, "max");
+        }
+    }
+}
+
+#[test]
+fn a_limit_below_the_usage_is_explained() {
+    if !on_v1("memory") {
+        eprintln!("SKIPPED: only v1 refuses a limit below the usage");
+        return;
+    }
+    let own = Own::new("usage");
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    // Memory that cannot be reclaimed, without swap: the variable of the shell.
+    assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
+    let e = own.cgroup.apply(&read(r#"{"memory":{"limit":65536}}"#), Part::All).map_err(|e| e.to_string());
+    match e {
+        Err(e) => assert!(e.contains("unable to set memory limit to 65536 (current usage: "), "{e}"),
+        Ok(()) => eprintln!("SKIPPED: the host swapped it all out"),
+    }
+}
+
+#[test]
+fn cpusets_are_inherited_and_set() {
+    if !has("cpuset", "cpuset") {
+        return;
+    }
+    let own = Own::with("cpuset", &read(r#"{"cpu":{"cpus":"0","mems":"0"}}"#));
+    assert_eq!(own.read("cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+    assert_eq!(own.read("cpuset", "cpuset.mems", "cpuset.mems"), "0");
+    let e = own.cgroup.apply(&read(r#"{"cpu":{"cpus":"4000"}}"#), Part::All).unwrap_err().to_string();
+    assert!(e.starts_with("linux.resources.cpu.cpus: write \"4000\" to "), "{e}");
+}
+
+#[test]
+fn a_controller_that_is_not_there_is_named() {
+    let own = Own::new("missing");
+    let e =
+        own.cgroup.apply(&read(r#"{"rdma":{"mlx":{"hcaHandles":1}}}"#), Part::All).unwrap_err().to_string();
+    assert!(e.starts_with("linux.resources.rdma: ") && e.contains("rdma controller"), "{e}");
+    let nowhere = Cgroup::create(&Location::default(), &Resources::default(), Access::Full).unwrap();
+    nowhere.apply(&Resources::default(), Part::All).unwrap();
+    nowhere.join(Pid::this(), false).unwrap();
+    nowhere.kill(soon()).unwrap();
+    nowhere.remove(soon()).unwrap();
+    for text in [r#"{"pids":{"limit":1}}"#, r#"{"devices":[{"allow":false}]}"#] {
+        let e = nowhere.apply(&read(text), Part::All).unwrap_err().to_string();
+        assert!(e.contains("mount -t cgroup2 cgroup2 /sys/fs/cgroup"), "{e}");
+    }
+}
+
+#[test]
+fn unified_is_for_v2() {
+    let layout = Layout::discover().unwrap();
+    if layout.is_pure_v2() {
+        let own =
+            Own::with("unified", &read(r#"{"unified":{"memory.high":"1048576","cgroup.max.depth":"3"}}"#));
+        assert_eq!(own.read("x", "", "memory.high"), "1048576");
+        assert_eq!(own.read("x", "", "cgroup.max.depth"), "3");
+        let e =
+            own.cgroup.apply(&read(r#"{"unified":{"misc.max":"1"}}"#), Part::All).unwrap_err().to_string();
+        assert!(
+            e.contains("unified resource \"misc.max\" can't be set: controller \"misc\" not available"),
+            "{e}"
+        );
+    } else {
+        let own = Own::new("unified");
+        let e =
+            own.cgroup.apply(&read(r#"{"unified":{"memory.high":"1"}}"#), Part::All).unwrap_err().to_string();
+        assert!(e.contains("memory.high"), "{e}");
+    }
+}

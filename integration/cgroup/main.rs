@@ -1,0 +1,134 @@
+//! The cgroup room against the kernel that runs the tests: v1, hybrid or v2, whichever is mounted. Needs root. Every test
+//! makes cgroups of its own below the caller's and removes them, also when it fails.
+
+mod devices;
+mod hostile;
+mod lifecycle;
+mod limits;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use embrun::bundle::json::Json;
+use embrun::cgroup::apply::Part;
+use embrun::cgroup::fs::{Access, Cgroup};
+use embrun::cgroup::layout::Layout;
+use embrun::cgroup::location::Location;
+use embrun::cgroup::path::CgroupPath;
+use embrun::cgroup::resources::{self, Resources};
+use nix::unistd::Pid;
+
+/// A cgroup of the test's own, gone at its end.
+struct Own {
+    cgroup: Cgroup,
+    location: Location,
+}
+
+impl Own {
+    fn new(name: &str) -> Own {
+        Own::with(name, &Resources::default())
+    }
+
+    fn with(name: &str, resources: &Resources) -> Own {
+        let location = plan(name);
+        let cgroup = Cgroup::create(&location, resources, Access::Full).unwrap();
+        let own = Own { cgroup, location };
+        own.cgroup.apply(resources, Part::All).unwrap();
+        own
+    }
+
+    /// The directory in the hierarchy of a v1 controller, else in v2.
+    fn directory(&self, v1: &str) -> String {
+        let places = &self.location.places;
+        places.iter().find(|p| p.has(v1)).or(places.iter().find(|p| p.is_v2())).unwrap().directory()
+    }
+
+    /// A file of this controller: by its v1 name if v1 has the controller, else its v2 name.
+    fn read(&self, controller: &str, v1: &str, v2: &str) -> String {
+        let file = if on_v1(controller) { v1 } else { v2 };
+        let path = format!("{}/{file}", self.directory(controller));
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_owned()
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let cgroup = Cgroup::adopt(&self.location);
+        let done = cgroup.kill(soon()).and_then(|()| cgroup.remove(soon()));
+        if let (Err(e), false) = (done, std::thread::panicking()) {
+            panic!("left behind: {e}");
+        }
+    }
+}
+
+fn plan(name: &str) -> Location {
+    assert!(nix::unistd::geteuid().is_root(), "these tests need root");
+    let id = format!("embrun-test-{}-{name}", std::process::id());
+    Location::plan(&Layout::discover().unwrap(), &CgroupPath::new(None, &id).unwrap())
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+fn on_v1(controller: &str) -> bool {
+    Layout::discover().unwrap().trees.iter().any(|t| t.has(controller))
+}
+
+/// The controller can be had here; if not, says so: the test has nothing to look at.
+fn has(controller: &str, v2: &str) -> bool {
+    let layout = Layout::discover().unwrap();
+    let in_v2 = |tree: &embrun::cgroup::layout::Tree| {
+        let on = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap_or_default();
+        on.split_whitespace().any(|c| c == v2)
+    };
+    let there = layout.trees.iter().any(|t| t.has(controller)) || layout.v2().is_some_and(in_v2);
+    if !there {
+        eprintln!("SKIPPED: there is no {controller} controller on this host");
+    }
+    there
+}
+
+fn read(text: &str) -> Resources {
+    resources::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+}
+
+/// A shell that does what it is told, one line at a time, and is killed at the end.
+struct Shell(Child, BufReader<std::process::ChildStdout>);
+
+impl Shell {
+    fn new() -> Shell {
+        let mut child = Command::new("sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Shell(child, out)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id() as i32)
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Whether the command succeeds.
+    fn ask(&mut self, command: &str) -> bool {
+        self.tell(&format!("if {command}; then echo yes; else echo no; fi"));
+        let mut answer = String::new();
+        self.1.read_line(&mut answer).unwrap();
+        answer == "yes\n"
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
