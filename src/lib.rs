@@ -12,7 +12,7 @@
 //! | [`error`] | the one error type, engine-matched strings, exit statuses |
 //! | `facts` | what must be known of the host before planning |
 //! | [`plan`] | the pure compiler: spec and facts to lists of steps |
-//! | `rootfs` | acts on the container's root file system, each through its file descriptor |
+//! | [`rootfs`] | acts on the container's root file system, each through its file descriptor |
 //! | `run` | the interpreters: host and init, their conversation, exec |
 //! | [`seccomp`] | the seccomp compiler |
 //! | [`log`] | the log in runc's two forms |
@@ -25,6 +25,7 @@ pub mod cli;
 pub mod error;
 pub mod log;
 pub mod plan;
+pub mod rootfs;
 pub mod seccomp;
 pub mod state;
 pub mod sys;

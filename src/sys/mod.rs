@@ -7,6 +7,8 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod mount_api;
+pub mod openat2;
 pub mod process;
 pub mod seccomp;
 pub mod tty;

@@ -1,0 +1,5 @@
+//! The container's root file system on a real kernel: as root, each test in a mount namespace of its own, and with each of
+//! the ways that kernels offer, old and new.
+
+mod mounts;
+mod own_mounts;

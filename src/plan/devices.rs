@@ -1,0 +1,113 @@
+//! `linux.devices[]` and the nodes that every container has. Pure.
+
+use std::fmt;
+
+use super::validate::Refusal;
+use crate::bundle::spec::{Device, DeviceKind, Spec};
+use crate::rootfs::path::InsidePath;
+
+/// A device node to be there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceNode {
+    /// Where.
+    pub path: InsidePath,
+    /// What.
+    pub kind: DeviceKind,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner inside the container.
+    pub uid: u32,
+    /// Group inside the container.
+    pub gid: u32,
+}
+
+/// What `/dev` of the container gets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DevStep {
+    /// Nodes, the default ones in front.
+    pub nodes: Vec<DeviceNode>,
+}
+
+/// config-linux.md, "Default Devices"; console and ptmx are made in other ways.
+const DEFAULT: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// What is to be made in `/dev`, or every reason why not. `None` if `/dev` is a bind mount: that is somebody else's, and is
+/// left as it is (runc's rule).
+pub fn compile(spec: &Spec) -> Result<Option<DevStep>, Vec<Refusal>> {
+    let binds_dev = spec.mounts.iter().any(|m| {
+        let bind = m.options.iter().any(|o| o == "bind" || o == "rbind");
+        bind && InsidePath::new(&m.destination).is_some_and(|d| d.as_bytes() == b"dev")
+    });
+    if binds_dev {
+        return Ok(None);
+    }
+    let (mut nodes, mut refusals): (Vec<DeviceNode>, _) = (Vec::new(), Vec::new());
+    for (path, major, minor) in DEFAULT {
+        if let Some(path) = InsidePath::new(path) {
+            let kind = DeviceKind::Char;
+            nodes.push(DeviceNode { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 });
+        }
+    }
+    for (i, device) in spec.linux.devices.iter().enumerate() {
+        match node(device) {
+            // It is a link to pts/ptmx in every container.
+            Ok(node) if node.path.as_bytes() == b"dev/ptmx" => {}
+            // A configured device takes the place of a default one.
+            Ok(node) => match nodes.iter_mut().find(|n| n.path == node.path) {
+                Some(other) => *other = node,
+                None => nodes.push(node),
+            },
+            Err(what) => refusals.push(Refusal::new(format!("linux.devices[{i}].path"), what)),
+        }
+    }
+    if refusals.is_empty() { Ok(Some(DevStep { nodes })) } else { Err(refusals) }
+}
+
+fn node(device: &Device) -> Result<DeviceNode, &'static str> {
+    let path = InsidePath::new(&device.path).ok_or("contains a NUL character")?;
+    if path.is_root() {
+        return Err("is the root directory");
+    }
+    Ok(DeviceNode {
+        path,
+        kind: device.kind,
+        major: device.major,
+        minor: device.minor,
+        mode: device.file_mode.unwrap_or(0o666) & 0o7777,
+        uid: device.uid,
+        gid: device.gid,
+    })
+}
+
+impl fmt::Display for DeviceNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            DeviceKind::Char => 'c',
+            DeviceKind::Block => 'b',
+            DeviceKind::Fifo => 'p',
+        };
+        let DeviceNode { path, major, minor, mode, uid, gid, .. } = self;
+        write!(f, "{path} {kind} {major}:{minor} {mode:04o} {uid}:{gid}")
+    }
+}
+
+impl fmt::Display for DevStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("make devices")?;
+        for (i, node) in self.nodes.iter().enumerate() {
+            write!(f, "{} {node}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}

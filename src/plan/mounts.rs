@@ -1,0 +1,390 @@
+//! `mounts[]`: what each entry means, as a step that is performed as it stands. Pure.
+
+use std::ffi::CString;
+use std::fmt;
+
+use super::options::{Change, FlagNames, Options, attr, ms};
+use super::validate::Refusal;
+use crate::bundle::spec::{Mount, Spec};
+use crate::rootfs::path::InsidePath;
+
+/// What must be known beside the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct MountFacts {
+    /// The bundle's absolute path: relative sources of bind mounts start there.
+    pub bundle: String,
+    /// The container has a network namespace of its own. A sysfs belongs to one, and without the right to mount it the
+    /// host's is bound.
+    pub own_network: bool,
+    /// What a mount of type `cgroup` shows.
+    pub cgroup: CgroupView,
+}
+
+/// The cgroups of the container as a mount of type `cgroup` shows them.
+#[derive(Clone, Debug, Default)]
+pub struct CgroupView {
+    /// The hierarchies of v1. If there are any, they are what is shown.
+    pub v1: Vec<Hierarchy>,
+    /// The container's own directory in the v2 hierarchy as the host sees it, bound where cgroup2 may not be mounted.
+    pub v2: Option<String>,
+    /// The container has a cgroup namespace of its own, and init is in it when it mounts.
+    pub own_namespace: bool,
+}
+
+/// A v1 hierarchy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hierarchy {
+    /// The name of its directory: that of the host's mount point, such as `cpu,cpuacct` or `systemd`.
+    pub directory: String,
+    /// Its controllers, or `name=…` for a named one.
+    pub controllers: Vec<String>,
+    /// The container's own directory in it as the host sees it.
+    pub source: String,
+}
+
+/// One entry of `mounts[]`, decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MountStep {
+    /// Which entry it is.
+    pub index: usize,
+    /// Where it goes.
+    pub target: InsidePath,
+    /// What is mounted.
+    pub what: What,
+    /// What is changed of the mount once it is made.
+    pub changes: Vec<Change>,
+}
+
+/// What a [`MountStep`] mounts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A new mount of a file system.
+    New(NewMount),
+    /// What is at a path of the host, with all mounts below it if `recursive`.
+    Bind {
+        /// Absolute.
+        source: CString,
+        /// `rbind`
+        recursive: bool,
+    },
+    /// Nothing: other options for the file system that is mounted there.
+    Remount {
+        /// `MS_…`
+        flags: u32,
+        /// For the file system.
+        data: Option<CString>,
+    },
+    /// Nothing: the changes are all.
+    Change,
+    /// A tmpfs with a directory for each v1 hierarchy.
+    CgroupV1 {
+        /// `MS_…` of each mount in it, and of itself.
+        flags: u32,
+        /// What is in it.
+        entries: Vec<CgroupEntry>,
+        /// Further names of joined controllers, and the directory that they are links to.
+        links: Vec<(CString, CString)>,
+    },
+}
+
+/// A new mount of a file system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewMount {
+    /// As /proc/filesystems has it.
+    pub kind: CString,
+    /// A device, or anything for a file system that has none.
+    pub source: CString,
+    /// `MS_…`
+    pub flags: u32,
+    /// For the file system.
+    pub data: Option<CString>,
+    /// No component of the target may be a link: proc and sysfs under another name would deceive what relies on them.
+    pub plain_target: bool,
+    /// The tmpfs gets the mode of the directory that it covers.
+    pub inherit_mode: bool,
+    /// The tmpfs starts with a copy of the directory that it covers.
+    pub copy_up: bool,
+    /// Read-only, but only after everything that goes below it is there.
+    pub late_readonly: bool,
+    /// A path of the host that is bound and changed so instead if the kernel does not let us mount (EPERM, EBUSY).
+    pub instead: Option<(CString, Vec<Change>)>,
+}
+
+/// A v1 hierarchy in a [`What::CgroupV1`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CgroupEntry {
+    /// The directory's name.
+    pub directory: CString,
+    /// A mount of the hierarchy by this data, or else
+    pub data: Option<CString>,
+    /// a bind of this path of the host.
+    pub source: CString,
+}
+
+/// The files of procfs that engines mount over (lxcfs shows a container its own limits there), as in runc. Anything else in
+/// it could deceive the runtime or the container (CVE-2019-16884).
+const OVER_PROC: [&str; 10] = [
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/meminfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/uptime",
+    "proc/loadavg",
+    "proc/slabinfo",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/sys/crypto/fips_enabled",
+];
+
+/// Whether a path, of which the start does not matter, ends in a file of procfs that may be mounted over.
+pub fn may_cover_proc(path: &[u8]) -> bool {
+    OVER_PROC.iter().any(|allowed| {
+        path.strip_suffix(allowed.as_bytes()).is_some_and(|start| start.is_empty() || start.ends_with(b"/"))
+    })
+}
+
+/// mount(2) takes one page of data, the NUL included.
+const MAX_DATA: usize = 4095;
+
+/// The steps for all of `mounts[]`, in order, or every reason why not.
+pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<Vec<MountStep>, Vec<Refusal>> {
+    let mut steps = Vec::with_capacity(spec.mounts.len());
+    let mut refusals = Vec::new();
+    let label = spec.linux.mount_label.as_deref().filter(|label| !label.is_empty());
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        match step(mount, label, facts) {
+            Ok((target, what, changes)) => steps.push(MountStep { index, target, what, changes }),
+            Err((field, why)) => refusals.push(Refusal::new(format!("mounts[{index}]{field}"), why)),
+        }
+    }
+    if refusals.is_empty() { Ok(steps) } else { Err(refusals) }
+}
+
+/// Which property is refused, and why.
+type Refused = (&'static str, String);
+
+fn step(
+    mount: &Mount,
+    label: Option<&str>,
+    facts: &MountFacts,
+) -> Result<(InsidePath, What, Vec<Change>), Refused> {
+    let target =
+        InsidePath::new(&mount.destination).ok_or((".destination", "contains a NUL character".to_owned()))?;
+    let options = Options::parse(&mount.options);
+    if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        let field = if options.idmap { ".options" } else { ".uidMappings" };
+        return Err((field, "idmapped mounts are not supported by this version".to_owned()));
+    }
+    let kind = mount.kind.as_deref().unwrap_or_default();
+    let (bind, remount) = (options.set & ms::BIND != 0, options.set & ms::REMOUNT != 0);
+    check_target(&target, kind, bind, remount)?;
+    if options.copy_up && (bind || remount || kind != "tmpfs") {
+        return Err((".options", "tmpcopyup is for a mount of type \"tmpfs\"".to_owned()));
+    }
+    if bind && !options.data.is_empty() {
+        let what = format!("{:?} is no option of a bind mount (remove it)", options.data);
+        return Err((".options", what));
+    }
+    if remount && bind {
+        return Ok((target, What::Change, options.changes()));
+    }
+    if remount {
+        let flags = options.set;
+        let changes = Options { set: 0, clear: 0, ..options.clone() }.changes();
+        return Ok((target, What::Remount { flags, data: data(&options.data)? }, changes));
+    }
+    if bind {
+        let source = bind_source(mount, facts)?;
+        return Ok((target, What::Bind { source, recursive: options.set & ms::REC != 0 }, options.changes()));
+    }
+    if kind == "bind" {
+        return Err((".options", "a bind mount needs the option \"bind\" or \"rbind\"".to_owned()));
+    }
+    if kind.is_empty() {
+        return Err((".type", "is required unless the options have \"bind\" or \"rbind\"".to_owned()));
+    }
+    if kind == "cgroup" && !facts.cgroup.v1.is_empty() {
+        return cgroup_v1(target, &options, &facts.cgroup);
+    }
+    // Kernels before 5.10 ignore this flag of mount(2) in silence.
+    let changes = Options { set: options.set & ms::NOSYMFOLLOW, clear: 0, ..options.clone() }.changes();
+    Ok((target.clone(), What::New(new_mount(mount, &target, options, label, facts)?), changes))
+}
+
+fn check_target(target: &InsidePath, kind: &str, bind: bool, remount: bool) -> Result<(), Refused> {
+    let refuse = |why: &str| Err((".destination", why.to_owned()));
+    if remount {
+        return Ok(());
+    }
+    if target.is_root() {
+        return refuse("is the container's root, which root.path gives");
+    }
+    // That the source of such a bind mount is a procfs is checked when it is at hand.
+    let is_proc = target.as_bytes() == b"proc";
+    if target.is_within("proc")
+        && !(is_proc && (bind || kind == "proc"))
+        && !may_cover_proc(target.as_bytes())
+    {
+        return refuse(
+            "is inside /proc, where only a procfs and a few files that engines emulate are mounted",
+        );
+    }
+    Ok(())
+}
+
+fn text(field: &'static str, text: &str) -> Result<CString, Refused> {
+    CString::new(text).map_err(|_| (field, "contains a NUL character".to_owned()))
+}
+
+fn data(options: &str) -> Result<Option<CString>, Refused> {
+    if options.len() > MAX_DATA {
+        return Err((
+            ".options",
+            format!("are {} bytes for the file system, the kernel takes {MAX_DATA}", options.len()),
+        ));
+    }
+    if options.is_empty() { Ok(None) } else { text(".options", options).map(Some) }
+}
+
+fn bind_source(mount: &Mount, facts: &MountFacts) -> Result<CString, Refused> {
+    match mount.source.as_deref() {
+        None | Some("") => Err((".source", "is required for a bind mount".to_owned())),
+        Some(source) if source.starts_with('/') => text(".source", source),
+        Some(source) => text(".source", &format!("{}/{source}", facts.bundle)),
+    }
+}
+
+fn new_mount(
+    mount: &Mount,
+    target: &InsidePath,
+    options: Options,
+    label: Option<&str>,
+    facts: &MountFacts,
+) -> Result<NewMount, Refused> {
+    let kind = mount.kind.as_deref().unwrap_or_default();
+    let (kind, instead) = match kind {
+        "cgroup" => match &facts.cgroup.v2 {
+            Some(own) => ("cgroup2", Some(own.as_str())),
+            None => {
+                let what = "the host has no cgroups mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)";
+                return Err((".type", what.to_owned()));
+            }
+        },
+        "sysfs" if !facts.own_network => (kind, Some("/sys")),
+        other => (other, None),
+    };
+    let as_bind = options.changes();
+    let mut for_fs = options.data;
+    // The kernel takes no label for these.
+    if let Some(label) = label.filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup2")) {
+        if label.contains('"') {
+            return Err((
+                ".options",
+                "cannot carry a linux.mountLabel with a quotation mark in it".to_owned(),
+            ));
+        }
+        let comma = if for_fs.is_empty() { "" } else { "," };
+        for_fs = format!("{for_fs}{comma}context=\"{label}\"");
+    }
+    let tmpfs = kind == "tmpfs";
+    // Mount points and device nodes are still to be made in these.
+    let late_readonly = options.set & ms::RDONLY != 0 && (tmpfs || target.as_bytes() == b"dev");
+    Ok(NewMount {
+        source: text(".source", mount.source.as_deref().filter(|s| !s.is_empty()).unwrap_or(kind))?,
+        flags: options.set & !ms::NOSYMFOLLOW & if late_readonly { !ms::RDONLY } else { !0 },
+        plain_target: matches!(kind, "proc" | "sysfs"),
+        inherit_mode: tmpfs && !for_fs.split(',').any(|o| o.starts_with("mode=")),
+        copy_up: options.copy_up,
+        late_readonly,
+        instead: instead.map(|path| Ok((text(".source", path)?, as_bind))).transpose()?,
+        data: data(&for_fs)?,
+        kind: text(".type", kind)?,
+    })
+}
+
+fn cgroup_v1(
+    target: InsidePath,
+    options: &Options,
+    view: &CgroupView,
+) -> Result<(InsidePath, What, Vec<Change>), Refused> {
+    let flags = ms::NOSUID | ms::NODEV | ms::NOEXEC | (options.set & ms::RDONLY);
+    let mut entries = Vec::with_capacity(view.v1.len());
+    let mut links = Vec::new();
+    for hierarchy in &view.v1 {
+        let names = hierarchy.controllers.join(",");
+        entries.push(CgroupEntry {
+            directory: text(".type", &hierarchy.directory)?,
+            data: if view.own_namespace { Some(text(".type", &names)?) } else { None },
+            source: text(".type", &hierarchy.source)?,
+        });
+        for name in &hierarchy.controllers {
+            if !name.starts_with("name=") && *name != hierarchy.directory {
+                links.push((text(".type", name)?, text(".type", &hierarchy.directory)?));
+            }
+        }
+    }
+    let changes = Options { set: 0, clear: 0, ..options.clone() }.changes();
+    Ok((target, What::CgroupV1 { flags, entries, links }, changes))
+}
+
+/// As the plan's text has it: `mount proc at /proc (nosuid,noexec)`.
+impl fmt::Display for MountStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = &self.target;
+        let mut notes = Notes { f, open: false };
+        match &self.what {
+            What::New(new) => {
+                write!(notes.f, "mount {} at {target}", new.kind.to_string_lossy())?;
+                notes.add(FlagNames(new.flags))?;
+                notes.add_if(new.late_readonly, "ro at last")?;
+                notes.add_if(new.inherit_mode, "mode of the directory")?;
+                notes.add_if(new.copy_up, "tmpcopyup")?;
+                notes.add(new.data.as_ref().map_or("".into(), |d| d.to_string_lossy()))?;
+            }
+            What::Bind { source, recursive } => {
+                write!(notes.f, "bind {} at {target}", source.to_string_lossy())?;
+                notes.add_if(*recursive, "rbind")?;
+            }
+            What::Remount { flags, data } => {
+                write!(notes.f, "remount {target}")?;
+                notes.add(FlagNames(*flags))?;
+                notes.add(data.as_ref().map_or("".into(), |d| d.to_string_lossy()))?;
+            }
+            What::Change => write!(notes.f, "change the mount at {target}")?,
+            What::CgroupV1 { flags, entries, .. } => {
+                write!(notes.f, "mount {} cgroup hierarchies at {target}", entries.len())?;
+                notes.add(FlagNames(*flags))?;
+                notes.add_if(entries.iter().any(|e| e.data.is_none()), "own directories bound")?;
+            }
+        }
+        for change in &self.changes {
+            notes.add(change)?;
+        }
+        if notes.open { notes.f.write_str(")") } else { Ok(()) }
+    }
+}
+
+/// The list in parentheses, if there is anything to list.
+struct Notes<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    open: bool,
+}
+
+impl Notes<'_, '_> {
+    fn add(&mut self, note: impl fmt::Display) -> fmt::Result {
+        let note = note.to_string();
+        if note.is_empty() {
+            return Ok(());
+        }
+        let before = if self.open { "," } else { " (" };
+        self.open = true;
+        write!(self.f, "{before}{note}")
+    }
+
+    fn add_if(&mut self, condition: bool, note: &str) -> fmt::Result {
+        self.add(if condition { note } else { "" })
+    }
+}
+
+/// The attribute of a mount that is made read-only at last.
+pub const READONLY: Change = Change { recursive: false, set: attr::RDONLY, clear: 0, propagation: 0 };

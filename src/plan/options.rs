@@ -1,0 +1,348 @@
+//! `mounts[].options`: every option that the specification and mount(8) know, to flags and attributes. Pure.
+
+use std::fmt;
+
+/// `MS_…` of mount(2), which are the same on every architecture; libc has not all of them.
+pub mod ms {
+    #![allow(missing_docs)]
+    pub const RDONLY: u32 = 1;
+    pub const NOSUID: u32 = 2;
+    pub const NODEV: u32 = 4;
+    pub const NOEXEC: u32 = 8;
+    pub const SYNCHRONOUS: u32 = 0x10;
+    pub const REMOUNT: u32 = 0x20;
+    pub const MANDLOCK: u32 = 0x40;
+    pub const DIRSYNC: u32 = 0x80;
+    pub const NOSYMFOLLOW: u32 = 0x100;
+    pub const NOATIME: u32 = 0x400;
+    pub const NODIRATIME: u32 = 0x800;
+    pub const BIND: u32 = 0x1000;
+    pub const MOVE: u32 = 0x2000;
+    pub const REC: u32 = 0x4000;
+    pub const SILENT: u32 = 0x8000;
+    pub const POSIXACL: u32 = 1 << 16;
+    pub const UNBINDABLE: u32 = 1 << 17;
+    pub const PRIVATE: u32 = 1 << 18;
+    pub const SLAVE: u32 = 1 << 19;
+    pub const SHARED: u32 = 1 << 20;
+    pub const RELATIME: u32 = 1 << 21;
+    pub const I_VERSION: u32 = 1 << 23;
+    pub const STRICTATIME: u32 = 1 << 24;
+    pub const LAZYTIME: u32 = 1 << 25;
+}
+
+/// `MOUNT_ATTR_…` of mount_setattr(2). How access times are kept is one field: 0 is relatime.
+pub mod attr {
+    #![allow(missing_docs)]
+    pub const RDONLY: u32 = 1;
+    pub const NOSUID: u32 = 2;
+    pub const NODEV: u32 = 4;
+    pub const NOEXEC: u32 = 8;
+    pub const ATIME: u32 = 0x70;
+    pub const NOATIME: u32 = 0x10;
+    pub const STRICTATIME: u32 = 0x20;
+    pub const NODIRATIME: u32 = 0x80;
+    pub const NOSYMFOLLOW: u32 = 0x20_0000;
+}
+
+/// What one option does.
+#[derive(Clone, Copy)]
+enum Effect {
+    Set(u32),
+    Clear(u32),
+    Propagation(u32),
+    SetAll(u32),
+    ClearAll(u32),
+    CopyUp,
+    Idmap,
+    Nothing,
+}
+
+use Effect::{Clear, ClearAll, Propagation, Set, SetAll};
+
+/// In alphabetical order, as `features` prints them.
+const OPTIONS: &[(&str, Effect)] = &[
+    ("acl", Set(ms::POSIXACL)),
+    ("async", Clear(ms::SYNCHRONOUS)),
+    ("atime", Clear(ms::NOATIME)),
+    ("bind", Set(ms::BIND)),
+    ("defaults", Effect::Nothing),
+    ("dev", Clear(ms::NODEV)),
+    ("diratime", Clear(ms::NODIRATIME)),
+    ("dirsync", Set(ms::DIRSYNC)),
+    ("exec", Clear(ms::NOEXEC)),
+    ("idmap", Effect::Idmap),
+    ("iversion", Set(ms::I_VERSION)),
+    ("lazytime", Set(ms::LAZYTIME)),
+    ("loud", Clear(ms::SILENT)),
+    ("mand", Set(ms::MANDLOCK)),
+    ("noacl", Clear(ms::POSIXACL)),
+    ("noatime", Set(ms::NOATIME)),
+    ("nodev", Set(ms::NODEV)),
+    ("nodiratime", Set(ms::NODIRATIME)),
+    ("noexec", Set(ms::NOEXEC)),
+    ("noiversion", Clear(ms::I_VERSION)),
+    ("nolazytime", Clear(ms::LAZYTIME)),
+    ("nomand", Clear(ms::MANDLOCK)),
+    ("norelatime", Clear(ms::RELATIME)),
+    ("nostrictatime", Clear(ms::STRICTATIME)),
+    ("nosuid", Set(ms::NOSUID)),
+    ("nosymfollow", Set(ms::NOSYMFOLLOW)),
+    ("private", Propagation(ms::PRIVATE)),
+    ("ratime", ClearAll(attr::ATIME)),
+    ("rbind", Set(ms::BIND | ms::REC)),
+    ("rdev", ClearAll(attr::NODEV)),
+    ("rdiratime", ClearAll(attr::NODIRATIME)),
+    ("relatime", Set(ms::RELATIME)),
+    ("remount", Set(ms::REMOUNT)),
+    ("rexec", ClearAll(attr::NOEXEC)),
+    ("ridmap", Effect::Idmap),
+    ("rnoatime", SetAll(attr::NOATIME)),
+    ("rnodev", SetAll(attr::NODEV)),
+    ("rnodiratime", SetAll(attr::NODIRATIME)),
+    ("rnoexec", SetAll(attr::NOEXEC)),
+    // The kernel has had no other default than relatime since 2.6.30.
+    ("rnorelatime", Effect::Nothing),
+    ("rnostrictatime", ClearAll(attr::ATIME)),
+    ("rnosuid", SetAll(attr::NOSUID)),
+    ("rnosymfollow", SetAll(attr::NOSYMFOLLOW)),
+    ("ro", Set(ms::RDONLY)),
+    ("rprivate", Propagation(ms::PRIVATE | ms::REC)),
+    ("rrelatime", ClearAll(attr::ATIME)),
+    ("rro", SetAll(attr::RDONLY)),
+    ("rrw", ClearAll(attr::RDONLY)),
+    ("rshared", Propagation(ms::SHARED | ms::REC)),
+    ("rslave", Propagation(ms::SLAVE | ms::REC)),
+    ("rstrictatime", SetAll(attr::STRICTATIME)),
+    ("rsuid", ClearAll(attr::NOSUID)),
+    ("rsymfollow", ClearAll(attr::NOSYMFOLLOW)),
+    ("runbindable", Propagation(ms::UNBINDABLE | ms::REC)),
+    ("rw", Clear(ms::RDONLY)),
+    ("shared", Propagation(ms::SHARED)),
+    ("silent", Set(ms::SILENT)),
+    ("slave", Propagation(ms::SLAVE)),
+    ("strictatime", Set(ms::STRICTATIME)),
+    ("suid", Clear(ms::NOSUID)),
+    ("symfollow", Clear(ms::NOSYMFOLLOW)),
+    ("sync", Set(ms::SYNCHRONOUS)),
+    ("tmpcopyup", Effect::CopyUp),
+    ("unbindable", Propagation(ms::UNBINDABLE)),
+];
+
+/// A change to a mount that is there already, as mount_setattr(2) takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Change {
+    /// The mounts below it too (Linux 5.12, unless it is of propagation only).
+    pub recursive: bool,
+    /// `MOUNT_ATTR_…` to set.
+    pub set: u32,
+    /// `MOUNT_ATTR_…` to clear, before those are set.
+    pub clear: u32,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`, or 0.
+    pub propagation: u32,
+}
+
+/// The options of one mount.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// `MS_…` that the last option to name them sets.
+    pub set: u32,
+    /// `MS_…` that the last option to name them clears.
+    pub clear: u32,
+    /// What is done to all mounts of a tree.
+    pub all: Change,
+    /// Propagation types in order, each with `MS_REC` or without.
+    pub propagation: Vec<u32>,
+    /// `tmpcopyup`
+    pub copy_up: bool,
+    /// `idmap` or `ridmap`
+    pub idmap: bool,
+    /// What is not an option of mount(8) and meant for the file system, comma-joined.
+    pub data: String,
+}
+
+impl Options {
+    /// Reads the options in order: of two that contradict each other, the later one counts.
+    pub fn parse(options: &[String]) -> Options {
+        let mut out = Options { all: Change { recursive: true, ..Change::default() }, ..Options::default() };
+        for option in options {
+            let known = OPTIONS.iter().find(|(name, _)| name == option);
+            match known.map(|(_, effect)| *effect) {
+                None if out.data.is_empty() => out.data.push_str(option),
+                None => {
+                    out.data.push(',');
+                    out.data.push_str(option);
+                }
+                Some(effect) => out.take(effect),
+            }
+        }
+        out
+    }
+
+    fn take(&mut self, effect: Effect) {
+        let all = &mut self.all;
+        // The ways to keep access times exclude each other, and the kernel wants them cleared together.
+        let field = |bits: u32| if bits & attr::ATIME == 0 { bits } else { bits | attr::ATIME };
+        match effect {
+            Set(bits) => (self.set, self.clear) = (self.set | bits, self.clear & !bits),
+            Clear(bits) => (self.set, self.clear) = (self.set & !bits, self.clear | bits),
+            SetAll(bits) => {
+                all.set = all.set & !field(bits) | bits;
+                all.clear = all.clear & !bits | field(bits) & attr::ATIME;
+            }
+            ClearAll(bits) => (all.set, all.clear) = (all.set & !bits, all.clear | bits),
+            Propagation(kind) => self.propagation.push(kind),
+            Effect::CopyUp => self.copy_up = true,
+            Effect::Idmap => self.idmap = true,
+            Effect::Nothing => {}
+        }
+    }
+
+    /// What must be done to a mount that was cloned or is there already, in as few calls as it takes: its own flags, the
+    /// propagation, and then, as they are the more special, the attributes of the whole tree.
+    pub fn changes(&self) -> Vec<Change> {
+        let (set, clear) = attributes(self.set, self.clear);
+        let mut out = Vec::new();
+        let mut push = |change: Change| {
+            if (change.set | change.clear | change.propagation) != 0 {
+                out.push(change);
+            }
+        };
+        push(Change { recursive: false, set, clear, propagation: 0 });
+        for kind in &self.propagation {
+            let (recursive, propagation) = (kind & ms::REC != 0, kind & !ms::REC);
+            push(Change { recursive, propagation, ..Change::default() });
+        }
+        push(self.all);
+        merged(out)
+    }
+}
+
+/// Joins each change to the one before where one call does both.
+fn merged(changes: Vec<Change>) -> Vec<Change> {
+    let mut out: Vec<Change> = Vec::new();
+    for next in changes {
+        match out.last_mut() {
+            Some(last)
+                if last.recursive == next.recursive
+                    && (last.propagation == 0 || next.propagation == 0)
+                    && (last.set | last.clear == 0 || next.set | next.clear == 0) =>
+            {
+                last.set |= next.set;
+                last.clear |= next.clear;
+                last.propagation |= next.propagation;
+            }
+            _ => out.push(next),
+        }
+    }
+    out
+}
+
+/// The flags of mount(2) that belong to a mount and not to the file system, as attributes.
+const ATTRIBUTES: [(u32, u32); 6] = [
+    (ms::RDONLY, attr::RDONLY),
+    (ms::NOSUID, attr::NOSUID),
+    (ms::NODEV, attr::NODEV),
+    (ms::NOEXEC, attr::NOEXEC),
+    (ms::NODIRATIME, attr::NODIRATIME),
+    (ms::NOSYMFOLLOW, attr::NOSYMFOLLOW),
+];
+
+/// Flags set and cleared, as attributes to set and to clear. Flags of the file system (`sync`, `mand`, …) have no meaning
+/// for a mount of one that is mounted elsewhere already; the kernel ignores them and so do we.
+fn attributes(set: u32, clear: u32) -> (u32, u32) {
+    let of =
+        |flags: u32| ATTRIBUTES.iter().filter(|(flag, _)| flags & flag != 0).fold(0, |all, (_, a)| all | a);
+    let (mut on, mut off) = (of(set), of(clear));
+    // The order of precedence is that of do_mount in the kernel.
+    if set & ms::STRICTATIME != 0 {
+        on |= attr::STRICTATIME;
+    } else if set & ms::NOATIME != 0 {
+        on |= attr::NOATIME;
+    }
+    if (set | clear) & (ms::STRICTATIME | ms::NOATIME) | set & ms::RELATIME != 0 {
+        off |= attr::ATIME;
+    }
+    (on, off)
+}
+
+/// The names of all options, in alphabetical order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|(name, _)| *name)
+}
+
+/// Writes flags by their names: `ro,nosuid`.
+pub struct FlagNames(pub u32);
+
+impl fmt::Display for FlagNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_names(
+            f,
+            |effect| matches!(effect, Set(bits) if bits & (ms::BIND | ms::REMOUNT) == 0 && self.0 & bits != 0),
+        )
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (set, clear, kind) = (self.set, self.clear, self.propagation);
+        let deep = if self.recursive { ms::REC } else { 0 };
+        let plain = attributes_names(set, clear);
+        let mut comma = "";
+        for (name, recursive) in plain {
+            if self.recursive {
+                write!(f, "{comma}{recursive}")?;
+            } else {
+                write!(f, "{comma}{name}")?;
+            }
+            comma = ",";
+        }
+        if kind != 0 {
+            f.write_str(comma)?;
+            write_names(f, |effect| matches!(effect, Propagation(bits) if bits == kind | deep))?;
+        }
+        Ok(())
+    }
+}
+
+fn attributes_names(set: u32, clear: u32) -> impl Iterator<Item = (&'static str, &'static str)> {
+    const NAMES: [(u32, &str, &str); 10] = [
+        (attr::RDONLY, "ro", "rro"),
+        (attr::RDONLY, "rw", "rrw"),
+        (attr::NOSUID, "nosuid", "rnosuid"),
+        (attr::NOSUID, "suid", "rsuid"),
+        (attr::NODEV, "nodev", "rnodev"),
+        (attr::NODEV, "dev", "rdev"),
+        (attr::NOEXEC, "noexec", "rnoexec"),
+        (attr::NOEXEC, "exec", "rexec"),
+        (attr::NODIRATIME, "nodiratime", "rnodiratime"),
+        (attr::NODIRATIME, "diratime", "rdiratime"),
+    ];
+    let plain = NAMES.iter().enumerate().filter_map(move |(i, (bit, name, recursive))| {
+        let bits = if i % 2 == 0 { set } else { clear };
+        (bits & bit != 0).then_some((*name, *recursive))
+    });
+    let links = match (set & attr::NOSYMFOLLOW != 0, clear & attr::NOSYMFOLLOW != 0) {
+        (true, _) => Some(("nosymfollow", "rnosymfollow")),
+        (_, true) => Some(("symfollow", "rsymfollow")),
+        _ => None,
+    };
+    let times = match (set & attr::ATIME, clear & attr::ATIME) {
+        (attr::NOATIME, _) => Some(("noatime", "rnoatime")),
+        (attr::STRICTATIME, _) => Some(("strictatime", "rstrictatime")),
+        (_, 0) => None,
+        _ => Some(("relatime", "rrelatime")),
+    };
+    plain.chain(links).chain(times)
+}
+
+fn write_names(f: &mut fmt::Formatter<'_>, wanted: impl Fn(Effect) -> bool) -> fmt::Result {
+    let mut comma = "";
+    for (name, effect) in OPTIONS {
+        if wanted(*effect) {
+            write!(f, "{comma}{name}")?;
+            comma = ",";
+        }
+    }
+    Ok(())
+}

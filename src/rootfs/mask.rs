@@ -1,0 +1,77 @@
+//! `maskedPaths` and `readonlyPaths`, after all mounts are made.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+
+use super::path::InsidePath;
+use super::root::Handle;
+use super::{Rootfs, find, host_null};
+use crate::error::{Context, Error, Result};
+use crate::plan::options::{Change, attr, ms};
+use crate::sys::mount_api::FdPath;
+
+impl Rootfs {
+    /// Hides what is at these paths: a file by the null device, a directory by an empty one. What is not there needs no
+    /// hiding, and is looked for first: that is much cheaper than to make a mount in vain.
+    pub fn mask(&mut self, paths: &[InsidePath]) -> Result<()> {
+        let mut null = None;
+        for path in paths {
+            let Some(target) = find(&self.root, path)? else { continue };
+            self.hide(&target, &mut null).context(|| format!("mask {path}"))?;
+        }
+        Ok(())
+    }
+
+    fn hide(&mut self, target: &Handle, null: &mut Option<OwnedFd>) -> Result<()> {
+        if target.kind()? == SFlag::S_IFDIR {
+            return self.cover_with_nothing(target);
+        }
+        let null = match null {
+            Some(null) => null,
+            none => none.insert(host_null()?),
+        };
+        self.bind_file(null, target)
+    }
+
+    /// One tmpfs serves all directories: it can hold nothing, and is read-only.
+    fn cover_with_nothing(&mut self, target: &Handle) -> Result<()> {
+        if let Some(nothing) = &self.nothing {
+            let source = FdPath::new(nothing.as_fd());
+            return Ok(mount_bind(&source, target)?);
+        }
+        let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
+        // Two inodes, as some kernels count the root twice.
+        let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=755"))?;
+        self.workshop.attach(tree.as_fd(), target.as_fd())?;
+        self.nothing = Some(tree.into());
+        Ok(())
+    }
+
+    /// Makes what is at these paths, and all that is mounted below it, read-only.
+    pub fn readonly(&mut self, paths: &[InsidePath]) -> Result<()> {
+        for path in paths {
+            let Some(target) = find(&self.root, path)? else { continue };
+            self.freeze(&target).context(|| format!("make {path} read-only"))?;
+        }
+        Ok(())
+    }
+
+    fn freeze(&mut self, target: &Handle) -> Result<()> {
+        let tree = self.workshop.clone_file(target.as_fd(), true)?;
+        let change = |recursive| Change { recursive, set: attr::RDONLY, clear: 0, propagation: 0 };
+        match self.workshop.change(tree.as_fd(), &change(true)) {
+            // Before 5.12 only the one mount can be changed, as all other runtimes do everywhere.
+            Err(e) if e.errno() == Some(Errno::ENOSYS) => {
+                self.workshop.change(tree.as_fd(), &change(false))?
+            }
+            other => other?,
+        }
+        self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(Error::from)
+    }
+}
+
+fn mount_bind(source: &FdPath, target: &Handle) -> std::result::Result<(), Errno> {
+    crate::sys::mount_api::mount_on(Some(source.as_c_str()), target.as_fd(), None, ms::BIND, None)
+}

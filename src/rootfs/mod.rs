@@ -1,0 +1,143 @@
+//! The container's root file system while it is made: in init, in the new mount namespace, before the pivot.
+//!
+//! Everything is done from the root's file descriptor ([`root`]), with the host's procfs at hand ([`procfs`]). What is not
+//! yet in its place is in the [`tree`] workshop. The acts: [`mount`], [`device`], [`mask`], and [`pivot`] in the end.
+
+pub mod path;
+pub mod procfs;
+pub mod root;
+pub mod tree;
+
+mod copy;
+mod device;
+mod mask;
+mod mount;
+mod passwd;
+mod pivot;
+mod walk;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, makedev};
+
+use crate::bundle::spec::Propagation;
+use crate::error::{Context, Error, Result};
+use crate::plan::options::ms;
+use crate::sys::mount_api::mount;
+use procfs::ProcFs;
+use root::{Handle, Resolver, RootDir};
+use tree::{Api, Workshop};
+
+pub use passwd::home;
+
+/// The root of a container in the making.
+#[derive(Debug)]
+pub struct Rootfs {
+    root: RootDir,
+    workshop: Workshop,
+    /// Mounts of ours that become read-only at last.
+    late: Vec<OwnedFd>,
+    /// A read-only tmpfs with nothing in it, once there is one.
+    nothing: Option<OwnedFd>,
+    propagation: Option<Propagation>,
+}
+
+/// Which ways of the kernel's to use; the best it has, unless a test wants to see the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ways {
+    /// How mounts are handled.
+    pub api: Option<Api>,
+    /// How paths are resolved.
+    pub resolver: Option<Resolver>,
+}
+
+impl Rootfs {
+    /// Makes the directory at `path`, a path of the host, the root to be: a mount of its own, with the propagation of
+    /// everything set such that nothing that is mounted from now on reaches the host unless it is asked to.
+    pub fn prepare(path: &CStr, propagation: Option<Propagation>, ways: Ways) -> Result<Rootfs> {
+        let mut workshop = Workshop::new(ProcFs::open()?, ways.api);
+        set_propagation(propagation)?;
+        let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .context(|| format!("root.path {}", path.to_string_lossy()))?;
+        if !apart(propagation) {
+            pivot::make_parent_private(path)?;
+        }
+        let tree = workshop.clone_file(directory.as_fd(), true).context(|| "bind the root onto itself")?;
+        workshop.attach(tree.as_fd(), directory.as_fd()).context(|| "bind the root onto itself")?;
+        let root = RootDir::with(tree.into(), ways.resolver.unwrap_or(Resolver::Kernel));
+        Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation })
+    }
+
+    /// The root's descriptor.
+    pub fn root(&self) -> &RootDir {
+        &self.root
+    }
+
+    /// The host's procfs.
+    pub fn proc(&self) -> &ProcFs {
+        self.workshop.proc()
+    }
+
+    /// Makes those mounts of ours read-only that had to wait, after everything that goes into them is there.
+    pub fn finish(&mut self) -> Result<()> {
+        for mount in std::mem::take(&mut self.late) {
+            self.workshop.change(mount.as_fd(), &crate::plan::mounts::READONLY)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the root read-only (`root.readonly`); the mounts below it keep their flags.
+    pub fn make_readonly(&self) -> Result<()> {
+        self.workshop.change(self.root.as_fd(), &crate::plan::mounts::READONLY).context(|| "the root")
+    }
+}
+
+/// Whether nothing that happens in the mount namespace reaches the host, whatever is mounted there.
+fn apart(propagation: Option<Propagation>) -> bool {
+    matches!(
+        propagation,
+        None | Some(Propagation::Slave { recursive: true } | Propagation::Private { recursive: true })
+    )
+}
+
+/// `MS_…` of a propagation type.
+fn propagation_flags(propagation: Propagation) -> u32 {
+    let (kind, recursive) = match propagation {
+        Propagation::Shared { recursive } => (ms::SHARED, recursive),
+        Propagation::Slave { recursive } => (ms::SLAVE, recursive),
+        Propagation::Private { recursive } => (ms::PRIVATE, recursive),
+        Propagation::Unbindable { recursive } => (ms::UNBINDABLE, recursive),
+    };
+    if recursive { kind | ms::REC } else { kind }
+}
+
+/// How the mounts of the host's that the new namespace has copies of go on. An unbindable root could not be bound onto
+/// itself, and is made so only after the pivot.
+fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
+    let flags = match propagation {
+        None | Some(Propagation::Unbindable { .. }) => ms::SLAVE | ms::REC,
+        Some(other) => propagation_flags(other),
+    };
+    mount(None, c"/", None, flags, None).context(|| "set the propagation of /")
+}
+
+/// The host's `/dev/null`, proven to be the device. What is bound over a file to hide it had better not be another file.
+fn host_null() -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = open(c"/dev/null", flags, Mode::empty()).context(|| "open /dev/null of the host")?;
+    let stat = nix::sys::stat::fstat(&fd)?;
+    let real = root::kind(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
+    if real { Ok(fd) } else { Err(Error::new("/dev/null of the host is not the null device")) }
+}
+
+/// What a path of the container's leads to, if anything.
+fn find(root: &RootDir, path: &path::InsidePath) -> Result<Option<Handle>> {
+    match root.resolve(path, root::Links::Follow) {
+        Ok(handle) => Ok(Some(handle)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(e) => Err(e).context(|| path),
+    }
+}

@@ -1,0 +1,241 @@
+//! Performing `mounts[]`.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+
+use nix::errno::Errno;
+use nix::fcntl::readlink;
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::unistd::symlinkat;
+
+use super::procfs::is_procfs;
+use super::root::{Handle, Links, kind, open_name};
+use super::tree::Tree;
+use super::{Rootfs, copy};
+use crate::error::{Context, Error, Result};
+use crate::plan::mounts::{CgroupEntry, MountStep, NewMount, READONLY, What, may_cover_proc};
+use crate::plan::options::{Change, ms};
+use crate::sys::mount_api::{FdPath, mount_on};
+
+/// The mode of directories that are made for mounts.
+const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
+
+impl Rootfs {
+    /// Performs one entry of `mounts[]`.
+    pub fn mount(&mut self, step: &MountStep) -> Result<()> {
+        match &step.what {
+            What::New(new) => self.new_mount(step, new),
+            What::Bind { source, recursive } => self.bind(step, source, *recursive, &step.changes),
+            What::Remount { flags, data } => {
+                let target = self.existing(step)?;
+                mount_on(None, target.as_fd(), None, *flags, data.as_deref()).context(|| "remount")?;
+                self.change_all(&target, &step.changes)
+            }
+            What::Change => {
+                let target = self.existing(step)?;
+                self.change_all(&target, &step.changes)
+            }
+            What::CgroupV1 { flags, entries, links } => self.cgroup_v1(step, *flags, entries, links),
+        }
+    }
+
+    fn existing(&self, step: &MountStep) -> Result<Handle> {
+        self.root.resolve(&step.target, Links::Follow).context(|| &step.target)
+    }
+
+    fn change_all(&self, mount: &impl AsFd, changes: &[Change]) -> Result<()> {
+        changes.iter().try_for_each(|change| self.workshop.change(mount.as_fd(), change))
+    }
+
+    fn new_mount(&mut self, step: &MountStep, new: &NewMount) -> Result<()> {
+        let links = if new.plain_target { Links::Never } else { Links::Follow };
+        let (target, was_there) = self.directory(step, links)?;
+        let with_mode = if new.inherit_mode && was_there { Some(with_mode(&target, new)?) } else { None };
+        let data = with_mode.as_deref().or(new.data.as_deref());
+        let plain = step.changes.is_empty() && !new.copy_up && !new.late_readonly;
+        let done = if plain {
+            mount_on(Some(&new.source), target.as_fd(), Some(&new.kind), new.flags, data).map_err(Error::from)
+        } else {
+            self.made_apart(step, new, &target, data)
+        };
+        match (done, &new.instead) {
+            (Err(e), Some((path, changes))) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
+                self.bind(step, path, true, changes)
+            }
+            (Err(e), _) => Err(with_hint(e, &new.kind)),
+            (Ok(()), _) => Ok(()),
+        }
+    }
+
+    /// Mounts a file system elsewhere first, for what needs more than one call.
+    fn made_apart(
+        &mut self,
+        step: &MountStep,
+        new: &NewMount,
+        target: &Handle,
+        data: Option<&CStr>,
+    ) -> Result<()> {
+        let tree = self.workshop.new_fs(&new.kind, &new.source, new.flags, data)?;
+        if new.copy_up {
+            copy::directory(target, &tree).context(|| "copy the directory below")?;
+        }
+        self.workshop.attach(tree.as_fd(), target.as_fd())?;
+        self.change_all(&tree, &step.changes)?;
+        if new.late_readonly {
+            self.late.push(tree.into());
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, step: &MountStep, source: &CStr, recursive: bool, changes: &[Change]) -> Result<()> {
+        let tree = self.workshop.clone_path(source, recursive)?;
+        let over_proc = step.target.as_bytes() == b"proc";
+        if over_proc && !(is_procfs(&tree)? && fstat(&tree)?.st_ino == 1) {
+            return Err(Error::new("only a procfs is mounted at /proc").context(source.to_string_lossy()));
+        }
+        let links = if over_proc { Links::Never } else { Links::Follow };
+        let target = match self.root.resolve(&step.target, links) {
+            Ok(found) => found,
+            Err(Errno::ENOENT) => self.make_target(step, links, &tree)?,
+            Err(e) => return Err(e).context(|| &step.target),
+        };
+        self.check_cover(step, &target)?;
+        self.change_all(&tree, changes)?;
+        self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
+    }
+
+    fn make_target(&self, step: &MountStep, links: Links, tree: &Tree) -> Result<Handle> {
+        if kind(&fstat(tree)?) == SFlag::S_IFDIR {
+            self.root.mkdir_all(&step.target, links, DIRECTORY)
+        } else {
+            self.root.create_file(&step.target, links, Mode::from_bits_truncate(0o644))
+        }
+        .map_err(|e| cannot_make(e, step))
+    }
+
+    /// The directory to mount on, and whether it was there before.
+    fn directory(&self, step: &MountStep, links: Links) -> Result<(Handle, bool)> {
+        let (found, was_there) = match self.root.resolve(&step.target, links) {
+            Ok(found) => (found, true),
+            Err(Errno::ENOENT) => {
+                let made = self.root.mkdir_all(&step.target, links, DIRECTORY);
+                (made.map_err(|e| cannot_make(e, step))?, false)
+            }
+            Err(Errno::ELOOP) if links == Links::Never => {
+                let why =
+                    format!("{} of the root file system is or goes through a symbolic link", step.target);
+                return Err(Error::new(why).hint("it must be a directory"));
+            }
+            Err(e) => return Err(e).context(|| &step.target),
+        };
+        self.check_cover(step, &found)?;
+        Ok((found, was_there))
+    }
+
+    /// Refuses to cover anything of a procfs but a few files: what runs in the container relies on the rest.
+    fn check_cover(&self, step: &MountStep, target: &Handle) -> Result<()> {
+        if !is_procfs(target)? || step.target.as_bytes() == b"proc" {
+            return Ok(());
+        }
+        let leads_to = readlink(FdPath::new(target.as_fd()).as_c_str())?;
+        if may_cover_proc(leads_to.as_bytes()) {
+            return Ok(());
+        }
+        Err(Error::new(format!("{} leads into /proc, where nothing may be mounted over", step.target)))
+    }
+
+    fn cgroup_v1(
+        &mut self,
+        step: &MountStep,
+        flags: u32,
+        entries: &[CgroupEntry],
+        links: &[(CString, CString)],
+    ) -> Result<()> {
+        let (target, _) = self.directory(step, Links::Follow)?;
+        let readonly = flags & ms::RDONLY != 0;
+        let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(c"mode=755"))?;
+        for entry in entries {
+            self.hierarchy(&tree, flags, entry).context(|| entry.directory.to_string_lossy())?;
+        }
+        for (name, directory) in links {
+            symlinkat(directory.as_c_str(), &tree, name.as_c_str()).context(|| name.to_string_lossy())?;
+        }
+        if readonly {
+            self.workshop.change(tree.as_fd(), &READONLY)?;
+        }
+        self.workshop.attach(tree.as_fd(), target.as_fd())?;
+        self.change_all(&tree, &step.changes)
+    }
+
+    fn hierarchy(&mut self, tmpfs: &Tree, flags: u32, entry: &CgroupEntry) -> Result<()> {
+        mkdirat(tmpfs, entry.directory.as_c_str(), DIRECTORY)?;
+        let place = open_name(tmpfs, &entry.directory)?;
+        if let Some(data) = &entry.data {
+            let source = Some(c"cgroup");
+            return Ok(mount_on(source, place.as_fd(), source, flags, Some(data))?);
+        }
+        let own = self.workshop.clone_path(&entry.source, false)?;
+        let change = crate::plan::options::Options { set: flags, ..Default::default() }.changes();
+        self.change_all(&own, &change)?;
+        Ok(self.workshop.attach(own.as_fd(), place.as_fd())?)
+    }
+
+    /// Attaches a clone of a file of the host to a path of the container, made there if it is missing.
+    pub(super) fn bind_file(&mut self, file: &OwnedFd, target: &Handle) -> Result<()> {
+        let source = FdPath::new(file.as_fd());
+        Ok(mount_on(Some(source.as_c_str()), target.as_fd(), None, ms::BIND, None)?)
+    }
+}
+
+/// The data of a tmpfs that gets the mode of the directory it covers.
+fn with_mode(target: &Handle, new: &NewMount) -> Result<CString> {
+    let mut text = format!("mode={:04o}", target.stat()?.st_mode & 0o7777).into_bytes();
+    if let Some(data) = &new.data {
+        text.push(b',');
+        text.extend_from_slice(data.as_bytes());
+    }
+    CString::new(text).map_err(|_| Error::from(Errno::EINVAL))
+}
+
+fn cannot_make(errno: Errno, step: &MountStep) -> Error {
+    let target = &step.target;
+    let e = Error::os(format_args!("make {target} in the root file system"), errno);
+    match errno {
+        Errno::EROFS => e.hint(format_args!("it is read-only: make {target} when you build it")),
+        Errno::ENOTDIR => e.hint("something on the way is a file, or a link that leads nowhere"),
+        _ => e,
+    }
+}
+
+fn mismatch(errno: Errno, source: &Tree, target: &Handle) -> Error {
+    let is_directory = |s: std::result::Result<nix::sys::stat::FileStat, Errno>| {
+        s.map(|s| kind(&s) == SFlag::S_IFDIR).unwrap_or_default()
+    };
+    let e = Error::from(errno);
+    match (is_directory(fstat(source)), is_directory(target.stat())) {
+        (true, false) => Error::os("the source is a directory and the destination is not", Errno::ENOTDIR),
+        (false, true) => Error::os("the destination is a directory and the source is not", Errno::EISDIR),
+        _ => e,
+    }
+}
+
+/// Puts what can be done about it behind the error of a file system's mount.
+fn with_hint(e: Error, kind: &CStr) -> Error {
+    const OPTIONS: [(&CStr, &str); 7] = [
+        (c"proc", "CONFIG_PROC_FS"),
+        (c"sysfs", "CONFIG_SYSFS"),
+        (c"tmpfs", "CONFIG_TMPFS"),
+        (c"devpts", "CONFIG_UNIX98_PTYS"),
+        (c"mqueue", "CONFIG_POSIX_MQUEUE"),
+        (c"cgroup2", "CONFIG_CGROUPS"),
+        (c"overlay", "CONFIG_OVERLAY_FS"),
+    ];
+    if e.errno() != Some(Errno::ENODEV) {
+        return e;
+    }
+    match OPTIONS.iter().find(|(name, _)| *name == kind) {
+        Some((_, option)) => e.hint(format_args!("the kernel lacks {option}")),
+        None => e.hint(format_args!("the kernel does not know the file system {}", kind.to_string_lossy())),
+    }
+}

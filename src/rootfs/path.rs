@@ -1,0 +1,111 @@
+//! Paths that a configuration claims lie inside the container.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+
+/// A path that somebody *claims* lies inside the container's root.
+///
+/// Holding one tells you that it is relative, free of NUL, `.`, `..` and empty components. It does not tell you that it stays
+/// inside: it may meet a hostile link on the way. Only [`RootDir::resolve`](super::root::RootDir::resolve) decides that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsidePath(CString);
+
+impl InsidePath {
+    /// Cleans a path as runc does: relative ones are taken from the root, and `..` is taken back from the text (it cannot
+    /// lead above the root). `None` if the text holds a NUL.
+    pub fn new(path: &str) -> Option<InsidePath> {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                name => parts.push(name),
+            }
+        }
+        CString::new(parts.join("/")).ok().map(InsidePath)
+    }
+
+    /// The path from the root on, without a slash in front; empty for the root itself.
+    pub fn as_c_str(&self) -> &CStr {
+        &self.0
+    }
+
+    /// The same as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// True for the root itself.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names that the path is made of.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty())
+    }
+
+    /// The directory it stands in and its name there; `None` for the root itself.
+    pub fn split(&self) -> Option<(InsidePath, &CStr)> {
+        let text = self.as_bytes();
+        if text.is_empty() {
+            return None;
+        }
+        let at = text.iter().rposition(|b| *b == b'/');
+        let parent = CString::new(&text[..at.unwrap_or(0)]).ok()?;
+        let name =
+            CStr::from_bytes_with_nul(&self.0.as_bytes_with_nul()[at.map_or(0, |at| at + 1)..]).ok()?;
+        Some((InsidePath(parent), name))
+    }
+
+    /// Whether it is `dir` or claims to lie below it; `dir` without a slash in front.
+    pub fn is_within(&self, dir: &str) -> bool {
+        let rest = self.as_bytes().strip_prefix(dir.as_bytes());
+        rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
+    }
+}
+
+impl fmt::Display for InsidePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.0.to_string_lossy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_cleaned_as_text() {
+        for (text, clean) in [
+            ("/proc", "/proc"),
+            ("proc", "/proc"),
+            ("", "/"),
+            ("/", "/"),
+            ("//a///b//", "/a/b"),
+            ("/a/./b/.", "/a/b"),
+            ("/a/../b", "/b"),
+            ("../../etc/passwd", "/etc/passwd"),
+            ("/a/b/../../..", "/"),
+            ("/..data", "/..data"),
+            ("/ü/…", "/ü/…"),
+        ] {
+            let path = InsidePath::new(text).unwrap();
+            assert_eq!(path.to_string(), clean, "{text:?}");
+            assert_eq!(path.is_root(), clean == "/");
+        }
+        assert_eq!(InsidePath::new("/a\0b"), None);
+    }
+
+    #[test]
+    fn parts() {
+        let path = InsidePath::new("/a/b/c").unwrap();
+        let (parent, name) = path.split().unwrap();
+        assert_eq!((parent.to_string(), name), ("/a/b".into(), c"c"));
+        let (root, name) = InsidePath::new("x").unwrap().split().map(|(p, n)| (p, n.to_owned())).unwrap();
+        assert!(root.is_root() && name.as_c_str() == c"x" && root.split().is_none());
+        assert_eq!(path.names().collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        assert!(path.is_within("a") && path.is_within("a/b/c") && !path.is_within("a/b/cd"));
+        assert!(!InsidePath::new("/procfs").unwrap().is_within("proc"));
+    }
+}

@@ -1,0 +1,175 @@
+//! The container's root as one file descriptor, from which every act on its content starts.
+//!
+//! What lies below it is hostile: an image, or a container that runs already and shares a volume, may put a link anywhere
+//! and swap names at any time. Therefore a path is resolved once, by the kernel and as if the root were `/`, and what is
+//! then done is done to the file that was found, by its descriptor, never by its name again.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, ResolveFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
+
+use super::path::InsidePath;
+use super::walk;
+use crate::sys::openat2::{is_missing, openat2};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// An `O_PATH` descriptor of something that was reached without leaving the root.
+///
+/// It can be mounted on and looked at, and it stays the same file whatever happens to names. It is never turned back into a
+/// path below the root.
+#[derive(Debug)]
+pub struct Handle(OwnedFd);
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<Handle> for OwnedFd {
+    fn from(handle: Handle) -> OwnedFd {
+        handle.0
+    }
+}
+
+impl Handle {
+    /// What is known of the file.
+    pub fn stat(&self) -> Result<FileStat> {
+        fstat(&self.0)
+    }
+
+    /// Its kind: one of `S_IFDIR`, `S_IFREG`, `S_IFLNK` and so on.
+    pub fn kind(&self) -> Result<SFlag> {
+        Ok(kind(&self.stat()?))
+    }
+}
+
+/// The kind that a file's mode tells.
+pub fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Which symbolic links a resolution follows. Links of procfs that lead to files instead of names are followed by none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// All, as if the root were `/`.
+    Follow,
+    /// All but one that the path ends in: that is what is found.
+    NotLast,
+    /// None: one anywhere in the path is ELOOP.
+    Never,
+}
+
+/// What resolves paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// openat2(2), Linux 5.6.
+    Kernel,
+    /// Our own walk, one component at a time.
+    Walk,
+}
+
+/// The root of the container's file system.
+#[derive(Debug)]
+pub struct RootDir {
+    fd: OwnedFd,
+    resolver: Cell<Resolver>,
+}
+
+impl AsFd for RootDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl RootDir {
+    /// Takes a directory to be the root. The kernel resolves paths if it can.
+    pub fn new(directory: OwnedFd) -> RootDir {
+        RootDir::with(directory, Resolver::Kernel)
+    }
+
+    /// The same with a resolver of choice; a kernel that turns out to lack openat2 is not asked again.
+    pub fn with(directory: OwnedFd, resolver: Resolver) -> RootDir {
+        RootDir { fd: directory, resolver: Cell::new(resolver) }
+    }
+
+    /// Which resolver is in use.
+    pub fn resolver(&self) -> Resolver {
+        self.resolver.get()
+    }
+
+    /// Finds what a path leads to.
+    pub fn resolve(&self, path: &InsidePath, links: Links) -> Result<Handle> {
+        self.find(path.as_c_str(), links).map(Handle)
+    }
+
+    fn find(&self, path: &CStr, links: Links) -> Result<OwnedFd> {
+        if self.resolver.get() == Resolver::Kernel {
+            let path = if path.is_empty() { c"." } else { path };
+            let mut flags = OFlag::O_PATH;
+            flags.set(OFlag::O_NOFOLLOW, links == Links::NotLast);
+            let mut how = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+            how.set(ResolveFlag::RESOLVE_NO_SYMLINKS, links == Links::Never);
+            match openat2(self.as_fd(), path, flags, how) {
+                Err(e) if is_missing(e) => self.resolver.set(Resolver::Walk),
+                other => return other,
+            }
+        }
+        walk::resolve(self.as_fd(), path.to_bytes(), links)
+    }
+
+    /// Finds a directory, after making it and those above it where they are missing.
+    ///
+    /// A directory is made in the one that was found before it, and opened by name without following links, so nothing
+    /// that appears meanwhile leads elsewhere. A link that leads nowhere is an error (ENOTDIR), not a place to make
+    /// directories at.
+    pub fn mkdir_all(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
+        match self.resolve(path, links) {
+            Err(Errno::ENOENT) => {}
+            Ok(found) if found.kind()? != SFlag::S_IFDIR => return Err(Errno::ENOTDIR),
+            other => return other,
+        }
+        let Some((above, name)) = path.split() else { return Err(Errno::ENOENT) };
+        let above = self.mkdir_all(&above, links, mode)?;
+        match mkdirat(&above, name, mode) {
+            // It may have been made meanwhile; what it is, the next line tells.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e),
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&above, name, flags, Mode::empty()).map(Handle)
+    }
+
+    /// Finds anything but a directory, or makes an empty file where nothing is, with the directories above it.
+    ///
+    /// It is never opened for writing and never made through a link: an existing file is left as it is.
+    pub fn create_file(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
+        match self.resolve(path, links) {
+            Err(Errno::ENOENT) => {}
+            Ok(found) if found.kind()? == SFlag::S_IFDIR => return Err(Errno::EISDIR),
+            other => return other,
+        }
+        let (above, name) = self.parent(path)?.ok_or(Errno::EISDIR)?;
+        mknodat(&above, name, SFlag::S_IFREG, mode, 0)?;
+        let made = open_name(&above, name)?;
+        // Somebody who may write there could have put a link in its place.
+        if made.kind()? == SFlag::S_IFREG { Ok(made) } else { Err(Errno::ELOOP) }
+    }
+
+    /// The directory that a new file at `path` goes into, made if it is missing, and the file's name in it; `None` for the
+    /// root itself.
+    pub fn parent<'a>(&self, path: &'a InsidePath) -> Result<Option<(Handle, &'a CStr)>> {
+        let Some((above, name)) = path.split() else { return Ok(None) };
+        Ok(Some((self.mkdir_all(&above, Links::Follow, Mode::from_bits_truncate(0o755))?, name)))
+    }
+}
+
+/// What stands under a name in a directory, links not followed.
+pub fn open_name(directory: impl AsFd, name: &CStr) -> Result<Handle> {
+    openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map(Handle)
+}

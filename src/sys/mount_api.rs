@@ -1,0 +1,172 @@
+//! Mounting: mount(2) onto a file descriptor, and the calls that take mounts as file descriptors (open_tree and move_mount
+//! from Linux 5.2, mount_setattr from 5.12).
+
+use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use nix::errno::Errno;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+const OPEN_TREE_CLONE: c_uint = 1;
+const OPEN_TREE_CLOEXEC: c_uint = libc::O_CLOEXEC as c_uint;
+const AT_EMPTY_PATH: c_uint = 0x1000;
+const AT_RECURSIVE: c_uint = 0x8000;
+const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x04;
+const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
+
+/// The kernel's `struct mount_attr` (mount_setattr(2)).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MountAttr {
+    /// `MOUNT_ATTR_…` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_…` to clear, before those are set.
+    pub clear: u64,
+    /// One of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE`, or 0 to leave it.
+    pub propagation: u64,
+    /// Only with `MOUNT_ATTR_IDMAP`.
+    pub userns_fd: u64,
+}
+
+/// The path of an open file in procfs, `/proc/self/fd/N`, laid out without allocating.
+///
+/// What it names is the file itself, wherever the paths that led to it lead now. It is meant for calls that take no file
+/// descriptor, in a process that still sees the host's procfs at `/proc`.
+pub struct FdPath([u8; 32]);
+
+impl FdPath {
+    /// The path of `fd`, for as long as that is open.
+    pub fn new(fd: BorrowedFd<'_>) -> FdPath {
+        let mut text = [0; 32];
+        let mut n = fd.as_raw_fd().unsigned_abs();
+        let mut digits = [0; 10];
+        let mut first = digits.len();
+        while first == digits.len() || n > 0 {
+            first -= 1;
+            digits[first] = b'0' + (n % 10) as u8;
+            n /= 10;
+        }
+        let digits = &digits[first..];
+        let prefix = b"/proc/self/fd/";
+        text[..prefix.len()].copy_from_slice(prefix);
+        text[prefix.len()..prefix.len() + digits.len()].copy_from_slice(digits);
+        FdPath(text)
+    }
+
+    /// As the kernel takes it.
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+/// mount(2). `flags` are `MS_…`, which are the same on every architecture.
+pub fn mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: u32,
+    data: Option<&CStr>,
+) -> Result<()> {
+    let text = |s: Option<&CStr>| s.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: every pointer is null or a C string that outlives the call; the kernel only reads them.
+    let answer = unsafe {
+        libc::mount(text(source), target.as_ptr(), text(kind), flags as c_ulong, text(data).cast())
+    };
+    Errno::result(answer).map(drop)
+}
+
+/// mount(2) onto the file that `target` is open on.
+pub fn mount_on(
+    source: Option<&CStr>,
+    target: BorrowedFd<'_>,
+    kind: Option<&CStr>,
+    flags: u32,
+    data: Option<&CStr>,
+) -> Result<()> {
+    mount(source, FdPath::new(target).as_c_str(), kind, flags, data)
+}
+
+fn owned(answer: c_long) -> Result<OwnedFd> {
+    let fd = Errno::result(answer)? as c_int;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// open_tree(2): a detached copy of the mount at `path` (from `dir`; an empty path is `dir` itself), with all mounts below
+/// it if `recursive`. It is gone when the descriptor is closed, unless it was moved somewhere.
+pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
+    let empty = if path.is_empty() { AT_EMPTY_PATH } else { 0 };
+    let deep = if recursive { AT_RECURSIVE } else { 0 };
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | empty | deep;
+    // SAFETY: `path` is a C string that outlives the call; the kernel only reads it.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// move_mount(2): attaches the mount that `tree` is open on, on top of what `target` is open on.
+pub fn move_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    let (from, to) = (tree.as_raw_fd(), target.as_raw_fd());
+    // SAFETY: both paths are static C strings; the kernel only reads them.
+    let answer = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
+    Errno::result(answer).map(drop)
+}
+
+/// mount_setattr(2) on the mount that `mount` is open on, and on all below it if `recursive`.
+pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> Result<()> {
+    let deep = if recursive { AT_RECURSIVE } else { 0 };
+    let size = size_of::<MountAttr>();
+    // SAFETY: `attr` is a whole `struct mount_attr` of the size given; the kernel only reads it.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            AT_EMPTY_PATH | deep,
+            ptr::from_ref(attr),
+            size,
+        )
+    };
+    Errno::result(answer).map(drop)
+}
+
+/// Whether the kernel has mount_setattr(2), and no seccomp filter hides it. It is the youngest of the calls here.
+pub fn has_mount_setattr() -> bool {
+    // SAFETY: the size of zero is refused before any pointer is looked at; both are static or null.
+    let answer = unsafe {
+        let null: *const MountAttr = ptr::null();
+        libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), AT_EMPTY_PATH, null, 0usize)
+    };
+    !matches!(Errno::result(answer), Err(Errno::ENOSYS | Errno::EPERM))
+}
+
+/// The flags of the mount that a file is on, `ST_…` of statvfs(3).
+pub fn mount_flags(file: BorrowedFd<'_>) -> Result<u32> {
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `stat` has room for the whole structure, which is filled in if the call succeeds.
+    let stat = unsafe {
+        Errno::result(libc::fstatvfs(file.as_raw_fd(), stat.as_mut_ptr()))?;
+        stat.assume_init()
+    };
+    Ok(stat.f_flag as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn fd_paths() {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        for n in [0, 7, 10, 4096, i32::MAX] {
+            // SAFETY: the descriptor is only printed.
+            let fd = unsafe { BorrowedFd::borrow_raw(n) };
+            assert_eq!(FdPath::new(fd).as_c_str().to_str().unwrap(), format!("/proc/self/fd/{n}"));
+        }
+        let path = FdPath::new(file.as_fd());
+        let meant = std::fs::read_link(path.as_c_str().to_str().unwrap()).unwrap();
+        assert_eq!(meant, std::env::current_exe().unwrap());
+    }
+}
