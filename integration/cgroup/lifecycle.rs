@@ -9,6 +9,9 @@ fn exists(location: &Location) -> Vec<String> {
 
 #[test]
 fn made_joined_and_removed_everywhere() {
+    if !mounted() {
+        return;
+    }
     let own = Own::new("basic");
     assert_eq!(exists(&own.location).len(), own.location.places.len());
     assert!(!own.location.places.is_empty());
@@ -31,6 +34,9 @@ fn made_joined_and_removed_everywhere() {
 
 #[test]
 fn parents_are_made_and_removed_unless_used_by_then() {
+    if !mounted() {
+        return;
+    }
     let layout = Layout::discover().unwrap();
     let at = |name: &str| {
         let path = format!("embrun-test-{}-parents/{name}", std::process::id());
@@ -54,6 +60,9 @@ fn parents_are_made_and_removed_unless_used_by_then() {
 
 #[test]
 fn a_used_or_frozen_cgroup_is_refused_and_kept() {
+    if !mounted() {
+        return;
+    }
     let own = Own::new("used");
     let again = plan("used");
     assert!(again.places.iter().all(|p| p.made == 0));
@@ -78,6 +87,9 @@ fn a_used_or_frozen_cgroup_is_refused_and_kept() {
 
 #[test]
 fn one_that_appeared_since_the_plan_is_refused_and_kept() {
+    if !mounted() {
+        return;
+    }
     let location = plan("appeared");
     let own = Own::new("appeared");
     let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
@@ -87,6 +99,9 @@ fn one_that_appeared_since_the_plan_is_refused_and_kept() {
 
 #[test]
 fn freezes_thaws_and_is_killed_frozen() {
+    if !mounted() {
+        return;
+    }
     let own = Own::new("frozen");
     let mut shell = Shell::new();
     own.cgroup.join(shell.pid(), false).unwrap();
@@ -118,6 +133,9 @@ fn is_killed_when_frozen_by_v1() {
 
 #[test]
 fn cloned_into_v2_needs_only_v1_joined() {
+    if !mounted() {
+        return;
+    }
     let own = Own::new("into");
     let shell = Shell::new();
     own.cgroup.join(shell.pid(), true).unwrap();

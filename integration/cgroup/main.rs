@@ -68,6 +68,15 @@ fn plan(name: &str) -> Location {
     Location::plan(&Layout::discover().unwrap(), &CgroupPath::new(None, &id).unwrap())
 }
 
+/// There are cgroups at all; if not, says so.
+fn mounted() -> bool {
+    let there = !Layout::discover().unwrap().trees.is_empty();
+    if !there {
+        eprintln!("SKIPPED: no cgroups are mounted on this host");
+    }
+    there
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
