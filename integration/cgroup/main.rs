@@ -5,6 +5,7 @@ mod devices;
 mod hostile;
 mod lifecycle;
 mod limits;
+mod peers;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
