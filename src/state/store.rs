@@ -21,6 +21,8 @@ use crate::log;
 
 /// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a create waits for the lock of the directory that it has just made.
+const A_MOMENT: Duration = Duration::from_millis(500);
 /// Larger than any file kept here; what is larger is damaged.
 const LARGEST: u64 = 16 << 20;
 
@@ -136,17 +138,21 @@ impl Store {
                 Err(_) if Instant::now() < deadline => continue,
                 Err(e) => return Err(e),
             };
-            // Somebody else's directory that is locked is in use; there is nothing to wait for.
-            let until = if ours { deadline } else { Instant::now() };
+            // One that is complete is left alone: not even its lock is disturbed.
+            if !ours && !entry.is_reclaimable()? {
+                return Err(Error::new(engine::ALREADY_EXISTS));
+            }
+            // Between making and locking it another create may have taken it, or a delete that will soon be gone.
+            let until = Instant::now() + if ours { A_MOMENT } else { Duration::ZERO };
             let Ok(found) = self.wait_for(entry, until) else {
                 return Err(Error::new(engine::ALREADY_EXISTS));
             };
             // Gone again: a delete was faster.
             let Some(locked) = found else { continue };
-            if ours || locked.is_blank()? {
+            if locked.is_blank()? {
                 return Ok(locked);
             }
-            if !matches!(locked.record(), Ok(Some(r)) if observe::boot_id()? != r.boot_id) {
+            if !locked.is_reclaimable()? {
                 return Err(Error::new(engine::ALREADY_EXISTS));
             }
             log::debug(|| {
@@ -238,6 +244,15 @@ impl Entry {
     /// The configuration as it was when the container was created.
     pub fn config(&self) -> Result<Vec<u8>> {
         self.read(CONFIG)
+    }
+
+    /// Whether nothing of it can be alive: it is blank, or of an earlier boot.
+    fn is_reclaimable(&self) -> Result<bool> {
+        match self.record() {
+            Ok(None) => Ok(true),
+            Ok(Some(record)) => Ok(record.boot_id != observe::boot_id()?),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Whether there is nothing in it but what an interrupted first write may leave.

@@ -198,13 +198,19 @@ fn readers_see_a_whole_record_while_it_is_replaced() {
 fn many_creates_of_one_id_have_one_winner() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    for _ in 0..20 {
-        let winners: Vec<Locked> = std::thread::scope(|s| {
-            let racers: Vec<_> = (0..8).map(|_| s.spawn(|| store.claim("web"))).collect();
-            racers.into_iter().filter_map(|r| r.join().unwrap().ok()).collect()
+    let create = || -> crate::error::Result<()> {
+        let dir = store.claim("web")?;
+        // The losers may come before, while and after the winner is at work.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        dir.write_record(&now())
+    };
+    for _ in 0..30 {
+        let winners = std::thread::scope(|s| {
+            let racers: Vec<_> = (0..8).map(|_| s.spawn(create)).collect();
+            racers.into_iter().filter_map(|r| r.join().unwrap().ok()).count()
         });
-        assert_eq!(winners.len(), 1);
-        winners.into_iter().next().unwrap().destroy().unwrap();
+        assert_eq!(winners, 1);
+        store.lock("web").unwrap().destroy().unwrap();
     }
 }
 
@@ -232,6 +238,8 @@ fn creates_and_deletes_of_one_id_never_meet() {
             });
             s.spawn(|| {
                 while rounds.load(Ordering::Relaxed) < 60 {
+                    // A delete that only spins would take every directory the moment it is made.
+                    std::thread::sleep(std::time::Duration::from_micros(500));
                     match store.lock("web") {
                         Ok(dir) => alone(dir).destroy().unwrap(),
                         Err(e) => assert_eq!(e.to_string(), "container does not exist"),
