@@ -1,0 +1,38 @@
+//! What the host has: its cgroup hierarchies.
+
+use std::path::PathBuf;
+
+/// One mounted cgroup hierarchy.
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// Whether it is the unified one.
+    pub v2: bool,
+    /// Its controllers: of v1 by the mount's options, of v2 by `cgroup.controllers`.
+    pub controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    /// All of them, as mountinfo has them.
+    pub fn all() -> Vec<Hierarchy> {
+        let info = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        info.lines().filter_map(Hierarchy::of_line).collect()
+    }
+
+    fn of_line(line: &str) -> Option<Hierarchy> {
+        let (left, right) = line.split_once(" - ")?;
+        let mut right = right.split(' ');
+        let v2 = match right.next()? {
+            "cgroup2" => true,
+            "cgroup" => false,
+            _ => return None,
+        };
+        let mount = PathBuf::from(left.split(' ').nth(4)?);
+        let words = if v2 {
+            std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
+        } else {
+            right.nth(1)?.replace(',', " ")
+        };
+        Some(Hierarchy { mount, v2, controllers: words.split_whitespace().map(String::from).collect() })
+    }
+}

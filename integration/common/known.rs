@@ -1,0 +1,82 @@
+//! Where the reference runtimes answer otherwise than the tests demand: each with its reason. Everything that is not
+//! listed must pass under them too. Of the versions that Debian 12 has: runc 1.1.5 and crun 1.8.1.
+
+/// The reason for what only embrun promises; such a test is not run under the others.
+pub const OURS: &str = "a promise of embrun's own";
+
+/// Test, runtime, reason.
+#[rustfmt::skip]
+const TABLE: &[(&str, &str, &str)] = &[
+    ("confine::personality_linux32", "runc", "personality came with runc 1.2"),
+    ("confine::personality_unknown_is_refused", "runc", "personality came with runc 1.2"),
+    ("devices::allowed_by_wildcard_and_denied_again", "crun", "on v1 the denial is without effect"),
+    ("devices::device_without_numbers_is_refused", "crun", "they are taken for 0"),
+    ("devices::device_without_numbers_is_refused", "runc", "they are taken for 0"),
+    ("exec::args_env_cwd_and_user_by_flags", "crun", "--env takes the place of the container's environment"),
+    ("exec::groups_and_capabilities_by_flags", "crun", "it has no --additional-gids"),
+    ("exec::leads_a_session_of_its_own", "crun", "without a terminal it stays in the caller's session"),
+    ("exec::process_file_sets_oom_score_adj_and_umask", "crun", "oomScoreAdj is ignored"),
+    ("exec::process_file_sets_oom_score_adj_and_umask", "runc", "both are ignored"),
+    ("exec::rlimits_and_masks_hold_for_it", "crun", "the container's rlimits are not set"),
+    ("exec::user_that_is_no_number_is_refused", "crun", OURS),
+    ("exec::user_that_is_no_number_is_refused", "runc", OURS),
+    ("filters::errno_on_an_action_without_one_is_refused", "runc", "errnoRet is ignored there, as the spec had it before 1.1"),
+    ("hooks::hanging_hook_is_ended_by_its_timeout", "crun", OURS),
+    ("hooks::hanging_hook_is_ended_by_its_timeout", "runc", OURS),
+    ("hooks::missing_hook_fails_create_and_is_named", "crun", "without the reason"),
+    ("hooks::poststart_failing_is_an_error", "crun", "it is a warning, as the spec had it before 1.2.1"),
+    ("hooks::poststart_failing_is_an_error", "runc", "poststart hooks run in create"),
+    ("hooks::poststop_failing_warns_and_the_rest_runs", "crun", "there is no warning"),
+    ("hooks::poststop_failing_warns_and_the_rest_runs", "runc", "the hooks after it do not run"),
+    ("hooks::six_kinds_run_in_their_order", "crun", "startContainer runs beside poststart"),
+    ("hooks::six_kinds_run_in_their_order", "runc", "poststart hooks run in create"),
+    ("hooks::start_container_failing_fails_start", "crun", "start has returned by then"),
+    ("hooks::start_container_failing_fails_start", "runc", "start has returned by then"),
+    ("hooks::state_is_on_standard_input", "crun", "the status is created already before creating is over"),
+    ("hooks::state_is_on_standard_input", "runc", "poststart hooks run in create"),
+    ("lifecycle::id_invalid_is_refused", "crun", "spaces and letters beyond ASCII are accepted"),
+    ("lifecycle::kill_by_name_number_and_case", "crun", "signal names in small letters are not known"),
+    ("lifecycle::kill_of_an_unknown_signal_is_refused", "crun", "it is taken for signal 0"),
+    ("lifecycle::pause_refusals", "crun", "resume of a running container succeeds"),
+    ("lifecycle::run_detached_and_keep", "crun", "--keep came with crun 1.9"),
+    ("limits::cgroup_with_strangers_is_refused_or_left_alone", "crun", OURS),
+    ("limits::cgroup_with_strangers_is_refused_or_left_alone", "runc", OURS),
+    ("limits::cgroups_path_with_dots_is_refused_or_stays_below", "crun", OURS),
+    ("limits::cgroups_path_with_dots_is_refused_or_stays_below", "runc", OURS),
+    ("limits::minus_one_is_unlimited", "crun", "-1 is not known for pids on v1"),
+    ("mounts::destination_through_a_symlink_stays_inside", "crun", "a dangling symlink on the way is refused"),
+    ("mounts::every_flag_option_is_applied", "crun", "a later option does not undo an earlier one"),
+    ("mounts::root_propagation_private_and_shared", "runc", "a root in a private mount namespace stays private"),
+    ("namespaces::hostname_and_domainname_are_set_inside_only", "runc", "domainname came with runc 1.2"),
+    ("namespaces::namespace_listed_twice_is_refused", "crun", "it is accepted"),
+    ("namespaces::path_of_another_type_is_refused", "crun", "refused, without a reason in the error"),
+    ("namespaces::path_that_is_no_namespace_is_refused", "crun", "refused, without a reason in the error"),
+    ("process::capability_unknown_warns_and_goes_on", "crun", "it goes on without a warning"),
+    ("process::closed_standard_streams_do_not_leak_others", "crun", OURS),
+    ("process::closed_standard_streams_do_not_leak_others", "runc", OURS),
+    ("process::home_comes_from_the_containers_passwd", "crun", "no HOME for a user that passwd lacks"),
+    ("robust::create_ended_by_term_leaves_nothing", "crun", OURS),
+    ("robust::create_ended_by_term_leaves_nothing", "runc", OURS),
+    ("robust::create_killed_at_any_time_can_be_deleted", "crun", OURS),
+    ("robust::create_killed_at_any_time_can_be_deleted", "runc", OURS),
+    ("robust::create_killed_two_hundred_times", "crun", OURS),
+    ("robust::create_killed_two_hundred_times", "runc", OURS),
+    ("robust::parallel_creates_of_one_id_have_one_winner", "crun", OURS),
+    ("robust::parallel_creates_of_one_id_have_one_winner", "runc", OURS),
+    ("robust::parallel_deletes_all_succeed", "crun", OURS),
+    ("robust::parallel_deletes_all_succeed", "runc", OURS),
+    ("robust::parallel_starts_have_one_winner", "crun", OURS),
+    ("robust::parallel_starts_have_one_winner", "runc", OURS),
+    ("robust::passwd_that_is_a_fifo_does_not_hang", "crun", OURS),
+    ("robust::passwd_that_is_a_fifo_does_not_hang", "runc", OURS),
+    ("robust::stdout_full_is_an_error", "crun", OURS),
+    ("robust::stdout_full_is_an_error", "runc", OURS),
+    ("terminal::console_socket_without_a_terminal_is_refused", "crun", "it is ignored"),
+    ("terminal::foreground_run_passes_on_a_resize", "crun", "only sizes of its own start are passed on"),
+    ("terminal::foreground_run_relays_and_restores_the_terminal", "crun", "the size comes after the start"),
+];
+
+/// Why this test is not expected to pass under this runtime, if it is listed.
+pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
+    TABLE.iter().find(|(t, r, _)| *t == test && *r == runtime).map(|(_, _, why)| *why)
+}

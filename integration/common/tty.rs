@@ -1,0 +1,97 @@
+//! Terminals on the test's side: a console socket that receives one, and a pair of our own.
+
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+/// A listening console socket.
+pub struct ConsoleSocket {
+    /// Its path, for `--console-socket`.
+    pub path: PathBuf,
+    listener: UnixListener,
+}
+
+impl ConsoleSocket {
+    /// Listens at `path`.
+    pub fn listen(path: PathBuf) -> ConsoleSocket {
+        ConsoleSocket { listener: UnixListener::bind(&path).expect("bind"), path }
+    }
+
+    /// Receives the one terminal that the runtime sends.
+    #[allow(unsafe_code)]
+    pub fn receive(self) -> Terminal {
+        let (stream, _) = self.listener.accept().expect("accept");
+        let mut bytes = [0; 256];
+        let mut buffer = nix::cmsg_space!([i32; 4]);
+        let mut iov = [IoSliceMut::new(&mut bytes)];
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut buffer), MsgFlags::MSG_CMSG_CLOEXEC)
+                .expect("recvmsg");
+        let fds: Vec<i32> = message
+            .cmsgs()
+            .expect("room for the control messages")
+            .filter_map(|c| if let ControlMessageOwned::ScmRights(fds) = c { Some(fds) } else { None })
+            .flatten()
+            .collect();
+        assert_eq!(fds.len(), 1, "one descriptor comes over the console socket");
+        // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
+        Terminal { master: unsafe { OwnedFd::from_raw_fd(fds[0]) }.into() }
+    }
+}
+
+/// The master side of a terminal.
+pub struct Terminal {
+    master: File,
+}
+
+impl Terminal {
+    /// A new pair of this size: the master, and the slave for a command's standard streams.
+    pub fn pair(rows: u16, columns: u16) -> (Terminal, File) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).expect("openpty");
+        for fd in [&master, &slave] {
+            nix::fcntl::fcntl(fd, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).expect("cloexec");
+        }
+        (Terminal { master: master.into() }, slave.into())
+    }
+
+    /// Types something.
+    pub fn type_in(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).expect("write to the terminal");
+    }
+
+    /// Reads until `wanted` has been seen or the other side is gone, and answers everything read.
+    #[track_caller]
+    pub fn read_until(&mut self, wanted: &str) -> String {
+        let mut seen = Vec::new();
+        let mut chunk = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&seen).into_owned();
+            if text.contains(wanted) {
+                return text;
+            }
+            match self.master.read(&mut chunk) {
+                Ok(n) if n > 0 => seen.extend(&chunk[..n]),
+                // EIO says that no slave is open any more.
+                _ => panic!("{wanted:?} never came; the terminal said {text:?}"),
+            }
+        }
+    }
+
+    /// Changes the window's size.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        set_size(&self.master, size);
+    }
+}
+
+#[allow(unsafe_code)]
+fn set_size(file: &File, size: libc::winsize) {
+    // SAFETY: TIOCSWINSZ reads one winsize, which lives for the call.
+    let r = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    assert_eq!(r, 0, "TIOCSWINSZ");
+}

@@ -1,0 +1,274 @@
+//! `linux.seccomp` on the native architecture: each action and each operator, on the kernel.
+
+use crate::cases;
+use crate::common::{Case, Container, Test};
+use serde_json::{Value, json};
+
+pub const CASES: &[Case] = cases![
+    no_policy_means_no_filter,
+    errno_with_its_own_number,
+    default_errno_with_the_rest_allowed,
+    kill_process_ends_the_payload,
+    trap_sends_sigsys,
+    trace_without_a_tracer_is_enosys,
+    log_and_allow_let_through,
+    every_operator_compares_as_it_says,
+    two_arguments_must_both_match,
+    filter_holds_with_and_without_no_new_privileges,
+    filter_holds_for_exec,
+    unknown_syscall_names_are_skipped,
+    unknown_action_is_refused,
+    errno_on_an_action_without_one_is_refused,
+];
+
+/// A policy that allows all but for these rules.
+fn deny(rules: Value) -> Value {
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
+}
+
+fn with<'t>(t: &'t Test, policy: Value) -> Container<'t> {
+    let mut c = t.container();
+    c.config["linux"]["seccomp"] = policy;
+    c
+}
+
+fn no_policy_means_no_filter(t: &Test) {
+    assert_eq!(t.container().probe("seccomp").run().ok().probe()["seccomp"], 0);
+}
+
+fn errno_with_its_own_number(t: &Test) {
+    let mut c = with(
+        t,
+        deny(json!([
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+            {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"},
+        ])),
+    );
+    let seen = c.probe("seccomp mkdir /tmp/x sethostname y").run().ok().probe();
+    assert_eq!(seen["seccomp"], 2);
+    assert_eq!(seen.result("mkdir"), "ENOSPC");
+    assert_eq!(seen.result("sethostname"), "EPERM");
+}
+
+fn default_errno_with_the_rest_allowed(t: &Test) {
+    // Everything is denied but what a static program and its loader of a filter need.
+    let allowed = json!([
+        "execve",
+        "exit",
+        "exit_group",
+        "write",
+        "writev",
+        "read",
+        "brk",
+        "mmap",
+        "munmap",
+        "mprotect",
+        "arch_prctl",
+        "set_tid_address",
+        "set_robust_list",
+        "rseq",
+        "prlimit64",
+        "readlink",
+        "readlinkat",
+        "getrandom",
+        "poll",
+        "ppoll",
+        "rt_sigaction",
+        "rt_sigprocmask",
+        "sigaltstack",
+        "sched_getaffinity",
+        "futex",
+        "close",
+        "fstat",
+        "newfstatat",
+        "openat",
+        "prctl",
+        "getpid",
+        "uname",
+        "capget",
+        "capset",
+        "setuid",
+        "setgid",
+        "setgroups",
+        "chdir",
+        "fchdir",
+        "getcwd",
+        "close_range",
+        "fcntl",
+        "gettid",
+        "tgkill",
+        "getdents64",
+        "access",
+        "faccessat2",
+        "faccessat",
+        "stat",
+        "statx",
+        "lseek",
+        "epoll_ctl",
+        "epoll_pwait",
+        "nanosleep",
+        "clock_nanosleep",
+        "ioctl",
+        "dup3",
+        "dup2",
+        "setresuid",
+        "setresgid",
+        "lstat",
+        "fstatfs",
+        "statfs",
+        "rt_sigreturn",
+        "umask",
+        "setsid",
+        "recvmsg",
+        "sendmsg",
+        "sendto",
+        "recvfrom",
+        "getppid",
+        "pread64",
+        "madvise",
+        "unlinkat",
+        "seccomp",
+        "kill",
+        "accept4",
+        "clock_gettime",
+        "getuid",
+        "geteuid",
+        "getgid",
+        "getegid",
+        "wait4",
+        "shutdown",
+        "getsockopt"
+    ]);
+    let mut c = with(
+        t,
+        json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 13,
+               "syscalls": [{"names": allowed, "action": "SCMP_ACT_ALLOW"}]}),
+    );
+    let seen = c.probe("pid socket unix stream").run().ok().probe();
+    assert_eq!(seen["pid"], 1);
+    assert_eq!(seen.result("socket"), "EACCES");
+}
+
+fn kill_process_ends_the_payload(t: &Test) {
+    for action in ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD"] {
+        let mut c = with(t, deny(json!([{"names": ["sethostname"], "action": action}])));
+        let out = c.probe("pid say sethostname x print survived").run();
+        assert!(!out.stdout.contains("survived"), "{action}");
+        out.exits(128 + libc::SIGSYS);
+    }
+}
+
+fn trap_sends_sigsys(t: &Test) {
+    let mut c = with(t, deny(json!([{"names": ["sethostname"], "action": "SCMP_ACT_TRAP"}])));
+    c.probe("sethostname x").run().exits(128 + libc::SIGSYS);
+}
+
+fn trace_without_a_tracer_is_enosys(t: &Test) {
+    let mut c = with(t, deny(json!([{"names": ["sethostname"], "action": "SCMP_ACT_TRACE", "errnoRet": 5}])));
+    assert_eq!(c.probe("sethostname x").run().ok().probe().result("sethostname"), "ENOSYS");
+}
+
+fn log_and_allow_let_through(t: &Test) {
+    let policy = json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ALLOW"}]});
+    let mut c = with(t, policy);
+    let seen = c.probe("seccomp mkdir /dev/shm/x socket unix stream").run().ok().probe();
+    assert_eq!((seen.result("mkdir"), seen.result("socket")), (&json!("ok"), &json!("ok")));
+    assert_eq!(seen["seccomp"], 2);
+}
+
+/// The personality system call takes any number: 0xffffffff asks only. Its verdict shows whether the rule matched.
+fn verdict(t: &Test, rule: Value, argument: u64) -> bool {
+    let mut c = with(
+        t,
+        deny(json!([{"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": [rule]}])),
+    );
+    let words = format!("syscall {} 2 0 {argument:#x}", libc::SYS_getpriority);
+    c.probe(&words).run().ok().probe().result("syscall") == "ENOSPC"
+}
+
+fn every_operator_compares_as_it_says(t: &Test) {
+    let rule = |op: &str, value: u64, two: u64| json!({"index": 1, "value": value, "valueTwo": two, "op": format!("SCMP_CMP_{op}")});
+    let big = 0x1_0000_0005u64;
+    let table: [(&str, u64, u64, u64, bool); 18] = [
+        ("EQ", 5, 0, 5, true),
+        ("EQ", 5, 0, big, false),
+        ("EQ", big, 0, big, true),
+        ("NE", 5, 0, 5, false),
+        ("NE", 5, 0, big, true),
+        ("LT", 5, 0, 4, true),
+        ("LT", 5, 0, 5, false),
+        ("LT", big, 0, 6, true),
+        ("LE", 5, 0, 5, true),
+        ("LE", 5, 0, big, false),
+        ("GE", 5, 0, 5, true),
+        ("GE", 5, 0, 4, false),
+        ("GE", 5, 0, big, true),
+        ("GT", 5, 0, 5, false),
+        ("GT", 0xffff_ffff, 0, big, true),
+        ("MASKED_EQ", 0xf0, 0x50, 0x5f, true),
+        ("MASKED_EQ", 0xf0, 0x50, 0x6f, false),
+        ("MASKED_EQ", 0x1_0000_0000, 0x1_0000_0000, big, true),
+    ];
+    for (op, value, two, argument, hit) in table {
+        assert_eq!(verdict(t, rule(op, value, two), argument), hit, "{argument:#x} {op} {value:#x} {two:#x}");
+    }
+}
+
+fn two_arguments_must_both_match(t: &Test) {
+    let args = json!([
+        {"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 7, "op": "SCMP_CMP_EQ"}]);
+    let mut c = with(
+        t,
+        deny(json!([{"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": args}])),
+    );
+    let n = libc::SYS_getpriority;
+    let seen = c.probe(&format!("syscall {n} 2 0 7 syscall {n} 2 1 7 syscall {n} 2 0 8")).run().ok().probe();
+    let hits: Vec<bool> = seen["acts"].as_array().unwrap().iter().map(|a| a[2] == "ENOSPC").collect();
+    assert_eq!(hits, [true, false, false]);
+}
+
+fn filter_holds_with_and_without_no_new_privileges(t: &Test) {
+    for (nnp, user) in [(true, 0), (true, 1000), (false, 0), (false, 1000)] {
+        let mut c = with(
+            t,
+            deny(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}])),
+        );
+        c.config["process"]["noNewPrivileges"] = json!(nnp);
+        c.config["process"]["user"] = json!({"uid": user, "gid": user});
+        let seen = c.probe("seccomp nnp mkdir /tmp/x").run().ok().probe();
+        assert_eq!((&seen["seccomp"], &seen["nnp"]), (&json!(2), &json!(u8::from(nnp))));
+        assert_eq!(seen.result("mkdir"), "ENOSPC");
+    }
+}
+
+fn filter_holds_for_exec(t: &Test) {
+    let mut c =
+        with(t, deny(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}])));
+    c.probe("pause");
+    c.up();
+    let seen = c.exec(&["probe", "seccomp", "mkdir", "/dev/shm/x"]).ok().probe();
+    assert_eq!(seen["seccomp"], 2);
+    assert_eq!(seen.result("mkdir"), "ENOSPC");
+    c.remove();
+}
+
+fn unknown_syscall_names_are_skipped(t: &Test) {
+    let mut c = with(
+        t,
+        deny(
+            json!([{"names": ["no_such_call", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]),
+        ),
+    );
+    assert_eq!(c.probe("mkdir /tmp/x").run().ok().probe().result("mkdir"), "ENOSPC");
+}
+
+fn unknown_action_is_refused(t: &Test) {
+    let c = with(t, deny(json!([{"names": ["mkdir"], "action": "SCMP_ACT_PARDON"}])));
+    c.create().exits(1).fails(&["SCMP_ACT_PARDON", "action"]);
+}
+
+fn errno_on_an_action_without_one_is_refused(t: &Test) {
+    let c = with(t, deny(json!([{"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1}])));
+    c.create().exits(1).fails(&["errno"]);
+}

@@ -1,0 +1,221 @@
+//! `hooks`: six kinds, their order, what they are told, and what their failure does.
+
+use crate::cases;
+use crate::common::{Case, Container, Test, eventually};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+pub const CASES: &[Case] = cases![
+    six_kinds_run_in_their_order,
+    state_is_on_standard_input,
+    env_is_only_what_the_hook_says,
+    args_are_passed_on,
+    several_of_a_kind_run_in_listed_order,
+    create_runtime_sees_the_host_and_create_container_the_container,
+    prestart_failing_fails_create,
+    create_runtime_failing_fails_create,
+    create_container_failing_fails_create,
+    start_container_failing_fails_start,
+    poststart_failing_is_an_error,
+    poststop_failing_warns_and_the_rest_runs,
+    missing_hook_fails_create_and_is_named,
+    hanging_hook_is_ended_by_its_timeout,
+];
+
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// A hook that runs a line of shell.
+fn shell(line: &str) -> Value {
+    json!({"path": "/bin/sh", "args": ["sh", "-c", line]})
+}
+
+/// A container whose init says `started`, with a directory that hooks of all kinds and init can reach at one path: of
+/// the host's it is the real one, of the container's a mount at the same place.
+fn hooked(t: &Test) -> (Container<'_>, PathBuf) {
+    let mut c = t.container();
+    let log = c.bundle.join("hooks");
+    fs::create_dir(&log).unwrap();
+    let path = log.to_str().unwrap().to_string();
+    c.mount(&path, "none", &path, &["bind", "rw"]);
+    c.args(&["sh", "-c", &format!("echo init >> {path}/order")]);
+    (c, log)
+}
+
+fn six_kinds_run_in_their_order(t: &Test) {
+    let (mut c, log) = hooked(t);
+    for kind in KINDS {
+        c.config["hooks"][kind] = json!([shell(&format!("echo {kind} >> {}/order", log.display()))]);
+    }
+    let order = || fs::read_to_string(log.join("order")).unwrap_or_default();
+    c.create().ok();
+    assert_eq!(order(), "prestart\ncreateRuntime\ncreateContainer\n");
+    c.start().ok();
+    c.stopped();
+    let started: Vec<String> = order().lines().skip(3).map(String::from).collect();
+    assert_eq!(started[0], "startContainer");
+    assert!(started.contains(&"init".into()) && started.contains(&"poststart".into()), "{started:?}");
+    assert_eq!(started.len(), 3);
+    c.delete().ok();
+    assert_eq!(order().lines().last(), Some("poststop"));
+}
+
+fn state_is_on_standard_input(t: &Test) {
+    let (mut c, log) = hooked(t);
+    c.config["annotations"] = json!({"k": "v"});
+    for kind in KINDS {
+        c.config["hooks"][kind] = json!([shell(&format!("cat > {}/{kind}", log.display()))]);
+    }
+    c.args(&["sleep", "100"]);
+    c.up();
+    let pid = c.pid();
+    c.remove();
+    for kind in KINDS {
+        let state: Value = serde_json::from_str(&fs::read_to_string(log.join(kind)).unwrap()).unwrap();
+        assert_eq!(state["id"], json!(c.id), "{kind}");
+        assert_eq!(state["bundle"], json!(c.bundle.to_str()), "{kind}");
+        assert_eq!(state["annotations"], json!({"k": "v"}), "{kind}");
+        assert!(state["ociVersion"].is_string(), "{kind}");
+        let statuses: &[&str] = match kind {
+            "prestart" | "createRuntime" => &["creating"],
+            "createContainer" => &["creating"],
+            "startContainer" => &["created", "creating"],
+            "poststart" => &["running"],
+            _ => &["stopped"],
+        };
+        let status = state["status"].as_str().unwrap();
+        assert!(statuses.contains(&status), "{kind}: {status}");
+        if ["prestart", "createRuntime", "poststart"].contains(&kind) {
+            assert_eq!(state["pid"], pid, "{kind}");
+        }
+    }
+}
+
+fn env_is_only_what_the_hook_says(t: &Test) {
+    let (mut c, log) = hooked(t);
+    let line = format!("env > {}/env", log.display());
+    c.config["hooks"]["poststart"] =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", line], "env": ["PATH=/usr/bin:/bin", "ONLY=this"]}]);
+    c.config["process"]["env"] = json!(["PATH=/bin", "SECRET=payload"]);
+    c.up();
+    c.stopped();
+    c.delete().ok();
+    let env = fs::read_to_string(log.join("env")).unwrap();
+    assert!(env.contains("ONLY=this\n") && !env.contains("SECRET"), "{env}");
+    assert!(!env.contains("IT_TOKEN"), "the runtime's own environment: {env}");
+}
+
+fn args_are_passed_on(t: &Test) {
+    let (mut c, log) = hooked(t);
+    let line = format!("echo \"$0 $1 $2\" > {}/args", log.display());
+    c.config["hooks"]["createRuntime"] =
+        json!([{"path": "/bin/sh", "args": ["anything", "-c", line, "a", "b b", ""]}]);
+    c.run().ok();
+    assert_eq!(fs::read_to_string(log.join("args")).unwrap(), "a b b \n");
+}
+
+fn several_of_a_kind_run_in_listed_order(t: &Test) {
+    let (mut c, log) = hooked(t);
+    let hooks: Vec<Value> = (0..5).map(|n| shell(&format!("echo {n} >> {}/order", log.display()))).collect();
+    c.config["hooks"]["createRuntime"] = json!(hooks);
+    c.create().ok();
+    assert_eq!(fs::read_to_string(log.join("order")).unwrap(), "0\n1\n2\n3\n4\n");
+    c.remove();
+}
+
+fn create_runtime_sees_the_host_and_create_container_the_container(t: &Test) {
+    let (mut c, log) = hooked(t);
+    for kind in ["createRuntime", "createContainer", "startContainer"] {
+        let line =
+            format!("for n in mnt uts net; do readlink /proc/self/ns/$n; done > {}/{kind}", log.display());
+        c.config["hooks"][kind] = json!([shell(&line)]);
+    }
+    let path = log.display().to_string();
+    c.args(&["sh", "-c", &format!("for n in mnt uts net; do readlink /proc/self/ns/$n; done > {path}/init")]);
+    c.run().ok();
+    let seen = |kind: &str| fs::read_to_string(log.join(kind)).unwrap();
+    let own: String = ["mnt", "uts", "net"]
+        .map(|n| format!("{}\n", fs::read_link(format!("/proc/self/ns/{n}")).unwrap().display()))
+        .concat();
+    assert_eq!(seen("createRuntime"), own);
+    assert_eq!(seen("createContainer"), seen("init"));
+    assert_eq!(seen("startContainer"), seen("init"));
+}
+
+/// Create with a failing hook fails, says so, and leaves nothing (the cage looks).
+#[track_caller]
+fn fails_create(t: &Test, kind: &str) {
+    let (mut c, log) = hooked(t);
+    let stopped = shell(&format!("echo stopped >> {}/order", log.display()));
+    c.config["hooks"] = json!({kind: [shell("echo the-reason >&2; exit 3")], "poststop": [stopped]});
+    c.create().fails(&["hook"]);
+    t.call(&["state", &c.id]).exits(1).fails(&["exist", "no such"]);
+    assert!(!log.join("init").exists());
+}
+
+fn prestart_failing_fails_create(t: &Test) {
+    fails_create(t, "prestart");
+}
+
+fn create_runtime_failing_fails_create(t: &Test) {
+    fails_create(t, "createRuntime");
+}
+
+fn create_container_failing_fails_create(t: &Test) {
+    fails_create(t, "createContainer");
+}
+
+fn start_container_failing_fails_start(t: &Test) {
+    let (mut c, log) = hooked(t);
+    c.config["hooks"]["startContainer"] = json!([shell("exit 3")]);
+    c.create().ok();
+    c.start().exits(1).fails(&["hook"]);
+    eventually("it has stopped", || {
+        let out = c.call(&["state"]);
+        out.status != 0 || out.json()["status"] == "stopped"
+    });
+    assert!(!log.join("order").exists(), "the payload did not run");
+    c.remove();
+}
+
+fn poststart_failing_is_an_error(t: &Test) {
+    let (mut c, _) = hooked(t);
+    c.args(&["sleep", "100"]);
+    c.config["hooks"]["poststart"] = json!([shell("exit 3")]);
+    c.create().ok();
+    c.start().exits(1).fails(&["hook"]);
+    eventually("the container was stopped", || {
+        let out = c.call(&["state"]);
+        out.status != 0 || out.json()["status"] == "stopped"
+    });
+    c.remove();
+}
+
+fn poststop_failing_warns_and_the_rest_runs(t: &Test) {
+    let (mut c, log) = hooked(t);
+    c.config["hooks"]["poststop"] =
+        json!([shell("exit 3"), shell(&format!("echo ran > {}/second", log.display()))]);
+    c.up();
+    c.stopped();
+    let out = c.delete().ok();
+    assert!(out.stderr.contains("hook"), "it warns: {:?}", out.stderr);
+    assert_eq!(fs::read_to_string(log.join("second")).unwrap(), "ran\n");
+}
+
+fn missing_hook_fails_create_and_is_named(t: &Test) {
+    let (mut c, _) = hooked(t);
+    c.config["hooks"]["createRuntime"] = json!([{"path": "/no/such/hook"}]);
+    c.create().fails(&["/no/such/hook"]).fails(&["no such file or directory"]);
+}
+
+/// The hook's children hold its standard error open: that must not keep the runtime waiting either.
+fn hanging_hook_is_ended_by_its_timeout(t: &Test) {
+    let (mut c, _) = hooked(t);
+    let mut hook = shell("sleep 100 & sleep 100");
+    hook["timeout"] = json!(1);
+    c.config["hooks"]["createRuntime"] = json!([hook]);
+    let began = std::time::Instant::now();
+    c.create().exits(1).fails(&["timeout", "timed out", "killed", "deadline"]);
+    assert!(began.elapsed().as_secs() < 15, "it took {:?}", began.elapsed());
+}

@@ -1,0 +1,369 @@
+//! runtime.md: the operations, the state, and what they leave behind.
+
+use crate::cases;
+use crate::common::{Case, Runtime, Test, eventually};
+use serde_json::{Value, json};
+use std::fs;
+
+pub const CASES: &[Case] = cases![
+    create_start_delete_in_order,
+    args_do_not_run_before_start,
+    state_has_the_keys_of_the_spec,
+    state_of_a_missing_container_says_so,
+    config_changed_after_create_has_no_effect,
+    pid_file_holds_the_pid_and_no_newline,
+    id_taken_is_refused_and_the_first_lives_on,
+    id_invalid_is_refused,
+    id_is_free_again_after_delete,
+    start_twice_is_refused,
+    start_of_a_stopped_one_is_refused,
+    kill_by_name_number_and_case,
+    kill_of_a_stopped_one_says_so,
+    kill_of_a_missing_one_says_so,
+    kill_of_an_unknown_signal_is_refused,
+    kill_all_in_a_shared_pid_namespace_takes_the_children,
+    delete_of_a_running_one_is_refused,
+    delete_of_a_created_one_kills_it,
+    delete_force_of_a_running_one,
+    delete_force_of_a_missing_one_succeeds,
+    delete_of_a_missing_one_says_so,
+    delete_takes_processes_that_outlive_init,
+    pause_and_resume,
+    pause_refusals,
+    paused_container_can_be_deleted,
+    list_in_its_three_forms,
+    ps_lists_the_processes,
+    run_detached_and_keep,
+    run_removes_the_container_at_its_end,
+    rootfs_missing_or_a_file_is_refused,
+];
+
+/// What is said of a container that is not there: engines match it. Crun names the file that it missed.
+fn gone(t: &Test) -> &'static str {
+    if t.runtime == Runtime::Crun { "no such file or directory" } else { "does not exist" }
+}
+
+fn create_start_delete_in_order(t: &Test) {
+    let mut c = t.container();
+    c.probe("pid say pause");
+    c.create().ok();
+    assert_eq!(c.status(), "created");
+    c.start().ok();
+    assert_eq!(c.says("pid")["pid"], 1);
+    assert_eq!(c.status(), "running");
+    c.kill("KILL").ok();
+    c.stopped();
+    assert_eq!(c.state()["pid"], 0);
+    c.delete().ok();
+    c.call(&["state"]).exits(1).fails(&[gone(t)]);
+}
+
+fn args_do_not_run_before_start(t: &Test) {
+    let mut c = t.container();
+    let shared = c.share();
+    c.probe("write /shared/ran x");
+    c.create().ok();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(!shared.join("ran").exists());
+    c.start().ok();
+    eventually("it ran", || shared.join("ran").exists());
+    c.stopped();
+    c.delete().ok();
+}
+
+fn state_has_the_keys_of_the_spec(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.config["annotations"] = json!({"org.example.key": "value"});
+    c.up();
+    let state = c.state();
+    assert_eq!(state["id"], json!(c.id));
+    assert_eq!(state["status"], "running");
+    assert_eq!(state["bundle"], json!(c.bundle.to_str()));
+    assert_eq!(state["annotations"]["org.example.key"], "value");
+    assert!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")));
+    assert!(
+        state["created"].as_str().is_some_and(|c| c.contains('T') && c.ends_with('Z')),
+        "{}",
+        state["created"]
+    );
+    let comm = fs::read_to_string(format!("/proc/{}/comm", state["pid"])).unwrap();
+    assert_eq!(comm, "probe\n");
+    c.remove();
+}
+
+fn state_of_a_missing_container_says_so(t: &Test) {
+    t.call(&["state", "nobody"]).exits(1).fails(&[gone(t)]);
+}
+
+fn config_changed_after_create_has_no_effect(t: &Test) {
+    let mut c = t.container();
+    c.probe("env say pause");
+    c.create().ok();
+    c.config["process"]["env"] = json!(["CHANGED=1"]);
+    c.write();
+    c.start().ok();
+    assert_eq!(c.says("env")["env"]["CHANGED"], Value::Null);
+    c.remove();
+}
+
+fn pid_file_holds_the_pid_and_no_newline(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    let file = t.path("pid");
+    c.create_with(&["--pid-file", file.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(&file).unwrap(), c.pid().to_string());
+    c.remove();
+}
+
+fn id_taken_is_refused_and_the_first_lives_on(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c.create().exits(1).fails(&["already exist"]);
+    assert_eq!(c.status(), "running");
+    c.remove();
+}
+
+fn id_invalid_is_refused(t: &Test) {
+    let mut c = t.container();
+    for id in ["", ".", "..", "a/b", "a b", "a\tb", "ä", "../x"] {
+        c.id = id.into();
+        let out = c.create();
+        assert_ne!(out.status, 0, "id {id:?}");
+    }
+}
+
+fn id_is_free_again_after_delete(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    for _ in 0..3 {
+        c.up();
+        c.remove();
+    }
+}
+
+fn start_twice_is_refused(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c.start().exits(1).fails(&["cannot start an already running container", "exec.fifo"]);
+    assert_eq!(c.status(), "running");
+    c.remove();
+}
+
+fn start_of_a_stopped_one_is_refused(t: &Test) {
+    let c = t.container();
+    c.up();
+    c.stopped();
+    c.start().exits(1).fails(&[
+        "cannot start a container that has stopped",
+        "already",
+        "not in",
+        "not running",
+    ]);
+    c.delete().ok();
+}
+
+fn kill_by_name_number_and_case(t: &Test) {
+    for (signal, got) in
+        [("TERM", "TERM"), ("SIGUSR1", "USR1"), ("usr2", "USR2"), ("1", "HUP"), ("sigint", "INT")]
+    {
+        let mut c = t.container();
+        c.probe("trap TERM,USR1,USR2,HUP,INT pid say await TERM,USR1,USR2,HUP,INT say");
+        c.up();
+        c.says("pid");
+        c.kill(signal).ok();
+        assert_eq!(*c.says("acts").result("await"), json!(got), "{signal}");
+        c.stopped();
+        c.delete().ok();
+    }
+}
+
+fn kill_of_a_stopped_one_says_so(t: &Test) {
+    let c = t.container();
+    c.up();
+    c.stopped();
+    c.kill("TERM").exits(1).fails(&["container not running", "process already finished", "no such process"]);
+    c.delete().ok();
+}
+
+fn kill_of_a_missing_one_says_so(t: &Test) {
+    t.call(&["kill", "nobody", "TERM"]).exits(1).fails(&[gone(t)]);
+}
+
+fn kill_of_an_unknown_signal_is_refused(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c.kill("NOPE").exits(1).fails(&["signal"]);
+    c.kill("99").exits(1);
+    assert_eq!(c.status(), "running");
+    c.remove();
+}
+
+fn kill_all_in_a_shared_pid_namespace_takes_the_children(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.without_namespace("pid");
+    c.probe("fork 3 say pause");
+    c.up();
+    let said = c.says("acts");
+    let children: Vec<String> =
+        said.result("fork").as_array().unwrap().iter().map(Value::to_string).collect();
+    c.call(&["kill", "--all"]).ok();
+    c.stopped();
+    c.call(&["delete", "--force"]).ok();
+    eventually("the children are gone", || {
+        children.iter().all(|p| !fs::exists(format!("/proc/{p}")).unwrap())
+    });
+}
+
+fn delete_of_a_running_one_is_refused(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c.delete().exits(1).fails(&["not stopped", "is running", "is not in `created` or `stopped` state"]);
+    assert_eq!(c.status(), "running");
+    c.remove();
+}
+
+fn delete_of_a_created_one_kills_it(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.create().ok();
+    let pid = c.pid();
+    c.delete().ok();
+    eventually("init is gone", || !fs::exists(format!("/proc/{pid}")).unwrap());
+}
+
+fn delete_force_of_a_running_one(t: &Test) {
+    let mut c = t.container();
+    c.probe("fork 5 pause");
+    c.up();
+    c.remove();
+    c.call(&["state"]).exits(1).fails(&[gone(t)]);
+}
+
+fn delete_force_of_a_missing_one_succeeds(t: &Test) {
+    t.call(&["delete", "--force", "nobody"]).ok();
+}
+
+fn delete_of_a_missing_one_says_so(t: &Test) {
+    t.call(&["delete", "nobody"]).exits(1).fails(&[gone(t)]);
+}
+
+/// In a shared pid namespace nothing but the cgroup tells whose a process is.
+fn delete_takes_processes_that_outlive_init(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.without_namespace("pid");
+    c.probe("orphan fork 2 say");
+    c.up();
+    c.stopped();
+    c.call(&["delete", "--force"]).ok();
+}
+
+fn pause_and_resume(t: &Test) {
+    t.needs_controller("freezer");
+    let mut c = t.container();
+    let shared = c.share();
+    c.args(&["sh", "-c", "while :; do echo x >> /shared/beat; sleep 0.02; done"]);
+    c.up();
+    let size = || fs::metadata(shared.join("beat")).map_or(0, |m| m.len());
+    eventually("it beats", || size() > 0);
+    c.call(&["pause"]).ok();
+    assert_eq!(c.status(), "paused");
+    let frozen = size();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    assert_eq!(size(), frozen);
+    c.exec(&["true"]).fails(&["paused"]);
+    c.call(&["resume"]).ok();
+    assert_eq!(c.status(), "running");
+    eventually("it beats again", || size() > frozen);
+    c.remove();
+}
+
+fn pause_refusals(t: &Test) {
+    t.needs_controller("freezer");
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c.call(&["resume"]).exits(1).fails(&["not paused"]);
+    c.kill("KILL").ok();
+    c.stopped();
+    c.call(&["pause"]).exits(1).fails(&["not running", "no such", "stopped"]);
+    c.delete().ok();
+}
+
+fn paused_container_can_be_deleted(t: &Test) {
+    t.needs_controller("freezer");
+    let mut c = t.container();
+    c.probe("fork 2 pause");
+    c.up();
+    c.call(&["pause"]).ok();
+    c.remove();
+}
+
+fn list_in_its_three_forms(t: &Test) {
+    assert_eq!(t.call(&["list", "--quiet"]).ok().stdout, "");
+    let empty = t.call(&["list", "--format", "json"]).ok().json();
+    assert!(empty.is_null() || empty == json!([]), "{empty}");
+    let (mut one, mut two) = (t.container(), t.container());
+    one.probe("pause").create().ok();
+    two.probe("pause").up();
+    assert_eq!(t.call(&["list", "-q"]).ok().stdout, format!("{}\n{}\n", one.id, two.id));
+    let json = t.call(&["list", "--format=json"]).ok().json();
+    let row = |id: &str| json.as_array().unwrap().iter().find(|r| r["id"] == id).unwrap().clone();
+    assert_eq!((&row(&one.id)["status"], &row(&two.id)["status"]), (&json!("created"), &json!("running")));
+    assert_eq!(row(&two.id)["pid"], two.pid());
+    assert_eq!(row(&two.id)["bundle"], json!(two.bundle.to_str()));
+    let table = t.call(&["list"]).ok().stdout;
+    assert!(table.lines().next().is_some_and(|l| l.contains("STATUS") && l.contains("PID")), "{table}");
+    assert!(table.lines().any(|l| l.starts_with(&two.id) && l.contains("running")), "{table}");
+    one.remove();
+    two.remove();
+}
+
+fn ps_lists_the_processes(t: &Test) {
+    let mut c = t.container();
+    c.probe("fork 2 say pause");
+    c.up();
+    c.says("acts");
+    let pids = c.call(&["ps", "--format", "json"]).ok().json();
+    assert_eq!(pids.as_array().map(Vec::len), Some(3), "{pids}");
+    assert!(pids.as_array().unwrap().contains(&json!(c.pid())));
+    let table = c.call(&["ps"]).ok().stdout;
+    if t.runtime != Runtime::Crun {
+        assert!(table.lines().next().is_some_and(|l| l.contains("PID") && l.contains("CMD")), "{table}");
+        assert_eq!(table.lines().filter(|l| l.contains("probe")).count(), 3, "{table}");
+    }
+    c.remove();
+}
+
+fn run_detached_and_keep(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.spawn_run(&["--detach"]).wait().ok();
+    assert_eq!(c.status(), "running");
+    c.remove();
+    c.args(&["probe", "exit", "3"]);
+    c.spawn_run(&["--keep"]).wait().exits(3);
+    assert_eq!(c.status(), "stopped");
+    c.delete().ok();
+}
+
+fn run_removes_the_container_at_its_end(t: &Test) {
+    let mut c = t.container();
+    c.probe("exit 0").run().ok();
+    c.call(&["state"]).exits(1).fails(&[gone(t)]);
+}
+
+fn rootfs_missing_or_a_file_is_refused(t: &Test) {
+    let mut c = t.container();
+    c.config["root"]["path"] = json!("nowhere");
+    c.create().exits(1).fails(&["no such file or directory", "not exist"]);
+    fs::write(c.bundle.join("file"), "").unwrap();
+    c.config["root"]["path"] = json!("file");
+    c.create().exits(1).fails(&["not a directory"]);
+}

@@ -1,0 +1,37 @@
+//! The kernel tests: real containers on this machine's kernel, one file for each section of the spec. They need root.
+//! See `common` for how a test is run and `CONTRIBUTING.md` for how to write one.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod confine;
+mod devices;
+mod exec;
+mod filters;
+mod hooks;
+mod lifecycle;
+mod limits;
+mod mounts;
+mod namespaces;
+mod process;
+mod robust;
+mod signals;
+mod terminal;
+
+fn main() -> std::process::ExitCode {
+    let cases = [
+        confine::CASES,
+        devices::CASES,
+        exec::CASES,
+        filters::CASES,
+        hooks::CASES,
+        lifecycle::CASES,
+        limits::CASES,
+        mounts::CASES,
+        namespaces::CASES,
+        process::CASES,
+        robust::CASES,
+        signals::CASES,
+        terminal::CASES,
+    ];
+    common::run(&cases, &[robust::SLOW])
+}

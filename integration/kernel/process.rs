@@ -1,0 +1,315 @@
+//! `process`: what the payload is started with.
+
+use crate::cases;
+use crate::common::{Case, Test};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+pub const CASES: &[Case] = cases![
+    args_env_and_cwd_are_as_asked,
+    home_comes_from_the_containers_passwd,
+    home_that_is_given_is_kept,
+    cwd_that_is_missing_is_made,
+    cwd_into_an_inherited_descriptor_is_refused,
+    args_are_looked_up_on_the_containers_own_path,
+    args_not_found_fail_create_with_the_engines_words,
+    args_with_a_missing_absolute_path_fail_create,
+    args_not_executable_fail_create,
+    args_naming_a_directory_fail_create,
+    user_group_and_additional_groups_are_set,
+    groups_of_the_caller_are_dropped,
+    umask_is_set,
+    rlimits_are_set,
+    rlimit_above_the_hard_limit_with_the_capability,
+    capabilities_are_exactly_those_listed,
+    capabilities_absent_means_none,
+    capabilities_of_a_user_come_by_ambient,
+    capability_unknown_warns_and_goes_on,
+    no_new_privileges_true_and_false,
+    oom_score_adj_is_set_or_left_alone,
+    signals_start_with_nothing_blocked_or_ignored,
+    descriptors_are_only_the_standard_three,
+    payload_leads_its_own_session_and_is_not_tied_to_the_runtime,
+    stdin_stdout_and_stderr_are_the_runtimes,
+    closed_standard_streams_do_not_leak_others,
+];
+
+fn args_env_and_cwd_are_as_asked(t: &Test) {
+    let mut c = t.container();
+    c.probe("argv env cwd");
+    c.config["process"]["cwd"] = json!("/tmp");
+    c.config["process"]["env"] = json!(["PATH=/bin", "A=b=c", "EMPTY="]);
+    let seen = c.run().ok().probe();
+    assert_eq!(seen["argv"], json!(["probe", "argv", "env", "cwd"]));
+    assert_eq!(seen["env"], json!({"PATH": "/bin", "A": "b=c", "EMPTY": "", "HOME": "/root"}));
+    assert_eq!(seen["cwd"], "/tmp");
+}
+
+fn home_comes_from_the_containers_passwd(t: &Test) {
+    let mut c = t.container();
+    c.probe("env");
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    assert_eq!(c.run().ok().probe()["env"]["HOME"], "/home/user");
+    c.config["process"]["user"] = json!({"uid": 4321, "gid": 4321});
+    assert_eq!(c.run().ok().probe()["env"]["HOME"], "/");
+}
+
+fn home_that_is_given_is_kept(t: &Test) {
+    let mut c = t.container();
+    c.probe("env");
+    c.config["process"]["env"] = json!(["PATH=/bin", "HOME=/tmp"]);
+    assert_eq!(c.run().ok().probe()["env"]["HOME"], "/tmp");
+}
+
+fn cwd_that_is_missing_is_made(t: &Test) {
+    let mut c = t.container();
+    c.probe("cwd");
+    c.config["process"]["cwd"] = json!("/srv/not/there");
+    assert_eq!(c.run().ok().probe()["cwd"], "/srv/not/there");
+    assert!(c.rootfs.join("srv/not/there").is_dir());
+}
+
+/// CVE-2024-21626: no descriptor of the host may serve as a way out by `cwd`.
+fn cwd_into_an_inherited_descriptor_is_refused(t: &Test) {
+    for fd in 3..16 {
+        let mut c = t.container();
+        c.probe("cwd stat etc/hostname");
+        c.config["process"]["cwd"] = json!(format!("/proc/self/fd/{fd}"));
+        assert_ne!(c.run().status, 0, "cwd=/proc/self/fd/{fd}");
+    }
+}
+
+fn args_are_looked_up_on_the_containers_own_path(t: &Test) {
+    let mut c = t.container();
+    let tool = c.rootfs.join("usr/bin/tool");
+    fs::write(&tool, "#!/bin/sh\necho found by PATH\n").unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    c.args(&["tool"]);
+    c.config["process"]["env"] = json!(["PATH=/nowhere:/usr/bin:/bin"]);
+    assert_eq!(c.run().ok().stdout, "found by PATH\n");
+}
+
+fn args_not_found_fail_create_with_the_engines_words(t: &Test) {
+    let mut c = t.container();
+    c.args(&["no-such-tool"]);
+    c.create()
+        .exits(1)
+        .fails(&["executable file not found in $PATH", "executable file `no-such-tool` not found in $PATH"]);
+}
+
+fn args_with_a_missing_absolute_path_fail_create(t: &Test) {
+    let mut c = t.container();
+    c.args(&["/no/such/tool"]);
+    c.create().exits(1).fails(&["no such file or directory"]);
+}
+
+fn args_not_executable_fail_create(t: &Test) {
+    let mut c = t.container();
+    c.args(&["/etc/passwd"]);
+    c.create().exits(1).fails(&["permission denied"]);
+}
+
+fn args_naming_a_directory_fail_create(t: &Test) {
+    let mut c = t.container();
+    c.args(&["/etc"]);
+    c.create().exits(1).fails(&["is a directory", "permission denied", "operation not permitted"]);
+}
+
+fn user_group_and_additional_groups_are_set(t: &Test) {
+    let mut c = t.container();
+    c.probe("ids");
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 6]});
+    let ids = c.run().ok().probe();
+    assert_eq!(ids["ids"]["uid"], json!([1000, 1000, 1000]));
+    assert_eq!(ids["ids"]["gid"], json!([1001, 1001, 1001]));
+    let groups: Vec<&Value> =
+        ids["ids"]["groups"].as_array().unwrap().iter().filter(|g| **g != 1001).collect();
+    assert_eq!(groups, [&json!(5), &json!(6)]);
+}
+
+fn groups_of_the_caller_are_dropped(t: &Test) {
+    let mut c = t.container();
+    c.probe("ids");
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    c.write();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--groups", "0,4,27,999"]).arg(t.runtime_path()).args(["--root", "/run/it/state", "run"]);
+    command.args(["--bundle", c.bundle.to_str().unwrap(), &c.id]);
+    let seen = t.finish(command).ok().probe();
+    let groups: Vec<&Value> =
+        seen["ids"]["groups"].as_array().unwrap().iter().filter(|g| **g != 1000).collect();
+    assert!(groups.is_empty(), "{groups:?}");
+}
+
+fn umask_is_set(t: &Test) {
+    let mut c = t.container();
+    c.probe("umask");
+    c.config["process"]["user"]["umask"] = json!(0o27);
+    assert_eq!(c.run().ok().probe()["umask"], 0o27);
+}
+
+fn rlimits_are_set(t: &Test) {
+    let mut c = t.container();
+    c.probe("rlimits");
+    c.config["process"]["rlimits"] = json!([
+        {"type": "RLIMIT_NOFILE", "soft": 111, "hard": 222},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 4096},
+        {"type": "RLIMIT_STACK", "soft": 1048576, "hard": 2097152},
+    ]);
+    let seen = c.run().ok().probe();
+    assert_eq!(seen["rlimits"]["Max open files"], json!(["111", "222"]));
+    assert_eq!(seen["rlimits"]["Max core file size"], json!(["0", "4096"]));
+    assert_eq!(seen["rlimits"]["Max stack size"], json!(["1048576", "2097152"]));
+}
+
+fn rlimit_above_the_hard_limit_with_the_capability(t: &Test) {
+    t.needs_capability(24, "CAP_SYS_RESOURCE");
+    let mut c = t.container();
+    c.probe("rlimits");
+    c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1048570, "hard": 1048570}]);
+    assert_eq!(c.run().ok().probe()["rlimits"]["Max open files"], json!(["1048570", "1048570"]));
+}
+
+/// The mask of some capabilities by number, as /proc shows it.
+fn mask(numbers: &[u32]) -> Value {
+    json!(format!("{:016x}", numbers.iter().map(|n| 1u64 << n).sum::<u64>()))
+}
+
+fn capabilities_are_exactly_those_listed(t: &Test) {
+    let mut c = t.container();
+    c.probe("caps");
+    c.config["process"]["capabilities"] = json!({
+        "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"],
+        "permitted": ["CAP_KILL", "CAP_CHOWN"],
+        "effective": ["CAP_KILL"],
+        "inheritable": [],
+    });
+    let caps = c.run().ok().probe();
+    assert_eq!(caps["caps"]["CapBnd"], mask(&[5, 0, 13]));
+    assert_eq!(caps["caps"]["CapInh"], mask(&[]));
+    assert_eq!(caps["caps"]["CapPrm"], mask(&[5, 0]));
+    assert_eq!(caps["caps"]["CapAmb"], mask(&[]));
+}
+
+fn capabilities_absent_means_none(t: &Test) {
+    let mut c = t.container();
+    c.probe("caps");
+    c.config["process"].as_object_mut().unwrap().remove("capabilities");
+    let caps = c.run().ok().probe();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(caps["caps"][set], mask(&[]), "{set}");
+    }
+}
+
+fn capabilities_of_a_user_come_by_ambient(t: &Test) {
+    let mut c = t.container();
+    c.probe("caps ids");
+    c.capabilities(&["CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]);
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    let seen = c.run().ok().probe();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(seen["caps"][set], mask(&[10, 13]), "{set}");
+    }
+    // Without ambient ones a user has none.
+    c.config["process"]["capabilities"]["ambient"] = json!([]);
+    assert_eq!(c.run().ok().probe()["caps"]["CapEff"], mask(&[]));
+}
+
+fn capability_unknown_warns_and_goes_on(t: &Test) {
+    let mut c = t.container();
+    c.probe("caps");
+    c.config["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_WALK_ON_WATER"]);
+    let out = c.run().ok();
+    assert_eq!(out.probe()["caps"]["CapBnd"], mask(&[5]));
+    assert!(out.stderr.contains("CAP_WALK_ON_WATER"), "the warning names it: {:?}", out.stderr);
+}
+
+fn no_new_privileges_true_and_false(t: &Test) {
+    let mut c = t.container();
+    c.probe("nnp");
+    for asked in [true, false] {
+        c.config["process"]["noNewPrivileges"] = json!(asked);
+        assert_eq!(c.run().ok().probe()["nnp"], u8::from(asked));
+    }
+}
+
+fn oom_score_adj_is_set_or_left_alone(t: &Test) {
+    let mut c = t.container();
+    c.probe("oom");
+    let own: i64 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    assert_eq!(c.run().ok().probe()["oom"], own);
+    c.config["process"]["oomScoreAdj"] = json!(own + 100);
+    assert_eq!(c.run().ok().probe()["oom"], own + 100);
+}
+
+fn signals_start_with_nothing_blocked_or_ignored(t: &Test) {
+    let mut c = t.container();
+    // busybox's grep, since Rust's own start ignores SIGPIPE.
+    c.args(&["grep", "^Sig[BI]", "/proc/self/status"]);
+    let seen = c.run().ok().stdout;
+    let masks: Vec<u64> = seen.lines().map(|l| u64::from_str_radix(l[7..].trim(), 16).unwrap()).collect();
+    // Above are the real-time signals, two of which C libraries keep to themselves.
+    assert!(masks.iter().all(|m| m & 0x7fff_ffff == 0), "{seen}");
+}
+
+fn descriptors_are_only_the_standard_three(t: &Test) {
+    let mut c = t.container();
+    c.probe("fds");
+    let seen = c.run().ok().probe();
+    let fds: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+    assert_eq!(fds, ["0", "1", "2"]);
+}
+
+fn payload_leads_its_own_session_and_is_not_tied_to_the_runtime(t: &Test) {
+    let mut c = t.container();
+    c.probe("pid session pdeathsig dumpable");
+    let seen = c.run().ok().probe();
+    assert_eq!(seen["pid"], 1);
+    assert_eq!(seen["session"], json!({"sid": 1, "pgid": 1}));
+    assert_eq!(seen["pdeathsig"], 0);
+    assert_eq!(seen["dumpable"], 1);
+}
+
+fn stdin_stdout_and_stderr_are_the_runtimes(t: &Test) {
+    let mut c = t.container();
+    c.probe("stdin print out complain err");
+    c.write();
+    let script = format!(
+        "echo typed | {} --root /run/it/state run --bundle {} {}",
+        t.runtime_path().display(),
+        c.bundle.display(),
+        c.id
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]);
+    let out = t.finish(shell).ok();
+    assert_eq!(out.probe().text("stdin"), "typed");
+    assert!(out.stdout.starts_with("out\n") && out.stderr == "err\n");
+}
+
+/// A runtime started without standard streams must not hand the container a descriptor of its own in their place.
+fn closed_standard_streams_do_not_leak_others(t: &Test) {
+    let mut c = t.container();
+    let shared = c.share();
+    c.args(&[
+        "sh",
+        "-c",
+        "ls -l /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 > /shared/fds 2>/shared/err; true",
+    ]);
+    c.write();
+    let script = format!(
+        "exec {} --root /run/it/state run --bundle {} {} <&- >&- 2>&-",
+        t.runtime_path().display(),
+        c.bundle.display(),
+        c.id
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]);
+    t.finish(shell).ok();
+    let seen = fs::read_to_string(shared.join("fds")).unwrap();
+    for line in seen.lines() {
+        let target = line.rsplit(" -> ").next().unwrap();
+        assert!(target.starts_with("/dev/null") || target.starts_with("/shared/"), "{line}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Faults and races: one winner, nothing lost, nothing left.
+
+use crate::cases;
+use crate::common::{Case, Container, Test, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::time::Duration;
+
+pub const CASES: &[Case] = cases![
+    parallel_creates_of_one_id_have_one_winner,
+    parallel_starts_have_one_winner,
+    parallel_deletes_all_succeed,
+    create_killed_at_any_time_can_be_deleted,
+    create_ended_by_term_leaves_nothing,
+    init_killed_before_start_is_an_error_of_start,
+    passwd_that_is_a_fifo_does_not_hang,
+    stdout_full_is_an_error,
+    created_init_holds_no_descriptor_of_the_host,
+];
+
+pub const SLOW: &[Case] = cases![a_thousand_containers_leave_nothing, create_killed_two_hundred_times];
+
+fn parallel_creates_of_one_id_have_one_winner(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.write();
+    let bundle = c.bundle.to_str().unwrap();
+    for _ in 0..3 {
+        let all: Vec<_> =
+            (0..6).map(|_| t.spawn(t.command(&["create", "--bundle", bundle, &c.id]))).collect();
+        let won = all.into_iter().map(|r| r.wait()).filter(|o| o.status == 0).count();
+        assert_eq!(won, 1);
+        assert_eq!(c.status(), "created");
+        c.remove();
+    }
+}
+
+fn parallel_starts_have_one_winner(t: &Test) {
+    let mut c = t.container();
+    let shared = c.share();
+    c.args(&["sh", "-c", "echo x >> /shared/starts; sleep 100"]);
+    c.create().ok();
+    let all: Vec<_> = (0..6).map(|_| t.spawn(t.command(&["start", &c.id]))).collect();
+    let won = all.into_iter().map(|r| r.wait()).filter(|o| o.status == 0).count();
+    assert_eq!(won, 1);
+    eventually("it ran", || shared.join("starts").exists());
+    assert_eq!(std::fs::read_to_string(shared.join("starts")).unwrap(), "x\n");
+    c.remove();
+}
+
+fn parallel_deletes_all_succeed(t: &Test) {
+    let mut c = t.container();
+    c.probe("fork 3 pause");
+    for _ in 0..3 {
+        c.up();
+        let all: Vec<_> = (0..5).map(|_| t.spawn(t.command(&["delete", "--force", &c.id]))).collect();
+        all.into_iter().for_each(|r| drop(r.wait().ok()));
+    }
+}
+
+/// Kills `create` after a delay, then wants the id to be deletable and free.
+fn kill_create_after(c: &Container<'_>, delay: Duration, signal: Signal) {
+    c.write();
+    let command = c.test.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+    let running = c.test.spawn(command);
+    std::thread::sleep(delay);
+    let _ = kill(Pid::from_raw(running.pid()), signal);
+    running.wait();
+    c.remove();
+    assert_eq!(c.test.call(&["list", "-q"]).ok().stdout, "", "killed after {delay:?}");
+}
+
+fn create_killed_at_any_time_can_be_deleted(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    for step in 0..25 {
+        kill_create_after(&c, Duration::from_micros(400 * step), Signal::SIGKILL);
+    }
+    c.create().ok();
+    c.remove();
+}
+
+fn create_killed_two_hundred_times(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    for step in 0..200 {
+        kill_create_after(&c, Duration::from_micros(97 * step), Signal::SIGKILL);
+    }
+    c.create().ok();
+    c.remove();
+}
+
+fn create_ended_by_term_leaves_nothing(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    for step in 0..10 {
+        kill_create_after(&c, Duration::from_millis(step), Signal::SIGTERM);
+    }
+}
+
+fn init_killed_before_start_is_an_error_of_start(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.create().ok();
+    kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
+    c.stopped();
+    let out = c.start();
+    assert_ne!(out.status, 0);
+    c.delete().ok();
+}
+
+fn passwd_that_is_a_fifo_does_not_hang(t: &Test) {
+    let mut c = t.container();
+    let passwd = c.rootfs.join("etc/passwd");
+    std::fs::remove_file(&passwd).unwrap();
+    nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    assert_eq!(c.probe("env").run().ok().probe()["env"]["HOME"], "/");
+}
+
+fn stdout_full_is_an_error(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    for command in [format!("state {}", c.id), "list".into(), "list --format json".into()] {
+        let line = format!("{} --root /run/it/state {command} > /dev/full", t.runtime_path().display());
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]);
+        assert_ne!(t.finish(shell).status, 0, "{command}");
+    }
+    c.remove();
+}
+
+/// What init holds while it waits for `start` can be reached from the container through /proc.
+fn created_init_holds_no_descriptor_of_the_host(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause");
+    c.create().ok();
+    let dir = format!("/proc/{}/fd", c.pid());
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        let target = std::fs::read_link(entry.path()).unwrap();
+        if number > 2 && std::fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
+            panic!("descriptor {number} is the directory {}", target.display());
+        }
+    }
+    c.remove();
+}
+
+/// One thousand times through create, start and delete; the cage finds what was left, and the counts that no cage sees
+/// stay as they were.
+fn a_thousand_containers_leave_nothing(t: &Test) {
+    let mut c = t.container();
+    c.args(&["true"]);
+    let dying = || {
+        let stat = std::fs::read_to_string("/sys/fs/cgroup/cgroup.stat").unwrap_or_default();
+        stat.lines().find_map(|l| l.strip_prefix("nr_descendants ")?.parse::<u64>().ok())
+    };
+    let before = dying();
+    for n in 0..1000 {
+        c.id = format!("loop{n}");
+        c.create().ok();
+        c.start().ok();
+        c.remove();
+    }
+    assert_eq!(dying(), before, "cgroups");
+}

@@ -1,0 +1,77 @@
+//! `run` in the foreground: signals go through to the container, and its end is the runtime's.
+
+use crate::cases;
+use crate::common::{Case, Test, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+pub const CASES: &[Case] = cases![
+    exit_statuses_are_passed_on,
+    death_by_a_signal_is_128_and_the_signal,
+    signals_are_forwarded,
+    term_ends_a_container_that_takes_it,
+    orphans_of_the_container_die_with_it,
+    runtime_killed_leaves_a_container_that_can_be_deleted,
+];
+
+fn exit_statuses_are_passed_on(t: &Test) {
+    let mut c = t.container();
+    for status in [0, 1, 7, 127, 255] {
+        c.probe(&format!("exit {status}")).run().exits(status);
+    }
+}
+
+fn death_by_a_signal_is_128_and_the_signal(t: &Test) {
+    let mut c = t.container();
+    c.probe("crash").run().exits(139);
+    c.probe("pid say pause");
+    let running = c.spawn_run(&[]);
+    eventually("it runs", || running.stdout().contains("pid"));
+    c.kill("KILL").ok();
+    running.wait().exits(137);
+}
+
+fn signals_are_forwarded(t: &Test) {
+    for (signal, name) in [
+        (Signal::SIGTERM, "TERM"),
+        (Signal::SIGINT, "INT"),
+        (Signal::SIGHUP, "HUP"),
+        (Signal::SIGUSR1, "USR1"),
+        (Signal::SIGUSR2, "USR2"),
+        (Signal::SIGQUIT, "QUIT"),
+    ] {
+        let mut c = t.container();
+        c.probe(&format!("trap {name} pid say await {name} exit 5"));
+        let running = c.spawn_run(&[]);
+        eventually("it has its trap", || running.stdout().contains("pid"));
+        kill(Pid::from_raw(running.pid()), signal).unwrap();
+        let out = running.wait().exits(5);
+        assert_eq!(*out.probe().result("await"), json!(name));
+    }
+}
+
+fn term_ends_a_container_that_takes_it(t: &Test) {
+    let mut c = t.container();
+    c.args(&["sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"]);
+    let running = c.spawn_run(&[]);
+    eventually("it is ready", || running.stdout().contains("ready"));
+    kill(Pid::from_raw(running.pid()), Signal::SIGTERM).unwrap();
+    running.wait().exits(3);
+}
+
+fn orphans_of_the_container_die_with_it(t: &Test) {
+    let mut c = t.container();
+    c.probe("orphan orphan fork 2 exit 0").run().ok();
+}
+
+fn runtime_killed_leaves_a_container_that_can_be_deleted(t: &Test) {
+    let mut c = t.container();
+    c.probe("pid say pause");
+    let running = c.spawn_run(&[]);
+    eventually("it runs", || running.stdout().contains("pid"));
+    kill(Pid::from_raw(running.pid()), Signal::SIGKILL).unwrap();
+    running.wait().exits(137);
+    assert_eq!(c.status(), "running");
+    c.remove();
+}
