@@ -15,6 +15,8 @@
 //! | [`rootfs`] | acts on the container's root file system, each through its file descriptor |
 //! | `run` | the interpreters: host and init, their conversation, exec |
 //! | [`seccomp`] | the seccomp compiler |
+//! | [`hooks`] | running the programs of `hooks` |
+//! | [`namespace`] | namespaces to join, opened and checked |
 //! | [`log`] | the log in runc's two forms |
 //! | [`state`] | records on disk, locks, and the observed status |
 //! | [`sys`] | system calls: the only room with `unsafe` |
@@ -23,7 +25,9 @@ pub mod bundle;
 pub mod cgroup;
 pub mod cli;
 pub mod error;
+pub mod hooks;
 pub mod log;
+pub mod namespace;
 pub mod plan;
 pub mod rootfs;
 pub mod seccomp;

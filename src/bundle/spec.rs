@@ -196,6 +196,45 @@ pub struct Hook {
     pub timeout: Option<u32>,
 }
 
+/// The kinds of hooks, by where the spec runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum HookKind {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl HookKind {
+    /// The hooks of this kind.
+    pub fn of(self, hooks: &Hooks) -> &[Hook] {
+        match self {
+            HookKind::Prestart => &hooks.prestart,
+            HookKind::CreateRuntime => &hooks.create_runtime,
+            HookKind::CreateContainer => &hooks.create_container,
+            HookKind::StartContainer => &hooks.start_container,
+            HookKind::Poststart => &hooks.poststart,
+            HookKind::Poststop => &hooks.poststop,
+        }
+    }
+}
+
+impl std::fmt::Display for HookKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            HookKind::Prestart => "prestart",
+            HookKind::CreateRuntime => "createRuntime",
+            HookKind::CreateContainer => "createContainer",
+            HookKind::StartContainer => "startContainer",
+            HookKind::Poststart => "poststart",
+            HookKind::Poststop => "poststop",
+        })
+    }
+}
+
 /// `linux`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Linux {
@@ -244,6 +283,55 @@ pub enum NamespaceKind {
     Uts,
     Cgroup,
     Time,
+}
+
+impl NamespaceKind {
+    /// All of them, in the order in which they can be joined one after the other.
+    pub const ALL: [NamespaceKind; 8] = [
+        NamespaceKind::User,
+        NamespaceKind::Pid,
+        NamespaceKind::Network,
+        NamespaceKind::Ipc,
+        NamespaceKind::Uts,
+        NamespaceKind::Cgroup,
+        NamespaceKind::Time,
+        NamespaceKind::Mount,
+    ];
+
+    /// The kernel's flag, its name without `CLONE_`, and the file in `/proc/PID/ns` (clone(2), namespaces(7)).
+    const fn kernel(self) -> (u64, &'static str, &'static str) {
+        match self {
+            NamespaceKind::User => (0x1000_0000, "NEWUSER", "user"),
+            NamespaceKind::Pid => (0x2000_0000, "NEWPID", "pid"),
+            NamespaceKind::Network => (0x4000_0000, "NEWNET", "net"),
+            NamespaceKind::Mount => (0x0002_0000, "NEWNS", "mnt"),
+            NamespaceKind::Ipc => (0x0800_0000, "NEWIPC", "ipc"),
+            NamespaceKind::Uts => (0x0400_0000, "NEWUTS", "uts"),
+            NamespaceKind::Cgroup => (0x0200_0000, "NEWCGROUP", "cgroup"),
+            NamespaceKind::Time => (0x80, "NEWTIME", "time"),
+        }
+    }
+
+    /// `CLONE_NEW…`
+    pub const fn clone_flag(self) -> u64 {
+        self.kernel().0
+    }
+
+    /// The flag's name as runc's state file has it: `NEWNET`.
+    pub const fn flag_name(self) -> &'static str {
+        self.kernel().1
+    }
+
+    /// The file in `/proc/PID/ns`.
+    pub const fn proc_name(self) -> &'static str {
+        self.kernel().2
+    }
+}
+
+impl std::fmt::Display for NamespaceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// `linux.namespaces[]`

@@ -5,14 +5,15 @@
 //! `OwnedFd`, always close-on-exec.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clock;
 pub mod credentials;
 pub mod mount_api;
+pub mod namespace;
 pub mod openat2;
 pub mod process;
+pub mod sealed_exe;
 pub mod seccomp;
 pub mod tty;
-
-pub mod bpf;
 
 pub use nix::errno::Errno;

@@ -277,6 +277,21 @@ pub fn close_from(first: RawFd, on_exec: bool) {
     }
 }
 
+/// Closes every descriptor from `place` on but `keep`, which moves to that number.
+pub fn close_all_but(keep: OwnedFd, place: RawFd) -> Result<OwnedFd> {
+    if keep.as_raw_fd() == place {
+        close_from(place + 1, false);
+        return Ok(keep);
+    }
+    // SAFETY: whatever has the number `place` goes away with the others; `keep` is closed with them after it was copied.
+    unsafe {
+        Errno::result(libc::dup3(keep.as_raw_fd(), place, libc::O_CLOEXEC))?;
+        std::mem::forget(keep);
+        close_from(place + 1, false);
+        Ok(OwnedFd::from_raw_fd(place))
+    }
+}
+
 /// Gives every signal its default action and blocks none: an exec'ed program starts from there. Rust ignores SIGPIPE,
 /// callers may ignore others, and both would be inherited.
 pub fn default_signals() {
@@ -323,10 +338,36 @@ pub fn new_session_keyring(name: &CStr) -> Result<()> {
     Errno::result(r).map(drop)
 }
 
+/// A file in memory that holds these bytes, positioned at its start (memfd_create(2), Linux 3.17).
+pub fn memory_file(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
+    use std::io::{Seek as _, Write as _};
+    // SAFETY: a C string and flags in, a new fd of ours out.
+    let fd = unsafe {
+        let fd = libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC);
+        OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd)
+    };
+    let mut file = std::fs::File::from(fd);
+    let written = file.write_all(bytes).and_then(|()| file.rewind());
+    written.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    Ok(file.into())
+}
+
+/// Takes ownership of a descriptor that the kernel has just installed for this process (SCM_RIGHTS).
+pub fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: nobody else knows the number yet.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Takes an inherited descriptor by its number, if it is open.
 pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
     // SAFETY: checked to be open; embrun closes no descriptor that it did not open itself, so it stays so.
     unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| BorrowedFd::borrow_raw(fd)) }
+}
+
+/// Makes the descriptor `number`, one of the standard streams, another name for `fd`.
+pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
+    // SAFETY: nothing in this program owns the standard streams.
+    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
 }
 
 /// Keeps an inherited descriptor open across exec.

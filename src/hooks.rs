@@ -1,0 +1,198 @@
+//! Running the programs of `hooks`: the state on stdin, the environment that the config gives and no other, bounded by
+//! their timeout, their last words in the error.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, pipe2, read};
+
+use crate::bundle::json::Json;
+use crate::bundle::spec::{Hook, HookKind};
+use crate::error::{Context, Error, Result};
+use crate::log;
+
+use crate::sys::process::{self, CStrings, Cloned, Ended};
+
+/// How much of what a hook printed last is kept for its error, in bytes.
+const LAST_WORDS: usize = 1024;
+
+/// Runs the hooks one after the other, each with the state on its stdin. The first that fails ends it.
+pub fn run_all(hooks: &[Hook], kind: HookKind, state: &Json) -> Result<()> {
+    hooks.iter().enumerate().try_for_each(|(i, hook)| run(hook, state).context(|| named(kind, i, hook)))
+}
+
+/// Runs the poststop hooks from the nth on. One that fails is warned of and the rest run all the same (runtime.md,
+/// "Lifecycle", step 13). `done` is told after each how many have run.
+pub fn run_poststop(hooks: &[Hook], from: usize, state: &Json, mut done: impl FnMut(usize)) {
+    for (i, hook) in hooks.iter().enumerate().skip(from) {
+        if let Err(e) = run(hook, state) {
+            log::warn(&e.context(named(HookKind::Poststop, i, hook)).to_string());
+        }
+        done(i + 1);
+    }
+}
+
+fn named(kind: HookKind, index: usize, hook: &Hook) -> String {
+    format!("hooks.{kind}[{index}] {}", hook.path)
+}
+
+/// What a hook is run with, laid out before the clone.
+struct Program {
+    path: CString,
+    argv: CStrings,
+    envp: CStrings,
+    dir: Option<CString>,
+    stdin: OwnedFd,
+}
+
+impl Program {
+    fn new(hook: &Hook, state: &Json) -> Result<Program> {
+        let c = |s: &str| CString::new(s).map_err(|_| Error::from(Errno::EINVAL));
+        let all = |strings: &[String]| -> Result<CStrings> {
+            let strings: Vec<CString> = strings.iter().map(|s| c(s)).collect::<Result<_>>()?;
+            Ok(CStrings::new(strings.into_iter().map(CString::into_boxed_c_str)))
+        };
+        let argv =
+            if hook.args.is_empty() { all(std::slice::from_ref(&hook.path))? } else { all(&hook.args)? };
+        let dir = match state.get("bundle") {
+            Some(Json::Str(bundle)) => Some(c(bundle)?),
+            _ => None,
+        };
+        // A file and not a pipe: a hook that does not read cannot make us wait.
+        let stdin = process::memory_file(c"state", state.compact().as_bytes())
+            .context(|| "the state for its stdin")?;
+        Ok(Program { path: c(&hook.path)?, argv, envp: all(&hook.env)?, dir, stdin })
+    }
+
+    /// In the clone. What goes wrong is said on the stderr that the runtime reads.
+    fn perform(&self, output: &OwnedFd) -> ! {
+        let _ = nix::unistd::setsid();
+        process::default_signals();
+        // Where the bundle is not in sight (after the pivot) the hook starts where its caller is.
+        if let Some(dir) = &self.dir {
+            let _ = nix::unistd::chdir(dir.as_c_str());
+        }
+        let streams = [&self.stdin, output, output];
+        let moved = (0..).zip(streams).try_for_each(|(n, fd)| process::replace(n, fd));
+        process::close_from(3, true);
+        let errno = moved.err().unwrap_or_else(|| process::execve(&self.path, &self.argv, &self.envp));
+        let _ = nix::unistd::write(std::io::stderr(), crate::error::describe(errno).as_bytes());
+        process::exit(127)
+    }
+}
+
+fn run(hook: &Hook, state: &Json) -> Result<()> {
+    let program = Program::new(hook, state)?;
+    let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).context(|| "pipe2")?;
+    nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).context(|| "fcntl")?;
+    let (pid, pidfd) = match process::clone(0, None).context(|| "clone")? {
+        Cloned::Child => program.perform(&theirs),
+        Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
+    };
+    drop(theirs);
+    let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(s.into()));
+    let mut words = LastWords::default();
+    let ended = watch(pid, pidfd.as_ref(), &output, deadline, &mut words);
+    if !matches!(ended, Ok(Some(_))) {
+        // With all that it has started: they are in its session and, unless they left it, its process group.
+        let _ = process::kill(Pid::from_raw(-pid.as_raw()), libc::SIGKILL);
+        let _ = process::kill(pid, libc::SIGKILL);
+        let _ = process::wait(pid, true);
+    }
+    match ended? {
+        Some(Ended::Exited(0)) => Ok(()),
+        Some(Ended::Exited(status)) => Err(words.error(format!("exit status {status}"))),
+        Some(Ended::Signalled(signal)) => Err(words.error(format!("killed by signal {signal}"))),
+        None => {
+            Err(words.error(format!("timeout of {} s is over, killed", hook.timeout.unwrap_or_default())))
+        }
+    }
+}
+
+/// Waits until the hook has ended, or `None` at the deadline. Whoever keeps its stdout open is not waited for: a hook may
+/// leave a helper behind.
+fn watch(
+    pid: Pid,
+    pidfd: Option<&OwnedFd>,
+    output: &OwnedFd,
+    deadline: Option<Instant>,
+    words: &mut LastWords,
+) -> Result<Option<Ended>> {
+    let mut open = true;
+    loop {
+        if let Some((_, ended)) = process::wait(pid, false).context(|| "waitpid")? {
+            words.listen(output.as_fd());
+            return Ok(Some(ended));
+        }
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+        // Without a pidfd (before Linux 5.2) its end is looked for now and then.
+        let nap = if pidfd.is_some() { Duration::from_secs(60) } else { Duration::from_millis(10) };
+        let wait = left.unwrap_or(nap).min(nap).as_millis() as u16;
+        let mut fds = Vec::with_capacity(2);
+        fds.extend(pidfd.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        if open {
+            fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, PollTimeout::from(wait.max(1))) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::os("poll", e)),
+        }
+        drop(fds);
+        open &= words.listen(output.as_fd());
+    }
+}
+
+/// The end of what a hook printed.
+#[derive(Default)]
+struct LastWords(Vec<u8>);
+
+impl LastWords {
+    /// Takes what is there. False when nothing will come any more.
+    fn listen(&mut self, from: BorrowedFd<'_>) -> bool {
+        let mut chunk = [0u8; 4096];
+        loop {
+            match read(from, &mut chunk) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    self.0.extend_from_slice(&chunk[..n]);
+                    let surplus = self.0.len().saturating_sub(LAST_WORDS);
+                    self.0.drain(..surplus);
+                }
+                Err(Errno::EINTR) => {}
+                Err(e) => return e == Errno::EAGAIN,
+            }
+        }
+    }
+
+    /// An error with the words on the same line.
+    fn error(&self, what: String) -> Error {
+        let text = String::from_utf8_lossy(&self.0);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        if words.is_empty() { Error::new(what) } else { Error::new(format!("{what}: {}", words.join(" "))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_flood_is_its_end() {
+        let mut words = LastWords::default();
+        let (from, to) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+        let flood = "x".repeat(3000) + "\n the\tend";
+        nix::unistd::write(&to, flood.as_bytes()).unwrap();
+        assert!(words.listen(from.as_fd()));
+        drop(to);
+        assert!(!words.listen(from.as_fd()));
+        let e = words.error("exit status 1".into()).to_string();
+        assert!(e.starts_with("exit status 1: xxx") && e.ends_with("x the end") && e.len() < 1100);
+    }
+}

@@ -1,0 +1,98 @@
+//! Namespaces to join: opened and checked for what they are.
+
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::bundle::spec::NamespaceKind;
+use crate::error::{Context, Error, Result};
+use crate::sys;
+
+/// A kind and a path, as a plan has them.
+pub type Join = (NamespaceKind, String);
+
+// The error of this one does not name the namespace.
+fn check((kind, path): &Join) -> Result<OwnedFd> {
+    let fd = nix::fcntl::open(
+        path.as_str(),
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
+        Mode::empty(),
+    )?;
+    // Linux before 4.11 cannot tell; setns(2) refuses what is of the wrong kind all the same.
+    match sys::namespace::kind_of(&fd) {
+        Ok(flag) if flag == kind.clone_flag() => Ok(fd),
+        Ok(flag) => Err(Error::new(format!("is a {} namespace, not a {kind} one", names(flag)))),
+        Err(sys::Errno::ENOTTY) if is_nsfs(&fd)? => Ok(fd),
+        Err(_) => Err(Error::new("is not a namespace")),
+    }
+}
+
+fn is_nsfs(fd: &OwnedFd) -> Result<bool> {
+    const NSFS: i64 = 0x6e73_6673;
+    Ok(nix::sys::statfs::fstatfs(fd)?.filesystem_type().0 as i64 == NSFS)
+}
+
+/// Opens a namespace by its path and checks its kind; the error names it.
+pub fn open(join: &Join) -> Result<OwnedFd> {
+    check(join).context(|| named(join))
+}
+
+/// How an error names it.
+pub fn named((kind, path): &Join) -> String {
+    format!("{kind} namespace {path}")
+}
+
+/// The runtime's own.
+pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
+    open(&(kind, format!("/proc/self/ns/{}", kind.proc_name())))
+}
+
+/// The namespaces of a process that are not this process' own, in the order of [`NamespaceKind::ALL`]. A process that
+/// ends meanwhile, or its successor by the same pid, is for the caller to notice.
+pub fn foreign(pid: i32) -> Result<Vec<Join>> {
+    let inode = |path: &str| nix::sys::stat::stat(path).map(|s| (s.st_dev, s.st_ino));
+    let mut out = Vec::new();
+    for kind in NamespaceKind::ALL {
+        let theirs = format!("/proc/{pid}/ns/{}", kind.proc_name());
+        match (inode(&theirs), inode(&format!("/proc/self/ns/{}", kind.proc_name()))) {
+            (Ok(a), Ok(b)) if a == b => {}
+            // A kind that this kernel does not have.
+            (Err(sys::Errno::ENOENT), Err(_)) => {}
+            (Ok(_), _) => out.push((kind, theirs)),
+            (Err(e), _) => return Err(Error::os(theirs, e)),
+        }
+    }
+    Ok(out)
+}
+
+/// The kinds of a set of `CLONE_NEW…` flags.
+pub fn names(flags: u64) -> String {
+    let kinds = NamespaceKind::ALL.into_iter().filter(|k| flags & k.clone_flag() != 0);
+    kinds.map(NamespaceKind::name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_what_it_is() {
+        assert!(own(NamespaceKind::Network).is_ok());
+        let wrong = open(&(NamespaceKind::Network, "/proc/self/ns/uts".into())).unwrap_err().to_string();
+        assert_eq!(wrong, "network namespace /proc/self/ns/uts: is a uts namespace, not a network one");
+        let none = open(&(NamespaceKind::Ipc, "/dev/null".into())).unwrap_err().to_string();
+        assert_eq!(none, "ipc namespace /dev/null: is not a namespace");
+        assert!(open(&(NamespaceKind::Ipc, "/nowhere".into())).unwrap_err().to_string().contains("ENOENT"));
+    }
+
+    #[test]
+    fn this_process_has_no_foreign_namespaces() {
+        assert_eq!(foreign(std::process::id() as i32).unwrap(), []);
+    }
+
+    #[test]
+    fn flags_have_names() {
+        assert_eq!(names(NamespaceKind::Pid.clone_flag() | NamespaceKind::Uts.clone_flag()), "pid, uts");
+    }
+}

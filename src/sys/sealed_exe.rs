@@ -1,0 +1,110 @@
+//! Makes this program's own file unwritable from a container, without copying it.
+//!
+//! A process inside a container can reach the runtime's executable by `/proc/PID/exe` (a program `#!/proc/self/exe` even
+//! becomes it) and, where it is root, write to it: the next call would run the attacker's code on the host
+//! (CVE-2019-5736). What it reaches must therefore lie on a read-only mount: the program runs itself again from a
+//! detached read-only clone of the mount of its file (Linux 5.12), or from a sealed copy in memory where the kernel
+//! cannot do that.
+
+use std::ffi::{CString, c_long};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+
+use nix::errno::Errno;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+
+use super::process::{CStrings, environment, fexecve};
+use crate::error::{Context, Error, Result};
+
+const SELF: &std::ffi::CStr = c"/proc/self/exe";
+const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+
+/// Returns at once if the running program cannot be written through its `/proc/self/exe`; runs it again so that it
+/// cannot otherwise.
+pub fn ensure() -> Result<()> {
+    let exe = nix::fcntl::open(SELF, flags(libc::O_RDONLY), nix::sys::stat::Mode::empty())
+        .context(|| "open /proc/self/exe")?;
+    if is_sealed(exe.as_fd()) {
+        return Ok(());
+    }
+    let program = match read_only_clone() {
+        Ok(tree) => tree,
+        Err(_) => sealed_copy(exe).context(|| "copy /proc/self/exe to memory")?,
+    };
+    let argv = CStrings::new(
+        std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok().map(CString::into_boxed_c_str)),
+    );
+    Err(Error::os(
+        "run /proc/self/exe from its read-only mount",
+        fexecve(program.as_fd(), &argv, &environment()),
+    ))
+}
+
+fn flags(access: i32) -> nix::fcntl::OFlag {
+    nix::fcntl::OFlag::from_bits_retain(access | libc::O_CLOEXEC)
+}
+
+fn is_sealed(exe: BorrowedFd<'_>) -> bool {
+    // SAFETY: F_GET_SEALS takes no argument; files that know no seals answer EINVAL.
+    let seals = unsafe { libc::fcntl(exe.as_raw_fd(), libc::F_GET_SEALS) };
+    seals >= 0 && seals & SEALS == SEALS
+        || fstatvfs(exe).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// Linux's `struct mount_attr`.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn read_only_clone() -> std::result::Result<OwnedFd, Errno> {
+    const OPEN_TREE_CLONE: c_long = 1;
+    const RDONLY_NOSUID_NODEV: u64 = 1 | 2 | 4;
+    // SAFETY: a C string and flags in, a new fd of ours out.
+    let tree = unsafe {
+        let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as c_long;
+        let fd = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD as c_long, SELF.as_ptr(), flags);
+        OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd)
+    };
+    let attr = MountAttr { set: RDONLY_NOSUID_NODEV, clear: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the kernel reads as many bytes as it is told that the struct has.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd() as c_long,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH as c_long,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(r)?;
+    Ok(tree)
+}
+
+fn sealed_copy(exe: OwnedFd) -> Result<OwnedFd> {
+    const MFD_EXEC: u32 = 0x10;
+    let create = |flags: u32| {
+        // SAFETY: a C string and flags in, a new fd of ours out.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"embrun".as_ptr(), flags) };
+        // SAFETY: as above.
+        Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // Kernels from 6.3 may demand that one says whether it will be run; older ones refuse the flag.
+    let memfd = create(flags | MFD_EXEC).or_else(|_| create(flags)).context(|| "memfd_create")?;
+    let mut copy = std::fs::File::from(memfd);
+    std::io::copy(&mut std::fs::File::from(exe), &mut copy)?;
+    copy.flush()?;
+    // SAFETY: takes the seals by value.
+    Errno::result(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })
+        .context(|| "F_ADD_SEALS")?;
+    // A file that is open for writing cannot be run: it is opened anew before the writer goes.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    nix::fcntl::open(path.as_str(), self::flags(libc::O_RDONLY), nix::sys::stat::Mode::empty())
+        .context(|| path)
+}
