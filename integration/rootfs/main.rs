@@ -3,3 +3,4 @@
 
 mod mounts;
 mod own_mounts;
+mod resolve;

@@ -111,3 +111,65 @@ impl fmt::Display for DevStep {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::spec::Mount;
+
+    fn device(path: &str, kind: DeviceKind, major: u32, minor: u32) -> Device {
+        Device { kind, path: path.into(), major, minor, file_mode: None, uid: 0, gid: 0 }
+    }
+
+    fn with(devices: Vec<Device>, mounts: Vec<Mount>) -> Spec {
+        let mut spec = Spec { mounts, ..Spec::default() };
+        spec.linux.devices = devices;
+        spec
+    }
+
+    #[test]
+    fn default_nodes_come_first_and_may_be_replaced() {
+        let tty = Device { file_mode: Some(0o600), uid: 7, ..device("/dev/tty", DeviceKind::Char, 5, 0) };
+        let disk = device("dev//disk", DeviceKind::Block, 8, 0);
+        let spec = with(vec![tty, disk, device("/dev/ptmx", DeviceKind::Char, 5, 2)], Vec::new());
+        let step = compile(&spec).unwrap().unwrap();
+        let says: Vec<String> = step.nodes.iter().map(|n| n.to_string()).collect();
+        assert_eq!(
+            says,
+            [
+                "/dev/null c 1:3 0666 0:0",
+                "/dev/zero c 1:5 0666 0:0",
+                "/dev/full c 1:7 0666 0:0",
+                "/dev/random c 1:8 0666 0:0",
+                "/dev/urandom c 1:9 0666 0:0",
+                "/dev/tty c 5:0 0600 7:0",
+                "/dev/disk b 8:0 0666 0:0",
+            ]
+        );
+        assert!(step.to_string().starts_with("make devices /dev/null c 1:3 0666 0:0, /dev/zero c"));
+    }
+
+    #[test]
+    fn a_bind_mount_at_dev_is_left_as_it_is() {
+        let mount = |destination: &str, option: &str| Mount {
+            destination: destination.into(),
+            options: vec![option.into()],
+            ..Mount::default()
+        };
+        for (mount, left) in [
+            (mount("/dev", "rbind"), true),
+            (mount("dev/", "bind"), true),
+            (mount("/dev", "nosuid"), false),
+            (mount("/dev/x", "bind"), false),
+        ] {
+            assert_eq!(compile(&with(Vec::new(), vec![mount.clone()])).unwrap().is_none(), left, "{mount:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_cannot_be_the_root() {
+        let refused =
+            compile(&with(vec![device("/dev/..", DeviceKind::Fifo, 0, 0)], Vec::new())).unwrap_err();
+        assert_eq!(refused[0].to_string(), "linux.devices[0].path: is the root directory");
+    }
+}

@@ -221,10 +221,8 @@ fn check_target(target: &InsidePath, kind: &str, bind: bool, remount: bool) -> R
     }
     // That the source of such a bind mount is a procfs is checked when it is at hand.
     let is_proc = target.as_bytes() == b"proc";
-    if target.is_within("proc")
-        && !(is_proc && (bind || kind == "proc"))
-        && !may_cover_proc(target.as_bytes())
-    {
+    let emulated = OVER_PROC.iter().any(|file| file.as_bytes() == target.as_bytes());
+    if target.is_within("proc") && !(is_proc && (bind || kind == "proc")) && !emulated {
         return refuse(
             "is inside /proc, where only a procfs and a few files that engines emulate are mounted",
         );
@@ -388,3 +386,6 @@ impl Notes<'_, '_> {
 
 /// The attribute of a mount that is made read-only at last.
 pub const READONLY: Change = Change { recursive: false, set: attr::RDONLY, clear: 0, propagation: 0 };
+
+#[cfg(test)]
+mod tests;

@@ -117,6 +117,8 @@ impl RootDir {
             how.set(ResolveFlag::RESOLVE_NO_SYMLINKS, links == Links::Never);
             match openat2(self.as_fd(), path, flags, how) {
                 Err(e) if is_missing(e) => self.resolver.set(Resolver::Walk),
+                // Somebody renames without end to keep us from resolving a `..`; the walk does not depend on that.
+                Err(Errno::EAGAIN) => {}
                 other => return other,
             }
         }

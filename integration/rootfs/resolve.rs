@@ -1,0 +1,310 @@
+//! Paths below a root: one table over both resolvers, random trees on which they must agree, and a racer.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use embrun::error::Errno;
+use embrun::rootfs::path::InsidePath;
+use embrun::rootfs::root::{Links, Resolver, RootDir};
+use nix::fcntl::{OFlag, RenameFlags, open, renameat2};
+use nix::sys::stat::Mode;
+
+use super::own_mounts::with_scratch;
+
+fn root(path: &Path, resolver: Resolver) -> RootDir {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    RootDir::with(open(path, flags, Mode::empty()).unwrap(), resolver)
+}
+
+fn on_both(test: impl Fn(&Path, &RootDir) + Send + Copy + 'static) {
+    for resolver in [Resolver::Kernel, Resolver::Walk] {
+        with_scratch(move |scratch| {
+            let root = root(&scratch.join("rootfs"), resolver);
+            test(scratch, &root);
+            // A kernel without openat2 would have made this a test of the walk alone.
+            assert_eq!(root.resolver(), resolver, "openat2 is needed to test it");
+        });
+    }
+}
+
+fn claim(path: &str) -> InsidePath {
+    InsidePath::new(path).unwrap()
+}
+
+/// What a path leads to, as (device, inode).
+fn found(root: &RootDir, path: &str, links: Links) -> Result<(u64, u64), Errno> {
+    let stat = root.resolve(&claim(path), links)?.stat()?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+fn plant(rootfs: &Path) {
+    fs::create_dir_all(rootfs.join("a/b/c")).unwrap();
+    fs::write(rootfs.join("a/file"), "x").unwrap();
+    fs::create_dir(rootfs.join("etc")).unwrap();
+    fs::write(rootfs.join("etc/passwd"), "inside").unwrap();
+    for (link, text) in [
+        ("rel", "a/b"),
+        ("abs", "/a/b"),
+        ("up", "../../../../../etc"),
+        ("a/b/up", "../../../../etc/passwd"),
+        ("host", "/etc/passwd"),
+        ("to_rel", "rel/c"),
+        ("slash", "a/file/"),
+        ("dirslash", "a/b/"),
+        ("dot", "."),
+        ("dots", "a/./b/../../a"),
+        ("loop1", "loop2"),
+        ("loop2", "loop1"),
+        ("self", "self"),
+        ("dangling", "nowhere/at/all"),
+        ("through_file", "a/file/.."),
+        ("out", "/../../outside"),
+    ] {
+        symlink(text, rootfs.join(link)).unwrap();
+    }
+    // 40 links are followed, 41 are too many.
+    symlink("a", rootfs.join("chain0")).unwrap();
+    for i in 1..41 {
+        symlink(format!("chain{}", i - 1), rootfs.join(format!("chain{i}"))).unwrap();
+    }
+}
+
+#[test]
+fn links_stay_inside_and_errors_are_the_kernels() {
+    use Links::{Follow, Never, NotLast};
+    on_both(|scratch, root| {
+        let rootfs = scratch.join("rootfs");
+        plant(&rootfs);
+        fs::create_dir(rootfs.join("proc")).unwrap();
+        let none = None::<&str>;
+        nix::mount::mount(
+            Some("proc"),
+            &rootfs.join("proc"),
+            Some("proc"),
+            nix::mount::MsFlags::empty(),
+            none,
+        )
+        .unwrap();
+        let table: &[(&str, Links, Result<&str, Errno>)] = &[
+            ("/", Follow, Ok("")),
+            ("/a/b/c", Follow, Ok("a/b/c")),
+            ("/a/b/c", Never, Ok("a/b/c")),
+            ("/rel/c", Follow, Ok("a/b/c")),
+            ("/abs/c", Follow, Ok("a/b/c")),
+            ("/up/passwd", Follow, Ok("etc/passwd")),
+            ("/a/b/up", Follow, Ok("etc/passwd")),
+            ("/host", Follow, Ok("etc/passwd")),
+            ("/host", NotLast, Ok("host")),
+            ("/host", Never, Err(Errno::ELOOP)),
+            ("/rel/c", Never, Err(Errno::ELOOP)),
+            ("/rel/c", NotLast, Ok("a/b/c")),
+            ("/to_rel", Follow, Ok("a/b/c")),
+            ("/slash", Follow, Err(Errno::ENOTDIR)),
+            ("/dirslash", Follow, Ok("a/b")),
+            ("/dirslash", NotLast, Ok("dirslash")),
+            ("/dot", Follow, Ok("")),
+            ("/dots/b", Follow, Ok("a/b")),
+            ("/loop1", Follow, Err(Errno::ELOOP)),
+            ("/loop1", NotLast, Ok("loop1")),
+            ("/self/x", Follow, Err(Errno::ELOOP)),
+            ("/dangling", Follow, Err(Errno::ENOENT)),
+            ("/dangling", NotLast, Ok("dangling")),
+            ("/through_file", Follow, Err(Errno::ENOTDIR)),
+            ("/a/file/x", Follow, Err(Errno::ENOTDIR)),
+            ("/a/nothing", Follow, Err(Errno::ENOENT)),
+            ("/out", Follow, Err(Errno::ENOENT)),
+            ("/chain39", Follow, Ok("a")),
+            ("/chain40", Follow, Err(Errno::ELOOP)),
+            ("/proc/self/exe", Follow, Err(Errno::ELOOP)),
+            ("/proc/self/root/etc", Follow, Err(Errno::ELOOP)),
+            ("/proc/self/cwd", Follow, Err(Errno::ELOOP)),
+            ("/proc/self/fd/0", Follow, Err(Errno::ELOOP)),
+            ("/proc/self/ns/mnt", Follow, Err(Errno::ELOOP)),
+            ("/proc/mounts", Follow, Ok("proc/self/mounts")),
+        ];
+        for (path, links, leads_to) in table {
+            let wanted = leads_to.map(|p| {
+                let meta = fs::symlink_metadata(rootfs.join(p)).unwrap();
+                (meta.dev(), meta.ino())
+            });
+            assert_eq!(found(root, path, *links), wanted, "{path} {links:?}");
+        }
+    });
+}
+
+#[test]
+fn directories_are_made_inside_or_not_at_all() {
+    on_both(|scratch, root| {
+        let rootfs = scratch.join("rootfs");
+        let mode = Mode::from_bits_truncate(0o750);
+        fs::create_dir_all(rootfs.join("var/real")).unwrap();
+        symlink(scratch.join("outside"), rootfs.join("escape")).unwrap();
+        symlink("/var/real", rootfs.join("var/link")).unwrap();
+        fs::write(rootfs.join("file"), "").unwrap();
+        let make =
+            |path: &str| root.mkdir_all(&claim(path), Links::Follow, mode).map(|h| h.stat().unwrap().st_ino);
+        let inode = |path: &str| fs::metadata(rootfs.join(path)).unwrap().ino();
+
+        assert_eq!(make("/var/link/x/y"), Ok(inode("var/real/x/y")));
+        assert_eq!(fs::metadata(rootfs.join("var/real/x/y")).unwrap().mode() & 0o777, 0o750);
+        assert_eq!(make("/var/real"), Ok(inode("var/real")));
+        assert_eq!(make("/"), Ok(inode("")));
+        // The link's text, seen from the root, is not there: nothing is made at either end.
+        assert_eq!(make("/escape/x"), Err(Errno::ENOTDIR));
+        assert_eq!(make("/escape"), Err(Errno::ENOTDIR));
+        assert_eq!(make("/file/x"), Err(Errno::ENOTDIR));
+        assert_eq!(make("/file"), Err(Errno::ENOTDIR));
+        let never = root.mkdir_all(&claim("/var/link/z"), Links::Never, mode);
+        assert_eq!(never.map(drop), Err(Errno::ELOOP));
+        assert_eq!(fs::read_dir(scratch.join("outside")).unwrap().count(), 0);
+        assert!(!rootfs.join("var/real/z").exists());
+    });
+}
+
+#[test]
+fn files_are_made_once_and_never_through_a_link() {
+    on_both(|scratch, root| {
+        let rootfs = scratch.join("rootfs");
+        fs::create_dir_all(rootfs.join("etc")).unwrap();
+        fs::write(rootfs.join("etc/hosts"), "kept").unwrap();
+        fs::write(scratch.join("outside/victim"), "kept").unwrap();
+        symlink(scratch.join("outside/new"), rootfs.join("etc/new")).unwrap();
+        symlink(scratch.join("outside/victim"), rootfs.join("etc/victim")).unwrap();
+        let make = |path: &str| {
+            root.create_file(&claim(path), Links::Follow, Mode::from_bits_truncate(0o644)).map(drop)
+        };
+        assert_eq!(make("/etc/hosts"), Ok(()));
+        assert_eq!(make("/new/dir/file"), Ok(()));
+        assert!(fs::metadata(rootfs.join("new/dir/file")).unwrap().is_file());
+        assert_eq!(make("/etc/new"), Err(Errno::EEXIST));
+        assert_eq!(make("/etc/victim"), Err(Errno::EEXIST));
+        assert_eq!(make("/etc"), Err(Errno::EISDIR));
+        assert_eq!(make("/"), Err(Errno::EISDIR));
+        assert_eq!(fs::read(rootfs.join("etc/hosts")).unwrap(), b"kept");
+        assert_eq!(fs::read(scratch.join("outside/victim")).unwrap(), b"kept");
+        assert_eq!(fs::read_dir(scratch.join("outside")).unwrap().count(), 1);
+    });
+}
+
+/// Small numbers in a row that looks random and is the same every time (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+
+    fn path(&mut self) -> String {
+        let mut path = String::from(if self.below(3) == 0 { "/" } else { "" });
+        for i in 0..=self.below(5) {
+            if i > 0 {
+                path.push('/');
+            }
+            match self.below(10) {
+                0 | 1 => path.push_str(".."),
+                2 => path.push('.'),
+                n => path.push(char::from(b'a' + (n % 4) as u8)),
+            }
+        }
+        if self.below(8) == 0 {
+            path.push('/');
+        }
+        path
+    }
+}
+
+#[test]
+fn the_walk_agrees_with_the_kernel_on_random_trees() {
+    with_scratch(|scratch| {
+        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5EED_u64);
+        eprintln!("SEED={seed}");
+        let mut dice = Dice(seed);
+        let rootfs = scratch.join("rootfs");
+        let (mut asked, mut there) = (0, 0);
+        for _ in 0..150 {
+            fs::remove_dir_all(&rootfs).unwrap();
+            fs::create_dir(&rootfs).unwrap();
+            let mut directories = vec![rootfs.clone()];
+            for _ in 0..24 {
+                let at = directories[dice.below(directories.len() as u64) as usize].clone();
+                let new = at.join(char::from(b'a' + dice.below(4) as u8).to_string());
+                match dice.below(6) {
+                    0 => drop(fs::OpenOptions::new().create_new(true).write(true).open(new)),
+                    1 | 2 => drop(symlink(dice.path(), new)),
+                    _ if fs::create_dir(&new).is_ok() => directories.push(new),
+                    _ => {}
+                }
+            }
+            let (kernel, walk) = (root(&rootfs, Resolver::Kernel), root(&rootfs, Resolver::Walk));
+            for _ in 0..120 {
+                let path = dice.path();
+                for links in [Links::Follow, Links::NotLast, Links::Never] {
+                    let right = found(&kernel, &path, links);
+                    assert_eq!(found(&walk, &path, links), right, "SEED={seed} {path} {links:?}");
+                    asked += 1;
+                    there += u32::from(right.is_ok());
+                }
+            }
+        }
+        eprintln!("{there} of {asked} paths led somewhere");
+        assert!(there > asked / 10, "the trees are too poor to show anything");
+    });
+}
+
+/// Swaps `shared/dir` and `shared/link` (a link that leads out) as fast as it can until told to stop.
+fn race(scratch: &Path, stop: &AtomicBool) -> u64 {
+    let shared =
+        open(&scratch.join("rootfs/shared"), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    let mut swaps = 0;
+    while !stop.load(Ordering::Relaxed) {
+        renameat2(&shared, "dir", &shared, "link", RenameFlags::RENAME_EXCHANGE).unwrap();
+        swaps += 1;
+    }
+    swaps
+}
+
+#[test]
+fn a_swapped_directory_leads_nowhere_else() {
+    on_both(|scratch, root| {
+        let rootfs = scratch.join("rootfs");
+        fs::create_dir_all(rootfs.join("shared/dir")).unwrap();
+        symlink("../../outside", rootfs.join("shared/link")).unwrap();
+        symlink(scratch.join("outside"), rootfs.join("shared/dir/deeper")).unwrap();
+        fs::write(scratch.join("outside/secret"), "").unwrap();
+        let secret = fs::metadata(scratch.join("outside")).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let racer = threads.spawn(|| race(scratch, &stop));
+            let (mut made, mut refused) = (0, 0);
+            for i in 0..1500 {
+                let path = claim(&format!("/shared/dir/x{i}/y"));
+                match root.mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755)) {
+                    Ok(_) => made += 1,
+                    Err(_) => refused += 1,
+                }
+                match root.create_file(&claim(&format!("/shared/dir/f{i}")), Links::Follow, Mode::S_IRUSR) {
+                    Ok(_) => made += 1,
+                    Err(_) => refused += 1,
+                }
+                assert_eq!(found(root, "/shared/dir/secret", Links::Follow).ok(), None);
+                assert_eq!(found(root, "/shared/dir/deeper/secret", Links::Follow).ok(), None);
+                if let Ok(it) = found(root, "/shared/dir", Links::Follow) {
+                    assert_ne!(it, (secret.dev(), secret.ino()));
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+            eprintln!(
+                "{:?}: {made} made, {refused} refused, {} swaps",
+                root.resolver(),
+                racer.join().unwrap()
+            );
+            assert!(made > 0, "nothing was made at all");
+        });
+        assert_eq!(fs::read_dir(scratch.join("outside")).unwrap().count(), 1);
+    });
+}

@@ -1,0 +1,172 @@
+use super::*;
+use crate::bundle::config::spec;
+use crate::bundle::json::Json;
+
+fn facts() -> MountFacts {
+    MountFacts { bundle: "/b".into(), own_network: true, cgroup: CgroupView::default() }
+}
+
+fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<Vec<MountStep>, Vec<String>> {
+    let text = format!(
+        r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}},"mounts":[{mounts}],
+            "linux":{{"namespaces":[{{"type":"mount"}}]{linux}}}}}"#
+    );
+    let spec = spec(&Json::parse(text.as_bytes()).unwrap()).unwrap();
+    compile(&spec, facts).map_err(|all| all.iter().map(|r| r.to_string()).collect())
+}
+
+/// One mount by destination, type, source and options, in short.
+fn entry(destination: &str, kind: &str, source: &str, options: &str) -> String {
+    let options: Vec<String> = options.split_whitespace().map(|o| format!("{o:?}")).collect();
+    let options = options.join(",");
+    format!(r#"{{"destination":{destination:?},"type":{kind:?},"source":{source:?},"options":[{options}]}}"#)
+}
+
+fn plan(mounts: &str) -> Vec<String> {
+    compiled(mounts, "", &facts()).unwrap().iter().map(|s| s.to_string()).collect()
+}
+
+#[test]
+fn steps_say_what_they_do() {
+    for (mount, says) in [
+        (entry("/proc", "proc", "proc", "nosuid noexec nodev"), "mount proc at /proc (nodev,noexec,nosuid)"),
+        (entry("proc", "proc", "proc", ""), "mount proc at /proc"),
+        (
+            entry("/dev", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
+            "mount tmpfs at /dev (nosuid,strictatime,mode=755,size=65536k)",
+        ),
+        (entry("/run", "tmpfs", "tmpfs", "ro"), "mount tmpfs at /run (ro at last,mode of the directory)"),
+        (entry("/run", "tmpfs", "", "tmpcopyup mode=1777"), "mount tmpfs at /run (tmpcopyup,mode=1777)"),
+        (entry("/sys", "sysfs", "sysfs", "ro"), "mount sysfs at /sys (ro)"),
+        (entry("/x", "none", "/src", "rbind ro rprivate"), "bind /src at /x (rbind,ro,rprivate)"),
+        (entry("/x", "tmpfs", "a/b", "bind"), "bind /b/a/b at /x"),
+        (entry("/x", "", "", "remount nosuid size=4k"), "remount /x (nosuid,size=4k)"),
+        (entry("/", "", "", "remount bind ro"), "change the mount at / (ro)"),
+        (
+            entry("/a/../b/./c", "ext4", "/dev/sda1", "rw,x".trim_start_matches("rw,")),
+            "mount ext4 at /b/c (x)",
+        ),
+        (
+            entry("/x", "tmpfs", "x", "nosymfollow rslave"),
+            "mount tmpfs at /x (mode of the directory,nosymfollow,rslave)",
+        ),
+        (entry("/proc/uptime", "none", "/lxcfs/uptime", "bind"), "bind /lxcfs/uptime at /proc/uptime"),
+        (entry("/proc", "none", "/proc", "rbind"), "bind /proc at /proc (rbind)"),
+        (entry("/procfs", "tmpfs", "x", "mode=1"), "mount tmpfs at /procfs (mode=1)"),
+    ] {
+        assert_eq!(plan(&mount), [says], "{mount}");
+    }
+}
+
+#[test]
+fn refusals_name_the_entry_and_the_property() {
+    let long = format!("x={}", "y".repeat(5000));
+    for (mount, says) in [
+        (entry("/proc", "tmpfs", "x", ""), "mounts[0].destination: is inside /proc"),
+        (entry("/proc/self/attr", "tmpfs", "x", ""), "mounts[0].destination: is inside /proc"),
+        (entry("/x/../proc/sys/kernel", "none", "/y", "bind"), "mounts[0].destination: is inside /proc"),
+        (entry("/proc/uptime/x", "none", "/y", "bind"), "mounts[0].destination: is inside /proc"),
+        (entry("/proc/x/proc/uptime", "none", "/y", "bind"), "mounts[0].destination: is inside /proc"),
+        (entry("/", "tmpfs", "x", ""), "mounts[0].destination: is the container's root"),
+        (entry("/..", "none", "/", "rbind"), "mounts[0].destination: is the container's root"),
+        (entry("/x", "", "x", ""), "mounts[0].type: is required"),
+        (entry("/x", "bind", "/x", "ro"), "mounts[0].options: a bind mount needs the option"),
+        (entry("/x", "none", "", "bind"), "mounts[0].source: is required"),
+        (
+            entry("/x", "none", "/y", "bind noexce"),
+            "mounts[0].options: \"noexce\" is no option of a bind mount",
+        ),
+        (entry("/x", "none", "/y", "bind tmpcopyup"), "mounts[0].options: tmpcopyup is for"),
+        (entry("/x", "ext4", "/y", "tmpcopyup"), "mounts[0].options: tmpcopyup is for"),
+        (entry("/x", "none", "/y", "bind idmap"), "mounts[0].options: idmapped mounts are not supported"),
+        (entry("/x", "tmpfs", "/y", &long), "mounts[0].options: are 5002 bytes for the file system"),
+        (entry("/x", "cgroup", "cgroup", "ro"), "mounts[0].type: the host has no cgroups mounted"),
+    ] {
+        let refused = compiled(&mount, "", &facts()).unwrap_err();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].starts_with(says), "{}", refused[0]);
+    }
+    let two =
+        [entry("/", "tmpfs", "x", ""), entry("/ok", "tmpfs", "x", ""), entry("/x", "", "", "")].join(",");
+    assert_eq!(compiled(&two, "", &facts()).unwrap_err().len(), 2);
+    let mapped = r#"{"destination":"/x","source":"/y","options":["bind"],
+        "uidMappings":[{"containerID":0,"hostID":1,"size":1}],"gidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#;
+    let refused = compiled(mapped, "", &facts()).unwrap_err();
+    assert_eq!(refused, ["mounts[0].uidMappings: idmapped mounts are not supported by this version"]);
+}
+
+#[test]
+fn labels_go_to_the_file_systems_that_take_them() {
+    let linux = r#","mountLabel":"system_u:object_r:x_t:s0:c1,c2""#;
+    let label = "context=\"system_u:object_r:x_t:s0:c1,c2\"";
+    for (mount, data) in [
+        (entry("/x", "tmpfs", "x", "mode=1"), Some(format!("mode=1,{label}"))),
+        (entry("/x", "devpts", "x", ""), Some(label.to_owned())),
+        (entry("/proc", "proc", "x", ""), None),
+        (entry("/sys", "sysfs", "x", ""), None),
+        (entry("/x", "mqueue", "x", ""), None),
+    ] {
+        let What::New(new) = &compiled(&mount, linux, &facts()).unwrap()[0].what else { panic!("{mount}") };
+        assert_eq!(new.data.as_ref().map(|d| d.to_str().unwrap()), data.as_deref(), "{mount}");
+    }
+}
+
+#[test]
+fn the_host_may_stand_in_for_sysfs_and_cgroup2() {
+    let sys = entry("/sys", "sysfs", "sysfs", "ro nosuid");
+    let instead = |mount: &str, facts: &MountFacts| {
+        let What::New(new) = compiled(mount, "", facts).unwrap()[0].what.clone() else { panic!("{mount}") };
+        new.instead.map(|(path, changes)| (path.into_string().unwrap(), changes[0].to_string()))
+    };
+    assert_eq!(instead(&sys, &facts()), None);
+    let shared = MountFacts { own_network: false, ..facts() };
+    assert_eq!(instead(&sys, &shared), Some(("/sys".into(), "ro,nosuid".into())));
+    let cgroup = entry("/sys/fs/cgroup", "cgroup", "cgroup", "ro");
+    let v2 = CgroupView { v2: Some("/sys/fs/cgroup/a".into()), ..CgroupView::default() };
+    let v2 = MountFacts { cgroup: v2, ..facts() };
+    assert_eq!(instead(&cgroup, &v2), Some(("/sys/fs/cgroup/a".into(), "ro".into())));
+}
+
+#[test]
+fn v1_has_a_directory_for_each_hierarchy() {
+    let hierarchy = |directory: &str, controllers: &[&str]| Hierarchy {
+        directory: directory.into(),
+        controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+        source: format!("/sys/fs/cgroup/{directory}/me"),
+    };
+    let v1 = vec![
+        hierarchy("memory", &["memory"]),
+        hierarchy("cpu,cpuacct", &["cpu", "cpuacct"]),
+        hierarchy("systemd", &["name=systemd"]),
+    ];
+    for own_namespace in [true, false] {
+        let cgroup = CgroupView { v1: v1.clone(), v2: Some("/u".into()), own_namespace };
+        let facts = MountFacts { cgroup, ..facts() };
+        let steps = compiled(&entry("/sys/fs/cgroup", "cgroup", "cgroup", "ro rslave"), "", &facts).unwrap();
+        let note = if own_namespace { "" } else { ",own directories bound" };
+        let says =
+            format!("mount 3 cgroup hierarchies at /sys/fs/cgroup (nodev,noexec,nosuid,ro{note},rslave)");
+        assert_eq!(steps[0].to_string(), says);
+        let What::CgroupV1 { entries, links, .. } = &steps[0].what else { panic!() };
+        let data = entries.iter().map(|e| e.data.as_ref().map(|d| d.to_str().unwrap())).collect::<Vec<_>>();
+        let wanted = [Some("memory"), Some("cpu,cpuacct"), Some("name=systemd")];
+        assert_eq!(data, if own_namespace { wanted } else { [None; 3] });
+        let names = links.iter().map(|(n, d)| (n.to_str().unwrap(), d.to_str().unwrap())).collect::<Vec<_>>();
+        assert_eq!(names, [("cpu", "cpu,cpuacct"), ("cpuacct", "cpu,cpuacct")]);
+    }
+}
+
+#[test]
+fn a_resolved_path_in_proc_is_checked_by_its_end() {
+    for (path, may) in [
+        ("/run/b/rootfs/proc/uptime", true),
+        ("proc/uptime", true),
+        ("/r/proc/sys/kernel/ns_last_pid", true),
+        ("/r/notproc/uptime", false),
+        ("/r/proc/self/attr", false),
+        ("/r/proc", false),
+        ("/r/proc/uptime/", false),
+    ] {
+        assert_eq!(may_cover_proc(path.as_bytes()), may, "{path}");
+    }
+}
