@@ -166,7 +166,7 @@ fn strange(random: &mut Random) -> Json {
     match random.below(8) {
         0 => Json::Null,
         1 => Json::Bool(random.below(2) == 0),
-        2 => Json::Float(1.5),
+        2 => Json::Fraction("1.5".to_owned()),
         3 => Json::List(vec![strange_number(random)]),
         4 => Json::List(vec![]),
         5 => Json::object([(strange_text(random), strange_number(random))]),

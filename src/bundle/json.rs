@@ -19,8 +19,8 @@ pub enum Json {
     Bool(bool),
     /// An integer, signed or unsigned up to 64 bits.
     Int(i128),
-    /// Any other number.
-    Float(f64),
+    /// Any other number, in digits: of one that was read, six behind the point.
+    Fraction(String),
     /// A string.
     Str(String),
     /// An array.
@@ -50,7 +50,7 @@ impl Json {
         match self {
             Json::Null => "null",
             Json::Bool(_) => "a boolean",
-            Json::Int(_) | Json::Float(_) => "a number",
+            Json::Int(_) | Json::Fraction(_) => "a number",
             Json::Str(_) => "a string",
             Json::List(_) => "an array",
             Json::Object(_) => "an object",
@@ -127,7 +127,7 @@ fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
         Json::Null => out.push_str("null"),
         Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Json::Int(n) => drop(write!(out, "{n}")),
-        Json::Float(n) => drop(write!(out, "{n}")),
+        Json::Fraction(digits) => out.push_str(digits),
         Json::Str(s) => quote(out, s),
         Json::List(items) if items.is_empty() => out.push_str("[]"),
         Json::Object(members) if members.is_empty() => out.push_str("{}"),
@@ -158,6 +158,16 @@ fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
             out.push('}');
         }
     }
+}
+
+/// A number for messages. No property of the spec takes one, and the code that prints floats exactly is 6 KiB.
+fn decimal(n: f64) -> String {
+    let (sign, n) = if n < 0.0 { ("-", -n) } else { ("", n) };
+    let whole = n as u64;
+    let millionths = if n < 1e15 { ((n - whole as f64) * 1e6) as u64 } else { 0 };
+    let text = format!("{sign}{whole}.{millionths:06}");
+    let cut = text.trim_end_matches('0');
+    if cut.ends_with('.') { format!("{cut}0") } else { cut.to_owned() }
 }
 
 fn quote(out: &mut String, s: &str) {
@@ -208,7 +218,7 @@ impl<'de> Visitor<'de> for Document {
     }
 
     fn visit_f64<E>(self, n: f64) -> std::result::Result<Json, E> {
-        Ok(Json::Float(n))
+        Ok(Json::Fraction(decimal(n)))
     }
 
     fn visit_str<E>(self, s: &str) -> std::result::Result<Json, E> {
@@ -257,6 +267,18 @@ mod tests {
     fn round_trips_and_keeps_order() {
         let text = r#"{"b":[1,-2,18446744073709551615,true,null,{}],"a":"x\"\\\n\u0001é"}"#;
         assert_eq!(Json::parse(text.as_bytes()).unwrap().compact(), text);
+    }
+
+    #[test]
+    fn fractions_are_numbers_that_nobody_asked_for() {
+        for (text, digits) in
+            [("1.5", "1.5"), ("-0.25", "-0.25"), ("1e2", "100.0"), ("1e300", "18446744073709551615.0")]
+        {
+            let json = Json::parse(text.as_bytes()).unwrap();
+            assert_eq!(json, Json::Fraction(digits.to_owned()));
+            assert_eq!(json.kind(), "a number");
+        }
+        assert_eq!(Json::Fraction("0.07".to_owned()).compact(), "0.07");
     }
 
     #[test]

@@ -7,8 +7,13 @@ use super::json::Json;
 use crate::error::Error;
 
 /// What is wrong with a value, and where it stands in the document.
+///
+/// One pointer wide: every reader has it in its result.
 #[derive(Debug, PartialEq)]
-pub struct Fault {
+pub struct Fault(Box<Where>);
+
+#[derive(Debug, PartialEq)]
+struct Where {
     path: String,
     what: String,
 }
@@ -19,22 +24,29 @@ pub type Read<T> = Result<T, Fault>;
 impl Fault {
     /// A fault of the value at hand.
     pub fn new(what: impl Into<String>) -> Fault {
-        Fault { path: String::new(), what: what.into() }
+        Fault(Box::new(Where { path: String::new(), what: what.into() }))
     }
 
     /// Where the value stands, as a JSON path (`process.rlimits[2].type`); empty for the document itself.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.0.path
     }
 
     /// The same fault seen from the object that holds the value under `key`.
+    #[cold]
+    #[inline(never)]
     pub fn at(mut self, key: &str) -> Fault {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = format!("{key}{dot}{}", self.path);
+        let path = &mut self.0.path;
+        if !path.is_empty() && !path.starts_with('[') {
+            path.insert(0, '.');
+        }
+        path.insert_str(0, key);
         self
     }
 
     /// The same fault seen from the array that holds the value at `index`.
+    #[cold]
+    #[inline(never)]
     pub fn at_index(self, index: usize) -> Fault {
         self.at(&format!("[{index}]"))
     }
@@ -42,9 +54,9 @@ impl Fault {
 
 impl From<Fault> for Error {
     fn from(f: Fault) -> Error {
-        let e = Error::new(f.what);
+        let e = Error::new(f.0.what);
         // A key is the author's: an error stays one line, whatever is in it.
-        let path = f.path.replace(char::is_control, "?");
+        let path = f.0.path.replace(char::is_control, "?");
         if path.is_empty() { e } else { e.context(path) }
     }
 }
@@ -52,17 +64,26 @@ impl From<Fault> for Error {
 impl Json {
     /// Reads a member that must be there.
     pub fn required<T>(&self, key: &str, read: impl FnOnce(&Json) -> Read<T>) -> Read<T> {
-        self.optional(key, read)?.ok_or_else(|| Fault::new("is required").at(key))
+        match self.get(key) {
+            Some(value) => read(value).map_err(|f| f.at(key)),
+            None => Err(missing(key)),
+        }
     }
 
     /// Reads a member if it is there (`null` is not).
     pub fn optional<T>(&self, key: &str, read: impl FnOnce(&Json) -> Read<T>) -> Read<Option<T>> {
-        self.get(key).map(read).transpose().map_err(|f| f.at(key))
+        match self.get(key) {
+            Some(value) => read(value).map(Some).map_err(|f| f.at(key)),
+            None => Ok(None),
+        }
     }
 
     /// Reads a member, or takes its type's default if it is not there.
     pub fn or_default<T: Default>(&self, key: &str, read: impl FnOnce(&Json) -> Read<T>) -> Read<T> {
-        Ok(self.optional(key, read)?.unwrap_or_default())
+        match self.get(key) {
+            Some(value) => read(value).map_err(|f| f.at(key)),
+            None => Ok(T::default()),
+        }
     }
 
     /// Reads a string member; `""` counts as absent, as Go's encoders write it for "not set".
@@ -72,31 +93,59 @@ impl Json {
 
     /// Reads an array member item by item; absent is empty.
     pub fn list<T>(&self, key: &str, read: impl Fn(&Json) -> Read<T>) -> Read<Vec<T>> {
-        self.or_default(key, |v| items(v, read))
+        let mut out = Vec::new();
+        self.each_item(key, &mut |item| {
+            out.push(read(item)?);
+            Ok(())
+        })?;
+        Ok(out)
     }
 
     /// Reads an object member as its (key, value) pairs in the order of the file; absent is empty.
     pub fn map<T>(&self, key: &str, read: impl Fn(&Json) -> Read<T>) -> Read<Vec<(String, T)>> {
-        self.or_default(key, |v| match v {
-            Json::Object(members) => {
-                members.iter().map(|(k, v)| Ok((text(k)?, read(v).map_err(|f| f.at(k))?))).collect()
-            }
-            other => Err(wants("an object", other)),
-        })
+        let mut out = Vec::new();
+        self.each_member(key, &mut |k, item| {
+            out.push((text(k)?, read(item).map_err(|f| f.at(k))?));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    fn each_item(&self, key: &str, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
+        match self.get(key) {
+            None => Ok(()),
+            Some(value) => items(value, take).map_err(|f| f.at(key)),
+        }
+    }
+
+    fn each_member(&self, key: &str, take: &mut dyn FnMut(&str, &Json) -> Read<()>) -> Read<()> {
+        match self.get(key) {
+            None => Ok(()),
+            Some(Json::Object(members)) => members.iter().try_for_each(|(k, v)| take(k, v)),
+            Some(other) => Err(wants("an object", other)),
+        }
+        .map_err(|f| f.at(key))
     }
 }
 
+#[cold]
+fn missing(key: &str) -> Fault {
+    Fault::new("is required").at(key)
+}
+
+#[cold]
+#[inline(never)]
 fn wants(kind: &str, found: &Json) -> Fault {
     Fault::new(format!("must be {kind}, is {}", found.kind()))
 }
 
-fn items<T>(value: &Json, read: impl Fn(&Json) -> Read<T>) -> Read<Vec<T>> {
-    match value {
-        Json::List(items) => {
-            items.iter().enumerate().map(|(i, v)| read(v).map_err(|f| f.at_index(i))).collect()
-        }
-        other => Err(wants("an array", other)),
+/// Hands out the items of an array. The one copy of the loop that every list has.
+fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
+    let Json::List(items) = value else { return Err(wants("an array", value)) };
+    for (i, item) in items.iter().enumerate() {
+        take(item).map_err(|f| f.at_index(i))?;
     }
+    Ok(())
 }
 
 fn text(s: &str) -> Read<String> {
@@ -118,7 +167,12 @@ pub fn string(value: &Json) -> Read<String> {
 
 /// An array of such strings.
 pub fn strings(value: &Json) -> Read<Vec<String>> {
-    items(value, string)
+    let mut out = Vec::new();
+    items(value, &mut |item| {
+        out.push(string(item)?);
+        Ok(())
+    })?;
+    Ok(out)
 }
 
 /// A string of at least one character.
@@ -139,11 +193,21 @@ pub fn absolute(value: &Json) -> Read<String> {
 
 /// One of the words of a table, as what the table says it means.
 pub fn word<T: Copy>(value: &Json, table: &[(&str, T)]) -> Read<T> {
-    let s = string(value)?;
-    table.iter().find(|(name, _)| *name == s).map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-        Fault::new(format!("unknown {s:?} (known: {})", known.join(", ")))
-    })
+    find(value, &mut table.iter().map(|(name, _)| *name)).map(|i| table[i].1)
+}
+
+/// Which of the words a string is.
+fn find(value: &Json, words: &mut dyn Iterator<Item = &str>) -> Read<usize> {
+    let Json::Str(s) = value else { return Err(wants("a string", value)) };
+    let mut known = String::new();
+    for (i, word) in words.enumerate() {
+        if word == s {
+            return Ok(i);
+        }
+        known.push_str(if i == 0 { "" } else { ", " });
+        known.push_str(word);
+    }
+    Err(Fault::new(format!("unknown {s:?} (known: {known})")))
 }
 
 /// `true` or `false`.
@@ -156,14 +220,22 @@ pub fn boolean(value: &Json) -> Read<bool> {
 
 /// An integer that fits `T` (`u16`, `u32`, `i64`, …).
 pub fn integer<T: TryFrom<i128>>(value: &Json) -> Read<T> {
+    let n = whole(value)?;
+    T::try_from(n).map_err(|_| out_of_range(n, std::any::type_name::<T>()))
+}
+
+fn whole(value: &Json) -> Read<i128> {
     match value {
-        Json::Int(n) => T::try_from(*n).map_err(|_| {
-            let kind = std::any::type_name::<T>();
-            Fault::new(format!("{n} is out of range ({kind})"))
-        }),
-        Json::Float(n) => Err(Fault::new(format!("must be an integer, is {n}"))),
+        Json::Int(n) => Ok(*n),
+        Json::Fraction(n) => Err(Fault::new(format!("must be an integer, is {n}"))),
         other => Err(wants("an integer", other)),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn out_of_range(n: i128, kind: &str) -> Fault {
+    Fault::new(format!("{n} is out of range ({kind})"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,5 @@
 //! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
 
-use std::str::FromStr as _;
-
-use caps::Capability;
-
 use crate::bundle::spec::{Capabilities, Process};
 use crate::error::{Error, Result};
 
@@ -60,9 +56,21 @@ fn grant(field: &str, names: &[String], limit: u64, reason: &str, warnings: &mut
     granted
 }
 
+/// The capabilities by their numbers, from 0 (capability.h), without the `CAP_` that they all have in front.
+const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE \
+    SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL \
+    SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
+
+/// The full names of all capabilities, the one of bit 0 first.
+pub fn capability_names() -> impl Iterator<Item = String> {
+    CAPABILITIES.split(' ').map(|name| format!("CAP_{name}"))
+}
+
 /// The bit of a capability by its full name (`CAP_NET_ADMIN`).
 pub fn capability(name: &str) -> Option<u64> {
-    Capability::from_str(name).ok().map(|c| c.bitmask())
+    let name = name.strip_prefix("CAP_")?;
+    CAPABILITIES.split(' ').position(|known| known == name).map(|number| 1 << number)
 }
 
 /// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
@@ -160,6 +168,18 @@ mod tests {
             CapSets { bounding: all, effective: all, inheritable: all, permitted: all, ambient: all }
         );
         assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn the_caps_crate_has_the_same_names_and_numbers() {
+        let all = caps::all();
+        assert_eq!(capability_names().count(), all.len());
+        for cap in all {
+            assert_eq!(capability(&cap.to_string()), Some(cap.bitmask()), "{cap}");
+        }
+        for name in ["", "CAP_", "CHOWN", "cap_chown", "CAP_CHOWN ", "CAP_CHOWN DAC_OVERRIDE"] {
+            assert_eq!(capability(name), None, "{name:?}");
+        }
     }
 
     #[test]
