@@ -1,0 +1,14 @@
+# Release builds, included by the Makefile. Results go to target/dist/TARGET.
+RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm-unknown-linux-musleabi \
+	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
+TARGET ?= x86_64-unknown-linux-musl
+
+.PHONY: release release-all release-check size
+release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
+	cross/release $(TARGET)
+release-all: ## all of them, within cross/budget, and the table of sizes
+	cross/release $(RELEASE_TARGETS)
+release-check: ## build TARGET in two folders and compare the bits
+	cross/reproduce $(TARGET)
+size: ## what TARGET's bytes are, by crate and module
+	cross/build $(TARGET) && cross/size $(TARGET)
