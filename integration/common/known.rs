@@ -7,6 +7,15 @@ pub const OURS: &str = "a promise of embrun's own";
 /// Test, runtime, reason.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, &str)] = &[
+    ("bad_input::all_refusals_at_once", "crun", OURS),
+    ("bad_input::all_refusals_at_once", "runc", OURS),
+    ("bad_input::exec_process_file", "crun", "it reads more loosely"),
+    ("bad_input::linux_sections", "crun", "it reads more loosely"),
+    ("bad_input::namespaces_and_ids", "crun", "it reads more loosely"),
+    ("bad_input::no_process_can_be_created_but_not_started", "crun", "a process is demanded at create"),
+    ("bad_input::no_process_can_be_created_but_not_started", "runc", "a process is demanded at create"),
+    ("bad_input::process", "crun", "it reads more loosely"),
+    ("bad_input::wrong_types", "crun", "it reads more loosely"),
     ("confine::personality_linux32", "runc", "personality came with runc 1.2"),
     ("confine::personality_unknown_is_refused", "runc", "personality came with runc 1.2"),
     ("devices::allowed_by_wildcard_and_denied_again", "crun", "on v1 the denial is without effect"),

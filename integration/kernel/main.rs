@@ -1,6 +1,7 @@
 //! The kernel tests: real containers on this machine's kernel, one file for each section of the spec. They need root.
 //! See `common` for how a test is run and `CONTRIBUTING.md` for how to write one.
 
+mod bad_input;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
@@ -19,6 +20,7 @@ mod terminal;
 
 fn main() -> std::process::ExitCode {
     let cases = [
+        bad_input::CASES,
         confine::CASES,
         devices::CASES,
         exec::CASES,
