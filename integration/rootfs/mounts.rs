@@ -5,24 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::own_mounts::{c, with_scratch};
-use embrun::bundle::{config, json::Json, spec::Spec};
-use embrun::plan::{devices, mounts};
-use embrun::rootfs::path::InsidePath;
-use embrun::rootfs::root::Resolver;
-use embrun::rootfs::tree::Api;
-use embrun::rootfs::{Rootfs, Ways};
-
-const NEW: Ways = Ways { api: Some(Api::Detached), resolver: Some(Resolver::Kernel) };
-const OLD: Ways = Ways { api: Some(Api::Staged), resolver: Some(Resolver::Walk) };
-
-fn spec(more: &str, linux: &str) -> Spec {
-    let text = format!(
-        r#"{{"ociVersion":"1.0.2","root":{{"path":"rootfs"}}{more},
-            "linux":{{"namespaces":[{{"type":"mount"}},{{"type":"network"}}]{linux}}}}}"#
-    );
-    config::spec(&Json::parse(text.as_bytes()).unwrap()).unwrap()
-}
+use super::assembly::{assemble, mounted, on_each_kernel, spec};
 
 /// What `runc spec` asks for, without the cgroup.
 const DEFAULT: &str = r#","mounts":[
@@ -33,47 +16,6 @@ const DEFAULT: &str = r#","mounts":[
     {"destination":"/dev/shm","type":"tmpfs","source":"shm","options":["nosuid","noexec","nodev","mode=1777","size=65536k"]},
     {"destination":"/dev/mqueue","type":"mqueue","source":"mqueue","options":["nosuid","noexec","nodev"]},
     {"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}]"#;
-
-fn facts(bundle: &Path) -> mounts::MountFacts {
-    mounts::MountFacts {
-        bundle: bundle.to_str().unwrap().to_owned(),
-        own_network: true,
-        cgroup: mounts::CgroupView::default(),
-    }
-}
-
-/// Assembles the root file system of a specification and pivots into it.
-fn assemble(bundle: &Path, spec: &Spec, ways: Ways) -> Result<(), embrun::error::Error> {
-    let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), spec.linux.rootfs_propagation, ways)?;
-    for step in mounts::compile(spec, &facts(bundle)).unwrap() {
-        rootfs.mount(&step).map_err(|e| e.context(step))?;
-    }
-    if let Some(dev) = devices::compile(spec).unwrap() {
-        rootfs.devices(&dev)?;
-    }
-    let inside = |paths: &[String]| paths.iter().map(|p| InsidePath::new(p).unwrap()).collect::<Vec<_>>();
-    rootfs.readonly(&inside(&spec.linux.readonly_paths))?;
-    rootfs.mask(&inside(&spec.linux.masked_paths))?;
-    rootfs.finish()?;
-    if spec.root.readonly {
-        rootfs.make_readonly()?;
-    }
-    rootfs.pivot()
-}
-
-fn on_each_kernel(test: impl Fn(&Path, Ways) + Send + Copy + 'static) {
-    for ways in [NEW, OLD] {
-        with_scratch(move |bundle| test(bundle, ways));
-    }
-}
-
-/// Options of the mount at `point`: (of the mount, file system type).
-fn mounted(point: &str) -> Option<(String, String)> {
-    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-    let line = text.lines().rfind(|l| l.split(' ').nth(4) == Some(point))?;
-    let (before, after) = line.split_once(" - ")?;
-    Some((before.split(' ').nth(5)?.to_owned(), after.split(' ').next()?.to_owned()))
-}
 
 #[test]
 fn the_default_file_systems_are_there() {

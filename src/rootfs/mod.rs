@@ -58,7 +58,8 @@ impl Rootfs {
     /// Makes the directory at `path`, a path of the host, the root to be: a mount of its own, with the propagation of
     /// everything set such that nothing that is mounted from now on reaches the host unless it is asked to.
     pub fn prepare(path: &CStr, propagation: Option<Propagation>, ways: Ways) -> Result<Rootfs> {
-        let mut workshop = Workshop::new(ProcFs::open()?, ways.api);
+        let resolver = ways.resolver.unwrap_or(Resolver::Kernel);
+        let mut workshop = Workshop::new(ProcFs::with(resolver)?, ways.api);
         set_propagation(propagation)?;
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .context(|| format!("root.path {}", path.to_string_lossy()))?;
@@ -67,7 +68,7 @@ impl Rootfs {
         }
         let tree = workshop.clone_file(directory.as_fd(), true).context(|| "bind the root onto itself")?;
         workshop.attach(tree.as_fd(), directory.as_fd()).context(|| "bind the root onto itself")?;
-        let root = RootDir::with(tree.into(), ways.resolver.unwrap_or(Resolver::Kernel));
+        let root = RootDir::with(tree.into(), resolver);
         Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation })
     }
 

@@ -5,8 +5,9 @@
 //! procfs is opened and verified before anything of the container is in sight, and every file is opened from that
 //! descriptor, over no link and no mount.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
@@ -14,17 +15,20 @@ use nix::fcntl::{OFlag, ResolveFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::root::{Handle, kind};
+use super::root::{Handle, Resolver, kind};
 use crate::error::{Context, Error, Result};
 use crate::sys::openat2::{is_missing, openat2};
 
 /// The root directory of a procfs, proven to be one.
 #[derive(Debug)]
-pub struct ProcFs(OwnedFd);
+pub struct ProcFs {
+    fd: OwnedFd,
+    resolver: Cell<Resolver>,
+}
 
 impl AsFd for ProcFs {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -36,22 +40,30 @@ pub fn is_procfs(file: impl AsFd) -> std::result::Result<bool, Errno> {
 impl ProcFs {
     /// Opens `/proc`, which must be the root of a procfs.
     pub fn open() -> Result<ProcFs> {
-        let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .context(|| "open /proc")?;
-        ProcFs::verify(fd).context(|| "/proc")
+        ProcFs::with(Resolver::Kernel)
     }
 
-    fn verify(fd: OwnedFd) -> Result<ProcFs> {
+    /// The same with a resolver of choice; a kernel that turns out to lack openat2 is not asked again.
+    pub fn with(resolver: Resolver) -> Result<ProcFs> {
+        let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .context(|| "open /proc")?;
         // The root of every procfs is inode 1: nothing else in it can pass for it.
         let real = is_procfs(&fd)? && fstat(&fd)?.st_ino == 1;
-        if real { Ok(ProcFs(fd)) } else { Err(Error::new("is not a procfs (mount -t proc proc /proc)")) }
+        if !real {
+            return Err(Error::new("/proc is not a procfs (mount -t proc proc /proc)"));
+        }
+        Ok(ProcFs { fd, resolver: Cell::new(resolver) })
     }
 
     /// Writes a text in one go to a file below `/proc`, such as `sys/net/ipv4/ip_forward`.
     pub fn write(&self, path: &CStr, text: &[u8]) -> Result<()> {
         let file = self
             .open_beneath(path, OFlag::O_WRONLY | OFlag::O_NOCTTY)
-            .context(|| format!("open /proc/{}", path.to_string_lossy()))?;
+            .context(|| format!("open /proc/{}", path.to_string_lossy()))
+            .map_err(|e| match e.errno() {
+                Some(Errno::EXDEV) => e.hint("something is mounted over it"),
+                _ => e,
+            })?;
         let written = nix::unistd::write(&file, text);
         match written {
             Ok(n) if n == text.len() => Ok(()),
@@ -85,24 +97,13 @@ impl ProcFs {
         if file.kind()? != SFlag::S_IFREG {
             return Err(Errno::EINVAL);
         }
-        let number = std::os::fd::AsRawFd::as_raw_fd(&file.as_fd());
-        let path = CString::new(format!("self/fd/{number}")).map_err(|_| Errno::EINVAL)?;
-        let fd = openat(
-            &self.0,
-            path.as_c_str(),
-            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
-        // Another mount over `fd` in procfs would have shown us another file.
-        let (is, was) = (fstat(&fd)?, file.stat()?);
-        let same = is.st_dev == was.st_dev && is.st_ino == was.st_ino;
-        if same { Ok(fd) } else { Err(Errno::EXDEV) }
+        self.reopen(file.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
     }
 
     /// `self/path`, with the link read instead of followed: procfs says there which process we are in *its* pid
     /// namespace, which need not be ours.
     fn below(&self, link: &CStr, path: &str) -> Result<CString> {
-        let text = readlinkat(&self.0, link).context(|| format!("read /proc/{}", link.to_string_lossy()))?;
+        let text = readlinkat(&self.fd, link).context(|| format!("read /proc/{}", link.to_string_lossy()))?;
         let mut whole = text.as_bytes().to_vec();
         whole.push(b'/');
         whole.extend_from_slice(path.as_bytes());
@@ -111,36 +112,58 @@ impl ProcFs {
 
     /// Opens a file below `/proc` over no link, no mount and no `..`.
     fn open_beneath(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
-        let how = ResolveFlag::RESOLVE_BENEATH
-            | ResolveFlag::RESOLVE_NO_XDEV
-            | ResolveFlag::RESOLVE_NO_SYMLINKS
-            | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        match openat2(self.as_fd(), path, flags, how) {
-            Err(e) if is_missing(e) => self.walk_beneath(path, flags),
-            other => other,
+        if self.resolver.get() == Resolver::Kernel {
+            let how = ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_XDEV
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+            match openat2(self.as_fd(), path, flags, how) {
+                Err(e) if is_missing(e) => self.resolver.set(Resolver::Walk),
+                other => return other,
+            }
         }
+        self.walk_beneath(path, flags)
     }
 
-    /// The same for kernels before 5.6. A mount of another procfs over a part of this one is told by its mount id.
+    /// The same for kernels before 5.6. What is mounted over a part of this procfs has another device, or, if it is a part
+    /// of the same one, another mount id.
     fn walk_beneath(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
-        let device = fstat(&self.0)?.st_dev;
-        let mut here: Option<OwnedFd> = None;
-        let mut names = path.to_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty()).peekable();
-        while let Some(name) = names.next() {
-            if name == b".." {
-                return Err(Errno::EXDEV);
-            }
+        let device = fstat(&self.fd)?.st_dev;
+        let mount = self.mount_id(self.as_fd());
+        let mut here = openat(&self.fd, c".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        for name in path.to_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty()) {
             let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-            let look = if names.peek().is_some() { OFlag::O_PATH | OFlag::O_DIRECTORY } else { flags };
-            let from = here.as_ref().map_or(self.as_fd(), |fd| fd.as_fd());
-            let next =
-                openat(from, name.as_c_str(), look | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+            let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let next = openat(&here, name.as_c_str(), look, Mode::empty())?;
             let stat = fstat(&next)?;
-            if stat.st_dev != device || kind(&stat) == SFlag::S_IFLNK {
+            if name.as_c_str() == c".." || stat.st_dev != device || self.mount_id(next.as_fd()) != mount {
                 return Err(Errno::EXDEV);
             }
-            here = Some(next);
+            if kind(&stat) == SFlag::S_IFLNK {
+                return Err(Errno::ELOOP);
+            }
+            here = next;
         }
-        here.ok_or(Errno::EISDIR)
+        self.reopen(here.as_fd(), flags)
+    }
+
+    /// Opens once more what an `O_PATH` descriptor is open on.
+    fn reopen(&self, file: BorrowedFd<'_>, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+        let path = CString::new(format!("self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+        let fd = openat(&self.fd, path.as_c_str(), flags | OFlag::O_CLOEXEC, Mode::empty())?;
+        // Something mounted over that part of procfs would have shown us another file.
+        let (is, was) = (fstat(&fd)?, fstat(file)?);
+        if is.st_dev == was.st_dev && is.st_ino == was.st_ino { Ok(fd) } else { Err(Errno::EXDEV) }
+    }
+
+    /// The id of the mount that a file is on (`/proc/self/fdinfo`, Linux 3.15).
+    fn mount_id(&self, file: BorrowedFd<'_>) -> Option<u32> {
+        let path = CString::new(format!("self/fdinfo/{}", file.as_raw_fd())).ok()?;
+        let info =
+            openat(&self.fd, path.as_c_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        let mut text = [0; 512];
+        let length = nix::unistd::read(&info, &mut text).ok()?;
+        let text = std::str::from_utf8(&text[..length]).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
     }
 }

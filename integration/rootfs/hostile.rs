@@ -1,0 +1,481 @@
+//! Root file systems made by somebody who wants out: every act on them stays inside or fails, and what is beside them is as
+//! it was. Each test stands for a fault that some runtime has had.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use embrun::bundle::spec::Spec;
+use embrun::error::{Errno, Result};
+use embrun::plan::mounts;
+use embrun::rootfs::path::InsidePath;
+use embrun::rootfs::procfs::ProcFs;
+use embrun::rootfs::root::{Resolver, RootDir};
+use embrun::rootfs::{Rootfs, home};
+use nix::fcntl::{OFlag, RenameFlags, open, renameat2};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, mknod};
+
+use super::assembly::{assemble, built, facts, on_each_kernel, spec};
+use super::own_mounts::{c, with_scratch};
+
+const NONE: Option<&str> = None;
+
+/// All that is below a directory: paths, kinds, modes, owners, sizes.
+fn inventory(directory: &Path) -> Vec<String> {
+    let mut all: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .flat_map(|entry| {
+            let entry = entry.unwrap();
+            let m = entry.metadata().unwrap();
+            let line = format!("{:?} {:o} {}:{} {}", entry.path(), m.mode(), m.uid(), m.gid(), m.len());
+            let below = if m.is_dir() { inventory(&entry.path()) } else { Vec::new() };
+            std::iter::once(line).chain(below)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Plants something, assembles, and answers how that went, after a look at what is outside.
+fn attack(
+    bundle: &Path,
+    spec: &Spec,
+    ways: embrun::rootfs::Ways,
+    plant: impl FnOnce(&Path, &Path),
+) -> Result<Rootfs> {
+    let (rootfs, outside) = (bundle.join("rootfs"), bundle.join("outside"));
+    plant(&rootfs, &outside);
+    fs::write(outside.join("ptmx"), "marker").unwrap();
+    let before = inventory(&outside);
+    let done = built(bundle, spec, ways);
+    assert_eq!(inventory(&outside), before, "something outside was touched");
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let hit = table.lines().find(|l| l.split(' ').nth(4).is_some_and(|p| Path::new(p).starts_with(&outside)));
+    assert_eq!(hit, None, "something is mounted outside");
+    done
+}
+
+fn says(result: Result<Rootfs>) -> String {
+    result.map(drop).unwrap_err().to_string()
+}
+
+#[test]
+fn proc_and_sys_must_be_directories() {
+    on_each_kernel(|bundle, ways| {
+        for name in ["proc", "sys"] {
+            let mount = format!(r#","mounts":[{{"destination":"/{name}","type":"{name}","source":"x"}}]"#)
+                .replace(r#""type":"sys""#, r#""type":"sysfs""#);
+            let target = bundle.join("rootfs").join(name);
+            for text in ["bad", "/bad", "../outside"] {
+                let refused = says(attack(bundle, &spec(&mount, ""), ways, |rootfs, _| {
+                    let _ = fs::create_dir(rootfs.join("bad"));
+                    symlink(text, rootfs.join(name)).unwrap();
+                }));
+                assert!(refused.contains("symbolic link"), "{refused}");
+                fs::remove_file(&target).unwrap();
+            }
+            let refused =
+                says(attack(bundle, &spec(&mount, ""), ways, |_, _| fs::write(&target, "").unwrap()));
+            assert!(refused.contains("ENOTDIR"), "{refused}");
+            fs::remove_file(&target).unwrap();
+        }
+        // A bind mount of the host's is no way around it.
+        let bind = r#","mounts":[{"destination":"/proc","source":"/proc","options":["rbind"]}]"#;
+        let refused = says(attack(bundle, &spec(bind, ""), ways, |rootfs, _| {
+            symlink("bad", rootfs.join("proc")).unwrap();
+        }));
+        assert!(refused.contains("ELOOP"), "{refused}");
+    });
+}
+
+#[test]
+fn nothing_but_a_procfs_is_mounted_at_proc() {
+    on_each_kernel(|bundle, ways| {
+        for (source, fine) in [("/proc", true), ("/proc/sys", false), ("/tmp", false)] {
+            let more = format!(
+                r#","mounts":[{{"destination":"/proc","source":"{source}","options":["rbind","ro"]}}]"#
+            );
+            let result = attack(bundle, &spec(&more, ""), ways, |_, _| {});
+            assert_eq!(result.is_ok(), fine, "{source}");
+        }
+    });
+}
+
+#[test]
+fn links_into_proc_are_no_way_to_mount_there() {
+    on_each_kernel(|bundle, ways| {
+        symlink("/proc/self", bundle.join("rootfs/lnk")).unwrap();
+        symlink("/proc", bundle.join("rootfs/procs")).unwrap();
+        symlink("../proc/sys", bundle.join("rootfs/lnk2")).unwrap();
+        for destination in ["/lnk/attr", "/lnk2/kernel", "/procs", "/procs/sysvipc"] {
+            for mount in [
+                format!(r#"{{"destination":"{destination}","type":"tmpfs","source":"x"}}"#),
+                format!(r#"{{"destination":"{destination}","source":"/tmp","options":["bind"]}}"#),
+            ] {
+                let more = format!(r#","mounts":[{{"destination":"/proc","type":"proc"}},{mount}]"#);
+                let refused = says(attack(bundle, &spec(&more, ""), ways, |_, _| {}));
+                assert!(refused.contains("leads into /proc"), "{refused}");
+            }
+        }
+        // What engines emulate may be covered, by its own name or by another.
+        fs::write(bundle.join("uptime"), "1 1").unwrap();
+        symlink("/proc/uptime", bundle.join("rootfs/up")).unwrap();
+        for destination in ["/proc/uptime", "/up"] {
+            let more = format!(
+                r#","mounts":[{{"destination":"/proc","type":"proc"}},
+                    {{"destination":"{destination}","source":"uptime","options":["bind"]}}]"#
+            );
+            attack(bundle, &spec(&more, ""), ways, |_, _| {}).unwrap();
+            assert_eq!(fs::read(bundle.join("rootfs/proc/uptime")).unwrap(), b"1 1");
+        }
+    });
+}
+
+#[test]
+fn a_destination_that_leads_out_stays_inside() {
+    on_each_kernel(|bundle, ways| {
+        let rootfs = bundle.join("rootfs");
+        let outside = bundle.join("outside");
+        // As seen from the root, the links lead to the root's own directories.
+        let inside_twin = rootfs.join(outside.strip_prefix("/").unwrap());
+        fs::create_dir_all(inside_twin.join("sub")).unwrap();
+        fs::create_dir(outside.join("sub")).unwrap();
+        symlink(&outside, rootfs.join("abs")).unwrap();
+        symlink("../../../../../../../../..", rootfs.join("up")).unwrap();
+        for destination in [
+            "/abs/sub".to_owned(),
+            format!("/up{}/sub", outside.display()),
+            format!("/../..{}/sub", outside.display()),
+        ] {
+            let more =
+                format!(r#","mounts":[{{"destination":"{destination}","type":"tmpfs","source":"x"}}]"#);
+            attack(bundle, &spec(&more, ""), ways, |_, _| {}).unwrap();
+            fs::write(inside_twin.join("sub/made"), "").unwrap();
+            assert!(!outside.join("sub/made").exists());
+        }
+    });
+}
+
+#[test]
+fn a_dev_that_leads_out_is_not_followed() {
+    on_each_kernel(|bundle, ways| {
+        for text in ["../outside", "/outside", "../../outside"] {
+            // The marker is a file called ptmx, which a runtime that follows would delete.
+            let result = attack(bundle, &spec("", ""), ways, |rootfs, _| {
+                symlink(text, rootfs.join("dev")).unwrap();
+            });
+            assert!(says(result).contains("ENOTDIR"));
+            fs::remove_file(bundle.join("rootfs/dev")).unwrap();
+        }
+        // An absolute link to a directory that the root has is followed there.
+        attack(bundle, &spec("", ""), ways, |rootfs, _| {
+            fs::create_dir(rootfs.join("outside")).unwrap();
+            symlink("/outside", rootfs.join("dev")).unwrap();
+        })
+        .unwrap();
+        assert!(bundle.join("rootfs/outside/null").symlink_metadata().unwrap().file_type().is_char_device());
+    });
+}
+
+#[test]
+fn what_stands_where_a_device_goes_is_not_followed_or_written() {
+    on_each_kernel(|bundle, ways| {
+        let dev = bundle.join("rootfs/dev");
+        fs::create_dir(&dev).unwrap();
+        let victim = bundle.join("outside/victim");
+        type Plant = fn(&Path, &Path);
+        let plants: [(Plant, &str); 5] = [
+            (|node, victim| symlink(victim, node).unwrap(), "a symbolic link"),
+            (|node, victim| symlink(victim.with_file_name("new"), node).unwrap(), "a symbolic link"),
+            (|node, _| fs::write(node, "").unwrap(), "a regular file"),
+            (|node, _| fs::create_dir(node).unwrap(), "a directory"),
+            (
+                |node, _| mknod(node, SFlag::S_IFCHR, Mode::S_IRUSR, libc::makedev(1, 5)).unwrap(),
+                "another device",
+            ),
+        ];
+        for (plant, what) in plants {
+            let result = attack(bundle, &spec("", ""), ways, |rootfs, outside| {
+                fs::write(outside.join("victim"), "secret").unwrap();
+                plant(&rootfs.join("dev/null"), &victim);
+            });
+            let refused = says(result);
+            assert!(refused.contains(&format!("device /dev/null: {what} is in its place")), "{refused}");
+            let _ = fs::remove_file(dev.join("null")).or_else(|_| fs::remove_dir(dev.join("null")));
+        }
+        // The right one is taken as it is; links that are there stay, but ptmx becomes the container's own.
+        let mode = Mode::from_bits_truncate(0o600);
+        mknod(&dev.join("null"), SFlag::S_IFCHR, mode, libc::makedev(1, 3)).unwrap();
+        symlink("/elsewhere", dev.join("stdin")).unwrap();
+        symlink(&victim, dev.join("ptmx")).unwrap();
+        attack(bundle, &spec("", ""), ways, |_, _| {}).unwrap();
+        assert_eq!(fs::metadata(dev.join("null")).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_link(dev.join("stdin")).unwrap(), Path::new("/elsewhere"));
+        assert_eq!(fs::read_link(dev.join("ptmx")).unwrap(), Path::new("pts/ptmx"));
+    });
+}
+
+#[test]
+fn the_console_is_bound_over_a_file_or_nothing() {
+    on_each_kernel(|bundle, ways| {
+        let dev = bundle.join("rootfs/dev");
+        fs::create_dir(&dev).unwrap();
+        let console = dev.join("console");
+        let pty = nix::pty::openpty(None, None).unwrap();
+        type Plant = fn(&Path, &Path);
+        let plants: [(Plant, Option<&str>); 6] = [
+            (|_, _| {}, None),
+            (|at, _| fs::write(at, "").unwrap(), None),
+            (
+                |at, out| symlink(out.join("new"), at).unwrap(),
+                Some("is a symbolic link in the root file system"),
+            ),
+            (
+                |at, out| symlink(out.join("ptmx"), at).unwrap(),
+                Some("is a symbolic link in the root file system"),
+            ),
+            (|at, _| fs::create_dir(at).unwrap(), Some("is a directory in the root file system")),
+            (
+                |at, _| nix::unistd::mkfifo(at, Mode::S_IRUSR).unwrap(),
+                Some("is a FIFO in the root file system"),
+            ),
+        ];
+        for (plant, refused) in plants {
+            // The image's own names of terminals are not looked at.
+            fs::create_dir_all(dev.join("pts")).unwrap();
+            for i in 0..8 {
+                let _ = symlink(bundle.join("outside/ptmx"), dev.join(format!("pts/{i}")));
+            }
+            let mut rootfs =
+                attack(bundle, &spec("", ""), ways, |_, outside| plant(&console, outside)).unwrap();
+            let before = inventory(&bundle.join("outside"));
+            let done = rootfs.console(std::os::fd::AsFd::as_fd(&pty.slave));
+            assert_eq!(inventory(&bundle.join("outside")), before);
+            match refused {
+                None => {
+                    done.unwrap();
+                    let (is, slave) =
+                        (fs::metadata(&console).unwrap(), nix::sys::stat::fstat(&pty.slave).unwrap());
+                    assert!(is.file_type().is_char_device() && is.rdev() == slave.st_rdev);
+                    nix::mount::umount(&console).unwrap();
+                }
+                Some(what) => assert_eq!(done.unwrap_err().to_string(), format!("/dev/console: {what}")),
+            }
+            let _ = fs::remove_file(&console).or_else(|_| fs::remove_dir(&console));
+        }
+    });
+}
+
+#[test]
+fn masks_do_not_rely_on_the_image() {
+    on_each_kernel(|bundle, ways| {
+        let rootfs = bundle.join("rootfs");
+        fs::create_dir_all(rootfs.join("dev")).unwrap();
+        fs::create_dir_all(rootfs.join("secrets")).unwrap();
+        fs::write(rootfs.join("secrets/key"), "key").unwrap();
+        fs::write(rootfs.join("key"), "key").unwrap();
+        symlink("../outside/ptmx", rootfs.join("leads_out")).unwrap();
+        symlink("/key", rootfs.join("leads_in")).unwrap();
+        // The image's own null device would have been bound by a runtime that trusts it.
+        let linux = r#","maskedPaths":["/leads_in","/leads_out","/secrets","/none","/key/none"],"readonlyPaths":["/dev"]"#;
+        let bind = r#","mounts":[{"destination":"/dev","source":"rootfs/dev","options":["bind"]}]"#;
+        attack(bundle, &spec(bind, linux), ways, |rootfs, outside| {
+            symlink(outside.join("ptmx"), rootfs.join("dev/null")).unwrap();
+        })
+        .unwrap();
+        assert!(fs::metadata(rootfs.join("key")).unwrap().file_type().is_char_device());
+        assert_eq!(fs::read(rootfs.join("key")).unwrap(), b"");
+        assert_eq!(fs::read_dir(rootfs.join("secrets")).unwrap().count(), 0);
+        assert_eq!(fs::write(rootfs.join("secrets/x"), "").unwrap_err().raw_os_error(), Some(libc::EROFS));
+        assert_eq!(fs::read(bundle.join("outside/ptmx")).unwrap(), b"marker");
+        assert_eq!(fs::write(rootfs.join("dev/x"), "").unwrap_err().raw_os_error(), Some(libc::EROFS));
+    });
+}
+
+#[test]
+fn read_only_means_it_though_the_image_has_a_proc_of_its_own() {
+    on_each_kernel(|bundle, ways| {
+        let fds = bundle.join("rootfs/proc/self/fd");
+        fs::create_dir_all(&fds).unwrap();
+        fs::create_dir(bundle.join("rootfs/frozen")).unwrap();
+        fs::write(bundle.join("rootfs/secret"), "x").unwrap();
+        for i in 0..40 {
+            symlink("/tmp", fds.join(i.to_string())).unwrap();
+        }
+        let linux = r#","readonlyPaths":["/frozen"],"maskedPaths":["/secret"]"#;
+        let mut spec = spec(r#","mounts":[{"destination":"/tmp","type":"tmpfs"}]"#, linux);
+        spec.root.readonly = true;
+        assemble(bundle, &spec, ways).unwrap();
+        for path in ["/x", "/frozen/x"] {
+            assert_eq!(fs::write(path, "").unwrap_err().raw_os_error(), Some(libc::EROFS), "{path}");
+        }
+        assert_eq!(fs::read("/secret").unwrap(), b"");
+        fs::write("/tmp/x", "").unwrap();
+    });
+}
+
+#[test]
+fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
+    on_each_kernel(|bundle, ways| {
+        let shared = bundle.join("rootfs/shared");
+        fs::create_dir_all(shared.join("dir/sub")).unwrap();
+        fs::create_dir(bundle.join("outside/sub")).unwrap();
+        fs::write(bundle.join("outside/host-secret"), "").unwrap();
+        symlink("../../outside", shared.join("link")).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let racer = threads.spawn(|| {
+                let dir = open(&shared, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    // Refused while something is mounted there.
+                    let _ = renameat2(&dir, "dir", &dir, "link", RenameFlags::RENAME_EXCHANGE);
+                }
+            });
+            let linux = r#","maskedPaths":["/shared/dir/sub"],"readonlyPaths":["/shared/dir"]"#;
+            let more = r#","mounts":[{"destination":"/shared/dir/sub","type":"tmpfs","source":"x"},
+                {"destination":"/shared/dir/sub","source":"/proc/version","options":["bind","ro"]},
+                {"destination":"/shared/dir/file","source":"/proc/version","options":["bind","ro"]},
+                {"destination":"/shared/dir/sub/deep","source":"/sys/kernel","options":["rbind","rro"]}]"#;
+            let spec = spec(more, linux);
+            let steps = mounts::compile(&spec, &facts(bundle)).unwrap();
+            let masked = [InsidePath::new("/shared/dir/sub").unwrap()];
+            let frozen = [InsidePath::new("/shared/dir").unwrap()];
+            let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
+            let mut done = 0;
+            for _ in 0..150 {
+                for step in &steps {
+                    done += u32::from(rootfs.mount(step).is_ok());
+                }
+                done += u32::from(rootfs.readonly(&frozen).is_ok());
+                done += u32::from(rootfs.mask(&masked).is_ok());
+                for _ in 0..8 {
+                    let flags = nix::mount::MntFlags::MNT_DETACH;
+                    let _ = nix::mount::umount2(&shared.join("dir/sub"), flags);
+                    let _ = nix::mount::umount2(&shared.join("dir"), flags);
+                    let _ = nix::mount::umount2(&shared.join("link"), flags);
+                }
+                let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+                let outside = bundle.join("outside");
+                let hit = table
+                    .lines()
+                    .find(|l| l.split(' ').nth(4).is_some_and(|p| Path::new(p).starts_with(&outside)));
+                assert_eq!(hit, None, "something is mounted outside");
+            }
+            stop.store(true, Ordering::Relaxed);
+            racer.join().unwrap();
+            eprintln!("{done} of 900 acts met a directory");
+            assert!(done > 0);
+        });
+        assert_eq!(inventory(&bundle.join("outside")).len(), 2);
+    });
+}
+
+#[test]
+fn the_home_directory_is_looked_up_without_a_hang() {
+    for resolver in [Resolver::Kernel, Resolver::Walk] {
+        with_scratch(move |scratch| {
+            let rootfs = scratch.join("rootfs");
+            fs::create_dir(rootfs.join("etc")).unwrap();
+            let passwd = rootfs.join("etc/passwd");
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let root = RootDir::with(open(&rootfs, flags, Mode::empty()).unwrap(), resolver);
+            let proc = ProcFs::open().unwrap();
+            let line = "app:x:1000:1000::/srv/app:/bin/sh\n";
+            type Plant = fn(&Path, &str);
+            let plants: [(Plant, &str); 9] = [
+                (|_, _| {}, "/"),
+                (|at, line| fs::write(at, line).unwrap(), "/srv/app"),
+                (|at, _| nix::unistd::mkfifo(at, Mode::S_IRUSR).unwrap(), "/"),
+                (|at, _| mknod(at, SFlag::S_IFCHR, Mode::S_IRUSR, libc::makedev(1, 5)).unwrap(), "/"),
+                (|at, _| symlink("/dev/zero", at).unwrap(), "/"),
+                (|at, _| symlink("../../outside/passwd", at).unwrap(), "/"),
+                (|at, _| symlink("passwd", at).unwrap(), "/"),
+                (|at, _| fs::create_dir(at).unwrap(), "/"),
+                (
+                    |at, line| {
+                        fs::write(at, line).unwrap();
+                        fs::OpenOptions::new().write(true).open(at).unwrap().set_len(200 << 20).unwrap();
+                    },
+                    "/srv/app",
+                ),
+            ];
+            fs::write(scratch.join("outside/passwd"), line).unwrap();
+            for (i, (plant, wanted)) in plants.into_iter().enumerate() {
+                plant(&passwd, line);
+                let begun = std::time::Instant::now();
+                assert_eq!(home(&root, &proc, 1000), wanted, "case {i}");
+                assert!(begun.elapsed().as_millis() < 1000, "case {i} takes long");
+                let _ = fs::remove_file(&passwd).or_else(|_| fs::remove_dir(&passwd));
+            }
+        });
+    }
+}
+
+#[test]
+fn writes_to_procfs_are_not_redirected() {
+    for resolver in [Resolver::Kernel, Resolver::Walk] {
+        with_scratch(move |scratch| {
+            let proc = ProcFs::with(resolver).unwrap();
+            proc.write_thread("comm", b"renamed").unwrap();
+            assert_eq!(fs::read_to_string("/proc/thread-self/comm").unwrap(), "renamed\n");
+            proc.sysctl(
+                "kernel/domainname",
+                fs::read_to_string("/proc/sys/kernel/domainname").unwrap().trim(),
+            )
+            .unwrap();
+
+            // A file system over a directory of it, a file over a file, and a part of the same procfs over another part.
+            let thread = fs::read_link("/proc/thread-self").unwrap();
+            let thread = Path::new("/proc").join(thread);
+            fs::write(scratch.join("outside/comm"), "").unwrap();
+            let bind = MsFlags::MS_BIND;
+            mount(Some(&scratch.join("outside/comm")), &thread.join("comm"), NONE, bind, NONE).unwrap();
+            let refused = proc.write_thread("comm", b"x").unwrap_err();
+            assert_eq!(refused.errno(), Some(Errno::EXDEV), "{refused}");
+            assert_eq!(fs::read(scratch.join("outside/comm")).unwrap(), b"");
+
+            mount(Some("/proc/sys/kernel/domainname"), "/proc/self/oom_score_adj", NONE, bind, NONE).unwrap();
+            let refused = proc.write_self("oom_score_adj", b"0").unwrap_err();
+            assert_eq!(refused.errno(), Some(Errno::EXDEV), "{refused}");
+
+            mount(Some("tmpfs"), "/proc/sys/net", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+            fs::create_dir("/proc/sys/net/core").unwrap();
+            fs::write("/proc/sys/net/core/somaxconn", "").unwrap();
+            let refused = proc.sysctl("net/core/somaxconn", "1").unwrap_err();
+            assert_eq!(refused.errno(), Some(Errno::EXDEV), "{refused}");
+            assert_eq!(fs::read("/proc/sys/net/core/somaxconn").unwrap(), b"");
+
+            // No way out by text either.
+            let climbs = proc.write(c"sys/../self/comm", b"x").unwrap_err();
+            assert!(matches!(climbs.errno(), Some(Errno::EXDEV | Errno::ELOOP)), "{climbs}");
+            assert_eq!(proc.write(c"self/comm", b"x").unwrap_err().errno(), Some(Errno::ELOOP));
+
+            // And a procfs that is none is not taken for one.
+            mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+            assert!(ProcFs::with(resolver).unwrap_err().to_string().contains("is not a procfs"));
+        });
+    }
+}
+
+#[test]
+fn files_and_directories_are_not_mounted_over_each_other() {
+    on_each_kernel(|bundle, ways| {
+        fs::create_dir(bundle.join("rootfs/dir")).unwrap();
+        fs::write(bundle.join("rootfs/file"), "").unwrap();
+        fs::create_dir(bundle.join("source")).unwrap();
+        fs::set_permissions(bundle.join("source"), fs::Permissions::from_mode(0o700)).unwrap();
+        let bind = |source: &str, destination: &str| {
+            let more = format!(
+                r#","mounts":[{{"destination":"{destination}","source":"{source}","options":["bind"]}}]"#
+            );
+            attack(bundle, &spec(&more, ""), ways, |_, _| {})
+        };
+        assert!(says(bind("source", "/file")).ends_with("not a directory (ENOTDIR)"));
+        assert!(
+            says(bind("config.json", "/file")).contains("config.json: no such file or directory (ENOENT)")
+        );
+        assert!(says(bind("rootfs/file", "/dir")).ends_with("is a directory (EISDIR)"));
+    });
+}
