@@ -47,6 +47,11 @@ impl Error {
         self
     }
 
+    /// Whether it is this sentence, one of [`engine`]'s, and no more.
+    pub fn is(&self, sentence: &str) -> bool {
+        self.text == sentence
+    }
+
     /// The errno at the root of it, if a system call was.
     pub fn errno(&self) -> Option<Errno> {
         self.errno

@@ -37,6 +37,6 @@ fn list(out: &mut String, flags: &[Flag]) {
             name.push_str(" VALUE");
         }
         let again = if f.takes == Takes::Each { "; may be given again" } else { "" };
-        let _ = writeln!(out, "  {name:<24} {}{again}", f.help);
+        let _ = writeln!(out, "  {name:<29} {}{again}", f.help);
     }
 }

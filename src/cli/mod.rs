@@ -3,8 +3,16 @@
 //! [`table`] is the data, [`lexer`] reads words by it, [`args`] says what they mean, [`help`] prints it.
 
 pub mod args;
+pub mod delete;
+pub mod features;
 pub mod help;
+pub mod kill;
 pub mod lexer;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod spec;
+pub mod state;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -16,8 +24,9 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result, engine};
 use crate::log;
+use crate::state::store::Store;
 use crate::sys::process::ignore_signal;
 use args::{Caller, Command, Globals, Misuse};
 
@@ -51,13 +60,31 @@ fn obey(argv: Vec<OsString>) -> std::result::Result<u8, Misuse> {
     Ok(perform(&globals, command)?)
 }
 
-fn perform(_globals: &Globals, command: Command) -> Result<u8> {
+fn perform(globals: &Globals, command: Command) -> Result<u8> {
     match command {
-        Command::Help(text) => print(&text)?,
-        Command::Version => print(&version())?,
-        _ => return Err(Error::new("not built yet")),
-    }
+        Command::Delete { id, force } => delete::run(globals, &id, force).context(|| format!("delete {id}")),
+        Command::Features => features::run(),
+        Command::Help(text) => print(&text),
+        Command::Kill { id, signal, all } => {
+            kill::run(globals, &id, &signal, all).context(|| format!("kill {id}"))
+        }
+        Command::List { format, quiet } => list::run(globals, format, quiet),
+        Command::Pause { id } => pause::pause(globals, &id).context(|| format!("pause {id}")),
+        Command::Ps { id, format, options } => {
+            ps::run(globals, &id, format, options).context(|| format!("ps {id}"))
+        }
+        Command::Resume { id } => pause::resume(globals, &id).context(|| format!("resume {id}")),
+        Command::Spec { bundle, rootless } => spec::run(&bundle, rootless),
+        Command::State { id } => state::run(globals, &id).context(|| format!("state {id}")),
+        Command::Version => print(&version()),
+        other => return Err(Error::new(format!("not built yet: {other:?}"))),
+    }?;
     Ok(0)
+}
+
+/// The state root, which exists if there is any container.
+fn store(globals: &Globals) -> Result<Store> {
+    Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
 }
 
 /// Prints to stdout. What cannot be printed is an error: a state that nobody could read was not told.

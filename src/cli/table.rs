@@ -148,7 +148,7 @@ pub const GLOBAL: &[Flag] = &[
     value("log", "file to append log lines to; errors still go to stderr too"),
     value("log-format", "text or json (default: text)"),
     value("log-level", "only 'debug' has an effect: that of --debug"),
-    value("root", "directory of the containers' state (should be on a tmpfs)"),
+    value("root", "directory of the containers' state (default: /run/embrun, a tmpfs)"),
     switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     value("cgroup-manager", "cgroupfs, systemd or disabled (default: cgroupfs)"),
     value("rootless", "true, false or auto: accepted; what is possible is found out").fate(Fate::Ignored),

@@ -9,7 +9,6 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 
 use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
-use crate::bundle::json::Json;
 use crate::error::{Context, Error, Result};
 
 /// A container's status (runtime.md, "State"; `paused` is runc's).
@@ -74,7 +73,7 @@ impl Facts {
             creator_lives: same_boot && record.creator.lives(),
             init_lives,
             listening: init_lives && listening(dir),
-            frozen: init_lives && frozen(&record.cgroup),
+            frozen: init_lives && record.cgroup().frozen(),
         })
     }
 }
@@ -86,10 +85,6 @@ fn listening(dir: &Entry) -> bool {
     let Ok(socket) = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None) else { return false };
     let Ok(address) = UnixAddr::new(dir.path_of("start.sock").as_str()) else { return false };
     matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
-}
-
-fn frozen(_cgroup: &Json) -> bool {
-    false
 }
 
 /// The boot that runs now.

@@ -6,6 +6,8 @@
 
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, boolean, integer, string};
+use crate::cgroup::fs::Cgroup;
+use crate::cgroup::location::Location;
 use crate::error::{Error, Result};
 
 /// How far a container has come. What is in between (created, running, stopped) is observed.
@@ -56,8 +58,8 @@ pub struct Record {
     pub oci_version: String,
     /// `annotations` of the config.
     pub annotations: Vec<(String, String)>,
-    /// Where its cgroups are and which of them were made for it, as the cgroup room writes and reads it; null without.
-    pub cgroup: Json,
+    /// Where its cgroups are and which of them were made for it.
+    pub cgroup: Location,
     /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
     pub own_pid_namespace: bool,
     /// Poststop hooks that have run.
@@ -84,6 +86,11 @@ impl Record {
         record(&Json::parse(inner.as_bytes())?).map_err(Error::from)
     }
 
+    /// A handle on its cgroup, which may be gone.
+    pub fn cgroup(&self) -> Cgroup {
+        Cgroup::adopt(&self.cgroup)
+    }
+
     fn to_json(&self) -> Json {
         let phase = Phase::ALL.iter().find(|(p, _)| *p == self.phase).map_or("", |(_, name)| name);
         Json::object([
@@ -100,7 +107,7 @@ impl Record {
                 "annotations",
                 Json::object(self.annotations.iter().map(|(k, v)| (k.clone(), Json::str(v.as_str())))),
             ),
-            ("cgroup", self.cgroup.clone()),
+            ("cgroup", self.cgroup.to_json()),
             ("ownPidNamespace", self.own_pid_namespace.into()),
             ("poststopDone", self.poststop_done.into()),
             ("embrun", self.embrun.as_str().into()),
@@ -147,7 +154,7 @@ fn record(v: &Json) -> Read<Record> {
         created: v.required("created", string)?,
         oci_version: v.required("ociVersion", string)?,
         annotations: v.map("annotations", string)?,
-        cgroup: v.get("cgroup").cloned().unwrap_or(Json::Null),
+        cgroup: Location::from_json(v, "cgroup")?,
         own_pid_namespace: v.required("ownPidNamespace", boolean)?,
         poststop_done: v.required("poststopDone", integer)?,
         embrun: v.required("embrun", string)?,
@@ -157,6 +164,7 @@ fn record(v: &Json) -> Read<Record> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::cgroup::location::Place;
 
     pub(crate) fn sample() -> Record {
         Record {
@@ -170,7 +178,14 @@ pub(crate) mod tests {
             created: "2024-01-01T00:00:00.5Z".into(),
             oci_version: "1.0.2".into(),
             annotations: vec![("a".into(), "1\n".into()), ("b".into(), String::new())],
-            cgroup: Json::object([("path", "/x".into())]),
+            cgroup: Location {
+                places: vec![Place {
+                    mount: "/sys/fs/cgroup/cpu".into(),
+                    path: "/a/web".into(),
+                    controllers: vec!["cpu".into()],
+                    made: 1,
+                }],
+            },
             own_pid_namespace: true,
             poststop_done: 2,
             embrun: "0.1.0".into(),
@@ -179,7 +194,7 @@ pub(crate) mod tests {
 
     #[test]
     fn round_trips() {
-        let without = Record { init: None, cgroup: Json::Null, annotations: Vec::new(), ..sample() };
+        let without = Record { init: None, cgroup: Location::default(), annotations: Vec::new(), ..sample() };
         for r in [sample(), without] {
             assert_eq!(Record::decode(r.encode().as_bytes()).unwrap(), r);
         }

@@ -1,0 +1,153 @@
+//! `kill`: "The runtime sends the specified signal to the container process" (runtime.md, "Kill").
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::args::Globals;
+use super::state::look;
+use crate::error::{Error, Result, engine};
+use crate::state::observe::Status;
+use crate::state::record::{ProcessMark, Record};
+use crate::sys::process::{self, pidfd_open, pidfd_send_signal};
+
+/// How long the processes of a cgroup may take to go when it is killed as a whole.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sends a signal. With `all`, which is obsolete, a container that does not run is no error.
+pub fn run(globals: &Globals, id: &str, signal: &str, all: bool) -> Result<()> {
+    let (_, record, status) = look(globals, id)?;
+    let signal = number(signal)?;
+    match send(&record, status, signal) {
+        Err(e) if all && e.is(engine::NOT_RUNNING) => Ok(()),
+        other => other,
+    }
+}
+
+fn send(record: &Record, status: Status, signal: i32) -> Result<()> {
+    let runs = !matches!(status, Status::Stopped | Status::Creating);
+    if signal == libc::SIGKILL && !record.own_pid_namespace {
+        // Nobody dies with init here; and what is left of a stopped container can be killed as well.
+        let cgroup = record.cgroup();
+        if runs || (status == Status::Stopped && same_boot(record) && !cgroup.pids()?.is_empty()) {
+            signal_init(record, signal)
+                .or_else(|e| if e.is(engine::NOT_RUNNING) { Ok(()) } else { Err(e) })?;
+            return cgroup.kill(Instant::now() + PATIENCE);
+        }
+    }
+    if !runs {
+        return Err(Error::new(engine::NOT_RUNNING));
+    }
+    signal_init(record, signal)?;
+    if signal == libc::SIGKILL && status == Status::Paused {
+        // A frozen process of cgroup v1 does not even die.
+        let _ = record.cgroup().thaw();
+    }
+    Ok(())
+}
+
+fn same_boot(record: &Record) -> bool {
+    crate::state::observe::boot_id().is_ok_and(|boot| boot == record.boot_id)
+}
+
+/// Signals init and nobody else, however pids are reused.
+fn signal_init(record: &Record, signal: i32) -> Result<()> {
+    let gone = || Error::new(engine::NOT_RUNNING);
+    let init = record.init.as_ref().ok_or_else(gone)?;
+    match signal_process(init, signal) {
+        Err(Errno::ESRCH) => Err(gone()),
+        other => {
+            other.map_err(|e| Error::os(format_args!("send signal {signal} to process {}", init.pid), e))
+        }
+    }
+}
+
+/// Sends a signal to a marked process: the pidfd is opened first and the mark compared then, so that what is behind the
+/// pidfd is what was marked. Before Linux 5.3 a moment is left between the two.
+pub fn signal_process(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno> {
+    let pid = Pid::from_raw(mark.pid);
+    let pidfd = match pidfd_open(pid) {
+        Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+        other => other.ok(),
+    };
+    if !mark.lives() {
+        return Err(Errno::ESRCH);
+    }
+    match pidfd {
+        Some(fd) => pidfd_send_signal(std::os::fd::AsFd::as_fd(&fd), signal),
+        None => process::kill(pid, signal),
+    }
+}
+
+/// A signal by number or by name, with or without SIG, in any case; real-time ones as RTMIN+n and RTMAX-n. RTMIN is 34 as
+/// in glibc, whose programs are what containers run, whatever library this program is linked with.
+fn number(text: &str) -> Result<i32> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let real_time = |base: &str, sign: i32, from: i32| {
+        let offset = name.strip_prefix(base)?;
+        let n = match offset.strip_prefix(if sign > 0 { '+' } else { '-' }) {
+            Some(digits) => digits.parse::<u8>().ok()?.into(),
+            None => offset.is_empty().then_some(0)?,
+        };
+        Some(from + sign * n).filter(|n| (34..=64).contains(n))
+    };
+    let named = || match name {
+        "CLD" => Some(libc::SIGCHLD),
+        "IOT" => Some(libc::SIGABRT),
+        "POLL" => Some(libc::SIGIO),
+        _ => format!("SIG{name}").parse::<Signal>().ok().map(|s| s as i32),
+    };
+    let by_number = text.parse::<i32>().ok().filter(|n| (0..=64).contains(n));
+    by_number
+        .or_else(|| real_time("RTMIN", 1, 34))
+        .or_else(|| real_time("RTMAX", -1, 64))
+        .or_else(named)
+        .ok_or_else(|| {
+            Error::new(format!("unknown signal {text:?}")).hint("a number up to 64, or a name such as TERM")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_numbers_and_names() {
+        for (text, n) in [
+            ("9", 9),
+            ("0", 0),
+            ("64", 64),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("Hup", 1),
+            ("USR1", 10),
+            ("WINCH", 28),
+            ("CLD", 17),
+            ("POLL", 29),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("rtmax", 64),
+            ("RTMAX-14", 50),
+        ] {
+            assert_eq!(number(text).unwrap(), n, "{text}");
+        }
+        for text in
+            ["", "SIG", "-9", "65", "FOO", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMINI", "SIGSIGKILL", "9 "]
+        {
+            assert!(number(text).unwrap_err().to_string().starts_with("unknown signal "), "{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_else_is_signalled() {
+        let me = ProcessMark::of(std::process::id() as i32).unwrap();
+        assert_eq!(signal_process(&me, 0), Ok(()));
+        let earlier = ProcessMark { start: me.start - 1, ..me };
+        assert_eq!(signal_process(&earlier, libc::SIGKILL), Err(Errno::ESRCH));
+        assert_eq!(signal_process(&ProcessMark { pid: i32::MAX, start: 1 }, 0), Err(Errno::ESRCH));
+    }
+}

@@ -1,0 +1,54 @@
+//! `pause` and `resume`: a container's processes stopped where they are, by the freezer.
+
+use std::time::{Duration, Instant};
+
+use super::args::Globals;
+use super::store;
+use crate::error::{Error, Result, engine};
+use crate::state::{Created, Held, Observed, Paused, Running};
+
+/// How long the processes may take to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Suspends a container.
+pub fn pause(globals: &Globals, id: &str) -> Result<()> {
+    match Observed::of(store(globals)?.lock(id)?)? {
+        Observed::Running(container) => container.pause().map(drop),
+        Observed::Created(container) => container.pause().map(drop),
+        Observed::Paused(_) => Err(Error::new(engine::NOT_RUNNING).hint("it is paused")),
+        _ => Err(Error::new(engine::NOT_RUNNING)),
+    }
+}
+
+/// Resumes a container.
+pub fn resume(globals: &Globals, id: &str) -> Result<()> {
+    match Observed::of(store(globals)?.lock(id)?)? {
+        Observed::Paused(container) => container.resume().map(drop),
+        other => Err(Error::new(engine::NOT_PAUSED).hint(format_args!("it is {}", other.status().name()))),
+    }
+}
+
+impl Running {
+    fn pause(self) -> Result<Paused> {
+        freeze(self.0)
+    }
+}
+
+impl Created {
+    fn pause(self) -> Result<Paused> {
+        freeze(self.0)
+    }
+}
+
+impl Paused {
+    /// Whether it runs or waits for `start` then is to be observed.
+    fn resume(self) -> Result<Held> {
+        self.0.record.cgroup().thaw()?;
+        Ok(self.0)
+    }
+}
+
+fn freeze(held: Held) -> Result<Paused> {
+    held.record.cgroup().freeze(Instant::now() + PATIENCE)?;
+    Ok(Paused(held))
+}

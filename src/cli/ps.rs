@@ -1,0 +1,108 @@
+//! `ps`: the processes of a container, as numbers or as rows of the host's ps(1).
+
+use std::ffi::{CStr, CString};
+use std::io::Read as _;
+
+use nix::fcntl::OFlag;
+use nix::unistd::{dup2_stdout, pipe2};
+
+use super::args::{Format, Globals};
+use super::print;
+use super::state::look;
+use crate::bundle::json::Json;
+use crate::error::{Context, Error, Result};
+use crate::state::observe::Status;
+use crate::state::record::Record;
+use crate::sys::process::{self, CStrings, Cloned, Ended, default_signals, environment, execve};
+
+/// Prints the processes.
+pub fn run(globals: &Globals, id: &str, format: Format, options: Vec<String>) -> Result<()> {
+    let (_, record, status) = look(globals, id)?;
+    let pids = if status == Status::Stopped { Vec::new() } else { pids(&record)? };
+    match format {
+        Format::Json => print(&(Json::List(pids.into_iter().map(Json::from).collect()).compact() + "\n")),
+        Format::Table => print(&rows(&host_ps(options)?, &pids)?),
+    }
+}
+
+/// Those of the cgroup; without one, the only process that is known.
+fn pids(record: &Record) -> Result<Vec<i32>> {
+    let mut pids: Vec<i32> = record.cgroup().pids()?.into_iter().map(|pid| pid.as_raw()).collect();
+    if pids.is_empty() {
+        pids.extend(record.init.as_ref().filter(|init| init.lives()).map(|init| init.pid));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// The header, and the rows whose PID is one of these.
+fn rows(table: &str, pids: &[i32]) -> Result<String> {
+    let mut lines = table.lines();
+    let header = lines.next().unwrap_or_default();
+    let column = header
+        .split_whitespace()
+        .position(|title| title == "PID")
+        .ok_or_else(|| Error::new("ps prints no column PID").hint("with the options given to it"))?;
+    let ours = |line: &&str| {
+        let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
+        pid.is_some_and(|pid| pids.contains(&pid))
+    };
+    Ok(std::iter::once(header).chain(lines.filter(ours)).map(|line| format!("{line}\n")).collect())
+}
+
+/// Runs the host's ps with these options (`-ef` if there are none) and returns what it prints.
+fn host_ps(options: Vec<String>) -> Result<String> {
+    let options = if options.is_empty() { vec!["-ef".to_owned()] } else { options };
+    let c = |s: String| {
+        CString::new(s).map(CString::into_boxed_c_str).map_err(|_| Error::new("ps: an option holds NUL"))
+    };
+    let mut argv = CStrings::new([Box::from(c"ps")]);
+    for option in options {
+        argv.push(c(option)?);
+    }
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into());
+    let programs: Vec<Box<CStr>> =
+        path.split(':').map(|dir| c(format!("{dir}/ps"))).collect::<Result<_>>()?;
+    let envp = environment();
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).context(|| "pipe2")?;
+    let pid = match process::clone(0, None).context(|| "clone")? {
+        Cloned::Child => {
+            default_signals();
+            if dup2_stdout(&theirs).is_ok() {
+                for program in &programs {
+                    execve(program, &argv, &envp);
+                }
+            }
+            process::exit(127)
+        }
+        Cloned::Parent { pid, .. } => pid,
+    };
+    drop(theirs);
+    let mut text = Vec::new();
+    std::fs::File::from(ours).read_to_end(&mut text).context(|| "read from ps")?;
+    match process::wait(pid, true).context(|| "wait for ps")? {
+        Some((_, Ended::Exited(0))) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Some((_, Ended::Exited(127))) => {
+            Err(Error::new("ps: executable file not found in $PATH").hint("use --format json"))
+        }
+        Some((_, ended)) => Err(Error::new(format!("ps: exit status {}", ended.status()))),
+        None => Err(Error::new("ps: vanished")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_picked_by_the_column_that_is_titled_pid() {
+        let table =
+            "UID   PID  PPID CMD\nroot    1     0 init 12\nroot   12     1 sh\nroot  112    12 sh 12\n";
+        assert_eq!(rows(table, &[12]).unwrap(), "UID   PID  PPID CMD\nroot   12     1 sh\n");
+        assert_eq!(rows(table, &[]).unwrap(), "UID   PID  PPID CMD\n");
+        assert_eq!(
+            rows("CMD\nsh\n", &[1]).unwrap_err().to_string(),
+            "ps prints no column PID (with the options given to it)"
+        );
+    }
+}
