@@ -187,7 +187,8 @@ impl Builder {
         let stub = !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_));
         let mut ranges = Ranges(Vec::new());
         let default = Leaf::Give(self.default);
-        let spans = spans(archs, stub);
+        let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();
+        let spans = spans(archs, stubbed(Arch::X86_64));
         for (i, (start, span)) in spans.iter().enumerate() {
             let last = spans.get(i + 1).map_or(u32::MAX, |(next, _)| next - 1);
             let Span::Calls(arch) = *span else {
@@ -202,7 +203,7 @@ impl Builder {
                     ranges.from(number + 1, default);
                 }
             }
-            if stub && rules.newest(arch, 0, u32::MAX).is_some() {
+            if stubbed(arch) {
                 let unheard = rules.newest(arch, *start, last).map_or(*start, |n| n + 1);
                 ranges.from(unheard, Leaf::Give(UNHEARD));
             }

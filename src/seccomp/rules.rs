@@ -2,9 +2,9 @@
 //!
 //! Rules about the same call are combined as libseccomp combines them, since that is what profiles are written for:
 //! the first rule without conditions decides alone; the others are tried in an order of their conditions, not of the
-//! file ([`Variant::before`]); two that agree on when but not on what are an error.
+//! file ([`key`]); two that agree on when but not on what are an error.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use super::arch::Arch;
 use super::policy::{Arg, Op, Policy};
@@ -140,8 +140,10 @@ fn combine<'a>(
         kept.retain(|k| !k.args.starts_with(&v.args));
         kept.push(v);
     }
-    kept.sort_by(Variant::order);
-    Ok((!kept.is_empty()).then_some(Decision::ByArgs(kept)))
+    let keys: Vec<Vec<Key>> = kept.iter().map(|v| v.args.iter().map(|a| key(*a, &kept)).collect()).collect();
+    let mut order: Vec<usize> = (0..kept.len()).collect();
+    order.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
+    Ok((!kept.is_empty()).then(|| Decision::ByArgs(order.into_iter().map(|i| kept[i].clone()).collect())))
 }
 
 impl Variant {
@@ -157,22 +159,27 @@ impl Variant {
         }
         Some(Variant { rule: self.rule, args, verdict: self.verdict })
     }
+}
 
-    /// Which is tried first: later arguments before earlier, equality before less before greater, then the narrower
-    /// range.
-    fn order(&self, other: &Variant) -> Ordering {
-        for (a, b) in self.args.iter().zip(&other.args) {
-            let values = match a.op {
-                Op::Lt | Op::Le => a.compared().cmp(&b.compared()),
-                _ => b.compared().cmp(&a.compared()),
-            };
-            let order = b.index.cmp(&a.index).then(a.op.rank().cmp(&b.op.rank())).then(values);
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        Ordering::Equal
-    }
+/// Where a condition stands among those of one call: the argument (later ones first), the kind of comparison, the upper
+/// half of the value, the rule that first had this upper half, the lower half, and the first rule with it.
+type Key = (Reverse<u8>, u8, u32, usize, u32, usize);
+
+/// libseccomp tries conditions in the order of its tree, whose nodes compare half an argument each: larger values before
+/// smaller, except for "less than", where the narrower range comes first too; and what ties in the order of the file.
+fn key(arg: Arg, all: &[Variant]) -> Key {
+    let less = matches!(arg.op, Op::Lt | Op::Le);
+    let value = if less { arg.compared() } else { !arg.compared() };
+    let upper = |a: &Arg| (a.index, a.op == Op::MaskedEq, a.op.rank(), (a.compared() >> 32, a.mask() >> 32));
+    let first = |same: &dyn Fn(&Arg) -> bool| all.iter().position(|v| v.args.iter().any(same)).unwrap_or(0);
+    (
+        Reverse(arg.index),
+        arg.op.rank(),
+        (value >> 32) as u32,
+        first(&|a| upper(a) == upper(&arg)),
+        value as u32,
+        first(&|a| *a == arg),
+    )
 }
 
 impl Op {
@@ -189,6 +196,10 @@ impl Arg {
     /// The value that the argument, masked or not, is compared with.
     pub fn compared(&self) -> u64 {
         if self.op == Op::MaskedEq { self.value_two } else { self.value }
+    }
+
+    fn mask(&self) -> u64 {
+        if self.op == Op::MaskedEq { self.value } else { u64::MAX }
     }
 
     /// Whether an argument meets the condition.
@@ -213,9 +224,7 @@ enum Known {
 
 /// A condition where the argument has 64 bits (`wide`) or 32.
 fn simplify(mut arg: Arg, wide: bool) -> Known {
-    if arg.op == Op::MaskedEq {
-        arg.value_two &= arg.value;
-    }
+    arg.value_two = if arg.op == Op::MaskedEq { arg.value_two & arg.value } else { 0 };
     if !wide && arg.compared() > u64::from(u32::MAX) {
         return match arg.op {
             Op::Eq | Op::Ge | Op::Gt | Op::MaskedEq => Known::Never,

@@ -1,0 +1,182 @@
+//! Random policies: the verdicts of our filters are those of libseccomp's behind runc's ENOSYS stub.
+//!
+//! What differs on purpose is counted by name; anything else fails.
+
+use std::collections::BTreeMap;
+
+use crate::libseccomp::{Library, Refusal};
+use crate::random::{FAMILIES, Random};
+use embrun::seccomp::arch::Arch;
+use embrun::seccomp::compile::compile;
+use embrun::seccomp::policy::{Action, Policy};
+use embrun::seccomp::sim::{Data, check, run};
+use embrun::seccomp::syscalls::Call;
+
+/// Rules that match disagree, and libseccomp prefers another than we.
+const ORDER: &str = "another order of rules with different actions";
+
+const ENOSYS: u32 = Action::Errno(38).code();
+
+#[test]
+fn verdicts_are_those_of_libseccomp() {
+    let Some(library) = Library::find() else {
+        eprintln!("SKIPPED: no libseccomp.so.2 (Debian: libseccomp2)");
+        return;
+    };
+    let known: Vec<Call> = Call::all().filter(|c| library.resolve(c.name()).is_some()).collect();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut failures = Vec::new();
+    for seed in crate::random::seeds(2000) {
+        let mut random = Random::new(seed);
+        let family = random.pick(FAMILIES);
+        let mut some: Vec<Call> = (0..40).map(|_| random.pick(&known)).collect();
+        some.extend(["socket", "accept", "shmat", "socketcall", "read"].map(|n| Call::find(n).unwrap()));
+        let policy = crate::random::policy(&mut random, family, if seed % 2 == 0 { &known } else { &some });
+        let calls = crate::random::calls(&mut random, &policy, family, 200);
+        if std::env::var_os("SEED").is_some() {
+            eprintln!("{family:?} {policy:#x?}");
+        }
+        match (compile(&policy, family[0]), library.compile(&policy, family)) {
+            (Ok(ours), Ok(theirs)) => {
+                check(&ours.program).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                for (arch, data) in &calls {
+                    let ours = run(&ours.program, data).0;
+                    let theirs = stub(&policy, family, data).unwrap_or_else(|| run(&theirs, data).0);
+                    *counts.entry("calls").or_default() += 1;
+                    if ours != theirs {
+                        match intended(&policy, *arch, data, ours, theirs) {
+                            Some(why) => *counts.entry(why).or_default() += 1,
+                            None => failures.push(format!(
+                                "seed {seed}: {arch:?} {} {data:x?}: ours {ours:#x}, theirs {theirs:#x}",
+                                Call::of(*arch, data.number).map_or("?", Call::name)
+                            )),
+                        }
+                    }
+                }
+                *counts.entry("policies").or_default() += 1;
+            }
+            (_, Err(Refusal::Crash)) => *counts.entry("libseccomp crashes or does not end").or_default() += 1,
+            (Err(_), Err(_)) => *counts.entry("refused by both").or_default() += 1,
+            (Ok(_), Err(_)) => *counts.entry("refused by libseccomp alone").or_default() += 1,
+            (Err(e), Ok(_)) => failures.push(format!("seed {seed}: refused by us alone: {e}")),
+        }
+    }
+    eprintln!("{counts:#?}");
+    let n = failures.len();
+    failures.truncate(40);
+    let few = counts.get(ORDER).copied().unwrap_or(0) * 20_000 <= counts["calls"];
+    assert!(few, "too many: {counts:#?}");
+    assert!(n == 0, "{n} verdicts differ:\n{}", failures.join("\n"));
+}
+
+/// What runc puts in front of libseccomp's filter: ENOSYS above the largest number that the policy names.
+fn stub(policy: &Policy, family: &[Arch], data: &Data) -> Option<u32> {
+    if matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_)) {
+        return None;
+    }
+    let x32 = data.number & 0x4000_0000 != 0;
+    let arch = family.iter().copied().filter(|a| a.audit() == Some(data.audit)).find(|a| match a {
+        Arch::X86_64 => !x32,
+        Arch::X32 => x32,
+        _ => true,
+    })?;
+    let names = policy.syscalls.iter().flat_map(|r| &r.names);
+    let largest = names.filter_map(|n| Call::find(n)?.number(arch)).max()?;
+    (data.number > largest).then_some(ENOSYS)
+}
+
+const SOCKETCALL: &[&str] = &[
+    "none",
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
+];
+const IPC: &[(u8, &str)] = &[
+    (1, "semop"),
+    (2, "semget"),
+    (3, "semctl"),
+    (4, "semtimedop"),
+    (11, "msgsnd"),
+    (12, "msgrcv"),
+    (13, "msgget"),
+    (14, "msgctl"),
+    (21, "shmat"),
+    (22, "shmdt"),
+    (23, "shmget"),
+    (24, "shmctl"),
+];
+
+/// What the rules whose conditions a call meets say, each once; the default if there is none.
+fn matching(policy: &Policy, arch: Arch, data: &Data) -> Vec<u32> {
+    let Some(call) = Call::of(arch, data.number) else { return Vec::new() };
+    // x86 also makes some calls through one whose first argument says which it is.
+    let part = match (arch, call.name()) {
+        (Arch::X86, "socketcall") => SOCKETCALL.get(data.args[0] as usize),
+        (Arch::X86, "ipc") => IPC.iter().find(|(n, _)| u64::from(*n) == data.args[0]).map(|(_, name)| name),
+        _ => None,
+    };
+    let mut verdicts = Vec::new();
+    for rule in policy.syscalls.iter().filter(|r| r.action != policy.default_action) {
+        let names = |name: &str| rule.names.iter().any(|n| n == name);
+        let twice =
+            rule.args.iter().enumerate().any(|(i, a)| rule.args[..i].iter().any(|b| a.index == b.index));
+        let holds = |free: &[u8]| {
+            let mut each =
+                rule.args.iter().map(|a| free.contains(&a.index) || a.holds(data.args[usize::from(a.index)]));
+            rule.args.is_empty() || (if twice { each.any(|h| h) } else { each.all(|h| h) })
+        };
+        if names(call.name()) && holds(&[]) || part.is_some_and(|name| names(name)) && holds(&[0]) {
+            verdicts.push(rule.action.code());
+        }
+    }
+    if verdicts.is_empty() {
+        verdicts.push(policy.default_action.code());
+    }
+    verdicts.sort_unstable();
+    verdicts.dedup();
+    verdicts
+}
+
+/// The differences that are meant.
+fn intended(policy: &Policy, arch: Arch, data: &Data, ours: u32, theirs: u32) -> Option<&'static str> {
+    let default = policy.default_action.code();
+    let matching = matching(policy, arch, data);
+    if matching == [ours] {
+        return Some("libseccomp does not do what all rules that match say");
+    }
+    if matching.contains(&ours) && matching.contains(&theirs) {
+        return Some(ORDER);
+    }
+    if theirs == default && !matching.is_empty() && !matching.contains(&default) && matching.contains(&ours) {
+        return Some("libseccomp passes over all rules that match");
+    }
+    if ours == ENOSYS && theirs == default {
+        match arch {
+            Arch::Arm if data.number < 0xf_0000 => {
+                return Some("new to a policy that names private calls of ARM");
+            }
+            Arch::X32 | Arch::X86_64 if (0x4000_0000..0x4000_0200).contains(&data.number) => {
+                return Some("new to a policy that names calls of x32 alone");
+            }
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,9 @@
+//! The seccomp compiler against libseccomp, the kernel and other runtimes.
+//!
+//! What is random here comes from a seed: a failing test prints it, `SEED=n` runs that one alone, `COUNT=n` that many.
+#![allow(unsafe_code, missing_docs)]
+
+mod differential;
+mod kernel;
+mod libseccomp;
+mod random;
