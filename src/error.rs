@@ -29,6 +29,12 @@ impl Error {
         Error { text: format!("{what}: {}", describe(errno)), errno: Some(errno), exit: 1 }
     }
 
+    /// An error that another process tells of: its text, and the errno at the root of it (0 for none).
+    pub fn caused(text: impl Into<String>, errno: i32) -> Error {
+        let errno = Some(Errno::from_raw(errno)).filter(|e| *e != Errno::UnknownErrno);
+        Error { text: text.into(), errno, exit: 1 }
+    }
+
     /// Puts a fact in front: `fact: the error so far`.
     pub fn context(mut self, fact: impl fmt::Display) -> Error {
         self.text = format!("{fact}: {}", self.text);

@@ -92,6 +92,12 @@ fn line(format: LogFormat, level: &str, message: &str, time: &str) -> String {
     text
 }
 
+/// Now, as [`rfc3339`] writes it.
+pub fn now_rfc3339() -> String {
+    let (secs, nanos) = clock::now();
+    rfc3339(secs, nanos)
+}
+
 /// A point in time (seconds since 1970, nanoseconds) as Go's `RFC3339Nano` prints it: UTC, the fraction without trailing
 /// zeros and left out if it is zero.
 pub fn rfc3339(secs: i64, nanos: u32) -> String {

@@ -3,7 +3,7 @@
 pub mod config;
 pub mod id;
 pub mod json;
-mod load;
+pub mod load;
 pub mod read;
 pub mod spec;
 pub mod template;

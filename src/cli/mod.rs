@@ -3,7 +3,9 @@
 //! [`table`] is the data, [`lexer`] reads words by it, [`args`] says what they mean, [`help`] prints it.
 
 pub mod args;
+pub mod create;
 pub mod delete;
+pub mod exec;
 pub mod features;
 pub mod help;
 pub mod kill;
@@ -11,7 +13,9 @@ pub mod lexer;
 pub mod list;
 pub mod pause;
 pub mod ps;
+pub mod run;
 pub mod spec;
+pub mod start;
 pub mod state;
 pub mod table;
 #[cfg(test)]
@@ -77,7 +81,10 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Spec { bundle, rootless } => spec::run(&bundle, rootless),
         Command::State { id } => state::run(globals, &id).context(|| format!("state {id}")),
         Command::Version => print(&version()),
-        other => return Err(Error::new(format!("not built yet: {other:?}"))),
+        Command::Create { id, options } => return create::run(globals, &id, &options),
+        Command::Run { id, options } => return run::run(globals, &id, &options),
+        Command::Start { id } => return start::run(globals, &id),
+        Command::Exec(options) => return exec::run(globals, &options),
     }?;
     Ok(0)
 }

@@ -1,8 +1,91 @@
 //! The pure compiler: what a bundle asks for and what is known of the host, to lists of steps.
+//!
+//! | file | decides |
+//! |---|---|
+//! | [`create`], [`exec`] | the recipes, from top to bottom |
+//! | [`step`] | what there is to do, and how it reads |
+//! | [`order`] | the laws that every recipe keeps |
+//! | [`validate`] | what contradicts itself in a spec |
+//! | [`mounts`], [`options`], [`devices`] | the file systems |
+//! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
+//! | [`sysctl`] | which kernel parameters are the container's |
 
+pub mod create;
 pub mod devices;
+pub mod exec;
 pub mod mounts;
 pub mod options;
+pub mod order;
+pub mod privileges;
 pub mod process;
+pub mod step;
 pub mod sysctl;
 pub mod validate;
+
+use std::fmt;
+
+use crate::bundle::spec::{NamespaceKind, Process};
+use crate::error::Error;
+use crate::seccomp::compile::Filter;
+use step::{HostStep, InitStep};
+use validate::Refusal;
+
+/// A compiled launch.
+#[derive(Default)]
+pub struct Plan {
+    /// What the host process does.
+    pub host: Vec<HostStep>,
+    /// What its clone does.
+    pub init: Vec<InitStep>,
+    /// `CLONE_NEW…` flags of the clone.
+    pub new_namespaces: u64,
+    /// Namespaces to join: kind and path, opened by the host in this order.
+    pub join: Vec<(NamespaceKind, String)>,
+    /// What init becomes.
+    pub program: Program,
+    /// What it may call.
+    pub filter: Option<Filter>,
+    /// What the user should know; the launch goes on.
+    pub warnings: Vec<String>,
+}
+
+/// What is executed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// argv
+    pub args: Vec<String>,
+    /// environ, each name once.
+    pub env: Vec<String>,
+    /// The working directory.
+    pub cwd: String,
+    /// The user whose HOME it is, where the environment has none.
+    pub uid: u32,
+}
+
+impl Program {
+    fn of(p: &Process) -> Program {
+        Program {
+            args: p.args.clone(),
+            env: process::environment(&p.env),
+            cwd: p.cwd.clone(),
+            uid: p.user.uid,
+        }
+    }
+}
+
+/// All refusals as one error on one line.
+pub fn refused(refusals: Vec<Refusal>) -> Error {
+    let all: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
+    Error::new(all.join("; "))
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "host:")?;
+        self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
+        writeln!(f, "init (new namespaces: {}):", crate::namespace::names(self.new_namespaces))?;
+        self.init.iter().enumerate().try_for_each(|(i, s)| writeln!(f, "  {i:2} {s}"))?;
+        writeln!(f, "program: {:?} in {}", self.program.args, self.program.cwd)?;
+        self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))
+    }
+}

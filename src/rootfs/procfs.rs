@@ -90,9 +90,9 @@ impl ProcFs {
         self.write(&path, value.as_bytes())
     }
 
-    /// Opens a file that is already proven to be inside the container for reading.
+    /// Opens a regular file that is already proven to be inside the container for reading.
     ///
-    /// Opening a device, a FIFO or a socket may hang or do something; only a regular file is opened.
+    /// Opening a device, a FIFO or a socket may hang or do something.
     pub fn reopen_regular(&self, file: &Handle) -> std::result::Result<OwnedFd, Errno> {
         if file.kind()? != SFlag::S_IFREG {
             return Err(Errno::EINVAL);

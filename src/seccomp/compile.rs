@@ -34,7 +34,7 @@ pub struct Filter {
 }
 
 /// What a kernel can do, as [`crate::sys::seccomp::support`] finds it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Support {
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,

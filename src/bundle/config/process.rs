@@ -104,6 +104,13 @@ const RLIMITS: [(&str, u32); 16] = [
     ("RLIMIT_STACK", libc::RLIMIT_STACK as u32),
 ];
 
+impl Rlimit {
+    /// The spec's name of the resource.
+    pub fn name(&self) -> &'static str {
+        RLIMITS.iter().find(|(_, n)| *n == self.resource).map_or("RLIMIT_?", |(name, _)| name)
+    }
+}
+
 fn rlimits(v: &Json) -> Read<Vec<Rlimit>> {
     let all = v.list("rlimits", rlimit)?;
     for (i, one) in all.iter().enumerate() {

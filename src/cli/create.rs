@@ -1,0 +1,138 @@
+//! `create`: "The runtime applies everything of config.json but `process.args`" (runtime.md, "Create").
+
+use std::path::Path;
+
+use super::args::{CgroupManager, CreateOptions, Globals};
+use crate::bundle::load::{Loaded, load};
+use crate::bundle::spec::NamespaceKind;
+use crate::cgroup::location::Location;
+use crate::cgroup::path::CgroupPath;
+use crate::error::{Context, Error, Result};
+use crate::facts::HostFacts;
+use crate::log;
+use crate::plan::create::{CreateRequest, compile};
+use crate::plan::{Plan, refused};
+use crate::run::host::{Host, Launched, Making, Subject};
+use crate::run::inherited::Inherited;
+use crate::run::outputs::Outputs;
+use crate::state::observe::boot_id;
+use crate::state::record::{Phase, ProcessMark, Record};
+use crate::state::store::Store;
+use crate::sys::sealed_exe;
+
+/// Makes the container and leaves it waiting for `start`.
+pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {
+    sealed_exe::ensure()?;
+    let creation = Creation::new(globals, id, options, Mode { await_start: true, detach: true })?;
+    creation.launch()?;
+    Ok(0)
+}
+
+/// How `create` and `run` differ.
+#[derive(Clone, Copy)]
+pub struct Mode {
+    /// Init waits for `start`.
+    pub await_start: bool,
+    /// Nobody stays to relay a terminal.
+    pub detach: bool,
+}
+
+/// A creation that is compiled and has not begun.
+pub struct Creation {
+    /// The bundle.
+    pub loaded: Loaded,
+    store: Store,
+    plan: Plan,
+    record: Record,
+    cgroup: Location,
+    outputs: Outputs,
+}
+
+impl Creation {
+    /// Reads the bundle and compiles the plan. Nothing is made yet but the state root.
+    pub fn new(globals: &Globals, id: &str, options: &CreateOptions, mode: Mode) -> Result<Creation> {
+        crate::bundle::id::check(id)?;
+        if globals.cgroup_manager == CgroupManager::Systemd {
+            return Err(Error::new("--systemd-cgroup is not supported by this version; use cgroupfs"));
+        }
+        let inherited = Inherited::check(options.preserve_fds)?;
+        let mut loaded = load(&options.bundle)?;
+        if let Some(process) = &mut loaded.spec.process {
+            inherited.announce(&mut process.env);
+        }
+        let spec = &loaded.spec;
+        let mut facts = HostFacts::of_host(spec.linux.seccomp.as_ref())?;
+        if globals.cgroup_manager == CgroupManager::Disabled {
+            facts.cgroups.trees.clear();
+        }
+        let request = CreateRequest {
+            id: id.to_owned(),
+            bundle: text(&loaded.dir)?,
+            rootfs: text(&loaded.rootfs)?,
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
+            preserve_fds: inherited.count(),
+            await_start: mode.await_start,
+            detach: mode.detach,
+            console_socket: options.console_socket.is_some(),
+            pidfd_socket: options.pidfd_socket.is_some(),
+            pid_file: options.pid_file.is_some(),
+        };
+        let plan = compile(spec, &request, &facts).map_err(refused)?;
+        plan.warnings.iter().for_each(|w| log::warn(w));
+        let cgroup =
+            Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path.as_deref(), id)?);
+        let record = record(&request, &loaded, &cgroup)?;
+        Ok(Creation {
+            store: Store::open_or_make(&globals.root)?,
+            plan,
+            record,
+            cgroup,
+            outputs: Outputs {
+                pid_file: options.pid_file.clone(),
+                console_socket: options.console_socket.clone(),
+                pidfd_socket: options.pidfd_socket.clone(),
+            },
+            loaded,
+        })
+    }
+
+    /// Performs the plan.
+    pub fn launch(&self) -> Result<Launched> {
+        let subject = Subject {
+            record: self.record.clone(),
+            hooks: &self.loaded.spec.hooks,
+            making: Some(Making { store: &self.store, loaded: &self.loaded, location: &self.cgroup }),
+            cgroup: None,
+        };
+        Host::new(&self.plan, &self.outputs, subject)
+            .perform()
+            .context(|| format!("create {}", self.record.id))
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::new(format!("{}: a path that is not UTF-8 is not supported", path.display())))
+}
+
+fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result<Record> {
+    let spec = &loaded.spec;
+    Ok(Record {
+        id: request.id.clone(),
+        phase: Phase::Creating,
+        boot_id: boot_id()?,
+        creator: ProcessMark::of(std::process::id() as i32)?,
+        init: None,
+        bundle: request.bundle.clone(),
+        rootfs: request.rootfs.clone(),
+        created: log::now_rfc3339(),
+        oci_version: spec.oci_version.clone(),
+        annotations: spec.annotations.clone(),
+        cgroup: cgroup.to_json(),
+        own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
+        poststop_done: 0,
+        embrun: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}

@@ -1,0 +1,98 @@
+//! `exec`: one more process in a running container.
+
+use super::args::{ExecOptions, Globals};
+use crate::bundle::config;
+use crate::bundle::json::Json;
+use crate::bundle::load::read_file;
+use crate::bundle::spec::{Process, Spec};
+use crate::error::{Context, Error, Result, engine};
+use crate::plan::exec::ExecRequest;
+use crate::plan::process::add_capabilities;
+use crate::run::exec::launch;
+use crate::run::foreground::{Signals, supervise};
+use crate::run::inherited::Inherited;
+use crate::run::outputs::Outputs;
+use crate::state::observe::{Facts, Status, status};
+use crate::state::store::{Entry, Store};
+use crate::sys::sealed_exe;
+
+/// Executes a process. The exit status is the process' (128 + n after signal n), 0 if detached, and 255 if it could not
+/// be executed, as with runc.
+pub fn run(globals: &Globals, options: &ExecOptions) -> Result<u8> {
+    exec(globals, options).map_err(|e| e.context(format_args!("exec in {}", options.id)).exit_with(255))
+}
+
+fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
+    sealed_exe::ensure()?;
+    let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
+    let entry = store.entry(&options.id)?;
+    let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
+    may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
+    let spec = snapshot(&entry)?;
+    let inherited = Inherited::check(options.preserve_fds)?;
+    let mut process = process(&spec, options)?;
+    inherited.announce(&mut process.env);
+    let signals = if options.detach { None } else { Some(Signals::block()?) };
+    let request = ExecRequest {
+        preserve_fds: inherited.count(),
+        detach: options.detach,
+        console_socket: options.console_socket.is_some(),
+        pidfd_socket: options.pidfd_socket.is_some(),
+        pid_file: options.pid_file.is_some(),
+        join: Vec::new(),
+    };
+    let outputs = Outputs {
+        pid_file: options.pid_file.clone(),
+        console_socket: options.console_socket.clone(),
+        pidfd_socket: options.pidfd_socket.clone(),
+    };
+    let launched = launch(record, &process, spec.linux.seccomp.as_ref(), request, &outputs)?;
+    let Some(signals) = signals else { return Ok(0) };
+    let ended = supervise(&signals, launched.child.pid, launched.child.pidfd.as_ref(), launched.terminal)?;
+    Ok(ended.status())
+}
+
+fn may_exec(status: Status, ignore_paused: bool) -> Result<()> {
+    match status {
+        Status::Created | Status::Running => Ok(()),
+        Status::Paused if ignore_paused => Ok(()),
+        Status::Paused => Err(Error::new(engine::EXEC_PAUSED)),
+        Status::Creating | Status::Stopped => Err(Error::new(engine::EXEC_STOPPED)),
+    }
+}
+
+fn snapshot(entry: &Entry) -> Result<Spec> {
+    Ok(config::spec(&Json::parse(&entry.config()?)?)?)
+}
+
+/// The process of `--process`, or the config's with what the command line changes.
+fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
+    let mut p = match &options.process {
+        Some(file) => {
+            let read = || -> Result<Process> { Ok(config::process(&Json::parse(&read_file(file)?)?)?) };
+            let mut p = read().context(|| format!("--process {}", file.display()))?;
+            p.terminal |= options.tty;
+            return Ok(p);
+        }
+        None => spec
+            .process
+            .clone()
+            .ok_or_else(|| Error::new("process: is absent from config.json; use --process"))?,
+    };
+    p.args = options.args.clone();
+    p.terminal = options.tty;
+    // The size of the config's terminal is not this one's.
+    p.console_size = None;
+    p.env.extend(options.env.iter().cloned());
+    if let Some(cwd) = &options.cwd {
+        p.cwd.clone_from(cwd);
+    }
+    if let Some((uid, gid)) = options.user {
+        p.user.uid = uid;
+        p.user.gid = gid.unwrap_or(p.user.gid);
+    }
+    p.user.additional_gids.extend(&options.additional_gids);
+    p.no_new_privileges |= options.no_new_privs;
+    add_capabilities(&mut p, &options.caps);
+    Ok(p)
+}

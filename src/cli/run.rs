@@ -1,0 +1,30 @@
+//! `run`: create and start in one, and without `--detach` stay until the container ends and take it down.
+
+use super::args::{Globals, RunOptions};
+use super::create::{Creation, Mode};
+use super::delete;
+use crate::error::{Context, Result};
+use crate::run::foreground::{Signals, supervise};
+use crate::sys::sealed_exe;
+
+/// Runs a container. The exit status is its process' (128 + n after signal n), or 0 if detached.
+pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
+    sealed_exe::ensure()?;
+    if !options.no_subreaper && !options.detach {
+        // Processes that the container leaves behind (only where it shares a pid namespace) come to us, not to init.
+        nix::sys::prctl::set_child_subreaper(true).context(|| "PR_SET_CHILD_SUBREAPER")?;
+    }
+    // Before the clone, or an early end would go unseen.
+    let signals = if options.detach { None } else { Some(Signals::block()?) };
+    let creation =
+        Creation::new(globals, id, &options.create, Mode { await_start: false, detach: options.detach })?;
+    let launched = creation.launch()?;
+    let Some(signals) = signals else { return Ok(0) };
+    // Others may look at the container, kill it and delete it while we only wait.
+    drop(launched.dir);
+    let ended = supervise(&signals, launched.child.pid, launched.child.pidfd.as_ref(), launched.terminal);
+    if !options.keep {
+        delete::after_run(globals, id).context(|| format!("delete {id}"))?;
+    }
+    Ok(ended?.status())
+}

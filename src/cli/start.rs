@@ -1,0 +1,52 @@
+//! `start`: "The runtime runs the user-specified program" (runtime.md, "Start").
+
+use super::args::Globals;
+use super::delete;
+use crate::bundle::config;
+use crate::bundle::json::Json;
+use crate::bundle::spec::HookKind;
+use crate::error::{Context, Error, Result, engine};
+use crate::hooks;
+use crate::run::host::hook_state;
+use crate::run::start;
+use crate::state::Observed;
+use crate::state::observe::Status;
+use crate::state::store::Store;
+
+/// Starts a container that was created.
+pub fn run(globals: &Globals, id: &str) -> Result<u8> {
+    start(globals, id).context(|| format!("start {id}"))?;
+    Ok(0)
+}
+
+fn start(globals: &Globals, id: &str) -> Result<()> {
+    let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
+    let created = match Observed::of(store.lock(id)?)? {
+        Observed::Created(created) => created,
+        other => return Err(refuse(other.status())),
+    };
+    let dir = &created.0.dir;
+    let record = &created.0.record;
+    // As it was at create: the bundle may have changed since (runtime.md, "Lifecycle", step 2).
+    let spec = config::spec(&Json::parse(&dir.config()?)?)?;
+    if spec.process.is_none() {
+        return Err(Error::new("process: is required to start; it was absent at create"));
+    }
+    start::go(dir)?;
+    let pid = record.init.as_ref().map_or(0, |init| init.pid);
+    hooks::run_all(&spec.hooks.poststart, HookKind::Poststart, &hook_state(record, HookKind::Poststart, pid))
+        .map_err(|e| {
+            // The spec's way since 1.2.1: the container is stopped and taken down.
+            match delete::force(created.0) {
+                Ok(()) => e,
+                Err(left) => e.hint(format_args!("and it could not be deleted: {left}")),
+            }
+        })
+}
+
+fn refuse(status: Status) -> Error {
+    Error::new(match status {
+        Status::Stopped => engine::START_STOPPED,
+        _ => engine::START_RUNNING,
+    })
+}

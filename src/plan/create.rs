@@ -1,0 +1,322 @@
+//! Compiles the creation of a container: the recipe of both processes, from top to bottom.
+
+use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
+use super::step::{HostStep, InitStep, Sync};
+use super::validate::{Refusal, validate};
+use super::{Plan, Program, devices, mounts, privileges, sysctl};
+use crate::bundle::spec::{HookKind, Hooks, Namespace, NamespaceKind, Spec};
+use crate::cgroup::path::CgroupPath;
+use crate::facts::HostFacts;
+use crate::rootfs::path::InsidePath;
+
+/// What the command line says about a creation.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's absolute path.
+    pub bundle: String,
+    /// The root file system's absolute path.
+    pub rootfs: String,
+    /// Use no pivot_root.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors after the standard streams the program inherits.
+    pub preserve_fds: u32,
+    /// Init waits for `start` after the creation (`create`), or goes on at once (`run`).
+    pub await_start: bool,
+    /// The runtime will not stay to relay a terminal.
+    pub detach: bool,
+    /// A socket takes the terminal's master.
+    pub console_socket: bool,
+    /// A socket takes a pidfd of init.
+    pub pidfd_socket: bool,
+    /// A file takes init's pid.
+    pub pid_file: bool,
+}
+
+/// Compiles a spec into the plan of its creation, or says everything that stands in the way.
+pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Result<Plan, Vec<Refusal>> {
+    let mut refusals = validate(spec);
+    refusals.extend(unsupported(spec));
+    refusals.extend(terminal(spec, request));
+    let mut plan = Plan::default();
+    namespaces(spec, &mut plan);
+    plan.host = host(spec, request, &plan);
+    init(spec, request, facts, &mut plan, &mut refusals);
+    if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
+}
+
+/// What is in the spec and not built yet: refused by name, never silently accepted.
+fn unsupported(spec: &Spec) -> Vec<Refusal> {
+    let mut out = Vec::new();
+    let mut refuse = |there: bool, field: &str| {
+        if there {
+            out.push(Refusal::new(field, "is not supported by this version; remove it"));
+        }
+    };
+    for kind in [NamespaceKind::User, NamespaceKind::Time] {
+        refuse(spec.linux.namespace(kind).is_some(), &format!("linux.namespaces: type \"{kind}\""));
+    }
+    for field in &spec.linux.unsupported {
+        refuse(true, &format!("linux.{field}"));
+    }
+    if let Some(p) = &spec.process {
+        refuse(p.scheduler.is_some(), "process.scheduler");
+        refuse(p.io_priority.is_some(), "process.ioPriority");
+        // Linux says so itself where there is no such security module, and that is what runc checks for.
+        refuse(p.apparmor_profile.as_ref().is_some_and(|l| !l.is_empty()), "process.apparmorProfile");
+        refuse(p.selinux_label.as_ref().is_some_and(|l| !l.is_empty()), "process.selinuxLabel");
+    }
+    if spec.linux.namespace(NamespaceKind::Mount).is_none() {
+        out.push(Refusal::new(
+            "linux.namespaces",
+            "has no mount namespace, so the container's mounts would be the host's; add {\"type\": \"mount\"}",
+        ));
+    }
+    out
+}
+
+fn terminal(spec: &Spec, request: &CreateRequest) -> Option<Refusal> {
+    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
+    let what = match (terminal, request.detach, request.console_socket) {
+        (true, true, false) => "cannot allocate tty if embrun will detach without setting console socket",
+        (false, _, true) | (true, false, true) => {
+            "cannot use console socket if embrun will not detach or allocate tty"
+        }
+        _ => return None,
+    };
+    Some(Refusal::new("process.terminal", what))
+}
+
+fn namespaces(spec: &Spec, plan: &mut Plan) {
+    for Namespace { kind, path } in &spec.linux.namespaces {
+        match path {
+            Some(path) => plan.join.push((*kind, path.clone())),
+            None => plan.new_namespaces |= kind.clone_flag(),
+        }
+    }
+}
+
+fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
+    spec.linux.namespace(kind).is_some_and(|n| n.path.is_none())
+}
+
+fn has_runtime_hooks(hooks: &Hooks) -> bool {
+    !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
+}
+
+fn host(spec: &Spec, request: &CreateRequest, plan: &Plan) -> Vec<HostStep> {
+    use HostStep::*;
+    let hooks = &spec.hooks;
+    let mut steps = vec![Reserve, MakeCgroup, LimitCgroup];
+    let mut when = |wanted: bool, step: HostStep| {
+        if wanted {
+            steps.push(step);
+        }
+    };
+    when(!plan.join.is_empty(), OpenNamespaces);
+    when(request.await_start, Listen);
+    when(true, Spawn);
+    // Init mounts meanwhile: on v1 each of these writes waits for a grace period of the kernel.
+    when(true, JoinCgroup);
+    when(true, Await(Sync::Cgroup));
+    when(true, Answer(Sync::Cgroup));
+    when(spec.process.as_ref().is_some_and(|p| p.terminal), TakeTerminal);
+    if has_runtime_hooks(hooks) {
+        when(true, Await(Sync::RuntimeHooks));
+        when(!hooks.prestart.is_empty(), RunHooks(HookKind::Prestart));
+        when(!hooks.create_runtime.is_empty(), RunHooks(HookKind::CreateRuntime));
+        when(true, Answer(Sync::RuntimeHooks));
+    }
+    when(true, Await(Sync::Created));
+    when(true, LimitMemory);
+    when(request.pidfd_socket, SendPidfd);
+    // The caller reads the pid file as soon as we have ended; the record comes last, since it makes the container.
+    when(request.pid_file, WritePidFile);
+    when(true, RecordCreated);
+    when(true, Answer(Sync::Created));
+    when(request.await_start, Release);
+    when(!request.await_start, AwaitExec);
+    when(!request.await_start && !hooks.poststart.is_empty(), RunHooks(HookKind::Poststart));
+    steps
+}
+
+fn init(
+    spec: &Spec,
+    request: &CreateRequest,
+    facts: &HostFacts,
+    plan: &mut Plan,
+    refusals: &mut Vec<Refusal>,
+) {
+    let mut steps = vec![InitStep::DieWithHost];
+    // A mount namespace comes last: paths of the others are the host's.
+    for (index, (kind, _)) in plan.join.iter().enumerate() {
+        if !matches!(kind, NamespaceKind::Pid | NamespaceKind::Mount | NamespaceKind::Cgroup) {
+            steps.push(InitStep::JoinNamespace { kind: *kind, index });
+        }
+    }
+    if let Some(index) = plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Mount) {
+        steps.push(InitStep::JoinNamespace { kind: NamespaceKind::Mount, index });
+    }
+    steps.push(InitStep::NewSession);
+    if !request.no_new_keyring {
+        steps.push(InitStep::Keyring(format!("_ses.{}", request.id)));
+    }
+    root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
+    kernel_names(spec, refusals, &mut steps);
+    if let Some(score) = spec.process.as_ref().and_then(|p| p.oom_score_adj) {
+        steps.push(InitStep::OomScoreAdj(score));
+    }
+    seal_root(spec, request, &mut steps);
+    if let Some(p) = &spec.process {
+        plan.program = Program::of(p);
+        privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
+    }
+    if let Some(domain) = spec.linux.personality {
+        let at = steps.iter().position(|s| matches!(s, InitStep::NoNewPrivileges | InitStep::BoundingSet(_)));
+        steps.insert(at.unwrap_or(steps.len()), InitStep::Personality(domain));
+    }
+    finish(spec, request, plan, &mut steps);
+    plan.init = steps;
+}
+
+/// The root, everything mounted and made in it, up to the hooks that still see the host's file systems.
+fn root_and_mounts(
+    spec: &Spec,
+    request: &CreateRequest,
+    facts: &HostFacts,
+    plan: &mut Plan,
+    refusals: &mut Vec<Refusal>,
+    steps: &mut Vec<InitStep>,
+) {
+    steps.push(InitStep::PrepareRoot {
+        rootfs: request.rootfs.clone(),
+        propagation: spec.linux.rootfs_propagation,
+    });
+    let facts = MountFacts {
+        bundle: request.bundle.clone(),
+        own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
+        cgroup: cgroup_view(spec, request, facts),
+    };
+    let mut in_cgroup = false;
+    for step in mounts::compile(spec, &facts).unwrap_or_else(|found| {
+        refusals.extend(found);
+        Vec::new()
+    }) {
+        // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
+        if shows_cgroup(&step) && !in_cgroup {
+            enter_cgroup(spec, plan, steps);
+            in_cgroup = true;
+        }
+        steps.push(InitStep::Mount(step));
+    }
+    if !in_cgroup {
+        enter_cgroup(spec, plan, steps);
+    }
+    match devices::compile(spec) {
+        Ok(devices) => steps.extend(devices.map(InitStep::Devices)),
+        Err(found) => refusals.extend(found),
+    }
+    if let Some(p) = &spec.process {
+        steps.extend(InsidePath::new(&p.cwd).map(InitStep::MakeCwd));
+        if p.terminal {
+            steps.push(InitStep::Terminal { size: p.console_size });
+        }
+    }
+    steps.push(InitStep::StdioNull);
+    if is_new(spec, NamespaceKind::Network) {
+        steps.push(InitStep::LoopbackUp);
+    }
+    if has_runtime_hooks(&spec.hooks) {
+        steps.push(InitStep::Ask(Sync::RuntimeHooks));
+    }
+    if !spec.hooks.create_container.is_empty() {
+        steps.push(InitStep::RunHooks(HookKind::CreateContainer));
+    }
+}
+
+fn shows_cgroup(step: &MountStep) -> bool {
+    match &step.what {
+        What::CgroupV1 { .. } => true,
+        What::New(new) => new.kind.to_bytes().starts_with(b"cgroup"),
+        _ => false,
+    }
+}
+
+/// The container's cgroups where the host sees them. A cgroupsPath that makes no sense is refused by whoever makes it.
+fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> CgroupView {
+    let mut view = CgroupView {
+        own_namespace: spec.linux.namespace(NamespaceKind::Cgroup).is_some(),
+        ..CgroupView::default()
+    };
+    let Ok(path) = CgroupPath::new(spec.linux.cgroups_path.as_deref(), &request.id) else { return view };
+    for tree in &facts.cgroups.trees {
+        let source = format!("{}{}", tree.mount, path.within(tree));
+        if tree.is_v2() {
+            view.v2 = Some(source);
+        } else {
+            let directory = tree.mount.rsplit('/').next().unwrap_or_default().to_owned();
+            view.v1.push(Hierarchy { directory, controllers: tree.controllers.clone(), source });
+        }
+    }
+    view
+}
+
+fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Vec<InitStep>) {
+    steps.push(InitStep::Ask(Sync::Cgroup));
+    if is_new(spec, NamespaceKind::Cgroup) {
+        steps.push(InitStep::NewCgroupNamespace);
+    }
+    if let Some(index) = plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Cgroup) {
+        steps.push(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
+    }
+}
+
+/// Names and parameters of the container's namespaces, written through the host's own procfs while it is in reach.
+fn kernel_names(spec: &Spec, refusals: &mut Vec<Refusal>, steps: &mut Vec<InitStep>) {
+    if let Some(name) = spec.hostname.as_ref().filter(|n| !n.is_empty()) {
+        steps.push(InitStep::Hostname(name.clone()));
+    }
+    if let Some(name) = spec.domainname.as_ref().filter(|n| !n.is_empty()) {
+        steps.push(InitStep::Domainname(name.clone()));
+    }
+    for (key, value) in &spec.linux.sysctl {
+        match sysctl::path(key, &spec.linux.namespaces) {
+            Ok(path) => steps.push(InitStep::Sysctl { key: path, value: value.clone() }),
+            Err(why) => refusals.push(Refusal::new(format!("linux.sysctl.{key}"), why)),
+        }
+    }
+}
+
+/// What takes things away from the container, after the hooks that may still have to write: all of it through
+/// descriptors and the host's procfs, so before the pivot.
+fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Vec<InitStep>) {
+    let inside = |paths: &[String]| paths.iter().filter_map(|p| InsidePath::new(p)).collect::<Vec<_>>();
+    steps.push(InitStep::FinishMounts);
+    if !spec.linux.readonly_paths.is_empty() {
+        steps.push(InitStep::ReadonlyPaths(inside(&spec.linux.readonly_paths)));
+    }
+    if !spec.linux.masked_paths.is_empty() {
+        steps.push(InitStep::MaskedPaths(inside(&spec.linux.masked_paths)));
+    }
+    if spec.root.readonly {
+        steps.push(InitStep::ReadonlyRoot);
+    }
+    steps.push(if request.no_pivot { InitStep::MoveRoot } else { InitStep::PivotRoot });
+}
+
+fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Vec<InitStep>) {
+    // Created is what the host writes down; whoever starts the container finds init waiting, its parent long gone.
+    steps.extend([InitStep::Ask(Sync::Created), InitStep::OutliveHost]);
+    if request.await_start {
+        steps.push(InitStep::AwaitStart { preserve_fds: request.preserve_fds });
+    }
+    privileges::seccomp_last(plan, steps);
+    if !spec.hooks.start_container.is_empty() {
+        // Under the filter: the hook's program comes from the container's own file system.
+        steps.push(InitStep::RunHooks(HookKind::StartContainer));
+    }
+    steps.push(InitStep::Exec { preserve_fds: request.preserve_fds });
+}

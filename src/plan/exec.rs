@@ -1,0 +1,98 @@
+//! Compiles the execution of one more process in a running container.
+
+use super::step::{HostStep, InitStep, Sync};
+use super::validate::{self, Refusal};
+use super::{Plan, Program, privileges};
+use crate::bundle::spec::{NamespaceKind, Process};
+use crate::facts::HostFacts;
+use crate::seccomp::policy::Policy;
+
+/// What the command line and the container's record say about an exec.
+#[derive(Clone, Debug, Default)]
+pub struct ExecRequest {
+    /// How many descriptors after the standard streams the program inherits.
+    pub preserve_fds: u32,
+    /// The runtime will not stay to relay a terminal.
+    pub detach: bool,
+    /// A socket takes the terminal's master.
+    pub console_socket: bool,
+    /// A socket takes a pidfd of the process.
+    pub pidfd_socket: bool,
+    /// A file takes the process' pid.
+    pub pid_file: bool,
+    /// Namespaces of init that are not the runtime's: kind and path.
+    pub join: Vec<(NamespaceKind, String)>,
+}
+
+/// Compiles the plan of an exec, or says everything that stands in the way.
+pub fn compile(
+    p: &Process,
+    seccomp: Option<&Policy>,
+    request: &ExecRequest,
+    facts: &HostFacts,
+) -> Result<Plan, Vec<Refusal>> {
+    let mut refusals = validate::process(p);
+    match (p.terminal, request.detach, request.console_socket) {
+        (true, true, false) => refusals.push(Refusal::new(
+            "process.terminal",
+            "cannot allocate tty if embrun will detach without setting console socket",
+        )),
+        (false, _, true) | (true, false, true) => refusals.push(Refusal::new(
+            "process.terminal",
+            "cannot use console socket if embrun will not detach or allocate tty",
+        )),
+        _ => {}
+    }
+    let mut plan = Plan { join: request.join.clone(), program: Program::of(p), ..Plan::default() };
+    plan.host = host(p, request);
+    plan.init = init(p, seccomp, request, facts, &mut plan, &mut refusals);
+    if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
+}
+
+fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
+    use HostStep::*;
+    let mut steps = vec![OpenNamespaces, Spawn, JoinCgroup, Await(Sync::Cgroup), Answer(Sync::Cgroup)];
+    let mut when = |wanted: bool, step: HostStep| {
+        if wanted {
+            steps.push(step);
+        }
+    };
+    when(p.terminal, TakeTerminal);
+    when(true, Await(Sync::Created));
+    when(request.pidfd_socket, SendPidfd);
+    when(request.pid_file, WritePidFile);
+    when(true, Answer(Sync::Created));
+    when(true, AwaitExec);
+    steps
+}
+
+fn init(
+    p: &Process,
+    seccomp: Option<&Policy>,
+    request: &ExecRequest,
+    facts: &HostFacts,
+    plan: &mut Plan,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<InitStep> {
+    // In the cgroup before anything of the container can be waited for: what this process costs is the container's.
+    let mut steps = vec![InitStep::DieWithHost, InitStep::Ask(Sync::Cgroup), InitStep::NewSession];
+    if let Some(score) = p.oom_score_adj {
+        steps.push(InitStep::OomScoreAdj(score));
+    }
+    for (index, (kind, _)) in request.join.iter().enumerate() {
+        if !matches!(kind, NamespaceKind::Pid | NamespaceKind::Mount) {
+            steps.push(InitStep::JoinNamespace { kind: *kind, index });
+        }
+    }
+    if let Some(index) = request.join.iter().position(|(kind, _)| *kind == NamespaceKind::Mount) {
+        steps.push(InitStep::JoinNamespace { kind: NamespaceKind::Mount, index });
+    }
+    if p.terminal {
+        steps.push(InitStep::Terminal { size: p.console_size });
+    }
+    privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
+    steps.extend([InitStep::Ask(Sync::Created), InitStep::OutliveHost]);
+    privileges::seccomp_last(plan, &mut steps);
+    steps.push(InitStep::Exec { preserve_fds: request.preserve_fds });
+    steps
+}

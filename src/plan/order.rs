@@ -1,0 +1,101 @@
+//! The laws that every plan keeps, whatever was asked for. Tests hold each golden plan against them.
+
+use super::Plan;
+use super::step::{HostStep, InitStep, Sync};
+
+/// Every law that the plan breaks, in words; none for a good plan.
+pub fn broken(plan: &Plan) -> Vec<String> {
+    let mut out = Vec::new();
+    conversation(plan, &mut out);
+    let at = |wanted: fn(&InitStep) -> bool| plan.init.iter().position(wanted);
+    let before = |first: (&str, Option<usize>), then: (&str, Option<usize>), out: &mut Vec<String>| {
+        if let (Some(a), Some(b)) = (first.1, then.1) {
+            if a >= b {
+                out.push(format!("{} must come before {}", first.0, then.0));
+            }
+        }
+    };
+    let root = ("the root's preparation", at(|s| matches!(s, InitStep::PrepareRoot { .. })));
+    let mount = ("the first mount", at(|s| matches!(s, InitStep::Mount(_))));
+    let pivot = ("the pivot", at(|s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot)));
+    let mask = ("masking", at(|s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_))));
+    let sysctl = ("sysctls", at(|s| matches!(s, InitStep::Sysctl { .. })));
+    let bounding = ("the bounding set", at(|s| matches!(s, InitStep::BoundingSet(_))));
+    let ids = ("the ids", at(|s| matches!(s, InitStep::Ids { .. })));
+    let caps = ("the capability sets", at(|s| matches!(s, InitStep::Capabilities { .. })));
+    let cwd = ("the working directory", at(|s| matches!(s, InitStep::Cwd)));
+    let find = ("the program's look-up", at(|s| matches!(s, InitStep::FindProgram)));
+    let nnp = ("no_new_privs", at(|s| matches!(s, InitStep::NoNewPrivileges)));
+    let seccomp = ("the filter", at(|s| matches!(s, InitStep::Seccomp)));
+    let start = ("the wait for start", at(|s| matches!(s, InitStep::AwaitStart { .. })));
+    for (first, then) in [
+        (root, mount),
+        (mount, mask),
+        // Once the container's root is ours, its /proc is not to be trusted.
+        (mask, pivot),
+        (sysctl, pivot),
+        (pivot, bounding),
+        (bounding, ids),
+        (ids, caps),
+        // As the container's user, or it would see what only root may.
+        (caps, cwd),
+        (caps, find),
+    ] {
+        before(first, then, &mut out);
+    }
+    match nnp.1 {
+        // With no_new_privs the filter comes last; without, it needs CAP_SYS_ADMIN.
+        Some(_) => {
+            before(nnp, seccomp, &mut out);
+            before(start, seccomp, &mut out);
+            before(find, seccomp, &mut out);
+        }
+        None => before(seccomp, bounding, &mut out),
+    }
+    if plan.init.iter().rposition(|s| matches!(s, InitStep::Exec { .. })) != plan.init.len().checked_sub(1) {
+        out.push("exec must be the last step".into());
+    }
+    if plan.filter.is_some() != seccomp.1.is_some() {
+        out.push("a filter must be loaded, and only if there is one".into());
+    }
+    dying(plan, &mut out);
+    out
+}
+
+/// Both processes meet at the same points, in the same order: no deadlock by omission.
+fn conversation(plan: &Plan, out: &mut Vec<String>) {
+    let asks: Vec<Sync> = plan
+        .init
+        .iter()
+        .filter_map(|s| if let InitStep::Ask(sync) = s { Some(*sync) } else { None })
+        .collect();
+    let pick =
+        |wanted: fn(&HostStep) -> Option<Sync>| plan.host.iter().filter_map(wanted).collect::<Vec<_>>();
+    let awaits = pick(|s| if let HostStep::Await(sync) = s { Some(*sync) } else { None });
+    let answers = pick(|s| if let HostStep::Answer(sync) = s { Some(*sync) } else { None });
+    if asks != awaits || asks != answers {
+        out.push(format!("init asks {asks:?}, the host awaits {awaits:?} and answers {answers:?}"));
+    }
+    let terminal = plan.init.iter().any(|s| matches!(s, InitStep::Terminal { .. }));
+    if terminal != plan.host.contains(&HostStep::TakeTerminal) {
+        out.push("a terminal is made by init and taken by the host, or neither".into());
+    }
+}
+
+/// Init dies with the host until the host has written it down, also after the change of ids, which clears that.
+fn dying(plan: &Plan, out: &mut Vec<String>) {
+    let mut dies = false;
+    for step in &plan.init {
+        match step {
+            InitStep::DieWithHost => dies = true,
+            InitStep::Ids { .. } | InitStep::OutliveHost => dies = false,
+            InitStep::Ask(_) if !dies => out.push(format!("init could outlive the host at \"{step}\"")),
+            _ => {}
+        }
+    }
+    let recorded = plan.host.iter().position(|s| *s == HostStep::RecordCreated);
+    let answered = plan.host.iter().position(|s| *s == HostStep::Answer(Sync::Created));
+    if recorded > answered {
+        out.push("created must be on disk before init may outlive the host".into());
+    }
+}

@@ -1,0 +1,313 @@
+//! What a launch consists of: the steps of the host process and those of the container's init, as data.
+//!
+//! A step holds no `if`: options, defaults and quirks are settled when the plan is compiled, and the interpreters in
+//! [`crate::run`] only perform. Each list has an enum of its own, so that a step of init cannot be written into the
+//! host's list. A step's text is what a plan prints and what an error names.
+
+use std::fmt;
+
+use super::devices::DevStep;
+use super::mounts::MountStep;
+use crate::bundle::spec::{HookKind, NamespaceKind, Personality, Propagation, Rlimit};
+use crate::rootfs::path::InsidePath;
+
+/// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
+/// [`super::order`] proves it for every plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Sync {
+    /// Init must be in its cgroup before it goes on.
+    Cgroup = 1,
+    /// The hooks of the runtime's namespaces run here, before the pivot.
+    RuntimeHooks = 2,
+    /// Everything is applied but the program: the host writes that down.
+    Created = 3,
+}
+
+impl Sync {
+    /// From the wire.
+    pub fn from_byte(byte: u8) -> Option<Sync> {
+        [Sync::Cgroup, Sync::RuntimeHooks, Sync::Created].into_iter().find(|s| *s as u8 == byte)
+    }
+}
+
+/// What the host process does, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostStep {
+    /// Take the id: make its directory, lock it, write the record `creating`.
+    Reserve,
+    /// Make the cgroup.
+    MakeCgroup,
+    /// Set its limits and device rules, all but the memory limit.
+    LimitCgroup,
+    /// Set the memory limit: late, so that it bounds the program and not its start.
+    LimitMemory,
+    /// Open the namespaces to join, and check what they are.
+    OpenNamespaces,
+    /// Make the socket that init waits for `start` at.
+    Listen,
+    /// Clone init into new namespaces.
+    Spawn,
+    /// Move init into the cgroup, unless the clone has put it there.
+    JoinCgroup,
+    /// Wait until init asks.
+    Await(Sync),
+    /// Let init go on.
+    Answer(Sync),
+    /// Take the terminal's master from init, and pass it on or keep it.
+    TakeTerminal,
+    /// Run the hooks of a kind in the runtime's namespaces.
+    RunHooks(HookKind),
+    /// Write the record `created`, durably.
+    RecordCreated,
+    /// Hand a pidfd of init to a socket.
+    SendPidfd,
+    /// Write init's pid to a file.
+    WritePidFile,
+    /// Wait until init has let go of this conversation and outlives it.
+    Release,
+    /// Wait until the program runs.
+    AwaitExec,
+}
+
+/// What init does, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InitStep {
+    /// Die when the host process does, from here on.
+    DieWithHost,
+    /// Stop dying with the host process.
+    OutliveHost,
+    /// Wait for the host.
+    Ask(Sync),
+    /// Become the leader of a new session.
+    NewSession,
+    /// Join a new session keyring of this name.
+    Keyring(String),
+    /// Join the namespace that the host opened as the nth.
+    JoinNamespace {
+        /// What it is.
+        kind: NamespaceKind,
+        /// Which of the opened ones.
+        index: usize,
+    },
+    /// Make a cgroup namespace rooted at the cgroup that init is in.
+    NewCgroupNamespace,
+    /// Bring `lo` up.
+    LoopbackUp,
+    /// Set the host name.
+    Hostname(String),
+    /// Set the NIS domain name.
+    Domainname(String),
+    /// Keep mounts from spreading to the host, and make the root file system a mount that can be pivoted to.
+    PrepareRoot {
+        /// Absolute path on the host.
+        rootfs: String,
+        /// `linux.rootfsPropagation`
+        propagation: Option<Propagation>,
+    },
+    /// Mount one entry of `mounts[]`.
+    Mount(MountStep),
+    /// Make the working directory, if it is missing.
+    MakeCwd(InsidePath),
+    /// Make the device nodes and the links of /dev.
+    Devices(DevStep),
+    /// Open the container's own /dev/null in place of the host's among the standard streams.
+    StdioNull,
+    /// Make a terminal, hand its master to the host, and make it the standard streams and /dev/console.
+    Terminal {
+        /// (rows, columns)
+        size: Option<(u16, u16)>,
+    },
+    /// Run the hooks of a kind here.
+    RunHooks(HookKind),
+    /// Write a kernel parameter.
+    Sysctl {
+        /// As in the config.
+        key: String,
+        /// As in the config.
+        value: String,
+    },
+    /// Write /proc/self/oom_score_adj.
+    OomScoreAdj(i32),
+    /// Make the root mount read-only.
+    ReadonlyRoot,
+    /// Make paths read-only, where they exist.
+    ReadonlyPaths(Vec<InsidePath>),
+    /// Hide paths, where they exist.
+    MaskedPaths(Vec<InsidePath>),
+    /// Make those mounts read-only that had to wait for what goes below them.
+    FinishMounts,
+    /// Make the root file system the root, with the propagation asked for.
+    PivotRoot,
+    /// The same without pivot_root, for `--no-pivot`.
+    MoveRoot,
+    /// Set a resource limit.
+    Rlimit(Rlimit),
+    /// Set the execution domain.
+    Personality(Personality),
+    /// Set the file mode creation mask.
+    Umask(u32),
+    /// Give the standard streams that are terminals or pipes to the container's user.
+    OwnStdio(u32),
+    /// Enter the working directory, if this user may; the next one tries again.
+    TryCwd,
+    /// Enter the working directory, unless done, and check that it is inside.
+    Cwd,
+    /// Gain no privileges by exec any more.
+    NoNewPrivileges,
+    /// Load the seccomp filter.
+    Seccomp,
+    /// Drop every capability but these from the bounding set.
+    BoundingSet(u64),
+    /// Become the container's user.
+    Ids {
+        /// All three user ids.
+        uid: u32,
+        /// All three group ids.
+        gid: u32,
+        /// Exactly these supplementary groups.
+        groups: Vec<u32>,
+    },
+    /// Set the capability sets.
+    Capabilities {
+        /// In force.
+        effective: u64,
+        /// May be put in force.
+        permitted: u64,
+        /// Kept across exec of a file that names them.
+        inheritable: u64,
+        /// Kept across exec of a plain file.
+        ambient: u64,
+    },
+    /// Find the program in PATH, as this user.
+    FindProgram,
+    /// Keep nothing open but the standard streams, what the program inherits and the start socket; wait for `start`.
+    AwaitStart {
+        /// How many descriptors after the standard streams the program inherits.
+        preserve_fds: u32,
+    },
+    /// Become the program.
+    Exec {
+        /// How many descriptors after the standard streams it inherits.
+        preserve_fds: u32,
+    },
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sync::Cgroup => "cgroup",
+            Sync::RuntimeHooks => "runtime hooks",
+            Sync::Created => "created",
+        })
+    }
+}
+
+impl fmt::Display for Propagation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, recursive) = match self {
+            Propagation::Shared { recursive } => ("shared", recursive),
+            Propagation::Slave { recursive } => ("slave", recursive),
+            Propagation::Private { recursive } => ("private", recursive),
+            Propagation::Unbindable { recursive } => ("unbindable", recursive),
+        };
+        write!(f, "{}{word}", if *recursive { "r" } else { "" })
+    }
+}
+
+impl fmt::Display for HostStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostStep::Reserve => f.write_str("reserve the id"),
+            HostStep::MakeCgroup => f.write_str("make the cgroup"),
+            HostStep::LimitCgroup => f.write_str("set the cgroup's limits"),
+            HostStep::LimitMemory => f.write_str("set the memory limit"),
+            HostStep::OpenNamespaces => f.write_str("open the namespaces to join"),
+            HostStep::Listen => f.write_str("listen for start"),
+            HostStep::Spawn => f.write_str("clone init"),
+            HostStep::JoinCgroup => f.write_str("put init into the cgroup"),
+            HostStep::Await(sync) => write!(f, "await {sync}"),
+            HostStep::Answer(sync) => write!(f, "answer {sync}"),
+            HostStep::TakeTerminal => f.write_str("take the terminal"),
+            HostStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
+            HostStep::RecordCreated => f.write_str("record created"),
+            HostStep::SendPidfd => f.write_str("send the pidfd"),
+            HostStep::WritePidFile => f.write_str("write the pid file"),
+            HostStep::Release => f.write_str("release init"),
+            HostStep::AwaitExec => f.write_str("await exec"),
+        }
+    }
+}
+
+impl fmt::Display for InitStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InitStep::DieWithHost => f.write_str("die with the host process"),
+            InitStep::OutliveHost => f.write_str("outlive the host process"),
+            InitStep::Ask(sync) => write!(f, "ask {sync}"),
+            InitStep::NewSession => f.write_str("new session"),
+            InitStep::Keyring(name) => write!(f, "session keyring {name}"),
+            InitStep::JoinNamespace { kind, .. } => write!(f, "join the {kind} namespace"),
+            InitStep::NewCgroupNamespace => f.write_str("new cgroup namespace"),
+            InitStep::LoopbackUp => f.write_str("bring lo up"),
+            InitStep::Hostname(name) => write!(f, "set hostname {name}"),
+            InitStep::Domainname(name) => write!(f, "set domainname {name}"),
+            InitStep::PrepareRoot { rootfs, propagation: None } => write!(f, "prepare root {rootfs}"),
+            InitStep::PrepareRoot { rootfs, propagation: Some(p) } => {
+                write!(f, "prepare root {rootfs} ({p})")
+            }
+            InitStep::Mount(mount) => write!(f, "{mount}"),
+            InitStep::MakeCwd(path) => write!(f, "make working directory {path}"),
+            InitStep::Devices(devices) => write!(f, "{devices}"),
+            InitStep::StdioNull => f.write_str("take the container's /dev/null"),
+            InitStep::Terminal { size: None } => f.write_str("make the terminal"),
+            InitStep::Terminal { size: Some((rows, columns)) } => {
+                write!(f, "make the terminal ({rows}x{columns})")
+            }
+            InitStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
+            InitStep::Sysctl { key, value } => write!(f, "set sysctl {key}={value}"),
+            InitStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),
+            InitStep::ReadonlyRoot => f.write_str("make the root read-only"),
+            InitStep::ReadonlyPaths(paths) => list(f, "make read-only", paths),
+            InitStep::MaskedPaths(paths) => list(f, "mask", paths),
+            InitStep::FinishMounts => f.write_str("finish the mounts"),
+            InitStep::PivotRoot => f.write_str("pivot_root"),
+            InitStep::MoveRoot => f.write_str("move the root over /"),
+            InitStep::Rlimit(l) => {
+                write!(f, "set {} soft={} hard={}", l.name(), Limit(l.soft), Limit(l.hard))
+            }
+            InitStep::Personality(Personality::Linux) => f.write_str("set personality LINUX"),
+            InitStep::Personality(Personality::Linux32) => f.write_str("set personality LINUX32"),
+            InitStep::Umask(mask) => write!(f, "set umask {mask:04o}"),
+            InitStep::OwnStdio(uid) => write!(f, "give the standard streams to {uid}"),
+            InitStep::TryCwd => f.write_str("enter the working directory if root may"),
+            InitStep::Cwd => f.write_str("enter the working directory"),
+            InitStep::NoNewPrivileges => f.write_str("set no_new_privs"),
+            InitStep::Seccomp => f.write_str("load the seccomp filter"),
+            InitStep::BoundingSet(set) => write!(f, "bounding set {set:x}"),
+            InitStep::Ids { uid, gid, groups } => write!(f, "become {uid}:{gid} groups {groups:?}"),
+            InitStep::Capabilities { effective, permitted, inheritable, ambient } => write!(
+                f,
+                "capabilities effective={effective:x} permitted={permitted:x} inheritable={inheritable:x} ambient={ambient:x}"
+            ),
+            InitStep::FindProgram => f.write_str("find the program"),
+            InitStep::AwaitStart { .. } => f.write_str("await start"),
+            InitStep::Exec { preserve_fds: 0 } => f.write_str("exec"),
+            InitStep::Exec { preserve_fds } => write!(f, "exec with {preserve_fds} more descriptors"),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, act: &str, paths: &[InsidePath]) -> fmt::Result {
+    f.write_str(act)?;
+    paths.iter().try_for_each(|p| write!(f, " {p}"))
+}
+
+/// A limit as prlimit(1) prints it.
+struct Limit(u64);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
+    }
+}

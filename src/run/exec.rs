@@ -1,0 +1,33 @@
+//! One more process in a running container.
+
+use super::host::{Host, Launched, Subject};
+use super::outputs::Outputs;
+use crate::bundle::json::Json;
+use crate::bundle::spec::{Hooks, Process};
+use crate::cgroup::fs::Cgroup;
+use crate::cgroup::location::Location;
+use crate::error::{Error, Result, engine};
+use crate::facts::HostFacts;
+use crate::namespace;
+use crate::plan::exec::{ExecRequest, compile};
+use crate::plan::refused;
+use crate::seccomp::policy::Policy;
+use crate::state::record::Record;
+
+/// Starts a process in the container of a record. The caller has seen that the container runs.
+pub fn launch(
+    record: Record,
+    process: &Process,
+    seccomp: Option<&Policy>,
+    request: ExecRequest,
+    outputs: &Outputs,
+) -> Result<Launched> {
+    let init = record.init.clone().ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
+    let request = ExecRequest { join: namespace::foreign(init.pid)?, ..request };
+    let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
+    plan.warnings.iter().for_each(|w| crate::log::warn(w));
+    let cgroup =
+        Cgroup::adopt(&Location::from_json(&Json::object([("cgroup", record.cgroup.clone())]), "cgroup")?);
+    let subject = Subject { record, hooks: &Hooks::default(), making: None, cgroup: Some(cgroup) };
+    Host::new(&plan, outputs, subject).perform()
+}

@@ -1,0 +1,230 @@
+//! A foreground `run` or `exec`: signals forwarded, orphans reaped, the terminal relayed, until the process ends.
+//!
+//! One thread, one poll loop. Signals are blocked before the clone ([`Signals::block`]), so that none is lost between
+//! the child's birth and the loop: a SIGCHLD that came early would otherwise never be seen.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, read, write};
+
+use crate::error::{Context, Result};
+use crate::sys::process::{self, Ended};
+use crate::sys::tty;
+
+/// What a relayed chunk holds at most: a pipe that polls writable takes this much without blocking (PIPE_BUF).
+const CHUNK: usize = 4096;
+
+/// The signals of this process, blocked and read from a descriptor.
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks every signal that can be blocked and is not a fault of this program.
+    pub fn block() -> Result<Signals> {
+        let mut set = SigSet::all();
+        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
+            set.remove(fault);
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).context(|| "sigprocmask")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        SignalFd::with_flags(&set, flags).context(|| "signalfd").map(Signals)
+    }
+}
+
+/// Waits for the process to end while it passes on what comes: signals to the process, bytes between the terminal's
+/// master and our own stdin and stdout. Every other child that ends (with a subreaper: the container's orphans) is
+/// reaped.
+pub fn supervise(
+    signals: &Signals,
+    init: Pid,
+    pidfd: Option<&OwnedFd>,
+    terminal: Option<OwnedFd>,
+) -> Result<Ended> {
+    let mut relay = terminal.map(Relay::new).transpose()?;
+    loop {
+        while let Some((pid, ended)) = reap()? {
+            if pid == init {
+                if let Some(relay) = &mut relay {
+                    relay.drain();
+                }
+                return Ok(ended);
+            }
+        }
+        let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+        if let Some(relay) = &relay {
+            relay.wants(&mut fds);
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).context(|| "poll"),
+        }
+        let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(true)).collect();
+        drop(fds);
+        while let Ok(Some(info)) = signals.0.read_signal() {
+            forward(info.ssi_signo as i32, init, pidfd, relay.as_ref());
+        }
+        if let Some(relay) = &mut relay {
+            relay.serve(&ready[1..]);
+        }
+    }
+}
+
+fn reap() -> Result<Option<(Pid, Ended)>> {
+    match process::wait(Pid::from_raw(-1), false) {
+        Err(Errno::ECHILD) => Ok(None),
+        other => other.context(|| "waitpid"),
+    }
+}
+
+fn forward(signal: i32, init: Pid, pidfd: Option<&OwnedFd>, relay: Option<&Relay>) {
+    match (signal, relay) {
+        (libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG, _) => {}
+        (libc::SIGWINCH, Some(relay)) => relay.resize(),
+        // The process may have ended meanwhile; the next round reaps it.
+        _ => drop(match pidfd {
+            Some(fd) => process::pidfd_send_signal(fd.as_fd(), signal),
+            None => process::kill(init, signal),
+        }),
+    }
+}
+
+/// Bytes on their way in one direction.
+#[derive(Default)]
+struct Pipe {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Pipe {
+    /// Reads a chunk, if the last one is gone.
+    fn fill(&mut self, from: BorrowedFd<'_>) {
+        let mut chunk = [0u8; CHUNK];
+        match read(from, &mut chunk) {
+            Ok(0) => self.ended = true,
+            Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // EIO is how a pty master says that nobody holds the slave any more.
+            Err(_) => self.ended = true,
+        }
+    }
+
+    /// Writes what is there; whoever does not read any more gets nothing more.
+    fn empty(&mut self, to: BorrowedFd<'_>) {
+        match write(to, &self.bytes) {
+            Ok(n) => drop(self.bytes.drain(..n)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => {
+                self.bytes.clear();
+                self.ended = true;
+            }
+        }
+    }
+
+    fn can_read(&self) -> bool {
+        !self.ended && self.bytes.is_empty()
+    }
+}
+
+struct Relay {
+    master: OwnedFd,
+    input: Pipe,
+    output: Pipe,
+    stdin: std::io::Stdin,
+    stdout: std::io::Stdout,
+    cooked: Option<Termios>,
+}
+
+impl Relay {
+    fn new(master: OwnedFd) -> Result<Relay> {
+        let stdin = std::io::stdin();
+        // Our own terminal, if there is one, hands every key through; the container's does the editing.
+        let cooked = tcgetattr(stdin.as_fd()).ok();
+        if let Some(cooked) = &cooked {
+            let mut raw = cooked.clone();
+            cfmakeraw(&mut raw);
+            tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &raw).context(|| "tcsetattr")?;
+        }
+        let relay = Relay {
+            master,
+            input: Pipe::default(),
+            output: Pipe::default(),
+            stdin,
+            stdout: std::io::stdout(),
+            cooked,
+        };
+        relay.resize();
+        Ok(relay)
+    }
+
+    /// Gives the container's terminal the size of ours.
+    fn resize(&self) {
+        if let Ok(size) = tty::size(self.stdin.as_fd()) {
+            let _ = tty::set_size(self.master.as_fd(), size);
+        }
+    }
+
+    /// Four descriptors to poll, in the order that [`Relay::serve`] takes their answers.
+    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let when = |wanted: bool, flag| if wanted { flag } else { PollFlags::empty() };
+        let mut master = when(self.output.can_read(), PollFlags::POLLIN);
+        master |= when(!self.input.bytes.is_empty(), PollFlags::POLLOUT);
+        let mut add = |fd: BorrowedFd<'a>, events: PollFlags| {
+            // A descriptor with nothing asked still reports POLLHUP, for ever: it is left out.
+            if !events.is_empty() {
+                fds.push(PollFd::new(fd, events));
+            }
+        };
+        add(self.master.as_fd(), master);
+        add(self.stdin.as_fd(), when(self.input.can_read(), PollFlags::POLLIN));
+        add(self.stdout.as_fd(), when(!self.output.bytes.is_empty(), PollFlags::POLLOUT));
+    }
+
+    /// Moves bytes where a descriptor is ready; the flags come in the order of [`Relay::wants`].
+    fn serve(&mut self, ready: &[bool]) {
+        let mut ready = ready.iter().copied();
+        let mut take = |wanted: bool| wanted && ready.next().unwrap_or(false);
+        let (fill_out, empty_in) = (self.output.can_read(), !self.input.bytes.is_empty());
+        let (fill_in, empty_out) = (self.input.can_read(), !self.output.bytes.is_empty());
+        let master = take(fill_out || empty_in);
+        let (stdin, stdout) = (take(fill_in), take(empty_out));
+        if master && fill_out {
+            self.output.fill(self.master.as_fd());
+        }
+        if master && empty_in {
+            self.input.empty(self.master.as_fd());
+        }
+        if stdin {
+            self.input.fill(self.stdin.as_fd());
+        }
+        if stdout {
+            self.output.empty(self.stdout.as_fd());
+        }
+    }
+
+    /// After the process has ended: what it wrote last still goes out.
+    fn drain(&mut self) {
+        loop {
+            while !self.output.bytes.is_empty() {
+                self.output.empty(self.stdout.as_fd());
+            }
+            let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let more = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0);
+            if !more || self.output.ended {
+                return;
+            }
+            self.output.fill(self.master.as_fd());
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(cooked) = &self.cooked {
+            let _ = tcsetattr(self.stdin.as_fd(), SetArg::TCSANOW, cooked);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The interpreter in the host process: one match over the steps, and the way back when one fails.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::Pid;
+
+use super::init::Init;
+use super::outputs::{self, Outputs};
+use super::wire::{Channel, Message};
+use crate::bundle::json::Json;
+use crate::bundle::load::Loaded;
+use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
+use crate::cgroup::apply::Part;
+use crate::cgroup::fs::{Access, Cgroup};
+use crate::cgroup::location::Location;
+use crate::error::{Context, Error, Result};
+use crate::plan::Plan;
+use crate::plan::step::{HostStep, InitStep, Sync};
+use crate::state::observe::Status;
+use crate::state::record::{Phase, ProcessMark, Record};
+use crate::state::store::{Locked, Store};
+use crate::sys::process::{self, Cloned, Ended};
+use crate::{hooks, log, namespace, state};
+
+/// How long the kernel may take to end what was killed.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A container that is being made, or that gets one more process.
+pub struct Subject<'a> {
+    /// Whose state it is; init's hooks and the record's are told it.
+    pub record: Record,
+    /// The config's hooks.
+    pub hooks: &'a Hooks,
+    /// Only of a container that is being made.
+    pub making: Option<Making<'a>>,
+    /// Only of a container that is there.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// What making a container needs beside its plan.
+pub struct Making<'a> {
+    /// Where its state goes.
+    pub store: &'a Store,
+    /// Its bundle.
+    pub loaded: &'a Loaded,
+    /// Where its cgroup will be.
+    pub location: &'a Location,
+}
+
+/// A process that was made.
+pub struct Child {
+    /// Its pid here.
+    pub pid: Pid,
+    /// Readable when it has ended; absent before Linux 5.2.
+    pub pidfd: Option<OwnedFd>,
+}
+
+/// The host's side of a launch.
+pub struct Host<'a> {
+    plan: &'a Plan,
+    outputs: &'a Outputs,
+    subject: Subject<'a>,
+    dir: Option<Locked>,
+    namespaces: Vec<OwnedFd>,
+    listener: Option<OwnedFd>,
+    channel: Option<Channel>,
+    child: Option<Child>,
+    in_cgroup: bool,
+    terminal: Option<OwnedFd>,
+    hooks_began: bool,
+}
+
+/// What a launch leaves behind when it has succeeded.
+pub struct Launched {
+    /// The process.
+    pub child: Child,
+    /// The terminal's master, unless a socket has taken it.
+    pub terminal: Option<OwnedFd>,
+    /// The locked container, of a launch that made one.
+    pub dir: Option<Locked>,
+    /// Its record.
+    pub record: Record,
+}
+
+impl<'a> Host<'a> {
+    /// A launch that has not begun.
+    pub fn new(plan: &'a Plan, outputs: &'a Outputs, subject: Subject<'a>) -> Host<'a> {
+        Host {
+            plan,
+            outputs,
+            subject,
+            dir: None,
+            namespaces: Vec::new(),
+            listener: None,
+            channel: None,
+            child: None,
+            in_cgroup: false,
+            terminal: None,
+            hooks_began: false,
+        }
+    }
+
+    /// Performs the plan. On failure nothing is left of what it made, or the error says what, and a record is kept to
+    /// clean up by.
+    pub fn perform(mut self) -> Result<Launched> {
+        for step in &self.plan.host {
+            log::debug(|| format!("host: {step}"));
+            if let Err(e) = self.step(*step) {
+                return Err(self.undo(e));
+            }
+        }
+        let child = self.child.ok_or_else(|| Error::new("the plan has no clone"))?;
+        Ok(Launched { child, terminal: self.terminal, dir: self.dir, record: self.subject.record })
+    }
+
+    fn step(&mut self, step: HostStep) -> Result<()> {
+        match step {
+            HostStep::Reserve => self.reserve(),
+            HostStep::MakeCgroup => self.make_cgroup(),
+            HostStep::LimitCgroup => self.limit_cgroup(Part::ButMemory),
+            HostStep::LimitMemory => self.limit_cgroup(Part::Memory),
+            HostStep::OpenNamespaces => {
+                self.namespaces = self.plan.join.iter().map(namespace::open).collect::<Result<_>>()?;
+                Ok(())
+            }
+            HostStep::Listen => {
+                self.listener = Some(super::start::listen(self.dir()?)?);
+                Ok(())
+            }
+            HostStep::Spawn => self.spawn(),
+            HostStep::JoinCgroup => self.join_cgroup(),
+            HostStep::Await(sync) => self.wait_for(sync),
+            HostStep::Answer(_) => Ok(self.channel()?.go()?),
+            HostStep::TakeTerminal => self.take_terminal(),
+            HostStep::RunHooks(kind) => self.run_hooks(kind),
+            HostStep::SendPidfd => self.send_pidfd(),
+            HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file.as_ref(), self.pid()?),
+            HostStep::RecordCreated => self.record_created(),
+            HostStep::Release | HostStep::AwaitExec => self.wait_for_end(),
+        }
+    }
+
+    fn reserve(&mut self) -> Result<()> {
+        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
+        let dir = making.store.claim(&self.subject.record.id)?;
+        let dir = self.dir.insert(dir);
+        dir.write_config(&making.loaded.text)?;
+        dir.write_record(&self.subject.record)
+    }
+
+    fn make_cgroup(&mut self) -> Result<()> {
+        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
+        let resources = &making.loaded.spec.linux.resources;
+        self.subject.cgroup = Some(Cgroup::create(making.location, resources, Access::Full)?);
+        Ok(())
+    }
+
+    fn limit_cgroup(&self, part: Part) -> Result<()> {
+        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
+        let cgroup = self.subject.cgroup.as_ref().ok_or_else(no_making)?;
+        cgroup.apply(&making.loaded.spec.linux.resources, part)
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let (host_end, init_end) = Channel::pair().context(|| "socketpair")?;
+        // Whoever joins a pid namespace moves only its children to come, so the way back is kept.
+        let pid_namespace = self.plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid);
+        let home = pid_namespace.map(|_| namespace::own(NamespaceKind::Pid)).transpose()?;
+        if let Some(i) = pid_namespace {
+            setns(&self.namespaces[i], CloneFlags::CLONE_NEWPID)
+                .context(|| namespace::named(&self.plan.join[i]))?;
+        }
+        let cgroup = self.subject.cgroup.as_ref().and_then(Cgroup::v2_dir);
+        let cloned = process::clone(self.plan.new_namespaces, cgroup);
+        if let (Some(home), Ok(Cloned::Parent { .. }) | Err(_)) = (&home, &cloned) {
+            setns(home, CloneFlags::CLONE_NEWPID).context(|| "setns back to the runtime's pid namespace")?;
+        }
+        match cloned.map_err(|e| clone_error(e, self.plan.new_namespaces))? {
+            Cloned::Child => {
+                drop(host_end);
+                let record = &self.subject.record;
+                Init {
+                    plan: self.plan,
+                    channel: init_end,
+                    namespaces: std::mem::take(&mut self.namespaces),
+                    listener: self.listener.take(),
+                    hooks: self.subject.hooks,
+                    state: &|kind, pid| hook_state(record, kind, pid),
+                }
+                .perform()
+            }
+            Cloned::Parent { pid, pidfd, in_cgroup } => {
+                self.channel = Some(host_end);
+                self.child = Some(Child { pid, pidfd });
+                self.in_cgroup = in_cgroup;
+                self.namespaces.clear();
+                self.listener = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn join_cgroup(&mut self) -> Result<()> {
+        match &self.subject.cgroup {
+            Some(cgroup) => cgroup.join(self.pid()?, self.in_cgroup),
+            None => Ok(()),
+        }
+    }
+
+    /// Handles what init says until it asks for `sync`.
+    fn wait_for(&mut self, sync: Sync) -> Result<()> {
+        match self.next_message()? {
+            Some((Message::Ask(asked), _)) if asked == sync => Ok(()),
+            Some((other, _)) => Err(Error::new(format!("init said {other:?} where it should ask {sync}"))),
+            None => Err(self.died()),
+        }
+    }
+
+    fn take_terminal(&mut self) -> Result<()> {
+        match self.next_message()? {
+            Some((Message::Terminal(number), Some(master))) => match &self.outputs.console_socket {
+                Some(socket) => outputs::send_terminal(socket, number, master.as_fd()),
+                None => {
+                    self.terminal = Some(master);
+                    Ok(())
+                }
+            },
+            Some((other, _)) => {
+                Err(Error::new(format!("init said {other:?} where it should hand a terminal")))
+            }
+            None => Err(self.died()),
+        }
+    }
+
+    /// Waits until init has closed its end: it runs the program, or waits for `start` on its own.
+    fn wait_for_end(&mut self) -> Result<()> {
+        match self.next_message()? {
+            None => {
+                self.channel = None;
+                Ok(())
+            }
+            Some((other, _)) => Err(Error::new(format!("init said {other:?} where it should be done"))),
+        }
+    }
+
+    /// The next message that is no warning and no failure.
+    fn next_message(&mut self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        loop {
+            match self.channel()?.receive().context(|| "hear from init")? {
+                Some((Message::Warn(text), _)) => log::warn(&text),
+                Some((Message::Failed { step, errno, text }, _)) => {
+                    return Err(init_failed(&self.plan.init, step, errno, text));
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Init is gone without a word: the kernel has killed it.
+    fn died(&mut self) -> Error {
+        let how = match self.reap() {
+            Some(Ended::Signalled(signal)) => format!("signal {signal} killed init"),
+            Some(Ended::Exited(status)) => format!("init ended with status {status}"),
+            None => "init closed the conversation".into(),
+        };
+        let e = Error::new(how);
+        let oom = false; // OOM
+        if oom { e.hint("container init was OOM-killed (memory limit too low?)") } else { e }
+    }
+
+    fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
+        self.hooks_began = true;
+        let state = hook_state(&self.subject.record, kind, self.pid()?.as_raw());
+        hooks::run_all(kind.of(self.subject.hooks), kind, &state)
+    }
+
+    fn send_pidfd(&mut self) -> Result<()> {
+        let Some(socket) = &self.outputs.pidfd_socket else { return Ok(()) };
+        let child = self.child.as_ref().ok_or_else(no_making)?;
+        let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
+        outputs::send_pidfd(socket, pidfd.as_fd())
+    }
+
+    fn record_created(&mut self) -> Result<()> {
+        let pid = self.pid()?.as_raw();
+        let record = &mut self.subject.record;
+        record.init = Some(ProcessMark::of(pid)?);
+        record.phase = Phase::Created;
+        record.created = log::now_rfc3339();
+        let dir = self.dir.as_ref().ok_or_else(no_making)?;
+        dir.write_record(record)?;
+        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
+        dir.publish(super::public::state(record, making.loaded, making.location), record)
+    }
+
+    fn dir(&self) -> Result<&Locked> {
+        self.dir.as_ref().ok_or_else(no_making)
+    }
+
+    fn channel(&self) -> Result<&Channel> {
+        self.channel.as_ref().ok_or_else(|| Error::new("no conversation with init"))
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        self.child.as_ref().map(|c| c.pid).ok_or_else(|| Error::new("no init"))
+    }
+
+    fn reap(&mut self) -> Option<Ended> {
+        let child = self.child.take()?;
+        process::wait(child.pid, true).ok().flatten().map(|(_, ended)| ended)
+    }
+
+    /// Takes back what was made, and returns the error that made it necessary, with what could not be taken back.
+    fn undo(mut self, cause: Error) -> Error {
+        if let Some(child) = &self.child {
+            let _ = match &child.pidfd {
+                Some(fd) => process::pidfd_send_signal(fd.as_fd(), libc::SIGKILL),
+                None => process::kill(child.pid, libc::SIGKILL),
+            };
+            self.reap();
+        }
+        let Some(dir) = self.dir.take() else { return cause };
+        let deadline = Instant::now() + KILL_DEADLINE;
+        if let Some(cgroup) = &self.subject.cgroup {
+            if let Err(e) = cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)) {
+                return cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"));
+            }
+        }
+        // The hooks of the other kinds may have made what these take down (runtime.md, "Lifecycle", steps 12 and 13).
+        if self.hooks_began {
+            let state = hook_state(&self.subject.record, HookKind::Poststop, 0);
+            hooks::run_poststop(&self.subject.hooks.poststop, 0, &state, |_| {});
+        }
+        match dir.destroy() {
+            Ok(()) => cause,
+            Err(e) => cause.hint(format_args!("and its state could not be removed, delete it later: {e}")),
+        }
+    }
+}
+
+fn no_making() -> Error {
+    Error::new("a step of a creation in a plan of something else")
+}
+
+/// The state as hooks of a kind are told it.
+pub fn hook_state(record: &Record, kind: HookKind, pid: i32) -> Json {
+    let status = match kind {
+        HookKind::Prestart | HookKind::CreateRuntime | HookKind::CreateContainer => Status::Creating,
+        HookKind::StartContainer => Status::Created,
+        HookKind::Poststart => Status::Running,
+        HookKind::Poststop => Status::Stopped,
+    };
+    state::hook_state(record, status, pid)
+}
+
+/// The failure of a child, with its step in full: this process has the same plan.
+pub fn init_failed(steps: &[InitStep], step: u16, errno: i32, text: String) -> Error {
+    let e = Error::caused(text, errno);
+    match steps.get(usize::from(step)) {
+        // The look-up and the exec say themselves what they are about, in the words that engines match.
+        Some(InitStep::FindProgram | InitStep::Exec { .. }) | None => e,
+        Some(step) => e.context(step),
+    }
+}
+
+fn clone_error(e: Errno, flags: u64) -> Error {
+    let e = Error::os("clone", e);
+    match e.errno() {
+        Some(Errno::EINVAL) => e.hint(format_args!(
+            "the kernel lacks one of the namespaces asked for ({}): CONFIG_NAMESPACES and its options",
+            namespace::names(flags)
+        )),
+        Some(Errno::ENOSPC) => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
+        Some(Errno::EPERM) => e.hint("needs CAP_SYS_ADMIN"),
+        _ => e,
+    }
+}

@@ -1,0 +1,44 @@
+//! Descriptors that the caller passes on to the program: `LISTEN_FDS` (sd_listen_fds(3)) and `--preserve-fds`.
+
+use crate::error::{Error, Result};
+use crate::sys::process;
+
+/// The descriptors after the standard streams that the program inherits.
+pub struct Inherited {
+    listen: u32,
+    names: Option<String>,
+    preserved: u32,
+}
+
+impl Inherited {
+    /// Counts them, and checks that they are open.
+    pub fn check(preserved: u32) -> Result<Inherited> {
+        let var = |name: &str| std::env::var(name).ok();
+        let for_us = var("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
+        let listen = var("LISTEN_FDS").filter(|_| for_us).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let inherited = Inherited { listen, names: var("LISTEN_FDNAMES").filter(|_| listen > 0), preserved };
+        for i in 0..inherited.count() {
+            if process::inherited(3 + i as i32).is_none() {
+                let (what, fd) = (if i < listen { "LISTEN_FDS" } else { "--preserve-fds" }, 3 + i);
+                return Err(Error::new(format!(
+                    "{what}: descriptor {fd} is not open (unable to stat preserved-fd)"
+                )));
+            }
+        }
+        Ok(inherited)
+    }
+
+    /// How many there are; they are numbered from 3.
+    pub fn count(&self) -> u32 {
+        self.listen.saturating_add(self.preserved)
+    }
+
+    /// Tells the program of the listening ones, which is process 1 of its container.
+    pub fn announce(&self, env: &mut Vec<String>) {
+        if self.listen > 0 {
+            env.push(format!("LISTEN_FDS={}", self.listen));
+            env.push("LISTEN_PID=1".into());
+            env.extend(self.names.iter().map(|names| format!("LISTEN_FDNAMES={names}")));
+        }
+    }
+}

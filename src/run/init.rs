@@ -1,0 +1,294 @@
+//! The interpreter in the container's init (and in a process of `exec`): one match over the steps.
+//!
+//! Everything here runs in a clone of the single-threaded host process, so it may allocate like any other code until the
+//! seccomp filter is in force; from there to exec it does not. It leaves by exec or `_exit` only, and tells the host
+//! which step failed.
+
+use std::ffi::{CStr, CString};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+
+use super::wire::Channel;
+use super::{program, stdio, terminal};
+use crate::bundle::json::Json;
+use crate::bundle::spec::{HookKind, Hooks, Personality};
+use crate::error::{Context, Error, Result};
+use crate::hooks;
+use crate::plan::Plan;
+use crate::plan::step::InitStep;
+use crate::rootfs::procfs::ProcFs;
+use crate::rootfs::root::{Links, RootDir};
+use crate::rootfs::{Rootfs, Ways, home};
+use crate::sys::credentials::{self, CapSets};
+use crate::sys::process::{self, CStrings};
+use crate::sys::{seccomp, tty};
+
+/// What the child starts with.
+pub struct Init<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// To the host.
+    pub channel: Channel,
+    /// The namespaces to join, in the order of the plan.
+    pub namespaces: Vec<OwnedFd>,
+    /// Where `start` will call.
+    pub listener: Option<OwnedFd>,
+    /// The config's.
+    pub hooks: &'a Hooks,
+    /// The state that hooks are told, with the pid put in.
+    pub state: &'a dyn Fn(HookKind, i32) -> Json,
+}
+
+/// What the steps hand to each other.
+struct Scene {
+    /// The host's, opened before anything of the container is in reach; an own root has its own.
+    procfs: ProcFs,
+    /// Of a container that is being made.
+    rootfs: Option<Rootfs>,
+    in_cwd: bool,
+    program: Option<CString>,
+    argv: CStrings,
+    envp: CStrings,
+}
+
+impl Init<'_> {
+    /// Performs the plan. Does not return: the process becomes the program, or ends after telling what failed.
+    pub fn perform(mut self) -> ! {
+        let _ = nix::sys::prctl::set_name(c"embrun:[INIT]");
+        process::default_signals();
+        let mut step = 0;
+        // Never dropped: from the wait for start on its descriptors are closed, and their numbers may be others'.
+        let mut scene = self.scene().map(ManuallyDrop::new);
+        let failure = match &mut scene {
+            Err(e) => std::mem::replace(e, Errno::EIO.into()),
+            Ok(scene) => loop {
+                let Some(now) = self.plan.init.get(step) else { break Error::new("the plan has no exec") };
+                match self.step(now, scene) {
+                    Ok(()) => step += 1,
+                    Err(e) => break e,
+                }
+            },
+        };
+        let errno = failure.errno().map_or(0, |e| e as i32);
+        let _ = self.channel.failed(step as u16, errno, &failure.to_string());
+        process::exit(1)
+    }
+
+    fn scene(&self) -> Result<Scene> {
+        let c = |s: &String| CString::new(s.as_str()).map(CString::into_boxed_c_str).ok();
+        Ok(Scene {
+            procfs: ProcFs::open()?,
+            rootfs: None,
+            in_cwd: false,
+            program: None,
+            argv: CStrings::new(self.plan.program.args.iter().filter_map(c)),
+            envp: CStrings::new(self.plan.program.env.iter().filter_map(c)),
+        })
+    }
+
+    fn step(&mut self, step: &InitStep, scene: &mut Scene) -> Result<()> {
+        match step {
+            InitStep::DieWithHost => self.die_with_host(),
+            InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).context(|| "prctl")?),
+            InitStep::Ask(sync) => Ok(self.channel.ask(*sync)?),
+            InitStep::NewSession => nix::unistd::setsid().map(drop).context(|| "setsid"),
+            InitStep::Keyring(name) => self.keyring(name),
+            InitStep::JoinNamespace { kind, index } => {
+                let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
+                setns(&self.namespaces[*index], flag).context(|| "setns")?;
+                Ok(())
+            }
+            InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context(|| "unshare"),
+            InitStep::LoopbackUp => tty::loopback_up().context(|| "ioctl SIOCSIFFLAGS"),
+            InitStep::Hostname(name) => nix::unistd::sethostname(name).context(|| "sethostname"),
+            InitStep::Domainname(name) => process::set_domain_name(name).context(|| "setdomainname"),
+            InitStep::PrepareRoot { rootfs, propagation } => {
+                let path = CString::new(rootfs.as_str()).map_err(|_| Errno::EINVAL)?;
+                scene.rootfs = Some(Rootfs::prepare(&path, *propagation, Ways::default())?);
+                Ok(())
+            }
+            InitStep::Mount(mount) => scene.rootfs()?.mount(mount),
+            InitStep::MakeCwd(path) => {
+                let made =
+                    scene.rootfs()?.root().mkdir_all(path, Links::Follow, Mode::from_bits_truncate(0o755));
+                made.map(drop).context(|| "mkdir")
+            }
+            InitStep::Devices(devices) => scene.rootfs()?.devices(devices),
+            InitStep::StdioNull => {
+                let rootfs = scene.rootfs()?;
+                stdio::take_null(rootfs.root(), rootfs.proc())
+            }
+            InitStep::Terminal { size } => {
+                terminal::make(scene.rootfs.as_mut(), &scene.procfs, *size, &self.channel)
+            }
+            InitStep::RunHooks(kind) => self.run_hooks(*kind),
+            InitStep::Sysctl { key, value } => scene.procfs.sysctl(key, value),
+            InitStep::OomScoreAdj(score) => {
+                scene.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
+            }
+            InitStep::FinishMounts => scene.rootfs()?.finish(),
+            InitStep::ReadonlyRoot => scene.rootfs()?.make_readonly(),
+            InitStep::ReadonlyPaths(paths) => scene.rootfs()?.readonly(paths),
+            InitStep::MaskedPaths(paths) => scene.rootfs()?.mask(paths),
+            InitStep::PivotRoot => scene.rootfs()?.pivot(),
+            InitStep::MoveRoot => scene.rootfs()?.move_over(),
+            InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).context(|| "prlimit"),
+            InitStep::Personality(domain) => personality(*domain),
+            InitStep::Umask(mask) => {
+                nix::sys::stat::umask(Mode::from_bits_truncate(*mask as libc::mode_t));
+                Ok(())
+            }
+            InitStep::OwnStdio(uid) => stdio::own(*uid),
+            InitStep::TryCwd => self.try_cwd(scene),
+            InitStep::Cwd => self.cwd(scene),
+            InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().context(|| "prctl"),
+            InitStep::Seccomp => self.load_filter(),
+            InitStep::BoundingSet(keep) => credentials::drop_bounding(*keep).context(|| "PR_CAPBSET_DROP"),
+            InitStep::Ids { uid, gid, groups } => become_user(*uid, *gid, groups),
+            InitStep::Capabilities { effective, permitted, inheritable, ambient } => {
+                let sets =
+                    CapSets { effective: *effective, permitted: *permitted, inheritable: *inheritable };
+                credentials::capset(sets).context(|| "capset")?;
+                credentials::set_ambient(*ambient).context(|| "PR_CAP_AMBIENT")
+            }
+            InitStep::FindProgram => {
+                let home = |uid| match &scene.rootfs {
+                    Some(rootfs) => home(rootfs.root(), &scene.procfs, uid),
+                    // An exec is in the container already.
+                    None => here().map_or("/".into(), |root| home(&root, &scene.procfs, uid)),
+                };
+                program::set_home(&mut scene.envp, || home(self.plan.program.uid));
+                scene.program = Some(program::find(&self.plan.program)?);
+                Ok(())
+            }
+            InitStep::AwaitStart { preserve_fds } => self.await_start(*preserve_fds),
+            InitStep::Exec { preserve_fds } => {
+                let path = scene.program.as_deref().ok_or(Errno::ENOENT)?;
+                Err(exec(path, &scene.argv, &scene.envp, *preserve_fds))
+            }
+        }
+    }
+
+    fn die_with_host(&self) -> Result<()> {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context(|| "prctl")?;
+        // It may have died before that took effect; its end of the conversation is closed then.
+        let mut fds = [nix::poll::PollFd::new(self.channel.as_fd(), nix::poll::PollFlags::empty())];
+        match nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO) {
+            Ok(0) => Ok(()),
+            _ => Err(Errno::EPIPE.into()),
+        }
+    }
+
+    /// A kernel without keyrings, or a full quota, is no reason not to run (as in runc).
+    fn keyring(&self, name: &str) -> Result<()> {
+        let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+        match process::new_session_keyring(&name) {
+            Ok(()) | Err(Errno::ENOSYS) => Ok(()),
+            Err(e) => {
+                let e = Error::os("session keyring", e)
+                    .hint("use --no-new-keyring, or raise kernel.keys.maxkeys");
+                Ok(self.channel.warn(&e.to_string())?)
+            }
+        }
+    }
+
+    fn run_hooks(&self, kind: HookKind) -> Result<()> {
+        let pid = nix::unistd::getpid().as_raw();
+        hooks::run_all(kind.of(self.hooks), kind, &(self.state)(kind, pid))
+    }
+
+    /// As root if root may: a directory that only root can enter is no error where the image is made so. What only the
+    /// user can enter is tried again as the user.
+    fn try_cwd(&self, scene: &mut Scene) -> Result<()> {
+        match nix::unistd::chdir(self.plan.program.cwd.as_str()) {
+            Ok(()) => scene.in_cwd = true,
+            Err(Errno::EACCES | Errno::EPERM) => {}
+            Err(e) => {
+                return Err(Error::os(format_args!("chdir to process.cwd {:?}", self.plan.program.cwd), e));
+            }
+        }
+        Ok(())
+    }
+
+    fn cwd(&self, scene: &mut Scene) -> Result<()> {
+        let cwd = self.plan.program.cwd.as_str();
+        if !scene.in_cwd {
+            nix::unistd::chdir(cwd).context(|| format!("chdir to process.cwd {cwd:?}"))?;
+        }
+        // A descriptor of a directory of the host that leaked in (`/proc/self/fd/N`) leads out of the root, and the kernel
+        // gives no path for it (CVE-2024-21626).
+        let inside = nix::unistd::getcwd().is_ok_and(|path| path.is_absolute());
+        if inside {
+            Ok(())
+        } else {
+            Err(Error::new(format!("process.cwd {cwd:?} is outside of the container")))
+        }
+    }
+
+    fn load_filter(&self) -> Result<()> {
+        let Some(filter) = &self.plan.filter else { return Ok(()) };
+        seccomp::load(&filter.program, filter.flags).map(drop).context(|| "seccomp")
+    }
+
+    /// Keeps nothing but the standard streams and the listener, and waits for somebody to say go. Whoever connects and
+    /// goes away (a look at the status) is nobody.
+    fn await_start(&mut self, preserve_fds: u32) -> Result<()> {
+        let listener = self.listener.take().ok_or_else(|| Error::new("no socket to wait at"))?;
+        // Also ends the host's wait for us: it sees its end of the conversation close.
+        let listener = process::close_all_but(listener, 3 + preserve_fds as i32).context(|| "dup3")?;
+        loop {
+            let peer = match nix::sys::socket::accept4(
+                listener.as_raw_fd(),
+                nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+            ) {
+                Ok(fd) => Channel::over(process::adopt(fd)),
+                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                Err(e) => return Err(Error::os("accept", e)),
+            };
+            if peer.wait_go().is_ok() {
+                std::mem::forget(std::mem::replace(&mut self.channel, peer));
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Scene {
+    fn rootfs(&mut self) -> Result<&mut Rootfs> {
+        self.rootfs.as_mut().ok_or_else(|| Error::new("the root is not prepared"))
+    }
+}
+
+/// The root directory of this process.
+pub fn here() -> Result<RootDir> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(RootDir::new(nix::fcntl::open("/", flags, Mode::empty()).context(|| "open /")?))
+}
+
+fn personality(domain: Personality) -> Result<()> {
+    let persona = match domain {
+        Personality::Linux => nix::sys::personality::Persona::empty(),
+        Personality::Linux32 => nix::sys::personality::Persona::from_bits_retain(0x8),
+    };
+    nix::sys::personality::set(persona).map(drop).context(|| "personality")
+}
+
+fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    credentials::keep_capabilities(true).context(|| "PR_SET_KEEPCAPS")?;
+    credentials::set_ids(uid, gid, groups).map_err(|(call, e)| Error::os(call, e))?;
+    credentials::keep_capabilities(false).context(|| "PR_SET_KEEPCAPS")
+}
+
+/// Allocates nothing until it has failed.
+fn exec(path: &CStr, argv: &CStrings, envp: &CStrings, preserve_fds: u32) -> Error {
+    let first = 3 + preserve_fds as i32;
+    process::close_from(first, true);
+    (3..first).for_each(process::keep_across_exec);
+    let errno = process::execve(path, argv, envp);
+    program::failed(&path.to_string_lossy(), errno)
+}

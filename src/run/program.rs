@@ -1,0 +1,68 @@
+//! Finding the program inside the container, as the container's user.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, stat};
+use nix::unistd::{AccessFlags, access};
+
+use crate::error::{Error, Result, engine};
+use crate::plan::Program;
+use crate::sys::process::CStrings;
+
+/// The path of `args[0]`: itself if it has a slash, else the first executable of that name in the PATH of the process'
+/// own environment (execvp(3)).
+pub fn find(program: &Program) -> Result<CString> {
+    let name = program.args.first().map_or("", String::as_str);
+    let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(Errno::EINVAL));
+    if name.contains('/') {
+        return match executable(Path::new(name)) {
+            Ok(()) => c(Path::new(name)),
+            // Go's words for a look-up that did not get as far as the permissions; engines read the end of the line.
+            Err(e) if e == Errno::ENOENT || e == Errno::ENOTDIR => {
+                Err(Error::os(format_args!("exec: {name:?}: stat {name}"), e))
+            }
+            Err(e) => Err(failed(name, e)),
+        };
+    }
+    let path = program.env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
+    let mut denied = None;
+    for dir in path.split(':').filter(|_| !name.is_empty()) {
+        let candidate = Path::new(if dir.is_empty() { "." } else { dir }).join(name);
+        match executable(&candidate) {
+            Ok(()) => return c(&candidate),
+            Err(Errno::EACCES) => denied = Some(Errno::EACCES),
+            Err(_) => {}
+        }
+    }
+    Err(match denied {
+        Some(e) => failed(name, e),
+        None => Error::new(format!("exec: {name:?}: {}", engine::NOT_FOUND_IN_PATH)),
+    })
+}
+
+/// The error of a program that cannot be run.
+pub fn failed(name: &str, errno: Errno) -> Error {
+    Error::os(format_args!("exec: {name:?}"), errno)
+}
+
+fn executable(path: &Path) -> std::result::Result<(), Errno> {
+    let kind = SFlag::from_bits_truncate(stat(path)?.st_mode) & SFlag::S_IFMT;
+    match kind {
+        SFlag::S_IFDIR => Err(Errno::EISDIR),
+        SFlag::S_IFREG => access(path, AccessFlags::X_OK),
+        _ => Err(Errno::EACCES),
+    }
+}
+
+/// Sets HOME to what `home` finds (in the container's /etc/passwd) where the process' environment has none, as runc does.
+pub fn set_home(envp: &mut CStrings, home: impl FnOnce() -> String) {
+    if envp.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.to_bytes().len() > 5) {
+        return;
+    }
+    if let Ok(entry) = CString::new(format!("HOME={}", home())) {
+        envp.push(entry.into_boxed_c_str());
+    }
+}

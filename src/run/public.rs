@@ -1,0 +1,37 @@
+//! `state.json`: the part of runc's state file that other programs read (monitoring agents, device hot-plug tools).
+
+use crate::bundle::json::Json;
+use crate::bundle::load::Loaded;
+use crate::cgroup::location::Location;
+use crate::state::record::Record;
+
+/// runc's documented keys, in its spelling.
+pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'static str, Json)> {
+    let (pid, start) = record.init.as_ref().map_or((0, 0), |init| (init.pid, init.start));
+    let mounts = loaded.spec.mounts.iter().map(|m| {
+        Json::object([
+            ("source", m.source.as_deref().unwrap_or("").into()),
+            ("destination", m.destination.as_str().into()),
+            ("device", m.kind.as_deref().unwrap_or("").into()),
+        ])
+    });
+    let namespaces = loaded.spec.linux.namespaces.iter().map(|n| {
+        let path = n.path.clone().unwrap_or_else(|| format!("/proc/{pid}/ns/{}", n.kind.proc_name()));
+        (n.kind.flag_name(), Json::Str(path))
+    });
+    vec![
+        ("id", record.id.as_str().into()),
+        ("init_process_pid", pid.into()),
+        ("init_process_start", start.into()),
+        ("created", record.created.as_str().into()),
+        (
+            "config",
+            Json::object([
+                ("rootfs", record.rootfs.as_str().into()),
+                ("mounts", Json::List(mounts.collect())),
+            ]),
+        ),
+        ("cgroup_paths", Json::object(cgroup.cgroup_paths().into_iter().map(|(k, v)| (k, Json::Str(v))))),
+        ("namespace_paths", Json::object(namespaces)),
+    ]
+}

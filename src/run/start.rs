@@ -1,0 +1,54 @@
+//! Where init waits for `start`, and the call that lets it go on.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen as listen_on, socket,
+};
+use nix::sys::stat::{Mode, umask};
+
+use super::wire::{Channel, Message};
+use crate::error::{Context, Error, Result};
+use crate::state::store::{Entry, Locked};
+
+/// The socket's name in the container's directory.
+pub const SOCKET: &str = "start.sock";
+
+/// Makes the socket that init will wait at. Only the runtime's own user may connect.
+pub fn listen(dir: &Locked) -> Result<OwnedFd> {
+    let make = || -> Result<OwnedFd> {
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixAddr::new(dir.path_of(SOCKET).as_str()).and_then(|a| bind(socket.as_raw_fd(), &a));
+        umask(before);
+        bound?;
+        listen_on(&socket, Backlog::MAXCONN)?;
+        Ok(socket)
+    };
+    make().context(|| SOCKET)
+}
+
+/// Lets init go on, and waits until the program runs. What fails between (the filter, a hook, the exec) says itself what
+/// it is about.
+pub fn go(dir: &Entry) -> Result<()> {
+    let call = || -> Result<Channel> {
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(dir.path_of(SOCKET).as_str())?)?;
+        let channel = Channel::over(socket);
+        channel.go()?;
+        Ok(channel)
+    };
+    let channel = call().context(|| SOCKET)?;
+    loop {
+        match channel.receive().context(|| "hear from init")? {
+            None => return Ok(()),
+            Some((Message::Failed { errno, text, .. }, _)) => {
+                return Err(Error::caused(text, errno));
+            }
+            Some((Message::Warn(text), _)) => crate::log::warn(&text),
+            Some((other, _)) => {
+                return Err(Error::new(format!("init said {other:?} where it should be done")));
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The standard streams that a container inherits.
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat, makedev};
+
+use crate::error::{Context, Error, Result};
+use crate::rootfs::path::InsidePath;
+use crate::rootfs::procfs::ProcFs;
+use crate::rootfs::root::{Links, RootDir, kind};
+use crate::sys::process;
+
+/// Puts the container's own /dev/null in the place of the host's, so that no descriptor of a file of the host's stays.
+///
+/// What the image has under that name is opened only if it is the null device (CVE-2026-88265).
+pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
+    let mut null = None;
+    for n in 0..3 {
+        let Some(fd) = process::inherited(n) else { continue };
+        let stat = fstat(fd)?;
+        if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
+            continue;
+        }
+        if null.is_none() {
+            let path = InsidePath::new("/dev/null").ok_or(Errno::EINVAL)?;
+            let found = match root.resolve(&path, Links::Never) {
+                // A container without devices of its own keeps what it was given.
+                Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+                found => found.context(|| "/dev/null")?,
+            };
+            let stat = found.stat()?;
+            if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
+                return Err(Error::new("/dev/null in the root file system is not the null device"));
+            }
+            null = Some(procfs.reopen(&found, OFlag::O_RDWR).context(|| "open /dev/null")?);
+        }
+        if let Some(null) = &null {
+            process::replace(n, null).context(|| "dup2")?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives terminals and pipes to the container's user, who could not open them again by /dev/stdout otherwise. Files and
+/// devices stay whose they are: they are not the container's.
+pub fn own(uid: u32) -> Result<()> {
+    for fd in (0..3).filter_map(process::inherited) {
+        let Ok(stat) = fstat(fd) else { continue };
+        let terminal = || nix::unistd::isatty(fd).unwrap_or(false);
+        if stat.st_uid == uid || !(kind(&stat) == SFlag::S_IFIFO || terminal()) {
+            continue;
+        }
+        match nix::unistd::fchown(fd, Some(uid.into()), None) {
+            // A read-only file system, or ids that the user namespace does not map.
+            Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(e) => return Err(Error::os("fchown", e)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The container's terminal: made inside by init, its master handed out.
+//!
+//! The image or a volume may hold anything under /dev, so nothing is opened by a path that could lead elsewhere: the
+//! multiplexer is proven to be the container's own devpts, the slave comes from the master (TIOCGPTPEER), and
+//! /dev/console is a mount on a descriptor (CVE-2025-52565, CVE-2026-88264).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat, makedev};
+
+use super::wire::Channel;
+use crate::error::{Context, Error, Result};
+use crate::rootfs::Rootfs;
+use crate::rootfs::path::InsidePath;
+use crate::rootfs::procfs::ProcFs;
+use crate::rootfs::root::{Handle, Links, RootDir, kind};
+use crate::sys::{process, tty};
+
+/// Linux's `DEVPTS_SUPER_MAGIC`.
+const DEVPTS: i64 = 0x1cd1;
+
+/// Makes a terminal, hands its master over the channel, and makes its slave the controlling terminal and the standard
+/// streams of this process. Of a container that is being made (`rootfs`), it becomes /dev/console too; else this process is
+/// in the container already.
+pub fn make(
+    rootfs: Option<&mut Rootfs>,
+    procfs: &ProcFs,
+    size: Option<(u16, u16)>,
+    channel: &Channel,
+) -> Result<()> {
+    let here;
+    let root = match &rootfs {
+        Some(rootfs) => rootfs.root(),
+        None => {
+            here = super::init::here()?;
+            &here
+        }
+    };
+    let master = open_master(root, procfs)?;
+    tty::unlock_pty(master.as_fd()).context(|| "ioctl TIOCSPTLCK")?;
+    let number = tty::pty_number(master.as_fd()).context(|| "ioctl TIOCGPTN")?;
+    let slave = open_slave(root, procfs, master.as_fd(), number)?;
+    if let Some(size) = size {
+        tty::set_size(slave.as_fd(), size).context(|| "ioctl TIOCSWINSZ")?;
+    }
+    channel.terminal(number, master.as_fd())?;
+    if let Some(rootfs) = rootfs {
+        rootfs.console(slave.as_fd())?;
+    }
+    tty::set_controlling(slave.as_fd()).context(|| "ioctl TIOCSCTTY")?;
+    (0..3).try_for_each(|n| process::replace(n, &slave)).context(|| "dup2")
+}
+
+fn open_master(root: &RootDir, procfs: &ProcFs) -> Result<OwnedFd> {
+    let ptmx = find(root, "/dev/pts/ptmx")
+        .map_err(|e| e.hint("process.terminal needs a devpts mount at /dev/pts"))?;
+    is_devpts(ptmx.as_fd(), (5, 2)).context(|| "/dev/pts/ptmx")?;
+    procfs.reopen(&ptmx, OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open /dev/pts/ptmx")
+}
+
+fn open_slave(root: &RootDir, procfs: &ProcFs, master: BorrowedFd<'_>, number: u32) -> Result<OwnedFd> {
+    match tty::pty_peer(master) {
+        // Linux before 4.13.
+        Err(Errno::ENOTTY | Errno::EINVAL) => {
+            let slave = find(root, &format!("/dev/pts/{number}"))?;
+            // Unix98 slaves have majors 136 to 143 (devices.txt).
+            is_devpts(slave.as_fd(), (136 + u64::from(number) / 256, u64::from(number) % 256))?;
+            procfs.reopen(&slave, OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open the terminal")
+        }
+        other => other.context(|| "ioctl TIOCGPTPEER"),
+    }
+}
+
+fn find(root: &RootDir, path: &str) -> Result<Handle> {
+    let inside = InsidePath::new(path).ok_or(Errno::EINVAL)?;
+    root.resolve(&inside, Links::Never).context(|| path)
+}
+
+/// Checks that this is the character device of that number, and on a devpts.
+fn is_devpts(fd: BorrowedFd<'_>, (major, minor): (u64, u64)) -> Result<()> {
+    let stat = fstat(fd)?;
+    let fs = nix::sys::statfs::fstatfs(fd)?;
+    let right = kind(&stat) == SFlag::S_IFCHR
+        && stat.st_rdev == makedev(major, minor)
+        && fs.filesystem_type().0 as i64 == DEVPTS;
+    if right { Ok(()) } else { Err(Error::new("is not what it claims to be: no terminal of a devpts")) }
+}
