@@ -69,12 +69,6 @@ fn unsupported(spec: &Spec) -> Vec<Refusal> {
         refuse(p.apparmor_profile.as_ref().is_some_and(|l| !l.is_empty()), "process.apparmorProfile");
         refuse(p.selinux_label.as_ref().is_some_and(|l| !l.is_empty()), "process.selinuxLabel");
     }
-    if spec.linux.namespace(NamespaceKind::Mount).is_none() {
-        out.push(Refusal::new(
-            "linux.namespaces",
-            "has no mount namespace, so the container's mounts would be the host's; add {\"type\": \"mount\"}",
-        ));
-    }
     out
 }
 
@@ -165,7 +159,7 @@ fn init(
         steps.push(InitStep::Keyring(format!("_ses.{}", request.id)));
     }
     root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
-    kernel_names(spec, refusals, &mut steps);
+    kernel_names(spec, &mut steps);
     if let Some(score) = spec.process.as_ref().and_then(|p| p.oom_score_adj) {
         steps.push(InitStep::OomScoreAdj(score));
     }
@@ -275,7 +269,7 @@ fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Vec<InitStep>) {
 }
 
 /// Names and parameters of the container's namespaces, written through the host's own procfs while it is in reach.
-fn kernel_names(spec: &Spec, refusals: &mut Vec<Refusal>, steps: &mut Vec<InitStep>) {
+fn kernel_names(spec: &Spec, steps: &mut Vec<InitStep>) {
     if let Some(name) = spec.hostname.as_ref().filter(|n| !n.is_empty()) {
         steps.push(InitStep::Hostname(name.clone()));
     }
@@ -283,9 +277,9 @@ fn kernel_names(spec: &Spec, refusals: &mut Vec<Refusal>, steps: &mut Vec<InitSt
         steps.push(InitStep::Domainname(name.clone()));
     }
     for (key, value) in &spec.linux.sysctl {
-        match sysctl::path(key, &spec.linux.namespaces) {
-            Ok(path) => steps.push(InitStep::Sysctl { key: path, value: value.clone() }),
-            Err(why) => refusals.push(Refusal::new(format!("linux.sysctl.{key}"), why)),
+        // One that is not the container's is refused already, by validate.
+        if let Ok(path) = sysctl::path(key, &spec.linux.namespaces) {
+            steps.push(InitStep::Sysctl { key: path, value: value.clone() });
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Golden plans: what a configuration compiles to on a given host, as text. No root needed.
+//!
+//! Each folder holds a `config.json`, a `facts.json` (what is known of the host and asked on the command line) and the
+//! `plan.txt` that comes of them. A change of behaviour shows as a change of that text: `BLESS=1 cargo test --test plans`
+//! writes it anew, to be reviewed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use embrun::bundle::config;
+use embrun::bundle::json::Json;
+use embrun::bundle::read::{Read, boolean, integer, string};
+use embrun::cgroup::layout::Layout;
+use embrun::facts::HostFacts;
+use embrun::plan::create::{CreateRequest, compile};
+use embrun::plan::{Plan, order};
+use embrun::sys;
+
+fn cases() -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/plans");
+    let mut all: Vec<PathBuf> =
+        fs::read_dir(here).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    all.sort();
+    assert!(all.len() >= 6, "{all:?}");
+    all
+}
+
+fn request(facts: &Json) -> Read<CreateRequest> {
+    let yes = |key: &str| facts.or_default(key, boolean);
+    Ok(CreateRequest {
+        id: "web".into(),
+        bundle: "/bundles/web".into(),
+        rootfs: "/bundles/web/rootfs".into(),
+        no_pivot: yes("noPivot")?,
+        no_new_keyring: yes("noNewKeyring")?,
+        preserve_fds: facts.or_default("preserveFds", integer)?,
+        await_start: yes("create")?,
+        detach: yes("detach")? || yes("create")?,
+        console_socket: yes("consoleSocket")?,
+        pidfd_socket: yes("pidfdSocket")?,
+        pid_file: yes("pidFile")?,
+    })
+}
+
+fn host(facts: &Json) -> Read<HostFacts> {
+    let text = |key: &str| facts.required(key, string);
+    Ok(HostFacts {
+        capabilities: facts.or_default("capabilities", integer)?,
+        cgroups: Layout::parse(&text("mountinfo")?, &text("cgroup")?),
+        seccomp: sys::seccomp::support(),
+    })
+}
+
+fn read(path: &Path) -> Json {
+    Json::parse(&fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn plan(case: &Path) -> Result<Plan, String> {
+    let spec = config::spec(&read(&case.join("config.json")))
+        .map_err(|f| embrun::error::Error::from(f).to_string())?;
+    let facts = read(&case.join("facts.json"));
+    compile(&spec, &request(&facts).unwrap(), &host(&facts).unwrap())
+        .map_err(|refusals| refusals.iter().map(|r| format!("refused: {r}\n")).collect())
+}
+
+#[test]
+fn plans_are_as_reviewed() {
+    for case in cases() {
+        let text = match plan(&case) {
+            Ok(plan) => plan.to_string(),
+            Err(refused) => refused,
+        };
+        let golden = case.join("plan.txt");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&golden, &text).unwrap();
+        }
+        let reviewed = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(text, reviewed, "{} differs; BLESS=1 writes it anew", golden.display());
+    }
+}
+
+#[test]
+fn every_plan_keeps_the_laws() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/configs");
+    let mut compiled = 0;
+    let facts = HostFacts {
+        capabilities: u64::MAX >> 23,
+        cgroups: Layout::default(),
+        seccomp: sys::seccomp::support(),
+    };
+    let files = fs::read_dir(configs).unwrap().map(|e| e.unwrap().path());
+    for file in files.chain(cases().iter().map(|c| c.join("config.json"))) {
+        let Ok(spec) = config::spec(&read(&file)) else { continue };
+        // Every way the command line can turn it.
+        for bits in 0..64 {
+            let is = |bit: u32| bits & 1 << bit != 0;
+            let request = CreateRequest {
+                id: "web".into(),
+                bundle: "/b".into(),
+                rootfs: "/b/rootfs".into(),
+                await_start: is(0),
+                detach: is(1),
+                console_socket: is(2),
+                no_pivot: is(3),
+                pid_file: is(4),
+                pidfd_socket: is(5),
+                ..CreateRequest::default()
+            };
+            if let Ok(plan) = compile(&spec, &request, &facts) {
+                compiled += 1;
+                assert_eq!(order::broken(&plan), [""; 0], "{} {request:?}\n{plan}", file.display());
+            }
+        }
+    }
+    assert!(compiled > 50, "{compiled} plans");
+}
+
+#[test]
+fn the_laws_can_be_broken() {
+    let mut plan = plan(&cases()[0]).unwrap();
+    plan.init.swap_remove(0);
+    plan.host.truncate(4);
+    assert!(order::broken(&plan).len() >= 3, "{:?}", order::broken(&plan));
+}
