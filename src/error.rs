@@ -142,6 +142,8 @@ pub mod engine {
     pub const START_STOPPED: &str = "cannot start a container that has stopped";
     /// runc's words, when a delete has killed init and it does not go.
     pub const INIT_STILL_RUNNING: &str = "container init still running";
+    /// runc's words; kubelet's tests look for them.
+    pub const INIT_OOM: &str = "container init was OOM-killed (memory limit too low?)";
     /// podman and dockerd turn it into exit status 127.
     pub const NOT_FOUND_IN_PATH: &str = "executable file not found in $PATH";
 }

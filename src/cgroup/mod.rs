@@ -13,6 +13,7 @@ pub mod knobs_v1;
 pub mod knobs_v2;
 pub mod layout;
 pub mod location;
+pub mod oom;
 pub mod path;
 pub mod resources;
 mod walk;

@@ -16,7 +16,7 @@ use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
 use crate::cgroup::apply::Part;
 use crate::cgroup::fs::{Access, Cgroup};
 use crate::cgroup::location::Location;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, engine};
 use crate::plan::Plan;
 use crate::plan::step::{HostStep, InitStep, Sync};
 use crate::state::observe::Status;
@@ -266,9 +266,7 @@ impl<'a> Host<'a> {
             Some(Ended::Exited(status)) => format!("init ended with status {status}"),
             None => "init closed the conversation".into(),
         };
-        let e = Error::new(how);
-        let oom = false; // OOM
-        if oom { e.hint("container init was OOM-killed (memory limit too low?)") } else { e }
+        out_of_memory(self.subject.cgroup.as_ref(), Error::new(how))
     }
 
     fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
@@ -339,6 +337,12 @@ impl<'a> Host<'a> {
             Err(e) => cause.hint(format_args!("and its state could not be removed, delete it later: {e}")),
         }
     }
+}
+
+/// Names the reason if it is one that nothing else tells.
+pub fn out_of_memory(cgroup: Option<&Cgroup>, e: Error) -> Error {
+    let killed = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
+    if killed { Error::new(engine::INIT_OOM).context(e) } else { e }
 }
 
 fn no_making() -> Error {
