@@ -130,7 +130,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result
         created: log::now_rfc3339(),
         oci_version: spec.oci_version.clone(),
         annotations: spec.annotations.clone(),
-        cgroup: cgroup.to_json(),
+        cgroup: cgroup.clone(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION").to_owned(),

@@ -33,7 +33,13 @@ fn start(globals: &Globals, id: &str) -> Result<()> {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }
     start::go(dir)?;
-    let pid = record.init.as_ref().map_or(0, |init| init.pid);
+    let pid = match &record.init {
+        // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
+        Some(init) if !init.lives() && record.cgroup().oom_kills() > 0 => {
+            return Err(Error::new(engine::INIT_OOM));
+        }
+        init => init.as_ref().map_or(0, |init| init.pid),
+    };
     hooks::run_all(&spec.hooks.poststart, HookKind::Poststart, &hook_state(record, HookKind::Poststart, pid))
         .map_err(|e| {
             // The spec's way since 1.2.1: the container is stopped and taken down.

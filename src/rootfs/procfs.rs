@@ -148,7 +148,7 @@ impl ProcFs {
     }
 
     /// Opens once more what an `O_PATH` descriptor is open on.
-    fn reopen(&self, file: BorrowedFd<'_>, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+    pub fn reopen(&self, file: BorrowedFd<'_>, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let path = CString::new(format!("self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
         let fd = openat(&self.fd, path.as_c_str(), flags | OFlag::O_CLOEXEC, Mode::empty())?;
         // Something mounted over that part of procfs would have shown us another file.

@@ -2,10 +2,7 @@
 
 use super::host::{Host, Launched, Subject};
 use super::outputs::Outputs;
-use crate::bundle::json::Json;
 use crate::bundle::spec::{Hooks, Process};
-use crate::cgroup::fs::Cgroup;
-use crate::cgroup::location::Location;
 use crate::error::{Error, Result, engine};
 use crate::facts::HostFacts;
 use crate::namespace;
@@ -26,8 +23,7 @@ pub fn launch(
     let request = ExecRequest { join: namespace::foreign(init.pid)?, ..request };
     let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));
-    let cgroup =
-        Cgroup::adopt(&Location::from_json(&Json::object([("cgroup", record.cgroup.clone())]), "cgroup")?);
+    let cgroup = record.cgroup();
     let subject = Subject { record, hooks: &Hooks::default(), making: None, cgroup: Some(cgroup) };
     Host::new(&plan, outputs, subject).perform()
 }

@@ -139,7 +139,8 @@ impl<'a> Host<'a> {
             HostStep::SendPidfd => self.send_pidfd(),
             HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file.as_ref(), self.pid()?),
             HostStep::RecordCreated => self.record_created(),
-            HostStep::Release | HostStep::AwaitExec => self.wait_for_end(),
+            HostStep::Release => self.wait_for_end(),
+            HostStep::AwaitExec => self.wait_for_end().and_then(|()| self.survived()),
         }
     }
 
@@ -243,6 +244,19 @@ impl<'a> Host<'a> {
                 Ok(())
             }
             Some((other, _)) => Err(Error::new(format!("init said {other:?} where it should be done"))),
+        }
+    }
+
+    /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody.
+    fn survived(&self) -> Result<()> {
+        let ended = self
+            .child
+            .as_ref()
+            .and_then(|c| c.pidfd.as_ref())
+            .is_some_and(|fd| process::has_ended(fd.as_fd()));
+        match self.subject.cgroup.as_ref().filter(|_| ended).map(Cgroup::oom_kills) {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(Error::new(engine::INIT_OOM)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The standard streams that a container inherits.
 
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat, makedev};
@@ -32,7 +34,7 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
             if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
                 return Err(Error::new("/dev/null in the root file system is not the null device"));
             }
-            null = Some(procfs.reopen(&found, OFlag::O_RDWR).context(|| "open /dev/null")?);
+            null = Some(procfs.reopen(found.as_fd(), OFlag::O_RDWR).context(|| "open /dev/null")?);
         }
         if let Some(null) = &null {
             process::replace(n, null).context(|| "dup2")?;

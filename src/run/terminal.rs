@@ -57,7 +57,7 @@ fn open_master(root: &RootDir, procfs: &ProcFs) -> Result<OwnedFd> {
     let ptmx = find(root, "/dev/pts/ptmx")
         .map_err(|e| e.hint("process.terminal needs a devpts mount at /dev/pts"))?;
     is_devpts(ptmx.as_fd(), (5, 2)).context(|| "/dev/pts/ptmx")?;
-    procfs.reopen(&ptmx, OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open /dev/pts/ptmx")
+    procfs.reopen(ptmx.as_fd(), OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open /dev/pts/ptmx")
 }
 
 fn open_slave(root: &RootDir, procfs: &ProcFs, master: BorrowedFd<'_>, number: u32) -> Result<OwnedFd> {
@@ -67,7 +67,7 @@ fn open_slave(root: &RootDir, procfs: &ProcFs, master: BorrowedFd<'_>, number: u
             let slave = find(root, &format!("/dev/pts/{number}"))?;
             // Unix98 slaves have majors 136 to 143 (devices.txt).
             is_devpts(slave.as_fd(), (136 + u64::from(number) / 256, u64::from(number) % 256))?;
-            procfs.reopen(&slave, OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open the terminal")
+            procfs.reopen(slave.as_fd(), OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open the terminal")
         }
         other => other.context(|| "ioctl TIOCGPTPEER"),
     }

@@ -125,6 +125,12 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
     }
 }
 
+/// Whether the process behind a pidfd has ended.
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|n| n > 0)
+}
+
 /// Sends a signal to the process behind a pidfd (pidfd_send_signal(2), Linux 5.1). Signals are numbers: real-time ones
 /// have no name in nix.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
