@@ -1,0 +1,77 @@
+//! `--log` and `--log-format`: what containerd's shim and podman read.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::{Scratch, read};
+
+#[test]
+fn an_error_goes_to_the_log_and_to_stderr() {
+    let s = Scratch::new();
+    let log = s.path("log.json");
+    for _ in 0..2 {
+        s.call(&["--log", &log, "--log-format", "json", "state", "web"])
+            .fails("state web: container does not exist");
+    }
+    let text = read(&log);
+    assert_eq!(text.lines().count(), 2);
+    for line in text.lines() {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(json["level"], "error");
+        assert_eq!(json["msg"], "state web: container does not exist");
+        let time = json["time"].as_str().unwrap();
+        assert_eq!((time.len(), &time[10..11], &time[19..]), (20, "T", "Z"), "{time}");
+        assert_eq!(json.as_object().unwrap().len(), 3);
+    }
+    let mode = std::fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777 & !0o022, 0o644 & !0o022);
+}
+
+#[test]
+fn text_is_as_logrus_writes_it() {
+    let s = Scratch::new();
+    let log = s.path("log");
+    s.call(&["--log", &log, "kill", "web", "TERM"]).fails("kill web: container does not exist");
+    let text = read(&log);
+    assert!(
+        text.starts_with("time=\"20")
+            && text.ends_with("level=error msg=\"kill web: container does not exist\"\n")
+    );
+}
+
+#[test]
+fn a_misuse_is_logged_too() {
+    let s = Scratch::new();
+    let log = s.path("log.json");
+    let said = s.call(&["--log", &log, "--log-format=json", "start", "--bogus", "web"]);
+    said.fails("flag provided but not defined: -bogus");
+    let json: serde_json::Value = serde_json::from_str(&read(&log)).unwrap();
+    assert_eq!(json["msg"], "flag provided but not defined: -bogus");
+}
+
+#[test]
+fn success_writes_no_line() {
+    let s = Scratch::new();
+    let log = s.path("log.json");
+    s.call(&["--log", &log, "--log-format", "json", "list"]).ok();
+    assert_eq!(read(&log), "");
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_named() {
+    let s = Scratch::new();
+    let log = s.path("nowhere/log");
+    let line = format!("open log file {log}: no such file or directory (ENOENT)");
+    s.call(&["--log", &log, "list"]).fails(&line);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_hides_no_error() {
+    let s = Scratch::new();
+    let said = s.call(&["--log", "/dev/full", "state", "web"]);
+    assert_eq!(said.status, 1);
+    assert!(said.stderr.lines().all(|l| l == "embrun: state web: container does not exist"), "{said:?}");
+    // A file size limit is an error of write(2) and not the end by SIGXFSZ.
+    let said = s.shell("ulimit -f 0; $E --log log state web");
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.stderr.contains("container does not exist"), "{said:?}");
+}

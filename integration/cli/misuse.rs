@@ -1,0 +1,59 @@
+//! What is mistyped: one error on stderr, the help text on stdout where it helps, exit status 1.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use crate::{Scratch, said};
+
+#[test]
+fn a_wrong_number_of_arguments_prints_the_help() {
+    let s = Scratch::new();
+    let said = s.call(&["state"]);
+    said.fails("\"state\" requires exactly 1 argument(s)");
+    assert!(said.stdout.starts_with("Incorrect Usage.\n\nembrun state: "), "{said:?}");
+}
+
+#[test]
+fn an_unknown_command_is_one_line() {
+    let s = Scratch::new();
+    let said = s.call(&["bogus"]);
+    said.fails("unknown command \"bogus\" (embrun --help lists the commands)");
+    assert_eq!(said.stdout, "");
+}
+
+/// podman runs the first and takes exit status 0 for a yes; CRI-O the second, and takes runc's words for it.
+#[test]
+fn probes_for_checkpoint_and_restore_get_a_no() {
+    let s = Scratch::new();
+    let why = "is not supported (there is no checkpoint and restore)";
+    s.call(&["checkpoint", "--help"]).fails(&format!("checkpoint {why}"));
+    s.call(&["restore", "--lsm-mount-context"]).fails(&format!("restore {why}"));
+}
+
+#[test]
+fn arguments_that_are_not_utf8_are_refused() {
+    let s = Scratch::new();
+    let mut command = s.embrun(&["state"]);
+    command.arg(OsString::from_vec(vec![b'a', 0xff]));
+    said(command).fails("argument 4 is not UTF-8");
+}
+
+#[test]
+fn ids_that_are_paths_are_refused() {
+    let s = Scratch::new();
+    for id in ["..", "a/b", "../root", "/etc"] {
+        for command in
+            [&["state"][..], &["start"], &["kill"], &["delete"], &["delete", "--force"], &["pause"]]
+        {
+            let said = s.call(&[command, &[id]].concat());
+            assert_eq!(said.status, 1, "{command:?} {id}: {said:?}");
+            assert!(!said.stderr.contains("panicked"), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn kill_of_nobody_with_all_is_still_an_error() {
+    let s = Scratch::new();
+    s.call(&["kill", "--all", "web", "9"]).fails("kill web: container does not exist");
+}

@@ -1,0 +1,82 @@
+//! What is printed, and that it was.
+
+use crate::{Scratch, read};
+
+#[test]
+fn the_version_is_what_engines_parse() {
+    let s = Scratch::new();
+    let version = s.call(&["--version"]).ok().to_owned();
+    assert_eq!(version.lines().next(), Some(concat!("embrun version ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(version.lines().filter(|l| l.contains("version")).count(), 1, "dockerd splits each such line");
+    assert!(version.contains("\nspec: 1."));
+    assert_eq!(s.call(&["-v"]).ok(), version);
+}
+
+/// CRI-O reads stdout and stderr together; the crate is what others decode it with.
+#[test]
+fn features_decode_and_nothing_else_is_said() {
+    let s = Scratch::new();
+    let text = s.call(&["features"]).ok().to_owned();
+    let features: oci_spec::runtime::Features = serde_json::from_str(&text).unwrap();
+    assert_eq!(features.oci_version_min(), "1.0.0");
+    assert!(features.mount_options().as_ref().unwrap().iter().any(|o| o == "rro"));
+    let linux = features.linux().as_ref().unwrap();
+    assert_eq!(linux.seccomp().as_ref().unwrap().enabled(), &Some(true));
+    assert!(text.starts_with("{\n    \"ociVersionMin\""));
+}
+
+#[test]
+fn an_empty_list_in_its_three_forms() {
+    let s = Scratch::new();
+    assert_eq!(s.call(&["list"]).ok(), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+    assert_eq!(s.call(&["list", "--format=json"]).ok(), "null\n");
+    assert_eq!(s.call(&["list", "-q"]).ok(), "");
+    assert!(!s.0.join("root").exists(), "looking makes nothing");
+}
+
+#[test]
+fn what_cannot_be_printed_is_an_error() {
+    let s = Scratch::new();
+    for command in ["features", "list", "list -f json", "--version", "--help", "help run"] {
+        let said = s.shell(&format!("$E {command} > /dev/full"));
+        said.fails("write to stdout: no space left on device (ENOSPC)");
+        // Its reader is gone for sure: it has waited for the end of it.
+        let said = s
+            .shell(&format!("{{ sleep 0.1; $E {command}; echo $? >&2; }} 2> err | true; sleep 0.3; cat err"));
+        let text = said.ok().to_owned();
+        assert_eq!(text, "embrun: write to stdout: broken pipe (EPIPE)\n1\n", "{command}");
+        s.shell(&format!("ulimit -f 0; $E {command} > out")).fails("write to stdout: file too large (EFBIG)");
+    }
+}
+
+#[test]
+fn closed_streams_do_no_harm() {
+    let s = Scratch::new();
+    let said = s.shell("$E --log log state web <&- >&- 2>&-; echo $?");
+    assert_eq!(said.ok(), "1\n");
+    // The log was not opened as one of the streams.
+    assert_eq!(read(s.path("log")).lines().count(), 1);
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let s = Scratch::new();
+    assert_eq!(s.shell("ulimit -n 8; $E list -q").ok(), "");
+}
+
+#[test]
+fn spec_writes_a_config_and_nothing_over_it() {
+    let s = Scratch::new();
+    let bundle = s.path("bundle");
+    std::fs::create_dir(&bundle).unwrap();
+    assert_eq!(s.call(&["spec", "--bundle", &bundle]).ok(), "");
+    let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
+    assert_eq!(spec.process().as_ref().unwrap().args().as_ref().unwrap(), &["sh"]);
+    s.call(&["spec", "-b", &bundle]).fails("File config.json exists. Remove it first");
+    std::fs::remove_file(s.path("bundle/config.json")).unwrap();
+    s.call(&["spec", "-b", &bundle, "--rootless"]).ok();
+    let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
+    assert_eq!(spec.linux().as_ref().unwrap().uid_mappings().as_ref().unwrap().len(), 1);
+    s.call(&["spec", "-b", &s.path("nowhere")])
+        .fails(&format!("{}: no such file or directory (ENOENT)", s.path("nowhere/config.json")));
+}

@@ -1,0 +1,65 @@
+//! The state root as it is found: missing, hostile, damaged.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::{Scratch, read};
+
+#[test]
+fn a_container_that_is_not_there() {
+    let s = Scratch::new();
+    for command in ["state", "kill", "delete", "pause", "resume", "ps"] {
+        s.call(&[command, "web"]).fails(&format!("{command} web: container does not exist"));
+    }
+    s.call(&["delete", "--force", "web"]).ok();
+    s.call(&["delete", "web", "-f"]).ok();
+    assert!(!s.0.join("root").exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_root_that_cannot_be_trusted_is_refused() {
+    let s = Scratch::new();
+    let root = s.path("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let why = "is writable by everybody; containers' state could be forged there (chmod 0700)";
+    for command in [&["list"][..], &["state", "web"], &["delete", "-f", "web"]] {
+        let said = s.call(command);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.stderr.contains(&format!("--root {root}: {why}")), "{said:?}");
+    }
+}
+
+#[test]
+fn damage_of_one_hides_nobody_and_is_told() {
+    let s = Scratch::new();
+    std::fs::create_dir_all(s.path("root/torn")).unwrap();
+    std::fs::create_dir(s.path("root/blank")).unwrap();
+    std::fs::write(s.path("root/torn/record"), "{\"version\":1,\"crc32\":\"").unwrap();
+    let said = s.call(&["list", "-q"]);
+    assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
+    assert!(said.stderr.starts_with("embrun: warning: torn: "), "{said:?}");
+    assert_eq!(said.stderr.lines().count(), 1);
+    for command in [&["state"][..], &["delete"], &["delete", "-f"], &["kill"]] {
+        let said = s.call(&[command, &["torn"]].concat());
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.stderr.contains("the record is torn or damaged"), "{said:?}");
+    }
+    assert_eq!(
+        read(s.path("root/torn/record")),
+        "{\"version\":1,\"crc32\":\"",
+        "kept for a person to look at"
+    );
+}
+
+/// As an interrupted create or delete leaves it.
+#[test]
+fn a_blank_directory_is_no_container_and_goes() {
+    let s = Scratch::new();
+    for (command, succeeds) in [(&["delete", "-f", "web"][..], true), (&["delete", "web"], false)] {
+        std::fs::create_dir_all(s.path("root/web")).unwrap();
+        s.call(&["state", "web"]).fails("state web: container does not exist");
+        let said = s.call(command);
+        assert_eq!(said.status == 0, succeeds, "{said:?}");
+        assert!(!s.0.join("root/web").exists());
+    }
+}
