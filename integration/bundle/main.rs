@@ -1,5 +1,6 @@
 //! `config.json` as a whole, without root: what a configuration means, and what becomes of a broken one.
 
+mod docs;
 mod load;
 mod mutants;
 mod oracle;
