@@ -8,6 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use embrun::bundle::config;
 use embrun::bundle::json::Json;
 use embrun::error::Error;
+use embrun::plan::devices;
+use embrun::plan::mounts::{self, MountFacts};
 use embrun::plan::validate::validate;
 
 use crate::configs;
@@ -52,8 +54,15 @@ fn a_mutated_document_is_read_or_refused_by_path() {
             match config::spec(&mutant) {
                 Ok(spec) => {
                     read += 1;
-                    for refusal in validate(&spec) {
+                    let refused = [
+                        validate(&spec),
+                        mounts::compile(&spec, &MountFacts::default()).err().unwrap_or_default(),
+                        devices::compile(&spec).err().unwrap_or_default(),
+                    ]
+                    .concat();
+                    for refusal in refused {
                         assert!(!refusal.field.is_empty() && !refusal.what.is_empty(), "{name}: {refusal}");
+                        assert_eq!(refusal.to_string().lines().count(), 1, "{name}: {refusal:?}");
                     }
                 }
                 Err(fault) => {

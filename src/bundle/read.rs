@@ -54,11 +54,15 @@ impl Fault {
 
 impl From<Fault> for Error {
     fn from(f: Fault) -> Error {
-        let e = Error::new(f.0.what);
-        // A key is the author's: an error stays one line, whatever is in it.
-        let path = f.0.path.replace(char::is_control, "?");
-        if path.is_empty() { e } else { e.context(path) }
+        let Where { path, what } = *f.0;
+        let e = Error::new(what);
+        if path.is_empty() { e } else { e.context(one_line(path)) }
     }
+}
+
+/// The text with what would break the line escaped: names in a document are its author's, an error stays one line.
+pub fn one_line(text: String) -> String {
+    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text }
 }
 
 impl Json {

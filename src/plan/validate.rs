@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::sysctl;
+use crate::bundle::read::one_line;
 use crate::bundle::spec::{IdMapping, Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 
 /// Why a configuration is refused, and which property is at fault.
@@ -16,9 +17,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal of a property.
+    /// A refusal of a property. It stays one line, whatever the configuration's author put into a name.
     pub fn new(field: impl Into<String>, what: impl Into<String>) -> Refusal {
-        Refusal { field: field.into(), what: what.into() }
+        Refusal { field: one_line(field.into()), what: one_line(what.into()) }
     }
 }
 
