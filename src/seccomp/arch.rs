@@ -87,6 +87,17 @@ impl Arch {
         syscalls::known(self).then_some(value)
     }
 
+    /// Whether a kernel can run processes of both. Only for these does it matter what a filter says.
+    pub fn runs_beside(self, other: Arch) -> bool {
+        let family = |arch| match arch {
+            Arch::X86 | Arch::X86_64 | Arch::X32 => 1,
+            Arch::Arm | Arch::Aarch64 => 2,
+            Arch::Riscv64 => 3,
+            _ => 0,
+        };
+        family(self) == family(other)
+    }
+
     /// Whether arguments have 64 bits. Those of x32 have, but its calls take the lower halves.
     pub fn wide(self) -> bool {
         matches!(self, Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64)

@@ -9,7 +9,7 @@ use super::arch::{Arch, X32_BIT};
 pub use super::code::SockFilter;
 use super::code::{AND, Code, JEQ, JGE, JGT, LOAD, Label};
 use super::policy::{self, Action, Arg, Op, Policy};
-use super::rules::{Decision, Rules, Variant};
+use super::rules::{Rules, Variant};
 use super::syscalls::Call;
 use crate::error::{Error, Result};
 
@@ -69,8 +69,7 @@ impl Filter {
 /// Compiles a policy for processes of `native` and of the other architectures that it names.
 pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
     let rules = Rules::new(policy);
-    let mut archs = vec![native];
-    archs.extend(policy.architectures.iter().filter(|a| **a != native));
+    let archs = listed(policy, native);
     let builder =
         Builder { code: Code::default(), default: policy.default_action.code(), blocks: Vec::new() };
     let program = builder.program(policy, &rules, &archs)?;
@@ -93,6 +92,14 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
         warnings.push(format!("seccomp: unknown system calls are skipped: {}", rules.unknown.join(", ")));
     }
     Ok(Filter { program, flags, warnings, notify, optional, actions: used })
+}
+
+/// The architectures that the filter is for: the native one first, then those listed that its kernel can run. Others
+/// never make a call there.
+pub fn listed(policy: &Policy, native: Arch) -> Vec<Arch> {
+    let mut archs = vec![native];
+    archs.extend(policy.architectures.iter().filter(|a| **a != native && a.runs_beside(native)));
+    archs
 }
 
 /// The flags to load with, and those of them that the policy did not ask for.
@@ -214,22 +221,20 @@ impl Builder {
         Ok(ranges.0)
     }
 
-    fn leaf(&mut self, decision: Decision, arch: Arch) -> Leaf {
-        match decision {
-            Decision::Always(verdict) => Leaf::Give(verdict),
-            Decision::ByArgs(variants) => {
-                let same = |b: &Block| {
-                    let pairs = b.variants.iter().zip(&variants);
-                    b.wide == arch.wide()
-                        && b.variants.len() == variants.len()
-                        && pairs.into_iter().all(|(a, b)| a.args == b.args && a.verdict == b.verdict)
-                };
-                Leaf::Block(self.blocks.iter().position(same).unwrap_or_else(|| {
-                    self.blocks.push(Block { wide: arch.wide(), variants, label: None });
-                    self.blocks.len() - 1
-                }))
-            }
+    fn leaf(&mut self, variants: Vec<Variant>, arch: Arch) -> Leaf {
+        if variants[0].args.is_empty() {
+            return Leaf::Give(variants[0].verdict);
         }
+        let same = |b: &Block| {
+            let mut pairs = b.variants.iter().zip(&variants);
+            b.wide == arch.wide()
+                && b.variants.len() == variants.len()
+                && pairs.all(|(a, b)| a.args == b.args && a.verdict == b.verdict)
+        };
+        Leaf::Block(self.blocks.iter().position(same).unwrap_or_else(|| {
+            self.blocks.push(Block { wide: arch.wide(), variants, label: None });
+            self.blocks.len() - 1
+        }))
     }
 
     /// Writes the search for the accumulator in `ranges`.

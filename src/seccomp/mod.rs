@@ -6,6 +6,7 @@
 pub mod arch;
 pub mod code;
 pub mod compile;
+pub mod explain;
 pub mod policy;
 mod rules;
 pub mod sim;

@@ -22,15 +22,6 @@ pub struct Variant {
     pub verdict: u32,
 }
 
-/// What happens to one call.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// The same whatever its arguments are.
-    Always(u32),
-    /// The first variant whose conditions hold, else the default.
-    ByArgs(Vec<Variant>),
-}
-
 /// The rules of a policy, call by call, ready to be laid out for an architecture.
 pub struct Rules {
     /// Pairs of a call and an index of `variants`, in the order of the file.
@@ -76,8 +67,9 @@ impl Rules {
         self.named.iter().filter_map(|c| c.number(arch)).filter(|n| (from..=to).contains(n)).max()
     }
 
-    /// What happens to each call of an architecture that a rule is about, by its number.
-    pub fn decisions(&self, arch: Arch) -> Result<Vec<(u32, Decision)>> {
+    /// What each call of an architecture that a rule is about comes to, by its number: the verdict of the first variant
+    /// whose conditions hold, else the default.
+    pub fn decisions(&self, arch: Arch) -> Result<Vec<(u32, Vec<Variant>)>> {
         let mut all: Vec<(u32, Variant)> = Vec::with_capacity(self.calls.len());
         for (call, variant) in &self.calls {
             let variant = &self.variants[*variant];
@@ -98,7 +90,7 @@ impl Rules {
                     "syscalls[{b}] contradicts syscalls[{a}]: different actions for {name} under the same conditions"
                 ))
             })?;
-            decisions.extend(decision.map(|d| (number, d)));
+            decisions.extend((!decision.is_empty()).then_some((number, decision)));
         }
         Ok(decisions)
     }
@@ -120,11 +112,11 @@ fn alternatives(args: &[Arg]) -> Vec<Vec<Arg>> {
 fn combine<'a>(
     arch: Arch,
     variants: impl Iterator<Item = &'a Variant>,
-) -> std::result::Result<Option<Decision>, (usize, usize)> {
+) -> std::result::Result<Vec<Variant>, (usize, usize)> {
     let mut kept: Vec<Variant> = Vec::new();
     for v in variants.filter_map(|v| v.on(arch)) {
         if v.args.is_empty() {
-            return Ok(Some(Decision::Always(v.verdict)));
+            return Ok(vec![v]);
         }
         // An earlier rule with fewer conditions leaves nothing to this one ...
         if let Some(wider) = kept.iter().find(|k| v.args.starts_with(&k.args)) {
@@ -143,7 +135,7 @@ fn combine<'a>(
     let keys: Vec<Vec<Key>> = kept.iter().map(|v| v.args.iter().map(|a| key(*a, &kept)).collect()).collect();
     let mut order: Vec<usize> = (0..kept.len()).collect();
     order.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
-    Ok((!kept.is_empty()).then(|| Decision::ByArgs(order.into_iter().map(|i| kept[i].clone()).collect())))
+    Ok(order.into_iter().map(|i| kept[i].clone()).collect())
 }
 
 impl Variant {
