@@ -6,6 +6,7 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod peers;
+mod update;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};

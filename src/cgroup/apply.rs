@@ -1,13 +1,10 @@
 //! Writing what `linux.resources` asks for into the container's cgroup.
 
-use std::os::fd::AsFd;
-
 use super::fs::{Branch, Cgroup};
 use super::hints;
 use super::resources::Resources;
-use super::{Controller, Knob, Missing, devices, knobs_v1, knobs_v2};
+use super::{Controller, Knob, Missing, knobs_v1, knobs_v2};
 use crate::error::{Errno, Error, Result};
-use crate::sys::bpf;
 
 /// Which of the resources to set. A memory limit set after the container's first process is ready counts against the
 /// container only; set before, it bounds that process' start too.
@@ -39,7 +36,7 @@ impl Cgroup {
     pub fn apply(&self, resources: &Resources, part: Part) -> Result<()> {
         write_all(&self.knobs(resources, part)?)?;
         if part != Part::Memory {
-            self.apply_devices(resources)?;
+            self.allow_devices(&resources.devices)?;
         }
         Ok(())
     }
@@ -97,7 +94,7 @@ impl Cgroup {
         on.is_some_and(|text| text.split_whitespace().any(|c| c == controller))
     }
 
-    fn missing(&self, v1: &str, v2: Option<&str>, field: &str) -> Error {
+    pub(super) fn missing(&self, v1: &str, v2: Option<&str>, field: &str) -> Error {
         if let Some((_, e)) = self.refused.iter().find(|(c, _)| Some(c.as_str()) == v2) {
             return Error::new(format!(
                 "linux.resources.{field}: the {v1} controller cannot be turned on: {e}"
@@ -111,43 +108,6 @@ impl Cgroup {
             _ => hints::Host::V1,
         };
         Error::new(format!("linux.resources.{field}: {}", hints::missing(v1, host, &known)))
-    }
-
-    fn apply_devices(&self, resources: &Resources) -> Result<()> {
-        let rules = devices::complete(&resources.devices);
-        if let Some(branch) = self.v1("devices") {
-            let list = devices::v1(&rules)?;
-            let knobs: Vec<(&Branch, Knob)> = list.knobs().into_iter().map(|k| (branch, k)).collect();
-            return write_all(&knobs);
-        }
-        let Some(branch) = self.v2() else {
-            return match resources.devices.is_empty() {
-                true => Ok(()),
-                false => Err(self.missing("devices", None, "devices")),
-            };
-        };
-        self.set_program(branch, &rules)
-    }
-
-    pub(super) fn set_program(&self, branch: &Branch, rules: &[super::resources::DeviceRule]) -> Result<()> {
-        let program = devices::v2(rules)?;
-        let load = || {
-            let program = bpf::load_device_program(&program)?;
-            bpf::set_device_program(branch.dir()?, program.as_fd())
-        };
-        load().map_err(|e| {
-            let e = Error::os("linux.resources.devices: load the device program", e);
-            match e.errno() {
-                Some(Errno::ENOSYS) => e.hint("the kernel has no bpf(2): CONFIG_BPF_SYSCALL"),
-                Some(Errno::EINVAL) => {
-                    e.hint("device rules on cgroup v2 need Linux 4.15 with CONFIG_CGROUP_BPF")
-                }
-                Some(Errno::EPERM) => {
-                    e.hint("needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, in the initial user namespace")
-                }
-                _ => e,
-            }
-        })
     }
 }
 

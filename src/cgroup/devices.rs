@@ -4,8 +4,9 @@
 //! one, and at the end the devices that every container has are allowed (as in runc: engines open the list with a denial
 //! of everything and rely on it).
 
-use super::resources::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE};
+use super::resources::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
 use super::{Knob, Missing};
+use crate::bundle::json::Json;
 use crate::error::{Error, Result};
 use crate::sys::bpf::Instruction;
 
@@ -52,16 +53,15 @@ impl DeviceRule {
     }
 
     /// The line of v1's `devices.allow` and `devices.deny`: `c 1:3 rwm`.
-    fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let kind = if self.kind == RuleKind::Block { 'b' } else { 'c' };
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
-        let mut line = format!("{kind} {}:{} ", number(self.major), number(self.minor));
-        for (bit, letter) in [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')] {
-            if self.access & bit != 0 {
-                line.push(letter);
-            }
-        }
-        line
+        format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.letters())
+    }
+
+    fn letters(&self) -> String {
+        let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
+        letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect()
     }
 }
 
@@ -145,6 +145,62 @@ impl Whitelist {
         let exceptions = self.exceptions.iter().map(|e| knob(other, e.line()));
         std::iter::once(knob(base, "a".to_owned())).chain(exceptions).collect()
     }
+}
+
+/// v1's `devices.list`; `None` in the mode that allows everything, whose exceptions the kernel does not show.
+pub(super) fn parse_list(text: &str) -> Option<Whitelist> {
+    let exception = |line: &str| {
+        let mut words = line.split([' ', ':']);
+        let kind = match words.next()? {
+            "c" => RuleKind::Char,
+            "b" => RuleKind::Block,
+            _ => return None,
+        };
+        let mut number = || Some(words.next()?.parse().ok());
+        let (major, minor) = (number()?, number()?);
+        Some(DeviceRule { allow: true, kind, major, minor, access: access(words.next()?).ok()? })
+    };
+    let exceptions = text.lines().map(exception).collect::<Option<_>>()?;
+    Some(Whitelist { allow: false, exceptions })
+}
+
+/// The accesses that `list` has an exception for and `other` has not, by the same numbers: what v1 adds and takes back one
+/// by one.
+pub(super) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<DeviceRule> {
+    let same = |a: &DeviceRule, b: &DeviceRule| a.kind == b.kind && a.covers(b) && b.covers(a);
+    let rest = |rule: &DeviceRule| {
+        let known = other.exceptions.iter().filter(|e| same(e, rule)).fold(0, |bits, e| bits | e.access);
+        DeviceRule { access: rule.access & !known, ..*rule }
+    };
+    list.exceptions.iter().map(rest).filter(|r| r.access != 0).collect()
+}
+
+/// Adds a rule at the end, and drops those before it that have nothing left to say: a list that things are plugged in and
+/// out of does not grow.
+pub fn append(rules: &mut Vec<DeviceRule>, rule: DeviceRule) {
+    let kind = |earlier: &DeviceRule| rule.kind == RuleKind::All || rule.kind == earlier.kind;
+    rules.retain(|earlier| !(kind(earlier) && rule.covers(earlier) && earlier.access & !rule.access == 0));
+    rules.push(rule);
+}
+
+/// For the state record, in the form of `linux.resources.devices`.
+pub fn to_json(rules: &[DeviceRule]) -> Json {
+    let one = |r: &DeviceRule| {
+        let kind = match r.kind {
+            RuleKind::All => "a",
+            RuleKind::Char => "c",
+            RuleKind::Block => "b",
+        };
+        let number = |n: Option<u32>| n.map_or(Json::from(-1), Json::from);
+        Json::object([
+            ("allow", Json::from(r.allow)),
+            ("type", Json::str(kind)),
+            ("major", number(r.major)),
+            ("minor", number(r.minor)),
+            ("access", Json::str(r.letters())),
+        ])
+    };
+    Json::List(rules.iter().map(one).collect())
 }
 
 /// What the kernel takes from everybody (BPF_MAXINSNS); privileged loaders may have more since Linux 5.2.
@@ -420,6 +476,45 @@ mod tests {
         let everything = DeviceRule { allow: true, ..all };
         let lines = v1(&complete(&[everything])).unwrap().knobs();
         assert_eq!((lines.len(), lines[0].file.as_ref(), lines[0].value.as_str()), (1, "devices.allow", "a"));
+    }
+
+    #[test]
+    fn a_list_is_read_back_and_compared() {
+        let text = "c 188:0 rw\nb *:* m\nc 136:* rwm\n";
+        let list = parse_list(text).unwrap();
+        assert_eq!(
+            list.exceptions.iter().map(DeviceRule::line).collect::<Vec<_>>(),
+            text.lines().collect::<Vec<_>>()
+        );
+        assert_eq!(parse_list("a *:* rwm\n"), None);
+        let other = parse_list("c 188:0 r\nb *:* m\nc 5:0 r").unwrap();
+        let lines = |a, b| beyond(a, b).iter().map(DeviceRule::line).collect::<Vec<_>>();
+        assert_eq!(lines(&list, &other), ["c 188:0 w", "c 136:* rwm"]);
+        assert_eq!(lines(&other, &list), ["c 5:0 r"]);
+    }
+
+    #[test]
+    fn plugging_in_and_out_does_not_grow_the_list() {
+        let start =
+            vec![DeviceRule { allow: false, kind: RuleKind::All, major: None, minor: None, access: ANY }];
+        let mut rules = start.clone();
+        for _ in 0..3 {
+            append(&mut rules, char_device(Some(188), Some(0), READ | WRITE));
+            append(&mut rules, DeviceRule { allow: false, ..char_device(Some(188), Some(0), ANY) });
+        }
+        assert_eq!(rules.len(), 2);
+        append(&mut rules, char_device(Some(188), Some(0), READ));
+        assert_eq!(rules.len(), 3, "the denial of writing still holds");
+        append(&mut rules, start[0]);
+        assert_eq!(rules, start);
+    }
+
+    #[test]
+    fn rules_survive_the_state_record() {
+        let mut dice = Dice(3);
+        let rules: Vec<DeviceRule> = (0..50).map(|_| dice.rule()).collect();
+        let record = Json::object([("devices", to_json(&rules))]);
+        assert_eq!(super::super::resources::resources(&record).unwrap().devices, rules);
     }
 
     #[test]

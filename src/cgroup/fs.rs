@@ -18,6 +18,7 @@ pub struct Cgroup {
     pub(super) branches: Vec<Branch>,
     /// Controllers that v2 did not give us, and why.
     pub(super) refused: Vec<(String, Error)>,
+    pub(super) access: Access,
 }
 
 /// The cgroup in one hierarchy.
@@ -101,7 +102,7 @@ impl Cgroup {
     /// What was made is removed again if something fails. Refused are a cgroup that is there already and has processes,
     /// is frozen, or appeared since it was planned.
     pub fn create(location: &Location, resources: &Resources, access: Access) -> Result<Cgroup> {
-        let mut cgroup = Cgroup { branches: Vec::new(), refused: Vec::new() };
+        let mut cgroup = Cgroup { branches: Vec::new(), refused: Vec::new(), access };
         for place in &location.places {
             match cgroup.make(place, location, resources) {
                 Ok(branch) => cgroup.branches.push(branch),
@@ -117,7 +118,8 @@ impl Cgroup {
 
     /// The handle on a cgroup that the state record knows. Looks at nothing: the cgroup may be gone.
     pub fn adopt(location: &Location) -> Cgroup {
-        Cgroup { branches: location.places.iter().cloned().map(Branch::new).collect(), refused: Vec::new() }
+        let branches = location.places.iter().cloned().map(Branch::new).collect();
+        Cgroup { branches, refused: Vec::new(), access: Access::Full }
     }
 
     /// For the state record.
@@ -174,7 +176,8 @@ impl Cgroup {
             branch.dir().context(|| format!("open {}", branch.place.directory())).map(drop)
         });
         if let Err(e) = ready {
-            let _ = Cgroup { branches: vec![branch], refused: Vec::new() }.remove(std::time::Instant::now());
+            let undone = Cgroup { branches: vec![branch], refused: Vec::new(), access: Access::Full };
+            let _ = undone.remove(std::time::Instant::now());
             return Err(e);
         }
         Ok(branch)

@@ -3,6 +3,7 @@
 //! What is asked for ([`resources::Resources`]) becomes, by pure conversions of each cgroup version ([`knobs_v1`],
 //! [`knobs_v2`], [`devices`]), files and values ([`Knob`]); a handle on the container's cgroup writes them.
 
+mod access;
 pub mod apply;
 pub mod devices;
 mod freeze;
@@ -16,6 +17,7 @@ pub mod location;
 pub mod oom;
 pub mod path;
 pub mod resources;
+mod update;
 mod walk;
 
 use std::borrow::Cow;

@@ -1,0 +1,130 @@
+//! Changing what is in force: all or nothing, and devices plugged in and out.
+
+use super::*;
+use embrun::cgroup::devices;
+
+#[test]
+fn changes_what_is_asked_for_and_keeps_the_rest() {
+    if !has("pids", "pids") || !has("memory", "memory") || !has("cpu", "cpu") {
+        return;
+    }
+    let text = r#"{"pids":{"limit":50},"memory":{"limit":67108864,"swap":134217728},"cpu":{"quota":30000,"period":60000}}"#;
+    let own = Own::with("update", &read(text));
+    own.cgroup.update(&read(r#"{"pids":{"limit":7}}"#)).unwrap();
+    assert_eq!(own.read("pids", "pids.max", "pids.max"), "7");
+    assert_eq!(own.read("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    own.cgroup.update(&read(r#"{"cpu":{"period":40000}}"#)).unwrap();
+    assert_eq!(own.read("cpu", "cpu.cfs_quota_us", "cpu.max").split(' ').next(), Some("30000"));
+    assert!(own.read("cpu", "cpu.cfs_period_us", "cpu.max").ends_with("40000"));
+    // Memory and swap together, without saying the limit again.
+    let has_swap = own.directory("memory")
+        + if on_v1("memory") { "/memory.memsw.limit_in_bytes" } else { "/memory.swap.max" };
+    if std::path::Path::new(&has_swap).exists() {
+        own.cgroup.update(&read(r#"{"memory":{"swap":100663296}}"#)).unwrap();
+        let total = own.read("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
+        assert_eq!(total, if on_v1("memory") { "100663296" } else { "33554432" });
+    }
+}
+
+#[test]
+fn puts_everything_back_when_one_write_fails() {
+    if !has("pids", "pids") || !has("memory", "memory") || !has("cpu", "cpu") {
+        return;
+    }
+    let own = Own::with(
+        "rollback",
+        &read(
+            r#"{"pids":{"limit":50},"memory":{"limit":67108864,"swap":67108864},"cpu":{"shares":512,"quota":30000}}"#,
+        ),
+    );
+    let all = || {
+        [
+            own.read("pids", "pids.max", "pids.max"),
+            own.read("memory", "memory.limit_in_bytes", "memory.max"),
+            own.read("cpu", "cpu.shares", "cpu.weight"),
+            own.read("cpu", "cpu.cfs_quota_us", "cpu.max"),
+        ]
+    };
+    let before = all();
+    // The quota is below what the kernel takes; pids are set after cpu, memory at the end, swap before memory.
+    for text in [
+        r#"{"pids":{"limit":9},"cpu":{"shares":2048,"quota":10}}"#,
+        r#"{"pids":{"limit":9},"memory":{"limit":33554432,"swap":33554432},"cpu":{"quota":10}}"#,
+        r#"{"pids":{"limit":9},"cpu":{"quota":40000,"period":1}}"#,
+        r#"{"pids":{"limit":9},"rdma":{"x":{"hcaHandles":1}}}"#,
+    ] {
+        let e = own.cgroup.update(&read(text)).unwrap_err().to_string();
+        assert!(e.starts_with("linux.resources."), "{e}");
+        assert!(!e.contains("put back"), "{e}");
+        assert_eq!(all(), before, "after {text}");
+    }
+}
+
+#[test]
+fn a_paused_container_is_updated() {
+    if !has("pids", "pids") {
+        return;
+    }
+    let own = Own::new("update-paused");
+    let shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    own.cgroup.freeze(soon()).unwrap();
+    own.cgroup.update(&read(r#"{"pids":{"limit":9},"devices":[{"allow":false}]}"#)).unwrap();
+    assert!(own.cgroup.frozen());
+    assert_eq!(own.read("pids", "pids.max", "pids.max"), "9");
+    // A process frozen by v1 does not die.
+    own.cgroup.thaw().unwrap();
+}
+
+#[test]
+fn a_limit_below_the_usage_is_refused_if_it_is_to_be_checked() {
+    if !has("memory", "memory") || on_v1("memory") {
+        return;
+    }
+    let own = Own::new("check");
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
+    let text = r#"{"memory":{"limit":65536,"checkBeforeUpdate":true},"pids":{"limit":5}}"#;
+    let e = own.cgroup.update(&read(text)).unwrap_err().to_string();
+    assert!(e.starts_with("linux.resources.memory.limit: 65536 is below the usage of "), "{e}");
+    assert!(shell.ask("true"), "it lives");
+}
+
+#[test]
+fn a_device_is_plugged_in_and_out_of_a_running_container() {
+    if !mounted() {
+        return;
+    }
+    let mut rules = read(r#"{"devices":[{"allow":false}]}"#).devices;
+    let plug = |allow: bool, access: &str| {
+        read(&format!(
+            r#"{{"devices":[{{"allow":{allow},"type":"c","major":1,"minor":11,"access":"{access}"}}]}}"#
+        ))
+        .devices[0]
+    };
+    let own = Own::with("hotplug", &read(r#"{"devices":[{"allow":false}]}"#));
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    let mut usable = |own: &Own, rules: &[_]| {
+        own.cgroup.set_devices(rules).unwrap();
+        (
+            shell.ask("true < /dev/null > /dev/null"),
+            shell.ask("true < /dev/kmsg"),
+            shell.ask("true > /dev/kmsg"),
+        )
+    };
+    assert_eq!(usable(&own, &rules), (true, false, false));
+    for _ in 0..3 {
+        devices::append(&mut rules, plug(true, "rw"));
+        assert_eq!(usable(&own, &rules), (true, true, true));
+        devices::append(&mut rules, plug(false, "w"));
+        assert_eq!(usable(&own, &rules), (true, true, false));
+        devices::append(&mut rules, plug(false, "rwm"));
+        assert_eq!(usable(&own, &rules), (true, false, false));
+    }
+    // From everything to little and back.
+    let everything = read(r#"{"devices":[{"allow":true}]}"#).devices;
+    assert_eq!(usable(&own, &everything), (true, true, true));
+    assert_eq!(usable(&own, &rules), (true, false, false));
+}

@@ -1,0 +1,80 @@
+//! Device rules put into force: v1's lists, or v2's program.
+
+use std::os::fd::AsFd;
+
+use super::apply::write_all;
+use super::devices::{self, Whitelist};
+use super::fs::{Access, Branch, Cgroup};
+use super::resources::DeviceRule;
+use super::{Knob, Missing};
+use crate::error::{Errno, Error, Result};
+use crate::sys::bpf;
+
+impl Cgroup {
+    /// The rules of a new container, and the default devices.
+    pub(super) fn allow_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        let all = devices::complete(rules);
+        if let Some(branch) = self.v1("devices") {
+            return write_all(&on(branch, devices::v1(&all)?.knobs()));
+        }
+        match self.v2() {
+            Some(branch) => match set_program(branch, &all) {
+                // A user namespace can neither load programs nor make device nodes.
+                Err(e) if self.access == Access::Delegated && e.errno() == Some(Errno::EPERM) => Ok(()),
+                done => done,
+            },
+            None if rules.is_empty() => Ok(()),
+            None => Err(self.missing("devices", None, "devices")),
+        }
+    }
+
+    /// Replaces the rules of a running container by these (and the default devices), so that at no moment something is
+    /// denied that is allowed before and after. All or nothing.
+    pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        let Some(branch) = self.v1("devices") else { return self.allow_devices(rules) };
+        let target = devices::v1(&devices::complete(rules))?;
+        let text = branch.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;
+        let Some(present) = devices::parse_list(&text) else { return write_all(&on(branch, target.knobs())) };
+        if target.allow {
+            return write_all(&on(branch, target.knobs()));
+        }
+        let change = |file: &'static str, from: &Whitelist, to: &Whitelist| {
+            let line = |rule: DeviceRule| Knob {
+                field: "devices",
+                file: file.into(),
+                value: rule.line(),
+                missing: Missing::Fails,
+            };
+            on(branch, devices::beyond(from, to).into_iter().map(line).collect())
+        };
+        let more = change("devices.allow", &target, &present);
+        let less = change("devices.deny", &present, &target);
+        write_all(&more).and_then(|()| write_all(&less)).inspect_err(|_| {
+            let _ = write_all(&change("devices.allow", &present, &target));
+            let _ = write_all(&change("devices.deny", &target, &present));
+        })
+    }
+}
+
+fn on(branch: &Branch, knobs: Vec<Knob>) -> Vec<(&Branch, Knob)> {
+    knobs.into_iter().map(|k| (branch, k)).collect()
+}
+
+fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {
+    let program = devices::v2(rules)?;
+    let load = || {
+        let program = bpf::load_device_program(&program)?;
+        bpf::set_device_program(branch.dir()?, program.as_fd())
+    };
+    load().map_err(|e| {
+        let e = Error::os("linux.resources.devices: load the device program", e);
+        match e.errno() {
+            Some(Errno::ENOSYS) => e.hint("the kernel has no bpf(2): CONFIG_BPF_SYSCALL"),
+            Some(Errno::EINVAL) => e.hint("device rules on cgroup v2 need Linux 4.15 with CONFIG_CGROUP_BPF"),
+            Some(Errno::EPERM) => {
+                e.hint("needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, in the initial user namespace")
+            }
+            _ => e,
+        }
+    })
+}

@@ -1,0 +1,147 @@
+//! Changing the resources of a container that has them already: all that is asked for, or nothing.
+
+use super::apply::{Part, write_all};
+use super::fs::{Branch, Cgroup};
+use super::resources::{Memory, Resources};
+use super::{Knob, Missing};
+use crate::error::{Error, Result};
+
+impl Cgroup {
+    /// Sets what is asked for and leaves the rest as it is. When a write fails, what was written before is put back.
+    ///
+    /// Device rules are the whole new list of the container, if there are any. Works on a paused container too.
+    pub fn update(&self, resources: &Resources) -> Result<()> {
+        let resources = self.completed(resources);
+        let knobs = self.knobs(&resources, Part::All)?;
+        self.check_usage(&resources.memory)?;
+        let undo: Vec<(&Branch, Knob)> =
+            knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
+        let done = write_all(&knobs).and_then(|()| match resources.devices.is_empty() {
+            true => Ok(()),
+            false => self.set_devices(&resources.devices),
+        });
+        let Err(e) = done else { return Ok(()) };
+        Err(match write_all(&undo) {
+            Ok(()) => e,
+            Err(again) => e.hint(format_args!("and the values from before could not be put back: {again}")),
+        })
+    }
+
+    /// What v2 has in one file and v1 in two is completed by the half that stays: a period without a quota, and a total of
+    /// memory and swap without a limit.
+    fn completed(&self, resources: &Resources) -> Resources {
+        let mut resources = resources.clone();
+        let Some(v2) = self.v2() else { return resources };
+        if resources.cpu.period.is_some() && resources.cpu.quota.is_none() && self.v1("cpu").is_none() {
+            let text = v2.read("cpu.max").unwrap_or_default();
+            resources.cpu.quota = text.split(' ').next().and_then(|quota| quota.parse().ok());
+        }
+        let memory = &mut resources.memory;
+        if memory.swap.is_some_and(|n| n > 0) && memory.limit.is_none() && self.v1("memory").is_none() {
+            memory.limit = v2.read("memory.max").ok().and_then(|text| text.trim().parse().ok());
+        }
+        resources
+    }
+
+    /// v1 refuses a limit below the usage by itself; v2 would kill processes until it fits.
+    fn check_usage(&self, memory: &Memory) -> Result<()> {
+        let (Some(limit @ 0..), true, Some(v2)) = (memory.limit, memory.check_before_update, self.v2())
+        else {
+            return Ok(());
+        };
+        match v2.read("memory.current").ok().and_then(|text| text.trim().parse::<i64>().ok()) {
+            Some(usage) if usage > limit && self.v1("memory").is_none() => Err(Error::new(format!(
+                "linux.resources.memory.limit: {limit} is below the usage of {usage}, and memory.checkBeforeUpdate is set"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The knob that turns the file back to what it says now.
+fn as_it_is(branch: &Branch, knob: &Knob) -> Option<Knob> {
+    let there = |file: &str| branch.read(file).ok().map(|text| (file.to_owned(), text));
+    let (file, text, value) = match (there(&knob.file), &knob.missing) {
+        (Some((file, text)), _) => (file, text, knob.value.as_str()),
+        (None, Missing::Use(file, value)) => there(file).map(|(file, text)| (file, text, value.as_str()))?,
+        (None, _) => return None,
+    };
+    let value = restore(&file, &text, value)?;
+    Some(Knob { field: knob.field, file: file.into(), value, missing: Missing::Fails })
+}
+
+/// What to write into `file`, which has this `text`, to undo the writing of `value`. `None` for a file that cannot be told
+/// (it takes commands, not values).
+fn restore(file: &str, text: &str, value: &str) -> Option<String> {
+    // Files by device, interface or name: a line for each, the key first.
+    let of_nothing = match file {
+        "io.max" => "rbps=max wbps=max riops=max wiops=max",
+        "io.bfq.weight" | "io.weight" if value.contains(':') => "default",
+        "rdma.max" => "hca_handle=max hca_object=max",
+        "net_prio.ifpriomap" => "0",
+        f if f.starts_with("blkio.throttle.") || f.ends_with("weight_device") => "0",
+        _ => return plain(file, text),
+    };
+    let key = value.split(' ').next()?;
+    let line = text.lines().find(|l| l.split(' ').next() == Some(key));
+    Some(line.map_or_else(|| format!("{key} {of_nothing}"), str::to_owned))
+}
+
+fn plain(file: &str, text: &str) -> Option<String> {
+    match file {
+        "io.bfq.weight" | "io.weight" => {
+            let default = text.lines().find_map(|l| l.strip_prefix("default ")).unwrap_or(text);
+            Some(default.trim().to_owned())
+        }
+        "memory.oom_control" => {
+            text.lines().find_map(|l| l.strip_prefix("oom_kill_disable ")).map(str::to_owned)
+        }
+        "cgroup.kill" | "memory.reclaim" => None,
+        // Nothing set (cpuset of v2) is written as an empty line.
+        _ => Some(if text.trim().is_empty() { "\n".to_owned() } else { text.trim().to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_file_can_be_put_back() {
+        for (file, text, written, back) in [
+            ("pids.max", "max\n", "5", "max"),
+            ("cpu.max", "max 100000\n", "5000 10000", "max 100000"),
+            ("cpuset.cpus", "\n", "0", "\n"),
+            ("memory.memsw.limit_in_bytes", "9223372036854771712\n", "5", "9223372036854771712"),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", "1", "0"),
+            (
+                "io.max",
+                "8:0 rbps=1 wbps=max riops=max wiops=max\n",
+                "8:0 rbps=5",
+                "8:0 rbps=1 wbps=max riops=max wiops=max",
+            ),
+            (
+                "io.max",
+                "8:0 rbps=1 wbps=max riops=max wiops=max\n",
+                "8:16 rbps=5",
+                "8:16 rbps=max wbps=max riops=max wiops=max",
+            ),
+            ("io.weight", "default 100\n8:0 50\n", "7", "100"),
+            ("io.weight", "default 100\n8:0 50\n", "8:0 7", "8:0 50"),
+            ("io.bfq.weight", "default 100\n", "8:0 7", "8:0 default"),
+            ("blkio.throttle.read_bps_device", "8:0 100\n8:16 7\n", "8:16 1", "8:16 7"),
+            ("blkio.throttle.read_bps_device", "", "8:16 1", "8:16 0"),
+            ("blkio.bfq.weight_device", "", "8:16 1", "8:16 0"),
+            (
+                "rdma.max",
+                "m hca_handle=2 hca_object=max\n",
+                "m hca_handle=9",
+                "m hca_handle=2 hca_object=max",
+            ),
+            ("net_prio.ifpriomap", "lo 0\neth0 4\n", "eth0 5", "eth0 4"),
+        ] {
+            assert_eq!(restore(file, text, written).as_deref(), Some(back), "{file} after {written}");
+        }
+        assert_eq!(restore("cgroup.kill", "", "1"), None);
+    }
+}
