@@ -2,10 +2,19 @@
 //! "Devices", "Masked Paths", "Readonly Paths", "Rootfs Mount Propagation").
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
-use super::assembly::{assemble, mounted, on_each_kernel, spec};
+use embrun::plan::mounts::{self, CgroupView, Hierarchy, MountFacts};
+use embrun::rootfs::tree::Api;
+use embrun::rootfs::{Rootfs, Ways};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::assembly::{NEW, OLD, assemble, built, facts, mounted, on_each_kernel, spec};
+use super::own_mounts::{c, with_scratch};
+
+const NONE: Option<&str> = None;
 
 /// What `runc spec` asks for, without the cgroup.
 const DEFAULT: &str = r#","mounts":[
@@ -51,5 +60,508 @@ fn the_default_file_systems_are_there() {
         assert!(fs::read_dir("/sys/kernel").is_ok_and(|mut d| d.next().is_none()));
         assert!(!Path::new("/outside").exists() && fs::read_dir("/").unwrap().count() == 3);
         assert_eq!(fs::metadata("/proc").unwrap().permissions().mode() & 0o777, 0o555);
+    });
+}
+
+/// `mounts` of a configuration with one entry.
+fn one(destination: &str, kind: &str, source: &str, options: &str) -> String {
+    format!(r#","mounts":[{}]"#, entry(destination, kind, source, options))
+}
+
+fn entry(destination: &str, kind: &str, source: &str, options: &str) -> String {
+    let options: Vec<String> = options.split_whitespace().map(|o| format!("{o:?}")).collect();
+    let options = options.join(",");
+    format!(r#"{{"destination":{destination:?},"type":{kind:?},"source":{source:?},"options":[{options}]}}"#)
+}
+
+/// The flags of the topmost mount at a path below the bundle.
+fn flags_at(path: &Path) -> String {
+    mounted(path.to_str().unwrap()).unwrap_or_else(|| panic!("nothing is mounted at {path:?}")).0
+}
+
+fn refused(result: embrun::error::Result<Rootfs>) -> String {
+    result.map(drop).unwrap_err().to_string()
+}
+
+#[test]
+fn bind_mounts_have_the_flags_asked_for() {
+    on_each_kernel(|bundle, ways| {
+        // The source is on a mount with flags of its own: what is not named stays as it is.
+        let (source, target) = (bundle.join("source"), bundle.join("rootfs/x"));
+        fs::create_dir(&source).unwrap();
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+        mount(Some("source"), &source, Some("tmpfs"), flags, NONE).unwrap();
+        for (options, result) in [
+            ("bind", "rw,nosuid,noatime"),
+            ("rbind rw", "rw,nosuid,noatime"),
+            ("bind ro", "ro,nosuid,noatime"),
+            ("bind ro rw", "rw,nosuid,noatime"),
+            ("bind suid", "rw,noatime"),
+            ("bind nodev noexec suid", "rw,nodev,noexec,noatime"),
+            ("bind atime", "rw,nosuid,relatime"),
+            ("bind strictatime", "rw,nosuid"),
+            ("bind nodiratime relatime", "rw,nosuid,nodiratime,relatime"),
+            ("bind sync mand dirsync ro", "ro,nosuid,noatime"),
+            ("bind nosymfollow", "rw,nosuid,noatime,nosymfollow"),
+        ] {
+            built(bundle, &spec(&one("/x", "none", "source", options), ""), ways).unwrap();
+            assert_eq!(flags_at(&target), result, "{options}");
+        }
+    });
+}
+
+#[test]
+fn a_bind_mount_takes_what_is_mounted_below_or_not() {
+    on_each_kernel(|bundle, ways| {
+        fs::create_dir_all(bundle.join("source/sub")).unwrap();
+        mount(Some("sub"), &bundle.join("source/sub"), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+        fs::write(bundle.join("source/sub/deep"), "").unwrap();
+        let more = format!(
+            r#","mounts":[{},{}]"#,
+            entry("/deep", "none", "source", "rbind ro"),
+            entry("/flat", "none", "source", "bind")
+        );
+        built(bundle, &spec(&more, ""), ways).unwrap();
+        let rootfs = bundle.join("rootfs");
+        assert!(rootfs.join("deep/sub/deep").exists() && !rootfs.join("flat/sub/deep").exists());
+        // `ro` is of the one mount.
+        assert!(fs::write(rootfs.join("deep/x"), "").is_err());
+        fs::write(rootfs.join("deep/sub/x"), "").unwrap();
+    });
+}
+
+#[test]
+fn recursive_options_reach_every_mount_below() {
+    with_scratch(|bundle| {
+        fs::create_dir_all(bundle.join("source/sub")).unwrap();
+        mount(Some("sub"), &bundle.join("source/sub"), Some("tmpfs"), MsFlags::MS_NOEXEC, NONE).unwrap();
+        let (top, sub) = (bundle.join("rootfs/x"), bundle.join("rootfs/x/sub"));
+        for (options, of_top, of_sub) in [
+            ("rbind rro", "ro,relatime", "ro,noexec,relatime"),
+            ("rbind rro rw", "ro,relatime", "ro,noexec,relatime"),
+            ("rbind rnosuid rexec nodev", "rw,nosuid,nodev,relatime", "rw,nosuid,relatime"),
+            ("rbind rnoatime", "rw,noatime", "rw,noexec,noatime"),
+            ("rbind rnoatime ratime rnodiratime", "rw,nodiratime,relatime", "rw,noexec,nodiratime,relatime"),
+            ("rbind rstrictatime rnodev", "rw,nodev", "rw,nodev,noexec"),
+            ("rbind ro rrw rnosymfollow", "rw,relatime,nosymfollow", "rw,noexec,relatime,nosymfollow"),
+        ] {
+            built(bundle, &spec(&one("/x", "none", "source", options), ""), NEW).unwrap();
+            assert_eq!(flags_at(&top), of_top, "{options}");
+            assert_eq!(flags_at(&sub), of_sub, "{options}");
+        }
+        // Also of a new file system, though it has nothing below it.
+        built(bundle, &spec(&one("/y", "tmpfs", "y", "rro"), ""), NEW).unwrap();
+        assert_eq!(flags_at(&bundle.join("rootfs/y")), "ro,relatime");
+    });
+}
+
+#[test]
+fn recursive_options_need_linux_5_12_and_say_so() {
+    with_scratch(|bundle| {
+        fs::create_dir(bundle.join("source")).unwrap();
+        let e = refused(built(bundle, &spec(&one("/x", "none", "source", "rbind rro"), ""), OLD));
+        assert_eq!(
+            e,
+            format!(
+                "bind {}/source at /x (rbind,rro): set rro: function not implemented (ENOSYS) \
+                 (recursive mount options need Linux 5.12)",
+                bundle.display()
+            )
+        );
+        assert!(mounted(bundle.join("rootfs/x").to_str().unwrap()).is_none());
+    });
+}
+
+#[test]
+fn new_file_systems_have_the_flags_asked_for() {
+    on_each_kernel(|bundle, ways| {
+        let target = bundle.join("rootfs/x");
+        for (options, result) in [
+            ("", "rw,relatime"),
+            ("nosuid nodev noexec", "rw,nosuid,nodev,noexec,relatime"),
+            ("strictatime", "rw"),
+            ("noatime nodiratime", "rw,noatime,nodiratime"),
+            ("noatime atime", "rw,relatime"),
+            ("defaults", "rw,relatime"),
+            ("nosymfollow", "rw,relatime,nosymfollow"),
+            ("ro", "ro,relatime"),
+            ("ro nosuid rprivate", "ro,nosuid,relatime"),
+        ] {
+            let mut rootfs = built(bundle, &spec(&one("/x", "tmpfs", "x", options), ""), ways).unwrap();
+            rootfs.finish().unwrap();
+            assert_eq!(flags_at(&target), result, "{options}");
+        }
+        let e = refused(built(bundle, &spec(&one("/x", "tmpfs", "x", "sise=1"), ""), ways));
+        assert!(e.starts_with("mount tmpfs at /x (") && e.contains("(EINVAL)"), "{e}");
+        let e = refused(built(bundle, &spec(&one("/x", "nosuchfs", "x", ""), ""), ways));
+        assert!(e.ends_with("(ENODEV) (the kernel does not know the file system nosuchfs)"), "{e}");
+    });
+}
+
+#[test]
+fn a_tmpfs_has_the_mode_of_what_it_covers() {
+    on_each_kernel(|bundle, ways| {
+        let rootfs = bundle.join("rootfs");
+        for (path, options, mode) in [
+            ("covered", "", 0o750),
+            ("sticky", "size=1m", 0o1777),
+            ("told", "mode=700", 0o700),
+            ("made", "", 0o1777),
+        ] {
+            if path != "made" {
+                fs::create_dir(rootfs.join(path)).unwrap();
+                let was = if path == "sticky" { 0o1777 } else { 0o750 };
+                fs::set_permissions(rootfs.join(path), fs::Permissions::from_mode(was)).unwrap();
+            }
+            built(bundle, &spec(&one(path, "tmpfs", "x", options), ""), ways).unwrap();
+            assert_eq!(fs::metadata(rootfs.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_read_only_tmpfs_still_takes_mounts_from_the_list() {
+    on_each_kernel(|bundle, ways| {
+        fs::write(bundle.join("resolv.conf"), "x").unwrap();
+        let more = format!(
+            r#","mounts":[{},{}]"#,
+            entry("/run", "tmpfs", "run", "ro nosuid"),
+            entry("/run/net/resolv.conf", "none", "resolv.conf", "bind ro")
+        );
+        built(bundle, &spec(&more, ""), ways).unwrap();
+        let run = bundle.join("rootfs/run");
+        assert_eq!(fs::read(run.join("net/resolv.conf")).unwrap(), b"x");
+        assert_eq!(flags_at(&run), "ro,nosuid,relatime");
+        let dev = one("/dev", "tmpfs", "dev", "ro mode=755");
+        built(bundle, &spec(&dev, ""), ways).unwrap();
+        assert!(
+            bundle.join("rootfs/dev/null").exists() && fs::write(bundle.join("rootfs/dev/x"), "").is_err()
+        );
+    });
+}
+
+#[test]
+fn tmpcopyup_copies_all_but_follows_nothing() {
+    on_each_kernel(|bundle, ways| {
+        let from = bundle.join("rootfs/data");
+        fs::create_dir_all(from.join("dir/deep")).unwrap();
+        fs::write(from.join("dir/deep/file"), vec![7; 50_000]).unwrap();
+        fs::write(from.join("suid"), "x").unwrap();
+        chown(from.join("suid"), Some(12), Some(34)).unwrap();
+        fs::set_permissions(from.join("suid"), fs::Permissions::from_mode(0o4751)).unwrap();
+        fs::set_permissions(from.join("dir"), fs::Permissions::from_mode(0o2700)).unwrap();
+        symlink("/etc/shadow", from.join("link")).unwrap();
+        nix::unistd::mkfifo(&from.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        built(bundle, &spec(&one("/data", "tmpfs", "x", "tmpcopyup ro"), ""), ways).unwrap();
+        assert_eq!(flags_at(&from), "ro,relatime");
+        assert_eq!(fs::read(from.join("dir/deep/file")).unwrap(), vec![7; 50_000]);
+        let suid = fs::metadata(from.join("suid")).unwrap();
+        assert_eq!((suid.mode() & 0o7777, suid.uid(), suid.gid()), (0o4751, 12, 34));
+        assert_eq!(fs::metadata(from.join("dir")).unwrap().mode() & 0o7777, 0o2700);
+        assert_eq!(fs::read_link(from.join("link")).unwrap(), Path::new("/etc/shadow"));
+        assert!(fs::symlink_metadata(from.join("fifo")).unwrap().file_type().is_fifo());
+        umount2(&from, MntFlags::MNT_DETACH).unwrap();
+        assert_eq!(fs::metadata(from.join("suid")).unwrap().mode() & 0o7777, 0o4751);
+        // What does not fit is an error, not half a copy.
+        let e = refused(built(bundle, &spec(&one("/data", "tmpfs", "x", "tmpcopyup size=8k"), ""), ways));
+        assert!(
+            e.contains("copy the directory below: dir: deep: file: no space left on device (ENOSPC)"),
+            "{e}"
+        );
+        assert!(mounted(from.to_str().unwrap()).is_none());
+    });
+}
+
+#[test]
+fn remounts_change_what_is_there() {
+    on_each_kernel(|bundle, ways| {
+        let more = format!(
+            r#","mounts":[{},{},{},{}]"#,
+            entry("/x", "tmpfs", "x", "nosuid size=64k"),
+            entry("/x", "", "", "remount nosuid nodev size=128k"),
+            entry("/y", "tmpfs", "y", "nosuid"),
+            entry("/y", "none", "", "remount bind ro"),
+        );
+        built(bundle, &spec(&more, ""), ways).unwrap();
+        let x = bundle.join("rootfs/x");
+        assert_eq!(flags_at(&x), "rw,nosuid,nodev,relatime");
+        let size = nix::sys::statvfs::statvfs(&x).unwrap();
+        assert_eq!(size.blocks() as u64 * size.block_size() as u64, 128 << 10);
+        assert_eq!(flags_at(&bundle.join("rootfs/y")), "ro,nosuid,relatime");
+        let e = refused(built(bundle, &spec(&one("/none", "", "", "remount ro"), ""), ways));
+        assert_eq!(e, "remount /none (ro): /none: no such file or directory (ENOENT)");
+    });
+}
+
+/// The optional fields of the mount at a path: `shared:…`, `master:…`.
+fn propagation(path: &Path) -> String {
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let line = text.lines().rfind(|l| l.split(' ').nth(4) == path.to_str()).unwrap();
+    let tags = line.split(" - ").next().unwrap().split(' ').skip(6);
+    tags.map(|tag| tag.split(':').next().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn propagation_of_mounts() {
+    on_each_kernel(|bundle, ways| {
+        let source = bundle.join("source");
+        fs::create_dir(&source).unwrap();
+        mount(Some("source"), &source, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+        for (options, of_bind, of_new) in [
+            ("shared", "shared", "shared"),
+            ("rshared", "shared", "shared"),
+            ("private", "", ""),
+            ("rslave", "", ""),
+            ("unbindable", "unbindable", "unbindable"),
+            ("shared slave", "", ""),
+            ("slave shared", "shared", "shared"),
+        ] {
+            let more = format!(
+                r#","mounts":[{},{}]"#,
+                entry("/x", "none", "source", &format!("rbind {options}")),
+                entry("/y", "tmpfs", "y", options)
+            );
+            built(bundle, &spec(&more, ""), ways).unwrap();
+            assert_eq!(propagation(&bundle.join("rootfs/x")), of_bind, "{options}");
+            assert_eq!(propagation(&bundle.join("rootfs/y")), of_new, "{options}");
+        }
+        // A slave of a shared mount of the host's gets what is mounted there later.
+        mount(NONE, &source, NONE, MsFlags::MS_SHARED, NONE).unwrap();
+        built(bundle, &spec(&one("/z", "none", "source", "rbind rslave"), ""), ways).unwrap();
+        let z = propagation(&bundle.join("rootfs/z"));
+        assert!(z.is_empty() || z == "master", "{z}");
+    });
+}
+
+#[test]
+fn propagation_of_the_root() {
+    for (propagation_asked, tags) in [
+        (None, "master"),
+        (Some("rslave"), "master"),
+        (Some("slave"), "master"),
+        (Some("rprivate"), ""),
+        (Some("private"), ""),
+        (Some("shared"), "shared"),
+        (Some("rshared"), "shared"),
+        (Some("unbindable"), "unbindable"),
+    ] {
+        for ways in [NEW, OLD] {
+            with_scratch(move |bundle| {
+                // As on a host with systemd: the mount that the root is on is shared.
+                mount(NONE, bundle, NONE, MsFlags::MS_SHARED, NONE).unwrap();
+                let host = fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
+                let outer = bundle.to_owned();
+                let linux =
+                    propagation_asked.map(|p| format!(r#","rootfsPropagation":"{p}""#)).unwrap_or_default();
+                // The container in a mount namespace of its own, as a copy of this one.
+                std::thread::spawn(move || {
+                    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+                    let more = one("/proc", "proc", "proc", "");
+                    assemble(&outer, &spec(&more, &linux), ways).unwrap();
+                    let is = propagation(Path::new("/"));
+                    // The root may be a slave of the mount it is a copy of, besides.
+                    let is = is.replace("shared master", "shared");
+                    let fine = is == tags
+                        || tags.is_empty() && is.is_empty()
+                        || tags == "unbindable" && is.contains(tags);
+                    assert!(fine || tags == "master" && is.is_empty(), "{linux}: {is:?}, not {tags:?}");
+                    fs::create_dir("/made").unwrap();
+                    mount(Some("made"), "/made", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+                })
+                .join()
+                .unwrap();
+                let after = fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
+                assert_eq!(
+                    after, host,
+                    "a mount of the container reached the host, or one of the host's went"
+                );
+                assert!(bundle.join("rootfs/made").exists());
+            });
+        }
+    }
+}
+
+#[test]
+fn without_pivot_the_root_is_moved_and_no_other_procfs_is_left() {
+    on_each_kernel(|bundle, ways| {
+        fs::create_dir(bundle.join("second proc")).unwrap();
+        mount(Some("proc"), &bundle.join("second proc"), Some("proc"), MsFlags::empty(), NONE).unwrap();
+        let more = format!(
+            r#","mounts":[{},{}]"#,
+            entry("/proc", "proc", "proc", ""),
+            entry("/sys", "sysfs", "sysfs", "ro")
+        );
+        let mut rootfs = built(bundle, &spec(&more, ""), ways).unwrap();
+        rootfs.move_over().unwrap();
+        assert_eq!(fs::read_dir("/").unwrap().count(), 3);
+        let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let views = text.lines().filter(|l| l.contains(" - proc ") || l.contains(" - sysfs ")).count();
+        assert_eq!(views, 2, "{text}");
+        assert_eq!(mounted("/proc").unwrap().1, "proc");
+    });
+}
+
+#[test]
+fn a_read_only_root_needs_its_mount_points_and_says_which() {
+    on_each_kernel(|bundle, ways| {
+        let root = bundle.join("rootfs");
+        fs::create_dir(root.join("there")).unwrap();
+        mount(NONE, bundle, NONE, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, NONE).unwrap();
+        let steps = |destination: &str| {
+            mounts::compile(&spec(&one(destination, "tmpfs", "x", ""), ""), &facts(bundle)).unwrap()
+        };
+        let mut rootfs = Rootfs::prepare(&c(&root), None, ways).unwrap();
+        rootfs.mount(&steps("/there")[0]).unwrap();
+        let e = rootfs.mount(&steps("/missing/x")[0]).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            "make /missing/x in the root file system: read-only file system (EROFS) \
+             (it is read-only: make /missing/x when you build it)"
+        );
+    });
+}
+
+#[test]
+fn devices_have_exact_modes_and_owners() {
+    on_each_kernel(|bundle, ways| {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        let linux = r#","devices":[
+            {"path":"/dev/disk","type":"b","major":7,"minor":300,"fileMode":432,"uid":1000,"gid":6},
+            {"path":"/dev/sub/fifo","type":"p","fileMode":511},
+            {"path":"/dev/tty","type":"c","major":5,"minor":0,"fileMode":420,"gid":5}]"#;
+        built(bundle, &spec("", linux), ways).unwrap();
+        let dev = bundle.join("rootfs/dev");
+        for (path, mode, uid, gid, number) in [
+            ("disk", 0o60660, 1000, 6, libc::makedev(7, 300)),
+            ("sub/fifo", 0o10777, 0, 0, 0),
+            ("tty", 0o20644, 0, 5, libc::makedev(5, 0)),
+            ("null", 0o20666, 0, 0, libc::makedev(1, 3)),
+        ] {
+            let is = fs::metadata(dev.join(path)).unwrap();
+            assert_eq!((is.mode(), is.uid(), is.gid(), is.rdev()), (mode, uid, gid, number), "{path}");
+        }
+        // The mask is the caller's again.
+        assert_eq!(nix::sys::stat::umask(nix::sys::stat::Mode::empty()).bits(), 0o077);
+        // A directory that gives its group to new files does not give it to devices.
+        let other = bundle.join("rootfs/other");
+        fs::create_dir(&other).unwrap();
+        chown(&other, None, Some(77)).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o2755)).unwrap();
+        let linux = r#","devices":[{"path":"/other/d","type":"c","major":1,"minor":3}]"#;
+        built(bundle, &spec("", linux), ways).unwrap();
+        assert_eq!(fs::metadata(other.join("d")).unwrap().gid(), 0);
+    });
+}
+
+#[test]
+fn without_the_right_to_make_devices_the_hosts_are_bound() {
+    on_each_kernel(|bundle, ways| {
+        caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_MKNOD).unwrap();
+        built(bundle, &spec("", ""), ways).unwrap();
+        let null = bundle.join("rootfs/dev/null");
+        assert_eq!(fs::metadata(&null).unwrap().rdev(), libc::makedev(1, 3));
+        assert!(mounted(null.to_str().unwrap()).is_some());
+        umount2(&null, MntFlags::MNT_DETACH).unwrap();
+        assert!(fs::metadata(&null).unwrap().is_file());
+        // One that is not what it is called is not bound.
+        let linux = r#","devices":[{"path":"/dev/zero","type":"c","major":1,"minor":9}]"#;
+        fs::remove_dir_all(bundle.join("rootfs/dev")).unwrap_err();
+        let e = refused(built(bundle, &spec(&one("/dev", "tmpfs", "dev", ""), linux), ways));
+        assert_eq!(
+            e,
+            "device /dev/zero: mknod is not permitted, and the host's node: another device is in its place"
+        );
+    });
+}
+
+/// The hierarchies of this machine with this process's own directories.
+fn cgroups(own_namespace: bool) -> CgroupView {
+    let layout = embrun::cgroup::layout::Layout::discover().unwrap();
+    let own =
+        |tree: &embrun::cgroup::layout::Tree| format!("{}{}", tree.mount, tree.own.trim_end_matches('/'));
+    let v1: Vec<Hierarchy> = layout
+        .trees
+        .iter()
+        .filter(|t| !t.is_v2())
+        .map(|t| Hierarchy {
+            directory: Path::new(&t.mount).file_name().unwrap().to_str().unwrap().to_owned(),
+            controllers: t.controllers.clone(),
+            source: own(t),
+        })
+        .collect();
+    CgroupView { v1, v2: layout.v2().map(own), own_namespace }
+}
+
+#[test]
+fn cgroup_mounts_show_what_is_there_and_ro_reaches_all_of_it() {
+    let view = cgroups(false);
+    if view.v1.is_empty() && view.v2.is_none() {
+        panic!("this machine has no cgroups mounted");
+    }
+    for own_namespace in [false, true] {
+        on_each_kernel(move |bundle, ways| {
+            // As the host sees it: before the change of namespaces.
+            let view = cgroups(own_namespace);
+            if own_namespace {
+                unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+            }
+            let facts = |cgroup| MountFacts { cgroup, ..facts(bundle) };
+            let step = |options: &str, facts: &MountFacts| {
+                mounts::compile(&spec(&one("/sys/fs/cgroup", "cgroup", "cgroup", options), ""), facts)
+                    .unwrap()
+            };
+            let target = bundle.join("rootfs/sys/fs/cgroup");
+            let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
+            if !view.v1.is_empty() {
+                rootfs.mount(&step("ro", &facts(view.clone()))[0]).unwrap();
+                assert_eq!(flags_at(&target), "ro,nosuid,nodev,noexec,relatime");
+                for hierarchy in &view.v1 {
+                    let place = target.join(&hierarchy.directory);
+                    assert_eq!(flags_at(&place), "ro,nosuid,nodev,noexec,relatime", "{place:?}");
+                    let same = |file: &str| {
+                        let of = |d: &Path| fs::metadata(d.join(file)).map(|m| m.ino()).unwrap();
+                        of(&place) == of(Path::new(&hierarchy.source))
+                    };
+                    assert!(same("cgroup.procs"), "{place:?}");
+                    for name in hierarchy.controllers.iter().filter(|n| !n.starts_with("name=")) {
+                        assert!(target.join(name).join("cgroup.procs").exists(), "{name}");
+                    }
+                }
+                rootfs.mount(&step("nosuid", &facts(view.clone()))[0]).unwrap();
+                assert_eq!(flags_at(&target.join(&view.v1[0].directory)), "rw,nosuid,nodev,noexec,relatime");
+            }
+            let only_v2 = CgroupView { v1: Vec::new(), ..view };
+            if only_v2.v2.is_some() {
+                rootfs.mount(&step("ro nosuid", &facts(only_v2.clone()))[0]).unwrap();
+                assert_eq!(
+                    mounted(target.to_str().unwrap()).unwrap(),
+                    ("ro,nosuid,relatime".into(), "cgroup2".into())
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn the_hosts_sysfs_stands_in_where_none_may_be_mounted() {
+    on_each_kernel(|bundle, ways| {
+        // The kernel refuses to mount the same sysfs on itself (EBUSY), as it does a forbidden one (EPERM).
+        let shared = MountFacts { own_network: false, ..facts(bundle) };
+        let step = mounts::compile(&spec(&one("/sys", "sysfs", "sysfs", "ro nosuid"), ""), &shared).unwrap();
+        let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
+        rootfs.mount(&step[0]).unwrap();
+        rootfs.mount(&step[0]).unwrap();
+        let flags = flags_at(&bundle.join("rootfs/sys"));
+        assert!(flags.starts_with("ro,nosuid"), "{flags}");
+        assert!(bundle.join("rootfs/sys/fs/cgroup").exists());
+    });
+}
+
+#[test]
+fn the_kernel_here_is_new_enough_to_test_both_ways() {
+    with_scratch(|bundle| {
+        let ways = Ways { api: None, ..NEW };
+        let rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
+        assert!(format!("{rootfs:?}").contains(&format!("{:?}", Api::Detached)));
     });
 }

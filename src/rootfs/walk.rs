@@ -19,7 +19,7 @@ use super::root::{Links, kind};
 /// path_resolution(7): the kernel's limit for one path.
 const MAX_LINKS: u32 = 40;
 /// The inode of procfs's root directory.
-const PROC_ROOT_INO: u64 = 1;
+const PROC_ROOT_INO: libc::ino_t = 1;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
