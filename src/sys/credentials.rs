@@ -71,8 +71,10 @@ pub fn drop_bounding(keep: u64) -> Result<()> {
 /// The bounding set.
 pub fn bounding() -> u64 {
     // SAFETY: prctl with plain integers.
-    let has = |cap: &u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *cap as c_ulong, 0, 0, 0) } == 1;
-    (0..64).filter(has).fold(0, |set, cap| set | 1 << cap)
+    let read = |cap: u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
+    // The first number that the kernel does not know ends it.
+    let known = (0..64).map(|cap| (cap, read(cap))).take_while(|(_, answer)| *answer >= 0);
+    known.fold(0, |set, (cap, answer)| set | (answer as u64) << cap)
 }
 
 /// Empties the ambient set, then raises these. Kernels before 4.3 have none: EINVAL, and nothing to empty.

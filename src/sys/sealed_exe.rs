@@ -20,13 +20,14 @@ use crate::error::{Context, Error, Result};
 const SELF: &std::ffi::CStr = c"/proc/self/exe";
 const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
-/// Returns at once if the running program cannot be written through its `/proc/self/exe`; runs it again so that it
-/// cannot otherwise.
+/// Keeps this process and its clones out of a container's reach until they exec: its file cannot be written through
+/// `/proc/self/exe` (the program is run again so that it cannot, where need be), and neither its memory nor its descriptors
+/// can be looked into by a process without CAP_SYS_PTRACE on the host (CVE-2016-9962).
 pub fn ensure() -> Result<()> {
     let exe = nix::fcntl::open(SELF, flags(libc::O_RDONLY), nix::sys::stat::Mode::empty())
         .context(|| "open /proc/self/exe")?;
     if is_sealed(exe.as_fd()) {
-        return Ok(());
+        return nix::sys::prctl::set_dumpable(false).context(|| "PR_SET_DUMPABLE");
     }
     let program = match read_only_clone() {
         Ok(tree) => tree,
