@@ -315,9 +315,9 @@ fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Er
 /// A new v1 cpuset is empty and can hold no process until it has processors and memory nodes: its parent's.
 fn inherit_cpuset(place: &Place) -> Result<()> {
     let mut parent = place.mount.clone();
-    for (directory, ours) in place.levels() {
-        let last = directory.len() == place.directory().len();
-        for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|_| ours || last) {
+    // Also on the way: a cgroup that somebody else made and left empty has nothing to inherit from.
+    for (directory, _) in place.levels() {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
             let inherit = || {
                 let dir = open_directory(&directory)?;
                 if read(dir.as_fd(), file)?.trim().is_empty() {
