@@ -7,6 +7,7 @@ pub mod arch;
 pub mod code;
 pub mod compile;
 pub mod explain;
+pub mod notify;
 pub mod policy;
 mod rules;
 pub mod sim;

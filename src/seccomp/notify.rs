@@ -1,0 +1,91 @@
+//! Handing a listener to the seccomp agent (config-linux.md, "The container process state").
+//!
+//! The agent gets one JSON document on a stream socket of its own, with the listener beside its first bytes; then the
+//! connection is closed.
+
+use std::io::{IoSlice, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use crate::bundle::json::Json;
+use crate::error::{Context as _, Result};
+
+/// How long an agent may take to read what it asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The container process state: `pid` is the process that the filter is in force for, as the host sees it, `state` the
+/// state of its container (runtime.md).
+pub fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Json) -> Json {
+    let mut members = vec![
+        ("ociVersion", Json::from(oci_version)),
+        ("fds", Json::strs(["seccompFd"])),
+        ("pid", Json::from(pid)),
+    ];
+    members.extend(metadata.map(|m| ("metadata", Json::from(m))));
+    members.push(("state", state));
+    Json::object(members)
+}
+
+/// Sends it to the agent at `path` (`linux.seccomp.listenerPath`).
+pub fn send(path: &Path, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
+    deliver(path, process_state.compact().as_bytes(), listener)
+        .context(|| format!("linux.seccomp.listenerPath: {}", path.display()))
+}
+
+fn deliver(path: &Path, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
+    let mut agent = UnixStream::connect(path).context(|| "connect")?;
+    agent.set_write_timeout(Some(PATIENCE))?;
+    let sent = loop {
+        let control = [ControlMessage::ScmRights(&[listener.as_raw_fd()])];
+        let bytes = [IoSlice::new(document)];
+        match sendmsg::<()>(agent.as_fd().as_raw_fd(), &bytes, &control, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other.context(|| "sendmsg")?,
+        }
+    };
+    agent.write_all(&document[sent..]).context(|| "send")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn the_agent_gets_the_state_and_the_descriptor() {
+        let dir = std::env::temp_dir().join(format!("embrun-notify-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("agent");
+        let agent = UnixListener::bind(&path).unwrap();
+        let long = "x".repeat(1 << 20);
+        let state = process_state("1.3.0", 42, Some(&long), Json::object([("id", Json::from("web"))]));
+        let expected = state.compact();
+        let reader = std::thread::spawn(move || {
+            let (mut peer, _) = agent.accept().unwrap();
+            let mut text = String::new();
+            peer.read_to_string(&mut text).unwrap();
+            text
+        });
+        send(&path, &state, std::io::stdin().as_fd()).unwrap();
+        let text = reader.join().unwrap();
+        assert!(
+            text == expected
+                && text.starts_with(r#"{"ociVersion":"1.3.0","fds":["seccompFd"],"pid":42,"metadata":"x"#)
+        );
+        assert!(text.ends_with(r#","state":{"id":"web"}}"#));
+
+        let e = send(&dir.join("nobody"), &state, std::io::stdin().as_fd()).unwrap_err().to_string();
+        assert!(
+            e.starts_with("linux.seccomp.listenerPath: ")
+                && e.ends_with("nobody: connect: no such file or directory (ENOENT)"),
+            "{e}"
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
