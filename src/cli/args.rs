@@ -78,6 +78,10 @@ pub enum Command {
         id: String,
         options: RunOptions,
     },
+    Seccomp {
+        words: Vec<String>,
+        arch: Option<String>,
+    },
     Spec {
         bundle: PathBuf,
         rootless: bool,
@@ -320,6 +324,7 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
                 no_subreaper: w.on("no-subreaper"),
             },
         },
+        "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch").map(str::to_owned) },
         "spec" => Command::Spec { bundle: bundle(&w)?, rootless: w.on("rootless") },
         "start" => Command::Start { id },
         "state" => Command::State { id },

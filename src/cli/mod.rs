@@ -14,6 +14,7 @@ pub mod list;
 pub mod pause;
 pub mod ps;
 pub mod run;
+pub mod seccomp;
 pub mod spec;
 pub mod start;
 pub mod state;
@@ -78,6 +79,9 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
             ps::run(globals, &id, format, options).context(|| format!("ps {id}"))
         }
         Command::Resume { id } => pause::resume(globals, &id).context(|| format!("resume {id}")),
+        Command::Seccomp { words, arch } => {
+            print(&seccomp::run(&words, arch.as_deref()).context(|| "seccomp")?)
+        }
         Command::Spec { bundle, rootless } => spec::run(&bundle, rootless),
         Command::State { id } => state::run(globals, &id).context(|| format!("state {id}")),
         Command::Version => print(&version()),

@@ -236,6 +236,13 @@ pub const VERBS: &[Verb] = &[
         ],
     ),
     Verb::new(
+        "seccomp",
+        "explain BUNDLE|PROFILE SYSCALL [ARG...] | dump BUNDLE|PROFILE",
+        "say what a seccomp profile does with a system call, or print its filter",
+        &[value("arch", "for processes of this architecture, as x86 or arm (default: the native one)")],
+    )
+    .takes(2, usize::MAX),
+    Verb::new(
         "spec",
         "",
         "write a config.json to start from",

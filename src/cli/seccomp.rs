@@ -1,0 +1,85 @@
+//! `seccomp`: what a profile means. `explain` says which rule decides over a call, `dump` prints the filter.
+
+use std::path::Path;
+
+use crate::bundle::json::Json;
+use crate::bundle::load::read_file;
+use crate::error::{Context as _, Error, Result};
+use crate::seccomp::arch::{ALL, Arch};
+use crate::seccomp::explain;
+use crate::seccomp::policy::{Policy, policy};
+
+/// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
+pub fn run(words: &[String], arch: Option<&str>) -> Result<String> {
+    let arch = arch.map_or(Ok(Arch::NATIVE), named)?;
+    match words {
+        [act, file] if act == "dump" => explain::dump(&read(Path::new(file))?, arch),
+        [act, file, call, args @ ..] if act == "explain" => {
+            let args = args.iter().map(|a| number(a)).collect::<Result<Vec<u64>>>()?;
+            // A foreign architecture is asked about for another machine.
+            let native = if arch.runs_beside(Arch::NATIVE) { Arch::NATIVE } else { arch };
+            explain::explain(&read(Path::new(file))?, native, arch, call, &args)
+        }
+        _ => Err(Error::new("expected explain BUNDLE|PROFILE SYSCALL [ARG...] or dump BUNDLE|PROFILE")),
+    }
+}
+
+/// The profile of a bundle, of a config.json, or by itself.
+fn read(path: &Path) -> Result<Policy> {
+    let file = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
+    let parse = || {
+        let json = Json::parse(&read_file(&file)?)?;
+        let Some(linux) = json.get("linux") else { return Ok(policy(&json)?) };
+        let seccomp = linux.get("seccomp").ok_or_else(|| Error::new("linux.seccomp: is not there"))?;
+        Ok(policy(seccomp).map_err(|f| f.at("seccomp").at("linux"))?)
+    };
+    parse().map_err(|e: Error| e.context(file.display()))
+}
+
+/// An architecture by the spec's name, or the end of it, in small letters too.
+fn named(name: &str) -> Result<Arch> {
+    let same = |full: &str| full == name || full["SCMP_ARCH_".len()..].eq_ignore_ascii_case(name);
+    let found = ALL.iter().find(|(_, full)| same(full)).map(|(arch, _)| *arch);
+    found.ok_or_else(|| Error::new(format!("--arch: unknown architecture {name:?}")))
+}
+
+fn number(text: &str) -> Result<u64> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|e| Error::new(e.to_string())).context(|| format!("argument {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(words: &[&str], arch: Option<&str>) -> Result<String> {
+        let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+        run(&words, arch)
+    }
+
+    #[test]
+    fn profiles_are_explained_and_dumped() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp-profiles/default.json");
+        let text = ask(&["explain", file, "clone", "0x10000000"], None).unwrap();
+        assert!(text.starts_with("clone, number"), "{text}");
+        assert!(ask(&["dump", file], Some("SCMP_ARCH_ARM")).is_ok() || cfg!(target_arch = "riscv64"));
+        for (words, arch, says) in [
+            (&["explain", file, "clone", "x"][..], None, "argument \"x\": invalid digit"),
+            (&["explain", file, "warp"], None, "unknown system call \"warp\""),
+            (&["explain", file], None, "expected explain BUNDLE|PROFILE SYSCALL"),
+            (&["dump", file], Some("vax"), "--arch: unknown architecture \"vax\""),
+            (&["dump", "/nowhere"], None, "/nowhere: no such file or directory"),
+            (
+                &["dump", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
+                None,
+                "Cargo.toml: expected value",
+            ),
+        ] {
+            let e = ask(words, arch).unwrap_err().to_string();
+            assert!(e.contains(says), "{e:?} does not say {says:?}");
+        }
+    }
+}
