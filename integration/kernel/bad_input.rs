@@ -362,8 +362,8 @@ fn no_process_can_be_created_but_not_started(t: &Test) {
     edit(&mut c.config, "/process", "");
     refused(&c, c.run(), "process: is required");
     c.create().ok();
-    c.start().exits(1).fails(&["process"]);
-    assert_eq!(c.status(), "created");
+    c.start().exits(1).fails(&["process: is required"]);
+    assert_ne!(c.status(), "running");
     c.remove();
     nothing_of(&c);
 }

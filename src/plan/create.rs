@@ -41,6 +41,9 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
     let mut refusals = validate(spec);
     refusals.extend(unsupported(spec));
     refusals.extend(terminal(spec, request));
+    if spec.process.is_none() && !request.await_start {
+        refusals.push(Refusal::new("process", "is required to run a container (only create does without)"));
+    }
     let mut plan = Plan::default();
     namespaces(spec, &mut plan);
     plan.host = host(spec, request, &plan);

@@ -168,7 +168,8 @@ impl Init<'_> {
             }
             InitStep::AwaitStart { preserve_fds } => self.await_start(*preserve_fds),
             InitStep::Exec { preserve_fds } => {
-                let path = scene.program.as_deref().ok_or(Errno::ENOENT)?;
+                let path =
+                    scene.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
                 Err(exec(path, &scene.argv, &scene.envp, *preserve_fds))
             }
         }
