@@ -148,8 +148,9 @@ impl<'a> Host<'a> {
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
         let dir = making.store.claim(&self.subject.record.id)?;
         let dir = self.dir.insert(dir);
-        dir.write_config(&making.loaded.text)?;
-        dir.write_record(&self.subject.record)
+        // First: a directory without a record is one that nothing was begun for, or that was damaged.
+        dir.write_record(&self.subject.record)?;
+        dir.write_config(&making.loaded.text)
     }
 
     fn make_cgroup(&mut self) -> Result<()> {
