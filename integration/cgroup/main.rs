@@ -5,6 +5,7 @@ mod devices;
 mod hostile;
 mod lifecycle;
 mod limits;
+mod observe;
 mod peers;
 mod update;
 

@@ -5,6 +5,7 @@
 
 mod access;
 pub mod apply;
+mod delegate;
 pub mod devices;
 mod freeze;
 pub mod fs;
@@ -17,6 +18,7 @@ pub mod location;
 pub mod oom;
 pub mod path;
 pub mod resources;
+mod stats;
 mod update;
 mod walk;
 

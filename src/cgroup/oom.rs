@@ -1,6 +1,36 @@
-//! What the kernel tells of the OOM killer in a cgroup.
+//! Notice of the out-of-memory killer: by v2's `memory.events`, which can be polled, or by v1's eventfd.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::poll::PollFlags;
+use nix::sys::stat::Mode;
 
 use super::fs::Cgroup;
+use super::stats::field;
+use crate::error::{Context, Errno, Error, Result};
+use crate::sys::event;
+
+/// Watches a cgroup for kills by the out-of-memory killer.
+pub struct OomWatch {
+    /// The file with the count; on v2 also what tells that it has changed.
+    file: OwnedFd,
+    /// v1's counter of events.
+    counter: Option<OwnedFd>,
+    /// Kills so far.
+    kills: u64,
+}
+
+/// What happened since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oom {
+    /// Nothing.
+    Quiet,
+    /// The killer was at work.
+    Killed,
+    /// The cgroup is gone: nothing more will happen.
+    Gone,
+}
 
 impl Cgroup {
     /// How many processes of the cgroup the OOM killer has killed (`memory.events` on v2, `memory.oom_control` from Linux
@@ -10,8 +40,51 @@ impl Cgroup {
             Some(branch) => (Some(branch), "memory.oom_control"),
             None => (self.v2(), "memory.events"),
         };
-        let text = branch.and_then(|b| b.read(file).ok()).unwrap_or_default();
-        let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
-        counts.next().and_then(|n| n.parse().ok()).unwrap_or(0)
+        branch.and_then(|b| field(&b.read(file).ok()?, "oom_kill")).unwrap_or(0)
+    }
+
+    /// Starts watching. Errors where there is no memory controller.
+    pub fn watch_oom(&self) -> Result<OomWatch> {
+        let v1 = self.v1("memory");
+        let file = if v1.is_some() { "memory.oom_control" } else { "memory.events" };
+        let branch =
+            v1.or(self.v2()).ok_or_else(|| Error::new("watch for oom: there is no memory controller"))?;
+        let open = || {
+            let file = openat(branch.dir()?, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            let counter = v1.map(|_| event::counter()).transpose()?;
+            if let Some(counter) = &counter {
+                branch
+                    .write("cgroup.event_control", &event::cgroup_v1_event(counter.as_fd(), file.as_fd()))?;
+            }
+            Ok::<OomWatch, Errno>(OomWatch { file, counter, kills: 0 })
+        };
+        let mut watch = open().context(|| format!("watch {}/{file}", branch.place.directory()))?;
+        watch.look();
+        Ok(watch)
+    }
+}
+
+impl OomWatch {
+    /// What to poll for, and with which events.
+    pub fn poll(&self) -> (BorrowedFd<'_>, PollFlags) {
+        match &self.counter {
+            Some(counter) => (counter.as_fd(), PollFlags::POLLIN),
+            None => (self.file.as_fd(), PollFlags::POLLPRI),
+        }
+    }
+
+    /// Looks what happened. Never waits.
+    pub fn look(&mut self) -> Oom {
+        let mut text = [0; 512];
+        let Ok(n) = nix::sys::uio::pread(&self.file, &mut text, 0) else { return Oom::Gone };
+        if let Some(counter) = &self.counter {
+            // Also when the killer is disabled and the processes wait.
+            let told = nix::unistd::read(counter, &mut [0; 8]).is_ok();
+            return if told { Oom::Killed } else { Oom::Quiet };
+        }
+        let kills = field(&String::from_utf8_lossy(&text[..n]), "oom_kill").unwrap_or(0);
+        let more = kills > self.kills;
+        self.kills = kills;
+        if more { Oom::Killed } else { Oom::Quiet }
     }
 }

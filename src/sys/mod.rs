@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod clock;
 pub mod credentials;
+pub mod event;
 pub mod mount_api;
 pub mod namespace;
 pub mod openat2;

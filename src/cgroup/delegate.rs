@@ -1,0 +1,29 @@
+//! Giving a container its cgroup (OCI spec: "Cgroup ownership"): v2 only, for a container with a cgroup namespace of its
+//! own and a writable mount of it.
+
+use nix::unistd::{Uid, fchown, fchownat};
+
+use super::fs::Cgroup;
+use crate::error::{Context, Errno, Result};
+
+/// What the kernel lists in `/sys/kernel/cgroup/delegate`, where it does not.
+const FILES: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+
+impl Cgroup {
+    /// Makes `owner` (the container's root, as the host sees it) the owner of the v2 cgroup and of the files that a
+    /// delegatee may write. Does nothing on v1, where delegation is not safe.
+    pub fn delegate(&self, owner: Uid) -> Result<()> {
+        let Some(branch) = self.v2() else { return Ok(()) };
+        let dir = branch.dir().context(|| format!("open {}", branch.place.directory()))?;
+        fchown(dir, Some(owner), None).context(|| format!("chown {}", branch.place.directory()))?;
+        let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+        for file in listed.as_deref().unwrap_or(FILES).lines().filter(|f| !f.is_empty() && !f.contains('/')) {
+            match fchownat(dir, file, Some(owner), None, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+                // The kernel may list what this cgroup has not (memory.oom.group without the controller).
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(e) => return Err(e).context(|| format!("chown {}/{file}", branch.place.directory())),
+            }
+        }
+        Ok(())
+    }
+}

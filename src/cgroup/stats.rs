@@ -1,0 +1,324 @@
+//! What a container uses, as the JSON of runc's `events`, which containerd's shim and others read.
+//!
+//! Times are nanoseconds, sizes bytes. A file that the kernel has not, or a controller that is not there, leaves its
+//! member out. On v2 the members keep v1's meaning where it has a counterpart (swap is memory and swap together).
+
+use super::fs::{Branch, Cgroup};
+use crate::bundle::json::Json;
+
+type Members = Vec<(&'static str, Json)>;
+
+impl Cgroup {
+    /// The `data` of a `stats` event.
+    pub fn stats(&self) -> Json {
+        Json::object([
+            ("cpu", self.cpu_stats()),
+            ("cpuset", self.cpuset_stats()),
+            ("memory", self.memory_stats()),
+            ("pids", self.pids_stats()),
+            ("blkio", self.block_stats()),
+            ("hugetlb", self.hugetlb_stats()),
+            ("intel_rdt", Json::Object(Vec::new())),
+            ("network_interfaces", Json::Null),
+        ])
+    }
+
+    fn either(&self, v1: &str) -> Option<(&Branch, bool)> {
+        self.v1(v1).map(|b| (b, true)).or_else(|| self.v2().map(|b| (b, false)))
+    }
+
+    fn psi(&self, members: &mut Members, file: &str) {
+        let text = self.v2().and_then(|b| b.read(file).ok());
+        members.extend(text.and_then(|text| pressure(&text)).map(|psi| ("psi", psi)));
+    }
+
+    fn cpu_stats(&self) -> Json {
+        let (mut usage, mut throttling) = (Members::new(), Members::new());
+        // v1 counts the processor time in cpuacct, and the ticks of USER_HZ in its stat: a hundredth of a second.
+        if let Some(b) = self.v1("cpuacct") {
+            put(&mut usage, "total", number(b, "cpuacct.usage"));
+            let per_cpu = b.read("cpuacct.usage_percpu").ok();
+            let list = per_cpu
+                .map(|text| Json::List(text.split_whitespace().filter_map(count).map(Json::from).collect()));
+            usage.extend(list.map(|l| ("percpu", l)));
+            let ticks = b.read("cpuacct.stat").unwrap_or_default();
+            put(&mut usage, "kernel", field(&ticks, "system").map(|n| n.saturating_mul(10_000_000)));
+            put(&mut usage, "user", field(&ticks, "user").map(|n| n.saturating_mul(10_000_000)));
+        }
+        if let Some((b, v1)) = self.either("cpu") {
+            let text = b.read("cpu.stat").unwrap_or_default();
+            let micro = |key| field(&text, key).map(|n| n.saturating_mul(1000));
+            if !v1 {
+                put(&mut usage, "total", micro("usage_usec"));
+                put(&mut usage, "kernel", micro("system_usec"));
+                put(&mut usage, "user", micro("user_usec"));
+            }
+            put(&mut throttling, "periods", field(&text, "nr_periods"));
+            put(&mut throttling, "throttledPeriods", field(&text, "nr_throttled"));
+            let time = if v1 { field(&text, "throttled_time") } else { micro("throttled_usec") };
+            put(&mut throttling, "throttledTime", time);
+        }
+        let mut cpu = vec![("usage", Json::object(usage)), ("throttling", Json::object(throttling))];
+        self.psi(&mut cpu, "cpu.pressure");
+        Json::object(cpu)
+    }
+
+    fn cpuset_stats(&self) -> Json {
+        let mut members = Members::new();
+        if let Some((b, v1)) = self.either("cpuset") {
+            let file =
+                |name: &str| b.read(&format!("cpuset.{name}{}", if v1 { "" } else { ".effective" })).ok();
+            members.extend(file("cpus").map(|text| ("cpus", numbers_of_list(&text))));
+            members.extend(file("mems").map(|text| ("mems", numbers_of_list(&text))));
+        }
+        Json::object(members)
+    }
+
+    fn memory_stats(&self) -> Json {
+        let Some((b, v1)) = self.either("memory") else { return Json::Object(Vec::new()) };
+        let stat = b.read("memory.stat").unwrap_or_default();
+        let mut memory = Members::new();
+        if v1 {
+            put(&mut memory, "cache", field(&stat, "cache"));
+            for (key, file) in
+                [("usage", ""), ("swap", "memsw."), ("kernel", "kmem."), ("kernelTCP", "kmem.tcp.")]
+            {
+                let mut entry = Members::new();
+                put(&mut entry, "limit", number(b, &format!("memory.{file}limit_in_bytes")));
+                put(&mut entry, "usage", number(b, &format!("memory.{file}usage_in_bytes")));
+                put(&mut entry, "max", number(b, &format!("memory.{file}max_usage_in_bytes")));
+                put(&mut entry, "failcnt", number(b, &format!("memory.{file}failcnt")));
+                if !entry.is_empty() {
+                    memory.push((key, Json::object(entry)));
+                }
+            }
+        } else {
+            put(&mut memory, "cache", field(&stat, "file"));
+            let (limit, usage) = (number(b, "memory.max"), number(b, "memory.current"));
+            let mut entry = Members::new();
+            put(&mut entry, "limit", limit);
+            put(&mut entry, "usage", usage);
+            put(&mut entry, "max", number(b, "memory.peak"));
+            let events = b.read("memory.events").unwrap_or_default();
+            put(&mut entry, "failcnt", field(&events, "max"));
+            memory.extend((!entry.is_empty()).then(|| ("usage", Json::object(entry))));
+
+            let mut entry = Members::new();
+            let both = |swap: Option<u64>, memory: Option<u64>| Some(swap?.saturating_add(memory?));
+            put(&mut entry, "limit", both(number(b, "memory.swap.max"), limit));
+            put(&mut entry, "usage", both(number(b, "memory.swap.current"), usage));
+            memory.extend((!entry.is_empty()).then(|| ("swap", Json::object(entry))));
+        }
+        let pairs = stat
+            .lines()
+            .filter_map(|l| l.split_once(' '))
+            .filter_map(|(k, v)| Some((k, Json::from(count(v)?))));
+        memory.push(("raw", Json::object(pairs)));
+        self.psi(&mut memory, "memory.pressure");
+        Json::object(memory)
+    }
+
+    fn pids_stats(&self) -> Json {
+        let mut pids = Members::new();
+        if let Some((b, _)) = self.either("pids") {
+            put(&mut pids, "current", number(b, "pids.current"));
+            // No limit is 0 here.
+            put(&mut pids, "limit", number(b, "pids.max").map(|n| if n == u64::MAX { 0 } else { n }));
+        }
+        Json::object(pids)
+    }
+
+    fn block_stats(&self) -> Json {
+        const FILES: [(&str, &str); 8] = [
+            ("ioServiceBytesRecursive", "io_service_bytes_recursive"),
+            ("ioServicedRecursive", "io_serviced_recursive"),
+            ("ioQueueRecursive", "io_queued_recursive"),
+            ("ioServiceTimeRecursive", "io_service_time_recursive"),
+            ("ioWaitTimeRecursive", "io_wait_time_recursive"),
+            ("ioMergedRecursive", "io_merged_recursive"),
+            ("ioTimeRecursive", "time_recursive"),
+            ("sectorsRecursive", "sectors_recursive"),
+        ];
+        let mut block = Members::new();
+        if let Some(b) = self.v1("blkio") {
+            for (key, file) in FILES {
+                // CFQ's, BFQ's, or what is counted without either.
+                let read = |by: &str| {
+                    let lines = device_lines(&b.read(&format!("blkio.{by}{file}")).ok()?);
+                    (!lines.is_empty()).then_some(lines)
+                };
+                let entries = read("").or_else(|| read("bfq.")).or_else(|| read("throttle."));
+                block.extend(entries.map(|e| (key, Json::List(e))));
+            }
+        } else if let Some(b) = self.v2() {
+            let text = b.read("io.stat").unwrap_or_default();
+            for (key, read, write) in [(FILES[0].0, "rbytes", "wbytes"), (FILES[1].0, "rios", "wios")] {
+                let entries = io_stat(&text, read, write);
+                block.extend((!entries.is_empty()).then_some((key, Json::List(entries))));
+            }
+        }
+        self.psi(&mut block, "io.pressure");
+        Json::object(block)
+    }
+
+    fn hugetlb_stats(&self) -> Json {
+        let mut sizes = Vec::new();
+        let pools = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+        for pool in pools.filter_map(|p| p.file_name().into_string().ok()) {
+            let Some((b, v1)) = self.either("hugetlb") else { break };
+            let Some(size) = page_size(&pool) else { continue };
+            // Reservations, where the kernel counts them (5.7): they are what the limit is on.
+            let file = |name: &str| {
+                number(b, &format!("hugetlb.{size}.rsvd.{name}"))
+                    .or_else(|| number(b, &format!("hugetlb.{size}.{name}")))
+            };
+            let mut entry = Members::new();
+            put(&mut entry, "usage", file(if v1 { "usage_in_bytes" } else { "current" }));
+            if v1 {
+                put(&mut entry, "max", file("max_usage_in_bytes"));
+                put(&mut entry, "failcnt", file("failcnt"));
+            } else {
+                let events = b.read(&format!("hugetlb.{size}.events")).unwrap_or_default();
+                put(&mut entry, "failcnt", field(&events, "max"));
+            }
+            if !entry.is_empty() {
+                sizes.push((size, Json::object(entry)));
+            }
+        }
+        Json::object(sizes)
+    }
+}
+
+fn put(members: &mut Members, key: &'static str, n: Option<u64>) {
+    members.extend(n.map(|n| (key, Json::from(n))));
+}
+
+/// A number, or `max`.
+fn count(text: &str) -> Option<u64> {
+    match text.trim() {
+        "max" => Some(u64::MAX),
+        n => n.parse().ok(),
+    }
+}
+
+fn number(branch: &Branch, file: &str) -> Option<u64> {
+    count(&branch.read(file).ok()?)
+}
+
+/// The number behind a key of a flat keyed file.
+pub(super) fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|l| count(l.strip_prefix(key)?.strip_prefix(' ')?))
+}
+
+/// `0-2,7` as an array.
+fn numbers_of_list(text: &str) -> Json {
+    let mut numbers = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) {
+            numbers.extend((first..=last).map(|n| Json::from(u32::from(n))));
+        }
+    }
+    Json::List(numbers)
+}
+
+/// v1: `8:0 Read 4096`, or without the operation; a line without a device is a sum.
+fn device_lines(text: &str) -> Vec<Json> {
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (device, next, last) = (words.next()?, words.next()?, words.next());
+        let (op, value) = last.map_or(("", next), |value| (next, value));
+        device_entry(device, op, value)
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+fn device_entry(device: &str, op: &str, value: &str) -> Option<Json> {
+    let (major, minor) = device.split_once(':')?;
+    let mut members = vec![("major", Json::from(count(major)?)), ("minor", Json::from(count(minor)?))];
+    if !op.is_empty() {
+        members.push(("op", Json::str(op)));
+    }
+    members.push(("value", Json::from(count(value)?)));
+    Some(Json::object(members))
+}
+
+/// v2: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`
+fn io_stat(text: &str, read: &str, write: &str) -> Vec<Json> {
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        let device = words.next().unwrap_or_default();
+        for (key, value) in words.filter_map(|w| w.split_once('=')) {
+            let op = if key == read {
+                "Read"
+            } else if key == write {
+                "Write"
+            } else {
+                continue;
+            };
+            entries.extend(device_entry(device, op, value));
+        }
+    }
+    entries
+}
+
+/// Pressure stall information: `some avg10=0.12 avg60=0.00 avg300=0.00 total=12345`.
+fn pressure(text: &str) -> Option<Json> {
+    let line = |line: &str| {
+        let (kind, rest) = line.split_once(' ')?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let value = |word: &str| {
+            let (key, value) = word.split_once('=').filter(|(_, value)| digits(value))?;
+            let value = count(value).map_or_else(|| Json::Fraction(value.to_owned()), Json::from);
+            Some((key.to_owned(), value))
+        };
+        Some((kind.to_owned(), Json::object(rest.split(' ').map(value).collect::<Option<Vec<_>>>()?)))
+    };
+    let lines: Vec<_> = text.lines().filter_map(line).collect();
+    (!lines.is_empty()).then(|| Json::object(lines))
+}
+
+/// `hugepages-2048kB` is `2MB` in the names of files.
+fn page_size(pool: &str) -> Option<String> {
+    let mut n: u64 = pool.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+    let mut unit = "KMG".chars();
+    let mut letter = unit.next()?;
+    while n >= 1024 {
+        (n, letter) = (n / 1024, unit.next()?);
+    }
+    Some(format!("{n}{letter}B"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_as_the_kernel_writes_them() {
+        assert_eq!(field("usage_usec 12\nuser_usec 7\n", "user_usec"), Some(7));
+        assert_eq!(field("usage_usec 12\n", "usage"), None);
+        assert_eq!(numbers_of_list("0-2,7\n").compact(), "[0,1,2,7]");
+        assert_eq!(numbers_of_list("\n").compact(), "[]");
+        let v1 = device_lines("8:0 Read 4096\n8:0 Total 9\n8:16 77\nTotal 9\n");
+        assert_eq!(
+            Json::List(v1).compact(),
+            r#"[{"major":8,"minor":0,"op":"Read","value":4096},{"major":8,"minor":0,"op":"Total","value":9},{"major":8,"minor":16,"value":77}]"#
+        );
+        let v2 = io_stat("8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n", "rios", "wios");
+        assert_eq!(
+            Json::List(v2).compact(),
+            r#"[{"major":8,"minor":0,"op":"Read","value":3},{"major":8,"minor":0,"op":"Write","value":4}]"#
+        );
+        assert_eq!(
+            pressure("some avg10=0.12 avg60=0.00 avg300=1.50 total=12345\n").unwrap().compact(),
+            r#"{"some":{"avg10":0.12,"avg60":0.00,"avg300":1.50,"total":12345}}"#
+        );
+        assert_eq!(pressure(""), None);
+        for (pool, size) in
+            [("hugepages-64kB", "64KB"), ("hugepages-2048kB", "2MB"), ("hugepages-1048576kB", "1GB")]
+        {
+            assert_eq!(page_size(pool).as_deref(), Some(size));
+        }
+    }
+}
