@@ -203,7 +203,7 @@ fn cannot_make(errno: Errno, step: &MountStep) -> Error {
     let e = Error::os(format_args!("make {target} in the root file system"), errno);
     match errno {
         Errno::EROFS => e.hint(format_args!("it is read-only: make {target} when you build it")),
-        Errno::ENOTDIR => e.hint("something on the way is a file, or a link that leads nowhere"),
+        Errno::ENOTDIR => e.hint("something on the way is a file"),
         _ => e,
     }
 }

@@ -10,13 +10,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::path::InsidePath;
-use super::walk;
+use super::walk::{self, Missing};
 use crate::sys::openat2::{is_missing, openat2};
 
 type Result<T> = std::result::Result<T, Errno>;
+
+/// The mode of directories that are made on the way to something, as runc makes them.
+const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 /// An `O_PATH` descriptor of something that was reached without leaving the root.
 ///
@@ -122,52 +125,38 @@ impl RootDir {
                 other => return other,
             }
         }
-        walk::resolve(self.as_fd(), path.to_bytes(), links)
+        walk::resolve(self.as_fd(), path.to_bytes(), links, Missing::Fails)
     }
 
     /// Finds a directory, after making it and those above it where they are missing.
     ///
-    /// A directory is made in the one that was found before it, and opened by name without following links, so nothing
-    /// that appears meanwhile leads elsewhere. A link that leads nowhere is an error (ENOTDIR), not a place to make
-    /// directories at.
+    /// A directory is made in the one that was found before it, and then looked at like any other, so nothing that appears
+    /// meanwhile leads out. Where a link leads to nothing, the directory is made where it leads, inside the root.
     pub fn mkdir_all(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
-        match self.resolve(path, links) {
-            Err(Errno::ENOENT) => {}
-            Ok(found) if found.kind()? != SFlag::S_IFDIR => return Err(Errno::ENOTDIR),
-            other => return other,
-        }
-        let Some((above, name)) = path.split() else { return Err(Errno::ENOENT) };
-        let above = self.mkdir_all(&above, links, mode)?;
-        match mkdirat(&above, name, mode) {
-            // It may have been made meanwhile; what it is, the next line tells.
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(e) => return Err(e),
-        }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&above, name, flags, Mode::empty()).map(Handle)
+        let found = self.find_or_make(path, links, Missing::Directories(mode))?;
+        if found.kind()? == SFlag::S_IFDIR { Ok(found) } else { Err(Errno::ENOTDIR) }
     }
 
     /// Finds anything but a directory, or makes an empty file where nothing is, with the directories above it.
     ///
-    /// It is never opened for writing and never made through a link: an existing file is left as it is.
+    /// It is never opened for writing: an existing file is left as it is.
     pub fn create_file(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
+        let found = self.find_or_make(path, links, Missing::File { mode, on_the_way: DIRECTORY })?;
+        if found.kind()? == SFlag::S_IFDIR { Err(Errno::EISDIR) } else { Ok(found) }
+    }
+
+    fn find_or_make(&self, path: &InsidePath, links: Links, missing: Missing) -> Result<Handle> {
         match self.resolve(path, links) {
-            Err(Errno::ENOENT) => {}
-            Ok(found) if found.kind()? == SFlag::S_IFDIR => return Err(Errno::EISDIR),
-            other => return other,
+            Err(Errno::ENOENT) => walk::resolve(self.as_fd(), path.as_bytes(), links, missing).map(Handle),
+            other => other,
         }
-        let (above, name) = self.parent(path)?.ok_or(Errno::EISDIR)?;
-        mknodat(&above, name, SFlag::S_IFREG, mode, 0)?;
-        let made = open_name(&above, name)?;
-        // Somebody who may write there could have put a link in its place.
-        if made.kind()? == SFlag::S_IFREG { Ok(made) } else { Err(Errno::ELOOP) }
     }
 
     /// The directory that a new file at `path` goes into, made if it is missing, and the file's name in it; `None` for the
     /// root itself.
     pub fn parent<'a>(&self, path: &'a InsidePath) -> Result<Option<(Handle, &'a CStr)>> {
         let Some((above, name)) = path.split() else { return Ok(None) };
-        Ok(Some((self.mkdir_all(&above, Links::Follow, Mode::from_bits_truncate(0o755))?, name)))
+        Ok(Some((self.mkdir_all(&above, Links::Follow, DIRECTORY)?, name)))
     }
 }
 

@@ -1,17 +1,19 @@
-//! Resolving a path below a root without openat2(2): for kernels before 5.6, and for seccomp filters that hide it.
+//! Resolving a path below a root without openat2(2): for kernels before 5.6, for seccomp filters that hide it, and for paths
+//! that are still to be made.
 //!
 //! One component at a time, each opened without following links. The directories passed through stay open on a stack, and
 //! `..` goes back to the one before: the kernel is never asked for a parent, which a rename may have moved out of the root.
-//! Links are read and their text walked the same way, from the root again if it is absolute.
+//! Links are read and their text walked the same way, from the root again if it is absolute. So what is missing can be made
+//! where a link leads to nothing (images have an `/etc/resolv.conf` that is one), and it is made inside the root.
 
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::root::{Links, kind};
@@ -23,15 +25,45 @@ const PROC_ROOT_INO: libc::ino_t = 1;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
+/// What to do about what is not there.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    /// ENOENT.
+    Fails,
+    /// Directories are made.
+    Directories(Mode),
+    /// An empty file is made, and directories on the way to it.
+    File {
+        /// Of the file.
+        mode: Mode,
+        /// Of the directories.
+        on_the_way: Mode,
+    },
+}
+
+impl Missing {
+    fn make(self, here: BorrowedFd<'_>, name: &CStr, last: bool) -> Result<(), Errno> {
+        let made = match self {
+            Missing::Fails => return Err(Errno::ENOENT),
+            Missing::File { mode, .. } if last => mknodat(here, name, SFlag::S_IFREG, mode, 0),
+            Missing::Directories(mode) | Missing::File { on_the_way: mode, .. } => mkdirat(here, name, mode),
+        };
+        // Whatever somebody else has put there meanwhile is looked at like anything else.
+        if made == Err(Errno::EEXIST) { Ok(()) } else { made }
+    }
+}
+
 /// An `O_PATH` descriptor of what `path` leads to if `root` is `/`.
-pub fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links) -> Result<OwnedFd, Errno> {
+pub fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing) -> Result<OwnedFd, Errno> {
     let mut rest = VecDeque::new();
     push_front(&mut rest, path)?;
     let mut passed: Vec<OwnedFd> = Vec::new();
-    let mut followed = 0;
+    let (mut followed, mut made) = (0, false);
     while let Some(name) = rest.pop_front() {
         match name.as_bytes() {
             b"." => continue,
+            // The way back out of what was not there is no way the kernel would go.
+            b".." if made => return Err(Errno::ENOENT),
             b".." => {
                 passed.pop();
                 continue;
@@ -39,7 +71,15 @@ pub fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links) -> Result<OwnedF
             _ => {}
         }
         let here = passed.last().map_or(root, |fd| fd.as_fd());
-        let found = openat(here, name.as_c_str(), LOOK, Mode::empty())?;
+        let look = || openat(here, name.as_c_str(), LOOK, Mode::empty());
+        let found = match look() {
+            Err(Errno::ENOENT) => {
+                missing.make(here, &name, rest.is_empty())?;
+                made = true;
+                look()?
+            }
+            other => other?,
+        };
         let stat = fstat(&found)?;
         match kind(&stat) {
             SFlag::S_IFLNK if links == Links::Never => return Err(Errno::ELOOP),
