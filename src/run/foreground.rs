@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -140,6 +141,8 @@ struct Relay {
 
 impl Relay {
     fn new(master: OwnedFd) -> Result<Relay> {
+        // It is polled for both directions at once, and must never be waited for in one of them.
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).context(|| "fcntl")?;
         let stdin = std::io::stdin();
         // Our own terminal, if there is one, hands every key through; the container's does the editing.
         let cooked = tcgetattr(stdin.as_fd()).ok();
