@@ -17,7 +17,7 @@ mod host;
 pub mod known;
 mod output;
 mod runner;
-mod test;
+pub mod test;
 mod tty;
 
 pub use container::Container;

@@ -16,6 +16,7 @@ mod namespaces;
 mod process;
 mod robust;
 mod signals;
+mod state;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         process::CASES,
         robust::CASES,
         signals::CASES,
+        state::CASES,
         terminal::CASES,
     ];
     common::run(&cases, &[robust::SLOW])

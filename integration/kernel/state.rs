@@ -1,0 +1,387 @@
+//! The state on disk: damaged, of another boot, on a disk that is full or read-only, of commands that were interrupted.
+//! Whatever happens to it, no stranger is signalled, nothing is lost, and the id can be used again.
+
+use crate::cases;
+use crate::common::test::STATE;
+use crate::common::{Case, Container, Test, eventually};
+use embrun::state::record::{Phase, ProcessMark, Record};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+pub const CASES: &[Case] = cases![
+    state_is_laid_out_as_runcs,
+    state_json_has_the_keys_that_others_read,
+    record_damaged_is_replaced_by_its_copy,
+    record_and_copy_damaged_are_told_and_kept,
+    damaged_one_hides_nobody_in_list,
+    pid_of_a_stranger_is_never_signalled,
+    earlier_boot_is_stopped_and_replaced,
+    earlier_boot_is_deleted_without_touching_anybody,
+    delete_killed_at_any_time_goes_on,
+    pause_and_kill_killed_at_any_time_do_no_harm,
+    begun_delete_needs_no_force,
+    full_disk_lets_kill_and_delete_work,
+    tiny_disk_fails_create_without_a_trace,
+    read_only_root_keeps_the_record_for_later,
+    locked_container_is_waited_for,
+    paused_container_dies_by_kill,
+    cgroup_removed_behind_our_back,
+    created_status_needs_no_file,
+];
+
+fn dir(c: &Container<'_>) -> PathBuf {
+    Path::new(STATE).join(&c.id)
+}
+
+fn record(c: &Container<'_>) -> Record {
+    Record::decode(&fs::read(dir(c).join("record")).unwrap()).unwrap()
+}
+
+fn edit(c: &Container<'_>, change: impl FnOnce(&mut Record)) {
+    let mut record = record(c);
+    change(&mut record);
+    fs::write(dir(c).join("record"), record.encode()).unwrap();
+}
+
+/// Somebody who has nothing to do with any container.
+struct Stranger(Child);
+
+impl Stranger {
+    fn new() -> Stranger {
+        Stranger(Command::new("sleep").arg("1000").spawn().unwrap())
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+
+    #[track_caller]
+    fn goes_on(mut self) {
+        assert!(self.0.try_wait().unwrap().is_none(), "a stranger was signalled");
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn paused(t: &Test) -> Container<'_> {
+    let mut c = t.container();
+    c.probe("pause");
+    c
+}
+
+fn state_is_laid_out_as_runcs(t: &Test) {
+    let mut c = paused(t);
+    c.config["annotations"] = json!({"a": "1"});
+    c.up();
+    let text = c.call(&["state"]).ok().stdout;
+    let keys: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("  \"")?.split('"').next()).collect();
+    let order = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"];
+    assert_eq!(keys, order);
+    assert!(text.starts_with("{\n  \"ociVersion\": \"") && text.ends_with("\"owner\": \"\"\n}"), "{text:?}");
+    let list = t.call(&["list", "-f", "json"]).ok().stdout;
+    assert!(list.starts_with("[{\"ociVersion\":\"") && list.ends_with("\"owner\":\"root\"}]\n"), "{list:?}");
+    c.remove();
+}
+
+fn state_json_has_the_keys_that_others_read(t: &Test) {
+    let c = paused(t);
+    c.up();
+    let text = fs::read_to_string(dir(&c).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let start = record(&c).init.unwrap().start;
+    assert_eq!(state["id"], json!(c.id));
+    assert_eq!(state["init_process_pid"], json!(c.pid()));
+    assert_eq!(state["init_process_start"], json!(start));
+    assert_eq!(state["created"], c.state()["created"]);
+    assert_eq!(state["config"]["rootfs"], json!(c.rootfs.to_str()));
+    assert!(state["config"]["mounts"].as_array().unwrap().iter().any(|m| m["destination"] == "/proc"));
+    for path in state["cgroup_paths"].as_object().unwrap().values() {
+        let procs = fs::read_to_string(Path::new(path.as_str().unwrap()).join("cgroup.procs")).unwrap();
+        assert_eq!(procs.trim(), c.pid().to_string(), "{path}");
+    }
+    for (kind, path) in state["namespace_paths"].as_object().unwrap() {
+        assert!(fs::read_link(path.as_str().unwrap()).is_ok(), "{kind} {path}");
+    }
+    c.remove();
+}
+
+fn record_damaged_is_replaced_by_its_copy(t: &Test) {
+    let c = paused(t);
+    for damage in ["empty", "torn", "zeroes", "missing"] {
+        c.up();
+        let file = dir(&c).join("record");
+        let whole = fs::read(&file).unwrap();
+        match damage {
+            "empty" => fs::write(&file, "").unwrap(),
+            "torn" => fs::write(&file, &whole[..whole.len() / 2]).unwrap(),
+            "zeroes" => fs::write(&file, vec![0; whole.len()]).unwrap(),
+            _ => fs::remove_file(&file).unwrap(),
+        }
+        assert_eq!(c.status(), "running", "{damage}");
+        c.delete().exits(1).fails(&["not stopped: running"]);
+        c.remove();
+    }
+}
+
+fn record_and_copy_damaged_are_told_and_kept(t: &Test) {
+    let c = paused(t);
+    c.up();
+    let file = |name: &str| dir(&c).join(name);
+    let keep = (fs::read(file("record")).unwrap(), fs::read(file("state.json")).unwrap());
+    fs::write(file("record"), "").unwrap();
+    fs::write(file("state.json"), &keep.1[..100]).unwrap();
+    for command in [&["state"][..], &["kill"], &["delete"], &["delete", "--force"], &["pause"]] {
+        c.call(command).exits(1).fails(&["record is torn"]);
+    }
+    c.create().exits(1).fails(&["already exists"]);
+    fs::write(file("record"), &keep.0).unwrap();
+    assert_eq!(c.status(), "running", "nobody was harmed");
+    c.remove();
+}
+
+fn damaged_one_hides_nobody_in_list(t: &Test) {
+    let (one, two) = (paused(t), paused(t));
+    one.up();
+    two.up();
+    let whole = record(&one).encode();
+    for name in ["record", "state.json"] {
+        fs::write(dir(&one).join(name), "{").unwrap();
+    }
+    let list = t.call(&["list", "-q"]).ok();
+    assert_eq!(list.stdout, format!("{}\n", two.id));
+    assert!(list.stderr.contains(&one.id), "{}", list.stderr);
+    fs::write(dir(&one).join("record"), whole).unwrap();
+    one.remove();
+    two.remove();
+}
+
+fn pid_of_a_stranger_is_never_signalled(t: &Test) {
+    let c = paused(t);
+    for same_start in [false, true] {
+        c.up();
+        let stranger = Stranger::new();
+        let (mine, theirs) = (record(&c).init.unwrap(), ProcessMark::of(stranger.pid()).unwrap());
+        // A pid that is used again, and one that comes with the wrong start time.
+        let start = if same_start { mine.start } else { theirs.start - 1 };
+        edit(&c, |r| r.init = Some(ProcessMark { pid: theirs.pid, start }));
+        assert_eq!(c.status(), "stopped");
+        c.kill("KILL").exits(1).fails(&["container not running"]);
+        c.remove();
+        stranger.goes_on();
+        assert!(!fs::exists(format!("/proc/{}", mine.pid)).unwrap(), "the real one goes with its cgroup");
+    }
+}
+
+/// A container as a loss of power leaves it: its files are there, its processes and cgroups are not, and its pid is
+/// somebody else's.
+fn from_an_earlier_boot<'t>(t: &'t Test, stranger: &Stranger) -> Container<'t> {
+    let c = paused(t);
+    c.up();
+    c.kill("KILL").ok();
+    c.stopped();
+    edit(&c, |r| {
+        r.boot_id = "00000000-0000-4000-8000-000000000000".into();
+        r.init = Some(ProcessMark::of(stranger.pid()).unwrap());
+        for place in std::mem::take(&mut r.cgroup.places) {
+            fs::remove_dir(place.directory()).unwrap();
+        }
+    });
+    c
+}
+
+fn earlier_boot_is_stopped_and_replaced(t: &Test) {
+    let stranger = Stranger::new();
+    let c = from_an_earlier_boot(t, &stranger);
+    assert_eq!(c.status(), "stopped");
+    assert_eq!(c.state()["pid"], 0);
+    c.start().exits(1).fails(&["stopped"]);
+    c.exec(&["true"]).fails(&["stopped"]);
+    c.kill("KILL").exits(1).fails(&["container not running"]);
+    c.up();
+    assert_eq!(c.status(), "running");
+    c.remove();
+    stranger.goes_on();
+}
+
+fn earlier_boot_is_deleted_without_touching_anybody(t: &Test) {
+    let stranger = Stranger::new();
+    let c = from_an_earlier_boot(t, &stranger);
+    c.delete().ok();
+    stranger.goes_on();
+}
+
+/// Runs a command and kills it after a delay.
+fn interrupt(c: &Container<'_>, args: &[&str], delay: Duration) {
+    let running = c.test.spawn(c.test.command(&[args, &[&c.id]].concat()));
+    std::thread::sleep(delay);
+    let _ = kill(Pid::from_raw(running.pid()), Signal::SIGKILL);
+    running.wait();
+}
+
+fn delete_killed_at_any_time_goes_on(t: &Test) {
+    let mut c = t.container();
+    c.probe("fork 3 pause");
+    let log = c.bundle.join("poststop");
+    let hook =
+        |n: u32| json!({"path": "/bin/sh", "args": ["sh", "-c", format!("echo {n} >> {}", log.display())]});
+    c.config["hooks"]["poststop"] = json!([hook(1), hook(2)]);
+    for step in 0..40 {
+        let _ = fs::remove_file(&log);
+        c.up();
+        interrupt(&c, &["delete", "--force"], Duration::from_micros(300 * step));
+        assert!(t.call(&["list"]).ok().stderr.is_empty());
+        c.remove();
+        // None is left out. One that was interrupted, or whose note was, runs again.
+        let ran = fs::read_to_string(&log).unwrap();
+        assert!(ran.contains("1\n") && ran.ends_with("2\n") && ran.len() <= 8, "{ran:?}");
+    }
+}
+
+fn pause_and_kill_killed_at_any_time_do_no_harm(t: &Test) {
+    t.needs_controller("freezer");
+    let mut c = t.container();
+    c.args(&["sh", "-c", "while :; do true; /bin/true; done"]);
+    for step in 0..12 {
+        c.up();
+        for command in [&["pause"][..], &["resume"], &["pause"], &["kill"]] {
+            interrupt(&c, command, Duration::from_micros(500 * step));
+            assert!(["running", "paused"].contains(&c.status().as_str()), "{}", c.status());
+        }
+        c.remove();
+    }
+}
+
+fn begun_delete_needs_no_force(t: &Test) {
+    let c = paused(t);
+    c.up();
+    edit(&c, |r| r.phase = Phase::Deleting);
+    assert_eq!(c.status(), "running", "it is still observed");
+    c.create().exits(1).fails(&["already exists"]);
+    c.delete().ok();
+}
+
+/// Puts a file system of its own over the state root for as long as the closure runs.
+fn with_small_root(options: &str, run: impl FnOnce()) {
+    mount(Some("state"), STATE, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
+    run();
+    assert_eq!(fs::read_dir(STATE).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>(), [""; 0]);
+    umount2(STATE, MntFlags::empty()).unwrap();
+}
+
+fn full_disk_lets_kill_and_delete_work(t: &Test) {
+    for size in ["64k", "256k"] {
+        with_small_root(&format!("mode=700,size={size}"), || {
+            let mut c = paused(t);
+            c.config["hooks"]["poststop"] = json!([{"path": "/bin/true"}]);
+            c.up();
+            let filler = Path::new(STATE).join(".filler");
+            let full = fs::write(&filler, vec![1; 1 << 20]);
+            assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+            assert_eq!(c.status(), "running");
+            c.kill("KILL").ok();
+            c.stopped();
+            c.delete().ok();
+            fs::remove_file(filler).unwrap();
+        });
+    }
+}
+
+fn tiny_disk_fails_create_without_a_trace(t: &Test) {
+    let c = paused(t);
+    let sizes = ["size=4k", "size=8k", "size=12k", "size=16k", "nr_inodes=2", "nr_inodes=3", "nr_inodes=4"];
+    for size in sizes {
+        with_small_root(&format!("mode=700,{size}"), || {
+            let created = c.create();
+            if created.status != 0 {
+                assert!(created.stderr.contains("no space left on device"), "{size}: {}", created.stderr);
+                assert_eq!(created.stderr.lines().count(), 1, "{size}: {}", created.stderr);
+                return;
+            }
+            c.remove();
+        });
+    }
+}
+
+fn read_only_root_keeps_the_record_for_later(t: &Test) {
+    with_small_root("mode=700,size=1m", || {
+        let none: Option<&str> = None;
+        let remount = |flags| mount(none, STATE, none, MsFlags::MS_REMOUNT | flags, none).unwrap();
+        let c = paused(t);
+        c.up();
+        remount(MsFlags::MS_RDONLY);
+        assert_eq!(c.status(), "running");
+        t.call(&["list"]).ok();
+        c.delete().exits(1);
+        c.call(&["delete", "--force"]).exits(1).fails(&["read-only file system"]);
+        c.kill("KILL").ok();
+        c.stopped();
+        remount(MsFlags::empty());
+        c.delete().ok();
+    });
+}
+
+fn locked_container_is_waited_for(t: &Test) {
+    use nix::fcntl::{Flock, FlockArg};
+    let c = paused(t);
+    c.up();
+    let lock = Flock::lock(fs::File::open(dir(&c)).unwrap(), FlockArg::LockExclusive).unwrap();
+    c.create().exits(1).fails(&["already exists"]);
+    assert_eq!(c.status(), "running", "looking needs no lock");
+    let delete = t.spawn(t.command(&["delete", "--force", &c.id]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(dir(&c).exists(), "it waits");
+    drop(lock);
+    delete.wait().ok();
+}
+
+fn paused_container_dies_by_kill(t: &Test) {
+    t.needs_controller("freezer");
+    for shared in [false, true] {
+        let mut c = t.container();
+        c.probe("fork 2 say pause");
+        if shared {
+            c.without_namespace("pid");
+        }
+        c.up();
+        c.says("acts");
+        c.call(&["pause"]).ok();
+        c.kill("KILL").ok();
+        c.stopped();
+        c.delete().ok();
+    }
+}
+
+fn cgroup_removed_behind_our_back(t: &Test) {
+    let c = paused(t);
+    c.up();
+    kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
+    c.stopped();
+    for place in record(&c).cgroup.places {
+        eventually("the cgroup is empty", || fs::remove_dir(place.directory()).is_ok());
+    }
+    assert_eq!(c.status(), "stopped");
+    c.delete().ok();
+}
+
+/// The status comes from the kernel: a socket that is gone, or one that nobody listens at, is not a created container.
+fn created_status_needs_no_file(t: &Test) {
+    let c = paused(t);
+    c.create().ok();
+    assert_eq!(c.status(), "created");
+    kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
+    c.stopped();
+    assert!(dir(&c).exists());
+    c.delete().ok();
+    c.up();
+    drop(std::os::unix::net::UnixListener::bind(dir(&c).join("other.sock")).unwrap());
+    fs::rename(dir(&c).join("other.sock"), dir(&c).join("start.sock")).unwrap();
+    assert_eq!(c.status(), "running", "nobody listens there");
+    c.start().exits(1).fails(&["already running"]);
+    c.remove();
+}
