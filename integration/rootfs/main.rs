@@ -2,7 +2,9 @@
 //! the ways that kernels offer, old and new.
 
 mod assembly;
+mod devices;
 mod hostile;
 mod mounts;
 mod own_mounts;
+mod pivot;
 mod resolve;

@@ -5,16 +5,15 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
-use embrun::plan::mounts::{self, CgroupView, Hierarchy, MountFacts};
+use embrun::plan::mounts::{self, MountFacts};
 use embrun::rootfs::tree::Api;
 use embrun::rootfs::{Rootfs, Ways};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 
 use super::assembly::{NEW, OLD, assemble, built, facts, mounted, on_each_kernel, spec};
 use super::own_mounts::{c, with_scratch};
 
-const NONE: Option<&str> = None;
+pub const NONE: Option<&str> = None;
 
 /// What `runc spec` asks for, without the cgroup.
 const DEFAULT: &str = r#","mounts":[
@@ -64,22 +63,22 @@ fn the_default_file_systems_are_there() {
 }
 
 /// `mounts` of a configuration with one entry.
-fn one(destination: &str, kind: &str, source: &str, options: &str) -> String {
+pub fn one(destination: &str, kind: &str, source: &str, options: &str) -> String {
     format!(r#","mounts":[{}]"#, entry(destination, kind, source, options))
 }
 
-fn entry(destination: &str, kind: &str, source: &str, options: &str) -> String {
+pub fn entry(destination: &str, kind: &str, source: &str, options: &str) -> String {
     let options: Vec<String> = options.split_whitespace().map(|o| format!("{o:?}")).collect();
     let options = options.join(",");
     format!(r#"{{"destination":{destination:?},"type":{kind:?},"source":{source:?},"options":[{options}]}}"#)
 }
 
 /// The flags of the topmost mount at a path below the bundle.
-fn flags_at(path: &Path) -> String {
+pub fn flags_at(path: &Path) -> String {
     mounted(path.to_str().unwrap()).unwrap_or_else(|| panic!("nothing is mounted at {path:?}")).0
 }
 
-fn refused(result: embrun::error::Result<Rootfs>) -> String {
+pub fn refused(result: embrun::error::Result<Rootfs>) -> String {
     result.map(drop).unwrap_err().to_string()
 }
 
@@ -294,7 +293,7 @@ fn remounts_change_what_is_there() {
 }
 
 /// The optional fields of the mount at a path: `shared:…`, `master:…`.
-fn propagation(path: &Path) -> String {
+pub fn propagation(path: &Path) -> String {
     let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let line = text.lines().rfind(|l| l.split(' ').nth(4) == path.to_str()).unwrap();
     let tags = line.split(" - ").next().unwrap().split(' ').skip(6);
@@ -334,74 +333,6 @@ fn propagation_of_mounts() {
 }
 
 #[test]
-fn propagation_of_the_root() {
-    for (propagation_asked, tags) in [
-        (None, "master"),
-        (Some("rslave"), "master"),
-        (Some("slave"), "master"),
-        (Some("rprivate"), ""),
-        (Some("private"), ""),
-        (Some("shared"), "shared"),
-        (Some("rshared"), "shared"),
-        (Some("unbindable"), "unbindable"),
-    ] {
-        for ways in [NEW, OLD] {
-            with_scratch(move |bundle| {
-                // As on a host with systemd: the mount that the root is on is shared.
-                mount(NONE, bundle, NONE, MsFlags::MS_SHARED, NONE).unwrap();
-                let host = fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
-                let outer = bundle.to_owned();
-                let linux =
-                    propagation_asked.map(|p| format!(r#","rootfsPropagation":"{p}""#)).unwrap_or_default();
-                // The container in a mount namespace of its own, as a copy of this one.
-                std::thread::spawn(move || {
-                    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-                    let more = one("/proc", "proc", "proc", "");
-                    assemble(&outer, &spec(&more, &linux), ways).unwrap();
-                    let is = propagation(Path::new("/"));
-                    // The root may be a slave of the mount it is a copy of, besides.
-                    let is = is.replace("shared master", "shared");
-                    let fine = is == tags
-                        || tags.is_empty() && is.is_empty()
-                        || tags == "unbindable" && is.contains(tags);
-                    assert!(fine || tags == "master" && is.is_empty(), "{linux}: {is:?}, not {tags:?}");
-                    fs::create_dir("/made").unwrap();
-                    mount(Some("made"), "/made", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
-                })
-                .join()
-                .unwrap();
-                let after = fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
-                assert_eq!(
-                    after, host,
-                    "a mount of the container reached the host, or one of the host's went"
-                );
-                assert!(bundle.join("rootfs/made").exists());
-            });
-        }
-    }
-}
-
-#[test]
-fn without_pivot_the_root_is_moved_and_no_other_procfs_is_left() {
-    on_each_kernel(|bundle, ways| {
-        fs::create_dir(bundle.join("second proc")).unwrap();
-        mount(Some("proc"), &bundle.join("second proc"), Some("proc"), MsFlags::empty(), NONE).unwrap();
-        let more = format!(
-            r#","mounts":[{},{}]"#,
-            entry("/proc", "proc", "proc", ""),
-            entry("/sys", "sysfs", "sysfs", "ro")
-        );
-        let mut rootfs = built(bundle, &spec(&more, ""), ways).unwrap();
-        rootfs.move_over().unwrap();
-        assert_eq!(fs::read_dir("/").unwrap().count(), 3);
-        let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-        let views = text.lines().filter(|l| l.contains(" - proc ") || l.contains(" - sysfs ")).count();
-        assert_eq!(views, 2, "{text}");
-        assert_eq!(mounted("/proc").unwrap().1, "proc");
-    });
-}
-
-#[test]
 fn a_read_only_root_needs_its_mount_points_and_says_which() {
     on_each_kernel(|bundle, ways| {
         let root = bundle.join("rootfs");
@@ -419,127 +350,6 @@ fn a_read_only_root_needs_its_mount_points_and_says_which() {
              (it is read-only: make /missing/x when you build it)"
         );
     });
-}
-
-#[test]
-fn devices_have_exact_modes_and_owners() {
-    on_each_kernel(|bundle, ways| {
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-        let linux = r#","devices":[
-            {"path":"/dev/disk","type":"b","major":7,"minor":300,"fileMode":432,"uid":1000,"gid":6},
-            {"path":"/dev/sub/fifo","type":"p","fileMode":511},
-            {"path":"/dev/tty","type":"c","major":5,"minor":0,"fileMode":420,"gid":5}]"#;
-        built(bundle, &spec("", linux), ways).unwrap();
-        let dev = bundle.join("rootfs/dev");
-        for (path, mode, uid, gid, number) in [
-            ("disk", 0o60660, 1000, 6, libc::makedev(7, 300)),
-            ("sub/fifo", 0o10777, 0, 0, 0),
-            ("tty", 0o20644, 0, 5, libc::makedev(5, 0)),
-            ("null", 0o20666, 0, 0, libc::makedev(1, 3)),
-        ] {
-            let is = fs::metadata(dev.join(path)).unwrap();
-            assert_eq!((is.mode(), is.uid(), is.gid(), is.rdev()), (mode, uid, gid, number), "{path}");
-        }
-        // The mask is the caller's again.
-        assert_eq!(nix::sys::stat::umask(nix::sys::stat::Mode::empty()).bits(), 0o077);
-        // A directory that gives its group to new files does not give it to devices.
-        let other = bundle.join("rootfs/other");
-        fs::create_dir(&other).unwrap();
-        chown(&other, None, Some(77)).unwrap();
-        fs::set_permissions(&other, fs::Permissions::from_mode(0o2755)).unwrap();
-        let linux = r#","devices":[{"path":"/other/d","type":"c","major":1,"minor":3}]"#;
-        built(bundle, &spec("", linux), ways).unwrap();
-        assert_eq!(fs::metadata(other.join("d")).unwrap().gid(), 0);
-    });
-}
-
-#[test]
-fn without_the_right_to_make_devices_the_hosts_are_bound() {
-    on_each_kernel(|bundle, ways| {
-        caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_MKNOD).unwrap();
-        built(bundle, &spec("", ""), ways).unwrap();
-        let null = bundle.join("rootfs/dev/null");
-        assert_eq!(fs::metadata(&null).unwrap().rdev(), libc::makedev(1, 3));
-        assert!(mounted(null.to_str().unwrap()).is_some());
-        umount2(&null, MntFlags::MNT_DETACH).unwrap();
-        assert!(fs::metadata(&null).unwrap().is_file());
-        // One that is not what it is called is not bound.
-        let linux = r#","devices":[{"path":"/dev/zero","type":"c","major":1,"minor":9}]"#;
-        fs::remove_dir_all(bundle.join("rootfs/dev")).unwrap_err();
-        let e = refused(built(bundle, &spec(&one("/dev", "tmpfs", "dev", ""), linux), ways));
-        assert_eq!(
-            e,
-            "device /dev/zero: mknod is not permitted, and the host's node: another device is in its place"
-        );
-    });
-}
-
-/// The hierarchies of this machine with this process's own directories.
-fn cgroups(own_namespace: bool) -> CgroupView {
-    let layout = embrun::cgroup::layout::Layout::discover().unwrap();
-    let own =
-        |tree: &embrun::cgroup::layout::Tree| format!("{}{}", tree.mount, tree.own.trim_end_matches('/'));
-    let v1: Vec<Hierarchy> = layout
-        .trees
-        .iter()
-        .filter(|t| !t.is_v2())
-        .map(|t| Hierarchy {
-            directory: Path::new(&t.mount).file_name().unwrap().to_str().unwrap().to_owned(),
-            controllers: t.controllers.clone(),
-            source: own(t),
-        })
-        .collect();
-    CgroupView { v1, v2: layout.v2().map(own), own_namespace }
-}
-
-#[test]
-fn cgroup_mounts_show_what_is_there_and_ro_reaches_all_of_it() {
-    let view = cgroups(false);
-    if view.v1.is_empty() && view.v2.is_none() {
-        panic!("this machine has no cgroups mounted");
-    }
-    for own_namespace in [false, true] {
-        on_each_kernel(move |bundle, ways| {
-            // As the host sees it: before the change of namespaces.
-            let view = cgroups(own_namespace);
-            if own_namespace {
-                unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
-            }
-            let facts = |cgroup| MountFacts { cgroup, ..facts(bundle) };
-            let step = |options: &str, facts: &MountFacts| {
-                mounts::compile(&spec(&one("/sys/fs/cgroup", "cgroup", "cgroup", options), ""), facts)
-                    .unwrap()
-            };
-            let target = bundle.join("rootfs/sys/fs/cgroup");
-            let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
-            if !view.v1.is_empty() {
-                rootfs.mount(&step("ro", &facts(view.clone()))[0]).unwrap();
-                assert_eq!(flags_at(&target), "ro,nosuid,nodev,noexec,relatime");
-                for hierarchy in &view.v1 {
-                    let place = target.join(&hierarchy.directory);
-                    assert_eq!(flags_at(&place), "ro,nosuid,nodev,noexec,relatime", "{place:?}");
-                    let same = |file: &str| {
-                        let of = |d: &Path| fs::metadata(d.join(file)).map(|m| m.ino()).unwrap();
-                        of(&place) == of(Path::new(&hierarchy.source))
-                    };
-                    assert!(same("cgroup.procs"), "{place:?}");
-                    for name in hierarchy.controllers.iter().filter(|n| !n.starts_with("name=")) {
-                        assert!(target.join(name).join("cgroup.procs").exists(), "{name}");
-                    }
-                }
-                rootfs.mount(&step("nosuid", &facts(view.clone()))[0]).unwrap();
-                assert_eq!(flags_at(&target.join(&view.v1[0].directory)), "rw,nosuid,nodev,noexec,relatime");
-            }
-            let only_v2 = CgroupView { v1: Vec::new(), ..view };
-            if only_v2.v2.is_some() {
-                rootfs.mount(&step("ro nosuid", &facts(only_v2.clone()))[0]).unwrap();
-                assert_eq!(
-                    mounted(target.to_str().unwrap()).unwrap(),
-                    ("ro,nosuid,relatime".into(), "cgroup2".into())
-                );
-            }
-        });
-    }
 }
 
 #[test]
