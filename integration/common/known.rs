@@ -47,6 +47,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("lifecycle::kill_by_name_number_and_case", "crun", "signal names in small letters are not known"),
     ("lifecycle::kill_of_an_unknown_signal_is_refused", "crun", "it is taken for signal 0"),
     ("lifecycle::pause_refusals", "crun", "resume of a running container succeeds"),
+    ("lifecycle::pidfd_socket_receives_a_pidfd", "crun", "it has no --pidfd-socket"),
+    ("lifecycle::pidfd_socket_receives_a_pidfd", "runc", "--pidfd-socket came with runc 1.2"),
     ("lifecycle::run_detached_and_keep", "crun", "--keep came with crun 1.9"),
     ("limits::cgroup_with_strangers_is_refused_or_left_alone", "crun", OURS),
     ("limits::cgroup_with_strangers_is_refused_or_left_alone", "runc", OURS),

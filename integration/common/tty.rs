@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// A listening console socket.
 pub struct ConsoleSocket {
-    /// Its path, for `--console-socket`.
+    /// Its path, for `--console-socket` or `--pidfd-socket`.
     pub path: PathBuf,
     listener: UnixListener,
 }
@@ -22,8 +22,13 @@ impl ConsoleSocket {
     }
 
     /// Receives the one terminal that the runtime sends.
-    #[allow(unsafe_code)]
     pub fn receive(self) -> Terminal {
+        Terminal { master: self.receive_fd().into() }
+    }
+
+    /// Receives the one descriptor that the runtime sends.
+    #[allow(unsafe_code)]
+    pub fn receive_fd(self) -> OwnedFd {
         let (stream, _) = self.listener.accept().expect("accept");
         let mut bytes = [0; 256];
         let mut buffer = nix::cmsg_space!([i32; 4]);
@@ -37,9 +42,9 @@ impl ConsoleSocket {
             .filter_map(|c| if let ControlMessageOwned::ScmRights(fds) = c { Some(fds) } else { None })
             .flatten()
             .collect();
-        assert_eq!(fds.len(), 1, "one descriptor comes over the console socket");
+        assert_eq!(fds.len(), 1, "one descriptor comes over the socket");
         // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
-        Terminal { master: unsafe { OwnedFd::from_raw_fd(fds[0]) }.into() }
+        unsafe { OwnedFd::from_raw_fd(fds[0]) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! runtime.md: the operations, the state, and what they leave behind.
 
 use crate::cases;
-use crate::common::{Case, Runtime, Test, eventually};
+use crate::common::{Case, ConsoleSocket, Runtime, Test, eventually};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![
     state_of_a_missing_container_says_so,
     config_changed_after_create_has_no_effect,
     pid_file_holds_the_pid_and_no_newline,
+    pidfd_socket_receives_a_pidfd,
     id_taken_is_refused_and_the_first_lives_on,
     id_invalid_is_refused,
     id_is_free_again_after_delete,
@@ -113,6 +114,27 @@ fn pid_file_holds_the_pid_and_no_newline(t: &Test) {
     let file = t.path("pid");
     c.create_with(&["--pid-file", file.to_str().unwrap()]).ok();
     assert_eq!(fs::read_to_string(&file).unwrap(), c.pid().to_string());
+    c.remove();
+}
+
+fn pidfd_socket_receives_a_pidfd(t: &Test) {
+    use std::os::fd::AsRawFd;
+    let pid_of = |socket: ConsoleSocket| {
+        let pidfd = socket.receive_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+        let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).expect("a pidfd");
+        pid.trim().parse::<i32>().unwrap()
+    };
+    let mut c = t.container();
+    c.probe("pause");
+    let socket = ConsoleSocket::listen(t.path("pidfd"));
+    c.create_with(&["--pidfd-socket", socket.path.to_str().unwrap()]).ok();
+    assert_eq!(pid_of(socket), c.pid());
+    c.start().ok();
+    let (socket, file) = (ConsoleSocket::listen(t.path("pidfd")), t.path("pid"));
+    let flags = ["-d", "--pidfd-socket", socket.path.to_str().unwrap(), "--pid-file", file.to_str().unwrap()];
+    c.exec_with(&flags, &["sleep", "1000"]).ok();
+    assert_eq!(pid_of(socket).to_string(), fs::read_to_string(file).unwrap());
     c.remove();
 }
 

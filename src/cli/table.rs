@@ -131,8 +131,7 @@ const ID: &str = "<container-id>";
 
 const BUNDLE: Flag = value("bundle", "the bundle's directory (default: the current one)").short('b');
 const CONSOLE: Flag = value("console-socket", "unix socket that is sent the terminal's master end");
-const PIDFD: Flag =
-    value("pidfd-socket", "unix socket that is sent a pidfd of the process").fate(Fate::Unsupported(""));
+const PIDFD: Flag = value("pidfd-socket", "unix socket that is sent a pidfd of the process (Linux 5.2)");
 const PID_FILE: Flag = value("pid-file", "file to write the process id to");
 const NO_PIVOT: Flag =
     switch("no-pivot", "do not use pivot_root(2): for a root file system that is an initramfs");
@@ -192,12 +191,13 @@ pub const VERBS: &[Verb] = &[
             value("process", "JSON file that describes the process").short('p'),
             DETACH,
             PID_FILE,
-            value("process-label", "SELinux label of the process"),
-            value("apparmor", "AppArmor profile of the process"),
+            value("process-label", "SELinux label of the process").fate(Fate::Unsupported("")),
+            value("apparmor", "AppArmor profile of the process").fate(Fate::Unsupported("")),
             switch("no-new-privs", "set no_new_privs"),
             each("cap", "add this capability").short('c'),
             FDS,
-            each("cgroup", "run in this existing sub-cgroup: [controller[,controller]:]path"),
+            each("cgroup", "run in this existing sub-cgroup: [controller[,controller]:]path")
+                .fate(Fate::Unsupported("")),
             switch("ignore-paused", "allow it in a paused container"),
         ],
     )

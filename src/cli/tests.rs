@@ -225,17 +225,15 @@ fn every_way_to_write_a_flag() {
         o.user = Some((5, Some(7)));
         o.additional_gids = vec![1, 2];
         o.caps = vec!["CAP_KILL".into(), "net_raw".into()];
-        o.cgroups = vec!["cpu,cpuacct:x".into()];
+        o.pidfd_socket = path("/s");
         o.cwd = Some("/w".into());
         o.no_new_privs = true;
         o.ignore_paused = true;
-        o.apparmor = Some("p".into());
-        o.process_label = Some("l".into());
         o.preserve_fds = 2;
     });
     assert_eq!(
         ok("exec -e A=1,2 --env B= -e=C=x=y -u 5:7 -g 1 --additional-gids=2 -c CAP_KILL --cap net_raw \
-        --cgroup cpu,cpuacct:x --cwd /w --no-new-privs --ignore-paused --apparmor p --process-label l \
+        --pidfd-socket /s --cwd /w --no-new-privs --ignore-paused  \
         --preserve-fds 2 ID a")
         .1,
         all
@@ -287,7 +285,7 @@ fn mistakes_get_one_clear_error() {
 
 #[test]
 fn what_is_not_performed_is_refused_and_not_dropped() {
-    assert_eq!(says("create --pidfd-socket /s ID"), "create: --pidfd-socket is not supported");
+    assert_eq!(says("exec --apparmor p ID a"), "exec: --apparmor is not supported");
     assert_eq!(
         says("--systemd-cgroup create ID"),
         "the systemd cgroup manager is not supported (use --cgroup-manager cgroupfs)"
