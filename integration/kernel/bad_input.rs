@@ -313,7 +313,7 @@ fn linux_sections(t: &Test) {
             ours(
                 "/linux/intelRdt",
                 r#"{"closID":"x"}"#,
-                "linux.intelRdt: not supported by this version",
+                "linux.intelRdt: is not supported by this version",
                 "supported, if the processor has it",
             ),
         ],

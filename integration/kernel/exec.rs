@@ -26,6 +26,8 @@ pub const CASES: &[Case] = cases![
     user_that_is_no_number_is_refused,
     many_at_once,
     leaves_no_descriptor_open,
+    cpu_affinity_is_set_for_exec_only,
+    what_is_not_performed_is_refused,
 ];
 
 fn up(t: &Test) -> Container<'_> {
@@ -244,5 +246,49 @@ fn leaves_no_descriptor_open(t: &Test) {
     let seen = c.exec(&["probe", "fds"]).ok().probe();
     let fds: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
     assert_eq!(fds, ["0", "1", "2"]);
+    c.remove();
+}
+
+fn cpu_affinity_is_set_for_exec_only(t: &Test) {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    if processors < 2 {
+        t.skip("there is one processor only");
+    }
+    let mut c = t.container();
+    c.probe("affinity say pause");
+    c.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "1"});
+    c.up();
+    let init = c.says("affinity")["affinity"]["Cpus_allowed_list"].clone();
+    assert_ne!(init, "1", "it is not for init");
+    let seen = c.exec(&["probe", "affinity"]).ok().probe();
+    assert_eq!(seen["affinity"]["Cpus_allowed_list"], "1");
+    let file = t.path("process.json");
+    let process = json!({
+        "args": ["probe", "affinity", "scheduling"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"],
+        "execCPUAffinity": {"final": "0"}, "scheduler": {"policy": "SCHED_BATCH", "nice": 3},
+    });
+    fs::write(&file, process.to_string()).unwrap();
+    let seen = t.call(&["exec", "--process", file.to_str().unwrap(), &c.id]).ok().probe();
+    assert_eq!(seen["affinity"]["Cpus_allowed_list"], "0");
+    assert_eq!(seen["scheduling"]["policy"], 3);
+    assert_eq!(seen["scheduling"]["nice"], 3);
+    c.remove();
+}
+
+fn what_is_not_performed_is_refused(t: &Test) {
+    let c = up(t);
+    let file = t.path("process.json");
+    for (key, value) in [
+        ("apparmorProfile", json!("some")),
+        ("selinuxLabel", json!("system_u:object_r:some_t:s0")),
+        ("execCPUAffinity", json!({"final": "3-"})),
+        ("scheduler", json!({"policy": "SCHED_FIFO"})),
+    ] {
+        let process = json!({"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}, key: value});
+        fs::write(&file, process.to_string()).unwrap();
+        t.call(&["exec", "--process", file.to_str().unwrap(), &c.id])
+            .exits(255)
+            .fails(&[&format!("process.{key}")]);
+    }
     c.remove();
 }

@@ -21,6 +21,9 @@ pub const CASES: &[Case] = cases![
     groups_of_the_caller_are_dropped,
     umask_is_set,
     rlimits_are_set,
+    scheduler_and_io_priority_are_set,
+    scheduler_of_real_time_is_set_or_its_need_is_named,
+    scheduler_that_contradicts_itself_is_refused,
     rlimit_above_the_hard_limit_with_the_capability,
     capabilities_are_exactly_those_listed,
     capabilities_absent_means_none,
@@ -311,5 +314,48 @@ fn closed_standard_streams_do_not_leak_others(t: &Test) {
     for line in seen.lines() {
         let target = line.rsplit(" -> ").next().unwrap();
         assert!(target.starts_with("/dev/null") || target.starts_with("/shared/"), "{line}");
+    }
+}
+
+fn scheduler_and_io_priority_are_set(t: &Test) {
+    let mut c = t.container();
+    c.probe("scheduling");
+    let plain = c.run().ok().probe()["scheduling"].clone();
+    assert_eq!(plain["policy"], 0);
+    c.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
+    c.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+    let seen = c.run().ok().probe();
+    assert_eq!(seen["scheduling"], json!({"policy": 3, "priority": 0, "nice": 7, "io": [2, 6]}));
+    c.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
+    c.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE"});
+    let seen = c.run().ok().probe();
+    assert_eq!(seen["scheduling"], json!({"policy": 5, "priority": 0, "nice": 0, "io": [3, 0]}));
+}
+
+fn scheduler_of_real_time_is_set_or_its_need_is_named(t: &Test) {
+    t.needs_capability(23, "CAP_SYS_NICE");
+    let mut c = t.container();
+    c.probe("scheduling");
+    c.config["process"]["scheduler"] = json!({"policy": "SCHED_RR", "priority": 3});
+    let output = c.run();
+    if output.status == 0 {
+        assert_eq!(output.probe()["scheduling"]["policy"], 2);
+        assert_eq!(output.probe()["scheduling"]["priority"], 3);
+    } else {
+        output.fails(&["sched_setattr", "cpu.realtimeRuntime"]);
+    }
+}
+
+fn scheduler_that_contradicts_itself_is_refused(t: &Test) {
+    let mut c = t.container();
+    for (scheduler, field) in [
+        (json!({"policy": "SCHED_FIFO"}), "process.scheduler.priority"),
+        (json!({"policy": "SCHED_OTHER", "priority": 1}), "process.scheduler.priority"),
+        (json!({"policy": "SCHED_OTHER", "nice": 20}), "process.scheduler.nice"),
+        (json!({"policy": "SCHED_OTHER", "period": 1}), "process.scheduler.period"),
+        (json!({"policy": "SCHED_SOON"}), "process.scheduler.policy"),
+    ] {
+        c.config["process"]["scheduler"] = scheduler;
+        c.create().exits(1).fails(&[field]);
     }
 }

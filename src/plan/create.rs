@@ -62,16 +62,6 @@ fn unsupported(spec: &Spec) -> Vec<Refusal> {
     for kind in [NamespaceKind::User, NamespaceKind::Time] {
         refuse(spec.linux.namespace(kind).is_some(), &format!("linux.namespaces: type \"{kind}\""));
     }
-    for field in &spec.linux.unsupported {
-        refuse(true, &format!("linux.{field}"));
-    }
-    if let Some(p) = &spec.process {
-        refuse(p.scheduler.is_some(), "process.scheduler");
-        refuse(p.io_priority.is_some(), "process.ioPriority");
-        // Linux says so itself where there is no such security module, and that is what runc checks for.
-        refuse(p.apparmor_profile.as_ref().is_some_and(|l| !l.is_empty()), "process.apparmorProfile");
-        refuse(p.selinux_label.as_ref().is_some_and(|l| !l.is_empty()), "process.selinuxLabel");
-    }
     out
 }
 

@@ -2,7 +2,7 @@
 
 use super::step::{HostStep, InitStep, Sync};
 use super::validate::{self, Refusal};
-use super::{Plan, Program, privileges};
+use super::{Plan, Program, privileges, process};
 use crate::bundle::spec::{NamespaceKind, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -31,7 +31,7 @@ pub fn compile(
     request: &ExecRequest,
     facts: &HostFacts,
 ) -> Result<Plan, Vec<Refusal>> {
-    let mut refusals = validate::process(p);
+    let mut refusals = validate::of_process(p);
     match (p.terminal, request.detach, request.console_socket) {
         (true, true, false) => refusals.push(Refusal::new(
             "process.terminal",
@@ -66,6 +66,14 @@ fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
     steps
 }
 
+/// The processors to run on before the process is in the container's cgroup, and those after.
+fn affinity(p: &Process) -> (Option<InitStep>, Option<InitStep>) {
+    let step = |list: &Option<String>| {
+        list.as_ref().and_then(|list| process::cpu_list(list)).map(InitStep::CpuAffinity)
+    };
+    p.exec_cpu_affinity.as_ref().map_or((None, None), |a| (step(&a.initial), step(&a.last)))
+}
+
 fn init(
     p: &Process,
     seccomp: Option<&Policy>,
@@ -75,7 +83,13 @@ fn init(
     refusals: &mut Vec<Refusal>,
 ) -> Vec<InitStep> {
     // In the cgroup before anything of the container can be waited for: what this process costs is the container's.
-    let mut steps = vec![InitStep::DieWithHost, InitStep::Ask(Sync::Cgroup), InitStep::NewSession];
+    let (initial, last) = affinity(p);
+    let mut steps = vec![InitStep::DieWithHost];
+    steps.extend(initial);
+    steps.push(InitStep::Ask(Sync::Cgroup));
+    // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
+    steps.extend(last);
+    steps.push(InitStep::NewSession);
     if let Some(score) = p.oom_score_adj {
         steps.push(InitStep::OomScoreAdj(score));
     }

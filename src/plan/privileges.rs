@@ -23,6 +23,9 @@ pub fn compile(
     steps: &mut Vec<InitStep>,
 ) {
     steps.extend(p.rlimits.iter().cloned().map(InitStep::Rlimit));
+    // While CAP_SYS_NICE and CAP_SYS_ADMIN are there.
+    steps.extend(p.scheduler.clone().map(InitStep::Scheduler));
+    steps.extend(p.io_priority.clone().map(InitStep::IoPriority));
     if let Some(policy) = seccomp {
         let compiled = compile_filter(policy, Arch::NATIVE).and_then(|mut filter| {
             filter.fit(facts.seccomp)?;

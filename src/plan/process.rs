@@ -118,6 +118,27 @@ pub fn env_entry(text: &str) -> Result<()> {
     }
 }
 
+/// The processors of a list such as `0-3,7`, in the form of cpuset(7); `None` if it is not one. Each is below 1024, as many
+/// as sched_setaffinity(2) takes from the C library.
+pub fn cpu_list(text: &str) -> Option<Vec<u16>> {
+    let number = |digits: &str| {
+        let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse::<u16>().ok().filter(|n| all_digits && *n < 1024)
+    };
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range = number(first.trim())?..=number(last.trim())?;
+        if range.is_empty() {
+            return None;
+        }
+        cpus.extend(range);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    Some(cpus)
+}
+
 /// The environment with each key once: the value given last, at the place where the key stood first.
 ///
 /// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
@@ -260,6 +281,15 @@ mod tests {
     fn env_entries_have_a_key() {
         assert!(env_entry("A=").is_ok() && env_entry("A=b=c").is_ok());
         assert!(env_entry("A").is_err() && env_entry("=b").is_err() && env_entry("").is_err());
+    }
+
+    #[test]
+    fn lists_of_processors() {
+        assert_eq!(cpu_list("0"), Some(vec![0]));
+        assert_eq!(cpu_list("0-2,7,1-3, 1023"), Some(vec![0, 1, 2, 3, 7, 1023]));
+        for text in ["", ",", "1,", "-1", "1-", "3-1", "0-1024", "65536", "a", "+1", "1--2", "0-3:2"] {
+            assert_eq!(cpu_list(text), None, "{text:?}");
+        }
     }
 
     #[test]

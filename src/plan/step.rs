@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::devices::DevStep;
 use super::mounts::MountStep;
-use crate::bundle::spec::{HookKind, NamespaceKind, Personality, Propagation, Rlimit};
+use crate::bundle::spec::{HookKind, IoPriority, NamespaceKind, Personality, Propagation, Rlimit, Scheduler};
 use crate::rootfs::path::InsidePath;
 
 /// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
@@ -143,6 +143,12 @@ pub enum InitStep {
     MoveRoot,
     /// Set a resource limit.
     Rlimit(Rlimit),
+    /// Set the scheduling policy.
+    Scheduler(Scheduler),
+    /// Set the input and output priority.
+    IoPriority(IoPriority),
+    /// Run on these processors only.
+    CpuAffinity(Vec<u16>),
     /// Set the execution domain.
     Personality(Personality),
     /// Set the file mode creation mask.
@@ -276,6 +282,13 @@ impl fmt::Display for InitStep {
             InitStep::Rlimit(l) => {
                 write!(f, "set {} soft={} hard={}", l.name(), Limit(l.soft), Limit(l.hard))
             }
+            InitStep::Scheduler(s) => write!(
+                f,
+                "set scheduler policy={} flags={:x} nice={} priority={} runtime={} deadline={} period={}",
+                s.policy, s.flags, s.nice, s.priority, s.runtime, s.deadline, s.period
+            ),
+            InitStep::IoPriority(io) => write!(f, "set io priority class={} level={}", io.class, io.priority),
+            InitStep::CpuAffinity(cpus) => write!(f, "run on processors {cpus:?}"),
             InitStep::Personality(Personality::Linux) => f.write_str("set personality LINUX"),
             InitStep::Personality(Personality::Linux32) => f.write_str("set personality LINUX32"),
             InitStep::Umask(mask) => write!(f, "set umask {mask:04o}"),

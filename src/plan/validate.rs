@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::sysctl;
+use super::{process, sysctl};
 use crate::bundle::read::one_line;
 use crate::bundle::spec::{IdMapping, Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 
@@ -42,19 +42,34 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
         }
     }
     for section in &spec.linux.unsupported {
-        out.push(Refusal::new(format!("linux.{section}"), "not supported by this version (remove it)"));
+        out.push(Refusal::new(format!("linux.{section}"), "is not supported by this version; remove it"));
     }
     if let Some(p) = &spec.process {
-        out.extend(process(p));
+        out.extend(of_process(p));
     }
     out
 }
 
 /// What is wrong with a process, of the configuration or of `exec --process`.
-pub fn process(p: &Process) -> Vec<Refusal> {
+pub fn of_process(p: &Process) -> Vec<Refusal> {
     let mut out = Vec::new();
     if let Some(s) = &p.scheduler {
         scheduler(s, &mut out);
+    }
+    let affinity = p.exec_cpu_affinity.as_ref();
+    for (key, list) in [
+        ("initial", affinity.and_then(|a| a.initial.as_ref())),
+        ("final", affinity.and_then(|a| a.last.as_ref())),
+    ] {
+        if let Some(list) = list.filter(|list| process::cpu_list(list).is_none()) {
+            let what = format!("{list:?} is not a list of processors, as in \"0-3,7\" (0 to 1023)");
+            out.push(Refusal::new(format!("process.execCPUAffinity.{key}"), what));
+        }
+    }
+    for (field, label) in [("apparmorProfile", &p.apparmor_profile), ("selinuxLabel", &p.selinux_label)] {
+        if label.is_some() {
+            out.push(Refusal::new(format!("process.{field}"), "is not supported by this version; remove it"));
+        }
     }
     out
 }
@@ -204,7 +219,7 @@ mod tests {
         validate(&spec).iter().map(|r| r.to_string()).collect()
     }
 
-    fn of_process(members: &str) -> Vec<String> {
+    fn refusals_of_process(members: &str) -> Vec<String> {
         let more = format!(r#","process":{{"args":["x"],"cwd":"/",{members}}}"#);
         refusals(&more, r#"{"type":"mount"}"#, "")
     }
@@ -239,7 +254,7 @@ mod tests {
                 "mounts[0].options: idmap needs uidMappings and gidMappings, or a user namespace to take them from",
                 "linux.sysctl.net.core.somaxconn: needs a network namespace of the container's own",
                 "linux.sysctl.vm.x: is not in a namespace: it would change the host",
-                "linux.intelRdt: not supported by this version (remove it)",
+                "linux.intelRdt: is not supported by this version; remove it",
             ]
         );
     }
@@ -294,6 +309,24 @@ mod tests {
     }
 
     #[test]
+    fn labels_and_lists_of_a_process() {
+        let members =
+            r#""apparmorProfile":"x","selinuxLabel":"y","execCPUAffinity":{"initial":"0-1","final":"3-"}"#;
+        assert_eq!(
+            refusals_of_process(members),
+            [
+                r#"process.execCPUAffinity.final: "3-" is not a list of processors, as in "0-3,7" (0 to 1023)"#,
+                "process.apparmorProfile: is not supported by this version; remove it",
+                "process.selinuxLabel: is not supported by this version; remove it",
+            ]
+        );
+        assert_eq!(
+            refusals_of_process(r#""apparmorProfile":"","execCPUAffinity":{"initial":"0-1","final":""}"#),
+            [""; 0]
+        );
+    }
+
+    #[test]
     fn schedulers() {
         for (members, says) in [
             (r#""policy":"SCHED_OTHER","nice":19"#, None),
@@ -309,7 +342,7 @@ mod tests {
                 Some("runtime: must be"),
             ),
         ] {
-            let refused = of_process(&format!(r#""scheduler":{{{members}}}"#));
+            let refused = refusals_of_process(&format!(r#""scheduler":{{{members}}}"#));
             match says {
                 None => assert_eq!(refused, [""; 0], "{members}"),
                 Some(says) => {

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use super::wire::Channel;
 use super::{program, stdio, terminal};
 use crate::bundle::json::Json;
-use crate::bundle::spec::{HookKind, Hooks, Personality};
+use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::plan::Plan;
@@ -26,6 +26,7 @@ use crate::rootfs::root::{Links, RootDir};
 use crate::rootfs::{Rootfs, Ways, home};
 use crate::sys::credentials::{self, CapSets};
 use crate::sys::process::{self, CStrings};
+use crate::sys::scheduling::{self, SchedAttr};
 use crate::sys::{seccomp, tty};
 
 /// What the child starts with.
@@ -138,6 +139,11 @@ impl Init<'_> {
             InitStep::PivotRoot => scene.rootfs()?.pivot(),
             InitStep::MoveRoot => scene.rootfs()?.move_over(),
             InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).context(|| "prlimit"),
+            InitStep::Scheduler(s) => set_scheduler(s),
+            InitStep::IoPriority(io) => {
+                scheduling::set_io_priority(io.class, io.priority).context(|| "ioprio_set")
+            }
+            InitStep::CpuAffinity(cpus) => run_on(cpus).context(|| "sched_setaffinity"),
             InitStep::Personality(domain) => personality(*domain),
             InitStep::Umask(mask) => {
                 nix::sys::stat::umask(Mode::from_bits_truncate(*mask as libc::mode_t));
@@ -277,6 +283,34 @@ fn personality(domain: Personality) -> Result<()> {
         Personality::Linux32 => nix::sys::personality::Persona::from_bits_retain(0x8),
     };
     nix::sys::personality::set(persona).map(drop).context(|| "personality")
+}
+
+fn set_scheduler(s: &Scheduler) -> Result<()> {
+    let attr = SchedAttr {
+        policy: s.policy,
+        flags: s.flags,
+        nice: s.nice,
+        priority: s.priority as u32,
+        runtime: s.runtime,
+        deadline: s.deadline,
+        period: s.period,
+        ..SchedAttr::default()
+    };
+    scheduling::set_scheduler(&attr).map_err(|e| {
+        let error = Error::os("sched_setattr", e);
+        // sched(7): a cgroup of v1 without a share of the real-time budget can hold no such process.
+        if e == Errno::EPERM {
+            error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1")
+        } else {
+            error
+        }
+    })
+}
+
+fn run_on(cpus: &[u16]) -> nix::Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    cpus.iter().try_for_each(|cpu| set.set((*cpu).into()))?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
 }
 
 fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod mount_api;
 pub mod namespace;
 pub mod openat2;
 pub mod process;
+pub mod scheduling;
 pub mod sealed_exe;
 pub mod seccomp;
 pub mod tty;

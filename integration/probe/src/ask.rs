@@ -40,6 +40,7 @@ pub fn ask(word: &str) -> Option<String> {
         ]),
         "processes" => list(processes().iter().map(|p| p.to_string())),
         "affinity" => status_lines(&["Cpus_allowed_list"]),
+        "scheduling" => scheduling(),
         "links" => texts(interfaces()),
         "dumpable" => number(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }),
         "pdeathsig" => {
@@ -50,6 +51,21 @@ pub fn ask(word: &str) -> Option<String> {
         "time" => unsafe { libc::time(std::ptr::null_mut()) }.to_string(),
         _ => return None,
     })
+}
+
+/// Policy, real-time priority and niceness, and the class and level of input and output.
+fn scheduling() -> String {
+    let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
+    let io = unsafe {
+        libc::sched_getparam(0, &raw mut param);
+        libc::syscall(libc::SYS_ioprio_get, 1, 0) as libc::c_int
+    };
+    object([
+        ("policy".into(), number(unsafe { libc::sched_getscheduler(0) })),
+        ("priority".into(), number(param.sched_priority)),
+        ("nice".into(), number(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })),
+        ("io".into(), format!("[{},{}]", io >> 13, io & 7)),
+    ])
 }
 
 const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
