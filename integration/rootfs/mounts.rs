@@ -346,7 +346,7 @@ fn a_read_only_root_needs_its_mount_points_and_says_which() {
         let e = rootfs.mount(&steps("/missing/x")[0]).unwrap_err().to_string();
         assert_eq!(
             e,
-            "make /missing/x in the root file system: read-only file system (EROFS) \
+            "/missing/x of the root file system: read-only file system (EROFS) \
              (it is read-only: make /missing/x when you build it)"
         );
     });

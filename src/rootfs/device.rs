@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
 use super::Rootfs;
 use super::path::InsidePath;
-use super::root::{Handle, Links, kind, open_name};
+use super::root::{Handle, kind, open_name};
 use crate::bundle::spec::DeviceKind;
 use crate::error::{Context, Error, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
@@ -28,32 +28,43 @@ impl Rootfs {
     pub fn devices(&mut self, step: &DevStep) -> Result<()> {
         // Modes are meant exactly.
         let mask = umask(Mode::empty());
-        let done = step
-            .nodes
-            .iter()
-            .try_for_each(|node| self.device(node).context(|| format!("device {}", node.path)));
+        let done = self.nodes(&step.nodes);
         umask(mask);
         done?;
         self.links()
     }
 
+    fn nodes(&mut self, nodes: &[DeviceNode]) -> Result<()> {
+        let mut last: Option<(InsidePath, Directory)> = None;
+        for node in nodes {
+            let mut act = || -> Result<()> {
+                let (above, name) = node.path.split().ok_or(Errno::EISDIR)?;
+                // Nearly all of them are in /dev.
+                let directory = match last.take() {
+                    Some((path, directory)) if path == above => directory,
+                    _ => Directory::new(self.root.parent(&above)?)?,
+                };
+                let (_, directory) = last.insert((above, directory));
+                self.node(node, directory, name)
+            };
+            act().context(|| format!("device {}", node.path))?;
+        }
+        Ok(())
+    }
+
     /// Makes one device node: in its directory, by a name that nothing else stands under.
-    pub fn device(&mut self, node: &DeviceNode) -> Result<()> {
-        let (directory, name) = self.root.parent(&node.path)?.ok_or(Errno::EISDIR)?;
+    fn node(&mut self, node: &DeviceNode, directory: &Directory, name: &CStr) -> Result<()> {
         let (kind, number) = match node.kind {
             DeviceKind::Char => (SFlag::S_IFCHR, makedev(node.major.into(), node.minor.into())),
             DeviceKind::Block => (SFlag::S_IFBLK, makedev(node.major.into(), node.minor.into())),
             DeviceKind::Fifo => (SFlag::S_IFIFO, 0),
         };
-        match mknodat(&directory, name, kind, Mode::from_bits_truncate(node.mode), number) {
-            Ok(()) => own(&directory, name, node),
-            Err(Errno::EEXIST) => {
-                same(&fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?, kind, number)
-            }
+        let at = &directory.handle;
+        match mknodat(at, name, kind, Mode::from_bits_truncate(node.mode), number) {
+            Ok(()) => own(directory, name, node),
+            Err(Errno::EEXIST) => same(&fstatat(at, name, AtFlags::AT_SYMLINK_NOFOLLOW)?, kind, number),
             // In a user namespace no device node can be made; the host's is shown.
-            Err(Errno::EPERM) if kind != SFlag::S_IFIFO => {
-                self.bind_device(node, &directory, name, kind, number)
-            }
+            Err(Errno::EPERM) if kind != SFlag::S_IFIFO => self.bind_device(node, at, name, kind, number),
             Err(e) => Err(e.into()),
         }
     }
@@ -79,8 +90,7 @@ impl Rootfs {
     /// container's, or the host's.
     fn links(&self) -> Result<()> {
         let dev = InsidePath::new("/dev").ok_or(Errno::EINVAL)?;
-        let dev =
-            self.root.mkdir_all(&dev, Links::Follow, Mode::from_bits_truncate(0o755)).context(|| "/dev")?;
+        let dev = self.root.parent(&dev).context(|| "/dev")?;
         for (name, text) in LINKS {
             link(&dev, name, text)?;
         }
@@ -96,7 +106,8 @@ impl Rootfs {
     pub fn console(&mut self, slave: BorrowedFd<'_>) -> Result<()> {
         let path = InsidePath::new("/dev/console").ok_or(Errno::EINVAL)?;
         let mut act = || -> Result<()> {
-            let (directory, name) = self.root.parent(&path)?.ok_or(Errno::EISDIR)?;
+            let (above, name) = path.split().ok_or(Errno::EISDIR)?;
+            let directory = self.root.parent(&above)?;
             match mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(e) => return Err(e.into()),
@@ -113,14 +124,26 @@ impl Rootfs {
     }
 }
 
-fn own(directory: &Handle, name: &CStr, node: &DeviceNode) -> Result<()> {
-    // A directory with the set-group-id bit gives its group to what is made in it.
-    let inherits = directory.stat()?.st_mode & 0o2000 != 0;
-    if node.uid == 0 && node.gid == 0 && !inherits {
+/// Where nodes are made.
+struct Directory {
+    handle: Handle,
+    /// With the set-group-id bit it gives its group to what is made in it.
+    gives_group: bool,
+}
+
+impl Directory {
+    fn new(handle: Handle) -> Result<Directory> {
+        let gives_group = handle.stat()?.st_mode & 0o2000 != 0;
+        Ok(Directory { handle, gives_group })
+    }
+}
+
+fn own(directory: &Directory, name: &CStr, node: &DeviceNode) -> Result<()> {
+    if node.uid == 0 && node.gid == 0 && !directory.gives_group {
         return Ok(());
     }
     let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    Ok(fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    Ok(fchownat(&directory.handle, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
 fn same(stat: &FileStat, wanted: SFlag, number: libc::dev_t) -> Result<()> {

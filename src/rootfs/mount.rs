@@ -12,6 +12,7 @@ use nix::unistd::symlinkat;
 use super::procfs::is_procfs;
 use super::root::{Handle, Links, kind, open_name};
 use super::tree::Tree;
+use super::walk::Missing;
 use super::{Rootfs, copy};
 use crate::error::{Context, Error, Result};
 use crate::plan::mounts::{CgroupEntry, MountStep, NewMount, READONLY, What, may_cover_proc};
@@ -95,42 +96,32 @@ impl Rootfs {
             return Err(Error::new("only a procfs is mounted at /proc").context(source.to_string_lossy()));
         }
         let links = if over_proc { Links::Never } else { Links::Follow };
-        let target = match self.root.resolve(&step.target, links) {
-            Ok(found) => found,
-            Err(Errno::ENOENT) => self.make_target(step, links, &tree)?,
-            Err(e) => return Err(e).context(|| &step.target),
+        let missing = if kind(&fstat(&tree)?) == SFlag::S_IFDIR {
+            Missing::Directories(DIRECTORY)
+        } else {
+            Missing::File { mode: Mode::from_bits_truncate(0o644), on_the_way: DIRECTORY }
         };
+        let made = self.root.find_or_make(&step.target, links, missing);
+        let (target, _) = made.map_err(|e| cannot_make(e, step))?;
         self.check_cover(step, &target)?;
         self.change_all(&tree, changes)?;
         self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
     }
 
-    fn make_target(&self, step: &MountStep, links: Links, tree: &Tree) -> Result<Handle> {
-        if kind(&fstat(tree)?) == SFlag::S_IFDIR {
-            self.root.mkdir_all(&step.target, links, DIRECTORY)
-        } else {
-            self.root.create_file(&step.target, links, Mode::from_bits_truncate(0o644))
-        }
-        .map_err(|e| cannot_make(e, step))
-    }
-
     /// The directory to mount on, and whether it was there before.
     fn directory(&self, step: &MountStep, links: Links) -> Result<(Handle, bool)> {
-        let (found, was_there) = match self.root.resolve(&step.target, links) {
-            Ok(found) => (found, true),
-            Err(Errno::ENOENT) => {
-                let made = self.root.mkdir_all(&step.target, links, DIRECTORY);
-                (made.map_err(|e| cannot_make(e, step))?, false)
+        match self.root.find_or_make(&step.target, links, Missing::Directories(DIRECTORY)) {
+            Ok((found, made)) => {
+                self.check_cover(step, &found)?;
+                Ok((found, !made))
             }
             Err(Errno::ELOOP) if links == Links::Never => {
                 let why =
                     format!("{} of the root file system is or goes through a symbolic link", step.target);
-                return Err(Error::new(why).hint("it must be a directory"));
+                Err(Error::new(why).hint("it must be a directory"))
             }
-            Err(e) => return Err(e).context(|| &step.target),
-        };
-        self.check_cover(step, &found)?;
-        Ok((found, was_there))
+            Err(e) => Err(cannot_make(e, step)),
+        }
     }
 
     /// Refuses to cover anything of a procfs but a few files: what runs in the container relies on the rest.
@@ -200,7 +191,7 @@ fn with_mode(target: &Handle, new: &NewMount) -> Result<CString> {
 
 fn cannot_make(errno: Errno, step: &MountStep) -> Error {
     let target = &step.target;
-    let e = Error::os(format_args!("make {target} in the root file system"), errno);
+    let e = Error::os(format_args!("{target} of the root file system"), errno);
     match errno {
         Errno::EROFS => e.hint(format_args!("it is read-only: make {target} when you build it")),
         Errno::ENOTDIR => e.hint("something on the way is a file"),

@@ -133,7 +133,7 @@ impl RootDir {
     /// A directory is made in the one that was found before it, and then looked at like any other, so nothing that appears
     /// meanwhile leads out. Where a link leads to nothing, the directory is made where it leads, inside the root.
     pub fn mkdir_all(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
-        let found = self.find_or_make(path, links, Missing::Directories(mode))?;
+        let (found, _) = self.find_or_make(path, links, Missing::Directories(mode))?;
         if found.kind()? == SFlag::S_IFDIR { Ok(found) } else { Err(Errno::ENOTDIR) }
     }
 
@@ -141,22 +141,28 @@ impl RootDir {
     ///
     /// It is never opened for writing: an existing file is left as it is.
     pub fn create_file(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
-        let found = self.find_or_make(path, links, Missing::File { mode, on_the_way: DIRECTORY })?;
+        let (found, _) = self.find_or_make(path, links, Missing::File { mode, on_the_way: DIRECTORY })?;
         if found.kind()? == SFlag::S_IFDIR { Err(Errno::EISDIR) } else { Ok(found) }
     }
 
-    fn find_or_make(&self, path: &InsidePath, links: Links, missing: Missing) -> Result<Handle> {
+    /// Finds what a path leads to, or makes it; and whether it had to be made.
+    pub(super) fn find_or_make(
+        &self,
+        path: &InsidePath,
+        links: Links,
+        missing: Missing,
+    ) -> Result<(Handle, bool)> {
         match self.resolve(path, links) {
-            Err(Errno::ENOENT) => walk::resolve(self.as_fd(), path.as_bytes(), links, missing).map(Handle),
-            other => other,
+            Err(Errno::ENOENT) => {
+                walk::resolve(self.as_fd(), path.as_bytes(), links, missing).map(|fd| (Handle(fd), true))
+            }
+            other => other.map(|found| (found, false)),
         }
     }
 
-    /// The directory that a new file at `path` goes into, made if it is missing, and the file's name in it; `None` for the
-    /// root itself.
-    pub fn parent<'a>(&self, path: &'a InsidePath) -> Result<Option<(Handle, &'a CStr)>> {
-        let Some((above, name)) = path.split() else { return Ok(None) };
-        Ok(Some((self.mkdir_all(&above, Links::Follow, DIRECTORY)?, name)))
+    /// The directory that a new file goes into, made if it is missing.
+    pub fn parent(&self, directory: &InsidePath) -> Result<Handle> {
+        self.mkdir_all(directory, Links::Follow, DIRECTORY)
     }
 }
 
