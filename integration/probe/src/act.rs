@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub fn act(word: &str, probe: &mut Probe) {
     match word {
         // Acts on files, each with the path first.
-        "read" | "stat" | "list" | "readlink" | "mkdir" | "rmdir" | "unlink" | "chdir" | "chroot" | "umount"
-        | "exec" => {
+        "read" | "stat" | "list" | "readlink" | "mkdir" | "rmdir" | "unlink" | "chdir" | "chroot"
+        | "umount" | "exec" => {
             let path = probe.argument(word);
             let result = on_path(word, &path).unwrap_or_else(errno);
             probe.note(&[word, &path], result);
@@ -99,7 +99,9 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
         "sleep" => {
             let seconds = probe.argument(word);
             probe.say();
-            std::thread::sleep(Duration::from_secs_f64(seconds.parse().unwrap_or_else(|_| fail("sleep: no number"))));
+            std::thread::sleep(Duration::from_secs_f64(
+                seconds.parse().unwrap_or_else(|_| fail("sleep: no number")),
+            ));
         }
         "pause" => {
             probe.say();
@@ -167,7 +169,10 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             for _ in 0..mib {
                 hoard.push(vec![1; 1 << 20]);
             }
-            probe.note(&[word, &mib.to_string()], text(if hoard.iter().all(|h| h[4096] == 1) { "ok" } else { "?" }));
+            probe.note(
+                &[word, &mib.to_string()],
+                text(if hoard.iter().all(|h| h[4096] == 1) { "ok" } else { "?" }),
+            );
         }
         "spin" => {
             let ms = probe.number(word) as u64;

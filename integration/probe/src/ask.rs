@@ -17,9 +17,9 @@ pub fn ask(word: &str) -> Option<String> {
             Ok(dir) => text(dir.to_string_lossy()),
             Err(e) => text(symbol(e.raw_os_error().unwrap_or(0))),
         },
-        "env" => object(std::env::vars_os().map(|(k, v)| {
-            (k.to_string_lossy().into_owned(), text(v.to_string_lossy()))
-        })),
+        "env" => object(
+            std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), text(v.to_string_lossy()))),
+        ),
         "argv" => texts(std::env::args_os().map(|a| a.to_string_lossy().into_owned())),
         "exe" => link("/proc/self/exe"),
         "mounts" => mounts(),
@@ -33,7 +33,9 @@ pub fn ask(word: &str) -> Option<String> {
         "umask" => umask().to_string(),
         "tty" => tty(),
         "cgroup" => texts(fs::read_to_string("/proc/self/cgroup").unwrap_or_default().lines()),
-        "namespaces" => object(NAMESPACES.iter().map(|n| (n.to_string(), link(&format!("/proc/self/ns/{n}"))))),
+        "namespaces" => {
+            object(NAMESPACES.iter().map(|n| (n.to_string(), link(&format!("/proc/self/ns/{n}")))))
+        }
         "session" => object([
             ("sid".into(), number(unsafe { libc::getsid(0) })),
             ("pgid".into(), number(unsafe { libc::getpgid(0) })),
@@ -106,10 +108,8 @@ pub fn symbol(errno: i32) -> String {
 }
 
 fn link(path: &str) -> String {
-    fs::read_link(path).map_or_else(
-        |e| text(symbol(e.raw_os_error().unwrap_or(0))),
-        |target| text(target.to_string_lossy()),
-    )
+    fs::read_link(path)
+        .map_or_else(|e| text(symbol(e.raw_os_error().unwrap_or(0))), |target| text(target.to_string_lossy()))
 }
 
 fn ids() -> String {
@@ -162,9 +162,11 @@ fn rlimits() -> String {
 
 /// Every open descriptor, found without /proc, with what /proc says it is.
 fn fds() -> String {
-    object((0..4096).filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0).map(|fd| {
-        (fd.to_string(), link(&format!("/proc/self/fd/{fd}")))
-    }))
+    object(
+        (0..4096)
+            .filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0)
+            .map(|fd| (fd.to_string(), link(&format!("/proc/self/fd/{fd}")))),
+    )
 }
 
 fn uname() -> (String, String) {
