@@ -131,6 +131,19 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("terminal::console_socket_without_a_terminal_is_refused", "crun", "it is ignored"),
     ("terminal::foreground_run_passes_on_a_resize", "crun", "only sizes of its own start are passed on"),
     ("terminal::foreground_run_relays_and_restores_the_terminal", "crun", "the size comes after the start"),
+    ("update::device_is_plugged_in_and_out", "crun", OURS),
+    ("update::device_is_plugged_in_and_out", "runc", OURS),
+    ("update::device_that_is_none_is_refused", "crun", OURS),
+    ("update::device_that_is_none_is_refused", "runc", OURS),
+    ("update::events_end_with_the_container", "crun", "it has no events"),
+    ("update::events_end_with_the_container", "runc", "they end when it is deleted"),
+    ("update::events_stats_has_what_runc_has", "crun", "it has no events"),
+    ("update::events_tell_of_the_oom_killer", "crun", "it has no events"),
+    ("update::update_adds_devices", "runc", "devices are not updated"),
+    ("update::update_by_flags", "crun", "sizes have no units"),
+    ("update::update_of_a_stopped_one_is_refused", "crun", "it does nothing"),
+    ("update::update_that_cannot_be_is_refused_whole", "crun", OURS),
+    ("update::update_that_cannot_be_is_refused_whole", "runc", OURS),
 ];
 
 /// Why this test is not expected to pass under this runtime, if it is listed.

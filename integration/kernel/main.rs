@@ -18,6 +18,7 @@ mod robust;
 mod signals;
 mod state;
 mod terminal;
+mod update;
 
 fn main() -> std::process::ExitCode {
     let cases = [
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         signals::CASES,
         state::CASES,
         terminal::CASES,
+        update::CASES,
     ];
     common::run(&cases, &[robust::SLOW])
 }

@@ -59,6 +59,23 @@ impl DeviceRule {
         format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.letters())
     }
 
+    /// For the state record, in the form of `linux.resources.devices[]`.
+    pub fn to_json(&self) -> Json {
+        let kind = match self.kind {
+            RuleKind::All => "a",
+            RuleKind::Char => "c",
+            RuleKind::Block => "b",
+        };
+        let number = |n: Option<u32>| n.map_or(Json::from(-1), Json::from);
+        Json::object([
+            ("allow", Json::from(self.allow)),
+            ("type", Json::str(kind)),
+            ("major", number(self.major)),
+            ("minor", number(self.minor)),
+            ("access", Json::str(self.letters())),
+        ])
+    }
+
     fn letters(&self) -> String {
         let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
         letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect()
@@ -185,22 +202,7 @@ pub fn append(rules: &mut Vec<DeviceRule>, rule: DeviceRule) {
 
 /// For the state record, in the form of `linux.resources.devices`.
 pub fn to_json(rules: &[DeviceRule]) -> Json {
-    let one = |r: &DeviceRule| {
-        let kind = match r.kind {
-            RuleKind::All => "a",
-            RuleKind::Char => "c",
-            RuleKind::Block => "b",
-        };
-        let number = |n: Option<u32>| n.map_or(Json::from(-1), Json::from);
-        Json::object([
-            ("allow", Json::from(r.allow)),
-            ("type", Json::str(kind)),
-            ("major", number(r.major)),
-            ("minor", number(r.minor)),
-            ("access", Json::str(r.letters())),
-        ])
-    };
-    Json::List(rules.iter().map(one).collect())
+    Json::List(rules.iter().map(DeviceRule::to_json).collect())
 }
 
 /// What the kernel takes from everybody (BPF_MAXINSNS); privileged loaders may have more since Linux 5.2.

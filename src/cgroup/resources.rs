@@ -212,7 +212,8 @@ fn bytes(v: &Json, key: &str) -> Read<Option<i64>> {
     Ok(n)
 }
 
-fn device_rule(v: &Json) -> Read<DeviceRule> {
+/// A rule of `devices[]`.
+pub fn device_rule(v: &Json) -> Read<DeviceRule> {
     let number = |v: &Json| match integer::<i64>(v)? {
         -1 => Ok(None),
         n => u32::try_from(n).map(Some).map_err(|_| Fault::new(format!("{n} is no device number"))),

@@ -50,6 +50,18 @@ pub enum Command {
         id: String,
         force: bool,
     },
+    Device {
+        verb: String,
+        id: String,
+        device: String,
+        mode: Option<String>,
+        as_path: Option<String>,
+    },
+    Events {
+        id: String,
+        stats: bool,
+        interval: Option<String>,
+    },
     Exec(ExecOptions),
     Features,
     /// Print this text.
@@ -91,6 +103,11 @@ pub enum Command {
     },
     State {
         id: String,
+    },
+    Update {
+        id: String,
+        resources: Option<String>,
+        flags: Vec<(&'static str, String)>,
     },
     Version,
 }
@@ -303,6 +320,14 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
     Ok(match verb {
         "create" => Command::Create { id, options: create(&w)? },
         "delete" => Command::Delete { id, force: w.on("force") },
+        "device" => {
+            let mut next = || args.next().unwrap_or_default();
+            let text = |name| w.text(name).map(str::to_owned);
+            Command::Device { verb: id, id: next(), device: next(), mode: text("mode"), as_path: text("as") }
+        }
+        "events" => {
+            Command::Events { id, stats: w.on("stats"), interval: w.text("interval").map(str::to_owned) }
+        }
         "exec" => Command::Exec(exec(id, args.collect(), &w)?),
         "features" => Command::Features,
         "help" if id.is_empty() => Command::Help(super::help::text(None)),
@@ -328,6 +353,11 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
         "spec" => Command::Spec { bundle: bundle(&w)?, rootless: w.on("rootless") },
         "start" => Command::Start { id },
         "state" => Command::State { id },
+        "update" => {
+            let given = |(name, ..): &super::update::Field| Some((*name, w.text(name)?.to_owned()));
+            let flags = super::update::FIELDS.iter().filter_map(given).collect();
+            Command::Update { id, resources: w.text("resources").map(str::to_owned), flags }
+        }
         other => return Err(unsupported(other, "")),
     })
 }

@@ -131,6 +131,8 @@ fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result
         oci_version: spec.oci_version.clone(),
         annotations: spec.annotations.clone(),
         cgroup: cgroup.clone(),
+        device_rules: Vec::new(),
+        device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION").to_owned(),

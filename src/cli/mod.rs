@@ -5,6 +5,8 @@
 pub mod args;
 pub mod create;
 pub mod delete;
+pub mod device;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod help;
@@ -21,6 +23,7 @@ pub mod state;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod update;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
@@ -68,6 +71,13 @@ fn obey(argv: Vec<OsString>) -> std::result::Result<u8, Misuse> {
 fn perform(globals: &Globals, command: Command) -> Result<u8> {
     match command {
         Command::Delete { id, force } => delete::run(globals, &id, force).context(|| format!("delete {id}")),
+        Command::Device { verb, id, device, mode, as_path } => {
+            device::run(globals, &verb, &id, &device, mode.as_deref(), as_path.as_deref())
+                .context(|| format!("device {verb} {id} {device}"))
+        }
+        Command::Events { id, stats, interval } => {
+            events::run(globals, &id, stats, interval.as_deref()).context(|| format!("events {id}"))
+        }
         Command::Features => features::run(),
         Command::Help(text) => print(&text),
         Command::Kill { id, signal, all } => {
@@ -84,6 +94,9 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         }
         Command::Spec { bundle, rootless } => spec::run(&bundle, rootless),
         Command::State { id } => state::run(globals, &id).context(|| format!("state {id}")),
+        Command::Update { id, resources, flags } => {
+            update::run(globals, &id, resources.as_deref(), &flags).context(|| format!("update {id}"))
+        }
         Command::Version => print(&version()),
         Command::Create { id, options } => return create::run(globals, &id, &options),
         Command::Run { id, options } => return run::run(globals, &id, &options),

@@ -175,7 +175,25 @@ pub const VERBS: &[Verb] = &[
         "delete what a container holds",
         &[switch("force", "kill it first; a container that is not there is no error").short('f')],
     ),
-    Verb::new("events", ID, "print statistics and out-of-memory events", &[]).unsupported(""),
+    Verb::new(
+        "device",
+        "add|remove <container-id> <device>",
+        "allow a device to a container and make its node there, or take both away",
+        &[
+            value("mode", "what is allowed, of r, w and m (default: rwm)"),
+            value("as", "the node's path in the container (default: the device's)"),
+        ],
+    )
+    .takes(3, 3),
+    Verb::new(
+        "events",
+        ID,
+        "print statistics and out-of-memory events, a JSON object a line",
+        &[
+            switch("stats", "print the statistics once"),
+            value("interval", "time between statistics, as 5s or 1m30s (default: 5s)"),
+        ],
+    ),
     Verb::new(
         "exec",
         "<container-id> [command [argument...]]",
@@ -251,5 +269,30 @@ pub const VERBS: &[Verb] = &[
     .takes(0, 0),
     Verb::new("start", ID, "start the process of a created container", &[]),
     Verb::new("state", ID, "print a container's state", &[]),
-    Verb::new("update", ID, "change a container's resource limits", &[]).unsupported(""),
+    Verb::new(
+        "update",
+        ID,
+        "change a container's resource limits",
+        &[
+            value("resources", "JSON file in the form of linux.resources, - for stdin").short('r'),
+            value("blkio-weight", "relative weight of block I/O, 10 to 1000"),
+            value("cpu-period", "microseconds that the quota is for"),
+            value("cpu-quota", "microseconds of processor time a period, -1 for no limit"),
+            value("cpu-burst", "microseconds that may be saved up"),
+            value("cpu-share", "relative weight of processor time, 2 to 262144"),
+            value("cpu-rt-period", "microseconds that the real-time budget is for"),
+            value("cpu-rt-runtime", "microseconds of real-time scheduling a period"),
+            value("cpuset-cpus", "processors, as 0-3,7"),
+            value("cpuset-mems", "memory nodes, as 0-1"),
+            value("cpu-idle", "1 to run only when nothing else wants to"),
+            value("memory", "bytes, or with a unit: 64m, 1g; -1 for no limit"),
+            value("memory-reservation", "the same: the soft limit"),
+            value("memory-swap", "the same: memory and swap together"),
+            value("pids-limit", "processes and threads, -1 for no limit"),
+            value("kernel-memory", "accepted for old callers").hidden().fate(Fate::Ignored),
+            value("kernel-memory-tcp", "accepted for old callers").hidden().fate(Fate::Ignored),
+            value("l3-cache-schema", "Intel RDT").hidden().fate(Fate::Unsupported("there is no Intel RDT")),
+            value("mem-bw-schema", "Intel RDT").hidden().fate(Fate::Unsupported("there is no Intel RDT")),
+        ],
+    ),
 ];

@@ -6,8 +6,10 @@
 
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, boolean, integer, string};
+use crate::cgroup::devices;
 use crate::cgroup::fs::Cgroup;
 use crate::cgroup::location::Location;
+use crate::cgroup::resources::{DeviceRule, device_rule};
 use crate::error::{Error, Result};
 
 /// How far a container has come. What is in between (created, running, stopped) is observed.
@@ -60,6 +62,10 @@ pub struct Record {
     pub annotations: Vec<(String, String)>,
     /// Where its cgroups are and which of them were made for it.
     pub cgroup: Location,
+    /// Device rules that came after the config's: by `update` and `device`.
+    pub device_rules: Vec<DeviceRule>,
+    /// Device nodes that `device add` made in the container: the path there, and a rule for the device.
+    pub device_nodes: Vec<(String, DeviceRule)>,
     /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
     pub own_pid_namespace: bool,
     /// Poststop hooks that have run.
@@ -108,6 +114,8 @@ impl Record {
                 Json::object(self.annotations.iter().map(|(k, v)| (k.clone(), Json::str(v.as_str())))),
             ),
             ("cgroup", self.cgroup.to_json()),
+            ("deviceRules", devices::to_json(&self.device_rules)),
+            ("deviceNodes", Json::object(self.device_nodes.iter().map(|(p, r)| (p.clone(), r.to_json())))),
             ("ownPidNamespace", self.own_pid_namespace.into()),
             ("poststopDone", self.poststop_done.into()),
             ("embrun", self.embrun.as_str().into()),
@@ -155,6 +163,8 @@ fn record(v: &Json) -> Read<Record> {
         oci_version: v.required("ociVersion", string)?,
         annotations: v.map("annotations", string)?,
         cgroup: Location::from_json(v, "cgroup")?,
+        device_rules: v.list("deviceRules", device_rule)?,
+        device_nodes: v.map("deviceNodes", device_rule)?,
         own_pid_namespace: v.required("ownPidNamespace", boolean)?,
         poststop_done: v.required("poststopDone", integer)?,
         embrun: v.required("embrun", string)?,
@@ -186,6 +196,8 @@ pub(crate) mod tests {
                     made: 1,
                 }],
             },
+            device_rules: vec![devices::DEFAULTS[1]],
+            device_nodes: vec![("/dev/ttyUSB0".into(), devices::DEFAULTS[3])],
             own_pid_namespace: true,
             poststop_done: 2,
             embrun: "0.1.0".into(),

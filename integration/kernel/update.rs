@@ -1,0 +1,248 @@
+//! `update`, `events` and `device`: a container's resources while it is there.
+
+use crate::cases;
+use crate::common::{Case, Container, Runtime, Test, eventually};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Stdio;
+
+pub const CASES: &[Case] = cases![
+    update_by_flags,
+    update_by_a_file_and_by_stdin,
+    update_of_a_created_and_of_a_paused_one,
+    update_of_a_stopped_one_is_refused,
+    update_that_cannot_be_is_refused_whole,
+    update_adds_devices,
+    events_stats_has_what_runc_has,
+    events_end_with_the_container,
+    events_tell_of_the_oom_killer,
+    device_is_plugged_in_and_out,
+    device_that_is_none_is_refused,
+];
+
+const MIB: i64 = 1 << 20;
+
+fn needs(t: &Test, controllers: &[&str]) {
+    controllers.iter().for_each(|c| t.needs_controller(c));
+}
+
+fn update_by_flags(t: &Test) {
+    needs(t, &["memory", "cpu", "pids"]);
+    let mut c = t.container();
+    c.probe("pause").up();
+    let flags =
+        ["--memory=32m", "--memory-reservation", "16MB", "--cpu-quota", "30000", "--cpu-period=60000"];
+    c.call(&[&["update"], &flags[..], &["--pids-limit", "-1", "--cpu-share=512"]].concat()).ok();
+    assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (32 * MIB).to_string());
+    assert_eq!(c.knob("memory", "memory.soft_limit_in_bytes", "memory.low"), (16 * MIB).to_string());
+    assert_eq!(c.knob("pids", "pids.max", "pids.max"), "max");
+    if t.hierarchy("cpu").unwrap().v2 {
+        assert_eq!(c.knob("cpu", "", "cpu.max"), "30000 60000");
+    } else {
+        assert_eq!(c.knob("cpu", "cpu.cfs_quota_us", ""), "30000");
+        assert_eq!(c.knob("cpu", "cpu.cfs_period_us", ""), "60000");
+        assert_eq!(c.knob("cpu", "cpu.shares", ""), "512");
+    }
+    // What is not named stays.
+    c.call(&["update", "--pids-limit", "20"]).ok();
+    assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (32 * MIB).to_string());
+    assert_eq!(c.knob("pids", "pids.max", "pids.max"), "20");
+    c.remove();
+}
+
+fn update_by_a_file_and_by_stdin(t: &Test) {
+    needs(t, &["memory", "pids"]);
+    let mut c = t.container();
+    c.probe("pause").up();
+    let file = t.path("resources");
+    fs::write(&file, json!({"memory": {"limit": 48 * MIB}, "pids": {"limit": 9}}).to_string()).unwrap();
+    c.call(&["update", "--resources", file.to_str().unwrap()]).ok();
+    assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (48 * MIB).to_string());
+    assert_eq!(c.knob("pids", "pids.max", "pids.max"), "9");
+
+    fs::write(&file, json!({"pids": {"limit": 11}}).to_string()).unwrap();
+    let mut command = t.command(&["update", "--resources=-", &c.id]);
+    command.env("IT_STDIN", "given").stdin(Stdio::from(fs::File::open(&file).unwrap()));
+    t.finish(command).ok();
+    assert_eq!(c.knob("pids", "pids.max", "pids.max"), "11");
+    c.remove();
+}
+
+fn update_of_a_created_and_of_a_paused_one(t: &Test) {
+    needs(t, &["pids", "freezer"]);
+    let mut c = t.container();
+    c.probe("pause").create().ok();
+    c.call(&["update", "--pids-limit", "12"]).ok();
+    assert_eq!(c.knob("pids", "pids.max", "pids.max"), "12");
+    c.start().ok();
+    c.call(&["pause"]).ok();
+    c.call(&["update", "--pids-limit", "13"]).ok();
+    assert_eq!(c.knob("pids", "pids.max", "pids.max"), "13");
+    assert_eq!(c.status(), "paused");
+    c.remove();
+}
+
+fn update_of_a_stopped_one_is_refused(t: &Test) {
+    let mut c = t.container();
+    c.probe("exit 0").up();
+    c.stopped();
+    c.call(&["update", "--pids-limit", "12"]).fails(&["container not running"]);
+    c.remove();
+}
+
+fn update_that_cannot_be_is_refused_whole(t: &Test) {
+    needs(t, &["memory", "cpu", "pids"]);
+    let mut c = t.container();
+    c.config["linux"]["resources"]["pids"] = json!({"limit": 20});
+    c.probe("pause").up();
+    let limit = c.knob("memory", "memory.limit_in_bytes", "memory.max");
+    for (flags, says) in [
+        (&["--pids-limit=9", "--cpu-quota=10"][..], "linux.resources.cpu.quota: write \"10\" to "),
+        (&["--memory=64x"], "--memory: must be a size such as 64m"),
+        (&["--pids-limit=many"], "--pids-limit: must be a number"),
+        (&["--pids-limit=9", "--blkio-weight=5"], "blockIO.weight: must be 10 to 1000, is 5"),
+        (&["--memory=64m", "--cpu-quota=10"], "linux.resources.cpu.quota"),
+        (&["--l3-cache-schema=x"], "not supported"),
+        (&["--resources=/no/such/file"], "/no/such/file"),
+    ] {
+        c.call(&[&["update"], flags].concat()).fails(&[says]);
+        assert_eq!(c.knob("pids", "pids.max", "pids.max"), "20", "after {flags:?}");
+        assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), limit, "after {flags:?}");
+    }
+    c.remove();
+}
+
+/// What Home Assistant does when a radio stick is plugged in.
+fn update_adds_devices(t: &Test) {
+    t.needs_controller("devices");
+    let c = with_mknod(t);
+    let open = |c: &Container<'_>, number: &str| {
+        let words = format!("probe unlink /dev/x mknod /dev/x c 1 {number} open /dev/x r");
+        c.exec(&words.split(' ').collect::<Vec<_>>()).ok().probe().result("open").clone()
+    };
+    assert_eq!(open(&c, "11"), "EPERM");
+    let file = t.path("resources");
+    let update = |rules: Value| {
+        fs::write(&file, json!({"devices": rules}).to_string()).unwrap();
+        c.call(&["update", "--resources", file.to_str().unwrap()]).ok();
+    };
+    update(json!([{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]));
+    assert_eq!(open(&c, "11"), "ok");
+    assert_eq!(open(&c, "1"), "EPERM", "nothing else");
+    assert_eq!(open(&c, "3"), "ok", "and nothing less");
+    // Not forgotten by the next one.
+    update(json!([{"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}]));
+    assert_eq!(open(&c, "11"), "ok");
+    update(json!([{"allow": false}]));
+    assert_eq!(open(&c, "11"), "EPERM");
+    assert_eq!(open(&c, "3"), "ok");
+    c.remove();
+}
+
+fn with_mknod(t: &Test) -> Container<'_> {
+    let mut c = t.container();
+    c.capabilities(&["CAP_MKNOD", "CAP_SYSLOG"]);
+    c.probe("pause").up();
+    c
+}
+
+fn events_stats_has_what_runc_has(t: &Test) {
+    needs(t, &["memory", "cpu", "pids"]);
+    let mut c = t.container();
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 64 * MIB});
+    c.config["linux"]["resources"]["pids"] = json!({"limit": 20});
+    c.probe("eat 4 say pause").up();
+    c.says("acts");
+    let event = c.call(&["events", "--stats"]).ok().json();
+    assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(c.id)));
+    let data = &event["data"];
+    assert_eq!(data["memory"]["usage"]["limit"], 64 * MIB);
+    assert!(data["memory"]["usage"]["usage"].as_u64() > Some(10_000), "{data}");
+    assert!(data["memory"]["raw"]["pgfault"].as_u64() > Some(0));
+    assert_eq!(data["pids"], json!({"current": 1, "limit": 20}));
+    assert!(data["cpu"]["usage"]["total"].as_u64() > Some(10_000), "nanoseconds: {data}");
+    assert!(
+        data["cpu"]["throttling"].is_object() && data["blkio"].is_object() && data["hugetlb"].is_object()
+    );
+    c.remove();
+    c.call(&["events", "--stats"]).fails(&["does not exist"]);
+}
+
+fn events_end_with_the_container(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause").up();
+    let running = t.spawn(t.command(&["events", "--interval=100ms", &c.id]));
+    eventually("there are two lines", || running.stdout().lines().count() >= 2);
+    c.kill("KILL").ok();
+    let out = running.wait().ok();
+    for line in out.stdout.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(c.id)));
+    }
+    c.call(&["events", "--interval", "0s"]).fails(&["must be greater than 0"]);
+    c.call(&["events", "--stats"]).fails(&["not running"]);
+    c.remove();
+}
+
+fn events_tell_of_the_oom_killer(t: &Test) {
+    t.needs_controller("memory");
+    let mut c = t.container();
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB, "swap": 24 * MIB});
+    c.probe("pause").up();
+    let running = t.spawn(t.command(&["events", "--interval=10s", &c.id]));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    c.exec(&["probe", "eat", "200"]).exits(137);
+    eventually("it is told", || running.stdout().contains(r#""type":"oom""#));
+    c.remove();
+    running.wait().ok();
+}
+
+fn device_is_plugged_in_and_out(t: &Test) {
+    t.needs_controller("devices");
+    let c = with_mknod(t);
+    let exec = |c: &Container<'_>, words: &str| c.exec(&words.split(' ').collect::<Vec<_>>()).ok().probe();
+    assert_eq!(exec(&c, "probe open /dev/kmsg r").result("open"), "ENOENT");
+    for _ in 0..2 {
+        t.call(&["device", "add", "--mode", "r", &c.id, "/dev/kmsg"]).ok();
+        let seen = exec(&c, "probe open /dev/kmsg r open /dev/kmsg w stat /dev/kmsg");
+        assert_eq!((seen.result("open"), &seen["acts"][1][2]), (&json!("ok"), &json!("EPERM")));
+        assert_eq!(seen.result("stat")["minor"], 11);
+        // Another time with more, by the same node.
+        t.call(&["device", "add", &c.id, "/dev/kmsg"]).ok();
+        assert_eq!(exec(&c, "probe open /dev/kmsg w").result("open"), "ok");
+        t.call(&["device", "add", &c.id, "/dev/kmsg", "--as", "/dev/radio/0"]).ok();
+        assert_eq!(exec(&c, "probe open /dev/radio/0 r").result("open"), "ok");
+
+        t.call(&["device", "remove", &c.id, "/dev/kmsg"]).ok();
+        let seen = exec(&c, "probe open /dev/kmsg r mknod /dev/y c 1 11 open /dev/y r unlink /dev/y");
+        assert_eq!(seen.result("open /dev/kmsg"), "ENOENT");
+        assert_eq!(seen.result("open /dev/y"), "EPERM");
+        t.call(&["device", "remove", &c.id, "/dev/kmsg", "--as", "/dev/radio/0"]).ok();
+        assert_eq!(exec(&c, "probe open /dev/radio/0 r").result("open"), "ENOENT");
+    }
+    assert_eq!(exec(&c, "probe open /dev/null r").result("open"), "ok");
+    c.remove();
+}
+
+fn device_that_is_none_is_refused(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause").up();
+    let etc = c.rootfs.join("etc");
+    fs::create_dir_all(&etc).unwrap();
+    for (args, says) in [
+        (&["add", "/no/such/device"][..], "/no/such/device: no such file or directory"),
+        (&["add", "/etc/passwd"], "/etc/passwd is no device"),
+        (&["add", "/dev/null", "--as", "relative"], "must be an absolute path"),
+        (&["add", "/dev/null", "--mode", "x"], "--mode: must be made of r, w and m"),
+        (&["remove", "/no/such/device"], "/no/such/device is no device"),
+        (&["plug", "/dev/null"], "expected add or remove"),
+        // Something else has that name in the container.
+        (&["add", "/dev/kmsg", "--as", "/dev/zero"], "something else is there already"),
+    ] {
+        t.call(&[&["device", args[0], &c.id], &args[1..]].concat()).fails(&[says]);
+    }
+    c.remove();
+    if t.runtime == Runtime::Embrun {
+        t.call(&["device", "add", &c.id, "/dev/null"]).fails(&["does not exist"]);
+    }
+}

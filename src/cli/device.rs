@@ -1,0 +1,183 @@
+//! `device`: plugs a device into a container that is there, and out again, without a restart: the cgroup allows it or not,
+//! and its node is made or removed inside. What is plugged in lasts as long as the container.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor, mknodat, stat, umask};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
+
+use super::args::Globals;
+use super::store;
+use super::update::{device_rules, live};
+use crate::bundle::json::Json;
+use crate::cgroup::devices;
+use crate::cgroup::resources::{ANY, DeviceRule, RuleKind, access, device_rule};
+use crate::error::{Context as _, Error, Result};
+use crate::rootfs::path::InsidePath;
+use crate::rootfs::root::{Handle, Links, RootDir, kind};
+use crate::state::store::Entry;
+use crate::state::{Held, Observed};
+
+/// Adds or removes a device of the host.
+///
+/// Added is one whose node is there on the host; its owner and permissions are copied. Removed is also one that has been
+/// pulled out already, if its node was made by `add`. A process that has the device open keeps it.
+pub fn run(
+    globals: &Globals,
+    verb: &str,
+    id: &str,
+    device: &str,
+    mode: Option<&str>,
+    as_path: Option<&str>,
+) -> Result<()> {
+    let inside = as_path.unwrap_or(device);
+    let path = InsidePath::new(inside).filter(|p| inside.starts_with('/') && !p.is_root());
+    let path = path.ok_or_else(|| Error::new(format!("{inside}: must be an absolute path")))?;
+    let access = access(mode.unwrap_or("rwm")).map_err(|f| Error::from(f).context("--mode"))?;
+    let held = live(Observed::of(store(globals)?.lock(id)?)?)?;
+    match verb {
+        "add" => add(held, device, inside, &path, access),
+        "remove" => remove(held, device, inside, &path),
+        _ => Err(Error::new("expected add or remove")),
+    }
+}
+
+fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8) -> Result<()> {
+    let host = stat(device).context(|| device)?;
+    let rule = rule_of(&host, access).ok_or_else(|| Error::new(format!("{device} is no device")))?;
+    let root = root_of(&held)?;
+    let before = held.record.device_rules.clone();
+    change_rules(&mut held, rule)?;
+    let mut make = || -> Result<()> {
+        let made = make_node(&root, path, &host)?;
+        if made {
+            held.record.device_nodes.retain(|(n, _)| n != inside);
+            held.record.device_nodes.push((inside.to_owned(), rule));
+        }
+        held.dir.write_record(&held.record).inspect_err(|_| {
+            let _ = made.then(|| remove_node(&root, path, &rule));
+        })
+    };
+    make().map_err(|e| {
+        let _ = device_rules(&held.dir, &before).and_then(|rules| held.record.cgroup().set_devices(&rules));
+        e.context(format_args!("make {inside} in the container"))
+    })
+}
+
+fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Result<()> {
+    let root = root_of(&held)?;
+    let ours = held.record.device_nodes.iter().find(|(n, _)| n == inside).map(|(_, rule)| *rule);
+    // What the container has at the path is not asked: it could have put another device there.
+    let on_host = || stat(device).ok().and_then(|node| rule_of(&node, ANY));
+    let known = ours.or_else(on_host).or_else(|| of_config(&held.dir, inside));
+    let known =
+        known.ok_or_else(|| Error::new(format!("{device} is no device of the host or the container")))?;
+    change_rules(&mut held, DeviceRule { allow: false, access: ANY, ..known })?;
+    if let Some(rule) = ours {
+        remove_node(&root, path, &rule)
+            .map_err(|e| e.context(format_args!("remove {inside} in the container")))?;
+        held.record.device_nodes.retain(|(n, _)| n != inside);
+    }
+    held.dir.write_record(&held.record)
+}
+
+/// A device of the config that the host has no more.
+fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
+    let config = Json::parse(&dir.config().ok()?).ok()?;
+    let Json::List(devices) = config.get("linux")?.get("devices")? else { return None };
+    let found = devices.iter().find(|d| d.get("path") == Some(&Json::str(inside)))?;
+    let Json::Object(members) = found.clone() else { return None };
+    let mut members = members;
+    members.push(("allow".to_owned(), Json::from(true)));
+    device_rule(&Json::Object(members)).ok()
+}
+
+/// Puts the rule into force after all others.
+fn change_rules(held: &mut Held, rule: DeviceRule) -> Result<()> {
+    devices::append(&mut held.record.device_rules, rule);
+    let rules = device_rules(&held.dir, &held.record.device_rules)?;
+    held.record.cgroup().set_devices(&rules)
+}
+
+/// The rule that allows this access to a device by its node.
+fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
+    let kind = match kind(node) {
+        SFlag::S_IFCHR => RuleKind::Char,
+        SFlag::S_IFBLK => RuleKind::Block,
+        _ => return None,
+    };
+    let number = |n: u64| u32::try_from(n).ok();
+    let (major, minor) = (number(major(node.st_rdev))?, number(minor(node.st_rdev))?);
+    Some(DeviceRule { allow: true, kind, major: Some(major), minor: Some(minor), access })
+}
+
+/// The root of the container as its init sees it, mounts included.
+fn root_of(held: &Held) -> Result<RootDir> {
+    let init = held.record.init.as_ref().ok_or_else(|| Error::new(crate::error::engine::NOT_RUNNING))?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root: OwnedFd = open(format!("/proc/{}/root", init.pid).as_str(), flags, Mode::empty())
+        .context(|| "open the root of the container")?;
+    // If init lives still, its pid was not another's when the root was opened.
+    if !init.lives() {
+        return Err(Error::new(crate::error::engine::NOT_RUNNING));
+    }
+    Ok(RootDir::new(root))
+}
+
+/// Makes the node, or finds the same one there; says whether it was made.
+fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool> {
+    let (above, name) = path.split().ok_or(Errno::EISDIR)?;
+    let directory = root.parent(&above)?;
+    if let Ok(there) = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        return match kind(&there) == kind(host) && there.st_rdev == host.st_rdev {
+            true => Ok(false),
+            false => Err(Error::new("something else is there already").hint("give another path with --as")),
+        };
+    }
+    refuse_hosts_dev(&directory)?;
+    let mask = umask(Mode::empty());
+    let mode = Mode::from_bits_truncate(host.st_mode & 0o777);
+    let made = mknodat(&directory, name, kind(host), mode, host.st_rdev);
+    umask(mask);
+    made.context(|| "mknod")?;
+    let (uid, gid) = (Uid::from_raw(host.st_uid), Gid::from_raw(host.st_gid));
+    let owned = fchownat(&directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
+    if let Err(e) = owned {
+        let _ = unlink(directory.as_fd(), name);
+        return Err(Error::os("chown", e));
+    }
+    Ok(true)
+}
+
+/// A container that has the host's `/dev` has all nodes already, and must not make more there.
+fn refuse_hosts_dev(directory: &Handle) -> Result<()> {
+    let (dev, here) = (stat("/dev").context(|| "/dev")?, fstat(directory)?);
+    if dev.st_dev == here.st_dev && dev.st_dev != stat("/").context(|| "/")?.st_dev {
+        return Err(Error::new("the directory is the host's /dev"));
+    }
+    Ok(())
+}
+
+/// Removes the node if it is that device still: the container may have put something else there. Links on the way are
+/// followed within the root, the last name is not.
+fn remove_node(root: &RootDir, path: &InsidePath, rule: &DeviceRule) -> Result<()> {
+    let Some((above, name)) = path.split() else { return Ok(()) };
+    let directory = match root.resolve(&above, Links::Follow) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        found => found?,
+    };
+    match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(found) if rule_of(&found, rule.access) == Some(*rule) => unlink(directory.as_fd(), name),
+        _ => Ok(()),
+    }
+}
+
+fn unlink(directory: std::os::fd::BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

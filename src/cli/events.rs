@@ -1,0 +1,118 @@
+//! `events`: what a container uses, and that the out-of-memory killer was at work in it; a JSON object a line, as runc
+//! prints them and containerd's shim reads them.
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::args::Globals;
+use super::print;
+use super::state::look;
+use crate::bundle::json::Json;
+use crate::cgroup::oom::Oom;
+use crate::error::{Error, Result, engine};
+use crate::state::observe::Status;
+use crate::sys::process::pidfd_open;
+
+/// Prints the statistics once, or every interval until the container has ended.
+pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> Result<()> {
+    let interval = duration(interval.unwrap_or("5s")).map_err(|e| e.context("--interval"))?;
+    let (_, record, status) = look(globals, id)?;
+    let init = record.init.as_ref().filter(|_| !matches!(status, Status::Stopped | Status::Creating));
+    let Some(init) = init else { return Err(Error::new(engine::NOT_RUNNING)) };
+    let cgroup = record.cgroup();
+    let stats = || print(&line("stats", id, Some(cgroup.stats())));
+    if once {
+        return stats();
+    }
+    // Before Linux 5.3 the end is seen at the next interval.
+    let pidfd = pidfd_open(Pid::from_raw(init.pid)).ok();
+    let mut watch = cgroup.watch_oom().ok();
+    let mut next = Instant::now() + interval;
+    while init.lives() {
+        let mut fds = Vec::new();
+        fds.extend(pidfd.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        fds.extend(watch.as_ref().map(|w| w.poll()).map(|(fd, events)| PollFd::new(fd, events)));
+        let left = next.saturating_duration_since(Instant::now());
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::os("poll", e)),
+        }
+        match watch.as_mut().map_or(Oom::Quiet, |w| w.look()) {
+            Oom::Killed => print(&line("oom", id, None))?,
+            Oom::Gone => watch = None,
+            Oom::Quiet => {}
+        }
+        if Instant::now() >= next && init.lives() {
+            stats()?;
+            next = Instant::now() + interval;
+        }
+    }
+    Ok(())
+}
+
+fn line(kind: &str, id: &str, data: Option<Json>) -> String {
+    let mut members = vec![("type", Json::str(kind)), ("id", Json::str(id))];
+    members.extend(data.map(|data| ("data", data)));
+    Json::object(members).compact() + "\n"
+}
+
+/// A duration as Go writes it: `5s`, `1m30s`, `1.5h`, `500ms`; more than nothing.
+fn duration(text: &str) -> Result<Duration> {
+    let odd = || Error::new(format!("must be a duration such as 5s or 1m30s, is {text:?}"));
+    let mut rest = text;
+    let mut nanoseconds: u128 = 0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(odd)?;
+        let (digits, after) = rest.split_at(end);
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let unit: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(odd()),
+        };
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        let part = if part.is_empty() { "0" } else { part };
+        if part.len() > 9 || whole.len() > 12 {
+            return Err(odd());
+        }
+        nanoseconds += whole.parse::<u128>().map_err(|_| odd())? * unit;
+        nanoseconds += part.parse::<u128>().map_err(|_| odd())? * unit / 10u128.pow(part.len() as u32);
+        rest = after;
+    }
+    match u64::try_from(nanoseconds) {
+        Ok(0) => Err(Error::new("duration interval must be greater than 0")),
+        Ok(n) => Ok(Duration::from_nanos(n)),
+        Err(_) => Err(odd()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_as_go_writes_them() {
+        for (text, ms) in [
+            ("5s", 5000),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("500ms", 500),
+            ("2500us", 2),
+            ("1.s", 1000),
+        ] {
+            assert_eq!(duration(text).unwrap().as_millis(), ms, "{text}");
+        }
+        for text in ["", "0s", "5", "s", "5 s", "-5s", "1x", "1.2.3s", "99999999999999h", "1m30"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! `update`: other resource limits for a container that is there, all of them or none.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use super::args::Globals;
+use super::store;
+use crate::bundle::json::Json;
+use crate::bundle::load::read_file;
+use crate::cgroup::devices;
+use crate::cgroup::resources::{DeviceRule, Resources, resources};
+use crate::error::{Context as _, Error, Result, engine};
+use crate::log;
+use crate::state::store::Entry;
+use crate::state::{Held, Observed};
+
+/// What a flag's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An integer.
+    Number,
+    /// Bytes, perhaps with a unit.
+    Size,
+    /// As it is.
+    Text,
+}
+
+/// A flag, the section and member of `linux.resources` that it sets, and what its value is.
+pub type Field = (&'static str, &'static str, &'static str, Kind);
+
+/// Every flag that sets a resource.
+pub const FIELDS: &[Field] = &[
+    ("blkio-weight", "blockIO", "weight", Kind::Number),
+    ("cpu-period", "cpu", "period", Kind::Number),
+    ("cpu-quota", "cpu", "quota", Kind::Number),
+    ("cpu-burst", "cpu", "burst", Kind::Number),
+    ("cpu-share", "cpu", "shares", Kind::Number),
+    ("cpu-rt-period", "cpu", "realtimePeriod", Kind::Number),
+    ("cpu-rt-runtime", "cpu", "realtimeRuntime", Kind::Number),
+    ("cpuset-cpus", "cpu", "cpus", Kind::Text),
+    ("cpuset-mems", "cpu", "mems", Kind::Text),
+    ("cpu-idle", "cpu", "idle", Kind::Number),
+    ("memory", "memory", "limit", Kind::Size),
+    ("memory-reservation", "memory", "reservation", Kind::Size),
+    ("memory-swap", "memory", "swap", Kind::Size),
+    ("pids-limit", "pids", "limit", Kind::Number),
+];
+
+/// Updates a container that runs, waits for start or is paused. A flag wins over the same field of the file.
+///
+/// Device rules of the file come after those that the container has: one more device is a list of one, another list
+/// begins with the denial of everything.
+pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&'static str, String)]) -> Result<()> {
+    let mut asked = file.map_or(Ok(Json::Object(Vec::new())), read)?;
+    for (name, text) in flags {
+        set(&mut asked, name, text).map_err(|e| e.context(format_args!("--{name}")))?;
+    }
+    let mut asked = resources(&asked).map_err(Error::from)?;
+    asked.warnings().iter().for_each(|w| log::warn(w));
+    let mut held = live(Observed::of(store(globals)?.lock(id)?)?)?;
+    let new = std::mem::take(&mut asked.devices);
+    let before = held.record.clone();
+    if !new.is_empty() {
+        for rule in new {
+            devices::append(&mut held.record.device_rules, rule);
+        }
+        asked.devices = device_rules(&held.dir, &held.record.device_rules)?;
+    }
+    held.record.cgroup().update(&asked)?;
+    if held.record != before {
+        held.dir.write_record(&held.record)?;
+    }
+    Ok(())
+}
+
+/// A container whose resources can be changed.
+pub fn live(observed: Observed) -> Result<Held> {
+    match observed {
+        Observed::Created(c) => Ok(c.0),
+        Observed::Running(c) => Ok(c.0),
+        Observed::Paused(c) => Ok(c.0),
+        other => Err(Error::new(engine::NOT_RUNNING).hint(format_args!("it is {}", other.status().name()))),
+    }
+}
+
+/// All device rules of a container: the config's as they were at create, then what came since.
+pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>> {
+    let config = Json::parse(&dir.config()?)?;
+    let of_config =
+        config.get("linux").and_then(|l| l.get("resources")).map_or(Ok(Resources::default()), resources);
+    let mut rules = of_config.map_err(Error::from)?.devices;
+    rules.extend(since);
+    Ok(rules)
+}
+
+fn read(file: &str) -> Result<Json> {
+    let bytes = if file == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().take(16 << 20).read_to_end(&mut bytes).context(|| "read stdin")?;
+        bytes
+    } else {
+        read_file(Path::new(file))?
+    };
+    Json::parse(&bytes).map_err(|e| e.context(format_args!("--resources {file}")))
+}
+
+/// Sets the member of the document that a flag is for.
+fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
+    let Some((_, section, member, kind)) = FIELDS.iter().find(|(name, ..)| *name == flag) else {
+        return Err(Error::new("unknown"));
+    };
+    let value = match kind {
+        Kind::Text => Json::str(text),
+        Kind::Size => Json::from(size(text)?),
+        Kind::Number => {
+            let n: i64 = text.parse().map_err(|_| Error::new(format!("must be a number, is {text:?}")))?;
+            Json::from(n)
+        }
+    };
+    let inner = member_of(document, section)?;
+    *member_of(inner, member)? = value;
+    Ok(())
+}
+
+/// The member of an object, made if it is not there.
+fn member_of<'a>(object: &'a mut Json, key: &str) -> Result<&'a mut Json> {
+    if *object == Json::Null {
+        *object = Json::Object(Vec::new());
+    }
+    let kind = object.kind();
+    let Json::Object(members) = object else { return Err(Error::new(format!("the file has {kind} there"))) };
+    let at = members.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
+        members.push((key.to_owned(), Json::Null));
+        members.len() - 1
+    });
+    Ok(&mut members[at].1)
+}
+
+/// Bytes as runc takes them (Go's `RAMInBytes`): `64m`, `64MB`, `64MiB`, `1.5g` (powers of 1024), or -1.
+fn size(text: &str) -> Result<i64> {
+    let odd = || Error::new(format!("must be a size such as 64m or 1g, or -1, is {text:?}"));
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let shift = match unit.trim_start_matches(' ').to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
+        _ => return Err(odd()),
+    };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    if part.len() > 9 || part.is_empty() {
+        return Err(odd());
+    }
+    let whole = whole.parse::<i128>().map_err(|_| odd())?;
+    let tenths = part.parse::<i128>().map_err(|_| odd())?;
+    let bytes = whole.checked_mul(1 << shift).map(|n| n + (tenths << shift) / 10i128.pow(part.len() as u32));
+    bytes.and_then(|n| i64::try_from(n).ok()).ok_or_else(odd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_as_runc_takes_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("-1", -1),
+            ("1048576", 1 << 20),
+            ("32b", 32),
+            ("64m", 64 << 20),
+            ("64MB", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("1 g", 1 << 30),
+            ("1.5G", 3 << 29),
+            ("2t", 2 << 40),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+        }
+        for text in [
+            "",
+            "m",
+            "-2",
+            "1x",
+            "1.m",
+            "1..5m",
+            "0x10",
+            "+1",
+            "1m1",
+            "9999999p",
+            "1.0000000001g",
+            "\u{660}m",
+        ] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn flags_become_the_document_and_win_over_the_file() {
+        let mut document = Json::parse(br#"{"memory":{"limit":5,"swap":6},"pids":null}"#).unwrap();
+        for (flag, text) in [("memory", "1k"), ("pids-limit", "-1"), ("cpuset-cpus", "0-1")] {
+            set(&mut document, flag, text).unwrap();
+        }
+        assert_eq!(
+            document.compact(),
+            r#"{"memory":{"limit":1024,"swap":6},"pids":{"limit":-1},"cpu":{"cpus":"0-1"}}"#
+        );
+        let mut odd = Json::parse(br#"{"memory":7}"#).unwrap();
+        assert_eq!(set(&mut odd, "memory", "1").unwrap_err().to_string(), "the file has a number there");
+        assert_eq!(set(&mut odd, "cpu-share", "x").unwrap_err().to_string(), "must be a number, is \"x\"");
+    }
+
+    #[test]
+    fn every_flag_of_the_table_is_a_field() {
+        let verb = super::super::table::VERBS.iter().find(|v| v.name == "update").unwrap();
+        for (name, section, member, kind) in FIELDS {
+            assert!(verb.flags.iter().any(|f| f.name == *name), "--{name}");
+            let value = match kind {
+                Kind::Text => "0",
+                _ if *name == "blkio-weight" => "10",
+                _ => "1",
+            };
+            let mut document = Json::Null;
+            set(&mut document, name, value).unwrap();
+            assert_ne!(resources(&document).unwrap(), Resources::default(), "{section}.{member}");
+        }
+    }
+}
