@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 
+use std::time::{Duration, Instant};
+
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::compile::SockFilter;
 use embrun::seccomp::policy::{Arg, Op, Policy};
@@ -25,6 +27,7 @@ pub struct Library {
     release: extern "C" fn(Context),
     arch_add: extern "C" fn(Context, u32) -> c_int,
     arch_remove: extern "C" fn(Context, u32) -> c_int,
+    resolve_for: extern "C" fn(u32, *const c_char) -> c_int,
     resolve: extern "C" fn(*const c_char) -> c_int,
     rule_add: extern "C" fn(Context, u32, c_int, c_uint, *const Compare) -> c_int,
     attr_set: extern "C" fn(Context, c_int, u32) -> c_int,
@@ -66,6 +69,10 @@ impl Library {
             release: symbol!(c"seccomp_release", extern "C" fn(Context)),
             arch_add: symbol!(c"seccomp_arch_add", extern "C" fn(Context, u32) -> c_int),
             arch_remove: symbol!(c"seccomp_arch_remove", extern "C" fn(Context, u32) -> c_int),
+            resolve_for: symbol!(
+                c"seccomp_syscall_resolve_name_arch",
+                extern "C" fn(u32, *const c_char) -> c_int
+            ),
             resolve: symbol!(c"seccomp_syscall_resolve_name", extern "C" fn(*const c_char) -> c_int),
             rule_add: symbol!(
                 c"seccomp_rule_add_array",
@@ -80,6 +87,19 @@ impl Library {
     pub fn resolve(&self, name: &str) -> Option<c_int> {
         let name = CString::new(name).unwrap();
         Some((self.resolve)(name.as_ptr())).filter(|n| *n != NO_SUCH_NAME)
+    }
+
+    /// The number of a name on an architecture, if the library knows one.
+    pub fn number(&self, arch: Arch, name: &str) -> Option<c_int> {
+        let name = CString::new(name).unwrap();
+        Some((self.resolve_for)(token(arch), name.as_ptr())).filter(|n| *n >= 0)
+    }
+
+    /// How long it takes to make a filter, as runc asks for it.
+    pub fn time(&self, policy: &Policy, family: &[Arch]) -> Duration {
+        let start = Instant::now();
+        assert!(self.attempt(policy, family).is_ok());
+        start.elapsed()
     }
 
     /// The filter that runc would make of a policy, but for its stub; why not otherwise. The library runs in a process
@@ -135,7 +155,7 @@ impl Library {
         if !family.contains(&Arch::X86_64) {
             result((self.arch_remove)(context, token(Arch::X86_64)))?;
         }
-        if policy.syscalls.len() > 32 {
+        if policy.syscalls.iter().map(|r| r.names.len()).sum::<usize>() > 32 {
             result((self.attr_set)(context, ATTR_OPTIMIZE, 2))?;
         }
         for rule in policy.syscalls.iter().filter(|r| r.action != policy.default_action) {

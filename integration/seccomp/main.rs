@@ -3,7 +3,9 @@
 //! What is random here comes from a seed: a failing test prints it, `SEED=n` runs that one alone, `COUNT=n` that many.
 #![allow(unsafe_code, missing_docs)]
 
+mod catalogue;
 mod differential;
 mod kernel;
 mod libseccomp;
+mod peers;
 mod random;

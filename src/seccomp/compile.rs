@@ -196,6 +196,12 @@ impl Builder {
         let default = Leaf::Give(self.default);
         let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();
         let spans = spans(archs, stubbed(Arch::X86_64));
+        let mut decisions = Vec::with_capacity(archs.len());
+        for arch in archs {
+            for (number, variants) in rules.decisions(*arch)? {
+                decisions.push((*arch, number, self.leaf(variants, *arch)));
+            }
+        }
         for (i, (start, span)) in spans.iter().enumerate() {
             let last = spans.get(i + 1).map_or(u32::MAX, |(next, _)| next - 1);
             let Span::Calls(arch) = *span else {
@@ -203,12 +209,10 @@ impl Builder {
                 continue;
             };
             ranges.from(*start, default);
-            for (number, decision) in rules.decisions(arch)? {
-                if (*start..=last).contains(&number) {
-                    let leaf = self.leaf(decision, arch);
-                    ranges.from(number, leaf);
-                    ranges.from(number + 1, default);
-                }
+            let inside = |(a, n, _): &&(Arch, u32, Leaf)| *a == arch && (*start..=last).contains(n);
+            for (_, number, leaf) in decisions.iter().filter(inside) {
+                ranges.from(*number, *leaf);
+                ranges.from(number + 1, default);
             }
             if stubbed(arch) {
                 let unheard = rules.newest(arch, *start, last).map_or(*start, |n| n + 1);

@@ -4,6 +4,7 @@
 //! the first rule without conditions decides alone; the others are tried in an order of their conditions, not of the
 //! file ([`key`]); two that agree on when but not on what are an error.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use super::arch::Arch;
@@ -70,21 +71,21 @@ impl Rules {
     /// What each call of an architecture that a rule is about comes to, by its number: the verdict of the first variant
     /// whose conditions hold, else the default.
     pub fn decisions(&self, arch: Arch) -> Result<Vec<(u32, Vec<Variant>)>> {
-        let mut all: Vec<(u32, Variant)> = Vec::with_capacity(self.calls.len());
+        let mut all: Vec<(u32, Cow<'_, Variant>)> = Vec::with_capacity(self.calls.len());
         for (call, variant) in &self.calls {
             let variant = &self.variants[*variant];
             if let Some(part) = part_of(arch, *call) {
-                all.push((part.number, part.of(variant)));
+                all.push((part.number, Cow::Owned(part.of(variant))));
             }
             if let Some(number) = call.number(arch) {
-                all.push((number, variant.clone()));
+                all.push((number, Cow::Borrowed(variant)));
             }
         }
         all.sort_by_key(|(number, _)| *number);
         let mut decisions = Vec::with_capacity(all.len());
         for group in all.chunk_by(|a, b| a.0 == b.0) {
             let number = group[0].0;
-            let decision = combine(arch, group.iter().map(|(_, v)| v)).map_err(|(a, b)| {
+            let decision = combine(arch, group.iter().map(|(_, v)| v.as_ref())).map_err(|(a, b)| {
                 let name = Call::of(arch, number).map_or("", Call::name);
                 Error::new(format!(
                     "syscalls[{b}] contradicts syscalls[{a}]: different actions for {name} under the same conditions"

@@ -1,0 +1,158 @@
+//! Twenty profiles under which a container starts: the engines' with changes that people make, and lists of what is denied.
+
+use embrun::bundle::json::Json;
+use embrun::seccomp::arch::Arch;
+use embrun::seccomp::policy::{Action, Arg, Op, Policy, Rule, policy};
+
+/// docker's, as shipped.
+pub fn engines_default() -> Policy {
+    policy(&Json::parse(include_bytes!("../../seccomp-profiles/default.json")).unwrap()).unwrap()
+}
+
+/// All twenty, by name.
+pub fn profiles() -> Vec<(&'static str, Policy)> {
+    let x86 = vec![Arch::X86_64, Arch::X86, Arch::X32];
+    let base = Policy { architectures: x86, ..engines_default() };
+    let with = |change: &dyn Fn(&mut Policy)| {
+        let mut p = base.clone();
+        change(&mut p);
+        p
+    };
+    let action = |a: Action| with(&|p| p.default_action = a);
+    let denied = |a: Action| {
+        let names = [
+            "keyctl",
+            "add_key",
+            "request_key",
+            "kexec_load",
+            "open_by_handle_at",
+            "init_module",
+            "swapon",
+            "reboot",
+        ];
+        let mut p = with(&|p| p.syscalls = vec![rule(&names, a, &[])]);
+        p.default_action = Action::Allow;
+        p
+    };
+    vec![
+        ("default", base.clone()),
+        ("default, ENOSYS", action(Action::Errno(38))),
+        ("default, EACCES", action(Action::Errno(13))),
+        ("default, KILL_PROCESS", action(Action::KillProcess)),
+        ("default, KILL", action(Action::KillThread)),
+        ("default, TRAP", action(Action::Trap)),
+        ("default, LOG", action(Action::Log)),
+        ("default, x86_64 alone", with(&|p| p.architectures = vec![Arch::X86_64])),
+        ("default, no architectures", with(&|p| p.architectures.clear())),
+        ("default, x86_64 and x86", with(&|p| p.architectures = vec![Arch::X86_64, Arch::X86])),
+        (
+            "default without new calls",
+            with(&|p| {
+                for r in &mut p.syscalls {
+                    r.names.retain(|n| {
+                        !["clone3", "openat2", "close_range", "faccessat2", "statx", "rseq"]
+                            .contains(&n.as_str())
+                    });
+                }
+                p.syscalls.retain(|r| !r.names.is_empty());
+            }),
+        ),
+        (
+            "default and an errno each",
+            with(&|p| {
+                for (i, name) in ["mount", "umount2", "ptrace", "bpf", "unshare", "setns"].iter().enumerate()
+                {
+                    p.syscalls.insert(0, rule(&[name], Action::Errno(20 + i as u16), &[]));
+                }
+            }),
+        ),
+        (
+            "default and socket families",
+            with(&|p| {
+                p.syscalls.retain(|r| r.names != ["socket"]);
+                for family in [1, 2, 10, 16] {
+                    p.syscalls.push(rule(&["socket"], Action::Allow, &[arg(0, Op::Eq, family)]));
+                }
+                p.syscalls.push(rule(&["socket"], Action::Errno(97), &[arg(0, Op::Ge, 40)]));
+            }),
+        ),
+        (
+            "default and ioctl requests",
+            with(&|p| {
+                p.syscalls.push(rule(
+                    &["tgkill"],
+                    Action::Errno(3),
+                    &[arg(0, Op::Eq, 1), arg(2, Op::Gt, 15)],
+                ));
+                for r in &mut p.syscalls {
+                    r.names.retain(|n| n != "ioctl");
+                }
+                p.syscalls.push(rule(&["ioctl"], Action::Allow, &[arg(1, Op::Ne, 0x5412)]));
+                p.syscalls.push(rule(&["ioctl"], Action::Errno(25), &[arg(1, Op::Eq, 0x5412)]));
+            }),
+        ),
+        (
+            "default and ranges",
+            with(&|p| {
+                for r in &mut p.syscalls {
+                    r.names.retain(|n| n != "prctl" && n != "setpriority");
+                }
+                p.syscalls.push(rule(&["prctl"], Action::Allow, &[arg(0, Op::Le, 1 << 33)]));
+                p.syscalls.push(rule(
+                    &["setpriority"],
+                    Action::Allow,
+                    &[arg(0, Op::Lt, 2), arg(2, Op::Ge, 5)],
+                ));
+            }),
+        ),
+        ("a deny list, EPERM", denied(Action::Errno(1))),
+        ("a deny list, KILL_PROCESS", denied(Action::KillProcess)),
+        ("a deny list, LOG", denied(Action::Log)),
+        ("a deny list, TRACE", denied(Action::Trace(5))),
+        (
+            "nothing denied",
+            with(&|p| {
+                p.default_action = Action::Allow;
+                p.syscalls.clear();
+            }),
+        ),
+    ]
+}
+
+fn rule(names: &[&str], action: Action, args: &[Arg]) -> Rule {
+    Rule { names: names.iter().map(|n| (*n).to_owned()).collect(), action, args: args.to_vec() }
+}
+
+fn arg(index: u8, op: Op, value: u64) -> Arg {
+    Arg { index, op, value, value_two: 0 }
+}
+
+/// The profile as `linux.seccomp`.
+pub fn json(p: &Policy) -> Json {
+    let coded = |key: &'static str, errno_key: &'static str, a: Action| {
+        let mut members = vec![(key, Json::from(a.name()))];
+        if let Action::Errno(n) | Action::Trace(n) = a {
+            members.push((errno_key, Json::from(u32::from(n))));
+        }
+        members
+    };
+    let condition = |a: &Arg| {
+        let op = embrun::seccomp::policy::OPERATORS.iter().find(|(op, _)| *op == a.op).unwrap().1;
+        Json::object([
+            ("index", Json::from(u32::from(a.index))),
+            ("value", Json::from(a.value)),
+            ("valueTwo", Json::from(a.value_two)),
+            ("op", Json::from(op)),
+        ])
+    };
+    let rule = |r: &Rule| {
+        let mut members = vec![("names", Json::strs(r.names.clone()))];
+        members.extend(coded("action", "errnoRet", r.action));
+        members.push(("args", Json::List(r.args.iter().map(condition).collect())));
+        Json::object(members)
+    };
+    let mut members = coded("defaultAction", "defaultErrnoRet", p.default_action);
+    members.push(("architectures", Json::strs(p.architectures.iter().map(|a| a.name()))));
+    members.push(("syscalls", Json::List(p.syscalls.iter().map(rule).collect())));
+    Json::object(members)
+}
