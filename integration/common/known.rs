@@ -148,5 +148,9 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 /// Why this test is not expected to pass under this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
+    // A file of promises: what to do about a root file system that deceives is not in the spec.
+    if test.starts_with("hostile::") && runtime != "embrun" {
+        return Some(OURS);
+    }
     TABLE.iter().find(|(t, r, _)| *t == test && *r == runtime).map(|(_, _, why)| *why)
 }

@@ -9,6 +9,7 @@ mod devices;
 mod exec;
 mod filters;
 mod hooks;
+mod hostile;
 mod lifecycle;
 mod limits;
 mod mounts;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         exec::CASES,
         filters::CASES,
         hooks::CASES,
+        hostile::CASES,
         lifecycle::CASES,
         limits::CASES,
         mounts::CASES,

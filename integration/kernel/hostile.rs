@@ -1,0 +1,454 @@
+//! Bundles whose root file system was made by somebody who wants out. What is beside the root must be as it was, whether the
+//! container runs or is refused.
+
+use crate::cases;
+use crate::common::{Case, ConsoleSocket, Container, Output, Test, eventually};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub const CASES: &[Case] = cases![
+    dev_that_is_a_link_is_not_followed,
+    dev_null_of_the_image_is_not_trusted,
+    device_nodes_that_are_links_are_refused,
+    console_that_is_a_link_is_refused,
+    proc_and_sys_that_are_links_are_refused,
+    proc_under_another_name_is_refused,
+    volume_over_proc_is_refused,
+    destination_that_leads_out_stays_inside,
+    links_under_every_name_lead_nowhere,
+    masks_hold_whatever_dev_null_is,
+    read_only_holds_without_a_proc_and_with_a_false_one,
+    passwd_that_hangs_does_not,
+    cgroup_mount_cannot_be_written,
+    swapped_directories_of_a_shared_volume_let_nothing_out,
+    image_that_has_its_mount_points_is_not_written,
+    read_only_image_runs,
+    exec_holds_where_proc_is_false,
+];
+
+/// A container with a directory beside its root file system, and what is in it.
+struct Trap<'t> {
+    c: Container<'t>,
+    outside: PathBuf,
+    before: Vec<String>,
+}
+
+impl<'t> Trap<'t> {
+    fn new(t: &'t Test) -> Trap<'t> {
+        let c = t.container();
+        let outside = c.bundle.join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("ptmx"), "marker").unwrap();
+        fs::write(outside.join("victim"), "secret\n").unwrap();
+        fs::set_permissions(outside.join("victim"), fs::Permissions::from_mode(0o600)).unwrap();
+        let before = inventory(&outside);
+        Trap { c, outside, before }
+    }
+
+    /// `/dev` is the image's: nothing is mounted there.
+    fn with_the_images_dev(mut self) -> Trap<'t> {
+        let mounts = self.c.config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+        self.c.config["root"]["readonly"] = json!(false);
+        fs::remove_dir_all(self.c.rootfs.join("dev")).unwrap();
+        self
+    }
+
+    fn without_proc(mut self) -> Trap<'t> {
+        self.c.config["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/proc");
+        self
+    }
+
+    /// Runs it, and looks at what is outside.
+    fn run(&self) -> Output {
+        let out = self.c.run();
+        self.check();
+        out
+    }
+
+    fn check(&self) {
+        assert_eq!(inventory(&self.outside), self.before, "something outside was touched");
+    }
+
+    /// It is refused in one line that says this.
+    fn refused(&self, says: &str) {
+        let out = self.run();
+        assert_eq!(out.status, 1);
+        assert!(out.stderr.contains(says), "{:?} does not say {says:?}", out.stderr);
+        assert_eq!(out.stderr.lines().filter(|l| !l.contains("warning")).count(), 1, "{}", out.stderr);
+    }
+}
+
+/// All that is below a directory: names, kinds, modes, owners, sizes, contents of small files.
+fn inventory(directory: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let (path, m) = (entry.path(), entry.metadata().unwrap());
+        let text = if m.is_file() && m.len() < 99 {
+            fs::read_to_string(&path).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        let times = (m.mtime(), m.mtime_nsec());
+        all.push(format!("{path:?} {:o} {}:{} {} {times:?} {text:?}", m.mode(), m.uid(), m.gid(), m.len()));
+        if m.is_dir() {
+            all.extend(inventory(&path));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn dev_that_is_a_link_is_not_followed(t: &Test) {
+    for text in ["../outside", "/outside", "../../../../../outside"] {
+        let trap = Trap::new(t).with_the_images_dev();
+        symlink(text, trap.c.rootfs.join("dev")).unwrap();
+        trap.run();
+        // What the link means inside is another directory, and that has the devices.
+        assert!(trap.c.rootfs.join("outside/ptmx").is_symlink());
+    }
+    let trap = Trap::new(t).with_the_images_dev();
+    symlink(&trap.outside, trap.c.rootfs.join("dev")).unwrap();
+    trap.run();
+}
+
+fn dev_null_of_the_image_is_not_trusted(t: &Test) {
+    // As a link to a file that is bound from the host: the standard streams must not be opened on it.
+    let mut trap = Trap::new(t).with_the_images_dev();
+    fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
+    symlink("/hostfile", trap.c.rootfs.join("dev/null")).unwrap();
+    let victim = trap.outside.join("victim");
+    trap.c.mount("/hostfile", "none", victim.to_str().unwrap(), &["bind", "rw"]);
+    trap.c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    trap.c.args(&["sh", "-c", "echo overwritten; echo overwritten >&2"]);
+    trap.refused("device /dev/null: a symbolic link is in its place");
+    // As a plain file.
+    let trap = Trap::new(t).with_the_images_dev();
+    fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
+    fs::write(trap.c.rootfs.join("dev/null"), "").unwrap();
+    trap.refused("device /dev/null: a regular file is in its place");
+}
+
+fn device_nodes_that_are_links_are_refused(t: &Test) {
+    for (name, to) in [("tty", "new"), ("full", "victim"), ("random", "ptmx")] {
+        let trap = Trap::new(t).with_the_images_dev();
+        fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
+        symlink(trap.outside.join(to), trap.c.rootfs.join("dev").join(name)).unwrap();
+        trap.refused(&format!("device /dev/{name}: a symbolic link is in its place"));
+    }
+    let mut trap = Trap::new(t);
+    symlink(&trap.outside, trap.c.rootfs.join("away")).unwrap();
+    trap.c.config["root"]["readonly"] = json!(false);
+    trap.c.config["linux"]["devices"] = json!([{"path": "/away/node", "type": "c", "major": 1, "minor": 3}]);
+    trap.run().ok();
+}
+
+fn console_that_is_a_link_is_refused(t: &Test) {
+    for (to, says) in [("new", Some("a symbolic link")), ("victim", Some("a symbolic link")), ("", None)] {
+        let mut trap = Trap::new(t).with_the_images_dev();
+        fs::create_dir_all(trap.c.rootfs.join("dev/pts")).unwrap();
+        trap.c.mount("/dev/pts", "devpts", "devpts", &["newinstance", "ptmxmode=0666", "mode=0620"]);
+        if !to.is_empty() {
+            symlink(trap.outside.join(to), trap.c.rootfs.join("dev/console")).unwrap();
+        }
+        trap.c.config["process"]["terminal"] = json!(true);
+        let socket = ConsoleSocket::listen(t.path("console.sock"));
+        let path = socket.path.to_str().unwrap().to_string();
+        let out = trap.c.create_with(&["--console-socket", &path]);
+        trap.check();
+        match says {
+            Some(says) => {
+                assert_eq!(out.status, 1);
+                assert!(out.stderr.contains(&format!("/dev/console: is {says}")), "{}", out.stderr);
+            }
+            None => {
+                out.ok();
+                drop(socket.receive());
+                trap.c.remove();
+            }
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+fn proc_and_sys_that_are_links_are_refused(t: &Test) {
+    for name in ["proc", "sys"] {
+        for text in ["/bad", "../outside", "bad"] {
+            let trap = Trap::new(t);
+            let target = trap.c.rootfs.join(name);
+            fs::create_dir(trap.c.rootfs.join("bad")).unwrap();
+            fs::remove_dir(&target).unwrap();
+            symlink(text, &target).unwrap();
+            trap.refused(&format!("/{name} of the root file system is or goes through a symbolic link"));
+        }
+    }
+}
+
+fn proc_under_another_name_is_refused(t: &Test) {
+    let names: [(&str, &str, &str); 4] = [
+        ("lnk", "/proc/self", "/lnk/attr"),
+        ("lnk", "/proc", "/lnk"),
+        ("lnk", "proc/sys", "/lnk/kernel"),
+        ("a", ".", "/a/a/proc"),
+    ];
+    for (link, text, destination) in names {
+        for bind in [false, true] {
+            let mut trap = Trap::new(t);
+            symlink(text, trap.c.rootfs.join(link)).unwrap();
+            match bind {
+                false => trap.c.mount(destination, "tmpfs", "t", &[]),
+                true => trap.c.mount(destination, "none", trap.outside.to_str().unwrap(), &["bind"]),
+            };
+            trap.refused(&format!("{destination} leads into /proc"));
+        }
+    }
+}
+
+fn volume_over_proc_is_refused(t: &Test) {
+    for destination in ["/proc", "/proc/self/attr", "/x/../proc/sys/kernel"] {
+        let mut trap = Trap::new(t);
+        trap.c.mount(destination, "none", trap.outside.to_str().unwrap(), &["bind"]);
+        let says =
+            if destination == "/proc" { "only a procfs is mounted at /proc" } else { "is inside /proc" };
+        trap.refused(says);
+    }
+}
+
+fn destination_that_leads_out_stays_inside(t: &Test) {
+    let mut trap = Trap::new(t);
+    let rootfs = trap.c.rootfs.clone();
+    symlink(&trap.outside, rootfs.join("abs")).unwrap();
+    symlink("../outside", rootfs.join("rel")).unwrap();
+    symlink("../outside/new", rootfs.join("file")).unwrap();
+    symlink("/abs/../../..", rootfs.join("up")).unwrap();
+    for destination in ["/abs", "/rel/sub", "/up/top", "/../../../dots"] {
+        trap.c.mount(destination, "tmpfs", destination, &[]);
+    }
+    trap.c.mount("/file", "none", "config.json", &["bind"]);
+    let seen = trap.c.probe("mounts").run().ok().probe();
+    trap.check();
+    assert_eq!(seen.mount(trap.outside.to_str().unwrap())["source"], "/abs");
+    for (point, source) in [("/outside/sub", "/rel/sub"), ("/dots", "/../../../dots")] {
+        assert_eq!(seen.mount(point)["source"], source, "{point}");
+    }
+    assert!(!seen.mount("/outside/new").is_null());
+}
+
+/// Every name that a runtime is known to write in a root file system, as a link to a file outside.
+fn links_under_every_name_lead_nowhere(t: &Test) {
+    let trap = Trap::new(t);
+    for name in [
+        ".embrun",
+        ".krun_config.json",
+        ".dockerenv",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/resolv.conf",
+        "etc/mtab",
+        "run/notify",
+        "run/.containerenv",
+        "dev/ptmx",
+        "dev/console",
+        "dev/fd",
+        ".pivot_root",
+        "tmp/embrun",
+    ] {
+        let path = trap.c.rootfs.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&path);
+        symlink(trap.outside.join("victim"), &path).unwrap();
+    }
+    trap.run().ok();
+    trap.c.up();
+    trap.c.remove();
+    trap.check();
+}
+
+fn masks_hold_whatever_dev_null_is(t: &Test) {
+    type Plant = fn(&Path, &Path);
+    let plants: [(Plant, bool); 4] = [
+        (|at, outside| symlink(outside.join("victim"), at).unwrap(), false),
+        (|at, _| fs::write(at, "not null").unwrap(), false),
+        (|_, _| {}, true),
+        (|at, _| mknod(at, SFlag::S_IFCHR, Mode::S_IRWXU, nix::sys::stat::makedev(1, 3)).unwrap(), true),
+    ];
+    for (plant, runs) in plants {
+        let mut trap = Trap::new(t).with_the_images_dev();
+        let dev = trap.c.rootfs.join("dev");
+        fs::create_dir(&dev).unwrap();
+        plant(&dev.join("null"), &trap.outside);
+        // Nothing is made in a /dev that is bound, so the image's null is what the container has.
+        let source = dev.to_str().unwrap().to_owned();
+        trap.c.mount("/dev", "none", &source, &["bind"]);
+        fs::write(trap.c.rootfs.join("password"), "p").unwrap();
+        trap.c.config["linux"]["maskedPaths"] = json!(["/password", "/proc/keys"]);
+        trap.c.probe("read /password read /proc/keys");
+        if !runs {
+            // It could not be the standard input either.
+            trap.refused("/dev/null");
+            continue;
+        }
+        let seen = trap.run().ok().probe();
+        assert_eq!((seen.text("read /password"), seen.text("read /proc/keys")), ("", ""));
+    }
+}
+
+fn read_only_holds_without_a_proc_and_with_a_false_one(t: &Test) {
+    let mut trap = Trap::new(t).without_proc();
+    let fds = trap.c.rootfs.join("proc/self/fd");
+    fs::create_dir_all(&fds).unwrap();
+    (0..40).for_each(|fd| symlink("/tmp", fds.join(fd.to_string())).unwrap());
+    fs::create_dir(trap.c.rootfs.join("frozen")).unwrap();
+    fs::write(trap.c.rootfs.join("password"), "p").unwrap();
+    trap.c.mount("/tmp", "tmpfs", "t", &[]);
+    trap.c.config["linux"]["maskedPaths"] = json!(["/password"]);
+    trap.c.config["linux"]["readonlyPaths"] = json!(["/frozen"]);
+    let words = "write /x x write /frozen/x x read /password write /tmp/x x";
+    let seen = trap.c.probe(words).run().ok().probe();
+    trap.check();
+    assert_eq!((seen.text("write /x"), seen.text("write /frozen/x")), ("EROFS", "EROFS"));
+    assert_eq!((seen.text("read /password"), seen.text("write /tmp/x")), ("", "ok"));
+}
+
+fn passwd_that_hangs_does_not(t: &Test) {
+    type Plant = fn(&Path);
+    let plants: [Plant; 4] = [
+        |at| nix::unistd::mkfifo(at, Mode::S_IRWXU).unwrap(),
+        |at| mknod(at, SFlag::S_IFCHR, Mode::S_IRWXU, nix::sys::stat::makedev(1, 5)).unwrap(),
+        |at| symlink("/dev/zero", at).unwrap(),
+        |at| {
+            fs::write(at, "").unwrap();
+            fs::OpenOptions::new().write(true).open(at).unwrap().set_len(200 << 20).unwrap();
+        },
+    ];
+    for plant in plants {
+        let mut trap = Trap::new(t);
+        let passwd = trap.c.rootfs.join("etc/passwd");
+        let _ = fs::remove_file(&passwd);
+        plant(&passwd);
+        let begun = std::time::Instant::now();
+        assert_eq!(trap.c.probe("env").run().ok().probe()["env"]["HOME"], "/");
+        assert!(begun.elapsed().as_secs() < 10);
+        trap.c.args(&["sleep", "100"]);
+        trap.c.up();
+        assert_eq!(trap.c.exec(&["probe", "env"]).ok().probe()["env"]["HOME"], "/");
+        trap.c.remove();
+    }
+}
+
+fn cgroup_mount_cannot_be_written(t: &Test) {
+    let mut trap = Trap::new(t);
+    trap.c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
+    let words = "list /sys/fs/cgroup mkdir /sys/fs/cgroup/new write /sys/fs/cgroup/x x mounts";
+    let seen = trap.c.probe(words).run().ok().probe();
+    assert_eq!((seen.text("mkdir"), seen.text("write")), ("EROFS", "EROFS"));
+    let below: Vec<String> = seen["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["type"].as_str().is_some_and(|k| k.starts_with("cgroup")))
+        .map(|m| m.to_string())
+        .collect();
+    assert!(
+        !below.is_empty() && below.iter().all(|m| m.contains("\"ro\"") || m.contains("ro,")),
+        "{below:#?}"
+    );
+}
+
+fn swapped_directories_of_a_shared_volume_let_nothing_out(t: &Test) {
+    let mut trap = Trap::new(t);
+    let volume = trap.c.share();
+    fs::create_dir_all(volume.join("dir/sub")).unwrap();
+    fs::create_dir(trap.outside.join("sub")).unwrap();
+    fs::write(trap.outside.join("sub/host-secret"), "").unwrap();
+    trap.before = inventory(&trap.outside);
+    // Seen from the host the link leads outside; from inside, nowhere.
+    symlink("../outside", volume.join("link")).unwrap();
+    trap.c.mount("/shared/dir/sub", "tmpfs", "t", &[]);
+    trap.c.mount("/shared/dir/sub/new", "none", "config.json", &["bind", "ro"]);
+    trap.c.mount("/shared/dir/made", "tmpfs", "t", &[]);
+    trap.c.config["linux"]["readonlyPaths"] = json!(["/shared/dir"]);
+    trap.c.config["linux"]["maskedPaths"] = json!(["/shared/dir/sub"]);
+    trap.c.probe("list /shared/dir/sub list /shared/link list /outside");
+    let stop = AtomicBool::new(false);
+    let (mut ran, mut refused) = (0, 0);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let (dir, link) = (volume.join("dir"), volume.join("link"));
+            while !stop.load(Ordering::Relaxed) {
+                let _ = renameat2(AT_FDCWD, &dir, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE);
+            }
+        });
+        for _ in 0..40 {
+            let out = trap.c.run();
+            assert!(!out.stdout.contains("host-secret"), "{}", out.stdout);
+            if out.status == 0 { ran += 1 } else { refused += 1 }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!("{ran} ran, {refused} were refused");
+    trap.check();
+}
+
+fn image_that_has_its_mount_points_is_not_written(t: &Test) {
+    let trap = Trap::new(t);
+    let before = inventory(&trap.c.rootfs);
+    trap.c.run().ok();
+    trap.c.up();
+    trap.c.remove();
+    assert_eq!(inventory(&trap.c.rootfs), before);
+}
+
+fn read_only_image_runs(t: &Test) {
+    let mut trap = Trap::new(t);
+    trap.c.mount("/dev/made", "tmpfs", "t", &[]);
+    let none = None::<&str>;
+    let flags = nix::mount::MsFlags::MS_BIND;
+    let rootfs = trap.c.rootfs.clone();
+    nix::mount::mount(Some(&rootfs), &rootfs, none, flags, none).unwrap();
+    let flags = flags | nix::mount::MsFlags::MS_REMOUNT | nix::mount::MsFlags::MS_RDONLY;
+    nix::mount::mount(none, &rootfs, none, flags, none).unwrap();
+    trap.run().ok();
+    trap.c.mount("/not/there", "tmpfs", "t", &[]);
+    trap.refused("(EROFS) (it is read-only: make /not/there when you build it)");
+    nix::mount::umount(&rootfs).unwrap();
+}
+
+/// An exec does not believe what the container has at /proc.
+fn exec_holds_where_proc_is_false(t: &Test) {
+    let mut trap = Trap::new(t).without_proc();
+    for name in ["self", "thread-self", "1"] {
+        let attr = trap.c.rootfs.join("proc").join(name).join("attr");
+        fs::create_dir_all(&attr).unwrap();
+        for file in ["exec", "current"] {
+            fs::write(attr.join(file), "").unwrap();
+        }
+        fs::write(trap.c.rootfs.join("proc").join(name).join("oom_score_adj"), "kept").unwrap();
+        chown(&attr, Some(1000), Some(1000)).unwrap();
+    }
+    trap.c.config["process"]["oomScoreAdj"] = json!(321);
+    trap.c.args(&["sleep", "100"]);
+    trap.c.up();
+    let host = |pid: i32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    assert_eq!(host(trap.c.pid(), "oom_score_adj").trim(), "321");
+    let pid_file = t.path("pid");
+    let flags = ["--detach", "--pid-file", pid_file.to_str().unwrap(), "--user", "1000:1000"];
+    trap.c.exec_with(&flags, &["sleep", "100"]).ok();
+    let pid: i32 = fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    eventually("it sleeps", || host(pid, "comm").trim() == "sleep");
+    let status = host(pid, "status");
+    for line in ["Uid:\t1000\t1000\t1000\t1000", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
+        assert!(status.contains(line), "{line} is not in {status}");
+    }
+    trap.c.remove();
+    for name in ["self", "1"] {
+        let file = trap.c.rootfs.join("proc").join(name).join("oom_score_adj");
+        assert_eq!(fs::read_to_string(file).unwrap(), "kept");
+    }
+    trap.check();
+}
