@@ -26,6 +26,8 @@ pub const CASES: &[Case] = cases![
     delete_killed_at_any_time_goes_on,
     pause_and_kill_killed_at_any_time_do_no_harm,
     begun_delete_needs_no_force,
+    interrupted_plan_kills_nobody,
+    cgroup_that_was_there_stays_and_is_emptied,
     full_disk_lets_kill_and_delete_work,
     tiny_disk_fails_create_without_a_trace,
     read_only_root_keeps_the_record_for_later,
@@ -264,6 +266,43 @@ fn begun_delete_needs_no_force(t: &Test) {
     assert_eq!(c.status(), "running", "it is still observed");
     c.create().exits(1).fails(&["already exists"]);
     c.delete().ok();
+}
+
+/// The cgroup of a create that was interrupted before it was its own may be another container's.
+fn interrupted_plan_kills_nobody(t: &Test) {
+    let (one, mut two) = (paused(t), paused(t));
+    one.up();
+    two.config["linux"]["cgroupsPath"] = one.config["linux"]["cgroupsPath"].clone();
+    two.create().exits(1).fails(&["container's cgroup is not empty"]);
+    let mut planned = Record { id: two.id.clone(), phase: Phase::Planned, init: None, ..record(&one) };
+    planned.creator.start += 1;
+    assert!(planned.cgroup.places.iter().all(|p| p.made > 0));
+    fs::create_dir(dir(&two)).unwrap();
+    fs::write(dir(&two).join("record"), planned.encode()).unwrap();
+    assert_eq!(two.status(), "stopped");
+    two.delete().ok();
+    assert_eq!(one.status(), "running");
+    one.remove();
+}
+
+fn cgroup_that_was_there_stays_and_is_emptied(t: &Test) {
+    t.needs_controller("pids");
+    for shared in [false, true] {
+        let mut c = t.container();
+        c.probe("fork 2 say pause");
+        if shared {
+            c.without_namespace("pid");
+        }
+        let made = c.cgroup("pids");
+        fs::create_dir(&made).unwrap();
+        c.up();
+        c.says("acts");
+        kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
+        c.stopped();
+        c.delete().ok();
+        eventually("nobody is in it", || fs::read_to_string(made.join("cgroup.procs")).unwrap().is_empty());
+        fs::remove_dir(&made).unwrap();
+    }
 }
 
 /// Puts a file system of its own over the state root for as long as the closure runs.

@@ -79,6 +79,16 @@ impl Cgroup {
         first_error.map_or(Ok(()), Err)
     }
 
+    /// Removes the directories that were made, or were about to be, for a container that never came to be in them. Who
+    /// uses one of them is somebody else and is left alone.
+    pub fn remove_unused(&self) {
+        for place in self.branches.iter().map(|b| &b.place) {
+            for (directory, _) in place.levels().iter().rev().take_while(|(_, ours)| *ours) {
+                let _ = remove_dir(directory);
+            }
+        }
+    }
+
     fn remove_branch(&self, branch: &Branch, deadline: Instant) -> Result<()> {
         let directory = branch.place.directory();
         let mut pause = Duration::from_millis(1);

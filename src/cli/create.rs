@@ -121,7 +121,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result
     let spec = &loaded.spec;
     Ok(Record {
         id: request.id.clone(),
-        phase: Phase::Creating,
+        phase: Phase::Planned,
         boot_id: boot_id()?,
         creator: ProcessMark::of(std::process::id() as i32)?,
         init: None,

@@ -77,10 +77,17 @@ fn lock(globals: &Globals, id: &str) -> Result<Option<Locked>> {
 
 fn take_down(held: Held) -> Result<()> {
     let Held { dir, mut record } = held;
+    // Of an earlier boot nothing is left, and its pids and cgroups may be somebody else's by now.
+    let same_boot = boot_id()? == record.boot_id;
+    if record.phase == Phase::Planned {
+        if same_boot {
+            record.cgroup().remove_unused();
+        }
+        return dir.destroy();
+    }
     record.phase = Phase::Deleting;
     note(&dir, &record)?;
-    // Of an earlier boot nothing is left, and its pids and cgroups may be somebody else's by now.
-    if boot_id()? == record.boot_id {
+    if same_boot {
         end(&record)?;
     }
     if let Some(spec) = configuration(&dir) {
@@ -126,7 +133,11 @@ fn end(record: &Record) -> Result<()> {
                 .hint(format_args!("process {} is killed and does not go; try again", init.pid)));
         }
     }
-    cgroup.remove(Instant::now() + PATIENCE)
+    let deadline = Instant::now() + PATIENCE;
+    if !record.own_pid_namespace {
+        cgroup.kill(deadline)?;
+    }
+    cgroup.remove(deadline)
 }
 
 /// Waits until a process has ended; false when the deadline has passed.

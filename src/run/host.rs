@@ -156,8 +156,11 @@ impl<'a> Host<'a> {
     fn make_cgroup(&mut self) -> Result<()> {
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
         let resources = &making.loaded.spec.linux.resources;
-        self.subject.cgroup = Some(Cgroup::create(making.location, resources, Access::Full)?);
-        Ok(())
+        let cgroup = self.subject.cgroup.insert(Cgroup::create(making.location, resources, Access::Full)?);
+        // From here on a delete may kill who is in it. Before, it could be somebody else's by a hair.
+        self.subject.record.cgroup = cgroup.location();
+        self.subject.record.phase = Phase::Creating;
+        self.dir()?.write_record(&self.subject.record)
     }
 
     fn limit_cgroup(&self, part: Part) -> Result<()> {

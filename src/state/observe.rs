@@ -54,8 +54,8 @@ pub struct Facts {
 pub fn status(record: &Record, facts: &Facts) -> Status {
     match record.phase {
         _ if !facts.same_boot => Status::Stopped,
-        Phase::Creating if facts.creator_lives => Status::Creating,
-        Phase::Creating => Status::Stopped,
+        Phase::Planned | Phase::Creating if facts.creator_lives => Status::Creating,
+        Phase::Planned | Phase::Creating => Status::Stopped,
         Phase::Created | Phase::Deleting if !facts.init_lives => Status::Stopped,
         _ if facts.frozen => Status::Paused,
         _ if facts.listening => Status::Created,
@@ -150,6 +150,7 @@ mod tests {
             Facts { same_boot: true, creator_lives: true, init_lives: true, listening: true, frozen: true };
         let ready = Facts { creator_lives: false, frozen: false, ..all };
         for (phase, facts, expected) in [
+            (Phase::Planned, all, Status::Creating),
             (Phase::Creating, all, Status::Creating),
             (Phase::Creating, Facts { creator_lives: false, ..all }, Status::Stopped),
             (Phase::Creating, Facts { same_boot: false, ..all }, Status::Stopped),

@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 /// How far a container has come. What is in between (created, running, stopped) is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Side effects may exist; the creator is at work or was interrupted.
+    /// Nothing is there but this record and perhaps some of the cgroup's directories, which no process of it is in yet.
+    Planned,
+    /// The cgroup is the container's, and so is who is in it; the creator is at work or was interrupted.
     Creating,
     /// Everything exists; init waits, runs or has ended.
     Created,
@@ -24,8 +26,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 3] =
-        [(Phase::Creating, "creating"), (Phase::Created, "created"), (Phase::Deleting, "deleting")];
+    const ALL: [(Phase, &'static str); 4] = [
+        (Phase::Planned, "planned"),
+        (Phase::Creating, "creating"),
+        (Phase::Created, "created"),
+        (Phase::Deleting, "deleting"),
+    ];
 }
 
 /// A process that cannot be mistaken for a later one with its pid.
