@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::bundle::json::Json;
+use crate::bundle::read::one_line;
 use crate::cli::args::LogFormat;
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
@@ -74,7 +75,9 @@ fn write(level: &str, message: &str, prefix: &str) {
     }
 }
 
+/// One line, whatever names and whatever output of a hook the message quotes; and nothing that a terminal would obey.
 fn to_stderr(prefix: &str, message: &str) {
+    let message = one_line(message.to_owned());
     let _ = std::io::stderr().write_all(format!("embrun: {prefix}{message}\n").as_bytes());
 }
 

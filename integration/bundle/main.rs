@@ -3,6 +3,8 @@
 mod docs;
 mod load;
 mod mutants;
+#[path = "../mutate.rs"]
+mod mutate;
 mod oracle;
 mod written;
 mod written_rooms;

@@ -3,37 +3,22 @@
 //! `EMBRUN_SEED` repeats a run, `EMBRUN_MUTANTS` sets how many mutants each configuration gets.
 
 use std::env;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use embrun::bundle::config;
 use embrun::bundle::json::Json;
+use embrun::bundle::spec::{NamespaceKind, Spec};
+use embrun::cgroup::layout::Layout;
 use embrun::error::Error;
-use embrun::plan::devices;
+use embrun::facts::HostFacts;
+use embrun::plan::create::{self, CreateRequest};
+use embrun::plan::exec::{self, ExecRequest};
 use embrun::plan::mounts::{self, MountFacts};
 use embrun::plan::validate::validate;
+use embrun::plan::{devices, order};
 
 use crate::configs;
-
-/// xorshift64*: enough to choose with.
-struct Random(u64);
-
-impl Random {
-    /// From the seed in the environment or the clock; a failing test prints the seed.
-    fn new() -> Random {
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed =
-            env::var("EMBRUN_SEED").map_or_else(|_| clock(), |s| s.parse().expect("EMBRUN_SEED is a number"));
-        println!("EMBRUN_SEED={seed}");
-        Random(seed | 1)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
-    }
-}
+use crate::mutate::{Random, mutate};
 
 fn rounds(default: usize) -> usize {
     env::var("EMBRUN_MUTANTS").map_or(default, |s| s.parse().expect("EMBRUN_MUTANTS is a number"))
@@ -42,7 +27,7 @@ fn rounds(default: usize) -> usize {
 #[test]
 fn a_mutated_document_is_read_or_refused_by_path() {
     let mut random = Random::new();
-    let (mut read, mut refused) = (0, 0);
+    let (mut read, mut refused, mut planned) = (0, 0, 0);
     for (name, text) in configs() {
         let sound = Json::parse(&text).unwrap();
         for _ in 0..rounds(3000) {
@@ -54,6 +39,7 @@ fn a_mutated_document_is_read_or_refused_by_path() {
             match config::spec(&mutant) {
                 Ok(spec) => {
                     read += 1;
+                    planned += compile_all(&spec);
                     let refused = [
                         validate(&spec),
                         mounts::compile(&spec, &MountFacts::default()).err().unwrap_or_default(),
@@ -80,11 +66,9 @@ fn a_mutated_document_is_read_or_refused_by_path() {
             }
         }
     }
-    println!("{read} read, {refused} refused");
-    assert!(
-        read > 1000 && refused > 1000,
-        "the mutants are too mild or too wild: {read} read, {refused} refused"
-    );
+    println!("{read} read, {refused} refused, {planned} plans");
+    let least = rounds(3000) / 3;
+    assert!(read > least && refused > least && planned > least, "the mutants are too mild or too wild");
 }
 
 #[test]
@@ -119,6 +103,40 @@ fn mutated_bytes_are_parsed_or_refused_by_line_and_column() {
     }
 }
 
+/// What can be planned keeps the laws of order, whatever the configuration asks for.
+fn compile_all(spec: &Spec) -> usize {
+    let mut planned = 0;
+    let facts = HostFacts {
+        capabilities: u64::MAX >> 23,
+        cgroups: Layout::parse("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n", "0::/\n"),
+        seccomp: embrun::sys::seccomp::support(),
+    };
+    for await_start in [true, false] {
+        let request = CreateRequest {
+            id: "web".into(),
+            bundle: "/b".into(),
+            rootfs: "/b/r".into(),
+            await_start,
+            ..Default::default()
+        };
+        match create::compile(spec, &request, &facts) {
+            Ok(plan) => {
+                planned += 1;
+                assert_eq!(order::broken(&plan), [""; 0], "{spec:?}\n{plan}");
+            }
+            Err(refusals) => assert!(!refusals.is_empty(), "{spec:?}"),
+        }
+    }
+    if let Some(process) = &spec.process {
+        let request =
+            ExecRequest { join: vec![(NamespaceKind::Mount, "/proc/1/ns/mnt".into())], ..Default::default() };
+        if let Ok(plan) = exec::compile(process, spec.linux.seccomp.as_ref(), &request, &facts) {
+            assert_eq!(order::broken(&plan), [""; 0], "{process:?}\n{plan}");
+        }
+    }
+    planned
+}
+
 /// Whether the path of a fault names something of the document: a value in it, or a member that an object lacks.
 fn leads_somewhere(v: &Json, path: &str) -> bool {
     match (v, path) {
@@ -145,73 +163,5 @@ fn leads_somewhere(v: &Json, path: &str) -> bool {
             members.iter().any(into) || is_name
         }
         _ => false,
-    }
-}
-
-/// Breaks one value somewhere in the document.
-fn mutate(root: &mut Json, random: &mut Random) {
-    let count = count(root);
-    let chosen = pick(root, &mut random.below(count)).expect("a value in range");
-    match (random.below(6), &mut *chosen) {
-        (0, Json::Object(members)) if !members.is_empty() => {
-            drop(members.remove(random.below(members.len())))
-        }
-        (1, Json::Object(members)) if !members.is_empty() => {
-            let i = random.below(members.len());
-            members[i].0 = strange_text(random);
-        }
-        (0, Json::List(items)) if !items.is_empty() => drop(items.remove(random.below(items.len()))),
-        (1 | 2, Json::List(items)) if !items.is_empty() => {
-            let copy = items[random.below(items.len())].clone();
-            items.push(copy);
-        }
-        (0 | 1, Json::Str(s)) => s.push_str(&strange_text(random)),
-        (0 | 1, Json::Int(n)) => *n += random.below(5) as i128 - 2,
-        _ => *chosen = strange(random),
-    }
-}
-
-fn strange(random: &mut Random) -> Json {
-    match random.below(8) {
-        0 => Json::Null,
-        1 => Json::Bool(random.below(2) == 0),
-        2 => Json::Fraction("1.5".to_owned()),
-        3 => Json::List(vec![strange_number(random)]),
-        4 => Json::List(vec![]),
-        5 => Json::object([(strange_text(random), strange_number(random))]),
-        6 => Json::str(strange_text(random)),
-        _ => strange_number(random),
-    }
-}
-
-fn strange_number(random: &mut Random) -> Json {
-    const NUMBERS: [i128; 10] =
-        [0, 1, -1, 8, 4095, 1 << 31, u32::MAX as i128, 1 << 32, i64::MIN as i128, u64::MAX as i128];
-    Json::Int(NUMBERS[random.below(NUMBERS.len())])
-}
-
-fn strange_text(random: &mut Random) -> String {
-    const TEXTS: [&str; 9] = ["", "\0", "a\nb", "/", "..", "=", "é\u{202e}", "type", "[0]"];
-    TEXTS[random.below(TEXTS.len())].to_owned()
-}
-
-fn count(v: &Json) -> usize {
-    1 + match v {
-        Json::List(items) => items.iter().map(count).sum(),
-        Json::Object(members) => members.iter().map(|(_, v)| count(v)).sum(),
-        _ => 0,
-    }
-}
-
-/// The value that comes `left` values after this one in the order of the document.
-fn pick<'a>(v: &'a mut Json, left: &mut usize) -> Option<&'a mut Json> {
-    if *left == 0 {
-        return Some(v);
-    }
-    *left -= 1;
-    match v {
-        Json::List(items) => items.iter_mut().find_map(|item| pick(item, left)),
-        Json::Object(members) => members.iter_mut().find_map(|(_, item)| pick(item, left)),
-        _ => None,
     }
 }

@@ -11,6 +11,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("bad_input::all_refusals_at_once", "runc", OURS),
     ("bad_input::exec_process_file", "crun", "it reads more loosely"),
     ("bad_input::linux_sections", "crun", "it reads more loosely"),
+    ("bad_input::mutants_are_created_or_leave_nothing", "crun", OURS),
+    ("bad_input::mutants_are_created_or_leave_nothing", "runc", OURS),
     ("bad_input::namespaces_and_ids", "crun", "it reads more loosely"),
     ("bad_input::no_process_can_be_created_but_not_started", "crun", "a process is demanded at create"),
     ("bad_input::no_process_can_be_created_but_not_started", "runc", "a process is demanded at create"),

@@ -5,6 +5,8 @@
 
 use crate::cases;
 use crate::common::{Case, Container, Output, Runtime, Test};
+use crate::mutate::{Random, mutate};
+use embrun::bundle::json::Json;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -20,6 +22,7 @@ pub const CASES: &[Case] = cases![
     all_refusals_at_once,
     no_process_can_be_created_but_not_started,
     exec_process_file,
+    mutants_are_created_or_leave_nothing,
 ];
 
 /// One value that is wrong.
@@ -403,4 +406,42 @@ fn exec_process_file(t: &Test) {
     fs::remove_file(&file).unwrap();
     t.call(&["exec", "--process", path, &c.id]).exits(255).fails(&["no such file or directory"]);
     c.remove();
+}
+
+/// Whatever a configuration says, `create` ends, says why not in one line, and leaves nothing if it failed.
+fn mutants_are_created_or_leave_nothing(t: &Test) {
+    let mut random = Random::new();
+    let mut c = t.container();
+    let bundle = c.bundle.to_str().unwrap().to_owned();
+    let sound = Json::parse(c.config.to_string().as_bytes()).unwrap();
+    let (mut created, mut failed) = (0, 0);
+    for _ in 0..150 {
+        let mut mutant = sound.clone();
+        for _ in 0..=random.below(2) {
+            mutate(&mut mutant, &mut random);
+        }
+        c.config = serde_json::from_str(&mutant.compact()).unwrap();
+        if !c.config.is_object() {
+            continue;
+        }
+        // What would reach the machine outside of this test's own places.
+        if c.config["linux"].is_object() {
+            c.config["linux"]["cgroupsPath"] = json!(format!("/{}/{}", t.token(), c.id));
+        }
+        c.config["root"] = json!({"path": "rootfs"});
+        c.write();
+        let output = c.call(&["create", "--bundle", &bundle]);
+        let lines: Vec<&str> = output.stderr.lines().filter(|l| !l.contains("warning: ")).collect();
+        if output.status == 0 {
+            created += 1;
+            assert!(lines.is_empty(), "{lines:?}");
+            c.remove();
+        } else {
+            failed += 1;
+            assert_eq!((output.status, lines.len()), (1, 1), "{}", c.config);
+        }
+        nothing_of(&c);
+    }
+    println!("{created} created, {failed} failed");
+    assert!(created > 10 && failed > 10, "{created} created, {failed} failed");
 }

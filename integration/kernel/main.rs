@@ -13,6 +13,8 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod mounts;
+#[path = "../mutate.rs"]
+mod mutate;
 mod namespaces;
 mod process;
 mod robust;

@@ -62,7 +62,14 @@ impl From<Fault> for Error {
 
 /// The text with what would break the line escaped: names in a document are its author's, an error stays one line.
 pub fn one_line(text: String) -> String {
-    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text }
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 impl Json {
@@ -271,6 +278,13 @@ mod tests {
             says(d.required("process", |p| p.map("x", string))),
             "process.x.k: must be a string, is a boolean"
         );
+    }
+
+    #[test]
+    fn a_fault_is_one_line_whatever_the_keys_are() {
+        let d = doc(r#"{"a\nb\u001b":{"\"é":7}}"#);
+        let inner = |v: &Json| v.required("\"é", string);
+        assert_eq!(says(d.required("a\nb\u{1b}", inner)), r#"a\nb\u{1b}."é: must be a string, is a number"#);
     }
 
     #[test]
