@@ -9,3 +9,4 @@ mod kernel;
 mod libseccomp;
 mod peers;
 mod random;
+mod roles;
