@@ -118,6 +118,16 @@ impl Test {
         &self.path
     }
 
+    /// The fixture's root file system, which all tests share: it is not to be written to.
+    pub fn rootfs(&self) -> &Path {
+        &self.rootfs
+    }
+
+    /// Whether the v2 tree is all there is.
+    pub fn pure_v2(&self) -> bool {
+        Hierarchy::all().iter().all(|h| h.v2)
+    }
+
     /// A path of this test's own that is not there yet.
     pub fn path(&self, name: &str) -> PathBuf {
         Path::new(HOME).join("tmp").join(format!("{}-{name}", self.next()))

@@ -6,6 +6,7 @@ mod bad_input;
 mod common;
 mod confine;
 mod devices;
+mod engines;
 mod exec;
 mod filters;
 mod hooks;
@@ -43,5 +44,5 @@ fn main() -> std::process::ExitCode {
         terminal::CASES,
         update::CASES,
     ];
-    common::run(&cases, &[robust::SLOW])
+    common::run(&cases, &[engines::CASES, robust::SLOW])
 }

@@ -1,0 +1,399 @@
+//! Engines that nobody here wrote: Debian's podman and containerd run containers by the runtime under test. On demand:
+//! `--ignored engines`.
+
+use crate::cases;
+use crate::common::{Case, Output, Test, eventually};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+pub const CASES: &[Case] = cases![
+    podman_run_prints_and_returns_the_status,
+    podman_exec_in_a_running_container,
+    podman_terminal,
+    podman_pause_top_kill_and_wait,
+    podman_errors_have_their_statuses,
+    podman_limits_reach_the_kernel,
+    podman_default_seccomp_profile_holds,
+    podman_volumes_users_and_environment,
+    ctr_run_prints_and_returns_the_status,
+    ctr_exec_in_a_running_container,
+    ctr_pause_metrics_kill_and_delete,
+    ctr_errors_are_told,
+];
+
+/// Podman with a storage of its own that holds the fixture as an image.
+struct Podman<'t>(&'t Test);
+
+impl<'t> Podman<'t> {
+    fn new(t: &'t Test) -> Podman<'t> {
+        needs(t, "podman");
+        let podman = Podman(t);
+        let import = podman.command(&["import", "--quiet", "-", "fixture"]);
+        let line = format!("tar -C {} -c . | {}", t.rootfs().display(), words(&import));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).env("CONTAINERS_CONF", "/dev/null");
+        t.finish(shell).ok();
+        podman
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        command.args([
+            "--root",
+            "/run/it/podman",
+            "--runroot",
+            "/run/it/podman-run",
+            "--storage-driver",
+            "vfs",
+        ]);
+        command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime"]);
+        command.arg(self.0.runtime_path()).args(args).env("CONTAINERS_CONF", "/dev/null");
+        command
+    }
+
+    #[track_caller]
+    fn call(&self, args: &[&str]) -> Output {
+        self.0.finish(self.command(args))
+    }
+
+    /// `podman run` with what every container here needs.
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> Output {
+        let parent = format!("--cgroup-parent=/{}", self.0.token());
+        self.call(&[&["run", "--network=none", &parent], args].concat())
+    }
+}
+
+impl Drop for Podman<'_> {
+    /// Nothing of a container may be left; what podman itself keeps goes.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.call(&["rm", "--all", "--force", "--time", "0"]).ok();
+        for dir in ["/run/embrun", "/run/runc", "/run/crun"] {
+            let left: Vec<_> =
+                fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+            assert!(left.is_empty(), "{dir} holds {left:?}");
+            let _ = fs::remove_dir(dir);
+        }
+        // What conmon calls at a container's end goes on in the background.
+        eventually("podman has done", || !runs(&["podman", "conmon"]));
+        // Podman mounts its storage on itself, and marks in /run/libpod that it has seen this boot.
+        let _ = fs::remove_dir_all("/run/libpod");
+        let _ = nix::mount::umount("/run/it/podman");
+        sweep_conmon(self.0);
+    }
+}
+
+/// Podman leaves the cgroups of conmon to whoever made their parent.
+fn sweep_conmon(t: &Test) {
+    for controller in
+        ["pids", "memory", "cpu", "cpuset", "cpuacct", "devices", "freezer", "blkio", "name=systemd"]
+    {
+        let Some(h) = t.hierarchy(controller) else { continue };
+        for entry in fs::read_dir(h.mount.join(t.token())).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().contains("conmon") || entry.file_name() == "conmon" {
+                eventually("conmon has left its cgroup", || fs::remove_dir(entry.path()).is_ok());
+            }
+        }
+    }
+}
+
+/// Whether any process of this test's pid namespace has one of these names.
+fn runs(names: &[&str]) -> bool {
+    fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
+        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        names.contains(&comm.trim())
+    })
+}
+
+fn needs(t: &Test, program: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+        t.skip(&format!("{program} is not installed"));
+    }
+}
+
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+fn podman_run_prints_and_returns_the_status(t: &Test) {
+    let podman = Podman::new(t);
+    let seen = podman
+        .run(&["--rm", "--hostname", "box", "fixture", "probe", "pid", "hostname", "argv"])
+        .ok()
+        .probe();
+    assert_eq!((&seen["pid"], &seen["hostname"]), (&json!(1), &json!("box")));
+    podman.run(&["--rm", "fixture", "sh", "-c", "echo oops >&2; exit 7"]).exits(7).fails(&["oops"]);
+}
+
+fn podman_exec_in_a_running_container(t: &Test) {
+    let podman = Podman::new(t);
+    podman.run(&["--detach", "--name", "one", "fixture", "sleep", "100"]).ok();
+    assert_eq!(podman.call(&["exec", "one", "echo", "from exec"]).ok().stdout, "from exec\n");
+    podman.call(&["exec", "one", "sh", "-c", "exit 3"]).exits(3);
+    let seen = podman.call(&[
+        "exec",
+        "--user",
+        "1000",
+        "--workdir",
+        "/tmp",
+        "-e",
+        "A=b",
+        "one",
+        "probe",
+        "ids",
+        "cwd",
+        "env",
+    ]);
+    let seen = seen.ok().probe();
+    assert_eq!(
+        (&seen["ids"]["uid"][0], &seen["cwd"], &seen["env"]["A"]),
+        (&json!(1000), &json!("/tmp"), &json!("b"))
+    );
+    podman.call(&["exec", "one", "no-such-tool"]).exits(127);
+    podman.call(&["stop", "--time", "0", "one"]).ok();
+}
+
+fn podman_terminal(t: &Test) {
+    let podman = Podman::new(t);
+    let out = podman.run(&["--rm", "--tty", "fixture", "probe", "tty"]).ok();
+    assert!(out.stdout.contains(r#""std":[true,true,true]"#), "{}", out.stdout);
+}
+
+fn podman_pause_top_kill_and_wait(t: &Test) {
+    let podman = Podman::new(t);
+    podman.run(&["--detach", "--name", "one", "fixture", "probe", "pause"]).ok();
+    podman.call(&["pause", "one"]).ok();
+    let status = || podman.call(&["inspect", "--format", "{{.State.Status}}", "one"]).ok().stdout;
+    assert_eq!(status(), "paused\n");
+    podman.call(&["unpause", "one"]).ok();
+    assert!(podman.call(&["top", "one"]).ok().stdout.contains("probe"));
+    podman.call(&["kill", "--signal", "KILL", "one"]).ok();
+    assert_eq!(podman.call(&["wait", "one"]).ok().stdout, "137\n");
+    assert_eq!(status(), "exited\n");
+}
+
+fn podman_errors_have_their_statuses(t: &Test) {
+    let podman = Podman::new(t);
+    podman.run(&["--rm", "fixture", "no-such-tool"]).exits(127);
+    podman.run(&["--rm", "fixture", "/no/such/tool"]).exits(127);
+    podman.run(&["--rm", "fixture", "/etc/passwd"]).exits(126);
+}
+
+fn podman_limits_reach_the_kernel(t: &Test) {
+    t.needs_controller("memory");
+    t.needs_controller("pids");
+    let podman = Podman::new(t);
+    let v2 = t.pure_v2();
+    let at = |v1: &str, v2_name: &str| format!("/sys/fs/cgroup/{}", if v2 { v2_name } else { v1 });
+    let memory = at("memory/memory.limit_in_bytes", "memory.max");
+    let pids = at("pids/pids.max", "pids.max");
+    let out =
+        podman.run(&["--rm", "--memory", "32m", "--pids-limit", "17", "fixture", "cat", &memory, &pids]).ok();
+    assert_eq!(out.stdout, "33554432\n17\n");
+}
+
+/// The engines' default profile, resolved by podman for this kernel and these capabilities.
+fn podman_default_seccomp_profile_holds(t: &Test) {
+    let podman = Podman::new(t);
+    let words = "seccomp unshare mount sethostname x mkdir /tmp/x socket unix stream syscall 1000 0";
+    let args: Vec<&str> = ["--rm", "fixture", "probe"].into_iter().chain(words.split(' ')).collect();
+    let seen = podman.run(&args).ok().probe();
+    assert_eq!(seen["seccomp"], 2);
+    assert_eq!(seen.result("unshare"), "EPERM");
+    assert_eq!((seen.result("mkdir"), seen.result("socket")), (&json!("ok"), &json!("ok")));
+    // A call that no profile knows: the C library must be told that the kernel has it not.
+    assert_eq!(seen.result("syscall"), "ENOSYS");
+}
+
+fn podman_volumes_users_and_environment(t: &Test) {
+    let podman = Podman::new(t);
+    let dir = t.path("volume");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("in"), "from the host").unwrap();
+    let volume = format!("{}:/data:ro", dir.display());
+    let args = [
+        "--rm",
+        "--user",
+        "1000:1000",
+        "--env",
+        "X=y",
+        "--workdir",
+        "/data",
+        "--read-only",
+        "--volume",
+        &volume,
+    ];
+    let probe =
+        ["fixture", "probe", "ids", "env", "cwd", "read", "in", "write", "in", "x", "write", "/new", "x"];
+    let seen = podman.run(&[&args[..], &probe[..]].concat()).ok().probe();
+    assert_eq!(
+        (&seen["ids"]["uid"][0], &seen["env"]["X"], &seen["cwd"]),
+        (&json!(1000), &json!("y"), &json!("/data"))
+    );
+    assert_eq!(seen.text("read in"), "from the host");
+    assert_eq!((seen.result("write in"), seen.result("write /new")), (&json!("EROFS"), &json!("EROFS")));
+}
+
+/// A containerd of the test's own, with the fixture as an image.
+struct Containerd<'t> {
+    test: &'t Test,
+    daemon: Child,
+}
+
+const IMAGE: &str = "docker.io/local/fixture:latest";
+
+impl<'t> Containerd<'t> {
+    fn new(t: &'t Test) -> Containerd<'t> {
+        needs(t, "containerd");
+        needs(t, "ctr");
+        let home = Path::new("/run/it/containerd");
+        fs::create_dir(home).unwrap();
+        // Only what ctr needs: no CRI, and no snapshotter but the one that copies.
+        let config = r#"
+version = 2
+root = "/run/it/containerd/root"
+state = "/run/it/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]
+[grpc]
+address = "/run/it/containerd/sock"
+"#;
+        fs::write(home.join("config.toml"), config).unwrap();
+        let log = fs::File::create(home.join("log")).unwrap();
+        let daemon = Command::new("containerd")
+            .args(["--config", "/run/it/containerd/config.toml"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let containerd = Containerd { test: t, daemon };
+        eventually("containerd answers", || containerd.call(&["version"]).status == 0);
+        containerd.import(home);
+        containerd
+    }
+
+    /// Imports the fixture as an image of one layer, in docker's form.
+    fn import(&self, home: &Path) {
+        let image = home.join("image");
+        fs::create_dir(&image).unwrap();
+        let script = format!(
+            r#"set -e; cd {}; tar -C {} -cf layer.tar .
+            sum=$(sha256sum layer.tar | cut -d' ' -f1)
+            echo '{{"architecture":"{}","os":"linux","config":{{"Env":["PATH=/bin"],"Cmd":["sh"]}},
+                "rootfs":{{"type":"layers","diff_ids":["sha256:'$sum'"]}}}}' > config.json
+            echo '[{{"Config":"config.json","RepoTags":["local/fixture:latest"],"Layers":["layer.tar"]}}]' > manifest.json
+            tar -cf ../image.tar config.json layer.tar manifest.json"#,
+            image.display(),
+            self.test.rootfs().display(),
+            match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                other => other,
+            },
+        );
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]);
+        self.test.finish(shell).ok();
+        self.call(&["images", "import", "/run/it/containerd/image.tar"]).ok();
+    }
+
+    #[track_caller]
+    fn call(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("ctr");
+        command.args(["--address", "/run/it/containerd/sock"]).args(args);
+        self.test.finish(command)
+    }
+
+    #[track_caller]
+    fn run(&self, flags: &[&str], id: &str, args: &[&str]) -> Output {
+        let cgroup = format!("/{}/{id}", self.test.token());
+        let runtime = self.test.runtime_path().to_str().unwrap();
+        let fixed = ["run", "--snapshotter", "native", "--runc-binary", runtime, "--cgroup", &cgroup];
+        self.call(&[&fixed[..], flags, &[IMAGE, id], args].concat())
+    }
+}
+
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        let term = nix::sys::signal::Signal::SIGTERM;
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.daemon.id() as i32), term);
+        let _ = self.daemon.wait();
+        if std::thread::panicking() {
+            return;
+        }
+        // The shim keeps the runtime's state here, and its own sockets.
+        let left: Vec<_> =
+            fs::read_dir("/run/containerd/runc/default").into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+        let _ = fs::remove_dir_all("/run/containerd");
+    }
+}
+
+fn ctr_run_prints_and_returns_the_status(t: &Test) {
+    let containerd = Containerd::new(t);
+    assert_eq!(containerd.run(&["--rm"], "one", &["probe", "pid"]).ok().probe()["pid"], 1);
+    containerd.run(&["--rm"], "two", &["sh", "-c", "exit 7"]).exits(7);
+}
+
+fn ctr_exec_in_a_running_container(t: &Test) {
+    let containerd = Containerd::new(t);
+    containerd.run(&["--detach"], "one", &["sleep", "100"]).ok();
+    let exec = |id: &str, args: &[&str]| {
+        containerd.call(&[&["tasks", "exec", "--exec-id", id, "one"], args].concat())
+    };
+    assert_eq!(exec("a", &["echo", "from exec"]).ok().stdout, "from exec\n");
+    exec("b", &["sh", "-c", "exit 3"]).exits(3);
+    let seen = exec("c", &["probe", "processes", "seccomp"]).ok().probe();
+    assert!(seen["processes"].as_array().unwrap().contains(&json!(1)));
+    remove(&containerd, "one");
+}
+
+#[track_caller]
+fn remove(containerd: &Containerd<'_>, id: &str) {
+    containerd.call(&["tasks", "kill", "--signal", "KILL", id]).ok();
+    let stopped = || {
+        containerd
+            .call(&["tasks", "list"])
+            .ok()
+            .stdout
+            .lines()
+            .any(|l| l.contains(id) && l.contains("STOPPED"))
+    };
+    eventually("the task has stopped", stopped);
+    // The status of a killed task is told by the status of its deletion.
+    let _ = containerd.call(&["tasks", "delete", id]);
+    containerd.call(&["containers", "delete", id]).ok();
+}
+
+fn ctr_pause_metrics_kill_and_delete(t: &Test) {
+    t.needs_controller("freezer");
+    let containerd = Containerd::new(t);
+    containerd.run(&["--detach"], "one", &["probe", "fork", "2", "pause"]).ok();
+    let listed = |what: &str| containerd.call(&["tasks", "list"]).ok().stdout.contains(what);
+    containerd.call(&["tasks", "pause", "one"]).ok();
+    assert!(listed("PAUSED"));
+    containerd.call(&["tasks", "resume", "one"]).ok();
+    assert!(listed("RUNNING"));
+    let metrics = containerd.call(&["tasks", "metrics", "one"]).ok().stdout;
+    assert!(metrics.contains("pids.current"), "{metrics}");
+    eventually("its children are listed", || {
+        containerd.call(&["tasks", "ps", "one"]).ok().stdout.lines().count() == 4
+    });
+    remove(&containerd, "one");
+}
+
+fn ctr_errors_are_told(t: &Test) {
+    let containerd = Containerd::new(t);
+    let out = containerd.run(&["--rm"], "one", &["no-such-tool"]);
+    out.fails(&["executable file not found in $PATH", "executable file `no-such-tool` not found in $PATH"]);
+    let out = containerd.run(&["--rm"], "two", &["/etc/passwd"]);
+    out.fails(&["permission denied"]);
+}
