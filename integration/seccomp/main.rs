@@ -4,7 +4,9 @@
 #![allow(unsafe_code, missing_docs)]
 
 mod catalogue;
+mod crates;
 mod differential;
+mod fuzz;
 mod kernel;
 mod libseccomp;
 mod peers;
