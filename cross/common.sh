@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2016
 # Sourced by the scripts here: where things are cached, and apt roots that leave the machine's own apt alone.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -33,7 +34,7 @@ apt_root() {
   local root=$cache/apt/$1-$2 mirror security
   export APT_CONFIG=$root/apt.conf
   [ ! -e "$root/ready" ] || return 0
-  mirror=$(APT_CONFIG= mirror_of debian) security=$(APT_CONFIG= mirror_of debian-security)
+  mirror=$(APT_CONFIG='' mirror_of debian) security=$(APT_CONFIG='' mirror_of debian-security)
   mkdir -p "$root"/{lists/partial,archives/partial,empty} && : > "$root/status"
   echo "deb $mirror $1 main" > "$root/sources.list"
   # Only these two: the other architectures give us musl and kernels, and the mirrors' security indexes for them are
