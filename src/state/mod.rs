@@ -15,6 +15,7 @@
 //! Every command that changes something holds an exclusive lock on `ROOT/ID`; `state`, `list` and `kill` hold none and rely on
 //! the record being replaced whole.
 
+mod holder;
 pub mod observe;
 pub mod record;
 pub mod store;

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
 
-use super::observe;
 use super::record::Record;
+use super::{holder, observe};
 use crate::bundle::id;
 use crate::bundle::json::Json;
 use crate::error::{Context, Error, Result, engine};
 use crate::log;
+use crate::sys::lock::Lock;
 
 /// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,7 +48,7 @@ pub struct Entry {
 pub struct Locked {
     entry: Entry,
     root: OwnedFd,
-    _lock: Flock<OwnedFd>,
+    _lock: Lock,
 }
 
 impl Store {
@@ -133,45 +134,58 @@ impl Store {
                 Err(Errno::EEXIST) => false,
                 Err(e) => return Err(Error::os(format_args!("mkdir {}", self.path.join(id).display()), e)),
             };
-            let entry = match self.entry(id) {
-                Ok(entry) => entry,
-                Err(_) if Instant::now() < deadline => continue,
-                Err(e) => return Err(e),
-            };
-            // One that is complete is left alone: not even its lock is disturbed.
-            if !ours && !entry.is_reclaimable()? {
-                return Err(Error::new(engine::ALREADY_EXISTS));
+            match self.take(id, ours) {
+                Ok(Some(locked)) => return Ok(locked),
+                Ok(None) if Instant::now() < deadline => {}
+                Ok(None) => return Err(Error::new(engine::ALREADY_EXISTS)),
+                Err(e) => {
+                    if ours && !e.is(engine::ALREADY_EXISTS) {
+                        let _ = unlinkat(&self.dir, id, UnlinkatFlags::RemoveDir);
+                    }
+                    return Err(e);
+                }
             }
-            // Between making and locking it another create may have taken it, or a delete that will soon be gone.
-            let until = Instant::now() + if ours { A_MOMENT } else { Duration::ZERO };
-            let Ok(found) = self.wait_for(entry, until) else {
-                return Err(Error::new(engine::ALREADY_EXISTS));
-            };
-            // Gone again: a delete was faster.
-            let Some(locked) = found else { continue };
-            if locked.is_blank()? {
-                return Ok(locked);
-            }
-            if !locked.is_reclaimable()? {
-                return Err(Error::new(engine::ALREADY_EXISTS));
-            }
-            log::debug(|| {
-                format!("{id}: replaces the container of that id from before the machine was booted")
-            });
-            locked.empty()?;
-            return Ok(locked);
         }
     }
 
-    /// Waits for the lock; `None` if the directory was removed meanwhile.
+    /// Locks a directory for a new container if it is free for that; `None` if it went away before it was locked.
+    fn take(&self, id: &str, ours: bool) -> Result<Option<Locked>> {
+        let entry = match self.entry(id) {
+            Err(e) if e.is(engine::NOT_EXIST) => return Ok(None),
+            other => other?,
+        };
+        // One that is complete is left alone: not even its lock is disturbed.
+        if !ours && !entry.is_reclaimable()? {
+            return Err(Error::new(engine::ALREADY_EXISTS));
+        }
+        // Between making and locking it another create may have taken it, or a delete that will soon be gone.
+        let until = Instant::now() + if ours { A_MOMENT } else { Duration::ZERO };
+        let locked = match self.wait_for(entry, until) {
+            Err(e) if e.errno() == Some(Errno::EAGAIN) => return Err(Error::new(engine::ALREADY_EXISTS)),
+            Ok(None) => return Ok(None),
+            Ok(Some(locked)) => locked,
+            Err(e) => return Err(e),
+        };
+        if locked.is_blank()? {
+            return Ok(Some(locked));
+        }
+        if !locked.is_reclaimable()? {
+            return Err(Error::new(engine::ALREADY_EXISTS));
+        }
+        log::debug(|| format!("{id}: replaces the container of that id from before the machine was booted"));
+        locked.empty()?;
+        Ok(Some(locked))
+    }
+
+    /// Waits for the lock; `None` if the directory was removed meanwhile. EAGAIN is at the root of the error if it is held.
     fn wait_for(&self, entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
         let mut fd = entry.dir.try_clone()?;
         let mut pause = Duration::from_micros(200);
         let lock = loop {
-            match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+            match Lock::try_exclusive(fd) {
                 Ok(lock) => break lock,
                 Err((same, Errno::EAGAIN)) if Instant::now() < deadline => fd = same,
-                Err((_, Errno::EAGAIN)) => return Err(busy(&entry)),
+                Err((_, Errno::EAGAIN)) => return Err(holder::busy(&entry)),
                 Err((same, Errno::EINTR)) => fd = same,
                 Err((_, e)) => return Err(Error::os("flock", e)),
             }
@@ -391,26 +405,4 @@ fn names(dir: BorrowedFd<'_>) -> Result<Vec<String>> {
         }
     }
     Ok(names)
-}
-
-/// The error for a lock that was not to be had, with who holds it as far as the kernel tells (proc(5), /proc/locks).
-fn busy(entry: &Entry) -> Error {
-    let error = Error::new(format!("container {} is in use by another command", entry.id));
-    match holder(entry) {
-        Some(pid) => {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            error.hint(format_args!("process {pid}, {}", name.trim_end()))
-        }
-        None => error,
-    }
-}
-
-fn holder(entry: &Entry) -> Option<i32> {
-    let inode = fstat(&entry.dir).ok()?.st_ino.to_string();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return None };
-        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok()).flatten()
-    })
 }

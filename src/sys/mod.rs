@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod clock;
 pub mod credentials;
 pub mod event;
+pub mod lock;
 pub mod mount_api;
 pub mod namespace;
 pub mod openat2;
