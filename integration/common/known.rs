@@ -36,6 +36,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("exec::what_is_not_performed_is_refused", "crun", OURS),
     ("exec::what_is_not_performed_is_refused", "runc", OURS),
     ("filters::errno_on_an_action_without_one_is_refused", "runc", "errnoRet is ignored there, as the spec had it before 1.1"),
+    ("filters::gateway_roles_hold_in_a_container", "runc", "it opens its exec fifo for writing under the filter"),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "crun", OURS),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "runc", OURS),
     ("hooks::missing_hook_fails_create_and_is_named", "crun", "without the reason"),

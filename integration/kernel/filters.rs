@@ -19,6 +19,8 @@ pub const CASES: &[Case] = cases![
     unknown_syscall_names_are_skipped,
     unknown_action_is_refused,
     errno_on_an_action_without_one_is_refused,
+    the_engines_default_profile_loads_and_holds,
+    gateway_roles_hold_in_a_container,
 ];
 
 /// A policy that allows all but for these rules.
@@ -271,4 +273,54 @@ fn unknown_action_is_refused(t: &Test) {
 fn errno_on_an_action_without_one_is_refused(t: &Test) {
     let c = with(t, deny(json!([{"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1}])));
     c.create().exits(1).fails(&["errno"]);
+}
+
+/// A profile of ours, without the architecture that Debian's runc has not heard of.
+fn shipped(text: &str) -> Value {
+    let mut profile: Value = serde_json::from_str(text).unwrap();
+    profile["architectures"].as_array_mut().unwrap().retain(|a| a != "SCMP_ARCH_RISCV64");
+    profile
+}
+
+fn the_engines_default_profile_loads_and_holds(t: &Test) {
+    let profile = shipped(include_str!("../../seccomp-profiles/default.json"));
+    for nnp in [true, false] {
+        let mut c = with(t, profile.clone());
+        c.config["process"]["noNewPrivileges"] = json!(nnp);
+        // Root with all capabilities: what is refused is refused by the filter.
+        let words = "seccomp mkdir /dev/shm/x mount tmpfs /dev/shm tmpfs unshare uts sethostname y socket inet stream";
+        let seen = c.probe(words).run().ok().probe();
+        assert_eq!(seen["seccomp"], 2);
+        assert_eq!(seen.result("mkdir"), "ok");
+        for denied in ["mount", "unshare", "sethostname"] {
+            assert_eq!(seen.result(denied), "EPERM", "{denied}");
+        }
+        assert_eq!(seen.result("socket"), "ok");
+    }
+}
+
+fn gateway_roles_hold_in_a_container(t: &Test) {
+    for (name, profile, makes_files, network) in [
+        ("data-collector", include_str!("../../seccomp-profiles/data-collector.json"), false, false),
+        ("data-processor", include_str!("../../seccomp-profiles/data-processor.json"), true, false),
+        ("uplink", include_str!("../../seccomp-profiles/uplink.json"), true, true),
+        ("device-controller", include_str!("../../seccomp-profiles/device-controller.json"), false, false),
+        ("firmware-updater", include_str!("../../seccomp-profiles/firmware-updater.json"), true, true),
+    ] {
+        let mut c = with(t, shipped(profile));
+        c.config["process"]["noNewPrivileges"] = json!(true);
+        let words = "seccomp mkdir /dev/shm/x mount tmpfs /dev/shm tmpfs unshare uts sethostname y socket inet stream";
+        let seen = c.probe(words).run().ok().probe();
+        assert_eq!(seen["seccomp"], 2, "{name}");
+        let expected = |may| if may { "ok" } else { "EPERM" };
+        for (act, may) in [
+            ("mkdir", makes_files),
+            ("mount", false),
+            ("unshare", false),
+            ("sethostname", false),
+            ("socket", network),
+        ] {
+            assert_eq!(seen.result(act), expected(may), "{name}: {act}");
+        }
+    }
 }
