@@ -17,6 +17,7 @@ mod mounts;
 #[path = "../mutate.rs"]
 mod mutate;
 mod namespaces;
+mod notify;
 mod process;
 mod robust;
 mod signals;
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         limits::CASES,
         mounts::CASES,
         namespaces::CASES,
+        notify::CASES,
         process::CASES,
         robust::CASES,
         signals::CASES,

@@ -7,8 +7,9 @@ use crate::bundle::json::Json;
 use crate::bundle::spec::HookKind;
 use crate::error::{Context, Error, Result, engine};
 use crate::hooks;
-use crate::run::host::hook_state;
+use crate::run::host::{hook_state, serve_listener};
 use crate::run::start;
+use crate::seccomp::notify::Agent;
 use crate::state::Observed;
 use crate::state::observe::Status;
 use crate::state::store::Store;
@@ -32,7 +33,17 @@ fn start(globals: &Globals, id: &str) -> Result<()> {
     if spec.process.is_none() {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }
-    start::go(dir)?;
+    let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
+    start::go(dir, |listener| {
+        let agent = agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
+        serve_listener(
+            agent,
+            record,
+            Status::Creating,
+            record.init.as_ref().map_or(0, |init| init.pid),
+            &listener,
+        )
+    })?;
     let pid = match &record.init {
         // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
         Some(init) if !init.lives() && record.cgroup().oom_kills() > 0 => {

@@ -27,6 +27,7 @@ use std::fmt;
 use crate::bundle::spec::{NamespaceKind, Process};
 use crate::error::Error;
 use crate::seccomp::compile::Filter;
+use crate::seccomp::notify::Agent;
 use step::{HostStep, InitStep};
 use validate::Refusal;
 
@@ -45,6 +46,8 @@ pub struct Plan {
     pub program: Program,
     /// What it may call.
     pub filter: Option<Filter>,
+    /// Who gets the filter's listener, if it has one.
+    pub agent: Option<Agent>,
     /// What the user should know; the launch goes on.
     pub warnings: Vec<String>,
 }

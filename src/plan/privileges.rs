@@ -8,6 +8,7 @@ use crate::bundle::spec::Process;
 use crate::facts::HostFacts;
 use crate::seccomp::arch::Arch;
 use crate::seccomp::compile::compile as compile_filter;
+use crate::seccomp::notify::Agent;
 use crate::seccomp::policy::Policy;
 
 /// Adds the steps from the resource limits to the program's look-up, and the filter to the plan.
@@ -32,11 +33,8 @@ pub fn compile(
             Ok(filter)
         });
         match compiled {
-            Ok(filter) if filter.notify => refusals.push(Refusal::new(
-                "linux.seccomp",
-                "SCMP_ACT_NOTIFY is not supported by this version; use SCMP_ACT_ERRNO",
-            )),
             Ok(filter) => {
+                plan.agent = Agent::of(policy).filter(|_| filter.notify);
                 plan.warnings.extend(filter.warnings.iter().cloned());
                 plan.filter = Some(filter);
             }

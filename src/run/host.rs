@@ -19,6 +19,7 @@ use crate::cgroup::location::Location;
 use crate::error::{Context, Error, Result, engine};
 use crate::plan::Plan;
 use crate::plan::step::{HostStep, InitStep, Sync};
+use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::{Locked, Store};
@@ -269,12 +270,22 @@ impl<'a> Host<'a> {
         loop {
             match self.channel()?.receive().context(|| "hear from init")? {
                 Some((Message::Warn(text), _)) => log::warn(&text),
+                Some((Message::Listener, Some(listener))) => self.serve_listener(&listener)?,
                 Some((Message::Failed { step, errno, text }, _)) => {
                     return Err(init_failed(&self.plan.init, step, errno, text));
                 }
                 other => return Ok(other),
             }
         }
+    }
+
+    /// Init waits under its filter until the agent has the listener.
+    fn serve_listener(&self, listener: &OwnedFd) -> Result<()> {
+        let agent = self.plan.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
+        // As runc tells it: of a process in a container that runs, or of a container that is on its way there.
+        let status = if self.subject.making.is_some() { Status::Creating } else { Status::Running };
+        serve_listener(agent, &self.subject.record, status, self.pid()?.as_raw(), listener)?;
+        Ok(self.channel()?.go()?)
     }
 
     /// Init is gone without a word: the kernel has killed it.
@@ -365,6 +376,18 @@ pub fn out_of_memory(cgroup: Option<&Cgroup>, e: Error) -> Error {
 
 fn no_making() -> Error {
     Error::new("a step of a creation in a plan of something else")
+}
+
+/// Hands the agent the listener of a process of the container.
+pub fn serve_listener(
+    agent: &Agent,
+    record: &Record,
+    status: Status,
+    pid: i32,
+    listener: &OwnedFd,
+) -> Result<()> {
+    let init = record.init.as_ref().map_or(pid, |init| init.pid);
+    agent.serve(&record.oci_version, pid, state::hook_state(record, status, init), listener.as_fd())
 }
 
 /// The state as hooks of a kind are told it.

@@ -239,7 +239,12 @@ impl Init<'_> {
 
     fn load_filter(&self) -> Result<()> {
         let Some(filter) = &self.plan.filter else { return Ok(()) };
-        seccomp::load(&filter.program, filter.flags).map(drop).context(|| "seccomp")
+        match seccomp::load(&filter.program, filter.flags).context(|| "seccomp")? {
+            Some(listener) => self.channel.listener(listener.as_fd()).context(|| {
+                "hand the listener over (the profile must let sendmsg and recvfrom pass before anybody listens)"
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Keeps nothing but the standard streams and the listener, and waits for somebody to say go. Whoever connects and

@@ -30,7 +30,9 @@ pub fn listen(dir: &Locked) -> Result<OwnedFd> {
 
 /// Lets init go on, and waits until the program runs. What fails between (the filter, a hook, the exec) says itself what
 /// it is about.
-pub fn go(dir: &Entry) -> Result<()> {
+///
+/// A filter that asks for a listener is loaded here; `listener` hands it to whom it is for.
+pub fn go(dir: &Entry, listener: impl Fn(OwnedFd) -> Result<()>) -> Result<()> {
     let call = || -> Result<Channel> {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         connect(socket.as_raw_fd(), &UnixAddr::new(dir.path_of(SOCKET).as_str())?)?;
@@ -44,6 +46,10 @@ pub fn go(dir: &Entry) -> Result<()> {
             None => return Ok(()),
             Some((Message::Failed { errno, text, .. }, _)) => {
                 return Err(Error::caused(text, errno));
+            }
+            Some((Message::Listener, Some(fd))) => {
+                listener(fd)?;
+                channel.go()?;
             }
             Some((Message::Warn(text), _)) => crate::log::warn(&text),
             Some((other, _)) => {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | child | `Ask(sync)` | the child waits here until the host answers |
 //! | child | `Terminal(number)` + fd | the master of the container's terminal |
+//! | child | `Listener` + fd | the seccomp listener; the child waits here until the host answers |
 //! | child | `Warn(text)` | something to tell the user, and the launch goes on |
 //! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number |
 //! | host | `Go` | go on |
@@ -28,6 +29,8 @@ pub enum Message {
     Ask(Sync),
     /// A pty's number; its master comes as the message's descriptor.
     Terminal(u32),
+    /// The listener of the filter that is in force now comes as the message's descriptor.
+    Listener,
     /// To be logged.
     Warn(String),
     /// It failed at this step and has ended.
@@ -91,6 +94,12 @@ impl Channel {
         self.send(&bytes, Some(master))
     }
 
+    /// Hands the seccomp listener over, and waits until somebody serves it. Allocates nothing: the filter is in force.
+    pub fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
+        self.send(b"L", Some(listener))?;
+        self.wait_go()
+    }
+
     /// Says something that does not stop the launch.
     pub fn warn(&self, text: &str) -> Result<()> {
         self.send_text(b"W", text)
@@ -149,6 +158,7 @@ fn decode(bytes: &[u8]) -> Option<Message> {
     Some(match bytes {
         [b'A', sync] => Message::Ask(Sync::from_byte(*sync)?),
         [b'T', n @ ..] => Message::Terminal(u32::from_le_bytes(n.try_into().ok()?)),
+        [b'L'] => Message::Listener,
         [b'W', t @ ..] => Message::Warn(text(t)),
         [b'F', a, b, c, d, e, f, t @ ..] => Message::Failed {
             step: u16::from_le_bytes([*a, *b]),

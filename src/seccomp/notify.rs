@@ -13,13 +13,37 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::bundle::json::Json;
 use crate::error::{Context as _, Result};
+use crate::seccomp::policy::Policy;
 
 /// How long an agent may take to read what it asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The seccomp agent of a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// `listenerPath`
+    pub path: String,
+    /// `listenerMetadata`
+    pub metadata: Option<String>,
+}
+
+impl Agent {
+    /// The agent that the policy names.
+    pub fn of(policy: &Policy) -> Option<Agent> {
+        let path = policy.listener_path.clone()?;
+        Some(Agent { path, metadata: policy.listener_metadata.clone() })
+    }
+
+    /// Hands it the listener of the filter that is in force for process `pid` of the container in this state.
+    pub fn serve(&self, oci_version: &str, pid: i32, state: Json, listener: BorrowedFd<'_>) -> Result<()> {
+        let state = process_state(oci_version, pid, self.metadata.as_deref(), state);
+        send(Path::new(&self.path), &state, listener)
+    }
+}
+
 /// The container process state: `pid` is the process that the filter is in force for, as the host sees it, `state` the
 /// state of its container (runtime.md).
-pub fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Json) -> Json {
+fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Json) -> Json {
     let mut members = vec![
         ("ociVersion", Json::from(oci_version)),
         ("fds", Json::strs(["seccompFd"])),
@@ -31,7 +55,7 @@ pub fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state:
 }
 
 /// Sends it to the agent at `path` (`linux.seccomp.listenerPath`).
-pub fn send(path: &Path, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
+fn send(path: &Path, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
     deliver(path, process_state.compact().as_bytes(), listener)
         .context(|| format!("linux.seccomp.listenerPath: {}", path.display()))
 }

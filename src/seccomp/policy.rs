@@ -169,8 +169,8 @@ fn listener(policy: &Policy) -> Read<()> {
     if policy.listener_metadata.is_some() && policy.listener_path.is_none() {
         return Err(Fault::new("needs listenerPath").at("listenerMetadata"));
     }
-    // The runtime itself writes after the filter is loaded: nobody would answer for that call, as the listener is only
-    // then on its way.
+    // The runtime itself hands the listener over when the filter is in force: nobody could answer for these calls yet.
+    // (write is what runc cannot do without, and engines' tests know that.)
     if policy.default_action == Action::Notify {
         return Err(Fault::new("SCMP_ACT_NOTIFY cannot be the default action").at("defaultAction"));
     }
@@ -179,8 +179,9 @@ fn listener(policy: &Policy) -> Read<()> {
         if policy.listener_path.is_none() {
             return Err(at(Fault::new("SCMP_ACT_NOTIFY needs listenerPath"), "action"));
         }
-        if rule.names.iter().any(|n| n == "write") {
-            return Err(at(Fault::new("SCMP_ACT_NOTIFY cannot be used for write"), "names"));
+        if let Some(name) = rule.names.iter().find(|n| ["write", "sendmsg", "recvfrom"].contains(&n.as_str()))
+        {
+            return Err(at(Fault::new(format!("SCMP_ACT_NOTIFY cannot be used for {name}")), "names"));
         }
     }
     Ok(())
