@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use embrun::bundle::spec::Spec;
 use embrun::error::{Errno, Result};
@@ -18,7 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
 use super::assembly::{assemble, built, facts, on_each_kernel, spec};
-use super::own_mounts::{c, with_scratch};
+use super::own_mounts::{Stop, c, with_scratch};
 
 const NONE: Option<&str> = None;
 
@@ -322,11 +321,12 @@ fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
         fs::create_dir(bundle.join("outside/sub")).unwrap();
         fs::write(bundle.join("outside/host-secret"), "").unwrap();
         symlink("../../outside", shared.join("link")).unwrap();
-        let stop = AtomicBool::new(false);
+        let stop = Stop::default();
         std::thread::scope(|threads| {
+            let end = stop.at_the_end();
             let racer = threads.spawn(|| {
                 let dir = open(&shared, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.told() {
                     // Refused while something is mounted there.
                     let _ = renameat2(&dir, "dir", &dir, "link", RenameFlags::RENAME_EXCHANGE);
                 }
@@ -361,7 +361,7 @@ fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
                     .find(|l| l.split(' ').nth(4).is_some_and(|p| Path::new(p).starts_with(&outside)));
                 assert_eq!(hit, None, "something is mounted outside");
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(end);
             racer.join().unwrap();
             eprintln!("{done} of 900 acts met a directory");
             assert!(done > 0);

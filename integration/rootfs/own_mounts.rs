@@ -4,38 +4,51 @@
 //! too. So a test assembles a root file system, and pivots into it, in a thread, and no other test notices.
 
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs `test` with a directory that holds an empty `rootfs/` and an empty `outside/`, on a tmpfs that only it sees.
 pub fn with_scratch(test: impl FnOnce(&Path) + Send + 'static) {
-    let thread = std::thread::spawn(|| {
+    let scratch = nix::unistd::mkdtemp(&std::env::temp_dir().join("embrun-test-XXXXXX")).unwrap();
+    let mount_point = scratch.clone();
+    let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (these tests need root)");
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).unwrap();
-        let scratch = nix::unistd::mkdtemp(&std::env::temp_dir().join("embrun-test-XXXXXX")).unwrap();
         mount(Some("scratch"), &scratch, Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        let outer = Removed(scratch.clone());
         for directory in ["rootfs", "outside"] {
             std::fs::create_dir(scratch.join(directory)).unwrap();
         }
         test(&scratch);
-        outer
     });
-    match thread.join() {
-        Ok(scratch) => drop(scratch),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    let ended = thread.join();
+    // Not by the thread, which may have pivoted away.
+    std::fs::remove_dir(mount_point).unwrap();
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// The mount point, to be removed where it can be seen: outside the thread, which may have pivoted away.
-struct Removed(PathBuf);
+/// Tells a racing thread to stop, also when the test fails.
+#[derive(Default)]
+pub struct Stop(AtomicBool);
 
-impl Drop for Removed {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
+impl Stop {
+    /// Whether it is time.
+    pub fn told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Tells when dropped.
+    pub fn at_the_end(&self) -> impl Drop + '_ {
+        struct Tell<'a>(&'a Stop);
+        impl Drop for Tell<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Tell(self)
     }
 }
 

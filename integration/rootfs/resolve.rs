@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use embrun::error::Errno;
 use embrun::rootfs::path::InsidePath;
@@ -11,7 +10,7 @@ use embrun::rootfs::root::{Links, Resolver, RootDir};
 use nix::fcntl::{OFlag, RenameFlags, open, renameat2};
 use nix::sys::stat::Mode;
 
-use super::own_mounts::with_scratch;
+use super::own_mounts::{Stop, with_scratch};
 
 fn root(path: &Path, resolver: Resolver) -> RootDir {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -267,11 +266,11 @@ fn the_walk_agrees_with_the_kernel_on_random_trees() {
 }
 
 /// Swaps `shared/dir` and `shared/link` (a link that leads out) as fast as it can until told to stop.
-fn race(scratch: &Path, stop: &AtomicBool) -> u64 {
+fn race(scratch: &Path, stop: &Stop) -> u64 {
     let shared =
         open(&scratch.join("rootfs/shared"), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
     let mut swaps = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.told() {
         renameat2(&shared, "dir", &shared, "link", RenameFlags::RENAME_EXCHANGE).unwrap();
         swaps += 1;
     }
@@ -287,8 +286,9 @@ fn a_swapped_directory_leads_nowhere_else() {
         symlink(scratch.join("outside"), rootfs.join("shared/dir/deeper")).unwrap();
         fs::write(scratch.join("outside/secret"), "").unwrap();
         let secret = fs::metadata(scratch.join("outside")).unwrap();
-        let stop = AtomicBool::new(false);
+        let stop = Stop::default();
         std::thread::scope(|threads| {
+            let end = stop.at_the_end();
             let racer = threads.spawn(|| race(scratch, &stop));
             let (mut made, mut refused) = (0, 0);
             for i in 0..800 {
@@ -307,7 +307,7 @@ fn a_swapped_directory_leads_nowhere_else() {
                     assert_ne!(it, (secret.dev(), secret.ino()));
                 }
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(end);
             eprintln!(
                 "{:?}: {made} made, {refused} refused, {} swaps",
                 root.resolver(),
