@@ -22,6 +22,7 @@ mod process;
 mod robust;
 mod signals;
 mod state;
+mod sweep;
 mod terminal;
 mod update;
 
@@ -46,5 +47,5 @@ fn main() -> std::process::ExitCode {
         terminal::CASES,
         update::CASES,
     ];
-    common::run(&cases, &[engines::CASES, robust::SLOW])
+    common::run(&cases, &[engines::CASES, robust::SLOW, sweep::SLOW])
 }

@@ -1,0 +1,96 @@
+//! Commands killed at each of their system calls, in turn: afterwards everything answers, one `delete --force` succeeds
+//! and nothing is left (the cage looks). The killer is a tracer: it counts the calls of the runtime's own process, which
+//! goes on untraced in its children.
+
+use crate::cases;
+use crate::common::{Case, Container, Test};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+pub const SLOW: &[Case] = cases![
+    create_killed_at_each_of_hundreds_of_calls,
+    start_killed_at_each_of_hundreds_of_calls,
+    kill_killed_at_each_of_hundreds_of_calls,
+    pause_killed_at_each_of_hundreds_of_calls,
+    resume_killed_at_each_of_hundreds_of_calls,
+    delete_killed_at_each_of_hundreds_of_calls,
+];
+
+/// Runs a command until its nth entry to or return from the kernel and kills it there; false if it ended before.
+// Waited for by its pid.
+#[allow(unsafe_code, clippy::zombie_processes)]
+fn killed_at(mut command: Command, n: u32) -> bool {
+    // SAFETY: the closure makes one system call and touches no memory.
+    unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    let ended = |status| matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+    // It stops first at its exec.
+    assert!(!ended(waitpid(pid, None).unwrap()));
+    for _ in 0..n {
+        ptrace::syscall(pid, None).unwrap();
+        if ended(waitpid(pid, None).unwrap()) {
+            return false;
+        }
+    }
+    ptrace::kill(pid).unwrap();
+    while !ended(waitpid(pid, None).unwrap()) {}
+    true
+}
+
+fn sweep(t: &Test, before: &[&str], command: &[&str]) {
+    let mut c = t.container();
+    c.args(&["sleep", "1000"]);
+    c.config["hooks"]["poststop"] = json!([{"path": "/bin/true"}]);
+    c.write();
+    for n in 1.. {
+        before.iter().for_each(|step| prepare(&c, step));
+        let went_on = !killed_at(t.command(&[command, &[&c.id]].concat()), n);
+        let list = t.call(&["list"]).ok();
+        assert_eq!(list.stderr, "", "{command:?} killed at {n}");
+        c.remove();
+        assert_eq!(t.call(&["list", "-q"]).ok().stdout, "", "{command:?} killed at {n}");
+        if went_on {
+            println!("{command:?}: killed at {} points", n - 1);
+            assert!(n > 50, "{command:?} is over after {n} stops");
+            return;
+        }
+    }
+}
+
+fn prepare(c: &Container<'_>, step: &str) {
+    match step {
+        "create" => c.create().ok(),
+        other => c.call(&[other]).ok(),
+    };
+}
+
+fn create_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    sweep(t, &[], &["create", "--bundle", "/run/it/bundles/1"]);
+}
+
+fn start_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    sweep(t, &["create"], &["start"]);
+}
+
+fn kill_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    sweep(t, &["create", "start"], &["kill"]);
+}
+
+fn pause_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    t.needs_controller("freezer");
+    sweep(t, &["create", "start"], &["pause"]);
+}
+
+fn resume_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    t.needs_controller("freezer");
+    sweep(t, &["create", "start", "pause"], &["resume"]);
+}
+
+fn delete_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    sweep(t, &["create", "start"], &["delete", "--force"]);
+}
