@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use super::apply::write_all;
 use super::devices::{self, Whitelist};
 use super::fs::{Access, Branch, Cgroup};
-use super::resources::DeviceRule;
-use super::{Knob, Missing};
+use super::resources::{DeviceRule, Resources};
+use super::{Knob, Missing, systemd};
 use crate::error::{Errno, Error, Result};
 use crate::sys::bpf;
 
@@ -29,8 +29,16 @@ impl Cgroup {
     }
 
     /// Replaces the rules of a running container by these (and the default devices), so that at no moment something is
-    /// denied that is allowed before and after. All or nothing.
+    /// denied that is allowed before and after. All or nothing. systemd is told, if the cgroup is a scope of its.
     pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        self.replace_devices(rules)?;
+        let Some(unit) = &self.unit else { return Ok(()) };
+        let resources = Resources { devices: rules.to_vec(), ..Resources::default() };
+        systemd::update(unit, &resources, self.is_v2_only())
+    }
+
+    /// The same without systemd.
+    pub(super) fn replace_devices(&self, rules: &[DeviceRule]) -> Result<()> {
         let Some(branch) = self.v1("devices") else { return self.allow_devices(rules) };
         let target = devices::v1(&devices::complete(rules))?;
         let text = branch.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;

@@ -1,5 +1,7 @@
 //! Writing what `linux.resources` asks for into the container's cgroup.
 
+use std::os::fd::OwnedFd;
+
 use super::fs::{Branch, Cgroup};
 use super::hints;
 use super::resources::Resources;
@@ -101,7 +103,7 @@ impl Cgroup {
             ));
         }
         let known = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
-        let v2_only = self.branches.len() == 1 && self.v2().is_some();
+        let v2_only = self.is_v2_only();
         let host = match (self.branches.is_empty(), v2_only) {
             (true, _) => hints::Host::Bare,
             (_, true) => hints::Host::V2,
@@ -115,20 +117,39 @@ impl Cgroup {
 /// more at the end.
 pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
     let mut again = Vec::new();
+    let mut last = LastFile::default();
     for pair in knobs {
-        match write_one(pair.0, &pair.1) {
+        match write_one(pair.0, &pair.1, &mut last) {
             Ok(()) => {}
             Err(Errno::EINVAL) => again.push(pair),
             Err(e) => return Err(explain(pair.0, &pair.1, e)),
         }
     }
-    again.iter().try_for_each(|(branch, knob)| write_one(branch, knob).map_err(|e| explain(branch, knob, e)))
+    again.iter().try_for_each(|(branch, knob)| {
+        write_one(branch, knob, &mut last).map_err(|e| explain(branch, knob, e))
+    })
 }
 
-fn write_one(branch: &Branch, knob: &Knob) -> std::result::Result<(), Errno> {
-    match (branch.write(&knob.file, &knob.value), &knob.missing) {
+/// The file that was written last, open still: lists of devices are a dozen writes to one.
+#[derive(Default)]
+struct LastFile(Option<(String, OwnedFd)>);
+
+impl LastFile {
+    fn write(&mut self, branch: &Branch, file: &str, value: &str) -> std::result::Result<(), Errno> {
+        let fd = match self.0.take() {
+            Some((path, fd)) if path.strip_suffix(file) == Some(&branch.place.mount) => fd,
+            _ => branch.open(file)?,
+        };
+        let done = nix::unistd::write(&fd, value.as_bytes());
+        self.0 = Some((format!("{}{file}", branch.place.mount), fd));
+        done.map(drop)
+    }
+}
+
+fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
+    match (last.write(branch, &knob.file, &knob.value), &knob.missing) {
         (Err(Errno::ENOENT), Missing::Skips) => Ok(()),
-        (Err(Errno::ENOENT), Missing::Use(file, value)) => branch.write(file, value),
+        (Err(Errno::ENOENT), Missing::Use(file, value)) => last.write(branch, file, value),
         (done, _) => done,
     }
 }

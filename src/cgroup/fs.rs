@@ -1,6 +1,6 @@
 //! A container's cgroup by the cgroup file system: made, adopted from the state record, joined.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, openat};
@@ -10,6 +10,8 @@ use nix::unistd::Pid;
 
 use super::location::{Location, Place};
 use super::resources::Resources;
+use super::systemd::{self, Placeholder};
+use super::unit::Unit;
 use super::{Controller, walk};
 use crate::error::{Context, Errno, Error, Result};
 
@@ -19,6 +21,8 @@ pub struct Cgroup {
     /// Controllers that v2 did not give us, and why.
     pub(super) refused: Vec<(String, Error)>,
     pub(super) access: Access,
+    pub(super) unit: Option<Unit>,
+    placeholder: RefCell<Option<Placeholder>>,
 }
 
 /// The cgroup in one hierarchy.
@@ -63,6 +67,11 @@ impl Branch {
         write(self.dir()?, file, value)
     }
 
+    /// Opens a file to be written, perhaps more than once.
+    pub(super) fn open(&self, file: &str) -> std::result::Result<OwnedFd, Errno> {
+        openat(self.dir()?, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
     fn has_file(&self, file: &str) -> bool {
         let flags = nix::fcntl::AtFlags::empty();
         self.dir().is_ok_and(|dir| nix::sys::stat::fstatat(dir, file, flags).is_ok())
@@ -102,7 +111,11 @@ impl Cgroup {
     /// What was made is removed again if something fails. Refused are a cgroup that is there already and has processes,
     /// is frozen, or appeared since it was planned.
     pub fn create(location: &Location, resources: &Resources, access: Access) -> Result<Cgroup> {
-        let mut cgroup = Cgroup { branches: Vec::new(), refused: Vec::new(), access };
+        let mut cgroup = Cgroup::on(Vec::new(), access, location.unit.clone());
+        if let Some(unit) = &location.unit {
+            let v2 = location.places.iter().all(Place::is_v2);
+            cgroup.placeholder = RefCell::new(Some(systemd::start(unit, resources, v2)?));
+        }
         for place in &location.places {
             match cgroup.make(place, location, resources) {
                 Ok(branch) => cgroup.branches.push(branch),
@@ -116,15 +129,19 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    fn on(branches: Vec<Branch>, access: Access, unit: Option<Unit>) -> Cgroup {
+        Cgroup { branches, refused: Vec::new(), access, unit, placeholder: RefCell::new(None) }
+    }
+
     /// The handle on a cgroup that the state record knows. Looks at nothing: the cgroup may be gone.
     pub fn adopt(location: &Location) -> Cgroup {
         let branches = location.places.iter().cloned().map(Branch::new).collect();
-        Cgroup { branches, refused: Vec::new(), access: Access::Full }
+        Cgroup::on(branches, Access::Full, location.unit.clone())
     }
 
     /// For the state record.
     pub fn location(&self) -> Location {
-        Location { places: self.branches.iter().map(|b| b.place.clone()).collect() }
+        Location { places: self.branches.iter().map(|b| b.place.clone()).collect(), unit: self.unit.clone() }
     }
 
     /// The v2 directory, for a clone straight into it (`CLONE_INTO_CGROUP`); [`Cgroup::join`] does the rest.
@@ -147,7 +164,17 @@ impl Cgroup {
                 }
             })?;
         }
+        self.let_go();
         Ok(())
+    }
+
+    /// The container's own processes keep the scope alive from now on, or nothing does.
+    pub(super) fn let_go(&self) {
+        drop(self.placeholder.take());
+    }
+
+    pub(super) fn is_v2_only(&self) -> bool {
+        self.branches.iter().all(|b| b.place.is_v2())
     }
 
     pub(super) fn v2(&self) -> Option<&Branch> {
@@ -160,11 +187,12 @@ impl Cgroup {
 
     fn make(&mut self, place: &Place, all: &Location, resources: &Resources) -> Result<Branch> {
         let mut place = place.clone();
-        let made = make_directories(&mut place);
+        let made = make_directories(&mut place, self.unit.is_some());
         // From here on the branch removes what was made, whatever comes.
         let branch = Branch::new(place);
         let ready = made.and_then(|()| {
-            if branch.place.made == 0 {
+            // A scope is new, systemd has seen to that, and has its placeholder in it.
+            if branch.place.made == 0 && self.unit.is_none() {
                 self.check_fitness(&branch)?;
             }
             if branch.place.is_v2() {
@@ -176,7 +204,7 @@ impl Cgroup {
             branch.dir().context(|| format!("open {}", branch.place.directory())).map(drop)
         });
         if let Err(e) = ready {
-            let undone = Cgroup { branches: vec![branch], refused: Vec::new(), access: Access::Full };
+            let undone = Cgroup::on(vec![branch], Access::Full, None);
             let _ = undone.remove(std::time::Instant::now());
             return Err(e);
         }
@@ -208,8 +236,8 @@ fn is_denied(e: &Error) -> bool {
 }
 
 /// Makes what is missing of the path. Parents may come (another container makes the same) and go (another removes its own)
-/// at the same time; the last directory must be made by us if it was to be.
-fn make_directories(place: &mut Place) -> Result<()> {
+/// at the same time; the last directory must be made by us if it was to be, or for us by systemd.
+fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
     let planned = std::mem::take(&mut place.made);
     if planned == 0 {
         return Ok(());
@@ -227,6 +255,10 @@ fn make_directories(place: &mut Place) -> Result<()> {
             }
             Err(Errno::EEXIST) if !last => {
                 place.made = 0;
+                at += 1;
+            }
+            Err(Errno::EEXIST) if by_systemd => {
+                place.made = 1;
                 at += 1;
             }
             Err(Errno::EEXIST) => {

@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use super::fs::{Branch, Cgroup};
-use super::{freeze, walk};
+use super::{freeze, systemd, walk};
 use crate::error::{Errno, Error, Result};
 use crate::sys::process;
 
@@ -71,6 +71,10 @@ impl Cgroup {
     /// The kernel may take a moment to let go of processes that have ended; errors when it has not by the deadline.
     pub fn remove(&self, deadline: Instant) -> Result<()> {
         let mut first_error = None;
+        self.let_go();
+        if let Some(unit) = &self.unit {
+            first_error = systemd::stop(unit).err();
+        }
         for branch in self.branches.iter().filter(|b| b.place.made > 0) {
             if let Err(e) = self.remove_branch(branch, deadline) {
                 first_error.get_or_insert(e);

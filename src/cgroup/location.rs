@@ -3,8 +3,9 @@
 
 use super::layout::{Layout, Tree};
 use super::path::CgroupPath;
+use super::unit::Unit;
 use crate::bundle::json::Json;
-use crate::bundle::read::{Read, integer, object, string, strings};
+use crate::bundle::read::{Read, boolean, integer, object, string, strings};
 
 /// The container's cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,8 @@ impl Place {
 pub struct Location {
     /// v1's in the order of the layout, v2's at the end.
     pub places: Vec<Place>,
+    /// The scope of systemd that it is, if it is one.
+    pub unit: Option<Unit>,
 }
 
 impl Location {
@@ -70,7 +73,7 @@ impl Location {
             place.made = place.levels().iter().rev().take_while(missing).count() as u32;
             place
         };
-        Location { places: layout.trees.iter().map(place).collect() }
+        Location { places: layout.trees.iter().map(place).collect(), unit: None }
     }
 
     /// For the state record.
@@ -83,20 +86,42 @@ impl Location {
                 ("made", Json::from(p.made)),
             ])
         };
-        Json::List(self.places.iter().map(place).collect())
+        let unit = |u: &Unit| {
+            Json::object([
+                ("unit", Json::str(u.name.as_str())),
+                ("slice", Json::str(u.slice.as_str())),
+                ("user", Json::from(u.user)),
+            ])
+        };
+        Json::List(self.places.iter().map(place).chain(self.unit.iter().map(unit)).collect())
     }
 
     /// From the state record: the member `key` of it; absent is nowhere.
     pub fn from_json(record: &Json, key: &str) -> Read<Location> {
-        let place = |v: &Json| {
-            Ok(Place {
-                mount: object(v)?.required("mount", string)?,
-                path: v.required("path", string)?,
-                controllers: v.or_default("controllers", strings)?,
-                made: v.required("made", integer)?,
+        let mut location = Location::default();
+        let entries = record.list(key, |v| {
+            Ok(match object(v)?.optional("unit", string)? {
+                Some(name) => Err(Unit {
+                    name,
+                    slice: v.required("slice", string)?,
+                    user: v.required("user", boolean)?,
+                    properties: Vec::new(),
+                }),
+                None => Ok(Place {
+                    mount: v.required("mount", string)?,
+                    path: v.required("path", string)?,
+                    controllers: v.or_default("controllers", strings)?,
+                    made: v.required("made", integer)?,
+                }),
             })
-        };
-        Ok(Location { places: record.list(key, place)? })
+        })?;
+        for entry in entries {
+            match entry {
+                Ok(place) => location.places.push(place),
+                Err(unit) => location.unit = Some(unit),
+            }
+        }
+        Ok(location)
     }
 
     /// runc's `cgroup_paths` of state.json: directories by controller; that of v2 has the empty name.
@@ -141,7 +166,10 @@ mod tests {
 
     #[test]
     fn survives_the_state_record() {
+        let unit =
+            Some(Unit { name: "x.scope".into(), slice: "a.slice".into(), user: true, properties: vec![] });
         let location = Location {
+            unit,
             places: vec![place("/c/cpu", "/a/x", 1), Place { controllers: vec![], ..place("/u", "/x", 2) }],
         };
         let record = Json::object([("cgroup", location.to_json())]);

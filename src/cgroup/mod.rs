@@ -5,6 +5,7 @@
 
 mod access;
 pub mod apply;
+mod dbus;
 mod delegate;
 pub mod devices;
 mod freeze;
@@ -19,6 +20,8 @@ pub mod oom;
 pub mod path;
 pub mod resources;
 mod stats;
+mod systemd;
+mod unit;
 mod update;
 mod walk;
 

@@ -3,7 +3,7 @@
 use super::apply::{Part, write_all};
 use super::fs::{Branch, Cgroup};
 use super::resources::{Memory, Resources};
-use super::{Knob, Missing};
+use super::{Knob, Missing, systemd};
 use crate::error::{Error, Result};
 
 impl Cgroup {
@@ -16,10 +16,15 @@ impl Cgroup {
         self.check_usage(&resources.memory)?;
         let undo: Vec<(&Branch, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
-        let done = write_all(&knobs).and_then(|()| match resources.devices.is_empty() {
-            true => Ok(()),
-            false => self.set_devices(&resources.devices),
-        });
+        let done = write_all(&knobs)
+            .and_then(|()| match resources.devices.is_empty() {
+                true => Ok(()),
+                false => self.replace_devices(&resources.devices),
+            })
+            .and_then(|()| match &self.unit {
+                Some(unit) => systemd::update(unit, &resources, self.is_v2_only()),
+                None => Ok(()),
+            });
         let Err(e) = done else { return Ok(()) };
         Err(match write_all(&undo) {
             Ok(()) => e,

@@ -282,7 +282,7 @@ pub fn globals(words: Vec<String>, caller: &Caller) -> std::result::Result<(Glob
 }
 
 /// Reads a command: `rest` is what [`globals`] left.
-pub fn command(globals: &Globals, rest: Words) -> std::result::Result<Command, Misuse> {
+pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
     if rest.on(HELP.name) {
         return Ok(Command::Help(super::help::text(None)));
     }
@@ -299,10 +299,6 @@ pub fn command(globals: &Globals, rest: Words) -> std::result::Result<Command, M
     let words = lexer::command(verb, words).map_err(|e| Misuse::usage(Some(verb), e))?;
     if words.on(HELP.name) {
         return Ok(Command::Help(super::help::text(Some(verb))));
-    }
-    if matches!(verb.name, "create" | "run") && globals.cgroup_manager == CgroupManager::Systemd {
-        let hint = "use --cgroup-manager cgroupfs";
-        return Err(unsupported("the systemd cgroup manager", hint).into());
     }
     Ok(meaning(verb.name, words)?)
 }

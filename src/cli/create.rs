@@ -52,19 +52,25 @@ impl Creation {
     /// Reads the bundle and compiles the plan. Nothing is made yet but the state root.
     pub fn new(globals: &Globals, id: &str, options: &CreateOptions, mode: Mode) -> Result<Creation> {
         crate::bundle::id::check(id)?;
-        if globals.cgroup_manager == CgroupManager::Systemd {
-            return Err(Error::new("--systemd-cgroup is not supported by this version; use cgroupfs"));
-        }
         let inherited = Inherited::check(options.preserve_fds)?;
         let mut loaded = load(&options.bundle)?;
         if let Some(process) = &mut loaded.spec.process {
             inherited.announce(&mut process.env);
         }
-        let spec = &loaded.spec;
-        let mut facts = HostFacts::of_host(spec.linux.seccomp.as_ref())?;
+        let mut facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
         if globals.cgroup_manager == CgroupManager::Disabled {
             facts.cgroups.trees.clear();
         }
+        let mut unit = None;
+        if globals.cgroup_manager == CgroupManager::Systemd {
+            let (linux, annotations) = (&mut loaded.spec.linux, &loaded.spec.annotations);
+            let location =
+                Location::plan_systemd(&facts.cgroups, linux.cgroups_path.as_deref(), id, annotations)?;
+            // From here on it is a path like any other.
+            linux.cgroups_path = location.places.first().map(|place| place.path.clone());
+            unit = Some(location);
+        }
+        let spec = &loaded.spec;
         let request = CreateRequest {
             id: id.to_owned(),
             bundle: text(&loaded.dir)?,
@@ -80,8 +86,10 @@ impl Creation {
         };
         let plan = compile(spec, &request, &facts).map_err(refused)?;
         plan.warnings.iter().for_each(|w| log::warn(w));
-        let cgroup =
-            Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path.as_deref(), id)?);
+        let cgroup = match unit {
+            Some(location) => location,
+            None => Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path.as_deref(), id)?),
+        };
         let record = record(&request, &loaded, &cgroup)?;
         Ok(Creation {
             store: Store::open_or_make(&globals.root)?,

@@ -64,7 +64,7 @@ fn obey(argv: Vec<OsString>) -> std::result::Result<u8, Misuse> {
     let name = if words.is_empty() { String::new() } else { words.remove(0) };
     let (globals, rest) = args::globals(words, &caller(name))?;
     log::open(globals.log.as_deref(), globals.log_format, globals.debug)?;
-    let command = args::command(&globals, rest)?;
+    let command = args::command(rest)?;
     Ok(perform(&globals, command)?)
 }
 

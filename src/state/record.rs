@@ -195,6 +195,7 @@ pub(crate) mod tests {
             oci_version: "1.0.2".into(),
             annotations: vec![("a".into(), "1\n".into()), ("b".into(), String::new())],
             cgroup: Location {
+                unit: None,
                 places: vec![Place {
                     mount: "/sys/fs/cgroup/cpu".into(),
                     path: "/a/web".into(),

@@ -1,0 +1,526 @@
+//! The few words of D-Bus that systemd needs: method calls, their answers, and the signals in between, over a unix socket.
+//!
+//! Source: the D-Bus specification 0.43, "Message Protocol" and "Authentication Protocol". Everything is sent in little
+//! endian; what comes is read in the order it says.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Context, Errno, Error, Result};
+
+/// A value of a property or an argument.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Bool(bool),
+    I32(i32),
+    U32(u32),
+    I64(i64),
+    U64(u64),
+    Str(String),
+    Bytes(Vec<u8>),
+    U32s(Vec<u32>),
+    Strs(Vec<String>),
+    Pairs(Vec<(String, String)>),
+    Limits(Vec<(String, u64)>),
+}
+
+impl Value {
+    /// The type's signature.
+    pub fn signature(&self) -> &'static str {
+        match self {
+            Value::Bool(_) => "b",
+            Value::I32(_) => "i",
+            Value::U32(_) => "u",
+            Value::I64(_) => "x",
+            Value::U64(_) => "t",
+            Value::Str(_) => "s",
+            Value::Bytes(_) => "ay",
+            Value::U32s(_) => "au",
+            Value::Strs(_) => "as",
+            Value::Pairs(_) => "a(ss)",
+            Value::Limits(_) => "a(st)",
+        }
+    }
+}
+
+/// Bytes under way, aligned as D-Bus wants them.
+#[derive(Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    fn align(&mut self, to: usize) {
+        self.0.resize(self.0.len().next_multiple_of(to), 0);
+    }
+
+    fn u32(&mut self, n: u32) {
+        self.align(4);
+        self.0.extend(n.to_le_bytes());
+    }
+
+    fn u64(&mut self, n: u64) {
+        self.align(8);
+        self.0.extend(n.to_le_bytes());
+    }
+
+    /// A string, or an object path.
+    pub fn str(&mut self, text: &str) {
+        self.u32(text.len() as u32);
+        self.0.extend(text.as_bytes());
+        self.0.push(0);
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, b: bool) {
+        self.u32(b.into());
+    }
+
+    fn signature(&mut self, text: &str) {
+        self.0.push(text.len() as u8);
+        self.0.extend(text.as_bytes());
+        self.0.push(0);
+    }
+
+    /// An array whose items are aligned to `align`.
+    fn array(&mut self, align: usize, items: &mut dyn FnMut(&mut Writer)) {
+        self.u32(0);
+        let length_at = self.0.len() - 4;
+        self.align(align);
+        let start = self.0.len();
+        items(self);
+        let length = (self.0.len() - start) as u32;
+        self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// A value with its type in front.
+    fn variant(&mut self, value: &Value) {
+        self.signature(value.signature());
+        match value {
+            Value::Bool(b) => self.bool(*b),
+            Value::I32(n) => self.u32(*n as u32),
+            Value::U32(n) => self.u32(*n),
+            Value::I64(n) => self.u64(*n as u64),
+            Value::U64(n) => self.u64(*n),
+            Value::Str(s) => self.str(s),
+            Value::Bytes(bytes) => self.array(1, &mut |w| w.0.extend(bytes)),
+            Value::U32s(list) => self.array(4, &mut |w| list.iter().for_each(|n| w.u32(*n))),
+            Value::Strs(list) => self.array(4, &mut |w| list.iter().for_each(|s| w.str(s))),
+            Value::Pairs(list) => self.array(8, &mut |w| {
+                for (a, b) in list {
+                    w.align(8);
+                    w.str(a);
+                    w.str(b);
+                }
+            }),
+            Value::Limits(list) => self.array(8, &mut |w| {
+                for (name, n) in list {
+                    w.align(8);
+                    w.str(name);
+                    w.u64(*n);
+                }
+            }),
+        }
+    }
+
+    /// `a(sv)`
+    pub fn properties(&mut self, list: &[(String, Value)]) {
+        self.array(8, &mut |w| {
+            for (name, value) in list {
+                w.align(8);
+                w.str(name);
+                w.variant(value);
+            }
+        });
+    }
+
+    /// An empty array of structures.
+    pub fn nothing(&mut self) {
+        self.array(8, &mut |_| ());
+    }
+}
+
+/// A method of an object.
+pub struct Method {
+    /// The bus name of its owner; left out where there is no bus.
+    pub destination: &'static str,
+    /// The object.
+    pub path: &'static str,
+    /// The interface of the method.
+    pub interface: &'static str,
+    /// Its name.
+    pub member: &'static str,
+    /// The types of its arguments.
+    pub signature: &'static str,
+}
+
+/// What comes: the answer to a call, an error, or a signal.
+#[derive(Debug, Default)]
+struct Message {
+    kind: u8,
+    reply_to: u32,
+    member: String,
+    error: String,
+    body: Reader,
+}
+
+/// A body being read.
+#[derive(Debug, Default)]
+pub struct Reader {
+    bytes: Vec<u8>,
+    at: usize,
+    big_endian: bool,
+}
+
+impl Reader {
+    fn take(&mut self, n: usize) -> Option<&[u8]> {
+        let end = self.at.checked_add(n)?;
+        let found = self.bytes.get(self.at..end)?;
+        self.at = end;
+        Some(found)
+    }
+
+    fn align(&mut self, to: usize) {
+        self.at = self.at.next_multiple_of(to);
+    }
+
+    /// A number of four bytes.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.align(4);
+        let big_endian = self.big_endian;
+        let bytes = self.take(4)?.try_into().ok()?;
+        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    /// A string, or an object path.
+    pub fn str(&mut self) -> Option<String> {
+        let length = self.u32()? as usize;
+        let text = String::from_utf8(self.take(length)?.to_vec()).ok()?;
+        self.take(1)?;
+        Some(text)
+    }
+
+    fn signature(&mut self) -> Option<String> {
+        let length = usize::from(*self.take(1)?.first()?);
+        let text = String::from_utf8(self.take(length)?.to_vec()).ok()?;
+        self.take(1)?;
+        Some(text)
+    }
+
+    /// A string with its type in front.
+    pub fn variant_str(&mut self) -> Option<String> {
+        (self.signature()? == "s").then(|| self.str()).flatten()
+    }
+}
+
+/// A connection.
+pub struct Connection {
+    stream: UnixStream,
+    serial: u32,
+    has_bus: bool,
+    deadline: Instant,
+    /// Signals that came while an answer was waited for.
+    signals: Vec<(String, Reader)>,
+}
+
+const HELLO: Method = Method {
+    destination: "org.freedesktop.DBus",
+    path: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+    member: "Hello",
+    signature: "",
+};
+
+impl Connection {
+    /// Connects to a socket and shows who we are. With a bus behind it, says hello to that.
+    pub fn open(socket: &str, has_bus: bool, patience: Duration) -> Result<Connection> {
+        let stream = UnixStream::connect(socket).context(|| format!("connect to {socket}"))?;
+        stream.set_nonblocking(true).context(|| "set O_NONBLOCK")?;
+        let deadline = Instant::now() + patience;
+        let mut connection = Connection { stream, serial: 0, has_bus, deadline, signals: Vec::new() };
+        connection.authenticate().map_err(|e| e.context(socket))?;
+        if has_bus {
+            connection.call(&HELLO, Writer::default())?;
+        }
+        Ok(connection)
+    }
+
+    fn authenticate(&mut self) -> Result<()> {
+        let uid: String = nix::unistd::geteuid().to_string().bytes().map(|b| format!("{b:02x}")).collect();
+        self.send(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes())?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n") {
+            let byte = self.receive(1)?;
+            answer.extend(byte);
+            if answer.len() > 512 {
+                return Err(Error::new("D-Bus: no answer to the authentication"));
+            }
+        }
+        if !answer.starts_with(b"OK ") {
+            let answer = String::from_utf8_lossy(&answer);
+            return Err(Error::new(format!("D-Bus: authentication is refused: {}", answer.trim_end())));
+        }
+        self.send(b"BEGIN\r\n")
+    }
+
+    /// Calls a method and returns the body of the answer.
+    pub fn call(&mut self, method: &Method, body: Writer) -> Result<Reader> {
+        self.serial += 1;
+        let serial = self.serial;
+        self.send(&self.message(method, serial, &body.0))?;
+        loop {
+            let mut message = self.message_in()?;
+            match message.kind {
+                4 => self.signals.push((message.member, message.body)),
+                2 if message.reply_to == serial => return Ok(message.body),
+                3 if message.reply_to == serial => {
+                    let text = message.body.str().unwrap_or_default();
+                    return Err(Error::new(format!("{}: {text} ({})", method.member, message.error)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next signal of that name.
+    pub fn signal(&mut self, member: &str) -> Result<Reader> {
+        loop {
+            if let Some(at) = self.signals.iter().position(|(name, _)| name == member) {
+                return Ok(self.signals.remove(at).1);
+            }
+            let message = self.message_in()?;
+            if message.kind == 4 {
+                self.signals.push((message.member, message.body));
+            }
+        }
+    }
+
+    fn message(&self, method: &Method, serial: u32, body: &[u8]) -> Vec<u8> {
+        let mut w = Writer::default();
+        // Little endian, a method call, no flags, protocol 1.
+        w.0.extend([b'l', 1, 0, 1]);
+        w.u32(body.len() as u32);
+        w.u32(serial);
+        let mut fields = vec![(1, "o", method.path), (2, "s", method.interface), (3, "s", method.member)];
+        if self.has_bus {
+            fields.push((6, "s", method.destination));
+        }
+        if !method.signature.is_empty() {
+            fields.push((8, "g", method.signature));
+        }
+        w.array(8, &mut |w| {
+            for (code, kind, text) in &fields {
+                w.align(8);
+                w.0.push(*code);
+                w.signature(kind);
+                if *kind == "g" { w.signature(text) } else { w.str(text) }
+            }
+        });
+        w.align(8);
+        w.0.extend(body);
+        w.0
+    }
+
+    fn message_in(&mut self) -> Result<Message> {
+        let bytes = self.receive(16)?;
+        let mut head = Reader { big_endian: bytes[0] == b'B', bytes, at: 4 };
+        let kind = head.bytes[1];
+        let odd = || Error::new("D-Bus: an answer cannot be read");
+        let body_length = head.u32().ok_or_else(odd)? as usize;
+        head.at = 12;
+        let fields_length = head.u32().ok_or_else(odd)? as usize;
+        // The protocol's own limits are higher; nothing that we ask for comes near.
+        if body_length > 1 << 20 || fields_length > 1 << 16 {
+            return Err(odd());
+        }
+        let mut rest = self.receive(fields_length.next_multiple_of(8) + body_length)?;
+        let body = rest.split_off(fields_length.next_multiple_of(8));
+        rest.truncate(fields_length);
+        let big_endian = head.big_endian;
+        let mut fields = Reader { bytes: rest, at: 0, big_endian };
+        let body = Reader { bytes: body, at: 0, big_endian };
+        let mut message = Message { kind, body, ..Message::default() };
+        while fields.at < fields_length {
+            fields.align(8);
+            let code = *fields.take(1).and_then(|b| b.first()).ok_or_else(odd)?;
+            let kind = fields.signature().ok_or_else(odd)?;
+            match (kind.as_str(), code) {
+                ("u", code) => {
+                    let n = fields.u32().ok_or_else(odd)?;
+                    if code == 5 {
+                        message.reply_to = n;
+                    }
+                }
+                ("g", _) => drop(fields.signature().ok_or_else(odd)?),
+                ("s" | "o", code) => {
+                    let text = fields.str().ok_or_else(odd)?;
+                    match code {
+                        3 => message.member = text,
+                        4 => message.error = text,
+                        _ => {}
+                    }
+                }
+                _ => return Err(odd()),
+            }
+        }
+        Ok(message)
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) => self.wait(e, PollFlags::POLLOUT)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, n: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; n];
+        let mut done = 0;
+        while done < n {
+            match self.stream.read(&mut bytes[done..]) {
+                Ok(0) => return Err(Error::new("D-Bus: the connection was closed")),
+                Ok(n) => done += n,
+                Err(e) => self.wait(e, PollFlags::POLLIN)?,
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Waits until the socket can go on, if that is what the error is about.
+    fn wait(&self, e: std::io::Error, events: PollFlags) -> Result<()> {
+        match e.kind() {
+            std::io::ErrorKind::Interrupted => return Ok(()),
+            std::io::ErrorKind::WouldBlock => {}
+            _ => return Err(e).context(|| "D-Bus"),
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::os("D-Bus: no answer in time", Errno::ETIMEDOUT));
+        }
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.stream.as_fd(), events)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(e) => Err(Error::os("poll", e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(200);
+        (Connection { stream: ours, serial: 0, has_bus: true, deadline, signals: Vec::new() }, theirs)
+    }
+
+    /// What `dbus-send` of the reference implementation sends for this call.
+    #[test]
+    fn a_call_is_laid_out_as_the_specification_says() {
+        let (connection, _theirs) = pair();
+        let bytes = connection.message(&HELLO, 1, &[]);
+        let expected: &[u8] = b"l\x01\0\x01\0\0\0\0\x01\0\0\0\x6d\0\0\0\
+            \x01\x01o\0\x15\0\0\0/org/freedesktop/DBus\0\0\0\
+            \x02\x01s\0\x14\0\0\0org.freedesktop.DBus\0\0\0\0\
+            \x03\x01s\0\x05\0\0\0Hello\0\0\0\
+            \x06\x01s\0\x14\0\0\0org.freedesktop.DBus\0\0\0\0";
+        assert_eq!(bytes, expected, "{}", String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn values_are_aligned() {
+        let mut w = Writer::default();
+        w.str("a");
+        w.properties(&[
+            ("N".into(), Value::U64(7)),
+            ("L".into(), Value::Strs(vec!["x".into()])),
+            ("P".into(), Value::Pairs(vec![("k".into(), "v".into())])),
+        ]);
+        let mut r = Reader { bytes: w.0, at: 0, big_endian: false };
+        assert_eq!(r.str().as_deref(), Some("a"));
+        let length = r.u32().unwrap() as usize;
+        r.align(8);
+        let start = r.at;
+        assert_eq!((r.str().as_deref(), r.signature().as_deref()), (Some("N"), Some("t")));
+        r.align(8);
+        assert_eq!((r.u32(), r.u32()), (Some(7), Some(0)));
+        r.align(8);
+        assert_eq!((r.str().as_deref(), r.signature().as_deref()), (Some("L"), Some("as")));
+        assert_eq!((r.u32(), r.str().as_deref()), (Some(6), Some("x")));
+        r.align(8);
+        assert_eq!((r.str().as_deref(), r.signature().as_deref()), (Some("P"), Some("a(ss)")));
+        let inner = r.u32().unwrap();
+        r.align(8);
+        let before = r.at;
+        assert_eq!((r.str().as_deref(), r.str().as_deref()), (Some("k"), Some("v")));
+        assert_eq!(r.at - before, inner as usize);
+        assert_eq!(r.at - start, length);
+    }
+
+    #[test]
+    fn answers_errors_and_signals_are_told_apart() {
+        // A signal, then an answer with one string, both by hand.
+        let mut bytes = Vec::new();
+        let mut put = |kind: u8, fields: &[(u8, &str, &str)], reply: u32, body: &str| {
+            let mut b = Writer::default();
+            b.str(body);
+            let mut w = Writer::default();
+            w.0.extend([b'l', kind, 0, 1]);
+            w.u32(b.0.len() as u32);
+            w.u32(9);
+            w.array(8, &mut |w| {
+                for (code, kind, text) in fields {
+                    w.align(8);
+                    w.0.push(*code);
+                    w.signature(kind);
+                    w.str(text);
+                }
+                w.align(8);
+                w.0.push(5);
+                w.signature("u");
+                w.u32(reply);
+            });
+            w.align(8);
+            w.0.extend(b.0);
+            bytes.extend(w.0);
+        };
+        put(4, &[(3, "s", "JobRemoved")], 0, "signal");
+        put(2, &[], 1, "answer");
+        put(3, &[(4, "s", "org.x.Bad")], 2, "why");
+        let (mut connection, mut theirs) = pair();
+        theirs.write_all(&bytes).unwrap();
+        assert_eq!(connection.call(&HELLO, Writer::default()).unwrap().str().as_deref(), Some("answer"));
+        assert_eq!(connection.signal("JobRemoved").unwrap().str().as_deref(), Some("signal"));
+        let e = connection.call(&HELLO, Writer::default()).unwrap_err().to_string();
+        assert_eq!(e, "Hello: why (org.x.Bad)");
+        let e = connection.call(&HELLO, Writer::default()).unwrap_err();
+        assert_eq!(e.errno(), Some(Errno::ETIMEDOUT));
+    }
+
+    #[test]
+    fn rubbish_is_an_error_and_never_a_panic() {
+        let mut seed = 1u64;
+        for _ in 0..3000 {
+            let mut bytes: Vec<u8> = (0..64)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    (seed >> 56) as u8
+                })
+                .collect();
+            bytes[0] = b'l';
+            bytes[4..16].copy_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0]);
+            let (mut connection, mut theirs) = pair();
+            theirs.write_all(&bytes).unwrap();
+            drop(theirs);
+            let _ = connection.message_in();
+        }
+    }
+}

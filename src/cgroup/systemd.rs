@@ -1,0 +1,211 @@
+//! The cgroup as a scope of systemd (org.freedesktop.systemd1(5)): systemd makes it, keeps its properties, and is told when
+//! it ends. What is in it is done by the cgroup file system as without systemd; `Delegate=yes` allows that.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use super::dbus::{Connection, Method, Value, Writer};
+use super::layout::Layout;
+use super::location::Location;
+use super::path::CgroupPath;
+use super::resources::Resources;
+use super::unit::{self, Unit};
+use crate::error::{Context, Error, Result};
+use crate::sys::process::{self, Cloned};
+
+/// How long systemd may take to do a job.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const fn manager(member: &'static str, signature: &'static str) -> Method {
+    Method {
+        destination: "org.freedesktop.systemd1",
+        path: "/org/freedesktop/systemd1",
+        interface: "org.freedesktop.systemd1.Manager",
+        member,
+        signature,
+    }
+}
+
+const GET: Method = Method { interface: "org.freedesktop.DBus.Properties", ..manager("Get", "ss") };
+
+const ADD_MATCH: Method = Method {
+    destination: "org.freedesktop.DBus",
+    path: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+    member: "AddMatch",
+    signature: "s",
+};
+
+/// Connects to the manager: by its own socket, which needs no bus, else by the bus.
+fn connect(user: bool) -> Result<Connection> {
+    let directory = if user {
+        std::env::var("XDG_RUNTIME_DIR").map_err(|_| {
+            Error::new("XDG_RUNTIME_DIR is not set, so the user's systemd cannot be found")
+                .hint("use --cgroup-manager cgroupfs")
+        })?
+    } else {
+        "/run".to_owned()
+    };
+    if let Ok(connection) = Connection::open(&format!("{directory}/systemd/private"), false, PATIENCE) {
+        return Ok(connection);
+    }
+    let bus = if user { "bus" } else { "dbus/system_bus_socket" };
+    let mut connection = Connection::open(&format!("{directory}/{bus}"), true, PATIENCE)?;
+    let mut rule = Writer::default();
+    rule.str("type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'");
+    connection.call(&ADD_MATCH, rule)?;
+    connection.call(&manager("Subscribe", ""), Writer::default())?;
+    Ok(connection)
+}
+
+/// Whether systemd runs this machine (sd_booted(3)).
+fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+impl Location {
+    /// Where the cgroup of a container will be that is to be a scope of systemd: `slice:prefix:name`. Properties come from
+    /// annotations `org.systemd.property.*`.
+    pub fn plan_systemd(
+        layout: &Layout,
+        path: Option<&str>,
+        id: &str,
+        annotations: &[(String, String)],
+    ) -> Result<Location> {
+        let user = !nix::unistd::geteuid().is_root();
+        if !is_running() {
+            return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")
+                .hint("use --cgroup-manager cgroupfs"));
+        }
+        let mut unit = Unit::new(path, id, user)?;
+        unit.properties = unit::annotated(annotations)?;
+        let mut question = Writer::default();
+        question.str("org.freedesktop.systemd1.Manager");
+        question.str("ControlGroup");
+        let answer =
+            connect(user).and_then(|mut c| c.call(&GET, question)).context(|| "systemd")?.variant_str();
+        let root = answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))?;
+        let path = format!("{root}{}/{}", unit::slice_path(&unit.slice)?, unit.name);
+        let mut location = Location::plan(layout, &CgroupPath::new(Some(&path), id)?);
+        location.unit = Some(unit);
+        Ok(location)
+    }
+}
+
+/// A process that keeps a scope alive until the container's first is in it: systemd makes none without a process.
+pub(super) struct Placeholder(Pid);
+
+impl Placeholder {
+    fn new() -> Result<Placeholder> {
+        match process::clone(0, None).context(|| "clone")? {
+            Cloned::Parent { pid, .. } => Ok(Placeholder(pid)),
+            Cloned::Child => {
+                let parent = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+                while parent.is_ok() && nix::unistd::getppid() != Pid::from_raw(1) {
+                    nix::unistd::pause();
+                }
+                process::exit(0)
+            }
+        }
+    }
+}
+
+impl Drop for Placeholder {
+    fn drop(&mut self) {
+        // Our own child, not waited for by anybody else: the pid is its.
+        let _ = process::kill(self.0, libc::SIGKILL);
+        let _ = process::wait(self.0, true);
+    }
+}
+
+/// Starts the scope, and waits until systemd says that it is there.
+pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Placeholder> {
+    let placeholder = Placeholder::new()?;
+    let mut properties = vec![
+        ("Description".to_owned(), Value::Str(format!("embrun container {}", unit.name))),
+        ("Slice".to_owned(), Value::Str(unit.slice.clone())),
+        ("PIDs".to_owned(), Value::U32s(vec![placeholder.0.as_raw() as u32])),
+        // Gone when it is over, also when it failed: nothing is left to be reset.
+        ("CollectMode".to_owned(), Value::Str("inactive-or-failed".to_owned())),
+    ];
+    let io = if v2 { "IOAccounting" } else { "BlockIOAccounting" };
+    let accounting = ["MemoryAccounting", "CPUAccounting", "TasksAccounting", io];
+    properties.extend(accounting.map(|name| (name.to_owned(), Value::Bool(true))));
+    properties.extend(
+        [("Delegate", true), ("DefaultDependencies", false)].map(|(n, b)| (n.to_owned(), Value::Bool(b))),
+    );
+    let drivers = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+    // A user's manager may set no device rules.
+    properties.extend(unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
+    properties.extend(unit.properties.iter().cloned());
+
+    let call = |connection: &mut Connection| {
+        let mut body = Writer::default();
+        body.str(&unit.name);
+        body.str("replace");
+        body.properties(&properties);
+        body.nothing();
+        connection.call(&manager("StartTransientUnit", "ssa(sv)a(sa(sv))"), body)
+    };
+    let started = connect(unit.user).and_then(|mut connection| {
+        let job = call(&mut connection)?.str().unwrap_or_default();
+        finish(&mut connection, &job)
+    });
+    started.map_err(|e| e.context(format_args!("start systemd unit {}", unit.name)))?;
+    Ok(placeholder)
+}
+
+/// Waits for the end of a job.
+fn finish(connection: &mut Connection, job: &str) -> Result<()> {
+    loop {
+        // JobRemoved: id, job, unit, result.
+        let mut signal = connection.signal("JobRemoved")?;
+        let (_, of, _, result) = (signal.u32(), signal.str(), signal.str(), signal.str());
+        if of.as_deref() != Some(job) {
+            continue;
+        }
+        return match result.as_deref() {
+            Some("done") => Ok(()),
+            other => Err(Error::new(format!("the job ended as {:?}", other.unwrap_or_default()))
+                .hint("see journalctl -u and systemctl status of the unit")),
+        };
+    }
+}
+
+/// Ends the scope; one that is gone is no error.
+pub(super) fn stop(unit: &Unit) -> Result<()> {
+    if !is_running() {
+        return Ok(());
+    }
+    let stopped = connect(unit.user).and_then(|mut connection| {
+        let mut body = Writer::default();
+        body.str(&unit.name);
+        body.str("replace");
+        let job = connection.call(&manager("StopUnit", "ss"), body)?.str().unwrap_or_default();
+        finish(&mut connection, &job)
+    });
+    match stopped {
+        Err(e) if e.to_string().contains("NoSuchUnit") => Ok(()),
+        other => other.map_err(|e| e.context(format_args!("stop systemd unit {}", unit.name))),
+    }
+}
+
+/// Tells systemd of changed resources.
+pub(super) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()> {
+    let drivers = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+    let devices = (!unit.user && !resources.devices.is_empty()).then_some(drivers.as_str());
+    let properties = unit::properties(resources, v2, devices);
+    if properties.is_empty() {
+        return Ok(());
+    }
+    let mut body = Writer::default();
+    body.str(&unit.name);
+    // Until the unit is gone, not for ever.
+    body.bool(true);
+    body.properties(&properties);
+    let told =
+        connect(unit.user).and_then(|mut c| c.call(&manager("SetUnitProperties", "sba(sv)"), body).map(drop));
+    told.map_err(|e| e.context(format_args!("set properties of systemd unit {}", unit.name)))
+}

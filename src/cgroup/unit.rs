@@ -1,0 +1,411 @@
+//! Systemd's view of a container's cgroup, as pure conversions: the unit's name and place, its properties.
+
+use super::dbus::Value;
+use super::devices;
+use super::knobs_v2::weight_of_shares;
+use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE};
+use crate::error::{Error, Result};
+
+/// The scope that a container is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unit {
+    /// The unit's name: `prefix-name.scope`.
+    pub name: String,
+    /// The slice that it is in.
+    pub slice: String,
+    /// It belongs to a user's manager, not to the system's.
+    pub user: bool,
+    /// What else it is made with, by annotations.
+    pub properties: Vec<(String, Value)>,
+}
+
+impl Unit {
+    /// Reads `cgroupsPath` as `slice:prefix:name`. Without a slice it is in `system.slice` (a user's: `user.slice`), without
+    /// a path it is named by the container's id.
+    pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
+        let default = format!(":embrun:{id}");
+        let path = path.unwrap_or(&default);
+        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {path:?} {why}")));
+        let parts: Vec<&str> = path.split(':').collect();
+        let [slice, prefix, name] = parts[..] else {
+            return refuse("must be slice:prefix:name for the systemd cgroup manager");
+        };
+        if name.is_empty() || path.contains(|c: char| c == '/' || c.is_control()) {
+            return refuse("must name a unit: slice:prefix:name, without slashes");
+        }
+        if name.ends_with(".slice") || name.ends_with(".scope") {
+            return refuse("must name the unit without its type");
+        }
+        let slice = match slice {
+            "" if user => "user.slice",
+            "" => "system.slice",
+            "-" => "-.slice",
+            given => given,
+        };
+        slice_path(slice)?;
+        let dash = if prefix.is_empty() { "" } else { "-" };
+        let name = format!("{prefix}{dash}{name}.scope");
+        Ok(Unit { name, slice: slice.to_owned(), user, properties: Vec::new() })
+    }
+}
+
+/// Where a slice's cgroup is: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+pub(super) fn slice_path(slice: &str) -> Result<String> {
+    if slice == "-.slice" {
+        return Ok(String::new());
+    }
+    let refuse =
+        || Error::new(format!("linux.cgroupsPath: {slice:?} is no name of a slice, such as system.slice"));
+    let stem =
+        slice.strip_suffix(".slice").filter(|s| !s.is_empty() && !s.contains('/')).ok_or_else(refuse)?;
+    let mut path = String::new();
+    let mut upto = String::new();
+    for part in stem.split('-') {
+        if part.is_empty() {
+            return Err(refuse());
+        }
+        let dash = if upto.is_empty() { "" } else { "-" };
+        upto = format!("{upto}{dash}{part}");
+        path = format!("{path}/{upto}.slice");
+    }
+    Ok(path)
+}
+
+/// Resources as properties of the unit, so that systemd does not turn them back when it is reloaded. What has no property
+/// is written to the cgroup's files only, as everything is.
+pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
+    let mut list: Vec<(String, Value)> = Vec::new();
+    let mut set = |name: &str, n: Option<u64>| list.extend(n.map(|n| (name.to_owned(), Value::U64(n))));
+    let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
+    set(if v2 { "MemoryMax" } else { "MemoryLimit" }, r.memory.limit.map(unlimited));
+    set(
+        if v2 { "CPUWeight" } else { "CPUShares" },
+        r.cpu.shares.map(|n| if v2 { weight_of_shares(n) } else { n }),
+    );
+    set("TasksMax", r.pids_limit.map(|n| unlimited(n).max(1)));
+    let period = r.cpu.period.unwrap_or(100_000);
+    set("CPUQuotaPerSecUSec", r.cpu.quota.map(|quota| quota_per_second(quota, period)));
+    set("CPUQuotaPeriodUSec", r.cpu.period.filter(|p| *p != 100_000));
+    let weight = r.block_io.weight.map(u64::from);
+    if v2 {
+        set("MemoryLow", r.memory.reservation.map(unlimited));
+        let swap = match (r.memory.swap, r.memory.limit) {
+            (Some(-1), _) | (None, Some(-1)) => Some(u64::MAX),
+            (Some(both), Some(limit)) => u64::try_from(both - limit).ok(),
+            _ => None,
+        };
+        set("MemorySwapMax", swap);
+        set("IOWeight", weight.map(|n| 1 + (n - 10) * 9999 / 990));
+        for (file, value) in &r.unified {
+            let name = match file.as_str() {
+                "memory.high" => "MemoryHigh",
+                "memory.low" => "MemoryLow",
+                "memory.min" => "MemoryMin",
+                "memory.max" => "MemoryMax",
+                "memory.swap.max" => "MemorySwapMax",
+                "pids.max" => "TasksMax",
+                _ => continue,
+            };
+            let value = value.trim();
+            set(name, if value == "max" { Some(u64::MAX) } else { value.parse().ok() });
+        }
+        for (name, cpus) in [("AllowedCPUs", &r.cpu.cpus), ("AllowedMemoryNodes", &r.cpu.mems)] {
+            let mask = cpus.as_deref().and_then(mask_of_list);
+            list.extend(mask.map(|mask| (name.to_owned(), Value::Bytes(mask))));
+        }
+    } else {
+        set("BlockIOWeight", weight);
+    }
+    if let Some(drivers) = devices {
+        list.extend(device_properties(&r.devices, drivers));
+    }
+    list
+}
+
+/// Microseconds a second; systemd keeps whole percents of it.
+fn quota_per_second(quota: i64, period: u64) -> u64 {
+    match u64::try_from(quota) {
+        Err(_) | Ok(0) => u64::MAX,
+        Ok(quota) => quota.saturating_mul(1_000_000).div_ceil(period).next_multiple_of(10_000),
+    }
+}
+
+/// `0-2,8` as bits, the first of the first byte being 0.
+fn mask_of_list(text: &str) -> Option<Vec<u8>> {
+    let mut mask = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        for n in first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()? {
+            let byte = usize::from(n / 8);
+            mask.resize(mask.len().max(byte + 1), 0u8);
+            mask[byte] |= 1 << (n % 8);
+        }
+    }
+    Some(mask)
+}
+
+/// The rules as systemd knows them; `drivers` is the text of `/proc/devices`. What it cannot say (everything but some) it is
+/// told nothing of: our own rules hold anyway.
+fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, Value)> {
+    let policy = |name: &str| ("DevicePolicy".to_owned(), Value::Str(name.to_owned()));
+    let list = devices::v1(&devices::complete(rules)).ok().filter(|list| !list.allow);
+    let Some(list) = list else { return vec![policy("auto"), allow(Vec::new())] };
+    let pairs = list.exceptions.iter().filter_map(|rule| {
+        let letters = [(READ, 'r'), (WRITE, 'w'), (ANY & !READ & !WRITE, 'm')];
+        let access =
+            letters.iter().filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
+        Some((specifier(rule, drivers)?, access))
+    });
+    // An empty list first: a list is added to the one before.
+    vec![policy("strict"), allow(Vec::new()), allow(pairs.collect())]
+}
+
+fn allow(pairs: Vec<(String, String)>) -> (String, Value) {
+    ("DeviceAllow".to_owned(), Value::Pairs(pairs))
+}
+
+fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
+    let block = rule.kind == RuleKind::Block;
+    let kind = if block { "block" } else { "char" };
+    match (rule.major, rule.minor) {
+        (Some(major), Some(minor)) => Some(format!("/dev/{kind}/{major}:{minor}")),
+        (None, None) => Some(format!("{kind}-*")),
+        (None, Some(_)) => None,
+        (Some(major), None) => {
+            let (chars, blocks) = drivers.split_once("Block devices:")?;
+            let lines = if block { blocks } else { chars }.lines();
+            let name =
+                lines.filter_map(|l| l.trim().split_once(' ')).find(|(n, _)| n.parse() == Ok(major))?.1;
+            Some(format!("{kind}-{name}"))
+        }
+    }
+}
+
+/// Properties by annotations: `org.systemd.property.NAME` with a value as gvariant writes it, of the types that systemd has
+/// for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
+///
+/// Errors name the annotation.
+pub(super) fn annotated(annotations: &[(String, String)]) -> Result<Vec<(String, Value)>> {
+    let mut list = Vec::new();
+    for (key, text) in annotations {
+        let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
+        let refuse = |why: &str| Error::new(format!("annotations.{key}: {why}, is {text:?}"));
+        if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
+            return Err(Error::new(format!("annotations.{key}: is no name of a property")));
+        }
+        let seconds = name.strip_suffix("Sec").filter(|rest| !rest.ends_with('U'));
+        list.push(match seconds {
+            Some(rest) => {
+                let n = microseconds(text).ok_or_else(|| refuse("must be a number of seconds"))?;
+                (format!("{rest}USec"), Value::U64(n))
+            }
+            None => {
+                let why =
+                    "must be true, false, a number (uint32 5), a string ('x') or an array of strings (['x'])";
+                (name.to_owned(), value(text.trim()).ok_or_else(|| refuse(why))?)
+            }
+        });
+    }
+    Ok(list)
+}
+
+/// `5`, `uint64 5` or `1.5`, in seconds.
+fn microseconds(text: &str) -> Option<u64> {
+    let number = text.trim().rsplit(' ').next()?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 6 {
+        return None;
+    }
+    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part)
+}
+
+fn value(text: &str) -> Option<Value> {
+    match text.split_once(' ') {
+        Some(("int32", n)) => return n.parse().ok().map(Value::I32),
+        Some(("uint32", n)) => return n.parse().ok().map(Value::U32),
+        Some(("int64", n)) => return n.parse().ok().map(Value::I64),
+        Some(("uint64", n)) => return n.parse().ok().map(Value::U64),
+        Some(("@as", list)) => return value(list),
+        _ => {}
+    }
+    match text {
+        "true" => Some(Value::Bool(true)),
+        "false" => Some(Value::Bool(false)),
+        _ if text.starts_with(['\'', '"']) => {
+            let (string, rest) = quoted(text)?;
+            rest.is_empty().then_some(Value::Str(string))
+        }
+        _ => match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+            Some(items) => strings(items.trim()).map(Value::Strs),
+            None => text.parse().ok().map(Value::I32),
+        },
+    }
+}
+
+fn strings(mut rest: &str) -> Option<Vec<String>> {
+    let mut list = Vec::new();
+    while !rest.is_empty() {
+        let (string, after) = quoted(rest)?;
+        list.push(string);
+        rest = after.trim_start();
+        match rest.strip_prefix(',') {
+            Some(more) if !more.trim().is_empty() => rest = more.trim_start(),
+            Some(_) => return None,
+            None if rest.is_empty() => {}
+            None => return None,
+        }
+    }
+    Some(list)
+}
+
+/// A string in either quotes, and what follows it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut chars = text.char_indices();
+    let quote = chars.next().map(|(_, c)| c).filter(|c| matches!(c, '\'' | '"'))?;
+    let mut string = String::new();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => string.push(match chars.next()?.1 {
+                'n' => '\n',
+                't' => '\t',
+                other => other,
+            }),
+            c if c == quote => return Some((string, &text[at + 1..])),
+            c => string.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::json::Json;
+
+    #[test]
+    fn paths_name_units() {
+        for (path, user, slice, name) in [
+            (None, false, "system.slice", "embrun-web.scope"),
+            (None, true, "user.slice", "embrun-web.scope"),
+            (Some("machine.slice:libpod:abc"), false, "machine.slice", "libpod-abc.scope"),
+            (Some(":docker:abc"), false, "system.slice", "docker-abc.scope"),
+            (Some("a-b.slice::abc"), false, "a-b.slice", "abc.scope"),
+            (Some("-:x:abc"), false, "-.slice", "x-abc.scope"),
+        ] {
+            let unit = Unit::new(path, "web", user).unwrap();
+            assert_eq!((unit.slice.as_str(), unit.name.as_str()), (slice, name), "{path:?}");
+        }
+        for path in [
+            "",
+            "/a/b",
+            "a:b",
+            "a.slice:b:",
+            "a:b:c",
+            "a.slice:b:c:d",
+            "a--b.slice:p:n",
+            "a.slice:b/..:c",
+            ":p:x.slice",
+        ] {
+            let e = Unit::new(Some(path), "web", false).unwrap_err().to_string();
+            assert!(e.starts_with("linux.cgroupsPath: "), "{e}");
+        }
+        assert_eq!(slice_path("a-b-c.slice").unwrap(), "/a.slice/a-b.slice/a-b-c.slice");
+        assert_eq!(slice_path("-.slice").unwrap(), "");
+    }
+
+    fn shown(list: Vec<(String, Value)>) -> Vec<String> {
+        list.into_iter().map(|(name, value)| format!("{name}={value:?}")).collect()
+    }
+
+    fn read(text: &str) -> Resources {
+        super::super::resources::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn resources_become_properties() {
+        let r = read(
+            r#"{"memory":{"limit":100,"swap":300,"reservation":50},"cpu":{"shares":1024,"quota":50500,"period":200000,"cpus":"0-1,9"},
+                "pids":{"limit":0},"blockIO":{"weight":1000},"unified":{"memory.high":"max","cpu.max":"1"}}"#,
+        );
+        assert_eq!(
+            shown(properties(&r, true, None)),
+            [
+                "MemoryMax=U64(100)",
+                "CPUWeight=U64(100)",
+                "TasksMax=U64(1)",
+                "CPUQuotaPerSecUSec=U64(260000)",
+                "CPUQuotaPeriodUSec=U64(200000)",
+                "MemoryLow=U64(50)",
+                "MemorySwapMax=U64(200)",
+                "IOWeight=U64(10000)",
+                "MemoryHigh=U64(18446744073709551615)",
+                "AllowedCPUs=Bytes([3, 2])",
+            ]
+        );
+        assert_eq!(
+            shown(properties(&r, false, None)),
+            [
+                "MemoryLimit=U64(100)",
+                "CPUShares=U64(1024)",
+                "TasksMax=U64(1)",
+                "CPUQuotaPerSecUSec=U64(260000)",
+                "CPUQuotaPeriodUSec=U64(200000)",
+                "BlockIOWeight=U64(1000)",
+            ]
+        );
+        assert_eq!(quota_per_second(-1, 100_000), u64::MAX);
+    }
+
+    #[test]
+    fn device_rules_become_properties() {
+        let drivers = "Character devices:\n  1 mem\n188 ttyUSB\n136 pts\n\nBlock devices:\n  8 sd\n";
+        let rules = r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":188,"access":"rw"},
+            {"allow":true,"type":"b","major":8,"minor":0,"access":"r"},{"allow":true,"type":"b","major":77,"access":"r"}]}"#;
+        let list = properties(&read(rules), true, Some(drivers));
+        assert_eq!(shown(list[..2].to_vec()), ["DevicePolicy=Str(\"strict\")", "DeviceAllow=Pairs([])"]);
+        let Value::Pairs(pairs) = &list[2].1 else { panic!("{list:?}") };
+        let pairs: Vec<String> = pairs.iter().map(|(a, b)| format!("{a} {b}")).collect();
+        assert_eq!(pairs[..4], ["char-ttyUSB rw", "/dev/block/8:0 r", "char-* m", "block-* m"]);
+        assert!(
+            pairs.contains(&"char-pts rwm".to_owned()) && pairs.contains(&"/dev/char/1:3 rwm".to_owned())
+        );
+        let list = properties(&read(r#"{"devices":[{"allow":true}]}"#), true, Some(drivers));
+        assert_eq!(shown(list), ["DevicePolicy=Str(\"auto\")", "DeviceAllow=Pairs([])"]);
+    }
+
+    #[test]
+    fn annotations_become_properties() {
+        let one = |key: &str, text: &str| {
+            annotated(&[(format!("org.systemd.property.{key}"), text.to_owned())]).map(|mut l| l.remove(0))
+        };
+        for (key, text, name, value) in [
+            ("CollectMode", "'inactive-or-failed'", "CollectMode", Value::Str("inactive-or-failed".into())),
+            ("TimeoutStopSec", "123", "TimeoutStopUSec", Value::U64(123_000_000)),
+            ("TimeoutStopSec", "uint64 1.5", "TimeoutStopUSec", Value::U64(1_500_000)),
+            ("TimeoutStopUSec", "uint64 5", "TimeoutStopUSec", Value::U64(5)),
+            ("SendSIGHUP", "true", "SendSIGHUP", Value::Bool(true)),
+            ("Nice", "-5", "Nice", Value::I32(-5)),
+            ("TasksMax", "uint64 7", "TasksMax", Value::U64(7)),
+            ("Wants", "['a.service', \"b's\"]", "Wants", Value::Strs(vec!["a.service".into(), "b's".into()])),
+            ("Wants", "@as []", "Wants", Value::Strs(vec![])),
+        ] {
+            assert_eq!(one(key, text).unwrap(), (name.to_owned(), value), "{key} {text}");
+        }
+        for (key, text) in [
+            ("X", "1"),
+            ("A.b", "1"),
+            ("Nice", "'x"),
+            ("Nice", "'x' y"),
+            ("Wants", "['a' 'b']"),
+            ("Wants", "['a',]"),
+            ("StopSec", "x"),
+            ("Nice", "uint32 -1"),
+        ] {
+            let e = one(key, text).unwrap_err().to_string();
+            assert!(e.starts_with(&format!("annotations.org.systemd.property.{key}: ")), "{e}");
+        }
+        assert_eq!(annotated(&[("org.other".into(), "1".into())]).unwrap(), []);
+    }
+}
