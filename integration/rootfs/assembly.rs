@@ -28,6 +28,7 @@ pub fn facts(bundle: &Path) -> mounts::MountFacts {
     mounts::MountFacts {
         bundle: bundle.to_str().unwrap().to_owned(),
         own_network: true,
+        own_pids: true,
         cgroup: mounts::CgroupView::default(),
     }
 }

@@ -353,17 +353,19 @@ fn a_read_only_root_needs_its_mount_points_and_says_which() {
 }
 
 #[test]
-fn the_hosts_sysfs_stands_in_where_none_may_be_mounted() {
+fn the_hosts_own_stands_in_where_none_may_be_mounted() {
     on_each_kernel(|bundle, ways| {
-        // The kernel refuses to mount the same sysfs on itself (EBUSY), as it does a forbidden one (EPERM).
-        let shared = MountFacts { own_network: false, ..facts(bundle) };
-        let step = mounts::compile(&spec(&one("/sys", "sysfs", "sysfs", "ro nosuid"), ""), &shared).unwrap();
+        // The kernel refuses to mount the same one on itself (EBUSY), as it does a forbidden one (EPERM).
+        let shared = MountFacts { own_network: false, own_pids: false, ..facts(bundle) };
         let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
-        rootfs.mount(&step[0]).unwrap();
-        rootfs.mount(&step[0]).unwrap();
-        let flags = flags_at(&bundle.join("rootfs/sys"));
-        assert!(flags.starts_with("ro,nosuid"), "{flags}");
-        assert!(bundle.join("rootfs/sys/fs/cgroup").exists());
+        for (point, kind, there) in [("/sys", "sysfs", "fs"), ("/proc", "proc", "self/status")] {
+            let step = mounts::compile(&spec(&one(point, kind, kind, "ro nosuid"), ""), &shared).unwrap();
+            rootfs.mount(&step[0]).unwrap();
+            rootfs.mount(&step[0]).unwrap();
+            let target = bundle.join("rootfs").join(&point[1..]);
+            assert!(flags_at(&target).starts_with("ro,nosuid"), "{}", flags_at(&target));
+            assert!(target.join(there).exists(), "{point}");
+        }
     });
 }
 

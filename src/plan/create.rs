@@ -185,6 +185,7 @@ fn root_and_mounts(
     let facts = MountFacts {
         bundle: request.bundle.clone(),
         own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
+        own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
         cgroup: cgroup_view(spec, request, facts),
     };
     let mut in_cgroup = false;

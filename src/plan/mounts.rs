@@ -16,6 +16,8 @@ pub struct MountFacts {
     /// The container has a network namespace of its own. A sysfs belongs to one, and without the right to mount it the
     /// host's is bound.
     pub own_network: bool,
+    /// The container has a pid namespace of its own. The same holds for a procfs.
+    pub own_pids: bool,
     /// What a mount of type `cgroup` shows.
     pub cgroup: CgroupView,
 }
@@ -269,6 +271,7 @@ fn new_mount(
             }
         },
         "sysfs" if !facts.own_network => (kind, Some("/sys")),
+        "proc" if !facts.own_pids => (kind, Some("/proc")),
         other => (other, None),
     };
     let as_bind = options.changes();

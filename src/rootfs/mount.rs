@@ -222,8 +222,15 @@ fn with_hint(e: Error, kind: &CStr) -> Error {
         (c"cgroup2", "CONFIG_CGROUPS"),
         (c"overlay", "CONFIG_OVERLAY_FS"),
     ];
-    if e.errno() != Some(Errno::ENODEV) {
-        return e;
+    match e.errno() {
+        Some(Errno::ENODEV) => {}
+        // The kernel shows a user namespace no more of them than it sees whole somewhere (mount_too_revealing).
+        Some(Errno::EPERM) if kind == c"proc" || kind == c"sysfs" => {
+            return e.hint(
+                "inside another container its own must not be partly covered, or the namespace be shared",
+            );
+        }
+        _ => return e,
     }
     match OPTIONS.iter().find(|(name, _)| *name == kind) {
         Some((_, option)) => e.hint(format_args!("the kernel lacks {option}")),

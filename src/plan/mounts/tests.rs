@@ -3,7 +3,7 @@ use crate::bundle::config::spec;
 use crate::bundle::json::Json;
 
 fn facts() -> MountFacts {
-    MountFacts { bundle: "/b".into(), own_network: true, cgroup: CgroupView::default() }
+    MountFacts { bundle: "/b".into(), own_network: true, own_pids: true, cgroup: CgroupView::default() }
 }
 
 fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<Vec<MountStep>, Vec<String>> {
@@ -112,7 +112,7 @@ fn labels_go_to_the_file_systems_that_take_them() {
 }
 
 #[test]
-fn the_host_may_stand_in_for_sysfs_and_cgroup2() {
+fn the_host_may_stand_in_where_its_namespace_is_shared() {
     let sys = entry("/sys", "sysfs", "sysfs", "ro nosuid");
     let instead = |mount: &str, facts: &MountFacts| {
         let What::New(new) = compiled(mount, "", facts).unwrap()[0].what.clone() else { panic!("{mount}") };
@@ -121,6 +121,10 @@ fn the_host_may_stand_in_for_sysfs_and_cgroup2() {
     assert_eq!(instead(&sys, &facts()), None);
     let shared = MountFacts { own_network: false, ..facts() };
     assert_eq!(instead(&sys, &shared), Some(("/sys".into(), "ro,nosuid".into())));
+    let proc = entry("/proc", "proc", "proc", "nosuid");
+    assert_eq!(instead(&proc, &facts()), None);
+    let shared = MountFacts { own_pids: false, ..facts() };
+    assert_eq!(instead(&proc, &shared), Some(("/proc".into(), "nosuid".into())));
     let cgroup = entry("/sys/fs/cgroup", "cgroup", "cgroup", "ro");
     let v2 = CgroupView { v2: Some("/sys/fs/cgroup/a".into()), ..CgroupView::default() };
     let v2 = MountFacts { cgroup: v2, ..facts() };
