@@ -20,6 +20,7 @@ mod namespaces;
 mod notify;
 mod process;
 mod robust;
+mod selftest;
 mod signals;
 mod state;
 mod sweep;
@@ -42,10 +43,11 @@ fn main() -> std::process::ExitCode {
         notify::CASES,
         process::CASES,
         robust::CASES,
+        selftest::CASES,
         signals::CASES,
         state::CASES,
         terminal::CASES,
         update::CASES,
     ];
-    common::run(&cases, &[engines::CASES, robust::SLOW, sweep::SLOW])
+    common::run(&cases, &[engines::CASES, robust::SLOW, selftest::FAILING, sweep::SLOW])
 }
