@@ -9,7 +9,11 @@ use std::fmt;
 pub use nix::errno::Errno;
 
 /// What failed, as one line for a person, with the errno that caused it where there was one.
-pub struct Error {
+///
+/// One pointer wide, so that a `Result` fits a register: errors are rare, and the code that passes them on is everywhere.
+pub struct Error(Box<Inner>);
+
+struct Inner {
     text: String,
     errno: Option<Errno>,
     exit: u8,
@@ -18,66 +22,81 @@ pub struct Error {
 /// The result of everything that can fail for a reason a person should read.
 pub type Result<T> = std::result::Result<T, Error>;
 
+// What takes anything that can be printed hands it on as one type, or there would be a copy of the formatting for each.
+#[cold]
+#[inline(never)]
+fn in_front(mut e: Error, fact: &dyn fmt::Display) -> Error {
+    e.0.text = format!("{fact}: {}", e.0.text);
+    e
+}
+
+#[cold]
+#[inline(never)]
+fn behind(mut e: Error, hint: &dyn fmt::Display) -> Error {
+    e.0.text = format!("{} ({hint})", e.0.text);
+    e
+}
+
 impl Error {
     /// An error that no system call caused: bad input, a refused request.
+    #[cold]
     pub fn new(text: impl Into<String>) -> Error {
-        Error { text: text.into(), errno: None, exit: 1 }
+        Error(Box::new(Inner { text: text.into(), errno: None, exit: 1 }))
     }
 
     /// An error of a system call or of a look-up that answers with an errno: `what` is the call or the act.
     pub fn os(what: impl fmt::Display, errno: Errno) -> Error {
-        Error { text: format!("{what}: {}", describe(errno)), errno: Some(errno), exit: 1 }
+        Error::from(errno).context(what)
     }
 
     /// An error that another process tells of: its text, and the errno at the root of it (0 for none).
     pub fn caused(text: impl Into<String>, errno: i32) -> Error {
-        let errno = Some(Errno::from_raw(errno)).filter(|e| *e != Errno::UnknownErrno);
-        Error { text: text.into(), errno, exit: 1 }
+        let mut e = Error::new(text);
+        e.0.errno = Some(Errno::from_raw(errno)).filter(|e| *e != Errno::UnknownErrno);
+        e
     }
 
     /// Puts a fact in front: `fact: the error so far`.
-    pub fn context(mut self, fact: impl fmt::Display) -> Error {
-        self.text = format!("{fact}: {}", self.text);
-        self
+    pub fn context(self, fact: impl fmt::Display) -> Error {
+        in_front(self, &fact)
     }
 
     /// Appends what the user can do about it: `the error so far (hint)`.
-    pub fn hint(mut self, hint: impl fmt::Display) -> Error {
-        self.text = format!("{} ({hint})", self.text);
-        self
+    pub fn hint(self, hint: impl fmt::Display) -> Error {
+        behind(self, &hint)
     }
 
     /// The same error with another exit status for the process (1 unless told).
     pub fn exit_with(mut self, status: u8) -> Error {
-        self.exit = status;
+        self.0.exit = status;
         self
     }
 
     /// Whether it is this sentence, one of [`engine`]'s, and no more.
     pub fn is(&self, sentence: &str) -> bool {
-        self.text == sentence
+        self.0.text == sentence
     }
 
     /// The errno at the root of it, if a system call was.
     pub fn errno(&self) -> Option<Errno> {
-        self.errno
+        self.0.errno
     }
 
     /// The exit status that `main` ends with.
     pub fn exit(&self) -> u8 {
-        self.exit
+        self.0.exit
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
@@ -86,15 +105,17 @@ impl std::error::Error for Error {}
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Error {
         match e.raw_os_error() {
-            Some(n) => Error { text: describe(Errno::from_raw(n)), errno: Some(Errno::from_raw(n)), exit: 1 },
+            Some(n) => Errno::from_raw(n).into(),
             None => Error::new(e.to_string()),
         }
     }
 }
 
 impl From<Errno> for Error {
+    #[cold]
+    #[inline(never)]
     fn from(e: Errno) -> Error {
-        Error { text: describe(e), errno: Some(e), exit: 1 }
+        Error(Box::new(Inner { text: describe(e), errno: Some(e), exit: 1 }))
     }
 }
 
@@ -106,7 +127,10 @@ pub trait Context<T> {
 
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     fn context<D: fmt::Display>(self, fact: impl FnOnce() -> D) -> Result<T> {
-        self.map_err(|e| e.into().context(fact()))
+        match self {
+            Ok(value) => Ok(value),
+            Err(e) => Err(e.into().context(fact())),
+        }
     }
 }
 
