@@ -14,6 +14,7 @@ use crate::bundle::json::Json;
 use crate::bundle::spec::{Hook, HookKind};
 use crate::error::{Context, Error, Result};
 use crate::log;
+use crate::run::interrupt;
 
 use crate::sys::process::{self, CStrings, Cloned, Ended};
 
@@ -137,6 +138,7 @@ fn watch(
         let wait = left.unwrap_or(nap).min(nap).as_millis() as u16;
         let mut fds = Vec::with_capacity(2);
         fds.extend(pidfd.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        fds.extend(interrupt::fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         if open {
             fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
         }
@@ -145,6 +147,7 @@ fn watch(
             Err(e) => return Err(Error::os("poll", e)),
         }
         drop(fds);
+        interrupt::check()?;
         open &= words.listen(output.as_fd());
     }
 }

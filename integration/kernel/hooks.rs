@@ -2,6 +2,8 @@
 
 use crate::cases;
 use crate::common::{Case, Container, Test, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ pub const CASES: &[Case] = cases![
     poststop_failing_warns_and_the_rest_runs,
     missing_hook_fails_create_and_is_named,
     hanging_hook_is_ended_by_its_timeout,
+    interrupted_in_a_hook_create_takes_everything_back,
 ];
 
 const KINDS: [&str; 6] =
@@ -218,4 +221,25 @@ fn hanging_hook_is_ended_by_its_timeout(t: &Test) {
     let began = std::time::Instant::now();
     c.create().exits(1).fails(&["timeout", "timed out", "killed", "deadline"]);
     assert!(began.elapsed().as_secs() < 15, "it took {:?}", began.elapsed());
+}
+
+fn interrupted_in_a_hook_create_takes_everything_back(t: &Test) {
+    for kind in ["createRuntime", "createContainer"] {
+        for flags in [&["create"][..], &["run"], &["run", "--detach"]] {
+            let (mut c, log) = hooked(t);
+            c.config["hooks"][kind] =
+                json!([shell(&format!("echo on >> {}/order; exec sleep 60", log.display()))]);
+            c.config["hooks"]["poststop"] = json!([shell(&format!("echo stop >> {}/order", log.display()))]);
+            c.write();
+            let bundle = c.bundle.to_str().unwrap();
+            let id = c.id.as_str();
+            let running = t.spawn(t.command(&[flags, &["--bundle", bundle, id]].concat()));
+            let order = || fs::read_to_string(log.join("order")).unwrap_or_default();
+            eventually("the hook runs", || order() == "on\n");
+            kill(Pid::from_raw(running.pid()), Signal::SIGTERM).unwrap();
+            running.wait().fails(&["interrupt"]);
+            assert_eq!(t.call(&["list", "-q"]).ok().stdout, "");
+            assert!(!order().contains("init"));
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::plan::create::{CreateRequest, compile};
 use crate::plan::{Plan, refused};
 use crate::run::host::{Host, Launched, Making, Subject};
 use crate::run::inherited::Inherited;
+use crate::run::interrupt;
 use crate::run::outputs::Outputs;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, ProcessMark, Record};
@@ -23,6 +24,7 @@ use crate::sys::sealed_exe;
 /// Makes the container and leaves it waiting for `start`.
 pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {
     sealed_exe::ensure()?;
+    interrupt::block()?;
     let creation = Creation::new(globals, id, options, Mode { await_start: true, detach: true })?;
     creation.launch()?;
     Ok(0)

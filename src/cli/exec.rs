@@ -11,6 +11,7 @@ use crate::plan::process::add_capabilities;
 use crate::run::exec::launch;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::inherited::Inherited;
+use crate::run::interrupt;
 use crate::run::outputs::Outputs;
 use crate::state::observe::{Facts, Status, status};
 use crate::state::store::{Entry, Store};
@@ -24,6 +25,7 @@ pub fn run(globals: &Globals, options: &ExecOptions) -> Result<u8> {
 
 fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     sealed_exe::ensure()?;
+    interrupt::block()?;
     let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let entry = store.entry(&options.id)?;
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;

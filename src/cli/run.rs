@@ -5,11 +5,13 @@ use super::create::{Creation, Mode};
 use super::delete;
 use crate::error::{Context, Result};
 use crate::run::foreground::{Signals, supervise};
+use crate::run::interrupt;
 use crate::sys::sealed_exe;
 
 /// Runs a container. The exit status is its process' (128 + n after signal n), or 0 if detached.
 pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     sealed_exe::ensure()?;
+    interrupt::block()?;
     if !options.no_subreaper && !options.detach {
         // Processes that the container leaves behind (only where it shares a pid namespace) come to us, not to init.
         nix::sys::prctl::set_child_subreaper(true).context(|| "PR_SET_CHILD_SUBREAPER")?;

@@ -8,6 +8,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 
 use super::init::Init;
+use super::interrupt;
 use super::outputs::{self, Outputs};
 use super::wire::{Channel, Message};
 use crate::bundle::json::Json;
@@ -109,10 +110,11 @@ impl<'a> Host<'a> {
     pub fn perform(mut self) -> Result<Launched> {
         for step in &self.plan.host {
             log::debug(|| format!("host: {step}"));
-            if let Err(e) = self.step(*step) {
+            if let Err(e) = interrupt::check().and_then(|()| self.step(*step)) {
                 return Err(self.undo(e));
             }
         }
+        interrupt::forget();
         let child = self.child.ok_or_else(|| Error::new("the plan has no clone"))?;
         Ok(Launched { child, terminal: self.terminal, dir: self.dir, record: self.subject.record })
     }
@@ -268,7 +270,9 @@ impl<'a> Host<'a> {
     /// The next message that is no warning and no failure.
     fn next_message(&mut self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         loop {
-            match self.channel()?.receive().context(|| "hear from init")? {
+            let channel = self.channel()?;
+            interrupt::wait_for(channel.as_fd())?;
+            match channel.receive().context(|| "hear from init")? {
                 Some((Message::Warn(text), _)) => log::warn(&text),
                 Some((Message::Listener, Some(listener))) => self.serve_listener(&listener)?,
                 Some((Message::Failed { step, errno, text }, _)) => {
@@ -342,6 +346,7 @@ impl<'a> Host<'a> {
 
     /// Takes back what was made, and returns the error that made it necessary, with what could not be taken back.
     fn undo(mut self, cause: Error) -> Error {
+        interrupt::forget();
         if let Some(child) = &self.child {
             let _ = match &child.pidfd {
                 Some(fd) => process::pidfd_send_signal(fd.as_fd(), libc::SIGKILL),

@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use super::wire::Channel;
-use super::{program, stdio, terminal};
+use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler};
 use crate::error::{Context, Error, Result};
@@ -62,6 +62,7 @@ impl Init<'_> {
     pub fn perform(mut self) -> ! {
         let _ = nix::sys::prctl::set_name(c"embrun:[INIT]");
         process::default_signals();
+        interrupt::forget();
         let mut step = 0;
         // Never dropped: from the wait for start on its descriptors are closed, and their numbers may be others'.
         let mut scene = self.scene().map(ManuallyDrop::new);

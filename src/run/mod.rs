@@ -28,6 +28,7 @@ pub mod foreground;
 pub mod host;
 pub mod inherited;
 pub mod init;
+pub mod interrupt;
 pub mod outputs;
 pub mod program;
 pub mod public;

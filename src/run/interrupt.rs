@@ -1,0 +1,67 @@
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT while something is being made: they end the work, which is then taken back.
+//!
+//! The signals are blocked and looked for wherever the runtime waits. They are not consumed: in the foreground, what comes
+//! when the program runs is passed on to it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::error::{Context, Error, Result};
+
+const INTERRUPTS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Becomes readable when one of them is pending.
+static WATCH: OnceLock<SignalFd> = OnceLock::new();
+/// A clone has the descriptor too, and is not the one to interrupt.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
+
+/// From here on an interrupt is an error of [`check`] and [`wait_for`], and no longer the end of the process.
+pub fn block() -> Result<()> {
+    let set: SigSet = INTERRUPTS.into_iter().collect();
+    set.thread_block().context(|| "sigprocmask")?;
+    let fd =
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context(|| "signalfd")?;
+    ACTIVE.store(WATCH.set(fd).is_ok(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// From here on nothing is interrupted: in a clone, where it is the parent's matter, and when the work is done or taken
+/// back.
+pub fn forget() {
+    ACTIVE.store(false, Ordering::Relaxed);
+}
+
+/// What to poll for interrupts, if they are blocked.
+pub fn fd() -> Option<BorrowedFd<'static>> {
+    WATCH.get().filter(|_| ACTIVE.load(Ordering::Relaxed)).map(AsFd::as_fd)
+}
+
+/// An error if an interrupt is pending.
+pub fn check() -> Result<()> {
+    let Some(fd) = fd() else { return Ok(()) };
+    match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO) {
+        Ok(0) | Err(Errno::EINTR) => Ok(()),
+        Ok(_) => Err(Error::new("interrupted by a signal")),
+        Err(e) => Err(Error::os("poll", e)),
+    }
+}
+
+/// Waits until the descriptor can be read, or for an interrupt.
+pub fn wait_for(other: BorrowedFd<'_>) -> Result<()> {
+    let Some(fd) = fd() else { return Ok(()) };
+    loop {
+        let mut fds = [PollFd::new(other, PollFlags::POLLIN), PollFd::new(fd, PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) if fds[0].any().unwrap_or(true) => return Ok(()),
+            Ok(_) => return check(),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::os("poll", e)),
+        }
+    }
+}
