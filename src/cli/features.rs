@@ -31,11 +31,11 @@ fn document() -> Json {
 fn linux() -> Json {
     let off = || Json::object([("enabled", false.into())]);
     let namespaces = ["cgroup", "ipc", "mount", "network", "pid", "uts"];
-    let cgroup = [("v1", true), ("v2", true), ("systemd", false), ("systemdUser", false), ("rdma", true)];
+    let cgroup = ["v1", "v2", "systemd", "systemdUser", "rdma"];
     Json::object([
         ("namespaces", Json::strs(namespaces)),
         ("capabilities", Json::strs(capability_names())),
-        ("cgroup", Json::object(cgroup.map(|(name, on)| (name, on.into())))),
+        ("cgroup", Json::object(cgroup.map(|name| (name, true.into())))),
         ("seccomp", seccomp()),
         ("apparmor", off()),
         ("selinux", off()),
@@ -47,10 +47,9 @@ fn linux() -> Json {
 
 fn seccomp() -> Json {
     let flags = || Json::strs(policy::FLAGS.iter().map(|(_, name)| *name));
-    let actions = policy::ACTIONS.iter().map(|(_, name)| *name);
     Json::object([
         ("enabled", true.into()),
-        ("actions", Json::strs(actions)),
+        ("actions", Json::strs(policy::ACTIONS.iter().map(|(_, name)| *name))),
         ("operators", Json::strs(policy::OPERATORS.iter().map(|(_, name)| *name))),
         ("archs", Json::strs(arch::ALL.iter().map(|(_, name)| *name))),
         ("knownFlags", flags()),
