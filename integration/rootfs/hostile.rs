@@ -382,7 +382,12 @@ fn the_home_directory_is_looked_up_without_a_hang() {
             let proc = ProcFs::open().unwrap();
             let line = "app:x:1000:1000::/srv/app:/bin/sh\n";
             type Plant = fn(&Path, &str);
-            let plants: [(Plant, &str); 9] = [
+            // One that has the right line in it, and a writer: it is no regular file all the same.
+            let told = rootfs.join("fifo");
+            nix::unistd::mkfifo(&told, Mode::S_IRWXU).unwrap();
+            let mut writer = fs::OpenOptions::new().read(true).write(true).open(&told).unwrap();
+            std::io::Write::write_all(&mut writer, line.as_bytes()).unwrap();
+            let plants: [(Plant, &str); 10] = [
                 (|_, _| {}, "/"),
                 (|at, line| fs::write(at, line).unwrap(), "/srv/app"),
                 (|at, _| nix::unistd::mkfifo(at, Mode::S_IRUSR).unwrap(), "/"),
@@ -390,6 +395,7 @@ fn the_home_directory_is_looked_up_without_a_hang() {
                 (|at, _| symlink("/dev/zero", at).unwrap(), "/"),
                 (|at, _| symlink("../../outside/passwd", at).unwrap(), "/"),
                 (|at, _| symlink("passwd", at).unwrap(), "/"),
+                (|at, _| symlink("/fifo", at).unwrap(), "/"),
                 (|at, _| fs::create_dir(at).unwrap(), "/"),
                 (
                     |at, line| {

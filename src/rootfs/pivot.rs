@@ -112,7 +112,9 @@ struct MountLine {
 }
 
 fn mounts(proc: &ProcFs) -> Result<Vec<MountLine>> {
-    let file = openat(proc, c"self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    // A thread may be in a mount namespace of its own; procfs tells of threads from Linux 3.17.
+    let file = read(c"thread-self/mountinfo").or_else(|_| read(c"self/mountinfo"))?;
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut text)?;
     Ok(text.split(|b| *b == b'\n').filter_map(parse).collect())
