@@ -77,6 +77,15 @@ fn spec_writes_a_config_and_nothing_over_it() {
     s.call(&["spec", "-b", &bundle, "--rootless"]).ok();
     let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
     assert_eq!(spec.linux().as_ref().unwrap().uid_mappings().as_ref().unwrap().len(), 1);
+    std::fs::remove_file(s.path("bundle/config.json")).unwrap();
+    s.call(&["spec", "-b", &bundle, "--role", "uplink"]).ok();
+    let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
+    assert_eq!(spec.process().as_ref().unwrap().args().as_ref().unwrap(), &["/uplink"]);
+    assert!(spec.linux().as_ref().unwrap().seccomp().is_some());
+    s.call(&["spec", "-b", &bundle, "--role", "gardener"])
+        .fails("spec: --role: unknown role \"gardener\": there are data-collector, data-processor, uplink, device-controller, firmware-updater");
+    s.call(&["spec", "--role", "uplink", "--rootless"])
+        .fails("spec: --rootless and --role exclude each other");
     s.call(&["spec", "-b", &s.path("nowhere")])
         .fails(&format!("{}: no such file or directory (ENOENT)", s.path("nowhere/config.json")));
 }

@@ -20,6 +20,7 @@ mod namespaces;
 mod notify;
 mod process;
 mod robust;
+mod roles;
 mod selftest;
 mod signals;
 mod state;
@@ -43,6 +44,7 @@ fn main() -> std::process::ExitCode {
         notify::CASES,
         process::CASES,
         robust::CASES,
+        roles::CASES,
         selftest::CASES,
         signals::CASES,
         state::CASES,

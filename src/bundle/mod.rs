@@ -5,6 +5,7 @@ pub mod id;
 pub mod json;
 pub mod load;
 pub mod read;
+pub mod role;
 pub mod spec;
 pub mod template;
 

@@ -97,6 +97,7 @@ pub enum Command {
     Spec {
         bundle: PathBuf,
         rootless: bool,
+        role: Option<String>,
     },
     Start {
         id: String,
@@ -346,7 +347,10 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
             },
         },
         "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch").map(str::to_owned) },
-        "spec" => Command::Spec { bundle: bundle(&w)?, rootless: w.on("rootless") },
+        "spec" => {
+            let role = w.text("role").map(str::to_owned);
+            Command::Spec { bundle: bundle(&w)?, rootless: w.on("rootless"), role }
+        }
         "start" => Command::Start { id },
         "state" => Command::State { id },
         "update" => {

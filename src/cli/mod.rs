@@ -92,7 +92,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Seccomp { words, arch } => {
             print(&seccomp::run(&words, arch.as_deref()).context(|| "seccomp")?)
         }
-        Command::Spec { bundle, rootless } => spec::run(&bundle, rootless),
+        Command::Spec { bundle, rootless, role } => spec::run(&bundle, rootless, role.as_deref()),
         Command::State { id } => state::run(globals, &id).context(|| format!("state {id}")),
         Command::Update { id, resources, flags } => {
             update::run(globals, &id, resources.as_deref(), &flags).context(|| format!("update {id}"))

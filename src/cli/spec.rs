@@ -3,13 +3,24 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use crate::bundle::role::role as role_config;
 use crate::bundle::template;
 use crate::error::{Context, Error, Result};
 
 /// Writes it into a directory, over nothing that is there.
-pub fn run(bundle: &Path, rootless: bool) -> Result<()> {
+pub fn run(bundle: &Path, rootless: bool, role: Option<&str>) -> Result<()> {
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    let config = if rootless { template::rootless(ids.0, ids.1)? } else { template::template()? };
+    let config = match role {
+        Some(_) if rootless => {
+            let why = "--rootless and --role exclude each other";
+            return Err(Error::new(why)
+                .hint("roles limit devices and memory, which takes root")
+                .context("spec"));
+        }
+        Some(role) => role_config(role).context(|| "--role").context(|| "spec")?,
+        None if rootless => template::rootless(ids.0, ids.1)?,
+        None => template::template()?,
+    };
     let path = bundle.join("config.json");
     let mut file = match std::fs::File::create_new(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {

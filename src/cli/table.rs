@@ -264,7 +264,14 @@ pub const VERBS: &[Verb] = &[
         "spec",
         "",
         "write a config.json to start from",
-        &[BUNDLE, switch("rootless", "for a container that an ordinary user runs")],
+        &[
+            BUNDLE,
+            switch("rootless", "for a container that an ordinary user runs"),
+            value(
+                "role",
+                "for this role at a gateway, as data-collector or uplink, with its seccomp profile",
+            ),
+        ],
     )
     .takes(0, 0),
     Verb::new("start", ID, "start the process of a created container", &[]),
