@@ -7,6 +7,7 @@ mod lifecycle;
 mod limits;
 mod observe;
 mod peers;
+mod systemd;
 mod update;
 
 use std::io::{BufRead, BufReader, Write};

@@ -250,7 +250,9 @@ impl Connection {
 
     fn authenticate(&mut self) -> Result<()> {
         let uid: String = nix::unistd::geteuid().to_string().bytes().map(|b| format!("{b:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes())?;
+        // BEGIN goes along, and the first message only after the answer, as systemd's own clients do: systemd overlooks a
+        // message that it reads together with BEGIN until another comes.
+        self.send(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes())?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n") {
             let byte = self.receive(1)?;
@@ -263,7 +265,7 @@ impl Connection {
             let answer = String::from_utf8_lossy(&answer);
             return Err(Error::new(format!("D-Bus: authentication is refused: {}", answer.trim_end())));
         }
-        self.send(b"BEGIN\r\n")
+        Ok(())
     }
 
     /// Calls a method and returns the body of the answer.

@@ -73,7 +73,7 @@ impl Cgroup {
         let mut first_error = None;
         self.let_go();
         if let Some(unit) = &self.unit {
-            first_error = systemd::stop(unit).err();
+            first_error = systemd::stop(unit, deadline.max(Instant::now() + Duration::from_secs(1))).err();
         }
         for branch in self.branches.iter().filter(|b| b.place.made > 0) {
             if let Err(e) = self.remove_branch(branch, deadline) {

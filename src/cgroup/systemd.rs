@@ -2,7 +2,7 @@
 //! it ends. What is in it is done by the cgroup file system as without systemd; `Delegate=yes` allows that.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
@@ -174,22 +174,32 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
     }
 }
 
-/// Ends the scope; one that is gone is no error.
-pub(super) fn stop(unit: &Unit) -> Result<()> {
+/// Ends the scope and waits until systemd has forgotten it, as it does with one that is over; one that is gone is no error.
+///
+/// The end of the job is not waited for: a scope without processes ends by itself, and then no signal tells of it.
+pub(super) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
     if !is_running() {
         return Ok(());
     }
-    let stopped = connect(unit.user).and_then(|mut connection| {
-        let mut body = Writer::default();
-        body.str(&unit.name);
-        body.str("replace");
-        let job = connection.call(&manager("StopUnit", "ss"), body)?.str().unwrap_or_default();
-        finish(&mut connection, &job)
-    });
-    match stopped {
-        Err(e) if e.to_string().contains("NoSuchUnit") => Ok(()),
-        other => other.map_err(|e| e.context(format_args!("stop systemd unit {}", unit.name))),
-    }
+    let stop = || {
+        let mut connection = connect(unit.user)?;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let mut body = Writer::default();
+            body.str(&unit.name);
+            body.str("replace");
+            match connection.call(&manager("StopUnit", "ss"), body) {
+                Err(e) if e.to_string().contains("NoSuchUnit") => return Ok(()),
+                Err(e) => return Err(e),
+                Ok(_) if Instant::now() >= deadline => {
+                    return Err(Error::new("it does not end").hint("systemctl status tells who holds it"));
+                }
+                Ok(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    };
+    stop().map_err(|e: Error| e.context(format_args!("stop systemd unit {}", unit.name)))
 }
 
 /// Tells systemd of changed resources.
