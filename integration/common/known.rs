@@ -39,6 +39,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("filters::gateway_roles_hold_in_a_container", "runc", "it opens its exec fifo for writing under the filter"),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "crun", OURS),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "runc", OURS),
+    ("hooks::interrupted_in_a_hook_create_takes_everything_back", "crun", OURS),
+    ("hooks::interrupted_in_a_hook_create_takes_everything_back", "runc", OURS),
     ("hooks::missing_hook_fails_create_and_is_named", "crun", "without the reason"),
     ("hooks::poststart_failing_is_an_error", "crun", "it is a warning, as the spec had it before 1.2.1"),
     ("hooks::poststart_failing_is_an_error", "runc", "poststart hooks run in create"),
