@@ -6,7 +6,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::bundle::spec::NamespaceKind;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, engine};
+use crate::state::record::ProcessMark;
 use crate::sys;
 
 /// A kind and a path, as a plan has them.
@@ -48,8 +49,16 @@ pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
     open(&(kind, format!("/proc/self/ns/{}", kind.proc_name())))
 }
 
+/// Opens namespaces that are all of one process, and checks that it was there all the while: its pid may be another's by
+/// now, and these would be a stranger's namespaces, or the host's.
+pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> {
+    let fds = joins.iter().map(open).collect::<Result<_>>()?;
+    // A process that lives now has had its pid since it started.
+    if owner.lives() { Ok(fds) } else { Err(Error::new(engine::NOT_RUNNING)) }
+}
+
 /// The namespaces of a process that are not this process' own, in the order of [`NamespaceKind::ALL`]. A process that
-/// ends meanwhile, or its successor by the same pid, is for the caller to notice.
+/// ends meanwhile is noticed when they are opened ([`open_all_of`]).
 pub fn foreign(pid: i32) -> Result<Vec<Join>> {
     let inode = |path: &str| nix::sys::stat::stat(path).map(|s| (s.st_dev, s.st_ino));
     let mut out = Vec::new();
@@ -89,6 +98,17 @@ mod tests {
     #[test]
     fn this_process_has_no_foreign_namespaces() {
         assert_eq!(foreign(std::process::id() as i32).unwrap(), []);
+    }
+
+    #[test]
+    fn namespaces_of_a_pid_that_is_used_again_are_not_joined() {
+        let joins = [(NamespaceKind::Uts, "/proc/self/ns/uts".into())];
+        let me = ProcessMark::of(std::process::id() as i32).unwrap();
+        assert_eq!(open_all_of(&joins, &me).unwrap().len(), 1);
+        let before_me = ProcessMark { start: me.start - 1, ..me };
+        assert_eq!(open_all_of(&joins, &before_me).unwrap_err().to_string(), engine::NOT_RUNNING);
+        // Also if there is nothing to join: the stranger may be in the host's namespaces, and that is the danger.
+        assert!(open_all_of(&[], &before_me).is_err());
     }
 
     #[test]

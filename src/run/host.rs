@@ -125,10 +125,7 @@ impl<'a> Host<'a> {
             HostStep::MakeCgroup => self.make_cgroup(),
             HostStep::LimitCgroup => self.limit_cgroup(Part::ButMemory),
             HostStep::LimitMemory => self.limit_cgroup(Part::Memory),
-            HostStep::OpenNamespaces => {
-                self.namespaces = self.plan.join.iter().map(namespace::open).collect::<Result<_>>()?;
-                Ok(())
-            }
+            HostStep::OpenNamespaces => self.open_namespaces(),
             HostStep::Listen => {
                 self.listener = Some(super::start::listen(self.dir()?)?);
                 Ok(())
@@ -170,6 +167,14 @@ impl<'a> Host<'a> {
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
         let cgroup = self.subject.cgroup.as_ref().ok_or_else(no_making)?;
         cgroup.apply(&making.loaded.spec.linux.resources, part)
+    }
+
+    fn open_namespaces(&mut self) -> Result<()> {
+        self.namespaces = match &self.subject.record.init {
+            Some(init) => namespace::open_all_of(&self.plan.join, init)?,
+            None => self.plan.join.iter().map(namespace::open).collect::<Result<_>>()?,
+        };
+        Ok(())
     }
 
     fn spawn(&mut self) -> Result<()> {
