@@ -34,7 +34,13 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
             if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
                 return Err(Error::new("/dev/null in the root file system is not the null device"));
             }
-            null = Some(procfs.reopen(found.as_fd(), OFlag::O_RDWR).context(|| "open /dev/null")?);
+            null = Some(procfs.reopen(found.as_fd(), OFlag::O_RDWR).map_err(|e| {
+                match e {
+                    Errno::EACCES => Error::os("open /dev/null", e)
+                        .hint("the root file system may be on a mount with nodev: mount a tmpfs at /dev"),
+                    e => Error::os("open /dev/null", e),
+                }
+            })?);
         }
         if let Some(null) = &null {
             process::replace(n, null).context(|| "dup2")?;
