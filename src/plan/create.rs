@@ -81,6 +81,8 @@ fn namespaces(spec: &Spec, plan: &mut Plan) {
     for Namespace { kind, path } in &spec.linux.namespaces {
         match path {
             Some(path) => plan.join.push((*kind, path.clone())),
+            // Made by the clone it would be rooted at the runtime's cgroup: init makes it when it is in its own.
+            None if *kind == NamespaceKind::Cgroup => {}
             None => plan.new_namespaces |= kind.clone_flag(),
         }
     }
