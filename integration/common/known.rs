@@ -23,6 +23,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("devices::allowed_by_wildcard_and_denied_again", "crun", "on v1 the denial is without effect"),
     ("devices::device_without_numbers_is_refused", "crun", "they are taken for 0"),
     ("devices::device_without_numbers_is_refused", "runc", "they are taken for 0"),
+    ("exec::exec_has_the_containers_session_keyring", "crun", "an exec has the caller's"),
     ("exec::args_env_cwd_and_user_by_flags", "crun", "--env takes the place of the container's environment"),
     ("exec::cpu_affinity_is_set_for_exec_only", "crun", "it came with a later version"),
     ("exec::cpu_affinity_is_set_for_exec_only", "runc", "it came with a later version"),

@@ -1,7 +1,7 @@
 //! `exec`: another process in a running container.
 
 use crate::cases;
-use crate::common::{Case, Container, Test, eventually};
+use crate::common::{Case, Container, Probed, Test, eventually};
 use serde_json::json;
 use std::fs;
 
@@ -28,6 +28,7 @@ pub const CASES: &[Case] = cases![
     leaves_no_descriptor_open,
     cpu_affinity_is_set_for_exec_only,
     what_is_not_performed_is_refused,
+    exec_has_the_containers_session_keyring,
 ];
 
 fn up(t: &Test) -> Container<'_> {
@@ -291,4 +292,23 @@ fn what_is_not_performed_is_refused(t: &Test) {
             .fails(&[&format!("process.{key}")]);
     }
     c.remove();
+}
+
+fn exec_has_the_containers_session_keyring(t: &Test) {
+    let keyring = |seen: Probed| seen["acts"][0].as_array().unwrap().last().unwrap().clone();
+    // KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING (keyctl(2)).
+    let keyctl = libc::SYS_keyctl.to_string();
+    let exec = |c: &Container<'_>| {
+        keyring(c.exec(&["/bin/probe", "syscall", &keyctl, "3", "0", "-3", "0"]).ok().probe())
+    };
+    let mut own = t.container();
+    own.probe("sleep 60").create().ok();
+    own.start().ok();
+    let mut shared = t.container();
+    shared.probe("sleep 60").create_with(&["--no-new-keyring"]).ok();
+    shared.start().ok();
+    assert_eq!(exec(&own), exec(&own), "one keyring for all of a container");
+    assert_ne!(exec(&own), exec(&shared), "and not the caller's, unless that is asked for");
+    own.remove();
+    shared.remove();
 }

@@ -144,6 +144,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
+        own_keyring: !request.no_new_keyring,
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION").to_owned(),
     })

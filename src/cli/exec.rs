@@ -41,7 +41,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         console_socket: options.console_socket.is_some(),
         pidfd_socket: options.pidfd_socket.is_some(),
         pid_file: options.pid_file.is_some(),
-        join: Vec::new(),
+        ..ExecRequest::default()
     };
     let outputs = Outputs {
         pid_file: options.pid_file.clone(),

@@ -88,6 +88,11 @@ fn namespaces(spec: &Spec, plan: &mut Plan) {
     }
 }
 
+/// The name of a container's session keyring, runc's.
+pub fn keyring_name(id: &str) -> String {
+    format!("_ses.{id}")
+}
+
 fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
     spec.linux.namespace(kind).is_some_and(|n| n.path.is_none())
 }
@@ -151,7 +156,7 @@ fn init(
     }
     steps.push(InitStep::NewSession);
     if !request.no_new_keyring {
-        steps.push(InitStep::Keyring(format!("_ses.{}", request.id)));
+        steps.push(InitStep::Keyring(keyring_name(&request.id)));
     }
     root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
     kernel_names(spec, &mut steps);

@@ -20,6 +20,8 @@ pub struct ExecRequest {
     pub pidfd_socket: bool,
     /// A file takes the process' pid.
     pub pid_file: bool,
+    /// The container's session keyring, unless it has the caller's.
+    pub keyring: Option<String>,
     /// Namespaces of init that are not the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, String)>,
 }
@@ -90,6 +92,8 @@ fn init(
     // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
     steps.extend(last);
     steps.push(InitStep::NewSession);
+    // The caller's keys stay outside.
+    steps.extend(request.keyring.clone().map(InitStep::Keyring));
     if let Some(score) = p.oom_score_adj {
         steps.push(InitStep::OomScoreAdj(score));
     }

@@ -81,7 +81,7 @@ pub enum InitStep {
     Ask(Sync),
     /// Become the leader of a new session.
     NewSession,
-    /// Join a new session keyring of this name.
+    /// Join the session keyring of this name.
     Keyring(String),
     /// Join the namespace that the host opened as the nth.
     JoinNamespace {

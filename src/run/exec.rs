@@ -6,6 +6,7 @@ use crate::bundle::spec::{Hooks, Process};
 use crate::error::{Error, Result, engine};
 use crate::facts::HostFacts;
 use crate::namespace;
+use crate::plan::create::keyring_name;
 use crate::plan::exec::{ExecRequest, compile};
 use crate::plan::refused;
 use crate::seccomp::policy::Policy;
@@ -20,7 +21,8 @@ pub fn launch(
     outputs: &Outputs,
 ) -> Result<Launched> {
     let init = record.init.clone().ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
-    let request = ExecRequest { join: namespace::foreign(init.pid)?, ..request };
+    let keyring = record.own_keyring.then(|| keyring_name(&record.id));
+    let request = ExecRequest { join: namespace::foreign(init.pid)?, keyring, ..request };
     let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));
     let cgroup = record.cgroup();

@@ -195,7 +195,7 @@ impl Init<'_> {
     /// A kernel without keyrings, or a full quota, is no reason not to run (as in runc).
     fn keyring(&self, name: &str) -> Result<()> {
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-        match process::new_session_keyring(&name) {
+        match process::session_keyring(&name) {
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
             Err(e) => {
                 let e = Error::os("session keyring", e)

@@ -74,6 +74,8 @@ pub struct Record {
     pub device_nodes: Vec<(String, DeviceRule)>,
     /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
     pub own_pid_namespace: bool,
+    /// Its processes have a session keyring of their own.
+    pub own_keyring: bool,
     /// Poststop hooks that have run.
     pub poststop_done: u32,
     /// The version of this program that made it.
@@ -123,6 +125,7 @@ impl Record {
             ("deviceRules", devices::to_json(&self.device_rules)),
             ("deviceNodes", Json::object(self.device_nodes.iter().map(|(p, r)| (p.clone(), r.to_json())))),
             ("ownPidNamespace", self.own_pid_namespace.into()),
+            ("ownKeyring", self.own_keyring.into()),
             ("poststopDone", self.poststop_done.into()),
             ("embrun", self.embrun.as_str().into()),
         ])
@@ -172,6 +175,7 @@ fn record(v: &Json) -> Read<Record> {
         device_rules: v.list("deviceRules", device_rule)?,
         device_nodes: v.map("deviceNodes", device_rule)?,
         own_pid_namespace: v.required("ownPidNamespace", boolean)?,
+        own_keyring: v.required("ownKeyring", boolean)?,
         poststop_done: v.required("poststopDone", integer)?,
         embrun: v.required("embrun", string)?,
     })
@@ -206,6 +210,7 @@ pub(crate) mod tests {
             device_rules: vec![devices::DEFAULTS[1]],
             device_nodes: vec![("/dev/ttyUSB0".into(), devices::DEFAULTS[3])],
             own_pid_namespace: true,
+            own_keyring: true,
             poststop_done: 2,
             embrun: "0.1.0".into(),
         }

@@ -336,12 +336,18 @@ pub fn set_domain_name(name: &str) -> Result<()> {
     Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len() as _) }).map(drop)
 }
 
-/// Joins a new session keyring of that name (keyctl(2)), so that the caller's keys stay outside.
-pub fn new_session_keyring(name: &CStr) -> Result<()> {
-    const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+/// Joins the session keyring of that name, which is made if there is none (keyctl(2)), so that the caller's keys stay
+/// outside. Whoever is the same user finds it by its name, as an exec in the container must.
+pub fn session_keyring(name: &CStr) -> Result<()> {
+    const JOIN_SESSION_KEYRING: c_long = 1;
+    const SETPERM: c_long = 5;
+    // Everything for its possessor; view, read, search and link for its user: what the kernel gives, and search.
+    const PERMISSIONS: c_long = 0x3f1b_0000;
     // SAFETY: a C string that the kernel copies.
-    let r = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
-    Errno::result(r).map(drop)
+    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let keyring = Errno::result(keyring)?;
+    // SAFETY: plain integers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, keyring, PERMISSIONS) }).map(drop)
 }
 
 /// A file in memory that holds these bytes, positioned at its start (memfd_create(2), Linux 3.17).
