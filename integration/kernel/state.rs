@@ -167,6 +167,8 @@ fn pid_of_a_stranger_is_never_signalled(t: &Test) {
     let c = paused(t);
     for same_start in [false, true] {
         c.up();
+        // Start times are counted in ticks of 10 ms, and these two must differ.
+        std::thread::sleep(Duration::from_millis(20));
         let stranger = Stranger::new();
         let (mine, theirs) = (record(&c).init.unwrap(), ProcessMark::of(stranger.pid()).unwrap());
         // A pid that is used again, and one that comes with the wrong start time.
