@@ -50,7 +50,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     };
     let launched = launch(record, &process, spec.linux.seccomp.as_ref(), request, &outputs)?;
     let Some(signals) = signals else { return Ok(0) };
-    let ended = supervise(&signals, launched.child.pid, launched.child.pidfd.as_ref(), launched.terminal)?;
+    let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())
 }
 

@@ -24,7 +24,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     let Some(signals) = signals else { return Ok(0) };
     // Others may look at the container, kill it and delete it while we only wait.
     drop(launched.dir);
-    let ended = supervise(&signals, launched.child.pid, launched.child.pidfd.as_ref(), launched.terminal);
+    let ended = supervise(&signals, &launched.child, launched.terminal);
     if !options.keep {
         delete::after_run(globals, id).context(|| format!("delete {id}"))?;
     }

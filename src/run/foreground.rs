@@ -13,6 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, read, write};
 
+use super::host::Child;
 use crate::error::{Context, Result};
 use crate::sys::process::{self, Ended};
 use crate::sys::tty;
@@ -39,16 +40,11 @@ impl Signals {
 /// Waits for the process to end while it passes on what comes: signals to the process, bytes between the terminal's
 /// master and our own stdin and stdout. Every other child that ends (with a subreaper: the container's orphans) is
 /// reaped.
-pub fn supervise(
-    signals: &Signals,
-    init: Pid,
-    pidfd: Option<&OwnedFd>,
-    terminal: Option<OwnedFd>,
-) -> Result<Ended> {
+pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) -> Result<Ended> {
     let mut relay = terminal.map(Relay::new).transpose()?;
     loop {
         while let Some((pid, ended)) = reap()? {
-            if pid == init {
+            if pid == child.pid {
                 if let Some(relay) = &mut relay {
                     relay.drain();
                 }
@@ -66,7 +62,7 @@ pub fn supervise(
         let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(true)).collect();
         drop(fds);
         while let Ok(Some(info)) = signals.0.read_signal() {
-            forward(info.ssi_signo as i32, init, pidfd, relay.as_ref());
+            forward(info.ssi_signo as i32, child, relay.as_ref());
         }
         if let Some(relay) = &mut relay {
             relay.serve(&ready[1..]);
@@ -81,15 +77,12 @@ fn reap() -> Result<Option<(Pid, Ended)>> {
     }
 }
 
-fn forward(signal: i32, init: Pid, pidfd: Option<&OwnedFd>, relay: Option<&Relay>) {
+fn forward(signal: i32, child: &Child, relay: Option<&Relay>) {
     match (signal, relay) {
         (libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG, _) => {}
         (libc::SIGWINCH, Some(relay)) => relay.resize(),
         // The process may have ended meanwhile; the next round reaps it.
-        _ => drop(match pidfd {
-            Some(fd) => process::pidfd_send_signal(fd.as_fd(), signal),
-            None => process::kill(init, signal),
-        }),
+        _ => drop(child.signal(signal)),
     }
 }
 

@@ -60,6 +60,17 @@ pub struct Child {
     pub pidfd: Option<OwnedFd>,
 }
 
+impl Child {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) -> nix::Result<()> {
+        match self.pidfd.as_ref().map(|fd| process::pidfd_send_signal(fd.as_fd(), signal)) {
+            // Before Linux 5.1, or under a filter that is older. Nobody else reaps it: its pid is still its own.
+            None | Some(Err(Errno::ENOSYS)) => process::kill(self.pid, signal),
+            Some(sent) => sent,
+        }
+    }
+}
+
 /// The host's side of a launch.
 pub struct Host<'a> {
     plan: &'a Plan,
@@ -110,7 +121,9 @@ impl<'a> Host<'a> {
     pub fn perform(mut self) -> Result<Launched> {
         for step in &self.plan.host {
             log::debug(|| format!("host: {step}"));
-            if let Err(e) = interrupt::check().and_then(|()| self.step(*step)) {
+            // The program may run by the time that it is waited for: then the signal is one to pass on.
+            let checked = if *step == HostStep::AwaitExec { Ok(()) } else { interrupt::check() };
+            if let Err(e) = checked.and_then(|()| self.step(*step)) {
                 return Err(self.undo(e));
             }
         }
@@ -140,7 +153,11 @@ impl<'a> Host<'a> {
             HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file.as_ref(), self.pid()?),
             HostStep::RecordCreated => self.record_created(),
             HostStep::Release => self.wait_for_end(),
-            HostStep::AwaitExec => self.wait_for_end().and_then(|()| self.survived()),
+            HostStep::AwaitExec => {
+                self.wait_for_end()?;
+                interrupt::forget();
+                self.survived()
+            }
         }
     }
 
@@ -353,10 +370,7 @@ impl<'a> Host<'a> {
     fn undo(mut self, cause: Error) -> Error {
         interrupt::forget();
         if let Some(child) = &self.child {
-            let _ = match &child.pidfd {
-                Some(fd) => process::pidfd_send_signal(fd.as_fd(), libc::SIGKILL),
-                None => process::kill(child.pid, libc::SIGKILL),
-            };
+            let _ = child.signal(libc::SIGKILL);
             self.reap();
         }
         let Some(dir) = self.dir.take() else { return cause };
