@@ -325,7 +325,8 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
         "events" => {
             Command::Events { id, stats: w.on("stats"), interval: w.text("interval").map(str::to_owned) }
         }
-        "exec" => Command::Exec(exec(id, args.collect(), &w)?),
+        // As runc: what is wrong with the process is a failed exec.
+        "exec" => Command::Exec(exec(id, args.collect(), &w).map_err(|e| e.exit_with(255))?),
         "features" => Command::Features,
         "help" if id.is_empty() => Command::Help(super::help::text(None)),
         "help" => Command::Help(super::help::text(Some(verb_named(&id)?))),
