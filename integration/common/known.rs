@@ -66,6 +66,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("limits::cgroups_path_with_dots_is_refused_or_stays_below", "crun", OURS),
     ("limits::cgroups_path_with_dots_is_refused_or_stays_below", "runc", OURS),
     ("limits::minus_one_is_unlimited", "crun", "-1 is not known for pids on v1"),
+    ("mounts::cgroup_mount_without_a_cgroup_shows_the_callers", "crun", OURS),
+    ("mounts::cgroup_mount_without_a_cgroup_shows_the_callers", "runc", OURS),
     ("mounts::destination_through_a_symlink_stays_inside", "crun", "a dangling symlink on the way is refused"),
     ("mounts::every_flag_option_is_applied", "crun", "a later option does not undo an earlier one"),
     ("mounts::root_propagation_private_and_shared", "runc", "a root in a private mount namespace stays private"),

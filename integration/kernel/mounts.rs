@@ -27,6 +27,7 @@ pub const CASES: &[Case] = cases![
     destination_with_dots_stays_inside,
     tmpcopyup_keeps_what_the_image_had,
     cgroup_mount_shows_the_own_cgroup_read_only,
+    cgroup_mount_without_a_cgroup_shows_the_callers,
     mount_of_an_unknown_type_fails_and_names_it,
     host_mounts_are_not_seen_inside,
 ];
@@ -305,6 +306,24 @@ fn cgroup_mount_shows_the_own_cgroup_read_only(t: &Test) {
     let own = seen["cgroup"].as_array().unwrap();
     let pids = own.iter().filter_map(Value::as_str).find(|l| l.contains(":pids:") || l.starts_with("0::"));
     assert!(pids.is_some_and(|l| l.ends_with(":/")), "{own:?}");
+}
+
+fn cgroup_mount_without_a_cgroup_shows_the_callers(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
+    c.config["linux"]["resources"] = json!({});
+    let dir = if t.hierarchy("pids").unwrap().v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+    c.probe(&format!("cgroup read {dir}/cgroup.procs")).write();
+    let bundle = c.bundle.to_str().unwrap();
+    let seen = t.call(&["--cgroup-manager=disabled", "run", "--bundle", bundle, &c.id]).ok().probe();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert_eq!(seen["cgroup"].as_array().unwrap().len(), own.lines().count());
+    for line in own.lines() {
+        assert!(seen["cgroup"].as_array().unwrap().contains(&json!(line)), "{line} {}", seen["cgroup"]);
+    }
+    // The container's process is in the cgroup that is shown.
+    assert!(seen.text("read").lines().any(|pid| pid == "1"), "{}", seen.text("read"));
 }
 
 fn mount_of_an_unknown_type_fails_and_names_it(t: &Test) {

@@ -39,6 +39,7 @@ fn request(facts: &Json) -> Read<CreateRequest> {
         console_socket: yes("consoleSocket")?,
         pidfd_socket: yes("pidfdSocket")?,
         pid_file: yes("pidFile")?,
+        no_cgroup: yes("noCgroup")?,
     })
 }
 

@@ -59,10 +59,8 @@ impl Creation {
         if let Some(process) = &mut loaded.spec.process {
             inherited.announce(&mut process.env);
         }
-        let mut facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
-        if globals.cgroup_manager == CgroupManager::Disabled {
-            facts.cgroups.trees.clear();
-        }
+        let facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
+        let no_cgroup = globals.cgroup_manager == CgroupManager::Disabled;
         let mut unit = None;
         if globals.cgroup_manager == CgroupManager::Systemd {
             let (linux, annotations) = (&mut loaded.spec.linux, &loaded.spec.annotations);
@@ -85,11 +83,13 @@ impl Creation {
             console_socket: options.console_socket.is_some(),
             pidfd_socket: options.pidfd_socket.is_some(),
             pid_file: options.pid_file.is_some(),
+            no_cgroup,
         };
         let plan = compile(spec, &request, &facts).map_err(refused)?;
         plan.warnings.iter().for_each(|w| log::warn(w));
         let cgroup = match unit {
             Some(location) => location,
+            None if no_cgroup => Location::default(),
             None => Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path.as_deref(), id)?),
         };
         let record = record(&request, &loaded, &cgroup)?;

@@ -34,6 +34,8 @@ pub struct CreateRequest {
     pub pidfd_socket: bool,
     /// A file takes init's pid.
     pub pid_file: bool,
+    /// The container gets no cgroup of its own: it stays in the caller's.
+    pub no_cgroup: bool,
 }
 
 /// Compiles a spec into the plan of its creation, or says everything that stands in the way.
@@ -248,7 +250,8 @@ fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Cgrou
     };
     let Ok(path) = CgroupPath::new(spec.linux.cgroups_path.as_deref(), &request.id) else { return view };
     for tree in &facts.cgroups.trees {
-        let source = format!("{}{}", tree.mount, path.within(tree));
+        let path = if request.no_cgroup { tree.own.clone() } else { path.within(tree) };
+        let source = format!("{}{path}", tree.mount);
         if tree.is_v2() {
             view.v2 = Some(source);
         } else {
