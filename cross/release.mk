@@ -3,7 +3,7 @@ RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm
 	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
 TARGET ?= x86_64-unknown-linux-musl
 
-.PHONY: release release-all release-check size
+.PHONY: release release-all release-check size sizes deb lint-recipes
 release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
 	cross/release $(TARGET)
 release-all: ## all of them, within cross/budget, and the table of sizes
@@ -12,3 +12,11 @@ release-check: ## build TARGET in two folders and compare the bits
 	cross/reproduce $(TARGET)
 size: ## what TARGET's bytes are, by crate and module
 	cross/build $(TARGET) && cross/size $(TARGET)
+deb: release ## TARGET as a Debian package; for this machine's architecture also tried in a fresh Debian
+	@integration/needs deb
+	cross/deb $(TARGET)
+lint-recipes: ## what image builders get, each file by a tool that reads it
+	@integration/needs build recipes
+	cross/lint
+sizes: ## the sizes in README.md, measured again, beside Debian's crun and runc
+	cross/sizes --write
