@@ -168,6 +168,8 @@ pub mod engine {
     pub const INIT_STILL_RUNNING: &str = "container init still running";
     /// runc's words; kubelet's tests look for them.
     pub const INIT_OOM: &str = "container init was OOM-killed (memory limit too low?)";
+    /// podman, and docker before 25: status 126.
+    pub const DENIED: &str = "permission denied";
     /// podman and dockerd turn it into exit status 127.
     pub const NOT_FOUND_IN_PATH: &str = "executable file not found in $PATH";
 }

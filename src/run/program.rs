@@ -45,7 +45,9 @@ pub fn find(program: &Program) -> Result<CString> {
 
 /// The error of a program that cannot be run.
 pub fn failed(name: &str, errno: Errno) -> Error {
-    Error::os(format_args!("exec: {name:?}"), errno)
+    let e = Error::os(format_args!("exec: {name:?}"), errno);
+    // Not every engine knows a directory for what cannot be run (status 126).
+    if errno == Errno::EISDIR { e.hint(engine::DENIED) } else { e }
 }
 
 fn executable(path: &Path) -> std::result::Result<(), Errno> {
