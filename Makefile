@@ -37,11 +37,12 @@ test-older: ## the kernel tests under a filter that answers ENOSYS to what old k
 
 test-slow: ## a thousand containers; every command killed at every system call
 	@integration/needs build test
-	RUNTIME=$$(integration/static) IT_ARGS="--ignored --skip engines --skip selftest" integration/suites slow $$(integration/programs kernel)
+	RUNTIME=$$(integration/static) IT_ARGS="--ignored --skip engines --skip docker --skip selftest" integration/suites slow $$(integration/programs kernel)
 
-engines: ## podman and containerd run containers through embrun
+engines: ## podman, containerd and docker run containers through embrun
 	@integration/needs build test engines
-	RUNTIME=$$(integration/static) IT_ARGS="--ignored engines" integration/suites engines $$(integration/programs kernel)
+	PATH=$$(integration/docker):$$PATH RUNTIME=$$(integration/static) IT_ARGS="--ignored engines docker" \
+		integration/suites engines $$(integration/programs kernel)
 
 lint: ## formats, lints and the rules of this house
 	@integration/needs build lint

@@ -110,7 +110,7 @@ fn runs(names: &[&str]) -> bool {
     })
 }
 
-fn needs(t: &Test, program: &str) {
+pub fn needs(t: &Test, program: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
         t.skip(&format!("{program} is not installed"));

@@ -6,6 +6,7 @@ mod bad_input;
 mod common;
 mod confine;
 mod devices;
+mod docker;
 mod engines;
 mod exec;
 mod filters;
@@ -51,5 +52,5 @@ fn main() -> std::process::ExitCode {
         terminal::CASES,
         update::CASES,
     ];
-    common::run(&cases, &[engines::CASES, robust::SLOW, selftest::FAILING, sweep::SLOW])
+    common::run(&cases, &[docker::CASES, engines::CASES, robust::SLOW, selftest::FAILING, sweep::SLOW])
 }

@@ -1,0 +1,183 @@
+//! Docker's daemon, by its own containerd, runs containers by the runtime under test. On demand: `--ignored docker`.
+
+use crate::cases;
+use crate::common::{Case, Output, Test, eventually};
+use crate::engines::needs;
+use serde_json::json;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+pub const CASES: &[Case] = cases![
+    docker_run_prints_and_returns_the_status,
+    docker_exec_pause_update_and_restart,
+    docker_confines_as_it_is_asked,
+    docker_sees_the_oom_killer_and_restarts_what_fails,
+];
+
+const HOME: &str = "/run/it/docker";
+
+/// A daemon of the test's own, with the fixture as an image.
+struct Docker<'t> {
+    test: &'t Test,
+    daemon: Child,
+}
+
+impl<'t> Docker<'t> {
+    fn new(t: &'t Test) -> Docker<'t> {
+        ["dockerd", "docker", "containerd"].iter().for_each(|program| needs(t, program));
+        let home = Path::new(HOME);
+        fs::create_dir(home).unwrap();
+        let runtimes =
+            json!({"runtimes": {"tested": {"path": t.runtime_path()}}, "default-runtime": "tested"});
+        fs::write(home.join("daemon.json"), runtimes.to_string()).unwrap();
+        let log = fs::File::create(home.join("log")).unwrap();
+        let args = "--config-file=/run/it/docker/daemon.json --data-root=/run/it/docker/data \
+            --exec-root=/run/it/docker/exec --pidfile=/run/it/docker/pid --host=unix:///run/it/docker/sock \
+            --iptables=false --ip6tables=false --ip-forward=false --bridge=none --storage-driver=vfs \
+            --exec-opt=native.cgroupdriver=cgroupfs";
+        let daemon = Command::new("dockerd")
+            .args(args.split_whitespace())
+            .arg(format!("--cgroup-parent=/{}", t.token()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let docker = Docker { test: t, daemon };
+        eventually("docker answers", || docker.call(&["version"]).status == 0);
+        let line = format!("tar -C {} -c . | docker import - fixture", t.rootfs().display());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).env("DOCKER_HOST", "unix:///run/it/docker/sock");
+        t.finish(shell).ok();
+        docker
+    }
+
+    #[track_caller]
+    fn call(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("docker");
+        command.args(["--host", "unix:///run/it/docker/sock", "--config", HOME]).args(args);
+        self.test.finish(command)
+    }
+
+    /// `docker run` with what every container here needs.
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> Output {
+        self.call(&[&["run", "--network=none"], args].concat())
+    }
+
+    /// One value of `docker inspect`.
+    #[track_caller]
+    fn of(&self, name: &str, value: &str) -> String {
+        self.call(&["inspect", "--format", &format!("{{{{{value}}}}}"), name]).ok().stdout.trim().to_string()
+    }
+}
+
+impl Drop for Docker<'_> {
+    fn drop(&mut self) {
+        let whole = !std::thread::panicking();
+        if whole {
+            let all = self.call(&["ps", "--all", "--quiet"]).ok().stdout;
+            all.split_whitespace().for_each(|id| drop(self.call(&["rm", "--force", id]).ok()));
+        }
+        let pid = nix::unistd::Pid::from_raw(self.daemon.id() as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.daemon.wait();
+        if whole {
+            let state = Path::new(HOME).join("exec/runtime-runc/moby");
+            let left: Vec<_> = fs::read_dir(state).into_iter().flatten().flatten().collect();
+            assert!(left.is_empty(), "{left:?}");
+            // What the daemon and the shims keep for the next time.
+            ["/run/docker", "/run/containerd"].iter().for_each(|dir| drop(fs::remove_dir_all(dir)));
+        }
+    }
+}
+
+fn docker_run_prints_and_returns_the_status(t: &Test) {
+    let docker = Docker::new(t);
+    let seen = docker.run(&["--rm", "--hostname=box", "fixture", "probe", "pid", "hostname"]).ok().probe();
+    assert_eq!((&seen["pid"], &seen["hostname"]), (&json!(1), &json!("box")));
+    docker.run(&["--rm", "fixture", "sh", "-c", "echo oops >&2; exit 7"]).exits(7).fails(&["oops"]);
+    docker.run(&["--rm", "fixture", "no-such-tool"]).exits(127);
+    docker.run(&["--rm", "fixture", "/etc/passwd"]).exits(126);
+    docker.run(&["--rm", "fixture", "/etc"]).exits(126);
+}
+
+fn docker_exec_pause_update_and_restart(t: &Test) {
+    let docker = Docker::new(t);
+    docker
+        .run(&["--detach", "--name=one", "--memory=64m", "--pids-limit=50", "fixture", "sleep", "1000"])
+        .ok();
+    docker.call(&["exec", "one", "sh", "-c", "exit 3"]).exits(3);
+    let seen = docker.call(&[
+        "exec",
+        "--user=1000:5",
+        "--env=A=b",
+        "--workdir=/tmp",
+        "one",
+        "probe",
+        "ids",
+        "env",
+        "cwd",
+    ]);
+    let seen = seen.ok().probe();
+    assert_eq!((&seen["ids"]["uid"][0], &seen["ids"]["gid"][0]), (&json!(1000), &json!(5)));
+    assert_eq!((&seen["env"]["A"], &seen["cwd"]), (&json!("b"), &json!("/tmp")));
+    assert!(docker.call(&["top", "one"]).ok().stdout.contains("sleep 1000"));
+    docker.call(&["pause", "one"]).ok();
+    assert_eq!(docker.of("one", ".State.Status"), "paused");
+    docker.call(&["unpause", "one"]).ok();
+    docker.call(&["update", "--memory=128m", "--memory-swap=256m", "--pids-limit=70", "one"]).ok();
+    let id = docker.of("one", ".Id");
+    for (controller, v1, v2, value) in [
+        ("memory", "memory.limit_in_bytes", "memory.max", "134217728"),
+        ("pids", "pids.max", "pids.max", "70"),
+    ] {
+        let h = t.hierarchy(controller).unwrap();
+        let file = h.mount.join(t.token()).join(&id).join(if h.v2 { v2 } else { v1 });
+        assert_eq!(fs::read_to_string(file).unwrap().trim(), value);
+    }
+    docker.call(&["restart", "--time=0", "one"]).ok();
+    assert_eq!(docker.of("one", ".State.Status"), "running");
+    docker.call(&["stop", "--time=0", "one"]).ok();
+    assert_eq!(docker.of("one", ".State.ExitCode"), "137");
+}
+
+fn docker_confines_as_it_is_asked(t: &Test) {
+    let docker = Docker::new(t);
+    let args = ["--rm", "--read-only", "--tmpfs=/scratch", "--user=1000", "--cap-drop=ALL"];
+    let more = ["--security-opt=no-new-privileges", "--ulimit=nofile=100:200", "fixture", "probe"];
+    let words =
+        ["ids", "caps", "nnp", "seccomp", "rlimits", "write", "/new", "x", "write", "/scratch/new", "x"];
+    let seen = docker.run(&[&args[..], &more, &words].concat()).ok().probe();
+    assert_eq!(seen["ids"]["uid"], json!([1000, 1000, 1000]));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(seen["caps"][set], "0000000000000000", "{set}");
+    }
+    assert_eq!((&seen["nnp"], &seen["seccomp"]), (&json!(1), &json!(2)));
+    assert_eq!(seen["rlimits"]["Max open files"], json!(["100", "200"]));
+    assert_eq!(
+        (seen.result("write /new"), seen.result("write /scratch/new")),
+        (&json!("EROFS"), &json!("ok"))
+    );
+    let plain =
+        docker.run(&["--rm", "--security-opt=seccomp=unconfined", "fixture", "probe", "seccomp"]).ok();
+    assert_eq!(plain.probe()["seccomp"], 0);
+}
+
+fn docker_sees_the_oom_killer_and_restarts_what_fails(t: &Test) {
+    t.needs_controller("memory");
+    let docker = Docker::new(t);
+    let greedy = "sleep 1; x=a; while :; do x=$x$x; done";
+    docker.run(&["--detach", "--name=greedy", "--memory=8m", "fixture", "sh", "-c", greedy]).ok();
+    docker.run(&["--detach", "--name=fails", "--restart=on-failure:2", "fixture", "sh", "-c", "exit 3"]).ok();
+    eventually("it was killed", || docker.of("greedy", ".State.Status") == "exited");
+    assert_eq!(docker.of("greedy", ".State.ExitCode"), "137");
+    assert_eq!(docker.of("greedy", ".State.OOMKilled"), "true");
+    eventually("it was restarted twice", || {
+        docker.of("fails", ".State.Status") == "exited" && docker.of("fails", ".RestartCount") == "2"
+    });
+    assert_eq!(docker.of("fails", ".State.ExitCode"), "3");
+}
