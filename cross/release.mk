@@ -17,6 +17,6 @@ deb: release ## TARGET as a Debian package; for this machine's architecture also
 	cross/deb $(TARGET)
 lint-recipes: ## what image builders get, each file by a tool that reads it
 	@integration/needs build recipes
-	cross/lint
+	cross/lint $(LINT)
 sizes: ## the sizes in README.md, measured again, beside Debian's crun and runc
 	cross/sizes --write
