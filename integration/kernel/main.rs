@@ -20,6 +20,7 @@ mod mutate;
 mod namespaces;
 mod notify;
 mod process;
+mod recorder;
 mod robust;
 mod roles;
 mod selftest;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         namespaces::CASES,
         notify::CASES,
         process::CASES,
+        recorder::CASES,
         robust::CASES,
         roles::CASES,
         selftest::CASES,

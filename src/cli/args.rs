@@ -83,6 +83,12 @@ pub enum Command {
         format: Format,
         options: Vec<String>,
     },
+    /// `seccomp record`
+    Record {
+        bundle: PathBuf,
+        output: Option<PathBuf>,
+        merge: Vec<String>,
+    },
     Resume {
         id: String,
     },
@@ -347,6 +353,18 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
                 no_subreaper: w.on("no-subreaper"),
             },
         },
+        "seccomp" if id == "record" => {
+            let [_, bundle] = &w.args[..] else {
+                return Err(Error::new("seccomp record: takes one bundle"));
+            };
+            if w.text("arch").is_some() {
+                return Err(Error::new("seccomp record: takes no --arch: what runs is recorded"));
+            }
+            Command::Record { bundle: bundle.into(), output: path(&w, "output"), merge: w.all("merge") }
+        }
+        "seccomp" if w.text("output").is_some() || w.text("merge").is_some() => {
+            return Err(Error::new(format!("seccomp {id}: --output and --merge are of record")));
+        }
         "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch").map(str::to_owned) },
         "spec" => {
             let role = w.text("role").map(str::to_owned);

@@ -16,6 +16,7 @@ use crate::run::host::{Host, Launched, Making, Subject};
 use crate::run::inherited::Inherited;
 use crate::run::interrupt;
 use crate::run::outputs::Outputs;
+use crate::run::recorder::Recorder;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
@@ -26,7 +27,7 @@ pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
     let creation = Creation::new(globals, id, options, Mode { await_start: true, detach: true })?;
-    creation.launch()?;
+    creation.launch(None)?;
     Ok(0)
 }
 
@@ -54,8 +55,18 @@ impl Creation {
     /// Reads the bundle and compiles the plan. Nothing is made yet but the state root.
     pub fn new(globals: &Globals, id: &str, options: &CreateOptions, mode: Mode) -> Result<Creation> {
         crate::bundle::id::check(id)?;
+        Creation::of(globals, id, options, mode, load(&options.bundle)?)
+    }
+
+    /// The same of a bundle that was read.
+    pub fn of(
+        globals: &Globals,
+        id: &str,
+        options: &CreateOptions,
+        mode: Mode,
+        mut loaded: Loaded,
+    ) -> Result<Creation> {
         let inherited = Inherited::check(options.preserve_fds)?;
-        let mut loaded = load(&options.bundle)?;
         if let Some(process) = &mut loaded.spec.process {
             inherited.announce(&mut process.env);
         }
@@ -107,12 +118,17 @@ impl Creation {
         })
     }
 
-    /// Performs the plan.
-    pub fn launch(&self) -> Result<Launched> {
+    /// Performs the plan; a recorder gets the listener of its filter.
+    pub fn launch(&self, recorder: Option<&Recorder>) -> Result<Launched> {
         let subject = Subject {
             record: self.record.clone(),
             hooks: &self.loaded.spec.hooks,
-            making: Some(Making { store: &self.store, loaded: &self.loaded, location: &self.cgroup }),
+            making: Some(Making {
+                store: &self.store,
+                loaded: &self.loaded,
+                location: &self.cgroup,
+                recorder,
+            }),
             cgroup: None,
         };
         Host::new(&self.plan, &self.outputs, subject)

@@ -17,6 +17,7 @@ pub mod pause;
 pub mod ps;
 pub mod run;
 pub mod seccomp;
+pub mod seccomp_record;
 pub mod spec;
 pub mod start;
 pub mod state;
@@ -98,6 +99,9 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
             update::run(globals, &id, resources.as_deref(), &flags).context(|| format!("update {id}"))
         }
         Command::Version => print(&version()),
+        Command::Record { bundle, output, merge } => {
+            return seccomp_record::run(globals, &bundle, output, &merge).context(|| "seccomp record");
+        }
         Command::Create { id, options } => return create::run(globals, &id, &options),
         Command::Run { id, options } => return run::run(globals, &id, &options),
         Command::Start { id } => return start::run(globals, &id),

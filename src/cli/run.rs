@@ -20,7 +20,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let creation =
         Creation::new(globals, id, &options.create, Mode { await_start: false, detach: options.detach })?;
-    let launched = creation.launch()?;
+    let launched = creation.launch(None)?;
     let Some(signals) = signals else { return Ok(0) };
     // Others may look at the container, kill it and delete it while we only wait.
     drop(launched.dir);

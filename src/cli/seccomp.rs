@@ -20,12 +20,14 @@ pub fn run(words: &[String], arch: Option<&str>) -> Result<String> {
             let native = if arch.runs_beside(Arch::NATIVE) { Arch::NATIVE } else { arch };
             explain::explain(&read(Path::new(file))?, native, arch, call, &args)
         }
-        _ => Err(Error::new("expected explain BUNDLE|PROFILE SYSCALL [ARG...] or dump BUNDLE|PROFILE")),
+        _ => Err(Error::new(
+            "expected explain BUNDLE|PROFILE SYSCALL [ARG...], dump BUNDLE|PROFILE or record BUNDLE",
+        )),
     }
 }
 
 /// The profile of a bundle, of a config.json, or by itself.
-fn read(path: &Path) -> Result<Policy> {
+pub fn read(path: &Path) -> Result<Policy> {
     let file = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
     let parse = || {
         let json = Json::parse(&read_file(&file)?)?;

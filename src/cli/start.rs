@@ -8,6 +8,7 @@ use crate::bundle::spec::HookKind;
 use crate::error::{Context, Error, Result, engine};
 use crate::hooks;
 use crate::run::host::{hook_state, serve_listener};
+use crate::run::recorder::Recorder;
 use crate::run::start;
 use crate::seccomp::notify::Agent;
 use crate::state::Observed;
@@ -16,11 +17,16 @@ use crate::state::store::Store;
 
 /// Starts a container that was created.
 pub fn run(globals: &Globals, id: &str) -> Result<u8> {
-    start(globals, id).context(|| format!("start {id}"))?;
+    start(globals, id, None)?;
     Ok(0)
 }
 
-fn start(globals: &Globals, id: &str) -> Result<()> {
+/// The same; a recorder gets the listener of its filter.
+pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
+    go(globals, id, recorder).context(|| format!("start {id}"))
+}
+
+fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let created = match Observed::of(store.lock(id)?)? {
         Observed::Created(created) => created,
@@ -35,6 +41,9 @@ fn start(globals: &Globals, id: &str) -> Result<()> {
     }
     let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
     start::go(dir, |listener| {
+        if let Some(recorder) = recorder {
+            return recorder.listen(&listener);
+        }
         let agent = agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
         serve_listener(
             agent,

@@ -255,9 +255,13 @@ pub const VERBS: &[Verb] = &[
     ),
     Verb::new(
         "seccomp",
-        "explain BUNDLE|PROFILE SYSCALL [ARG...] | dump BUNDLE|PROFILE",
-        "say what a seccomp profile does with a system call, or print its filter",
-        &[value("arch", "for processes of this architecture, as x86 or arm (default: the native one)")],
+        "explain BUNDLE|PROFILE SYSCALL [ARG...] | dump BUNDLE|PROFILE | record BUNDLE",
+        "say what a seccomp profile does with a system call, print its filter, or record one",
+        &[
+            value("arch", "for processes of this architecture, as x86 or arm (default: the native one)"),
+            value("output", "where record puts the profile (default: seccomp.json in the bundle)").short('o'),
+            each("merge", "record into what this recorded profile allows"),
+        ],
     )
     .takes(2, usize::MAX),
     Verb::new(

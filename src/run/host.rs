@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use super::init::Init;
 use super::interrupt;
 use super::outputs::{self, Outputs};
+use super::recorder::Recorder;
 use super::wire::{Channel, Message};
 use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
@@ -50,6 +51,8 @@ pub struct Making<'a> {
     pub loaded: &'a Loaded,
     /// Where its cgroup will be.
     pub location: &'a Location,
+    /// Who gets the filter's listener, if its calls are recorded.
+    pub recorder: Option<&'a Recorder>,
 }
 
 /// A process that was made.
@@ -305,8 +308,12 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Init waits under its filter until the agent has the listener.
+    /// Init waits under its filter until somebody has the listener.
     fn serve_listener(&self, listener: &OwnedFd) -> Result<()> {
+        if let Some(recorder) = self.subject.making.as_ref().and_then(|m| m.recorder) {
+            recorder.listen(listener)?;
+            return Ok(self.channel()?.go()?);
+        }
         let agent = self.plan.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
         // As runc tells it: of a process in a container that runs, or of a container that is on its way there.
         let status = if self.subject.making.is_some() { Status::Creating } else { Status::Running };

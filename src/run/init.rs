@@ -177,7 +177,10 @@ impl Init<'_> {
             InitStep::Exec { preserve_fds } => {
                 let path =
                     scene.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
-                Err(exec(path, &scene.argv, &scene.envp, *preserve_fds))
+                if self.plan.filter.is_none() {
+                    pass_on(*preserve_fds);
+                }
+                Err(exec(path, &scene.argv, &scene.envp))
             }
         }
     }
@@ -238,9 +241,13 @@ impl Init<'_> {
         }
     }
 
+    /// What comes behind it is under the filter, and the profile must allow it. So nothing is closed but by exec.
     fn load_filter(&self) -> Result<()> {
         let Some(filter) = &self.plan.filter else { return Ok(()) };
-        match seccomp::load(&filter.program, filter.flags).context(|| "seccomp")? {
+        if let Some(InitStep::Exec { preserve_fds }) = self.plan.init.last() {
+            pass_on(*preserve_fds);
+        }
+        match seccomp::load(&filter.program, filter.flags).context(|| "seccomp")?.map(ManuallyDrop::new) {
             Some(listener) => self.channel.listener(listener.as_fd()).context(|| {
                 "hand the listener over (the profile must let sendmsg and recvfrom pass before anybody listens)"
             }),
@@ -325,11 +332,16 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     credentials::keep_capabilities(false).context(|| "PR_SET_KEEPCAPS")
 }
 
-/// Allocates nothing until it has failed.
-fn exec(path: &CStr, argv: &CStrings, envp: &CStrings, preserve_fds: u32) -> Error {
+/// Sees to it that the program inherits the standard streams and so many descriptors more, and no others. What is opened
+/// later is close-on-exec by itself.
+fn pass_on(preserve_fds: u32) {
     let first = 3 + preserve_fds as i32;
     process::close_from(first, true);
     (3..first).for_each(process::keep_across_exec);
+}
+
+/// Allocates nothing until it has failed.
+fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
     let errno = process::execve(path, argv, envp);
     program::failed(&path.to_string_lossy(), errno)
 }

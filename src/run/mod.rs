@@ -32,6 +32,7 @@ pub mod interrupt;
 pub mod outputs;
 pub mod program;
 pub mod public;
+pub mod recorder;
 pub mod start;
 pub mod stdio;
 pub mod terminal;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::Pid;
 
-use super::wire::send_fd;
 use crate::error::{Context, Error, Result};
+use crate::sys::descriptor::send_fd;
 
 /// Where the results go.
 #[derive(Default)]
@@ -26,21 +26,33 @@ pub struct Outputs {
 /// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
 pub fn write_pid_file(path: Option<&PathBuf>, pid: Pid) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    let name =
-        path.file_name().ok_or_else(|| Error::new(format!("--pid-file {}: is no file", path.display())))?;
+    replace(path, pid.to_string().as_bytes()).context(|| format!("--pid-file {}", path.display()))
+}
+
+/// Writes a file in the place of the one that may be there, so that a reader sees all of the one or of the other.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_beside(path, bytes, |temporary| Ok(fs::rename(temporary, path)?))
+}
+
+/// An error if a file cannot be written there, or if what is there is no file.
+pub fn can_replace(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.is_file() => Err(Error::new("is there and no regular file")),
+        _ => write_beside(path, b"", |temporary| Ok(fs::remove_file(temporary)?)),
+    }
+}
+
+fn write_beside(path: &Path, bytes: &[u8], then: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::new("is no file"))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let write = || -> Result<()> {
         // One that is there is what an earlier process of our pid left when it was killed.
         let _ = fs::remove_file(&temporary);
-        let options = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&temporary);
-        let mut file = options?;
-        file.write_all(pid.to_string().as_bytes())?;
-        Ok(fs::rename(&temporary, path)?)
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&temporary)?;
+        file.write_all(bytes)?;
+        then(&temporary)
     };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&temporary);
-        e.context(format_args!("--pid-file {}", path.display()))
-    })
+    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Connects to the socket that takes the terminal and sends it the master with the name of the slave.
@@ -48,7 +60,7 @@ pub fn send_terminal(path: &Path, number: u32, master: BorrowedFd<'_>) -> Result
     let send = || -> Result<()> {
         let socket = connect_to(path)?;
         use std::os::fd::AsFd;
-        Ok(send_fd(socket.as_fd(), format!("/dev/pts/{number}").as_bytes(), master)?)
+        Ok(send_fd(socket.as_fd(), format!("/dev/pts/{number}").as_bytes(), master, 0).map(drop)?)
     };
     send().context(|| format!("--console-socket {}", path.display()))
 }
@@ -58,7 +70,7 @@ pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
         let socket = connect_to(path)?;
         use std::os::fd::AsFd;
-        Ok(send_fd(socket.as_fd(), b"pidfd", pidfd)?)
+        Ok(send_fd(socket.as_fd(), b"pidfd", pidfd, 0).map(drop)?)
     };
     send().context(|| format!("--pidfd-socket {}", path.display()))
 }

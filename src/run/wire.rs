@@ -11,13 +11,15 @@
 //! | child | end of file | exec succeeded: the child's end is close-on-exec |
 //! | host | end of file | the host is gone: the child ends |
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 
 use crate::plan::step::Sync;
+use crate::seccomp::record::HAND_OVER;
+use crate::sys::descriptor::send_fd;
 
 /// The longest text that goes into one message; longer ones are cut.
 const TEXT: usize = 4000;
@@ -71,9 +73,13 @@ impl Channel {
 
     /// Waits for the other side to say go.
     pub fn wait_go(&self) -> Result<()> {
+        self.wait_for_go(MsgFlags::empty())
+    }
+
+    fn wait_for_go(&self, flags: MsgFlags) -> Result<()> {
         let mut byte = [0u8; 1];
         loop {
-            match socket::recv(self.0.as_raw_fd(), &mut byte, MsgFlags::empty()) {
+            match socket::recv(self.0.as_raw_fd(), &mut byte, flags) {
                 Ok(0) => return Err(Errno::EPIPE),
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
@@ -96,8 +102,8 @@ impl Channel {
 
     /// Hands the seccomp listener over, and waits until somebody serves it. Allocates nothing: the filter is in force.
     pub fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
-        self.send(b"L", Some(listener))?;
-        self.wait_go()
+        send_fd(self.0.as_fd(), b"L", listener, HAND_OVER)?;
+        self.wait_for_go(MsgFlags::from_bits_retain(HAND_OVER))
     }
 
     /// Says something that does not stop the launch.
@@ -122,11 +128,10 @@ impl Channel {
     }
 
     fn send(&self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
-        let flags = MsgFlags::MSG_NOSIGNAL;
-        let Some(fd) = fd else {
-            return socket::send(self.0.as_raw_fd(), bytes, flags).map(drop);
-        };
-        send_fd(self.0.as_fd(), bytes, fd)
+        match fd {
+            None => socket::send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop),
+            Some(fd) => send_fd(self.0.as_fd(), bytes, fd, 0).map(drop),
+        }
     }
 
     /// The next message and the descriptor that came with it; `None` when the other side has closed its end.
@@ -167,14 +172,6 @@ fn decode(bytes: &[u8]) -> Option<Message> {
         },
         _ => return None,
     })
-}
-
-/// Sends bytes with one descriptor beside them (SCM_RIGHTS).
-pub fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
-    let fds = [fd.as_raw_fd()];
-    let control = [socket::ControlMessage::ScmRights(&fds)];
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    socket::sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, flags, None).map(drop)
 }
 
 fn receive_fd(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {

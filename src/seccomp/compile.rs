@@ -190,8 +190,9 @@ impl Builder {
     /// Every number of the architectures that share an audit value.
     fn ranges(&mut self, policy: &Policy, rules: &Rules, archs: &[Arch]) -> Result<Vec<Range>> {
         // As in runc, also where the default is to kill: a C library that tries a new call must live to try the old.
-        // A tracer, though, is trusted to know what is new.
-        let stub = !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_));
+        // A tracer or a listener, though, is trusted to know what is new.
+        let stub =
+            !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_) | Action::Notify);
         let mut ranges = Ranges(Vec::new());
         let default = Leaf::Give(self.default);
         let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();

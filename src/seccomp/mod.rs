@@ -9,6 +9,7 @@ pub mod compile;
 pub mod explain;
 pub mod notify;
 pub mod policy;
+pub mod record;
 mod rules;
 pub mod sim;
 pub mod syscalls;

@@ -3,17 +3,16 @@
 //! The agent gets one JSON document on a stream socket of its own, with the listener beside its first bytes; then the
 //! connection is closed.
 
-use std::io::{IoSlice, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-
 use crate::bundle::json::Json;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Errno, Result};
 use crate::seccomp::policy::Policy;
+use crate::sys::descriptor::send_fd;
 
 /// How long an agent may take to read what it asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,10 +63,8 @@ fn deliver(path: &Path, document: &[u8], listener: BorrowedFd<'_>) -> Result<()>
     let mut agent = UnixStream::connect(path).context(|| "connect")?;
     agent.set_write_timeout(Some(PATIENCE))?;
     let sent = loop {
-        let control = [ControlMessage::ScmRights(&[listener.as_raw_fd()])];
-        let bytes = [IoSlice::new(document)];
-        match sendmsg::<()>(agent.as_fd().as_raw_fd(), &bytes, &control, MsgFlags::MSG_NOSIGNAL, None) {
-            Err(nix::errno::Errno::EINTR) => {}
+        match send_fd(agent.as_fd(), document, listener, 0) {
+            Err(Errno::EINTR) => {}
             other => break other.context(|| "sendmsg")?,
         }
     };

@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod clock;
 pub mod credentials;
+pub mod descriptor;
 pub mod event;
 pub mod lock;
 pub mod mount_api;

@@ -1,6 +1,6 @@
 //! seccomp(2).
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Errno;
 use crate::seccomp::code::SockFilter;
@@ -85,6 +85,65 @@ fn filters() -> bool {
     let answer =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, MODE_FILTER, std::ptr::null::<libc::sock_fprog>()) };
     answer == -1 && Errno::last() == Errno::EFAULT
+}
+
+/// The kernel's `struct seccomp_notif`.
+#[repr(C)]
+#[derive(Default)]
+struct Notification {
+    id: u64,
+    pid: u32,
+    flags: u32,
+    number: i32,
+    audit: u32,
+    instruction: u64,
+    args: [u64; 6],
+}
+
+/// The kernel's `struct seccomp_notif_resp`.
+#[repr(C)]
+struct Response {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+/// `_IOWR('!', …)`, alike on every architecture built for.
+const fn request(number: u32, size: usize) -> u32 {
+    3 << 30 | (size as u32) << 16 | (b'!' as u32) << 8 | number
+}
+
+/// A call that waits at a listener.
+pub struct Waiting {
+    /// The kernel's name for it.
+    pub id: u64,
+    /// Who makes it, in the pid namespace of whoever listens.
+    pub pid: i32,
+    /// `AUDIT_ARCH_*` of the caller.
+    pub audit: u32,
+    /// The call's number.
+    pub number: u32,
+}
+
+/// The next call that waits at a listener (Linux 5.0). ENOENT if who made it has gone.
+pub fn receive(listener: BorrowedFd<'_>) -> Result<Waiting, Errno> {
+    let mut n = Notification::default();
+    // SAFETY: the kernel writes one seccomp_notif, which must be zero before.
+    Errno::result(unsafe {
+        libc::ioctl(listener.as_raw_fd(), request(0, size_of::<Notification>()) as _, &raw mut n)
+    })?;
+    Ok(Waiting { id: n.id, pid: n.pid as i32, audit: n.audit, number: n.number as u32 })
+}
+
+/// Lets a waiting call be made (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`, Linux 5.5; EINVAL before that).
+pub fn proceed(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
+    let mut response = Response { id, value: 0, error: 0, flags: 1 };
+    // SAFETY: the kernel reads one seccomp_notif_resp.
+    let answer = unsafe {
+        libc::ioctl(listener.as_raw_fd(), request(1, size_of::<Response>()) as _, &raw mut response)
+    };
+    Errno::result(answer).map(drop)
 }
 
 #[cfg(test)]

@@ -1,0 +1,66 @@
+//! `seccomp record`: runs a bundle, and writes the smallest profile that it needed.
+//!
+//! The container is created and started, not run, so that the profile also has what the runtime itself calls under a filter on
+//! the longer of the two ways. With no_new_privs that is execve alone.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{CreateOptions, Globals};
+use super::create::{Creation, Mode};
+use super::{delete, seccomp, start};
+use crate::bundle::load::load;
+use crate::error::{Context, Result};
+use crate::log;
+use crate::run::foreground::{Signals, supervise};
+use crate::run::interrupt;
+use crate::run::outputs::{can_replace, replace};
+use crate::run::recorder::Recorder;
+use crate::seccomp::record::{Profile, policy};
+use crate::sys::process::Ended;
+use crate::sys::{sealed_exe, seccomp as kernel};
+
+/// Records a run in the foreground. The exit status is the workload's.
+pub fn run(globals: &Globals, bundle: &Path, output: Option<PathBuf>, merge: &[String]) -> Result<u8> {
+    sealed_exe::ensure()?;
+    interrupt::block()?;
+    nix::sys::prctl::set_child_subreaper(true).context(|| "PR_SET_CHILD_SUBREAPER")?;
+    let mut profile = Profile::default();
+    for file in merge {
+        let merged = profile.merge(&seccomp::read(Path::new(file))?);
+        merged.context(|| format!("--merge {file}"))?;
+    }
+    let mut loaded = load(bundle)?;
+    let output = output.unwrap_or_else(|| loaded.dir.join("seccomp.json"));
+    let named = || format!("--output {}", output.display());
+    can_replace(&output).context(named)?;
+    if loaded.spec.linux.seccomp.replace(policy(kernel::support())).is_some() {
+        log::warn("linux.seccomp of the bundle is not in force while it is recorded");
+    }
+    let id = format!("record-{}", std::process::id());
+    let signals = Signals::block()?;
+    let options = CreateOptions::default();
+    let mode = Mode { await_start: true, detach: false };
+    let creation = Creation::of(globals, &id, &options, mode, loaded)?;
+    let recorder = Recorder::default();
+    let ended = perform(globals, &id, &creation, &recorder, &signals);
+    // What went wrong there is the reason of what went wrong here.
+    recorder.finish(&mut profile)?;
+    let ended = ended?;
+    replace(&output, (profile.json().pretty(4) + "\n").as_bytes()).context(named)?;
+    Ok(ended.status())
+}
+
+fn perform(
+    globals: &Globals,
+    id: &str,
+    creation: &Creation,
+    recorder: &Recorder,
+    signals: &Signals,
+) -> Result<Ended> {
+    let launched = creation.launch(Some(recorder))?;
+    drop(launched.dir);
+    let ended = start::start(globals, id, Some(recorder))
+        .and_then(|()| supervise(signals, &launched.child, launched.terminal));
+    delete::after_run(globals, id).context(|| format!("delete {id}"))?;
+    ended
+}

@@ -1,0 +1,150 @@
+//! Who answers at the listener while a workload is recorded: a clone of the host process that writes down each call and lets
+//! it be made.
+//!
+//! A process of its own, so that the workload runs on if the host is killed, and holding nothing but the listener and the
+//! way back to the host.
+
+use std::cell::OnceCell;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, read, write};
+
+use crate::error::{Context, Errno, Error, Result};
+use crate::seccomp::record::{self, Profile};
+use crate::sys::process::{self, Cloned};
+use crate::sys::seccomp;
+
+/// The host's side.
+#[derive(Default)]
+pub struct Recorder {
+    clone: OnceCell<(UnixStream, Pid)>,
+}
+
+/// What the clone leaves behind.
+#[derive(Default)]
+struct Seen {
+    /// Each once, as `AUDIT_ARCH_*` and number.
+    calls: Vec<(u32, u32)>,
+    /// Whether one of them has no name. Of these there can be any number; one is told of.
+    nameless: bool,
+}
+
+impl Recorder {
+    /// Begins: from here on the calls of the filter's processes are made.
+    pub fn listen(&self, listener: &OwnedFd) -> Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        match process::clone(0, None).context(|| "clone")? {
+            Cloned::Child => serve(listener, &theirs.into()),
+            Cloned::Parent { pid, .. } => {
+                self.clone.set((ours, pid)).map_err(|_| Error::new("two listeners"))
+            }
+        }
+    }
+
+    /// Ends, when the container has ended; the profile allows what was seen. Nothing was if nothing had begun.
+    pub fn finish(self, profile: &mut Profile) -> Result<()> {
+        let Some((mut clone, pid)) = self.clone.into_inner() else { return Ok(()) };
+        let mut bytes = Vec::new();
+        // It may have ended by itself, and be reaped by whoever reaps all.
+        let _ = clone.write_all(b"E");
+        clone.read_to_end(&mut bytes).context(|| "hear from the recorder")?;
+        let _ = process::wait(pid, true);
+        let mut words = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        match words.next() {
+            Some(0) => {}
+            Some(22) => {
+                return Err(Error::new("recording needs Linux 5.5 (SECCOMP_USER_NOTIF_FLAG_CONTINUE)"));
+            }
+            Some(errno) => return Err(Error::os("the recorder", Errno::from_raw(errno as i32))),
+            None => return Err(Error::new("the recorder was killed: what it saw is lost")),
+        }
+        while let (Some(audit), Some(number)) = (words.next(), words.next()) {
+            if !profile.add(audit, number) {
+                crate::log::warn(&format!(
+                    "system call {number} of architecture {audit:#x} has no name here, and is not in the profile"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The life of the clone.
+fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
+    let _ = nix::sys::prctl::set_name(c"embrun:[RECORD]");
+    // Everything else is closed, the lock of the container above all.
+    if process::replace(0, listener).and_then(|()| process::replace(1, host)).is_err() {
+        process::exit(1)
+    }
+    process::close_from(2, false);
+    let (Some(listener), Some(host)) = (process::inherited(0), process::inherited(1)) else {
+        process::exit(1)
+    };
+    let mut seen = Seen::default();
+    let errno = seen.all(listener, host).err().map_or(0, |e| e as u32);
+    let words = [errno].into_iter().chain(seen.calls.into_iter().flat_map(|(audit, number)| [audit, number]));
+    let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+    let mut rest = &bytes[..];
+    while let Ok(n @ 1..) = write(host, rest) {
+        rest = &rest[n..];
+    }
+    process::exit(0)
+}
+
+impl Seen {
+    /// Answers until the host says that it is enough, or no process is left (Linux 5.9). If the host goes without a word, the
+    /// workload goes on.
+    fn all(&mut self, listener: BorrowedFd<'_>, host: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+        let mut watched = 2;
+        let end = loop {
+            let mut fds = [PollFd::new(listener, PollFlags::POLLIN), PollFd::new(host, PollFlags::POLLIN)];
+            match poll(&mut fds[..watched], PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                Err(e) => break Err(e),
+                Ok(_) => {}
+            }
+            let answered = match fds[0].revents() {
+                Some(events) if events.contains(PollFlags::POLLIN) => self.next(listener),
+                Some(events) if !events.is_empty() => break Ok(()),
+                _ => Ok(()),
+            };
+            if answered.is_err() {
+                break answered;
+            }
+            if watched == 2 && fds[1].any().unwrap_or(false) {
+                match read(host, &mut [0]) {
+                    Ok(1) => return Ok(()),
+                    _ => watched = 1,
+                }
+            }
+        };
+        // What nobody reads of the host's words would take ours with it (ECONNRESET).
+        let _ = read(host, &mut [0]);
+        end
+    }
+
+    fn next(&mut self, listener: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+        let call = match seccomp::receive(listener) {
+            // Whoever made it was killed.
+            Err(Errno::ENOENT | Errno::EINTR) => return Ok(()),
+            other => other?,
+        };
+        let pair = (call.audit, call.number);
+        if !self.calls.contains(&pair) {
+            let named = record::call(call.audit, call.number).is_some();
+            if named || !self.nameless {
+                self.calls.push(pair);
+            }
+            self.nameless |= !named;
+        }
+        match seccomp::proceed(listener, call.id) {
+            Err(Errno::ENOENT) => Ok(()),
+            // Without an answer every call would fail, also the one to exit.
+            Err(e) => process::kill(Pid::from_raw(call.pid), libc::SIGKILL).and(Err(e)),
+            Ok(()) => Ok(()),
+        }
+    }
+}

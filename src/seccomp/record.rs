@@ -1,0 +1,211 @@
+//! Recording: the policy that asks about every call, and the profile that comes of the calls that were seen.
+
+use super::arch::{ALL, Arch, X32_BIT};
+use super::compile::Support;
+use super::policy::{Action, Arg, Op, Policy, Rule, WAIT_KILLABLE_RECV};
+use super::syscalls::Call;
+use crate::bundle::json::Json;
+use crate::bundle::read::{Fault, Read};
+
+/// The flags of the messages by which a listener is handed over, beside `MSG_NOSIGNAL`: three of TCP's that mean nothing
+/// to any system call (`MSG_FIN`, `MSG_SYN`, `MSG_RST`), so that a filter can tell them from a workload's.
+pub const HAND_OVER: i32 = 0x1600;
+
+/// Asks about every call of every architecture that the kernel can run, but for the two by which the listener is handed over:
+/// until then nobody could answer.
+pub fn policy(kernel: Support) -> Policy {
+    let pass = |name: &str, index| Rule {
+        names: vec![name.to_owned()],
+        action: Action::Allow,
+        args: vec![Arg { index, op: Op::MaskedEq, value: HAND_OVER as u64, value_two: HAND_OVER as u64 }],
+    };
+    let beside = |(arch, _): &(Arch, &str)| arch.runs_beside(Arch::NATIVE).then_some(*arch);
+    Policy {
+        default_action: Action::Notify,
+        architectures: ALL.iter().filter_map(beside).collect(),
+        // Or a signal could interrupt a call that no signal interrupts.
+        flags: Some(kernel.flags & WAIT_KILLABLE_RECV),
+        listener_path: None,
+        listener_metadata: None,
+        // The C library of 32-bit ARM receives by the third.
+        syscalls: vec![pass("sendmsg", 2), pass("recvfrom", 3), pass("recv", 3)],
+    }
+}
+
+/// The call that a number is on an architecture (`AUDIT_ARCH_*`); `None` if this build has no name for it.
+pub fn call(audit: u32, number: u32) -> Option<(Arch, Call)> {
+    let x32 = number & X32_BIT != 0 && Arch::X32.audit() == Some(audit);
+    let same = |arch: &Arch| arch.audit() == Some(audit) && x32 == (*arch == Arch::X32);
+    let arch = ALL.iter().map(|(arch, _)| *arch).find(same)?;
+    Some((arch, Call::of(arch, number)?))
+}
+
+/// A profile that allows calls, whatever their arguments are, and answers EPERM to all others.
+#[derive(Debug, Default)]
+pub struct Profile {
+    names: Vec<String>,
+    architectures: Vec<Arch>,
+}
+
+impl Profile {
+    /// Allows a call that was seen; false if it has no name.
+    pub fn add(&mut self, audit: u32, number: u32) -> bool {
+        let Some((arch, call)) = call(audit, number) else { return false };
+        self.names.push(call.name().to_owned());
+        self.architectures.push(arch);
+        true
+    }
+
+    /// Allows what another profile of this kind allows as well.
+    pub fn merge(&mut self, other: &Policy) -> Read<()> {
+        if other.default_action != Action::Errno(1) {
+            return Err(Fault::new("must be SCMP_ACT_ERRNO with EPERM to be merged").at("defaultAction"));
+        }
+        for (i, rule) in other.syscalls.iter().enumerate() {
+            if rule.action != Action::Allow || !rule.args.is_empty() {
+                let why = "must allow its calls whatever their arguments are to be merged";
+                return Err(Fault::new(why).at_index(i).at("syscalls"));
+            }
+            self.names.extend_from_slice(&rule.names);
+        }
+        self.architectures.extend_from_slice(&other.architectures);
+        Ok(())
+    }
+
+    /// The profile as `linux.seccomp`, with what a program needs though it was not seen to call it.
+    pub fn json(mut self) -> Json {
+        // What a signal has ended may end by itself next time; the last one is the kernel's own, after a stop.
+        let mut also = vec!["exit", "exit_group", "restart_syscall"];
+        if self.names.iter().any(|n| n == "rt_sigaction" || n == "sigaction") {
+            // The way back from a handler, whose signal need not have come.
+            also.push("rt_sigreturn");
+            let old = |arch| matches!(arch, &Arch::X86 | &Arch::Arm);
+            also.extend(self.architectures.iter().any(old).then_some("sigreturn"));
+        }
+        self.names.extend(also.into_iter().map(str::to_owned));
+        self.names.sort_unstable();
+        self.names.dedup();
+        let listed = |(arch, name): &(Arch, &'static str)| self.architectures.contains(arch).then_some(*name);
+        let rule = [("names", Json::strs(self.names)), ("action", Json::from(Action::Allow.name()))];
+        Json::object([
+            ("defaultAction", Json::from(Action::Errno(1).name())),
+            ("defaultErrnoRet", Json::from(1)),
+            ("architectures", Json::strs(ALL.iter().filter_map(listed))),
+            ("syscalls", Json::List(vec![Json::object(rule)])),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::seccomp::compile::compile;
+    use crate::seccomp::policy;
+    use crate::seccomp::sim::{Data, check, run};
+
+    fn verdict(program: &[crate::seccomp::code::SockFilter], arch: Arch, name: &str, args: [u64; 6]) -> u32 {
+        let number = Call::find(name).unwrap().number(arch).unwrap();
+        run(program, &Data { number, audit: arch.audit().unwrap(), args }).0
+    }
+
+    #[test]
+    fn every_call_is_asked_about_but_the_hand_over() {
+        let filter = compile(&policy(Support::default()), Arch::NATIVE).unwrap();
+        check(&filter.program).unwrap();
+        assert!(filter.notify && filter.optional == 0);
+        let (notify, allow) = (Action::Notify.code(), Action::Allow.code());
+        for call in Call::all() {
+            for arch in ALL.iter().map(|a| a.0).filter(|a| a.runs_beside(Arch::NATIVE)) {
+                if call.number(arch).is_some() {
+                    assert_eq!(
+                        verdict(&filter.program, arch, call.name(), [0; 6]),
+                        notify,
+                        "{}",
+                        call.name()
+                    );
+                }
+            }
+        }
+        let flags = 0x4000 | HAND_OVER as u64;
+        assert_eq!(verdict(&filter.program, Arch::NATIVE, "sendmsg", [3, 9, flags, 0, 0, 0]), allow);
+        assert_eq!(verdict(&filter.program, Arch::NATIVE, "recvfrom", [3, 9, 1, flags, 0, 0]), allow);
+        assert_eq!(verdict(&filter.program, Arch::NATIVE, "recvfrom", [3, 9, 1, 0x4000, 0, 0]), notify);
+        // Newer than all that has a name here.
+        let data = Data { number: 2000, audit: Arch::NATIVE.audit().unwrap(), args: [0; 6] };
+        assert_eq!(run(&filter.program, &data).0, notify);
+    }
+
+    #[test]
+    fn a_profile_holds_what_was_seen_and_the_ways_out() {
+        let number = |name| Call::find(name).and_then(|c| c.number(Arch::NATIVE)).unwrap();
+        let audit = Arch::NATIVE.audit().unwrap();
+        let mut profile = Profile::default();
+        for name in ["write", "execve", "write"] {
+            assert!(profile.add(audit, number(name)));
+        }
+        assert!(!profile.add(audit, 0x0fff_ffff));
+        assert!(!profile.add(1, 1));
+        let native = Arch::NATIVE.name();
+        assert_eq!(
+            profile.json().compact(),
+            format!(
+                r#"{{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":1,"architectures":["{native}"],"syscalls":[{{"#
+            ) + r#""names":["execve","exit","exit_group","restart_syscall","write"],"action":"SCMP_ACT_ALLOW"}]}"#
+        );
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn foreign_calls_are_listed_with_their_architecture() {
+        let mut profile = Profile::default();
+        let number = |name, arch| Call::find(name).and_then(|c| c.number(arch)).unwrap();
+        for (name, arch) in [
+            ("execve", Arch::X86_64),
+            ("socketcall", Arch::X86),
+            ("rt_sigaction", Arch::X86),
+            ("readv", Arch::X32),
+        ] {
+            assert!(profile.add(arch.audit().unwrap(), number(name, arch)), "{name}");
+        }
+        let json = profile.json().compact();
+        for part in
+            [r#"["SCMP_ARCH_X86","SCMP_ARCH_X86_64","SCMP_ARCH_X32"]"#, r#""readv""#, r#""sigreturn""#]
+        {
+            assert!(json.contains(part), "{json}");
+        }
+    }
+
+    #[test]
+    fn profiles_of_two_machines_are_one_and_others_are_refused() {
+        let read = |text: &str| policy::policy(&Json::parse(text.as_bytes()).unwrap()).unwrap();
+        let of = |arch: &str, name: &str| {
+            read(&format!(
+                r#"{{"defaultAction":"SCMP_ACT_ERRNO","architectures":["{arch}"],
+                "syscalls":[{{"names":["{name}","write"],"action":"SCMP_ACT_ALLOW"}}]}}"#
+            ))
+        };
+        let mut profile = Profile::default();
+        profile.merge(&of("SCMP_ARCH_ARM", "cacheflush")).unwrap();
+        profile.merge(&of("SCMP_ARCH_X86_64", "arch_prctl")).unwrap();
+        let merged = profile.json();
+        let again = policy::policy(&merged).unwrap();
+        assert_eq!(again.architectures, [Arch::X86_64, Arch::Arm]);
+        let names = ["arch_prctl", "cacheflush", "exit", "exit_group", "restart_syscall", "write"];
+        assert_eq!(again.syscalls[0].names, names);
+        // Merged with itself it is itself.
+        let mut profile = Profile::default();
+        profile.merge(&again).unwrap();
+        assert_eq!(profile.json(), merged);
+        for (text, says) in [
+            (r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, "defaultAction: must be SCMP_ACT_ERRNO"),
+            (
+                r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["a"],"action":"SCMP_ACT_LOG"}]}"#,
+                "syscalls[0]: must allow",
+            ),
+        ] {
+            let e = Error::from(Profile::default().merge(&read(text)).unwrap_err()).to_string();
+            assert!(e.contains(says), "{e}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Descriptors that travel.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::Errno;
+
+/// Sends bytes with one descriptor beside the first of them (`SCM_RIGHTS`), and no signal if nobody is there to read.
+/// Allocates nothing: the listener of a filter is sent under that filter.
+pub fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>, flags: i32) -> Result<usize, Errno> {
+    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // The header and one descriptor, on every architecture built for, at the alignment of the header.
+    let mut control = [0u64; 3];
+    let length = size_of::<libc::c_int>() as u32;
+    // SAFETY: all zeroes is a valid msghdr; what it points at lives through the call and is only read, and CMSG_SPACE of
+    // one descriptor is at most 24 bytes, so the header and the descriptor behind it are inside `control`.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut iov;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(length) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(length) as _;
+        libc::CMSG_DATA(header).cast::<libc::c_int>().write_unaligned(fd.as_raw_fd());
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, flags | libc::MSG_NOSIGNAL)
+    };
+    Errno::result(sent).map(|n| n as usize)
+}
