@@ -3,7 +3,7 @@ RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm
 	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
 TARGET ?= x86_64-unknown-linux-musl
 
-.PHONY: release release-all release-check size sizes deb lint-recipes
+.PHONY: release release-all release-check size sizes deb lint-recipes kernels
 release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
 	cross/release $(TARGET)
 release-all: ## all of them, within cross/budget, and the table of sizes
@@ -20,3 +20,6 @@ lint-recipes: ## what image builders get, each file by a tool that reads it
 	cross/lint $(LINT)
 sizes: ## the sizes in README.md, measured again, beside Debian's crun and runc
 	cross/sizes --write
+kernels: release-all ## run the release binaries on every kernel that can be had; writes docs/kernels.md
+	integration/guest/qemu-install
+	integration/guest/matrix
