@@ -3,7 +3,7 @@
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Container, Output, Test, eventually};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use crate::exchange::exchange;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use serde_json::json;
 use std::fs;
@@ -379,9 +379,9 @@ fn swapped_directories_of_a_shared_volume_let_nothing_out(t: &Test) {
     let (mut ran, mut refused, mut seen) = (0, 0, String::new());
     std::thread::scope(|threads| {
         threads.spawn(|| {
-            let (dir, link) = (volume.join("dir"), volume.join("link"));
+            let volume = fs::File::open(&volume).unwrap();
             while !stop.load(Ordering::Relaxed) {
-                let _ = renameat2(AT_FDCWD, &dir, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE);
+                let _ = exchange(&volume, "dir", "link");
             }
         });
         for _ in 0..40 {

@@ -8,6 +8,8 @@ mod confine;
 mod devices;
 mod docker;
 mod engines;
+#[path = "../exchange.rs"]
+mod exchange;
 mod exec;
 mod filters;
 mod hooks;

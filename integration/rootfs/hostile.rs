@@ -12,11 +12,12 @@ use embrun::rootfs::path::InsidePath;
 use embrun::rootfs::procfs::ProcFs;
 use embrun::rootfs::root::{Resolver, RootDir};
 use embrun::rootfs::{Rootfs, home};
-use nix::fcntl::{OFlag, RenameFlags, open, renameat2};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
 use super::assembly::{assemble, built, facts, on_each_kernel, spec};
+use super::exchange::exchange;
 use super::own_mounts::{Stop, c, with_scratch};
 
 const NONE: Option<&str> = None;
@@ -328,7 +329,7 @@ fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
                 let dir = open(&shared, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
                 while !stop.told() {
                     // Refused while something is mounted there.
-                    let _ = renameat2(&dir, "dir", &dir, "link", RenameFlags::RENAME_EXCHANGE);
+                    let _ = exchange(&dir, "dir", "link");
                 }
             });
             let linux = r#","maskedPaths":["/shared/dir/sub"],"readonlyPaths":["/shared/dir"]"#;

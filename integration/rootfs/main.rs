@@ -3,6 +3,8 @@
 
 mod assembly;
 mod devices;
+#[path = "../exchange.rs"]
+mod exchange;
 mod hostile;
 mod mounts;
 mod own_mounts;

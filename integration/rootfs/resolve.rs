@@ -7,9 +7,10 @@ use std::path::Path;
 use embrun::error::Errno;
 use embrun::rootfs::path::InsidePath;
 use embrun::rootfs::root::{Links, Resolver, RootDir};
-use nix::fcntl::{OFlag, RenameFlags, open, renameat2};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::exchange::exchange;
 use super::own_mounts::{Stop, with_scratch};
 
 fn root(path: &Path, resolver: Resolver) -> RootDir {
@@ -271,7 +272,7 @@ fn race(scratch: &Path, stop: &Stop) -> u64 {
         open(&scratch.join("rootfs/shared"), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
     let mut swaps = 0;
     while !stop.told() {
-        renameat2(&shared, "dir", &shared, "link", RenameFlags::RENAME_EXCHANGE).unwrap();
+        exchange(&shared, "dir", "link").unwrap();
         swaps += 1;
     }
     swaps

@@ -1,5 +1,6 @@
 //! The kernel's verdict is the interpreter's: children load random filters and make harmless calls, as x86_64 (with and
-//! without the x32 bit) or native processes and, by the 32-bit entry of the kernel, as x86 processes.
+//! without the x32 bit) or native processes and, by the 32-bit entry of the kernel, as x86 processes. On other processors the
+//! native calls are made.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
@@ -72,10 +73,12 @@ fn the_kernel_decides_as_the_interpreter_does() {
     eprintln!("{made} calls");
 }
 
-/// Numbers that are no call's in our table but may be one's in a newer kernel, or another ABI's of the same processes.
+/// Numbers that are no call's in our table but may be one's in a newer kernel, or another ABI's of the same processes; on
+/// 32-bit ARM also those above the ARM-private calls, for which that kernel has a signal of its own.
 fn number_is_taken(arch: Arch, number: u32) -> bool {
     let bare = number & !0xc000_0000;
-    Call::of(arch, number).is_none() && (bare < 340 || (424..1000).contains(&bare))
+    let signal = arch == Arch::Arm && number >= 0xf_0000;
+    Call::of(arch, number).is_none() && (signal || bare < 340 || (424..1000).contains(&bare))
 }
 
 /// What a verdict comes to for a process without a tracer or a listener; `None` if the call is made.
@@ -141,12 +144,13 @@ fn child(shared: &Shared, program: &[SockFilter], arch: Arch, data: &Data) -> Ou
 }
 
 /// Makes a call as a process of an architecture would: the kernel's answer, errors as negative numbers.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 fn call(arch: Arch, data: &Data) -> i64 {
     #[cfg(target_arch = "x86_64")]
     if arch == Arch::X86 {
         return x86::call(data);
     }
-    let a = data.args;
+    let a = data.args.map(|a| a as libc::c_long);
     // SAFETY: the calls are harmless.
     let answer =
         unsafe { libc::syscall(data.number as i32 as libc::c_long, a[0], a[1], a[2], a[3], a[4], a[5]) };

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, missing_docs)]
 
 mod catalogue;
+#[cfg(not(no_oracles))]
 mod crates;
 mod differential;
 mod fuzz;

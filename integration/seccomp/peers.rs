@@ -203,13 +203,13 @@ fn unique() -> u64 {
 
 /// PTRACE_SECCOMP_GET_FILTER, Linux 4.4.
 fn read_filter(pid: i32) -> Option<Vec<SockFilter>> {
-    const GET_FILTER: libc::c_uint = 0x420c;
+    const GET_FILTER: u32 = 0x420c;
     let mut bytes = vec![0u8; 8 * 4096];
     // SAFETY: the kernel writes at most 4096 instructions; the process is stopped and let go by this thread.
     let count = unsafe {
         assert_eq!(libc::ptrace(libc::PTRACE_ATTACH, pid, 0, 0), 0, "{}", std::io::Error::last_os_error());
         assert_eq!(libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL), pid);
-        let count = libc::ptrace(GET_FILTER, pid, 0usize, bytes.as_mut_ptr());
+        let count = libc::ptrace(GET_FILTER as _, pid, 0usize, bytes.as_mut_ptr());
         libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
         count
     };
