@@ -31,26 +31,32 @@ pub fn write_pid_file(path: Option<&PathBuf>, pid: Pid) -> Result<()> {
 
 /// Writes a file in the place of the one that may be there, so that a reader sees all of the one or of the other.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_beside(path, bytes, |temporary| Ok(fs::rename(temporary, path)?))
+    write_beside(path, Some(bytes))
 }
 
-/// An error if a file cannot be written there, or if what is there is no file.
+/// An error if a file could not be written there, or if what is there is no file.
 pub fn can_replace(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Ok(there) if !there.is_file() => Err(Error::new("is there and no regular file")),
-        _ => write_beside(path, b"", |temporary| Ok(fs::remove_file(temporary)?)),
+        _ => write_beside(path, None),
     }
 }
 
-fn write_beside(path: &Path, bytes: &[u8], then: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Without bytes it is only tried.
+fn write_beside(path: &Path, bytes: Option<&[u8]>) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::new("is no file"))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let write = || -> Result<()> {
         // One that is there is what an earlier process of our pid left when it was killed.
         let _ = fs::remove_file(&temporary);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&temporary)?;
-        file.write_all(bytes)?;
-        then(&temporary)
+        match bytes {
+            Some(bytes) => {
+                file.write_all(bytes)?;
+                Ok(fs::rename(&temporary, path)?)
+            }
+            None => Ok(fs::remove_file(&temporary)?),
+        }
     };
     write().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }

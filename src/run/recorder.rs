@@ -13,7 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, read, write};
 
 use crate::error::{Context, Errno, Error, Result};
-use crate::seccomp::record::{self, Profile};
+use crate::log;
+use crate::seccomp::record::Profile;
 use crate::sys::process::{self, Cloned};
 use crate::sys::seccomp;
 
@@ -26,10 +27,9 @@ pub struct Recorder {
 /// What the clone leaves behind.
 #[derive(Default)]
 struct Seen {
-    /// Each once, as `AUDIT_ARCH_*` and number.
-    calls: Vec<(u32, u32)>,
-    /// Whether one of them has no name. Of these there can be any number; one is told of.
-    nameless: bool,
+    profile: Profile,
+    /// One of the calls without a name (`AUDIT_ARCH_*`, number), of which there can be any number.
+    nameless: [u32; 2],
 }
 
 impl Recorder {
@@ -52,25 +52,30 @@ impl Recorder {
         let _ = clone.write_all(b"E");
         clone.read_to_end(&mut bytes).context(|| "hear from the recorder")?;
         let _ = process::wait(pid, true);
-        let mut words = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        match words.next() {
-            Some(0) => {}
-            Some(22) => {
+        let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
+        if bytes.len() < HEAD || word(0) == 0 && !profile.absorb(&bytes[HEAD..]) {
+            return Err(Error::new("the recorder was killed: what it saw is lost"));
+        }
+        match Errno::from_raw(word(0) as i32) {
+            Errno::EINVAL => {
                 return Err(Error::new("recording needs Linux 5.5 (SECCOMP_USER_NOTIF_FLAG_CONTINUE)"));
             }
-            Some(errno) => return Err(Error::os("the recorder", Errno::from_raw(errno as i32))),
-            None => return Err(Error::new("the recorder was killed: what it saw is lost")),
+            e if word(0) != 0 => return Err(Error::os("the recorder", e)),
+            _ => {}
         }
-        while let (Some(audit), Some(number)) = (words.next(), words.next()) {
-            if !profile.add(audit, number) {
-                crate::log::warn(&format!(
-                    "system call {number} of architecture {audit:#x} has no name here, and is not in the profile"
-                ));
-            }
+        if word(4) != 0 {
+            log::warn(&format!(
+                "system call {} of architecture {:#x} has no name here, and is not in the profile",
+                word(8),
+                word(4)
+            ));
         }
         Ok(())
     }
 }
+
+/// An errno, 0 if all went well, and the call without a name; the profile follows.
+const HEAD: usize = 12;
 
 /// The life of the clone.
 fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
@@ -85,8 +90,9 @@ fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
     };
     let mut seen = Seen::default();
     let errno = seen.all(listener, host).err().map_or(0, |e| e as u32);
-    let words = [errno].into_iter().chain(seen.calls.into_iter().flat_map(|(audit, number)| [audit, number]));
-    let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+    let [audit, number] = seen.nameless;
+    let mut bytes: Vec<u8> = [errno, audit, number].into_iter().flat_map(u32::to_le_bytes).collect();
+    bytes.extend(seen.profile.bytes());
     let mut rest = &bytes[..];
     while let Ok(n @ 1..) = write(host, rest) {
         rest = &rest[n..];
@@ -132,13 +138,8 @@ impl Seen {
             Err(Errno::ENOENT | Errno::EINTR) => return Ok(()),
             other => other?,
         };
-        let pair = (call.audit, call.number);
-        if !self.calls.contains(&pair) {
-            let named = record::call(call.audit, call.number).is_some();
-            if named || !self.nameless {
-                self.calls.push(pair);
-            }
-            self.nameless |= !named;
+        if !self.profile.add(call.audit, call.number) {
+            self.nameless = [call.audit, call.number];
         }
         match seccomp::proceed(listener, call.id) {
             Err(Errno::ENOENT) => Ok(()),

@@ -32,27 +32,32 @@ pub fn policy(kernel: Support) -> Policy {
     }
 }
 
-/// The call that a number is on an architecture (`AUDIT_ARCH_*`); `None` if this build has no name for it.
-pub fn call(audit: u32, number: u32) -> Option<(Arch, Call)> {
-    let x32 = number & X32_BIT != 0 && Arch::X32.audit() == Some(audit);
-    let same = |arch: &Arch| arch.audit() == Some(audit) && x32 == (*arch == Arch::X32);
-    let arch = ALL.iter().map(|(arch, _)| *arch).find(same)?;
-    Some((arch, Call::of(arch, number)?))
+/// A profile that allows calls, whatever their arguments are, and answers EPERM to all others.
+#[derive(Debug)]
+pub struct Profile {
+    /// A bit for each item of [`ALL`].
+    architectures: u32,
+    /// For each call, whether it is allowed.
+    calls: Vec<u8>,
 }
 
-/// A profile that allows calls, whatever their arguments are, and answers EPERM to all others.
-#[derive(Debug, Default)]
-pub struct Profile {
-    names: Vec<String>,
-    architectures: Vec<Arch>,
+impl Default for Profile {
+    fn default() -> Profile {
+        Profile { architectures: 0, calls: vec![0; Call::all().count()] }
+    }
 }
 
 impl Profile {
-    /// Allows a call that was seen; false if it has no name.
+    /// Allows a call that was seen (`AUDIT_ARCH_*` and number); false if this build has no name for it.
     pub fn add(&mut self, audit: u32, number: u32) -> bool {
-        let Some((arch, call)) = call(audit, number) else { return false };
-        self.names.push(call.name().to_owned());
-        self.architectures.push(arch);
+        let x32 = number & X32_BIT != 0 && Arch::X32.audit() == Some(audit);
+        let same = |arch: &Arch| arch.audit() == Some(audit) && x32 == (*arch == Arch::X32);
+        let arch = ALL.iter().map(|(arch, _)| *arch).find(same);
+        let Some((arch, call)) = arch.and_then(|arch| Some((arch, Call::of(arch, number)?))) else {
+            return false;
+        };
+        self.architectures |= 1 << arch as u32;
+        self.calls[call.index()] = 1;
         true
     }
 
@@ -62,35 +67,65 @@ impl Profile {
             return Err(Fault::new("must be SCMP_ACT_ERRNO with EPERM to be merged").at("defaultAction"));
         }
         for (i, rule) in other.syscalls.iter().enumerate() {
+            let at = |why: &str| Err(Fault::new(why).at_index(i).at("syscalls"));
             if rule.action != Action::Allow || !rule.args.is_empty() {
-                let why = "must allow its calls whatever their arguments are to be merged";
-                return Err(Fault::new(why).at_index(i).at("syscalls"));
+                return at("must allow its calls whatever their arguments are to be merged");
             }
-            self.names.extend_from_slice(&rule.names);
+            for name in &rule.names {
+                let Some(call) = Call::find(name) else {
+                    return at("names a system call that is unknown here");
+                };
+                self.calls[call.index()] = 1;
+            }
         }
-        self.architectures.extend_from_slice(&other.architectures);
+        other.architectures.iter().for_each(|arch| self.architectures |= 1 << *arch as u32);
         Ok(())
+    }
+
+    /// As bytes, for [`Profile::absorb`] in another process of this program.
+    pub fn bytes(&self) -> Vec<u8> {
+        [&self.architectures.to_le_bytes()[..], &self.calls].concat()
+    }
+
+    /// Allows what the bytes of another profile allow as well; false if these are none.
+    pub fn absorb(&mut self, bytes: &[u8]) -> bool {
+        let parts = bytes.split_first_chunk().filter(|(_, calls)| calls.len() == self.calls.len());
+        let Some((architectures, calls)) = parts else { return false };
+        self.architectures |= u32::from_le_bytes(*architectures);
+        self.calls.iter_mut().zip(calls).for_each(|(ours, theirs)| *ours |= theirs);
+        true
+    }
+
+    fn allows(&self, name: &str) -> bool {
+        Call::find(name).is_some_and(|call| self.calls[call.index()] != 0)
     }
 
     /// The profile as `linux.seccomp`, with what a program needs though it was not seen to call it.
     pub fn json(mut self) -> Json {
-        // What a signal has ended may end by itself next time; the last one is the kernel's own, after a stop.
-        let mut also = vec!["exit", "exit_group", "restart_syscall"];
-        if self.names.iter().any(|n| n == "rt_sigaction" || n == "sigaction") {
+        let has = |arch| self.architectures & 1 << arch as u32 != 0;
+        let handlers = self.allows("rt_sigaction") || self.allows("sigaction");
+        let old = has(Arch::X86) || has(Arch::Arm);
+        for (name, needed) in [
+            // What a signal has ended may end by itself next time.
+            ("exit", true),
+            ("exit_group", true),
+            // The kernel's own, after a stop.
+            ("restart_syscall", true),
             // The way back from a handler, whose signal need not have come.
-            also.push("rt_sigreturn");
-            let old = |arch| matches!(arch, &Arch::X86 | &Arch::Arm);
-            also.extend(self.architectures.iter().any(old).then_some("sigreturn"));
+            ("rt_sigreturn", handlers),
+            ("sigreturn", handlers && old),
+        ] {
+            if let Some(call) = Call::find(name).filter(|_| needed) {
+                self.calls[call.index()] = 1;
+            }
         }
-        self.names.extend(also.into_iter().map(str::to_owned));
-        self.names.sort_unstable();
-        self.names.dedup();
-        let listed = |(arch, name): &(Arch, &'static str)| self.architectures.contains(arch).then_some(*name);
-        let rule = [("names", Json::strs(self.names)), ("action", Json::from(Action::Allow.name()))];
+        let names = Call::all().filter(|call| self.calls[call.index()] != 0).map(Call::name);
+        let listed = ALL.iter().filter(|(arch, _)| self.architectures & 1 << *arch as u32 != 0);
+        let rule = [("names", Json::strs(names)), ("action", Json::from(Action::Allow.name()))];
         Json::object([
             ("defaultAction", Json::from(Action::Errno(1).name())),
             ("defaultErrnoRet", Json::from(1)),
-            ("architectures", Json::strs(ALL.iter().filter_map(listed))),
+            ("architectures", Json::strs(listed.map(|(_, name)| *name))),
             ("syscalls", Json::List(vec![Json::object(rule)])),
         ])
     }
@@ -193,6 +228,12 @@ mod tests {
         assert_eq!(again.architectures, [Arch::X86_64, Arch::Arm]);
         let names = ["arch_prctl", "cacheflush", "exit", "exit_group", "restart_syscall", "write"];
         assert_eq!(again.syscalls[0].names, names);
+        // Between processes it goes as bytes.
+        let mut other = Profile::default();
+        other.merge(&again).unwrap();
+        let mut profile = Profile::default();
+        assert!(profile.absorb(&other.bytes()) && !profile.absorb(b"") && !profile.absorb(b"12345"));
+        assert_eq!(profile.json(), merged);
         // Merged with itself it is itself.
         let mut profile = Profile::default();
         profile.merge(&again).unwrap();
@@ -202,6 +243,10 @@ mod tests {
             (
                 r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["a"],"action":"SCMP_ACT_LOG"}]}"#,
                 "syscalls[0]: must allow",
+            ),
+            (
+                r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["warp"],"action":"SCMP_ACT_ALLOW"}]}"#,
+                "syscalls[0]: names a system call that is unknown",
             ),
         ] {
             let e = Error::from(Profile::default().merge(&read(text)).unwrap_err()).to_string();

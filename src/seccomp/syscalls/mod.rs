@@ -94,6 +94,11 @@ impl Call {
         Some(Call(at as u16))
     }
 
+    /// Its place among all.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+
     /// Every call, by name.
     pub fn all() -> impl Iterator<Item = Call> {
         (0..COUNT).map(|i| Call(i as u16))
