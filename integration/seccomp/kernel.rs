@@ -22,7 +22,7 @@ struct Shared {
 }
 
 #[derive(Debug, PartialEq)]
-enum Outcome {
+pub enum Outcome {
     Returned(i64),
     Killed(i32),
 }
@@ -30,7 +30,6 @@ enum Outcome {
 #[test]
 fn the_kernel_decides_as_the_interpreter_does() {
     let harmless: Vec<Call> = HARMLESS.iter().map(|n| Call::find(n).unwrap()).collect();
-    let shared = shared();
     let mut made = 0;
     for seed in crate::random::seeds(150) {
         let mut random = Random::new(seed);
@@ -56,7 +55,7 @@ fn the_kernel_decides_as_the_interpreter_does() {
                 continue;
             }
             let expected = expected(&filter.program, &data);
-            let found = child(shared, &filter.program, arch, &data);
+            let found = outcome(&filter.program, arch, &data).expect("the kernel takes the filter");
             let same = match expected {
                 // The call is made: a small number, or no such call.
                 None => matches!(found, Outcome::Returned(n) if n >= 0 || n == -38),
@@ -108,7 +107,17 @@ fn shared() -> &'static Shared {
     }
 }
 
-fn child(shared: &Shared, program: &[SockFilter], arch: Arch, data: &Data) -> Outcome {
+/// Whether the kernel takes a filter.
+pub fn accepts(program: &[SockFilter]) -> bool {
+    under(shared(), program, || 0).is_some()
+}
+
+/// What a call comes to under a filter; `None` if the kernel refuses that.
+pub fn outcome(program: &[SockFilter], arch: Arch, data: &Data) -> Option<Outcome> {
+    under(shared(), program, || call(arch, data))
+}
+
+fn under(shared: &Shared, program: &[SockFilter], act: impl FnOnce() -> i64) -> Option<Outcome> {
     shared.stage.store(0, Ordering::SeqCst);
     // SAFETY: the child makes plain system calls only.
     let pid = unsafe { libc::fork() };
@@ -124,7 +133,7 @@ fn child(shared: &Shared, program: &[SockFilter], arch: Arch, data: &Data) -> Ou
             unsafe { libc::_exit(1) };
         }
         shared.stage.store(1, Ordering::SeqCst);
-        shared.result.store(call(arch, data), Ordering::SeqCst);
+        shared.result.store(act(), Ordering::SeqCst);
         shared.stage.store(2, Ordering::SeqCst);
         // The filter may not permit to exit.
         // SAFETY: as above.
@@ -136,11 +145,14 @@ fn child(shared: &Shared, program: &[SockFilter], arch: Arch, data: &Data) -> Ou
     let mut status = 0;
     // SAFETY: our own child.
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-    match shared.stage.load(Ordering::SeqCst) {
-        0 => panic!("the kernel refuses the filter"),
-        1 => Outcome::Killed(libc::WTERMSIG(status)),
-        _ => Outcome::Returned(shared.result.load(Ordering::SeqCst)),
-    }
+    let outcome = match shared.stage.load(Ordering::SeqCst) {
+        0 => None,
+        1 => Some(Outcome::Killed(libc::WTERMSIG(status))),
+        _ => Some(Outcome::Returned(shared.result.load(Ordering::SeqCst))),
+    };
+    // SAFETY: mapped by `shared`, and used by nobody any more.
+    unsafe { libc::munmap(std::ptr::from_ref(shared).cast_mut().cast(), size_of::<Shared>()) };
+    outcome
 }
 
 /// Makes a call as a process of an architecture would: the kernel's answer, errors as negative numbers.

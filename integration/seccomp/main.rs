@@ -11,5 +11,6 @@ mod fuzz;
 mod kernel;
 mod libseccomp;
 mod peers;
+mod profiles;
 mod random;
 mod roles;

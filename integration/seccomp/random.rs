@@ -36,11 +36,37 @@ impl Random {
 }
 
 /// The seeds of a run: `SEED=n` for one, else `COUNT` of them from 1.
-pub fn seeds(count: u64) -> std::ops::RangeInclusive<u64> {
+pub fn seeds(count: u64) -> Seeds {
     let number = |name| std::env::var(name).ok().map(|v| v.parse::<u64>().expect(name));
-    match number("SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=number("COUNT").unwrap_or(count),
+    Seeds {
+        left: match number("SEED") {
+            Some(seed) => seed..=seed,
+            None => 1..=number("COUNT").unwrap_or(count),
+        },
+        at: None,
+    }
+}
+
+/// Tells at which seed it was when a test panics.
+pub struct Seeds {
+    left: std::ops::RangeInclusive<u64>,
+    at: Option<u64>,
+}
+
+impl Iterator for Seeds {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        self.at = self.left.next();
+        self.at
+    }
+}
+
+impl Drop for Seeds {
+    fn drop(&mut self) {
+        if let Some(seed) = self.at.filter(|_| std::thread::panicking()) {
+            eprintln!("failed with SEED={seed}");
+        }
     }
 }
 

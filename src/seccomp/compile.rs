@@ -98,7 +98,11 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
 /// never make a call there.
 pub fn listed(policy: &Policy, native: Arch) -> Vec<Arch> {
     let mut archs = vec![native];
-    archs.extend(policy.architectures.iter().filter(|a| **a != native && a.runs_beside(native)));
+    for arch in policy.architectures.iter().filter(|a| a.runs_beside(native)) {
+        if !archs.contains(arch) {
+            archs.push(*arch);
+        }
+    }
     archs
 }
 
@@ -209,16 +213,23 @@ impl Builder {
                 ranges.from(*start, if *span == Span::Foreign { Leaf::Give(FOREIGN) } else { default });
                 continue;
             };
-            ranges.from(*start, default);
+            let unheard = stubbed(arch).then(|| rules.newest(arch, *start, last).map_or(*start, |n| n + 1));
+            // Beyond what the policy names there may still be the calls through which it is reached (ipc).
+            let rest = |ranges: &mut Ranges, from: u32, to: u32| {
+                let new = unheard.is_some_and(|u| u <= from);
+                ranges.from(from, if new { Leaf::Give(UNHEARD) } else { default });
+                if let Some(u) = unheard.filter(|u| from < *u && *u <= to) {
+                    ranges.from(u, Leaf::Give(UNHEARD));
+                }
+            };
+            let mut next = *start;
             let inside = |(a, n, _): &&(Arch, u32, Leaf)| *a == arch && (*start..=last).contains(n);
             for (_, number, leaf) in decisions.iter().filter(inside) {
+                rest(&mut ranges, next, *number);
                 ranges.from(*number, *leaf);
-                ranges.from(number + 1, default);
+                next = number + 1;
             }
-            if stubbed(arch) {
-                let unheard = rules.newest(arch, *start, last).map_or(*start, |n| n + 1);
-                ranges.from(unheard, Leaf::Give(UNHEARD));
-            }
+            rest(&mut ranges, next, last);
         }
         for arch in archs {
             ranges.weigh(*arch);

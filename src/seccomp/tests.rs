@@ -212,6 +212,27 @@ fn arm_knows_its_private_calls_and_what_is_new_beside_them() {
 }
 
 #[test]
+fn an_architecture_listed_twice_is_listed() {
+    let mut p = policy(Action::Errno(1), &[(&["read", "write"], Action::Allow, &[])]);
+    p.architectures = vec![Arch::Arm];
+    let once = compile(&p, Arch::Aarch64).unwrap();
+    p.architectures = vec![Arch::Arm, Arch::Aarch64, Arch::Arm, Arch::Aarch64];
+    assert_eq!(compile(&p, Arch::Aarch64).unwrap(), once);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_is_reached_by_ipc_is_known_though_ipc_is_newer_than_what_is_named() {
+    let p = policy(Action::Errno(1), &[(&["read", "semop"], Action::Allow, &[])]);
+    let answers = Answers::of(&p, Arch::X86);
+    assert_eq!(answers.call(Arch::X86, "ipc", &[1]), ALLOW);
+    assert_eq!(answers.call(Arch::X86, "ipc", &[2]), EPERM);
+    for (name, verdict) in [("read", ALLOW), ("write", ENOSYS), ("fsync", ENOSYS), ("clone", ENOSYS)] {
+        assert_eq!(answers.call(Arch::X86, name, &[]), verdict, "{name}");
+    }
+}
+
+#[test]
 fn nothing_is_new_to_a_policy_that_permits_by_default() {
     for default in [Action::Allow, Action::Log, Action::Trace(1)] {
         let f = Answers::of(&policy(default, &[(&["read"], Action::Errno(1), &[])]), Arch::Aarch64);
