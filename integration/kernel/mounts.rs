@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
+use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,6 +19,8 @@ pub const CASES: &[Case] = cases![
     bind_source_relative_to_the_bundle,
     bind_source_missing_fails_and_names_it,
     bind_ro_and_rbind_ro_protect_the_source,
+    bind_with_options_has_these_alone,
+    destination_below_the_hosts_path_of_the_root,
     bind_takes_submounts_only_when_recursive,
     recursive_options_reach_submounts,
     propagation_options_are_applied,
@@ -178,14 +181,14 @@ fn with_submount(c: &Container<'_>) -> std::path::PathBuf {
     let dir = c.bundle.join("tree");
     fs::create_dir_all(dir.join("sub")).unwrap();
     let none: Option<&str> = None;
-    let flags = nix::mount::MsFlags::empty();
-    nix::mount::mount(Some("tmpfs"), &dir.join("sub"), Some("tmpfs"), flags, none).unwrap();
+    let flags = MsFlags::empty();
+    mount(Some("tmpfs"), &dir.join("sub"), Some("tmpfs"), flags, none).unwrap();
     fs::write(dir.join("sub/file"), "below").unwrap();
     dir
 }
 
 fn drop_submount(dir: &std::path::Path) {
-    nix::mount::umount(&dir.join("sub")).unwrap();
+    umount(&dir.join("sub")).unwrap();
 }
 
 fn bind_takes_submounts_only_when_recursive(t: &Test) {
@@ -347,4 +350,30 @@ fn host_mounts_are_not_seen_inside(t: &Test) {
         })
         .collect();
     assert!(stray.is_empty(), "{stray:?}");
+}
+
+fn bind_with_options_has_these_alone(t: &Test) {
+    let mut c = t.container();
+    let dir = c.bundle.join("dir");
+    fs::create_dir(&dir).unwrap();
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    mount(Some(&dir), &dir, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    mount(None::<&str>, &dir, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags, None::<&str>)
+        .unwrap();
+    c.mount("/plain", "none", dir.to_str().unwrap(), &["bind"]);
+    c.mount("/other", "none", dir.to_str().unwrap(), &["bind", "nosuid"]);
+    let seen = c.probe("mounts write /plain/x 1 write /other/x 1").run().ok().probe();
+    umount(&dir).unwrap();
+    expect(seen.mount("/plain"), &["ro", "noexec", "nodev"]);
+    assert_eq!(seen.result("write /plain/x"), "EROFS");
+    expect(seen.mount("/other"), &["rw", "nosuid"]);
+    assert_eq!(seen.result("write /other/x"), "ok");
+}
+
+fn destination_below_the_hosts_path_of_the_root(t: &Test) {
+    let mut c = t.container();
+    let inside = c.rootfs.join("mnt/there");
+    c.mount("/mnt", "tmpfs", "t", &[]);
+    c.mount(inside.to_str().unwrap(), "tmpfs", "t", &["mode=711"]);
+    assert_eq!(c.probe("mounts").run().ok().probe().mount("/mnt/there")["type"], "tmpfs");
 }

@@ -26,6 +26,7 @@ pub fn spec(more: &str, linux: &str) -> Spec {
 
 pub fn facts(bundle: &Path) -> mounts::MountFacts {
     mounts::MountFacts {
+        rootfs: bundle.join("rootfs").to_str().unwrap().into(),
         bundle: bundle.to_str().unwrap().to_owned(),
         own_network: true,
         own_pids: true,

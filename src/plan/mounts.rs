@@ -13,6 +13,8 @@ use crate::rootfs::path::InsidePath;
 pub struct MountFacts {
     /// The bundle's absolute path: relative sources of bind mounts start there.
     pub bundle: String,
+    /// The root file system's absolute path.
+    pub rootfs: String,
     /// The container has a network namespace of its own. A sysfs belongs to one, and without the right to mount it the
     /// host's is bound.
     pub own_network: bool,
@@ -170,8 +172,10 @@ fn step(
     label: Option<&str>,
     facts: &MountFacts,
 ) -> Result<(InsidePath, What, Vec<Change>), Refused> {
-    let target =
-        InsidePath::new(&mount.destination).ok_or((".destination", "contains a NUL character".to_owned()))?;
+    // As by runc: some name the place by the host's path of it.
+    let inside = mount.destination.strip_prefix(&facts.rootfs).filter(|rest| rest.starts_with('/'));
+    let target = InsidePath::new(inside.unwrap_or(&mount.destination))
+        .ok_or((".destination", "contains a NUL character".to_owned()))?;
     let options = Options::parse(&mount.options);
     if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         let field = if options.idmap { ".options" } else { ".uidMappings" };
@@ -197,7 +201,11 @@ fn step(
     }
     if bind {
         let source = bind_source(mount, facts)?;
-        return Ok((target, What::Bind { source, recursive: options.set & ms::REC != 0 }, options.changes()));
+        return Ok((
+            target,
+            What::Bind { source, recursive: options.set & ms::REC != 0 },
+            options.bind_changes(),
+        ));
     }
     if kind == "bind" {
         return Err((".options", "a bind mount needs the option \"bind\" or \"rbind\"".to_owned()));
@@ -388,7 +396,8 @@ impl Notes<'_, '_> {
 }
 
 /// The attribute of a mount that is made read-only at last.
-pub const READONLY: Change = Change { recursive: false, set: attr::RDONLY, clear: 0, propagation: 0 };
+pub const READONLY: Change =
+    Change { recursive: false, set: attr::RDONLY, clear: 0, unasked: 0, propagation: 0 };
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ pub mod attr {
     pub const STRICTATIME: u32 = 0x20;
     pub const NODIRATIME: u32 = 0x80;
     pub const NOSYMFOLLOW: u32 = 0x20_0000;
+    pub const PLAIN: u32 = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW;
 }
 
 /// What one option does.
@@ -138,6 +139,9 @@ pub struct Change {
     pub set: u32,
     /// `MOUNT_ATTR_…` to clear, before those are set.
     pub clear: u32,
+    /// `MOUNT_ATTR_…` to clear too, although no option says so, unless the kernel has locked them (a user namespace cannot
+    /// take away what the mount had outside).
+    pub unasked: u32,
     /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`, or 0.
     pub propagation: u32,
 }
@@ -208,13 +212,25 @@ impl Options {
                 out.push(change);
             }
         };
-        push(Change { recursive: false, set, clear, propagation: 0 });
+        push(Change { set, clear, ..Change::default() });
         for kind in &self.propagation {
             let (recursive, propagation) = (kind & ms::REC != 0, kind & !ms::REC);
             push(Change { recursive, propagation, ..Change::default() });
         }
         push(self.all);
         merged(out)
+    }
+}
+
+impl Options {
+    /// The same for a new bind mount: one that is given flags has these alone and not what its source had, as by runc's
+    /// remount.
+    pub fn bind_changes(&self) -> Vec<Change> {
+        let mut changes = self.changes();
+        if let Some(own) = changes.iter_mut().find(|c| !c.recursive && c.set | c.clear != 0) {
+            own.unasked = attr::PLAIN & !(own.set | own.clear);
+        }
+        changes
     }
 }
 
@@ -230,6 +246,7 @@ fn merged(changes: Vec<Change>) -> Vec<Change> {
             {
                 last.set |= next.set;
                 last.clear |= next.clear;
+                last.unasked |= next.unasked;
                 last.propagation |= next.propagation;
             }
             _ => out.push(next),
@@ -288,7 +305,7 @@ impl fmt::Display for Change {
         let (set, clear, kind) = (self.set, self.clear, self.propagation);
         let deep = if self.recursive { ms::REC } else { 0 };
         let plain = attributes_names(set, clear);
-        let mut comma = "";
+        let mut comma = if self.unasked == 0 { "" } else { "only " };
         for (name, recursive) in plain {
             if self.recursive {
                 write!(f, "{comma}{recursive}")?;

@@ -60,7 +60,7 @@ impl Rootfs {
 
     fn freeze(&mut self, target: &Handle) -> Result<()> {
         let tree = self.workshop.clone_file(target.as_fd(), true)?;
-        let change = |recursive| Change { recursive, set: attr::RDONLY, clear: 0, propagation: 0 };
+        let change = |recursive| Change { recursive, set: attr::RDONLY, ..Change::default() };
         match self.workshop.change(tree.as_fd(), &change(true)) {
             // Before 5.12 only the one mount can be changed, as all other runtimes do everywhere.
             Err(e) if e.errno() == Some(Errno::ENOSYS) => {

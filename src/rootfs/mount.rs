@@ -118,7 +118,8 @@ impl Rootfs {
             Err(Errno::ELOOP) if links == Links::Never => {
                 let why =
                     format!("{} of the root file system is or goes through a symbolic link", step.target);
-                Err(Error::new(why).hint("it must be a directory"))
+                // runc's words.
+                Err(Error::new(why).hint("it must be mounted on ordinary directory"))
             }
             Err(e) => Err(cannot_make(e, step)),
         }

@@ -126,9 +126,13 @@ impl Workshop {
 
     /// Changes the mount that `mount` is the root of.
     pub fn change(&self, mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
-        let done = match self.api {
+        let make = |change: &Change| match self.api {
             Api::Detached => set_attributes(mount, change),
             Api::Staged => remount(mount, change),
+        };
+        let done = match make(&Change { clear: change.clear | change.unasked, ..*change }) {
+            Err(e) if change.unasked != 0 && e.errno() == Some(Errno::EPERM) => make(change),
+            done => done,
         };
         done.context(|| format!("set {change}"))?;
         // A kernel that does not know the flag ignores it.

@@ -3,7 +3,13 @@ use crate::bundle::config::spec;
 use crate::bundle::json::Json;
 
 fn facts() -> MountFacts {
-    MountFacts { bundle: "/b".into(), own_network: true, own_pids: true, cgroup: CgroupView::default() }
+    MountFacts {
+        bundle: "/b".into(),
+        rootfs: "/b/rootfs".into(),
+        own_network: true,
+        own_pids: true,
+        cgroup: CgroupView::default(),
+    }
 }
 
 fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<Vec<MountStep>, Vec<String>> {
@@ -38,7 +44,7 @@ fn steps_say_what_they_do() {
         (entry("/run", "tmpfs", "tmpfs", "ro"), "mount tmpfs at /run (ro at last,mode of the directory)"),
         (entry("/run", "tmpfs", "", "tmpcopyup mode=1777"), "mount tmpfs at /run (tmpcopyup,mode=1777)"),
         (entry("/sys", "sysfs", "sysfs", "ro"), "mount sysfs at /sys (ro)"),
-        (entry("/x", "none", "/src", "rbind ro rprivate"), "bind /src at /x (rbind,ro,rprivate)"),
+        (entry("/x", "none", "/src", "rbind ro rprivate"), "bind /src at /x (rbind,only ro,rprivate)"),
         (entry("/x", "tmpfs", "a/b", "bind"), "bind /b/a/b at /x"),
         (entry("/x", "", "", "remount nosuid size=4k"), "remount /x (nosuid,size=4k)"),
         (entry("/", "", "", "remount bind ro"), "change the mount at / (ro)"),
