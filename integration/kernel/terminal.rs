@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     exec_gets_a_terminal_of_its_own,
     foreground_run_relays_and_restores_the_terminal,
     foreground_run_passes_on_a_resize,
+    foreground_run_into_a_pipe_ends_lines_as_the_program_does,
     detached_without_a_console_socket_is_refused,
     console_socket_without_a_terminal_is_refused,
     console_socket_that_is_missing_is_refused,
@@ -147,4 +148,11 @@ fn console_socket_that_is_missing_is_refused(t: &Test) {
     c.config["process"]["terminal"] = json!(true);
     c.create_with(&["--console-socket", "/run/no/such.sock"]).exits(1).fails(&["no such file or directory"]);
     eventually("nothing is left of it", || !std::path::Path::new("/run/it/state").join(&c.id).exists());
+}
+
+fn foreground_run_into_a_pipe_ends_lines_as_the_program_does(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["terminal"] = json!(true);
+    c.args(&["sh", "-c", "echo one; echo two"]);
+    assert_eq!(c.run().ok().stdout, "one\ntwo\n");
 }

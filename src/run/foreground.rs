@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, read, write};
 
 use super::host::Child;
@@ -132,6 +132,14 @@ struct Relay {
     cooked: Option<Termios>,
 }
 
+/// Has the container's terminal end a line as the program does: what shows it, if that is a terminal, adds the carriage
+/// return, and a pipe or a file gets none, as by runc. Before the program can write.
+pub fn relayed(master: &OwnedFd) -> Result<()> {
+    let mut theirs = tcgetattr(master).context(|| "tcgetattr")?;
+    theirs.output_flags.remove(OutputFlags::ONLCR);
+    tcsetattr(master, SetArg::TCSANOW, &theirs).context(|| "tcsetattr")
+}
+
 impl Relay {
     fn new(master: OwnedFd) -> Result<Relay> {
         // It is polled for both directions at once, and must never be waited for in one of them.
@@ -142,6 +150,7 @@ impl Relay {
         if let Some(cooked) = &cooked {
             let mut raw = cooked.clone();
             cfmakeraw(&mut raw);
+            raw.output_flags.insert(cooked.output_flags & OutputFlags::OPOST);
             tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &raw).context(|| "tcsetattr")?;
         }
         let relay = Relay {

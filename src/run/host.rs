@@ -257,6 +257,7 @@ impl<'a> Host<'a> {
             Some((Message::Terminal(number), Some(master))) => match &self.outputs.console_socket {
                 Some(socket) => outputs::send_terminal(socket, number, master.as_fd()),
                 None => {
+                    super::foreground::relayed(&master)?;
                     self.terminal = Some(master);
                     Ok(())
                 }
