@@ -1,4 +1,4 @@
-//! Running the programs of `hooks`: the state on stdin, the environment that the config gives and no other, bounded by
+//! Running the programs of `hooks`: the state on stdin, the environment that the config gives (or init's), bounded by
 //! their timeout, their last words in the error.
 
 use std::ffi::CString;
@@ -21,16 +21,33 @@ use crate::sys::process::{self, CStrings, Cloned, Ended};
 /// How much of what a hook printed last is kept for its error, in bytes.
 const LAST_WORDS: usize = 1024;
 
+/// What a hook has that is run by init.
+#[derive(Default)]
+pub struct Place<'a> {
+    /// Where it starts, instead of in the bundle.
+    pub dir: Option<BorrowedFd<'a>>,
+    /// Its environment, if the config gives it none.
+    pub envp: Option<&'a CStrings>,
+}
+
 /// Runs the hooks one after the other, each with the state on its stdin. The first that fails ends it.
 pub fn run_all(hooks: &[Hook], kind: HookKind, state: &Json) -> Result<()> {
-    hooks.iter().enumerate().try_for_each(|(i, hook)| run(hook, state).context(|| named(kind, i, hook)))
+    run_in(&Place::default(), hooks, kind, state)
+}
+
+/// The same in a place of init's.
+pub fn run_in(place: &Place<'_>, hooks: &[Hook], kind: HookKind, state: &Json) -> Result<()> {
+    hooks
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, hook)| run(place, hook, state).context(|| named(kind, i, hook)))
 }
 
 /// Runs the poststop hooks from the nth on. One that fails is warned of and the rest run all the same (runtime.md,
 /// "Lifecycle", step 13). `done` is told after each how many have run.
 pub fn run_poststop(hooks: &[Hook], from: usize, state: &Json, mut done: impl FnMut(usize)) {
     for (i, hook) in hooks.iter().enumerate().skip(from) {
-        if let Err(e) = run(hook, state) {
+        if let Err(e) = run(&Place::default(), hook, state) {
             log::warn(&e.context(named(HookKind::Poststop, i, hook)).to_string());
         }
         done(i + 1);
@@ -38,7 +55,7 @@ pub fn run_poststop(hooks: &[Hook], from: usize, state: &Json, mut done: impl Fn
 }
 
 fn named(kind: HookKind, index: usize, hook: &Hook) -> String {
-    format!("hooks.{kind}[{index}] {}", hook.path)
+    format!("error running {kind} hook #{index}: {}", hook.path)
 }
 
 /// What a hook is run with, laid out before the clone.
@@ -70,28 +87,31 @@ impl Program {
     }
 
     /// In the clone. What goes wrong is said on the stderr that the runtime reads.
-    fn perform(&self, output: &OwnedFd) -> ! {
+    fn perform(&self, place: &Place<'_>, output: &OwnedFd) -> ! {
         let _ = nix::unistd::setsid();
         process::default_signals();
         // Where the bundle is not in sight (after the pivot) the hook starts where its caller is.
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = place.dir {
+            let _ = nix::unistd::fchdir(dir);
+        } else if let Some(dir) = &self.dir {
             let _ = nix::unistd::chdir(dir.as_c_str());
         }
         let streams = [&self.stdin, output, output];
         let moved = (0..).zip(streams).try_for_each(|(n, fd)| process::replace(n, fd));
         process::close_from(3, true);
-        let errno = moved.err().unwrap_or_else(|| process::execve(&self.path, &self.argv, &self.envp));
+        let envp = place.envp.filter(|_| self.envp.iter().next().is_none()).unwrap_or(&self.envp);
+        let errno = moved.err().unwrap_or_else(|| process::execve(&self.path, &self.argv, envp));
         let _ = nix::unistd::write(std::io::stderr(), crate::error::describe(errno).as_bytes());
         process::exit(127)
     }
 }
 
-fn run(hook: &Hook, state: &Json) -> Result<()> {
+fn run(place: &Place<'_>, hook: &Hook, state: &Json) -> Result<()> {
     let program = Program::new(hook, state)?;
     let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).context(|| "pipe2")?;
     nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).context(|| "fcntl")?;
     let (pid, pidfd) = match process::clone(0, None).context(|| "clone")? {
-        Cloned::Child => program.perform(&theirs),
+        Cloned::Child => program.perform(place, &theirs),
         Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
     };
     drop(theirs);

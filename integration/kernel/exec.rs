@@ -1,9 +1,10 @@
 //! `exec`: another process in a running container.
 
 use crate::cases;
-use crate::common::{Case, Container, Probed, Test, eventually};
+use crate::common::{Case, Container, Output, Probed, Test, eventually};
 use serde_json::json;
 use std::fs;
+use std::process::Command;
 
 pub const CASES: &[Case] = cases![
     runs_in_the_containers_namespaces_and_cgroup,
@@ -27,6 +28,10 @@ pub const CASES: &[Case] = cases![
     many_at_once,
     leaves_no_descriptor_open,
     cpu_affinity_is_set_for_exec_only,
+    callers_cpu_affinity_is_not_the_containers,
+    process_may_come_through_a_pipe,
+    has_the_containers_personality,
+    cap_that_may_be_inherited_is_kept_by_a_user,
     what_is_not_performed_is_refused,
     exec_has_the_containers_session_keyring,
 ];
@@ -180,7 +185,7 @@ fn detached_with_a_pid_file(t: &Test) {
 fn stdin_reaches_the_process(t: &Test) {
     let c = up(t);
     let exec = format!("{} --root /run/it/state exec {} cat", t.runtime_path().display(), c.id);
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.args(["-c", &format!("echo piped | {exec}")]);
     assert_eq!(t.finish(shell).ok().stdout, "piped\n");
     c.remove();
@@ -310,4 +315,68 @@ fn exec_has_the_containers_session_keyring(t: &Test) {
     assert_ne!(exec(&own), exec(&shared), "and not the caller's, unless that is asked for");
     own.remove();
     shared.remove();
+}
+
+/// Runs the runtime on the first processor alone.
+fn pinned(t: &Test, args: &[&str]) -> Output {
+    let command = t.command(args);
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+    t.finish(taskset)
+}
+
+fn callers_cpu_affinity_is_not_the_containers(t: &Test) {
+    if std::thread::available_parallelism().map_or(1, |n| n.get()) < 2 {
+        t.skip("there is one processor only");
+    }
+    let mut c = t.container();
+    c.probe("affinity").write();
+    let bundle = c.bundle.to_str().unwrap();
+    let seen = pinned(t, &["run", "--bundle", bundle, &c.id]).ok().probe();
+    assert_ne!(seen["affinity"]["Cpus_allowed_list"], "0");
+    c.probe("pause");
+    c.up();
+    let seen = pinned(t, &["exec", &c.id, "probe", "affinity"]).ok().probe();
+    assert_ne!(seen["affinity"]["Cpus_allowed_list"], "0");
+    c.remove();
+}
+
+fn process_may_come_through_a_pipe(t: &Test) {
+    let c = up(t);
+    let process =
+        json!({"args": ["probe", "pid"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]});
+    let command = t.command(&["exec", "--process", "/dev/stdin", &c.id]);
+    let mut shell = Command::new("sh");
+    // It comes late: it is waited for.
+    shell.args(["-c", r#"(sleep 0.2; printf '%s' "$0") | "$@""#]).arg(process.to_string());
+    shell.arg(command.get_program()).args(command.get_args());
+    assert!(t.finish(shell).ok().probe()["pid"].as_i64().unwrap() > 1);
+    c.remove();
+}
+
+fn has_the_containers_personality(t: &Test) {
+    let mut c = t.container();
+    c.config["linux"]["personality"] = json!({"domain": "LINUX32"});
+    c.probe("machine say pause");
+    c.up();
+    let seen = c.exec(&["probe", "machine"]).ok().probe();
+    assert_eq!(seen["machine"], c.says("machine")["machine"]);
+    c.remove();
+}
+
+fn cap_that_may_be_inherited_is_kept_by_a_user(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["capabilities"]["inheritable"] = json!(["CAP_CHOWN"]);
+    c.config["process"]["capabilities"]["bounding"] = json!(["CAP_CHOWN", "CAP_KILL"]);
+    c.probe("pause");
+    c.up();
+    let seen = c
+        .exec_with(&["--user", "5", "--cap", "CAP_CHOWN", "--cap", "CAP_KILL"], &["probe", "caps"])
+        .ok()
+        .probe();
+    assert_eq!(
+        (&seen["caps"]["CapAmb"], &seen["caps"]["CapEff"]),
+        (&json!("0000000000000001"), &json!("0000000000000001"))
+    );
+    c.remove();
 }

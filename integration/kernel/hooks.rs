@@ -13,6 +13,8 @@ pub const CASES: &[Case] = cases![
     state_is_on_standard_input,
     hook_need_not_read_the_state,
     env_is_only_what_the_hook_says,
+    start_container_hook_without_env_has_the_programs,
+    create_container_hook_starts_in_the_root,
     args_are_passed_on,
     several_of_a_kind_run_in_listed_order,
     create_runtime_sees_the_host_and_create_container_the_container,
@@ -261,4 +263,21 @@ fn interrupted_in_a_hook_create_takes_everything_back(t: &Test) {
             assert!(!order().contains("init"));
         }
     }
+}
+
+fn start_container_hook_without_env_has_the_programs(t: &Test) {
+    let (mut c, log) = hooked(t);
+    c.config["process"]["env"] = json!(["PATH=/bin", "ONE=two"]);
+    let line = format!("echo $ONE $HOME > {}/env", log.display());
+    c.config["hooks"]["startContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", line]}]);
+    c.run().ok();
+    assert_eq!(fs::read_to_string(log.join("env")).unwrap(), "two /root\n");
+}
+
+fn create_container_hook_starts_in_the_root(t: &Test) {
+    let mut c = t.container();
+    c.config["root"]["readonly"] = json!(false);
+    c.mount("/volume", "tmpfs", "t", &[]);
+    c.config["hooks"]["createContainer"] = json!([after_reading("echo from the hook > volume/file")]);
+    assert_eq!(c.probe("read /volume/file").run().ok().probe().text("read").trim(), "from the hook");
 }

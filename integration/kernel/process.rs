@@ -10,12 +10,14 @@ pub const CASES: &[Case] = cases![
     args_env_and_cwd_are_as_asked,
     home_comes_from_the_containers_passwd,
     home_that_is_given_is_kept,
+    home_that_is_empty_is_taken_from_there_too,
     cwd_that_is_missing_is_made,
     cwd_into_an_inherited_descriptor_is_refused,
     args_are_looked_up_on_the_containers_own_path,
     args_not_found_fail_create_with_the_engines_words,
     args_with_a_missing_absolute_path_fail_create,
     args_not_executable_fail_create,
+    args_executable_by_a_capability_only,
     args_naming_a_directory_fail_create,
     user_group_and_additional_groups_are_set,
     groups_of_the_caller_are_dropped,
@@ -360,4 +362,26 @@ fn scheduler_that_contradicts_itself_is_refused(t: &Test) {
         c.config["process"]["scheduler"] = scheduler;
         c.create().exits(1).fails(&[field]);
     }
+}
+
+fn home_that_is_empty_is_taken_from_there_too(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["env"] = json!(["HOME=", "PATH=/bin"]);
+    c.args(&["cat", "/proc/self/environ"]);
+    let out = c.run().ok().stdout.clone();
+    let mut env: Vec<&str> = out.split_terminator('\0').collect();
+    env.sort_unstable();
+    assert_eq!(env, ["HOME=/root", "PATH=/bin"]);
+}
+
+fn args_executable_by_a_capability_only(t: &Test) {
+    let mut c = t.container();
+    let program = c.rootfs.join("true");
+    fs::copy(c.rootfs.join("bin/busybox"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o744)).unwrap();
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    c.args(&["/true"]);
+    c.create().exits(1).fails(&["permission denied"]);
+    c.capabilities(&["CAP_DAC_OVERRIDE"]);
+    c.run().ok();
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::config;
@@ -42,13 +42,22 @@ pub fn load(dir: &Path) -> Result<Loaded> {
     Ok(Loaded { dir, spec, text, rootfs })
 }
 
-/// A JSON document of the user's (`config.json`, `exec --process`, `update --resources`), whole. Bounded, and never
-/// waiting: a FIFO is refused, not read.
+/// A JSON document that is a file (`config.json`), whole. Bounded, and never waiting: a FIFO is refused, not read.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    read(path, libc::O_NONBLOCK)
+}
+
+/// A JSON document that the command line names (`exec --process`, `update --resources`), whole: it may come through a
+/// pipe too, such as a shell's `<(...)`.
+pub fn read_argument(path: &Path) -> Result<Vec<u8>> {
+    read(path, 0)
+}
+
+fn read(path: &Path, nonblock: i32) -> Result<Vec<u8>> {
     let read = || {
-        let file =
-            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-        if !file.metadata()?.is_file() {
+        let file = OpenOptions::new().read(true).custom_flags(nonblock | libc::O_NOCTTY).open(path)?;
+        let kind = file.metadata()?.file_type();
+        if !kind.is_file() && (nonblock != 0 || !kind.is_fifo()) {
             return Err(Error::new("not a regular file"));
         }
         let mut text = Vec::new();

@@ -22,42 +22,50 @@ const TEMPLATE: &str = r#"{
  @SYS,
  {"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["nosuid","noexec","nodev","relatime","ro"]}],
 "linux":{@USER,
- "namespaces":[{"type":"pid"},{"type":"@NETWORK"},{"type":"ipc"},{"type":"uts"},{"type":"mount"},{"type":"cgroup"}],
+ "namespaces":[{"type":"pid"},{"type":"@NETWORK"},{"type":"ipc"},{"type":"uts"},{"type":"mount"}@CGROUP],
  "maskedPaths":["/proc/acpi","/proc/asound","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list",
   "/proc/timer_stats","/proc/sched_debug","/sys/firmware","/proc/scsi"],
  "readonlyPaths":["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]}
 }"#;
 
-/// The template for root.
-pub fn template() -> Result<Json> {
-    fill([
-        ("@TTY", r#","gid=5""#),
-        (
-            "@SYS",
-            r#"{"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}"#,
-        ),
-        ("@USER", r#""resources":{"devices":[{"allow":false,"access":"rwm"}]}"#),
-        ("@NETWORK", "network"),
-    ])
+/// The template for root. With `cgroup_namespace` it has one, as runc's has where all cgroups are v2's.
+pub fn template(cgroup_namespace: bool) -> Result<Json> {
+    fill(
+        cgroup_namespace,
+        [
+            ("@TTY", r#","gid=5""#),
+            (
+                "@SYS",
+                r#"{"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}"#,
+            ),
+            ("@USER", r#""resources":{"devices":[{"allow":false,"access":"rwm"}]}"#),
+            ("@NETWORK", "network"),
+        ],
+    )
 }
 
 /// The template for a user who is not root, and root inside: the network stays the host's, and with it `/sys`; no group
 /// but the user's own is there to own terminals; cgroups are somebody else's.
-pub fn rootless(uid: u32, gid: u32) -> Result<Json> {
+pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> Result<Json> {
     let map = |id| format!(r#"[{{"containerID":0,"hostID":{id},"size":1}}]"#);
-    fill([
-        ("@TTY", ""),
-        (
-            "@SYS",
-            r#"{"destination":"/sys","type":"none","source":"/sys","options":["rbind","nosuid","noexec","nodev","ro"]}"#,
-        ),
-        ("@USER", &format!(r#""uidMappings":{},"gidMappings":{}"#, map(uid), map(gid))),
-        ("@NETWORK", "user"),
-    ])
+    fill(
+        cgroup_namespace,
+        [
+            ("@TTY", ""),
+            (
+                "@SYS",
+                r#"{"destination":"/sys","type":"none","source":"/sys","options":["rbind","nosuid","noexec","nodev","ro"]}"#,
+            ),
+            ("@USER", &format!(r#""uidMappings":{},"gidMappings":{}"#, map(uid), map(gid))),
+            ("@NETWORK", "user"),
+        ],
+    )
 }
 
-fn fill(words: [(&str, &str); 4]) -> Result<Json> {
-    let text = TEMPLATE.replace("@CAPS", r#"["CAP_AUDIT_WRITE","CAP_KILL","CAP_NET_BIND_SERVICE"]"#);
+fn fill(cgroup_namespace: bool, words: [(&str, &str); 4]) -> Result<Json> {
+    let namespace = if cgroup_namespace { r#",{"type":"cgroup"}"# } else { "" };
+    let text = TEMPLATE.replace("@CGROUP", namespace);
+    let text = text.replace("@CAPS", r#"["CAP_AUDIT_WRITE","CAP_KILL","CAP_NET_BIND_SERVICE"]"#);
     let text = words.iter().fold(text, |text, (word, meaning)| text.replace(word, meaning));
     Json::parse(text.as_bytes())
 }
@@ -71,7 +79,7 @@ mod tests {
 
     #[test]
     fn both_templates_are_sound() {
-        for template in [template(), rootless(1000, 100)] {
+        for template in [template(true), template(false), rootless(1000, 100, true)] {
             let spec = spec(&template.unwrap()).unwrap();
             assert_eq!(validate(&spec), []);
             assert_eq!(spec.process.unwrap().args, ["sh"]);
@@ -80,10 +88,13 @@ mod tests {
 
     #[test]
     fn the_rootless_one_maps_its_user_and_keeps_the_hosts_network() {
-        let linux = spec(&rootless(1000, 100).unwrap()).unwrap().linux;
+        let linux = spec(&rootless(1000, 100, false).unwrap()).unwrap().linux;
         assert_eq!(linux.uid_mappings, [IdMapping { container_id: 0, host_id: 1000, size: 1 }]);
         assert_eq!(linux.gid_mappings, [IdMapping { container_id: 0, host_id: 100, size: 1 }]);
         assert!(linux.namespace(NamespaceKind::User).is_some());
         assert!(linux.namespace(NamespaceKind::Network).is_none());
+        assert!(linux.namespace(NamespaceKind::Cgroup).is_none());
+        let both = spec(&template(true).unwrap()).unwrap().linux;
+        assert!(both.namespace(NamespaceKind::Cgroup).is_some());
     }
 }

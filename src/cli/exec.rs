@@ -3,7 +3,7 @@
 use super::args::{ExecOptions, Globals};
 use crate::bundle::config;
 use crate::bundle::json::Json;
-use crate::bundle::load::read_file;
+use crate::bundle::load::read_argument;
 use crate::bundle::spec::{Process, Spec};
 use crate::error::{Context, Error, Result, engine};
 use crate::plan::exec::ExecRequest;
@@ -41,6 +41,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         console_socket: options.console_socket.is_some(),
         pidfd_socket: options.pidfd_socket.is_some(),
         pid_file: options.pid_file.is_some(),
+        personality: spec.linux.personality,
         ..ExecRequest::default()
     };
     let outputs = Outputs {
@@ -71,7 +72,7 @@ fn snapshot(entry: &Entry) -> Result<Spec> {
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     let mut p = match &options.process {
         Some(file) => {
-            let read = || -> Result<Process> { Ok(config::process(&Json::parse(&read_file(file)?)?)?) };
+            let read = || -> Result<Process> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
             let mut p = read().context(|| format!("--process {}", file.display()))?;
             p.terminal |= options.tty;
             return Ok(p);

@@ -5,11 +5,14 @@ use std::path::Path;
 
 use crate::bundle::role::role as role_config;
 use crate::bundle::template;
+use crate::cgroup::layout::Layout;
 use crate::error::{Context, Error, Result};
 
 /// Writes it into a directory, over nothing that is there.
 pub fn run(bundle: &Path, rootless: bool, role: Option<&str>) -> Result<()> {
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let cgroups = Layout::discover()?.trees;
+    let unified = !cgroups.is_empty() && cgroups.iter().all(|tree| tree.is_v2());
     let config = match role {
         Some(_) if rootless => {
             let why = "--rootless and --role exclude each other";
@@ -18,8 +21,8 @@ pub fn run(bundle: &Path, rootless: bool, role: Option<&str>) -> Result<()> {
                 .context("spec"));
         }
         Some(role) => role_config(role).context(|| "--role").context(|| "spec")?,
-        None if rootless => template::rootless(ids.0, ids.1)?,
-        None => template::template()?,
+        None if rootless => template::rootless(ids.0, ids.1, unified)?,
+        None => template::template(unified)?,
     };
     let path = bundle.join("config.json");
     let mut file = match std::fs::File::create_new(&path) {

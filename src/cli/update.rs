@@ -6,7 +6,7 @@ use std::path::Path;
 use super::args::Globals;
 use super::store;
 use crate::bundle::json::Json;
-use crate::bundle::load::read_file;
+use crate::bundle::load::read_argument;
 use crate::cgroup::devices;
 use crate::cgroup::resources::{DeviceRule, Resources, resources};
 use crate::error::{Context as _, Error, Result, engine};
@@ -99,7 +99,7 @@ fn read(file: &str) -> Result<Json> {
         std::io::stdin().lock().take(16 << 20).read_to_end(&mut bytes).context(|| "read stdin")?;
         bytes
     } else {
-        read_file(Path::new(file))?
+        read_argument(Path::new(file))?
     };
     Json::parse(&bytes).map_err(|e| e.context(format_args!("--resources {file}")))
 }

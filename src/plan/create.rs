@@ -192,6 +192,7 @@ fn root_and_mounts(
         propagation: spec.linux.rootfs_propagation,
     });
     let facts = MountFacts {
+        rootfs: request.rootfs.clone(),
         bundle: request.bundle.clone(),
         own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
@@ -264,6 +265,8 @@ fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Cgrou
 
 fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Vec<InitStep>) {
     steps.push(InitStep::Ask(Sync::Cgroup));
+    // The caller may have been confined to a few processors; the container has its cgroup's.
+    steps.push(InitStep::CpuAffinity(Vec::new()));
     if is_new(spec, NamespaceKind::Cgroup) {
         steps.push(InitStep::NewCgroupNamespace);
     }

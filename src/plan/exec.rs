@@ -3,7 +3,7 @@
 use super::step::{HostStep, InitStep, Sync};
 use super::validate::{self, Refusal};
 use super::{Plan, Program, privileges, process};
-use crate::bundle::spec::{NamespaceKind, Process};
+use crate::bundle::spec::{NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 
@@ -22,6 +22,8 @@ pub struct ExecRequest {
     pub pid_file: bool,
     /// The container's session keyring, unless it has the caller's.
     pub keyring: Option<String>,
+    /// The container's `linux.personality.domain`.
+    pub personality: Option<Personality>,
     /// Namespaces of init that are not the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, String)>,
 }
@@ -90,7 +92,10 @@ fn init(
     steps.extend(initial);
     steps.push(InitStep::Ask(Sync::Cgroup));
     // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
-    steps.extend(last);
+    steps.extend(match p.exec_cpu_affinity {
+        None => Some(InitStep::CpuAffinity(Vec::new())),
+        Some(_) => last,
+    });
     steps.push(InitStep::NewSession);
     // The caller's keys stay outside.
     steps.extend(request.keyring.clone().map(InitStep::Keyring));
@@ -108,6 +113,8 @@ fn init(
     if p.terminal {
         steps.push(InitStep::Terminal { size: p.console_size });
     }
+    // Before anything of the container's that could forbid it: its filter.
+    steps.extend(request.personality.map(InitStep::Personality));
     privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
     steps.extend([InitStep::Ask(Sync::Created), InitStep::OutliveHost]);
     privileges::seccomp_last(plan, &mut steps);

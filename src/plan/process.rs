@@ -50,7 +50,9 @@ fn grant(field: &str, names: &[String], limit: u64, reason: &str, warnings: &mut
     for (names, why) in [(unknown, "unknown"), (refused, reason)] {
         if !names.is_empty() {
             let names = names.join(", ").escape_debug().to_string();
-            warnings.push(format!("process.capabilities.{field}: left out {names}: {why}"));
+            // runc's words for what people look for.
+            let what = if field == "ambient" { "can't raise ambient capability" } else { "left out" };
+            warnings.push(format!("process.capabilities.{field}: {what} {names}: {why}"));
         }
     }
     granted
@@ -77,11 +79,18 @@ pub fn capability(name: &str) -> Option<u64> {
 /// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
 pub fn add_capabilities(process: &mut Process, names: &[String]) {
     let caps = process.capabilities.get_or_insert_default();
-    for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
-        for name in names {
-            if !set.contains(name) {
-                set.push(name.clone());
-            }
+    let add = |set: &mut Vec<String>, name: &String| {
+        if !set.contains(name) {
+            set.push(name.clone());
+        }
+    };
+    for name in names {
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            add(set, name);
+        }
+        // What the config has among the inheritable ones a user who is not root is meant to keep, as by runc.
+        if caps.inheritable.contains(name) {
+            add(&mut caps.ambient, name);
         }
     }
 }
@@ -224,13 +233,19 @@ mod tests {
                 "process.capabilities.permitted: left out CAP_CHECKPOINT_RESTORE: not available to the runtime",
                 "process.capabilities.effective: left out CAP_KILL: not in permitted",
                 "process.capabilities.inheritable: left out CAP_KILL: not in bounding",
-                "process.capabilities.ambient: left out CAP_KILL: not in permitted and inheritable",
+                "process.capabilities.ambient: can't raise ambient capability CAP_KILL: not in permitted and inheritable",
             ]
         );
     }
 
     #[test]
-    fn exec_cap_never_adds_inheritable_or_ambient() {
+    fn exec_cap_adds_to_the_ambient_ones_what_the_config_lets_be_inherited() {
+        let mut p = Process::default();
+        p.capabilities.get_or_insert_default().inheritable = names(&["CAP_KILL"]);
+        add_capabilities(&mut p, &names(&["CAP_KILL", "CAP_CHOWN"]));
+        let caps = p.capabilities.unwrap();
+        assert_eq!((caps.inheritable, caps.ambient), (names(&["CAP_KILL"]), names(&["CAP_KILL"])));
+        assert_eq!(caps.permitted, ["CAP_KILL", "CAP_CHOWN"]);
         let mut p = Process::default();
         add_capabilities(&mut p, &names(&["CAP_KILL"]));
         add_capabilities(&mut p, &names(&["CAP_KILL"]));

@@ -288,6 +288,9 @@ impl fmt::Display for InitStep {
                 s.policy, s.flags, s.nice, s.priority, s.runtime, s.deadline, s.period
             ),
             InitStep::IoPriority(io) => write!(f, "set io priority class={} level={}", io.class, io.priority),
+            InitStep::CpuAffinity(cpus) if cpus.is_empty() => {
+                f.write_str("run on every processor of the cgroup")
+            }
             InitStep::CpuAffinity(cpus) => write!(f, "run on processors {cpus:?}"),
             InitStep::Personality(Personality::Linux) => f.write_str("set personality LINUX"),
             InitStep::Personality(Personality::Linux32) => f.write_str("set personality LINUX32"),

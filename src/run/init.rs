@@ -89,7 +89,8 @@ impl Init<'_> {
             in_cwd: false,
             program: None,
             argv: CStrings::new(self.plan.program.args.iter().filter_map(c)),
-            envp: CStrings::new(self.plan.program.env.iter().filter_map(c)),
+            // An empty HOME is none: it gets one when the program is looked for.
+            envp: CStrings::new(self.plan.program.env.iter().filter(|e| *e != "HOME=").filter_map(c)),
         })
     }
 
@@ -128,7 +129,7 @@ impl Init<'_> {
             InitStep::Terminal { size } => {
                 terminal::make(scene.rootfs.as_mut(), &scene.procfs, *size, &self.channel)
             }
-            InitStep::RunHooks(kind) => self.run_hooks(*kind),
+            InitStep::RunHooks(kind) => self.run_hooks(*kind, scene),
             InitStep::Sysctl { key, value } => scene.procfs.sysctl(key, value),
             InitStep::OomScoreAdj(score) => {
                 scene.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
@@ -208,9 +209,19 @@ impl Init<'_> {
         }
     }
 
-    fn run_hooks(&self, kind: HookKind) -> Result<()> {
+    /// As by runc: a createContainer hook starts in the root file system, as the host sees it, and a startContainer hook that
+    /// is given no environment has the program's.
+    fn run_hooks(&self, kind: HookKind, scene: &Scene) -> Result<()> {
         let pid = nix::unistd::getpid().as_raw();
-        hooks::run_all(kind.of(self.hooks), kind, &(self.state)(kind, pid))
+        let place = hooks::Place {
+            dir: scene
+                .rootfs
+                .as_ref()
+                .filter(|_| kind == HookKind::CreateContainer)
+                .map(|r| r.root().as_fd()),
+            envp: Some(&scene.envp).filter(|_| kind == HookKind::StartContainer),
+        };
+        hooks::run_in(&place, kind.of(self.hooks), kind, &(self.state)(kind, pid))
     }
 
     /// As root if root may: a directory that only root can enter is no error where the image is made so. What only the
@@ -313,7 +324,7 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
         let error = Error::os("sched_setattr", e);
         // sched(7): a cgroup of v1 without a share of the real-time budget can hold no such process.
         if e == Errno::EPERM {
-            error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1")
+            error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1; a deadline process scheduler can't be used together with AllowedCPUs")
         } else {
             error
         }
@@ -323,6 +334,10 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
 fn run_on(cpus: &[u16]) -> nix::Result<()> {
     let mut set = nix::sched::CpuSet::new();
     cpus.iter().try_for_each(|cpu| set.set((*cpu).into()))?;
+    if cpus.is_empty() {
+        // All that can be named: the kernel keeps to those of the cgroup.
+        (0..nix::sched::CpuSet::count()).try_for_each(|cpu| set.set(cpu))?;
+    }
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
 }
 
@@ -343,5 +358,6 @@ fn pass_on(preserve_fds: u32) {
 /// Allocates nothing until it has failed.
 fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
     let errno = process::execve(path, argv, envp);
-    program::failed(&path.to_string_lossy(), errno)
+    // The program was found: it may be the interpreter that its first line names.
+    Error::os(format_args!("exec {}", path.to_string_lossy()), errno)
 }

@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{SFlag, stat};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error::{Error, Result, engine};
 use crate::plan::Program;
@@ -54,7 +55,8 @@ fn executable(path: &Path) -> std::result::Result<(), Errno> {
     let kind = SFlag::from_bits_truncate(stat(path)?.st_mode) & SFlag::S_IFMT;
     match kind {
         SFlag::S_IFDIR => Err(Errno::EISDIR),
-        SFlag::S_IFREG => access(path, AccessFlags::X_OK),
+        // With the capabilities that the program will be run with: access(2) leaves them out.
+        SFlag::S_IFREG => faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS),
         _ => Err(Errno::EACCES),
     }
 }
