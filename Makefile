@@ -1,6 +1,6 @@
 # embrun: what a builder does. `make` alone prints what there is. Each part installs what it needs, and says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo static test test-host test-guest test-peers test-older test-slow engines lint bench clean
+.PHONY: help demo static test test-host test-guest test-peers test-older test-slow test-arm engines lint bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,10 @@ test-older: ## the kernel tests under a filter that answers ENOSYS to what old k
 test-slow: ## a thousand containers; every command killed at every system call
 	@integration/needs build test
 	RUNTIME=$$(integration/static) IT_ARGS="--ignored --skip engines --skip docker --skip selftest" integration/suites slow $$(integration/programs kernel)
+
+test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes its section of docs/kernels.md
+	@integration/needs build test
+	integration/guest/arm tests
 
 engines: ## podman, containerd and docker run containers through embrun
 	@integration/needs build test engines

@@ -20,6 +20,6 @@ lint-recipes: ## what image builders get, each file by a tool that reads it
 	cross/lint $(LINT)
 sizes: ## the sizes in README.md, measured again, beside Debian's crun and runc
 	cross/sizes --write
-kernels: release-all ## run the release binaries on every kernel that can be had; writes docs/kernels.md
+kernels: release-all ## run the release binaries on every kernel that can be had; writes its section of docs/kernels.md
 	integration/guest/qemu-install
 	integration/guest/matrix
