@@ -58,12 +58,13 @@ pub fn ask(word: &str) -> Option<String> {
 /// Policy, real-time priority and niceness, and the class and level of input and output.
 fn scheduling() -> String {
     let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
-    let io = unsafe {
-        libc::sched_getparam(0, &raw mut param);
-        libc::syscall(libc::SYS_ioprio_get, 1, 0) as libc::c_int
+    // By number: musl's functions of these names answer ENOSYS, always.
+    let (policy, io) = unsafe {
+        libc::syscall(libc::SYS_sched_getparam, 0, &raw mut param);
+        (libc::syscall(libc::SYS_sched_getscheduler, 0), libc::syscall(libc::SYS_ioprio_get, 1, 0))
     };
     object([
-        ("policy".into(), number(unsafe { libc::sched_getscheduler(0) })),
+        ("policy".into(), number(policy as libc::c_int)),
         ("priority".into(), number(param.sched_priority)),
         ("nice".into(), number(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })),
         ("io".into(), format!("[{},{}]", io >> 13, io & 7)),
