@@ -49,6 +49,12 @@ pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
     open(&(kind, format!("/proc/self/ns/{}", kind.proc_name())))
 }
 
+/// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
+pub fn are_ids_mapped() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
+}
+
 /// Opens namespaces that are all of one process, and checks that it was there all the while: its pid may be another's by
 /// now, and these would be a stranger's namespaces, or the host's.
 pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> {

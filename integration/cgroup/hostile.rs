@@ -185,7 +185,8 @@ fn a_read_only_mount_is_named() {
     let location = plan("readonly");
     let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
     assert!(e.contains("EROFS") && e.contains("mount -o remount,rw "), "{e}");
-    let left_out = Cgroup::create(&location, &Resources::default(), Access::Delegated).unwrap();
+    let left_out =
+        Cgroup::create(&location, &Resources::default(), Access::Delegated { asked: false }).unwrap();
     assert_eq!(left_out.location(), Location::default());
 }
 

@@ -132,6 +132,25 @@ fn is_killed_when_frozen_by_v1() {
 }
 
 #[test]
+fn one_below_is_named_once_for_each_hierarchy() {
+    if !on_v1("pids") {
+        eprintln!("SKIPPED: v1 has no pids here");
+        return;
+    }
+    let own = Own::new("below");
+    std::fs::create_dir(format!("{}/a", own.directory("pids"))).unwrap();
+    let inner = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+        Cgroup::adopt(&own.location).inner(&args).map_err(|e| e.to_string())
+    };
+    let place = inner(&["pids:a"]).unwrap().location();
+    let changed = place.places.iter().zip(&own.location.places).filter(|(a, b)| a.path != b.path);
+    assert_eq!(changed.map(|(a, b)| (a.path.clone(), b.has("pids"))).collect::<Vec<_>>().len(), 1);
+    let e = inner(&["pids:a", "pids:a"]).err().unwrap();
+    assert!(e.starts_with("invalid --cgroup argument: pids:a (names the hierarchy "), "{e}");
+}
+
+#[test]
 fn cloned_into_v2_needs_only_v1_joined() {
     if !mounted() {
         return;

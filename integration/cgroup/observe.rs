@@ -73,7 +73,7 @@ fn the_out_of_memory_killer_is_noticed() {
 fn a_delegated_cgroup_belongs_to_its_owner() {
     use std::os::unix::fs::MetadataExt;
     let own = Own::new("delegate");
-    own.cgroup.delegate(nix::unistd::Uid::from_raw(12345)).unwrap();
+    own.cgroup.give(nix::unistd::Uid::from_raw(12345)).unwrap();
     for place in &own.location.places {
         let owner = |file: &str| std::fs::metadata(format!("{}/{file}", place.directory())).unwrap().uid();
         let expected = if place.is_v2() { 12345 } else { 0 };

@@ -21,6 +21,7 @@ pub mod test;
 mod tty;
 
 pub use container::Container;
+pub use host::Hierarchy;
 pub use output::{Output, Probed};
 pub use runner::run;
 pub use test::{Runtime, Test, eventually};

@@ -1,9 +1,12 @@
 //! `linux.resources` and `cgroupsPath`: the limits that most bundles set, as the kernel holds them.
 
 use crate::cases;
-use crate::common::{Case, Test};
+use crate::common::{Case, Container, Hierarchy, Output, Test, eventually};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub const CASES: &[Case] = cases![
     cgroups_path_is_where_it_was_asked_for,
@@ -18,6 +21,13 @@ pub const CASES: &[Case] = cases![
     pids_limit_is_held,
     minus_one_is_unlimited,
     limits_hold_for_exec,
+    exec_into_a_cgroup_below,
+    exec_into_a_cgroup_of_one_controller,
+    exec_into_a_cgroup_that_cannot_be,
+    exec_beside_an_init_that_made_cgroups,
+    cgroup_belongs_to_the_containers_user_if_it_may_write_there,
+    user_without_cgroups_of_his_own_runs_without_limits,
+    user_with_cgroups_of_his_own_has_limits,
     cgroup_with_strangers_is_refused_or_left_alone,
     cgroups_path_with_dots_is_refused_or_stays_below,
 ];
@@ -170,6 +180,234 @@ fn limits_hold_for_exec(t: &Test) {
     c.remove();
 }
 
+/// Makes a cgroup below the container's, in every hierarchy that it is in. One of cpuset has nothing until it is given.
+fn make_below(c: &Container<'_>, name: &str) {
+    for h in Hierarchy::all() {
+        let own = h.mount.join(c.test.token()).join(&c.id);
+        if fs::create_dir(own.join(name)).is_err() {
+            continue;
+        }
+        for file in ["cpuset.cpus", "cpuset.mems"].into_iter().filter(|_| !h.v2) {
+            if let Ok(value) = fs::read(own.join(file)) {
+                fs::write(own.join(name).join(file), value).unwrap();
+            }
+        }
+    }
+}
+
+/// What `/proc/self/cgroup` says in a new process of the container, of the hierarchies that the container is in.
+#[track_caller]
+fn exec_in(c: &Container<'_>, flags: &[&str]) -> Vec<String> {
+    let seen = c.exec_with(flags, &["probe", "cgroup"]).ok().probe();
+    let lines = seen["cgroup"].as_array().unwrap().iter().map(|l| l.as_str().unwrap().to_owned());
+    let own: Vec<String> = lines.filter(|l| l.contains(c.test.token())).collect();
+    assert!(!own.is_empty(), "{flags:?}");
+    own
+}
+
+fn exec_into_a_cgroup_below(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.probe("pause").up();
+    make_below(&c, "a");
+    make_below(&c, "a/b");
+    let own = format!("/{}/{}", t.token(), c.id);
+    for (path, at) in [("a", "/a"), ("/a/b", "/a/b"), ("./a//b/", "/a/b")] {
+        let seen = exec_in(&c, &["--cgroup", path]);
+        assert!(seen.iter().all(|l| l.ends_with(&format!("{own}{at}"))), "{path}: {seen:?}");
+    }
+    assert!(exec_in(&c, &[]).iter().all(|l| l.ends_with(&own)));
+    c.remove();
+}
+
+fn exec_into_a_cgroup_of_one_controller(t: &Test) {
+    t.needs_controller("pids");
+    t.needs_controller("memory");
+    if t.hierarchy("pids").unwrap().v2 {
+        t.skip("v2 has one hierarchy for all controllers");
+    }
+    let mut c = t.container();
+    c.probe("pause").up();
+    make_below(&c, "a");
+    make_below(&c, "b");
+    for (flags, is) in [
+        (&["--cgroup=pids,memory:/a"][..], [("pids", "/a"), ("memory", "/a"), ("freezer", "")]),
+        (
+            &["--cgroup", "pids:a", "--cgroup", "memory:b"],
+            [("pids", "/a"), ("memory", "/b"), ("freezer", "")],
+        ),
+    ] {
+        let seen = exec_in(&c, flags);
+        for (controller, at) in is {
+            let end = format!(":/{}/{}{at}", t.token(), c.id);
+            let line = seen.iter().find(|l| l.split(':').nth(1).unwrap().split(',').any(|c| c == controller));
+            assert!(line.unwrap().ends_with(&end), "{flags:?} {controller}: {seen:?}");
+        }
+    }
+    c.remove();
+}
+
+fn exec_into_a_cgroup_that_cannot_be(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.probe("pause").up();
+    make_below(&c, "a");
+    for (flags, says) in [
+        (&["--cgroup=../x"][..], "is not a sub cgroup path"),
+        (&["--cgroup=a/../.."], "is not a sub cgroup path"),
+        (&["--cgroup=none"], "no such file or directory"),
+        (&["--cgroup=bogus:a"], "unknown controller bogus"),
+        (&["--cgroup=a", "--cgroup=a"], "missing <controller>: prefix"),
+        (&["--cgroup=pids:a:b"], "invalid --cgroup argument: pids:a:b"),
+    ] {
+        c.exec_with(flags, &["probe", "say"]).exits(255).fails(&[says]);
+    }
+    c.remove();
+}
+
+/// As systemd does in a container: then v2 takes no processes into the container's own cgroup any more.
+fn exec_beside_an_init_that_made_cgroups(t: &Test) {
+    if !t.pure_v2() || t.hierarchy("pids").is_none() {
+        t.skip("only v2 keeps processes out of a cgroup that has controllers below");
+    }
+    let mut c = t.container();
+    c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "nodev", "noexec"]);
+    c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+    c.probe(
+        "mkdir /sys/fs/cgroup/init write /sys/fs/cgroup/init/cgroup.procs 0 \
+         write /sys/fs/cgroup/cgroup.subtree_control +pids say pause",
+    );
+    c.up();
+    assert_eq!(c.says("acts").result("write /sys/fs/cgroup/cgroup.subtree_control"), "ok");
+    let seen = c.exec(&["probe", "cgroup"]).ok().probe();
+    assert_eq!(seen["cgroup"], json!(["0::/init"]));
+    c.exec_with(&["--cgroup=/"], &["probe", "say"]).exits(255).fails(&["EBUSY"]);
+    c.remove();
+}
+
+/// Spec, "Cgroup ownership".
+fn cgroup_belongs_to_the_containers_user_if_it_may_write_there(t: &Test) {
+    t.needs_controller("pids");
+    let owner = |c: &Container<'_>, file: &str| fs::metadata(c.cgroup("pids").join(file)).unwrap().uid();
+    let delegated = ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"];
+    let v2 = t.pure_v2();
+    for (options, own_namespace, uid) in [
+        (&["rw", "nosuid"][..], true, if v2 { 1000 } else { 0 }),
+        (&["ro", "nosuid"], true, 0),
+        (&["rw", "nosuid"], false, 0),
+    ] {
+        let mut c = t.container();
+        c.mount("/sys/fs/cgroup", "cgroup", "cgroup", options);
+        if own_namespace {
+            c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+        }
+        c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        c.probe("mkdir /sys/fs/cgroup/mine say pause").up();
+        let made = c.says("acts").result("mkdir").clone();
+        let files = delegated.iter().filter(|f| c.cgroup("pids").join(f).exists());
+        files.for_each(|file| assert_eq!(owner(&c, file), uid, "{options:?} {own_namespace} {file:?}"));
+        if v2 {
+            assert_eq!(owner(&c, "pids.max"), 0, "limits stay the host's");
+            let wanted = match (uid, options[0]) {
+                (1000, _) => "ok",
+                (_, "ro") => "EROFS",
+                _ => "EACCES",
+            };
+            assert_eq!(made, wanted);
+        }
+        c.remove();
+    }
+}
+
+/// Who the ordinary user is, outside.
+const USER: u32 = 100_000;
+
+/// A call of the runtime by the root of a user namespace, as rootless engines make it: nothing of the host's is his but
+/// `state`. `enter` is the cgroup that he calls it from.
+fn by_a_user(t: &Test, state: &Path, enter: Option<&Path>, args: &[&str]) -> Output {
+    // Where the runtime was built he may not come.
+    let runtime = state.join("runtime");
+    if !runtime.exists() {
+        fs::copy(t.runtime_path(), &runtime).unwrap();
+    }
+    let wait = format!("until grep -q {USER} /proc/self/gid_map; do sleep 0.01; done; exec \"$@\"");
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
+    command.args(["unshare", "--user", "sh", "-c", &wait, "sh"]).arg(runtime);
+    command.args(["--root", state.join("root").to_str().unwrap()]).args(args);
+    let running = t.spawn(command);
+    if let Some(cgroup) = enter {
+        fs::write(cgroup.join("cgroup.procs"), running.pid().to_string()).unwrap();
+    }
+    eventually("it is in a user namespace", || {
+        let own = fs::read_link("/proc/self/ns/user").unwrap();
+        fs::read_link(format!("/proc/{}/ns/user", running.pid())).is_ok_and(|theirs| theirs != own)
+    });
+    for map in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/{}/{map}", running.pid()), format!("0 {USER} 65536")).unwrap();
+    }
+    running.wait()
+}
+
+fn of_a_user(t: &Test) -> (Container<'_>, PathBuf) {
+    let state = t.path("state-of-the-user");
+    fs::create_dir(&state).unwrap();
+    chown(&state, Some(USER), Some(USER)).unwrap();
+    (t.container(), state)
+}
+
+fn user_without_cgroups_of_his_own_runs_without_limits(t: &Test) {
+    t.needs_controller("pids");
+    let (mut c, state) = of_a_user(t);
+    c.probe("pause");
+    c.write();
+    let bundle = c.bundle.to_str().unwrap().to_owned();
+    let call = |args: &[&str]| by_a_user(t, &state, None, args);
+    call(&["create", "--bundle", &bundle, "c"]).fails(&["cgroup", t.token()]);
+    c.config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+    c.write();
+    call(&["create", "--bundle", &bundle, "c"]).ok();
+    call(&["start", "c"]).ok();
+    let pid = call(&["state", "c"]).ok().json()["pid"].to_string();
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert_eq!(groups, fs::read_to_string("/proc/self/cgroup").unwrap(), "it stays where its creator is");
+    call(&["delete", "--force", "c"]).ok();
+    c.config["linux"]["resources"]["pids"] = json!({"limit": 5});
+    c.write();
+    call(&["create", "--bundle", &bundle, "c"]).fails(&["pids"]);
+    call(&["state", "c"]).fails(&["does not exist"]);
+}
+
+fn user_with_cgroups_of_his_own_has_limits(t: &Test) {
+    t.needs_controller("pids");
+    if !t.pure_v2() {
+        t.skip("only v2 can be delegated");
+    }
+    let (mut c, state) = of_a_user(t);
+    c.config["linux"]["resources"]["pids"] = json!({"limit": 6});
+    c.probe("fork 20 say pause");
+    c.write();
+    let bundle = c.bundle.to_str().unwrap().to_owned();
+    let own = c.cgroup("pids").parent().unwrap().to_owned();
+    fs::create_dir(own.join("caller")).unwrap();
+    for file in ["", "cgroup.procs", "cgroup.subtree_control", "caller", "caller/cgroup.procs"] {
+        chown(own.join(file), Some(USER), Some(USER)).unwrap();
+    }
+    let call = |args: &[&str]| by_a_user(t, &state, Some(&own.join("caller")), args);
+    call(&["create", "--bundle", &bundle, &c.id]).ok();
+    call(&["start", &c.id]).ok();
+    assert_eq!(c.knob("pids", "", "pids.max"), "6");
+    call(&["update", "--pids-limit", "9", &c.id]).ok();
+    assert_eq!(c.knob("pids", "", "pids.max"), "9");
+    call(&["pause", &c.id]).ok();
+    call(&["resume", &c.id]).ok();
+    let seen = call(&["exec", &c.id, "probe", "cgroup"]).ok().probe();
+    assert!(seen["cgroup"][0].as_str().unwrap().ends_with(&c.id), "{:?}", seen["cgroup"]);
+    call(&["delete", "--force", &c.id]).ok();
+    assert!(!c.cgroup("pids").exists());
+    fs::remove_dir(own.join("caller")).unwrap();
+}
+
 /// A cgroup that somebody else's process lives in must not be taken over, let alone killed.
 fn cgroup_with_strangers_is_refused_or_left_alone(t: &Test) {
     t.needs_controller("pids");
@@ -177,7 +415,7 @@ fn cgroup_with_strangers_is_refused_or_left_alone(t: &Test) {
     c.probe("pause");
     let dir = c.cgroup("pids");
     fs::create_dir(&dir).unwrap();
-    let mut stranger = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
     fs::write(dir.join("cgroup.procs"), stranger.id().to_string()).unwrap();
     c.create().fails(&["cgroup"]);
     let alive = stranger.try_wait().unwrap().is_none();

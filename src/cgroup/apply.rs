@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::fs::{Branch, Cgroup};
+use super::fs::{Branch, Cgroup, NOT_DELEGATED};
 use super::hints;
 use super::resources::Resources;
 use super::{Controller, Knob, Missing, knobs_v1, knobs_v2};
@@ -101,6 +101,12 @@ impl Cgroup {
             return Error::new(format!(
                 "linux.resources.{field}: the {v1} controller cannot be turned on: {e}"
             ));
+        }
+        if let Some(e) = &self.denied {
+            return Error::new(format!(
+                "linux.resources.{field}: the {v1} controller is not delegated to this user: {e}"
+            ))
+            .hint(NOT_DELEGATED);
         }
         let known = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
         let v2_only = self.is_v2_only();

@@ -96,6 +96,11 @@ impl Writer {
         self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     }
 
+    /// `au`
+    pub fn u32s(&mut self, list: &[u32]) {
+        self.array(4, &mut |w| list.iter().for_each(|n| w.u32(*n)));
+    }
+
     /// A value with its type in front.
     fn variant(&mut self, value: &Value) {
         self.signature(value.signature());
@@ -107,7 +112,7 @@ impl Writer {
             Value::U64(n) => self.u64(*n),
             Value::Str(s) => self.str(s),
             Value::Bytes(bytes) => self.array(1, &mut |w| w.0.extend(bytes)),
-            Value::U32s(list) => self.array(4, &mut |w| list.iter().for_each(|n| w.u32(*n))),
+            Value::U32s(list) => self.u32s(list),
             Value::Strs(list) => self.array(4, &mut |w| list.iter().for_each(|s| w.str(s))),
             Value::Pairs(list) => self.array(8, &mut |w| {
                 for (a, b) in list {
@@ -249,23 +254,31 @@ impl Connection {
     }
 
     fn authenticate(&mut self) -> Result<()> {
-        let uid: String = nix::unistd::geteuid().to_string().bytes().map(|b| format!("{b:02x}")).collect();
-        // BEGIN goes along, and the first message only after the answer, as systemd's own clients do: systemd overlooks a
-        // message that it reads together with BEGIN until another comes.
-        self.send(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes())?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n") {
-            let byte = self.receive(1)?;
-            answer.extend(byte);
-            if answer.len() > 512 {
-                return Err(Error::new("D-Bus: no answer to the authentication"));
-            }
+        // Who we are the kernel tells, and no name is claimed: in a user namespace ours is not the one that the other side
+        // sees. BEGIN goes along, and the first message only after the answer, as systemd's own clients do: systemd
+        // overlooks a message that it reads together with BEGIN until another comes.
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let mut answer = self.line()?;
+        if answer == b"DATA" {
+            answer = self.line()?;
         }
         if !answer.starts_with(b"OK ") {
             let answer = String::from_utf8_lossy(&answer);
-            return Err(Error::new(format!("D-Bus: authentication is refused: {}", answer.trim_end())));
+            return Err(Error::new(format!("D-Bus: authentication is refused: {answer}")));
         }
         Ok(())
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.receive(1)?);
+            if line.len() > 512 {
+                return Err(Error::new("D-Bus: no answer to the authentication"));
+            }
+        }
+        line.truncate(line.trim_ascii_end().len());
+        Ok(line)
     }
 
     /// Calls a method and returns the body of the answer.

@@ -1,5 +1,4 @@
-//! Giving a container its cgroup (OCI spec: "Cgroup ownership"): v2 only, for a container with a cgroup namespace of its
-//! own and a writable mount of it.
+//! Giving a container its cgroup (config-linux.md, "Cgroup ownership"): v2 only. Who may have it is the plan's to say.
 
 use nix::unistd::{Uid, fchown, fchownat};
 
@@ -10,9 +9,9 @@ use crate::error::{Context, Errno, Result};
 const FILES: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 impl Cgroup {
-    /// Makes `owner` (the container's root, as the host sees it) the owner of the v2 cgroup and of the files that a
-    /// delegatee may write. Does nothing on v1, where delegation is not safe.
-    pub fn delegate(&self, owner: Uid) -> Result<()> {
+    /// Makes `owner` (as the host sees it) the owner of the v2 cgroup and of the files that a delegatee may write
+    /// (cgroups(7)). Does nothing on v1, where delegation is not safe.
+    pub fn give(&self, owner: Uid) -> Result<()> {
         let Some(branch) = self.v2() else { return Ok(()) };
         let dir = branch.dir().context(|| format!("open {}", branch.place.directory()))?;
         fchown(dir, Some(owner), None).context(|| format!("chown {}", branch.place.directory()))?;

@@ -20,9 +20,13 @@ pub struct Cgroup {
     pub(super) branches: Vec<Branch>,
     /// Controllers that v2 did not give us, and why.
     pub(super) refused: Vec<(String, Error)>,
+    /// Why a hierarchy was left out that was not delegated.
+    pub(super) denied: Option<Error>,
     pub(super) access: Access,
     pub(super) unit: Option<Unit>,
     placeholder: RefCell<Option<Placeholder>>,
+    /// Whose cgroup of v2 is joined where this one takes no processes.
+    pub(super) beside: Option<i32>,
 }
 
 /// The cgroup in one hierarchy.
@@ -36,13 +40,16 @@ pub(super) struct Branch {
 pub enum Access {
     /// Everything: what fails is an error.
     Full,
-    /// What was delegated to an unprivileged user: a hierarchy where no cgroup can be made is left out, and is missed only
-    /// if a resource needs it.
-    Delegated,
+    /// What was delegated to an ordinary user, who cannot set device rules.
+    Delegated {
+        /// The cgroup was asked for by its path. Else a hierarchy where it cannot be made is left out, as in runc, and is
+        /// missed only if a resource needs it.
+        asked: bool,
+    },
 }
 
 impl Branch {
-    fn new(place: Place) -> Branch {
+    pub(super) fn new(place: Place) -> Branch {
         Branch { place, dir: OnceCell::new() }
     }
 
@@ -119,10 +126,17 @@ impl Cgroup {
         for place in &location.places {
             match cgroup.make(place, location, resources) {
                 Ok(branch) => cgroup.branches.push(branch),
-                Err(e) if access == Access::Delegated && is_denied(&e) => {}
+                Err(e) if access == Access::Delegated { asked: false } && is_denied(&e) => {
+                    cgroup.denied = Some(e)
+                }
                 Err(e) => {
                     let _ = cgroup.remove(std::time::Instant::now());
-                    return Err(e.context("create cgroup"));
+                    let e = e.context("create cgroup");
+                    return Err(if access == Access::Full || !is_denied(&e) {
+                        e
+                    } else {
+                        e.hint(NOT_DELEGATED)
+                    });
                 }
             }
         }
@@ -130,7 +144,15 @@ impl Cgroup {
     }
 
     fn on(branches: Vec<Branch>, access: Access, unit: Option<Unit>) -> Cgroup {
-        Cgroup { branches, refused: Vec::new(), access, unit, placeholder: RefCell::new(None) }
+        Cgroup {
+            branches,
+            refused: Vec::new(),
+            denied: None,
+            access,
+            unit,
+            placeholder: RefCell::new(None),
+            beside: None,
+        }
     }
 
     /// The handle on a cgroup that the state record knows. Looks at nothing: the cgroup may be gone.
@@ -153,9 +175,16 @@ impl Cgroup {
     ///
     /// On v1 each write waits for a grace period of the kernel; a hierarchy with joined controllers is one write.
     pub fn join(&self, pid: Pid, in_v2: bool) -> Result<()> {
-        let pid = pid.to_string();
+        let text = pid.to_string();
         for branch in self.branches.iter().filter(|b| !(in_v2 && b.place.is_v2())) {
-            branch.write("cgroup.procs", &pid).map_err(|e| {
+            let joined = match (branch.write("cgroup.procs", &text), &self.unit) {
+                (Err(Errno::EBUSY | Errno::EOPNOTSUPP), _) if branch.place.is_v2() => {
+                    self.join_beside(branch, &text)
+                }
+                (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => systemd::attach(unit, pid).map(Ok)?,
+                (done, _) => done,
+            };
+            joined.map_err(|e| {
                 let e = Error::os(format_args!("join cgroup {}", branch.place.directory()), e);
                 match e.errno() {
                     Some(Errno::ENOSPC) => e.hint("cpuset.cpus or cpuset.mems is empty"),
@@ -227,6 +256,9 @@ impl Cgroup {
         Ok(())
     }
 }
+
+pub(super) const NOT_DELEGATED: &str = "it is not delegated to this user: start it in a cgroup that is, use --cgroup-manager systemd, \
+     or leave linux.cgroupsPath and linux.resources out";
 
 pub(super) const NO_INTERNAL_PROCESSES: &str = "cgroup v2 allows no processes in a cgroup that has children with controllers (cgroups(7): no internal processes); \
      choose another linux.cgroupsPath, or move the processes into a child of their own";

@@ -41,8 +41,13 @@ impl Tree {
 impl Layout {
     /// Reads the layout of the calling process.
     pub fn discover() -> Result<Layout> {
+        Layout::of("self")
+    }
+
+    /// The same hierarchies with the cgroups that another process, by its pid, is in.
+    pub(super) fn of(process: &str) -> Result<Layout> {
         let read = |file: &str| std::fs::read_to_string(Path::new(file)).context(|| format!("read {file}"));
-        let cgroups = match read("/proc/self/cgroup") {
+        let cgroups = match read(&format!("/proc/{process}/cgroup")) {
             // A kernel without CONFIG_CGROUPS.
             Err(e) if e.errno() == Some(crate::error::Errno::ENOENT) => return Ok(Layout::default()),
             other => other?,

@@ -11,6 +11,7 @@ pub mod devices;
 mod freeze;
 pub mod fs;
 mod hints;
+mod inner;
 mod kill;
 pub mod knobs_v1;
 pub mod knobs_v2;

@@ -67,14 +67,14 @@ fn is_running() -> bool {
 
 impl Location {
     /// Where the cgroup of a container will be that is to be a scope of systemd: `slice:prefix:name`. Properties come from
-    /// annotations `org.systemd.property.*`.
+    /// annotations `org.systemd.property.*`. `user`: of the user's manager, not of the system's.
     pub fn plan_systemd(
         layout: &Layout,
         path: Option<&str>,
         id: &str,
+        user: bool,
         annotations: &[(String, String)],
     ) -> Result<Location> {
-        let user = !nix::unistd::geteuid().is_root();
         if !is_running() {
             return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")
                 .hint("use --cgroup-manager cgroupfs"));
@@ -172,6 +172,18 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
                 .hint("see journalctl -u and systemctl status of the unit")),
         };
     }
+}
+
+/// Has systemd move a process into the scope: a user may not take one out of the cgroup of another session, and his manager
+/// asks the system's to do it.
+pub(super) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
+    let mut body = Writer::default();
+    body.str(&unit.name);
+    body.str("");
+    body.u32s(&[pid.as_raw() as u32]);
+    let moved = connect(unit.user)
+        .and_then(|mut c| c.call(&manager("AttachProcessesToUnit", "ssau"), body).map(drop));
+    moved.map_err(|e| e.context(format_args!("move process {pid} into systemd unit {}", unit.name)))
 }
 
 /// Ends the scope and waits until systemd has forgotten it, as it does with one that is over; one that is gone is no error.

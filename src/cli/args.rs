@@ -19,6 +19,10 @@ pub struct Globals {
     pub debug: bool,
     /// Who makes the cgroups of a new container.
     pub cgroup_manager: CgroupManager,
+    /// Cgroups are those that were delegated to an ordinary user.
+    pub delegated: bool,
+    /// The systemd to ask is that user's own.
+    pub user_manager: bool,
 }
 
 /// `--log-format`
@@ -230,6 +234,8 @@ pub struct Caller {
     pub name: String,
     /// An ordinary user, or root of a user namespace who does not call himself root.
     pub rootless: bool,
+    /// The same, or root of a user namespace under whatever name.
+    pub delegated: bool,
     /// `$XDG_RUNTIME_DIR`
     pub runtime_dir: Option<PathBuf>,
 }
@@ -255,11 +261,14 @@ pub fn globals(words: Vec<String>, caller: &Caller) -> std::result::Result<(Glob
         Some("json") => LogFormat::Json,
         Some(other) => return Err(Error::new(format!("invalid log-format: {other}")).into()),
     };
-    if let Some(other) = found.text("rootless") {
-        if !matches!(other, "auto" | "true" | "false" | "1" | "0") {
+    let rootless = match found.text("rootless") {
+        None | Some("auto") => None,
+        Some("true" | "1") => Some(true),
+        Some("false" | "0") => Some(false),
+        Some(other) => {
             return Err(Error::new(format!("--rootless: must be true, false or auto, is {other:?}")).into());
         }
-    }
+    };
     let cgroup_manager = match found.text("cgroup-manager") {
         Some("systemd") => CgroupManager::Systemd,
         Some("disabled") => CgroupManager::Disabled,
@@ -284,6 +293,8 @@ pub fn globals(words: Vec<String>, caller: &Caller) -> std::result::Result<(Glob
         log_format,
         debug: found.on("debug") || matches!(found.text("log-level"), Some("debug" | "trace")),
         cgroup_manager,
+        delegated: rootless.unwrap_or(caller.delegated),
+        user_manager: rootless.unwrap_or(caller.rootless),
     };
     Ok((globals, found))
 }

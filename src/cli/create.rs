@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{CgroupManager, CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load};
 use crate::bundle::spec::NamespaceKind;
+use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
 use crate::cgroup::path::CgroupPath;
 use crate::error::{Context, Error, Result};
@@ -48,6 +49,7 @@ pub struct Creation {
     plan: Plan,
     record: Record,
     cgroup: Location,
+    access: Access,
     outputs: Outputs,
 }
 
@@ -75,8 +77,13 @@ impl Creation {
         let mut unit = None;
         if globals.cgroup_manager == CgroupManager::Systemd {
             let (linux, annotations) = (&mut loaded.spec.linux, &loaded.spec.annotations);
-            let location =
-                Location::plan_systemd(&facts.cgroups, linux.cgroups_path.as_deref(), id, annotations)?;
+            let location = Location::plan_systemd(
+                &facts.cgroups,
+                linux.cgroups_path.as_deref(),
+                id,
+                globals.user_manager,
+                annotations,
+            )?;
             // From here on it is a path like any other.
             linux.cgroups_path = location.places.first().map(|place| place.path.clone());
             unit = Some(location);
@@ -103,12 +110,17 @@ impl Creation {
             None if no_cgroup => Location::default(),
             None => Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path.as_deref(), id)?),
         };
+        let access = match globals.delegated {
+            true => Access::Delegated { asked: spec.linux.cgroups_path.is_some() },
+            false => Access::Full,
+        };
         let record = record(&request, &loaded, &cgroup)?;
         Ok(Creation {
             store: Store::open_or_make(&globals.root)?,
             plan,
             record,
             cgroup,
+            access,
             outputs: Outputs {
                 pid_file: options.pid_file.clone(),
                 console_socket: options.console_socket.clone(),
@@ -128,6 +140,7 @@ impl Creation {
                 loaded: &self.loaded,
                 location: &self.cgroup,
                 recorder,
+                access: self.access,
             }),
             cgroup: None,
         };

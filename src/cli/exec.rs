@@ -49,7 +49,8 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         console_socket: options.console_socket.clone(),
         pidfd_socket: options.pidfd_socket.clone(),
     };
-    let launched = launch(record, &process, spec.linux.seccomp.as_ref(), request, &outputs)?;
+    let launched =
+        launch(record, &process, spec.linux.seccomp.as_ref(), request, &options.cgroups, &outputs)?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())

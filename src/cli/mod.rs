@@ -34,9 +34,9 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::error::{Context as _, Error, Result, engine};
-use crate::log;
 use crate::state::store::Store;
 use crate::sys::process::ignore_signal;
+use crate::{log, namespace};
 use args::{Caller, Command, Globals, Misuse};
 
 /// Runs the program and returns its exit status. The one place that reports an error.
@@ -141,13 +141,8 @@ pub const SPEC_VERSION: &str = "1.3.0";
 fn caller(name: String) -> Caller {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
     let root = nix::unistd::geteuid().is_root();
+    let in_user_namespace = namespace::are_ids_mapped();
     let calls_himself_root = std::env::var("USER").is_ok_and(|u| u == "root");
-    let rootless = !root || (runtime_dir.is_some() && !calls_himself_root && in_user_namespace());
-    Caller { name, rootless, runtime_dir }
-}
-
-/// Whether user ids are not those of the host (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
+    let rootless = !root || (runtime_dir.is_some() && !calls_himself_root && in_user_namespace);
+    Caller { name, rootless, delegated: !root || in_user_namespace, runtime_dir }
 }

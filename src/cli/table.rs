@@ -150,7 +150,7 @@ pub const GLOBAL: &[Flag] = &[
     value("root", "directory of the containers' state (default: /run/embrun, a tmpfs)"),
     switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     value("cgroup-manager", "cgroupfs, systemd or disabled (default: cgroupfs)"),
-    value("rootless", "true, false or auto: accepted; what is possible is found out").fate(Fate::Ignored),
+    value("rootless", "cgroups are as delegated to an ordinary user: true, false or auto (default: auto)"),
     value("criu", "accepted for old callers").hidden().fate(Fate::Ignored),
     switch("version", "print the version").short('v'),
     HELP,
@@ -214,8 +214,7 @@ pub const VERBS: &[Verb] = &[
             switch("no-new-privs", "set no_new_privs"),
             each("cap", "add this capability").short('c'),
             FDS,
-            each("cgroup", "run in this existing sub-cgroup: [controller[,controller]:]path")
-                .fate(Fate::Unsupported("")),
+            each("cgroup", "run in this existing sub-cgroup: [controller[,controller]:]path"),
             switch("ignore-paused", "allow it in a paused container"),
         ],
     )

@@ -103,6 +103,8 @@ fn go_runc_for_containerd_and_buildkit() {
                 log_format: LogFormat::Json,
                 debug: true,
                 cgroup_manager: CgroupManager::Cgroupfs,
+                delegated: true,
+                user_manager: true,
             }
         );
     }
@@ -339,7 +341,8 @@ fn the_table_is_sound() {
 #[test]
 fn the_default_root_is_by_name_and_by_user() {
     let at = |name: &str, rootless, dir: Option<&str>| {
-        Caller { name: name.into(), rootless, runtime_dir: dir.map(PathBuf::from) }.default_root()
+        Caller { name: name.into(), rootless, delegated: rootless, runtime_dir: dir.map(PathBuf::from) }
+            .default_root()
     };
     for (name, rootless, dir, root) in [
         ("embrun", false, None, "/run/embrun"),

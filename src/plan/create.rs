@@ -4,7 +4,7 @@ use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::step::{HostStep, InitStep, Sync};
 use super::validate::{Refusal, validate};
 use super::{Plan, Program, devices, mounts, privileges, sysctl};
-use crate::bundle::spec::{HookKind, Hooks, Namespace, NamespaceKind, Spec};
+use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::path::CgroupPath;
 use crate::facts::HostFacts;
 use crate::rootfs::path::InsidePath;
@@ -48,7 +48,7 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
     }
     let mut plan = Plan::default();
     namespaces(spec, &mut plan);
-    plan.host = host(spec, request, &plan);
+    plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
 }
@@ -103,7 +103,7 @@ fn has_runtime_hooks(hooks: &Hooks) -> bool {
     !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
 }
 
-fn host(spec: &Spec, request: &CreateRequest, plan: &Plan) -> Vec<HostStep> {
+fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) -> Vec<HostStep> {
     use HostStep::*;
     let hooks = &spec.hooks;
     let mut steps = vec![Reserve, MakeCgroup, LimitCgroup];
@@ -117,6 +117,8 @@ fn host(spec: &Spec, request: &CreateRequest, plan: &Plan) -> Vec<HostStep> {
     when(true, Spawn);
     // Init mounts meanwhile: on v1 each of these writes waits for a grace period of the kernel.
     when(true, JoinCgroup);
+    let owner = cgroup_owner(spec, facts);
+    when(owner.is_some(), GiveCgroup(owner.unwrap_or_default()));
     when(true, Await(Sync::Cgroup));
     when(true, Answer(Sync::Cgroup));
     when(spec.process.as_ref().is_some_and(|p| p.terminal), TakeTerminal);
@@ -137,6 +139,20 @@ fn host(spec: &Spec, request: &CreateRequest, plan: &Plan) -> Vec<HostStep> {
     when(!request.await_start, AwaitExec);
     when(!request.await_start && !hooks.poststart.is_empty(), RunHooks(HookKind::Poststart));
     steps
+}
+
+/// Whose the cgroup will be, if not root's (config-linux.md, "Cgroup ownership"): v2 can be delegated safely, to a container
+/// that has a cgroup namespace of its own and a writable view of it.
+fn cgroup_owner(spec: &Spec, facts: &HostFacts) -> Option<u32> {
+    let writable = |m: &Mount| {
+        let last = m.options.iter().rev().find(|o| matches!(o.as_str(), "ro" | "rw"));
+        m.destination == "/sys/fs/cgroup"
+            && m.kind.as_deref() == Some("cgroup")
+            && last.is_none_or(|o| o != "ro")
+    };
+    let may =
+        facts.cgroups.is_pure_v2() && is_new(spec, NamespaceKind::Cgroup) && spec.mounts.iter().any(writable);
+    spec.process.as_ref().map(|p| p.user.uid).filter(|uid| may && *uid != 0)
 }
 
 fn init(

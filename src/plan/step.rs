@@ -50,6 +50,8 @@ pub enum HostStep {
     Spawn,
     /// Move init into the cgroup, unless the clone has put it there.
     JoinCgroup,
+    /// Give the container's cgroup to the user that runs in it.
+    GiveCgroup(u32),
     /// Wait until init asks.
     Await(Sync),
     /// Let init go on.
@@ -232,6 +234,7 @@ impl fmt::Display for HostStep {
             HostStep::Listen => f.write_str("listen for start"),
             HostStep::Spawn => f.write_str("clone init"),
             HostStep::JoinCgroup => f.write_str("put init into the cgroup"),
+            HostStep::GiveCgroup(uid) => write!(f, "give user {uid} the cgroup"),
             HostStep::Await(sync) => write!(f, "await {sync}"),
             HostStep::Answer(sync) => write!(f, "answer {sync}"),
             HostStep::TakeTerminal => f.write_str("take the terminal"),

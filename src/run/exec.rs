@@ -3,6 +3,8 @@
 use super::host::{Host, Launched, Subject};
 use super::outputs::Outputs;
 use crate::bundle::spec::{Hooks, Process};
+#[cfg(doc)]
+use crate::cgroup::fs::Cgroup;
 use crate::error::{Error, Result, engine};
 use crate::facts::HostFacts;
 use crate::namespace;
@@ -12,12 +14,14 @@ use crate::plan::refused;
 use crate::seccomp::policy::Policy;
 use crate::state::record::Record;
 
-/// Starts a process in the container of a record. The caller has seen that the container runs.
+/// Starts a process in the container of a record, in its cgroup or in `cgroups` below it ([`Cgroup::inner`]). The caller has
+/// seen that the container runs.
 pub fn launch(
     record: Record,
     process: &Process,
     seccomp: Option<&Policy>,
     request: ExecRequest,
+    cgroups: &[String],
     outputs: &Outputs,
 ) -> Result<Launched> {
     let init = record.init.clone().ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
@@ -25,7 +29,10 @@ pub fn launch(
     let request = ExecRequest { join: namespace::foreign(init.pid)?, keyring, ..request };
     let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));
-    let cgroup = record.cgroup();
+    let cgroup = match cgroups {
+        [] => record.cgroup().or_beside(init.pid),
+        inner => record.cgroup().inner(inner)?,
+    };
     let subject = Subject { record, hooks: &Hooks::default(), making: None, cgroup: Some(cgroup) };
     Host::new(&plan, outputs, subject).perform()
 }

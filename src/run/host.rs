@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use super::init::Init;
 use super::interrupt;
@@ -53,6 +53,8 @@ pub struct Making<'a> {
     pub location: &'a Location,
     /// Who gets the filter's listener, if its calls are recorded.
     pub recorder: Option<&'a Recorder>,
+    /// Whether cgroups are all ours, or those that were delegated.
+    pub access: Access,
 }
 
 /// A process that was made.
@@ -148,6 +150,9 @@ impl<'a> Host<'a> {
             }
             HostStep::Spawn => self.spawn(),
             HostStep::JoinCgroup => self.join_cgroup(),
+            HostStep::GiveCgroup(uid) => {
+                self.subject.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.give(Uid::from_raw(uid)))
+            }
             HostStep::Await(sync) => self.wait_for(sync),
             HostStep::Answer(_) => Ok(self.channel()?.go()?),
             HostStep::TakeTerminal => self.take_terminal(),
@@ -176,7 +181,7 @@ impl<'a> Host<'a> {
     fn make_cgroup(&mut self) -> Result<()> {
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
         let resources = &making.loaded.spec.linux.resources;
-        let cgroup = self.subject.cgroup.insert(Cgroup::create(making.location, resources, Access::Full)?);
+        let cgroup = self.subject.cgroup.insert(Cgroup::create(making.location, resources, making.access)?);
         // From here on a delete may kill who is in it. Before, it could be somebody else's by a hair.
         self.subject.record.cgroup = cgroup.location();
         self.subject.record.phase = Phase::Creating;
