@@ -41,6 +41,7 @@ use args::{Caller, Command, Globals, Misuse};
 
 /// Runs the program and returns its exit status. The one place that reports an error.
 pub fn main(argv: Vec<OsString>) -> u8 {
+    crate::sys::fault::tell();
     // A closed pipe and a file size limit are errors of write(2), not the end of this program half-way.
     ignore_signal(Signal::SIGPIPE);
     ignore_signal(Signal::SIGXFSZ);

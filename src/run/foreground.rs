@@ -28,9 +28,15 @@ impl Signals {
     /// Blocks every signal that can be blocked and is not a fault of this program.
     pub fn block() -> Result<Signals> {
         let mut set = SigSet::all();
-        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
-            set.remove(fault);
-        }
+        let faults = [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGILL,
+            Signal::SIGFPE,
+            Signal::SIGABRT,
+            Signal::SIGTRAP,
+        ];
+        faults.into_iter().for_each(|fault| set.remove(fault));
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).context(|| "sigprocmask")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         SignalFd::with_flags(&set, flags).context(|| "signalfd").map(Signals)
@@ -51,16 +57,14 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
                 return Ok(ended);
             }
         }
-        let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
-        if let Some(relay) = &relay {
-            relay.wants(&mut fds);
-        }
-        match poll(&mut fds, PollTimeout::NONE) {
+        // No vector: this may go on for months, and memory is not given back (`sys::heap`).
+        let mut fds = std::array::from_fn(|_| PollFd::new(signals.0.as_fd(), PollFlags::POLLIN));
+        let count = 1 + relay.as_ref().map_or(0, |relay| relay.wants(&mut fds[1..]));
+        match poll(&mut fds[..count], PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e).context(|| "poll"),
         }
-        let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(true)).collect();
-        drop(fds);
+        let ready: [bool; 4] = fds.map(|f| f.any().unwrap_or(true));
         while let Ok(Some(info)) = signals.0.read_signal() {
             forward(info.ssi_signo as i32, child, relay.as_ref());
         }
@@ -172,20 +176,23 @@ impl Relay {
         }
     }
 
-    /// Four descriptors to poll, in the order that [`Relay::serve`] takes their answers.
-    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+    /// Sets up to three descriptors to poll, in the order that [`Relay::serve`] takes their answers; how many.
+    fn wants<'a>(&'a self, fds: &mut [PollFd<'a>]) -> usize {
+        let mut count = 0;
         let when = |wanted: bool, flag| if wanted { flag } else { PollFlags::empty() };
         let mut master = when(self.output.can_read(), PollFlags::POLLIN);
         master |= when(!self.input.bytes.is_empty(), PollFlags::POLLOUT);
         let mut add = |fd: BorrowedFd<'a>, events: PollFlags| {
             // A descriptor with nothing asked still reports POLLHUP, for ever: it is left out.
             if !events.is_empty() {
-                fds.push(PollFd::new(fd, events));
+                fds[count] = PollFd::new(fd, events);
+                count += 1;
             }
         };
         add(self.master.as_fd(), master);
         add(self.stdin.as_fd(), when(self.input.can_read(), PollFlags::POLLIN));
         add(self.stdout.as_fd(), when(!self.output.bytes.is_empty(), PollFlags::POLLOUT));
+        count
     }
 
     /// Moves bytes where a descriptor is ready; the flags come in the order of [`Relay::wants`].

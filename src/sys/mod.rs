@@ -10,6 +10,7 @@ pub mod clock;
 pub mod credentials;
 pub mod descriptor;
 pub mod event;
+pub mod fault;
 pub mod lock;
 pub mod mount_api;
 pub mod namespace;
