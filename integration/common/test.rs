@@ -96,6 +96,13 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The KiB of a process that no file stands behind (Linux 4.14).
+pub fn own_memory(pid: i32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
+    let line = rollup.lines().find_map(|l| l.strip_prefix("Anonymous:")).expect("anonymous memory");
+    line.trim_end_matches("kB").trim().parse().expect("a number")
+}
+
 impl Test {
     /// A new container over a fresh copy of the fixture, with the config that `runc spec` writes but for the terminal.
     pub fn container(&self) -> Container<'_> {

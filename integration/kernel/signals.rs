@@ -1,7 +1,7 @@
 //! `run` in the foreground: signals go through to the container, and its end is the runtime's.
 
 use crate::cases;
-use crate::common::{Case, Test, eventually};
+use crate::common::{Case, Test, eventually, own_memory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -10,6 +10,7 @@ pub const CASES: &[Case] = cases![
     exit_statuses_are_passed_on,
     death_by_a_signal_is_128_and_the_signal,
     signals_are_forwarded,
+    waiting_takes_no_memory_by_the_hour,
     term_ends_a_container_that_takes_it,
     orphans_of_the_container_die_with_it,
     runtime_killed_leaves_a_container_that_can_be_deleted,
@@ -49,6 +50,26 @@ fn signals_are_forwarded(t: &Test) {
         let out = running.wait().exits(5);
         assert_eq!(*out.probe().result("await"), json!(name));
     }
+}
+
+/// Nothing gives memory back, so what stays for long must not take any.
+fn waiting_takes_no_memory_by_the_hour(t: &Test) {
+    let mut c = t.container();
+    c.probe("pid say pause");
+    let running = c.spawn_run(&[]);
+    eventually("it runs", || running.stdout().contains("pid"));
+    let bother = |times: u32| {
+        for _ in 0..times {
+            kill(Pid::from_raw(running.pid()), Signal::SIGWINCH).unwrap();
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+    };
+    bother(10);
+    let before = own_memory(running.pid());
+    bother(2000);
+    assert_eq!(own_memory(running.pid()), before);
+    c.kill("KILL").ok();
+    running.wait().exits(137);
 }
 
 fn term_ends_a_container_that_takes_it(t: &Test) {

@@ -1,7 +1,7 @@
 //! `update`, `events` and `device`: a container's resources while it is there.
 
 use crate::cases;
-use crate::common::{Case, Container, Runtime, Test, eventually};
+use crate::common::{Case, Container, Runtime, Test, eventually, own_memory};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Stdio;
@@ -15,6 +15,7 @@ pub const CASES: &[Case] = cases![
     update_adds_devices,
     events_stats_has_what_runc_has,
     events_end_with_the_container,
+    events_take_no_memory_by_the_hour,
     events_tell_of_the_oom_killer,
     device_is_plugged_in_and_out,
     device_that_is_none_is_refused,
@@ -182,6 +183,20 @@ fn events_end_with_the_container(t: &Test) {
     c.call(&["events", "--interval", "0s"]).fails(&["must be greater than 0"]);
     c.call(&["events", "--stats"]).fails(&["not running"]);
     c.remove();
+}
+
+/// Nothing gives memory back, so what stays for long must not take any.
+fn events_take_no_memory_by_the_hour(t: &Test) {
+    let mut c = t.container();
+    c.probe("pause").up();
+    let running = t.spawn(t.command(&["events", "--interval=1ms", &c.id]));
+    let lines = |n: usize| eventually("there are more lines", || running.stdout().lines().count() >= n);
+    lines(10);
+    let before = own_memory(running.pid());
+    lines(300);
+    assert_eq!(own_memory(running.pid()), before);
+    c.remove();
+    running.wait().ok();
 }
 
 fn events_tell_of_the_oom_killer(t: &Test) {

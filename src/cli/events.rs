@@ -13,9 +13,9 @@ use super::print;
 use super::state::look;
 use crate::bundle::json::Json;
 use crate::cgroup::oom::Oom;
-use crate::error::{Error, Result, engine};
+use crate::error::{Context, Error, Result, engine};
 use crate::state::observe::Status;
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{self, Cloned, Ended, pidfd_open};
 
 /// Prints the statistics once, or every interval until the container has ended.
 pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> Result<()> {
@@ -33,25 +33,44 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
     let mut watch = cgroup.watch_oom().ok();
     let mut next = Instant::now() + interval;
     while init.lives() {
-        let mut fds = Vec::new();
-        fds.extend(pidfd.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
-        fds.extend(watch.as_ref().map(|w| w.poll()).map(|(fd, events)| PollFd::new(fd, events)));
+        let ended = pidfd.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        let killed = watch.as_ref().map(|w| w.poll()).map(|(fd, events)| PollFd::new(fd, events));
         let left = next.saturating_duration_since(Instant::now());
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let answer = match (ended, killed) {
+            (Some(ended), Some(killed)) => poll(&mut [ended, killed], left),
+            (Some(one), None) | (None, Some(one)) => poll(&mut [one], left),
+            (None, None) => poll(&mut [], left),
+        };
+        match answer {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::os("poll", e)),
         }
         match watch.as_mut().map_or(Oom::Quiet, |w| w.look()) {
-            Oom::Killed => print(&line("oom", id, None))?,
+            Oom::Killed => apart(&|| print(&line("oom", id, None)))?,
             Oom::Gone => watch = None,
             Oom::Quiet => {}
         }
         if Instant::now() >= next && init.lives() {
-            stats()?;
+            apart(&stats)?;
             next = Instant::now() + interval;
         }
     }
     Ok(())
+}
+
+/// Does it in a child. This goes on for months, and no memory is given back here (`sys::heap`).
+fn apart(act: &dyn Fn() -> Result<()>) -> Result<()> {
+    match process::clone(0, None).context(|| "clone")? {
+        Cloned::Child => process::exit(act().err().map_or(0, |e| e.errno().unwrap_or(Errno::EIO) as i32)),
+        Cloned::Parent { pid, .. } => match process::wait(pid, true).context(|| "waitpid")? {
+            Some((_, Ended::Exited(0))) => Ok(()),
+            Some((_, Ended::Exited(errno))) => {
+                Err(Error::os("write to stdout", Errno::from_raw(errno.into())))
+            }
+            _ => Err(Error::new("the process that writes a line was killed")),
+        },
+    }
 }
 
 fn line(kind: &str, id: &str, data: Option<Json>) -> String {

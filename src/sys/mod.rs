@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod event;
 pub mod fault;
+pub mod heap;
 pub mod lock;
 pub mod mount_api;
 pub mod namespace;

@@ -1,0 +1,47 @@
+//! The C library's few calls for memory, answered by [`embrun::sys::heap`] in place of its own allocator.
+//!
+//! Part of the program alone, and only where the C library is linked in: tests, and whatever else uses the library, keep
+//! the C library's.
+#![allow(unsafe_code)]
+
+use embrun::sys::heap::take;
+
+/// Its size stands before a piece. 16 bytes, as C promises an alignment for everything.
+const HEAD: usize = 16;
+
+#[unsafe(no_mangle)]
+extern "C" fn malloc(size: usize) -> *mut u8 {
+    let Some(whole) = size.checked_add(HEAD) else { return std::ptr::null_mut() };
+    let at = take(whole, HEAD);
+    if at.is_null() {
+        return at;
+    }
+    // SAFETY: the piece is ours, and longer than its head.
+    unsafe {
+        at.cast::<usize>().write(size);
+        at.add(HEAD)
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn calloc(count: usize, size: usize) -> *mut u8 {
+    count.checked_mul(size).map_or(std::ptr::null_mut(), |size| malloc(size))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn free(_: *mut u8) {}
+
+/// # Safety
+/// `old` is null or came from `malloc`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(old: *mut u8, size: usize) -> *mut u8 {
+    let new = malloc(size);
+    if !old.is_null() && !new.is_null() {
+        // SAFETY: `old` came from malloc: its size stands before it, and is all of it that is copied.
+        unsafe {
+            let had = old.sub(HEAD).cast::<usize>().read();
+            new.copy_from_nonoverlapping(old, had.min(size));
+        }
+    }
+    new
+}
