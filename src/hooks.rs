@@ -1,4 +1,4 @@
-//! Running the programs of `hooks`: the state on stdin, the environment that the config gives (or init's), bounded by
+//! Running the programs of `hooks`: the state on stdin, the environment that the config gives (or, as by the peers, its caller's), bounded by
 //! their timeout, their last words in the error.
 
 use std::ffi::CString;
@@ -26,7 +26,7 @@ const LAST_WORDS: usize = 1024;
 pub struct Place<'a> {
     /// Where it starts, instead of in the bundle.
     pub dir: Option<BorrowedFd<'a>>,
-    /// Its environment, if the config gives it none.
+    /// Its environment if the config gives it none, instead of the runtime's own.
     pub envp: Option<&'a CStrings>,
 }
 
@@ -63,6 +63,8 @@ struct Program {
     path: CString,
     argv: CStrings,
     envp: CStrings,
+    /// The config gives it no environment.
+    inherits: bool,
     dir: Option<CString>,
     stdin: OwnedFd,
 }
@@ -83,7 +85,9 @@ impl Program {
         // A file and not a pipe: a hook that does not read cannot make us wait.
         let stdin = process::memory_file(c"state", state.compact().as_bytes())
             .context(|| "the state for its stdin")?;
-        Ok(Program { path: c(&hook.path)?, argv, envp: all(&hook.env)?, dir, stdin })
+        let inherits = hook.env.is_empty();
+        let envp = if inherits { process::environment() } else { all(&hook.env)? };
+        Ok(Program { path: c(&hook.path)?, argv, envp, inherits, dir, stdin })
     }
 
     /// In the clone. What goes wrong is said on the stderr that the runtime reads.
@@ -99,7 +103,7 @@ impl Program {
         let streams = [&self.stdin, output, output];
         let moved = (0..).zip(streams).try_for_each(|(n, fd)| process::replace(n, fd));
         process::close_from(3, true);
-        let envp = place.envp.filter(|_| self.envp.iter().next().is_none()).unwrap_or(&self.envp);
+        let envp = place.envp.filter(|_| self.inherits).unwrap_or(&self.envp);
         let errno = moved.err().unwrap_or_else(|| process::execve(&self.path, &self.argv, envp));
         let _ = nix::unistd::write(std::io::stderr(), crate::error::describe(errno).as_bytes());
         process::exit(127)

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     state_is_on_standard_input,
     hook_need_not_read_the_state,
     env_is_only_what_the_hook_says,
+    hook_on_the_host_without_env_has_the_runtimes,
     start_container_hook_without_env_has_the_programs,
     create_container_hook_starts_in_the_root,
     args_are_passed_on,
@@ -280,4 +281,15 @@ fn create_container_hook_starts_in_the_root(t: &Test) {
     c.mount("/volume", "tmpfs", "t", &[]);
     c.config["hooks"]["createContainer"] = json!([after_reading("echo from the hook > volume/file")]);
     assert_eq!(c.probe("read /volume/file").run().ok().probe().text("read").trim(), "from the hook");
+}
+
+fn hook_on_the_host_without_env_has_the_runtimes(t: &Test) {
+    let (mut c, log) = hooked(t);
+    let line = format!("{READ} echo $MARK > {}/env", log.display());
+    c.config["hooks"]["createRuntime"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", line]}]);
+    c.write();
+    let mut command = t.command(&["run", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+    command.env("MARK", "the caller's");
+    t.finish(command).ok();
+    assert_eq!(fs::read_to_string(log.join("env")).unwrap(), "the caller's\n");
 }

@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Runtime, Test, eventually};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -11,6 +12,7 @@ pub const CASES: &[Case] = cases![
     state_has_the_keys_of_the_spec,
     state_of_a_missing_container_says_so,
     config_changed_after_create_has_no_effect,
+    config_may_have_another_name,
     pid_file_holds_the_pid_and_no_newline,
     pidfd_socket_receives_a_pidfd,
     id_taken_is_refused_and_the_first_lives_on,
@@ -19,6 +21,7 @@ pub const CASES: &[Case] = cases![
     start_twice_is_refused,
     start_of_a_stopped_one_is_refused,
     kill_by_name_number_and_case,
+    kill_of_a_created_one_ends_it,
     kill_of_a_stopped_one_says_so,
     kill_of_a_missing_one_says_so,
     kill_of_an_unknown_signal_is_refused,
@@ -390,4 +393,29 @@ fn rootfs_missing_or_a_file_is_refused(t: &Test) {
     fs::write(c.bundle.join("file"), "").unwrap();
     c.config["root"]["path"] = json!("file");
     c.create().exits(1).fails(&["not a directory"]);
+}
+
+fn config_may_have_another_name(t: &Test) {
+    let mut c = t.container();
+    c.probe("hostname").write();
+    let (given, other) = (c.bundle.join("config.json"), c.bundle.join("other.json"));
+    fs::rename(&given, &other).unwrap();
+    let bundle = c.bundle.to_str().unwrap();
+    t.call(&["run", "--bundle", bundle, "--config", other.to_str().unwrap(), &c.id]).ok();
+    t.call(&["run", "--bundle", bundle, &c.id]).exits(1).fails(&["config.json"]);
+}
+
+fn kill_of_a_created_one_ends_it(t: &Test) {
+    let mut c = t.container();
+    c.probe("signals say");
+    c.create().ok();
+    c.kill("TERM").ok();
+    c.stopped();
+    c.delete().ok();
+    // The program has nothing of it.
+    let seen = c.run().ok().probe();
+    let caught = u64::from_str_radix(seen["signals"]["SigCgt"].as_str().unwrap(), 16).unwrap();
+    let asking =
+        [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].iter().fold(0, |all, s| all | 1 << (*s as u64 - 1));
+    assert_eq!(caught & asking, 0, "{caught:x}");
 }

@@ -29,8 +29,13 @@ pub struct Loaded {
 
 /// Reads the bundle in `dir`: its `config.json`, and that its root file system is a directory.
 pub fn load(dir: &Path) -> Result<Loaded> {
+    load_with(dir, Path::new("config.json"))
+}
+
+/// The same with the configuration in a file of another name, as crun takes it (`--config`).
+pub fn load_with(dir: &Path, config: &Path) -> Result<Loaded> {
     let dir = fs::canonicalize(dir).context(|| format!("bundle {}", dir.display()))?;
-    let file = dir.join("config.json");
+    let file = dir.join(config);
     let text = read_file(&file).map_err(|e| match e.errno() {
         Some(Errno::ENOENT) => {
             e.hint("the bundle directory must hold config.json: name it with --bundle, or write one with \"embrun spec\"")

@@ -128,6 +128,8 @@ pub enum Command {
 pub struct CreateOptions {
     /// Absolute.
     pub bundle: PathBuf,
+    /// The configuration, absolute, if it is not the bundle's config.json.
+    pub config: Option<PathBuf>,
     /// Unix socket that is sent the terminal's master end.
     pub console_socket: Option<PathBuf>,
     /// Unix socket that is sent a pidfd of init.
@@ -395,6 +397,7 @@ fn meaning(verb: &str, w: Words) -> Result<Command> {
 fn create(w: &Words) -> Result<CreateOptions> {
     Ok(CreateOptions {
         bundle: bundle(w)?,
+        config: w.text("config").map(|file| absolute("--config", file)).transpose()?,
         console_socket: path(w, "console-socket"),
         pidfd_socket: path(w, "pidfd-socket"),
         pid_file: path(w, "pid-file"),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::{CgroupManager, CreateOptions, Globals};
-use crate::bundle::load::{Loaded, load};
+use crate::bundle::load::{Loaded, load_with};
 use crate::bundle::spec::NamespaceKind;
 use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
@@ -57,7 +57,8 @@ impl Creation {
     /// Reads the bundle and compiles the plan. Nothing is made yet but the state root.
     pub fn new(globals: &Globals, id: &str, options: &CreateOptions, mode: Mode) -> Result<Creation> {
         crate::bundle::id::check(id)?;
-        Creation::of(globals, id, options, mode, load(&options.bundle)?)
+        let config = options.config.as_deref().unwrap_or(Path::new("config.json"));
+        Creation::of(globals, id, options, mode, load_with(&options.bundle, config)?)
     }
 
     /// The same of a bundle that was read.

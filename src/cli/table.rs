@@ -130,6 +130,8 @@ const fn each(name: &'static str, help: &'static str) -> Flag {
 const ID: &str = "<container-id>";
 
 const BUNDLE: Flag = value("bundle", "the bundle's directory (default: the current one)").short('b');
+const CONFIG: Flag =
+    value("config", "file of the configuration (default: the bundle's config.json)").short('f');
 const CONSOLE: Flag = value("console-socket", "unix socket that is sent the terminal's master end");
 const PIDFD: Flag = value("pidfd-socket", "unix socket that is sent a pidfd of the process (Linux 5.2)");
 const PID_FILE: Flag = value("pid-file", "file to write the process id to");
@@ -167,7 +169,7 @@ pub const VERBS: &[Verb] = &[
         "create",
         ID,
         "create a container",
-        &[BUNDLE, CONSOLE, PIDFD, PID_FILE, NO_PIVOT, NO_KEYRING, FDS],
+        &[BUNDLE, CONFIG, CONSOLE, PIDFD, PID_FILE, NO_PIVOT, NO_KEYRING, FDS],
     ),
     Verb::new(
         "delete",
@@ -241,6 +243,7 @@ pub const VERBS: &[Verb] = &[
         "create and start a container",
         &[
             BUNDLE,
+            CONFIG,
             CONSOLE,
             PIDFD,
             PID_FILE,

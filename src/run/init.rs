@@ -62,6 +62,8 @@ impl Init<'_> {
     pub fn perform(mut self) -> ! {
         let _ = nix::sys::prctl::set_name(c"embrun:[INIT]");
         process::default_signals();
+        // Also a container that waits to be started can be asked to end.
+        process::end_when_asked();
         interrupt::forget();
         let mut step = 0;
         // Never dropped: from the wait for start on its descriptors are closed, and their numbers may be others'.

@@ -308,6 +308,18 @@ pub fn default_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
+/// Ends this process on the signals that ask for it, although it may be the first of a pid namespace, which the kernel spares
+/// from every signal that it has no handler for. The program that it becomes starts without.
+pub fn end_when_asked() {
+    extern "C" fn end(signal: c_int) {
+        exit(128 + signal)
+    }
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler makes one system call and does not return.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::Handler(end)) };
+    }
+}
+
 /// Ignores a signal for as long as this program runs.
 pub fn ignore_signal(signal: Signal) {
     // SAFETY: ignoring runs no code of ours.
