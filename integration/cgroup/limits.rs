@@ -125,6 +125,84 @@ fn cpusets_are_inherited_and_set() {
     assert!(e.starts_with("linux.resources.cpu.cpus: write \"4000\" to "), "{e}");
 }
 
+/// A whole disk of this host, as `MAJOR:MINOR`.
+fn disk() -> Option<(u32, u32)> {
+    let disks = std::fs::read_dir("/sys/block").ok()?.flatten();
+    let number = |d: std::fs::DirEntry| std::fs::read_to_string(d.path().join("dev")).ok();
+    let text = disks.filter_map(number).min()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[test]
+fn block_io_is_limited() {
+    if !has("blkio", "io") {
+        return;
+    }
+    let Some((major, minor)) = disk() else {
+        eprintln!("SKIPPED: this host has no disk");
+        return;
+    };
+    let rate = |key: &str, n: u32| format!(r#""{key}":[{{"major":{major},"minor":{minor},"rate":{n}}}]"#);
+    let all = [
+        rate("throttleReadBpsDevice", 1_048_576),
+        rate("throttleWriteBpsDevice", 2_097_152),
+        rate("throttleReadIOPSDevice", 100),
+        rate("throttleWriteIOPSDevice", 200),
+    ];
+    let own = Own::with("io", &read(&format!(r#"{{"blockIO":{{{}}}}}"#, all.join(","))));
+    let lines = |file_v1: &str| own.read("blkio", file_v1, "io.max");
+    if on_v1("blkio") {
+        for (file, n) in [
+            ("blkio.throttle.read_bps_device", "1048576"),
+            ("blkio.throttle.write_bps_device", "2097152"),
+            ("blkio.throttle.read_iops_device", "100"),
+            ("blkio.throttle.write_iops_device", "200"),
+        ] {
+            assert_eq!(lines(file), format!("{major}:{minor} {n}"));
+        }
+    } else {
+        assert_eq!(lines(""), format!("{major}:{minor} rbps=1048576 wbps=2097152 riops=100 wiops=200"));
+    }
+    own.cgroup.update(&read(&format!(r#"{{"blockIO":{{{}}}}}"#, rate("throttleReadBpsDevice", 0)))).unwrap();
+    assert!(!lines("blkio.throttle.read_bps_device").contains("1048576"), "0 is no limit");
+    let none = r#"{"blockIO":{"throttleReadBpsDevice":[{"major":4095,"minor":0,"rate":1}]}}"#;
+    let e = own.cgroup.apply(&read(none), Part::All).unwrap_err().to_string();
+    assert!(e.starts_with("linux.resources.blockIO.throttleReadBpsDevice: write \"4095:0 "), "{e}");
+    // A weight needs a scheduler or a cost model that not every kernel has: set, or named.
+    match own.cgroup.apply(&read(r#"{"blockIO":{"weight":500}}"#), Part::All) {
+        Ok(()) => assert!(!own.read("blkio", "blkio.bfq.weight", "io.bfq.weight").is_empty()),
+        Err(e) => assert!(e.to_string().starts_with("linux.resources.blockIO.weight: "), "{e}"),
+    }
+}
+
+#[test]
+fn huge_pages_are_limited() {
+    if !has("hugetlb", "hugetlb") {
+        return;
+    }
+    let own = Own::with("huge", &read(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#));
+    // Reservations first (Linux 5.7), which the pages themselves are counted by too.
+    let file = |rsvd: &str| {
+        let end = if on_v1("hugetlb") { "limit_in_bytes" } else { "max" };
+        std::fs::read_to_string(format!("{}/hugetlb.2MB.{rsvd}{end}", own.directory("hugetlb")))
+    };
+    assert_eq!(file("rsvd.").or(file("")).unwrap().trim(), "4194304");
+    let odd = read(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#);
+    let e = own.cgroup.apply(&odd, Part::All).unwrap_err().to_string();
+    assert!(e.starts_with("linux.resources.hugepageLimits") && e.contains("3MB"), "{e}");
+}
+
+#[test]
+fn packets_carry_the_class() {
+    if !on_v1("net_cls") {
+        eprintln!("SKIPPED: v1 has no net_cls here");
+        return;
+    }
+    let own = Own::with("class", &read(r#"{"network":{"classID":1048577}}"#));
+    assert_eq!(own.read("net_cls", "net_cls.classid", ""), "1048577");
+}
+
 #[test]
 fn a_controller_that_is_not_there_is_named() {
     if mounted() {

@@ -1,5 +1,6 @@
 //! A container: a bundle made from the base config and a test's edits, and the commands on it.
 
+use super::host::Hierarchy;
 use super::test::{HOME, Running, Test};
 use super::{Output, Probed};
 use serde_json::{Value, json};
@@ -232,6 +233,9 @@ impl<'t> Container<'t> {
 
 /// The config that `runc spec` writes, but without a terminal and with a cgroup of the test's own.
 fn base(cgroup: &str) -> Value {
+    // Device rules cannot be where there are no cgroups.
+    let devices =
+        if Hierarchy::all().is_empty() { json!([]) } else { json!([{"allow": false, "access": "rwm"}]) };
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
         "ociVersion": "1.0.2",
@@ -262,7 +266,7 @@ fn base(cgroup: &str) -> Value {
         ],
         "linux": {
             "cgroupsPath": cgroup,
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "resources": {"devices": devices},
             "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}
             ],

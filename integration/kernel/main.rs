@@ -28,6 +28,7 @@ mod roles;
 mod selftest;
 mod signals;
 mod state;
+mod strain;
 mod sweep;
 mod terminal;
 mod update;
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
         selftest::CASES,
         signals::CASES,
         state::CASES,
+        strain::CASES,
         terminal::CASES,
         update::CASES,
     ];

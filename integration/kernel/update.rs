@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     events_take_no_memory_by_the_hour,
     events_tell_of_the_oom_killer,
     device_is_plugged_in_and_out,
+    loop_and_tty_devices_are_plugged_in_and_out,
     device_that_is_none_is_refused,
 ];
 
@@ -236,6 +237,53 @@ fn device_is_plugged_in_and_out(t: &Test) {
         assert_eq!(exec(&c, "probe open /dev/radio/0 r").result("open"), "ENOENT");
     }
     assert_eq!(exec(&c, "probe open /dev/null r").result("open"), "ok");
+    c.remove();
+}
+
+/// What is behind a number need not be there: only a device that is forbidden answers EPERM.
+fn loop_and_tty_devices_are_plugged_in_and_out(t: &Test) {
+    t.needs_controller("devices");
+    let c = with_mknod(t);
+    let open = |path: &str| c.exec(&["probe", "open", path, "r"]).ok().probe().result("open").clone();
+    // Nodes made inside are no way around the rules.
+    let forged = |major: &str, kind: &str, minor: &str| {
+        let words = [
+            "probe",
+            "mknod",
+            "/dev/forged",
+            kind,
+            major,
+            minor,
+            "open",
+            "/dev/forged",
+            "r",
+            "unlink",
+            "/dev/forged",
+        ];
+        c.exec(&words).ok().probe().result("open").clone()
+    };
+    for (name, kind, major, minor) in [("loop7", "b", 7, 7), ("ttyS3", "c", 4, 67)] {
+        let at = format!("/dev/{name}");
+        let node = t.path(name);
+        let made = std::process::Command::new("mknod")
+            .arg(&node)
+            .args([kind, &major.to_string(), &minor.to_string()])
+            .status();
+        assert!(made.unwrap().success());
+        let (major, minor) = (major.to_string(), minor.to_string());
+        assert_eq!((open(&at), forged(&major, kind, &minor)), (json!("ENOENT"), json!("EPERM")), "{name}");
+        for _ in 0..2 {
+            t.call(&["device", "add", &c.id, node.to_str().unwrap(), "--as", &at, "--mode", "rw"]).ok();
+            let seen = open(&at);
+            assert!(!["EPERM", "EACCES", "ENOENT"].contains(&seen.as_str().unwrap()), "{name}: {seen}");
+            t.call(&["device", "remove", &c.id, node.to_str().unwrap(), "--as", &at]).ok();
+            assert_eq!(
+                (open(&at), forged(&major, kind, &minor)),
+                (json!("ENOENT"), json!("EPERM")),
+                "{name}"
+            );
+        }
+    }
     c.remove();
 }
 

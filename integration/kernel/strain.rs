@@ -1,0 +1,167 @@
+//! Containers at the end of their limits, and commands that get into each other's way: nothing hangs, nothing is left.
+
+use crate::cases;
+use crate::common::{Case, Container, Hierarchy, Test, eventually};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = cases![
+    a_quarter_of_a_mebibyte_is_enough_to_start,
+    a_limit_too_low_for_the_start_is_named,
+    out_of_memory_again_and_again,
+    fork_bomb_is_held_and_killed,
+    update_races_with_delete,
+    cgroup_removed_behind_our_back,
+    deleted_while_paused_and_while_it_pauses,
+];
+
+const MIB: i64 = 1 << 20;
+
+/// How runtimes say that there is no such container.
+const GONE: &[&str] = &["does not exist", "no such file"];
+
+/// `true` and nothing else, with as little memory as runs it: what the runtime itself needs must not count.
+fn a_quarter_of_a_mebibyte_is_enough_to_start(t: &Test) {
+    t.needs_controller("memory");
+    let profile: Value = serde_json::from_str(include_str!("../../seccomp-profiles/default.json")).unwrap();
+    for seccomp in [None, Some(profile)] {
+        let mut c = t.container();
+        c.config["linux"]["resources"]["memory"] = json!({"limit": MIB / 4, "swap": MIB / 4});
+        if let Some(profile) = seccomp {
+            c.config["linux"]["seccomp"] = profile;
+        }
+        c.args(&["true"]).run().ok();
+        c.create().ok();
+        assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (MIB / 4).to_string());
+        c.start().ok();
+        c.stopped();
+        c.remove();
+    }
+}
+
+fn a_limit_too_low_for_the_start_is_named(t: &Test) {
+    t.needs_controller("memory");
+    let mut c = t.container();
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 4096, "swap": 4096});
+    c.args(&["true"]).run().fails(&[
+        "OOM-killed (memory limit too low?)",
+        "OOM: the memory limit could be too low",
+        "unable to set memory limit to 4096",
+    ]);
+    c.call(&["state"]).fails(GONE);
+}
+
+fn small(t: &Test) -> Container<'_> {
+    let mut c = t.container();
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB, "swap": 24 * MIB});
+    c.config["linux"]["resources"]["pids"] = json!({"limit": 100});
+    c
+}
+
+/// A payload whose children are killed for their memory all the time, and every command on it meanwhile.
+fn out_of_memory_again_and_again(t: &Test) {
+    t.needs_controller("memory");
+    t.needs_controller("pids");
+    t.needs_controller("freezer");
+    let mut c = small(t);
+    c.args(&["sh", "-c", "while :; do probe eat 200 > /dev/null; done"]).up();
+    let events = t.spawn(t.command(&["events", "--interval=50ms", &c.id]));
+    let kills = || {
+        let (v1, v2) = ("memory.oom_control", "memory.events");
+        let text = c.knob("memory", v1, v2);
+        text.lines().find_map(|l| l.strip_prefix("oom_kill ")).map_or(0, |n| n.trim().parse::<u32>().unwrap())
+    };
+    for round in 1..=5 {
+        let before = kills();
+        eventually("one more is killed", || kills() > before);
+        assert_eq!(c.status(), "running", "round {round}");
+        c.call(&["ps"]).ok();
+        c.call(&["update", "--pids-limit", &(90 + round).to_string()]).ok();
+        c.call(&["pause"]).ok();
+        c.call(&["resume"]).ok();
+        // The killer may choose this one.
+        c.exec(&["true"]);
+    }
+    eventually("it is told", || events.stdout().contains(r#""type":"oom""#));
+    let began = Instant::now();
+    c.remove();
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    events.wait().ok();
+}
+
+fn fork_bomb_is_held_and_killed(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = small(t);
+    c.args(&["sh", "-c", "bomb() { bomb | bomb & }; bomb; while :; do :; done"]).up();
+    let members = || c.knob("pids", "pids.current", "pids.current").parse::<u32>().unwrap();
+    eventually("it is at its limit", || members() > 80);
+    assert!(members() <= 100);
+    c.call(&["state"]).ok();
+    let began = Instant::now();
+    c.remove();
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+/// Each update either is in time or says that the container is gone; what is deleted stays deleted.
+fn update_races_with_delete(t: &Test) {
+    t.needs_controller("pids");
+    for round in 0..6 {
+        let mut c = t.container();
+        c.probe("pause").up();
+        let dir = c.cgroup("pids");
+        let updates: Vec<_> = (0..4)
+            .map(|n| t.spawn(t.command(&["update", "--pids-limit", &(50 + n).to_string(), &c.id])))
+            .collect();
+        std::thread::sleep(Duration::from_millis(round * 3));
+        c.remove();
+        assert!(!dir.exists());
+        for update in updates {
+            let out = update.wait();
+            if out.status != 0 {
+                out.fails(&["does not exist", "not running", "is gone", "no such file"]);
+            }
+        }
+        assert!(!dir.exists());
+        c.call(&["state"]).fails(GONE);
+    }
+}
+
+fn cgroup_removed_behind_our_back(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.probe("pause").up();
+    let all: Vec<PathBuf> =
+        Hierarchy::all().iter().map(|h| h.mount.join(t.token()).join(&c.id)).filter(|d| d.exists()).collect();
+    assert!(!all.is_empty());
+    c.kill("KILL").ok();
+    c.stopped();
+    eventually("the kernel has let go of them", || {
+        all.iter().all(|d| fs::remove_dir(d).is_ok() || !d.exists())
+    });
+    assert_eq!(c.status(), "stopped");
+    c.call(&["update", "--pids-limit", "5"]).fails(&["not running", "no such file"]);
+    c.delete().ok();
+}
+
+fn deleted_while_paused_and_while_it_pauses(t: &Test) {
+    t.needs_controller("freezer");
+    let mut c = t.container();
+    c.probe("fork 5 say pause").up();
+    c.says("acts");
+    c.call(&["pause"]).ok();
+    c.remove();
+    let mut c = t.container();
+    c.probe("fork 5 say pause").up();
+    c.says("acts");
+    let pauses: Vec<_> = (0..3).map(|_| t.spawn(t.command(&["pause", &c.id]))).collect();
+    c.remove();
+    for pause in pauses {
+        let out = pause.wait();
+        if out.status != 0 {
+            out.fails(&["does not exist", "not running", "paused", "is gone", "no such file"]);
+        }
+    }
+    c.call(&["state"]).fails(GONE);
+}
