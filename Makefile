@@ -1,6 +1,6 @@
 # embrun: what a builder does. `make` alone prints what there is. Each part installs what it needs, and says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo static test test-host test-guest test-peers test-older test-slow test-arm engines lint bench clean
+.PHONY: help demo static test test-host test-guest test-guests test-peers test-older test-slow test-arm engines lint bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,10 @@ test-host: ## the tests on this machine's kernel
 test-guest: ## the same kernel tests under pure cgroup v2, in a guest of user-mode Linux
 	@integration/needs build test
 	integration/guest/suites v2 "$$(integration/static)"
+
+test-guests: ## what cgroups matter to, under v1, with no cgroups, and where systemd runs the guest
+	@integration/needs build test guests
+	for guest in v1 none systemd-v2 systemd-hybrid systemd-v1; do integration/guest/suites $$guest "$$(integration/static)" || bad=1; done; [ -z "$$bad" ]
 
 test-peers: ## the kernel tests against Debian's runc and crun, the oracle
 	@integration/needs build test

@@ -1,6 +1,7 @@
-//! The systemd driver, where systemd runs: what it says of the unit, by `systemctl show`.
+//! The systemd driver, where systemd runs: what it says of the unit, by `systemctl show`, on v2, v1 and hybrid.
 
 use super::*;
+use std::path::PathBuf;
 
 /// Runs a command; its status and what it said. By a file: a container that is made keeps its output open.
 fn say(program: &str, args: &[&str]) -> (bool, String) {
@@ -14,88 +15,334 @@ fn say(program: &str, args: &[&str]) -> (bool, String) {
     (done, text)
 }
 
+/// Systemd runs this host; if not, says so.
+fn runs() -> bool {
+    let runs = std::path::Path::new("/run/systemd/system").is_dir();
+    if !runs {
+        eprintln!("SKIPPED: systemd does not run this host");
+    }
+    runs
+}
+
 fn show(unit: &str, property: &str) -> String {
     say("systemctl", &["show", unit, "--value", "-p", property]).1.trim().to_owned()
 }
 
-#[test]
-fn a_container_is_a_scope() {
-    if !std::path::Path::new("/run/systemd/system").is_dir() {
-        eprintln!("SKIPPED: systemd does not run this host");
-        return;
+fn is_v2() -> bool {
+    Layout::discover().unwrap().is_pure_v2()
+}
+
+/// A bundle, and the runtime that is called with its own state root.
+struct Bundle {
+    at: PathBuf,
+    /// What comes before the runtime: whose it is, what it sees.
+    before: Vec<String>,
+    flags: Vec<&'static str>,
+}
+
+impl Bundle {
+    fn new(name: &str) -> Bundle {
+        let at = std::env::temp_dir().join(format!("embrun-test-{}-{name}", std::process::id()));
+        for directory in ["rootfs/bin", "rootfs/dev", "rootfs/proc"] {
+            std::fs::create_dir_all(at.join(directory)).unwrap();
+        }
+        let busybox =
+            ["target/guest/busybox", "/bin/busybox"].into_iter().find(|p| std::path::Path::new(p).exists());
+        std::fs::copy(busybox.expect("busybox, by integration/guest/suites"), at.join("rootfs/bin/sleep"))
+            .unwrap();
+        Bundle { at, before: Vec::new(), flags: vec!["--systemd-cgroup"] }
     }
-    let bundle = std::env::temp_dir().join(format!("embrun-test-{}-systemd", std::process::id()));
-    for directory in ["rootfs/bin", "rootfs/dev", "rootfs/proc"] {
-        std::fs::create_dir_all(bundle.join(directory)).unwrap();
-    }
-    std::fs::copy("/bin/busybox", bundle.join("rootfs/bin/sleep")).unwrap();
-    let config = |path: &str, more: &str| {
+
+    fn config(&self, path: &str, annotations: &str, resources: &str) {
         let text = format!(
             r#"{{"ociVersion":"1.0.2","process":{{"user":{{"uid":0,"gid":0}},"args":["/bin/sleep","1000"],"cwd":"/"}},
             "root":{{"path":"rootfs"}},"mounts":[{{"destination":"/proc","type":"proc","source":"proc"}},
                 {{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]}}],
-            "annotations":{{"org.systemd.property.TimeoutStopSec":"7"{more}}},
-            "linux":{{"cgroupsPath":"{path}","namespaces":[{{"type":"pid"}},{{"type":"mount"}}],
-                "resources":{{"devices":[{{"allow":false}}],"memory":{{"limit":33554432}},
-                    "cpu":{{"shares":1024,"quota":50000,"period":100000}},"pids":{{"limit":50}}}}}}}}"#
+            "annotations":{{{annotations}}},
+            "linux":{{"cgroupsPath":"{path}","namespaces":[{{"type":"pid"}},{{"type":"mount"}}],"resources":{resources}}}}}"#
         );
-        std::fs::write(bundle.join("config.json"), text).unwrap();
-    };
-    let state = bundle.join("state");
-    let (state, at) = (state.to_str().unwrap(), bundle.to_str().unwrap());
-    let embrun = |args: &[&str]| {
-        say(env!("CARGO_BIN_EXE_embrun"), &[&["--root", state, "--systemd-cgroup"], args].concat())
-    };
-    let unit = "tst-web.scope";
+        std::fs::write(self.at.join("config.json"), text).unwrap();
+    }
 
+    fn embrun(&self, args: &[&str]) -> (bool, String) {
+        let embrun = std::env::var("RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_embrun").to_owned());
+        let state = self.at.join("state");
+        let mut words: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        words.extend([embrun.as_str(), "--root", state.to_str().unwrap()]);
+        words.extend(&self.flags);
+        words.extend(args);
+        say(words[0], &words[1..])
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) {
+        let (done, text) = self.embrun(args);
+        assert!(done, "{args:?}: {text}");
+    }
+
+    #[track_caller]
+    fn create(&self) {
+        self.ok(&["create", "--bundle", self.at.to_str().unwrap(), "x"]);
+    }
+
+    /// Where the unit's cgroup is: in the hierarchy of a controller, else of v2.
+    fn file(controller: &str, group: &str, file: &str) -> String {
+        let layout = Layout::discover().unwrap();
+        let tree = layout.trees.iter().find(|t| t.has(controller)).or(layout.v2()).unwrap();
+        let path = format!("{}{group}/{file}", tree.mount);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_owned()
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.embrun(&["delete", "--force", "x"]);
+        }
+        let _ = std::fs::remove_dir_all(&self.at);
+    }
+}
+
+const UNIT: &str = "tst-web.scope";
+const GROUP: &str = "/machine.slice/tst-web.scope";
+const LIMITS: &str = r#"{"devices":[{"allow":false}],"memory":{"limit":33554432},
+    "cpu":{"shares":1024,"quota":50000,"period":100000},"pids":{"limit":50}}"#;
+
+#[test]
+fn a_container_is_a_scope() {
+    if !runs() {
+        return;
+    }
+    let b = Bundle::new("systemd");
     // Five times: a message that systemd overlooks is overlooked now and then only.
     for _ in 0..5 {
-        config("machine.slice:tst:web", "");
-        let (done, text) = embrun(&["create", "--bundle", at, "x"]);
-        assert!(done, "{text}");
-        assert_eq!(show(unit, "ActiveState"), "active");
+        b.config("machine.slice:tst:web", r#""org.systemd.property.TimeoutStopSec":"7""#, LIMITS);
+        b.create();
+        let (memory, cpu) = if is_v2() { ("MemoryMax", "CPUWeight") } else { ("MemoryLimit", "CPUShares") };
         for (property, value) in [
+            ("ActiveState", "active"),
             ("Slice", "machine.slice"),
-            ("ControlGroup", "/machine.slice/tst-web.scope"),
-            ("MemoryMax", "33554432"),
+            ("ControlGroup", GROUP),
+            (memory, "33554432"),
             ("TasksMax", "50"),
             ("CPUQuotaPerSecUSec", "500ms"),
-            ("CPUWeight", "100"),
+            (cpu, if is_v2() { "100" } else { "1024" }),
             ("TimeoutStopUSec", "7s"),
             ("Delegate", "yes"),
             ("DevicePolicy", "strict"),
         ] {
-            assert_eq!(show(unit, property), value, "{property}");
+            assert_eq!(show(UNIT, property), value, "{property}");
         }
-        let (done, text) = embrun(&["update", "--memory", "64m", "--pids-limit", "60", "x"]);
-        assert!(done, "{text}");
+        b.ok(&["update", "--memory", "64m", "--pids-limit", "60", "x"]);
         assert!(say("systemctl", &["daemon-reload"]).0);
-        let file =
-            |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/machine.slice/{unit}/{name}"));
-        assert_eq!(
-            (file("memory.max").unwrap().trim(), file("pids.max").unwrap().trim()),
-            ("67108864", "60")
-        );
-        assert_eq!(file("cgroup.procs").unwrap().lines().count(), 1, "init alone");
-        let (done, text) = embrun(&["delete", "--force", "x"]);
-        assert!(done, "{text}");
-        assert_eq!(show(unit, "LoadState"), "not-found");
+        let memory = if is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
+        assert_eq!(Bundle::file("memory", GROUP, memory), "67108864");
+        assert_eq!(Bundle::file("pids", GROUP, "pids.max"), "60");
+        assert_eq!(Bundle::file("pids", GROUP, "cgroup.procs").lines().count(), 1, "init alone");
+        b.ok(&["delete", "--force", "x"]);
+        assert_eq!(show(UNIT, "LoadState"), "not-found");
+        let left: Vec<String> =
+            Layout::discover().unwrap().trees.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
+        assert!(left.iter().all(|d| !std::path::Path::new(d).exists()), "{left:?}");
     }
+}
 
-    for (path, more, says) in [
-        ("/a/b", "", "must be slice:prefix:name"),
-        (":tst:web", r#","org.systemd.property.Bogus":"5""#, "Cannot set property Bogus"),
-        (
-            ":tst:web",
-            r#","org.systemd.property.Nice":"'x""#,
-            "annotations.org.systemd.property.Nice: must be",
-        ),
-    ] {
-        config(path, more);
-        let (done, text) = embrun(&["create", "--bundle", at, "x"]);
-        assert!(!done && text.contains(says), "{text}");
-        assert_eq!(show(unit, "LoadState"), "not-found");
-        assert!(!embrun(&["state", "x"]).0, "nothing is left");
+#[test]
+fn every_resource_is_a_property() {
+    if !runs() {
+        return;
     }
-    std::fs::remove_dir_all(bundle).unwrap();
+    let b = Bundle::new("systemd-all");
+    let v2 = is_v2();
+    let unified = if v2 { r#","unified":{"memory.high":"50331648","memory.min":"4096"}"# } else { "" };
+    let weight = if has("blkio-weight", "io") && !v2 { r#","blockIO":{"weight":500}"# } else { "" };
+    let resources = format!(
+        r#"{{"memory":{{"limit":67108864,"swap":100663296,"reservation":16777216}},
+            "cpu":{{"shares":2048,"quota":30000,"period":50000}},"pids":{{"limit":0}},
+            "devices":[{{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}},
+                {{"allow":true,"type":"b","major":7,"access":"rw"}},{{"allow":true,"type":"c","major":136,"access":"rw"}}]{unified}{weight}}}"#
+    );
+    b.config(":tst:web", "", &resources);
+    b.create();
+    let of_v2 = [
+        ("Slice", "system.slice"),
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "16777216"),
+        ("MemorySwapMax", "33554432"),
+        ("MemoryHigh", "50331648"),
+        ("MemoryMin", "4096"),
+        ("CPUWeight", "174"),
+        ("CPUQuotaPerSecUSec", "600ms"),
+        ("CPUQuotaPeriodUSec", "50ms"),
+        ("TasksMax", "1"),
+    ];
+    let of_v1 = [
+        ("MemoryLimit", "67108864"),
+        ("CPUShares", "2048"),
+        ("CPUQuotaPerSecUSec", "600ms"),
+        ("TasksMax", "1"),
+    ];
+    for (property, value) in if v2 { &of_v2[..] } else { &of_v1 } {
+        assert_eq!(show("tst-web.scope", property), *value, "{property}");
+    }
+    let devices = show("tst-web.scope", "DeviceAllow");
+    for rule in ["/dev/char/1:11 r", "char-pts rw", "/dev/char/1:3 rwm"] {
+        assert!(devices.contains(rule), "{rule}: {devices}");
+    }
+    // Where the kernel has no cpuset, systemd keeps the mask all the same, but there is nothing to write it to.
+    b.ok(&["update", "--cpu-share", "1024", "--pids-limit", "-1", "x"]);
+    assert_eq!(show("tst-web.scope", "TasksMax"), "infinity");
+    assert_eq!(
+        show("tst-web.scope", if v2 { "CPUWeight" } else { "CPUShares" }),
+        if v2 { "100" } else { "1024" }
+    );
+    b.ok(&["delete", "--force", "x"]);
+    assert_eq!(show("tst-web.scope", "LoadState"), "not-found");
+}
+
+#[test]
+fn annotations_are_properties_of_their_type() {
+    if !runs() {
+        return;
+    }
+    let b = Bundle::new("systemd-annotations");
+    let key = |name: &str, value: &str| format!(r#""org.systemd.property.{name}":"{value}""#);
+    let all = [
+        key("TimeoutStopUSec", "uint64 1234567"),
+        key("RuntimeMaxSec", "1.5"),
+        key("SendSIGHUP", "true"),
+        key("KillSignal", "15"),
+        key("Documentation", "['man:a(1)', 'man:b(2)']"),
+        key("Description", "'a \\\"web\\\"'"),
+    ];
+    b.config(":tst:web", &all.join(","), "{}");
+    b.create();
+    for (property, value) in [
+        ("TimeoutStopUSec", "1.234567s"),
+        ("RuntimeMaxUSec", "1.500000s"),
+        ("SendSIGHUP", "yes"),
+        ("KillSignal", "15"),
+        ("Documentation", r#""man:a(1)" "man:b(2)""#),
+        ("Description", "a \"web\""),
+    ] {
+        assert_eq!(show(UNIT, property), value, "{property}");
+    }
+    b.ok(&["delete", "--force", "x"]);
+    for (path, annotation, says) in [
+        ("/a/b", "".into(), "must be slice:prefix:name"),
+        (":tst:web", key("Bogus", "5"), "Cannot set property Bogus"),
+        (":tst:web", key("SendSIGHUP", "'yes'"), "SendSIGHUP"),
+        (":tst:web", key("TasksMax", "'5'"), "TasksMax"),
+        (":tst:web", key("Description", "'x"), "annotations.org.systemd.property.Description: must be"),
+        (":tst:web", key("TimeoutStopSec", "soon"), "must be a number of seconds"),
+        ("a--b.slice:tst:web", "".into(), "linux.cgroupsPath"),
+    ] {
+        b.config(path, &annotation, "{}");
+        let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
+        assert!(!done && text.contains(says), "{annotation}: {text}");
+        assert_eq!(show(UNIT, "LoadState"), "not-found");
+        assert!(!b.embrun(&["state", "x"]).0, "nothing is left");
+    }
+}
+
+/// Systemd's own socket is not everywhere: in a container with the host's bus there is the bus alone.
+#[test]
+fn the_bus_will_do_where_the_private_socket_cannot_be_used() {
+    if !runs() {
+        return;
+    }
+    let mut b = Bundle::new("systemd-bus");
+    let hide = "mount --make-rprivate / && mount --bind /dev/null /run/systemd/private && exec \"$0\" \"$@\"";
+    b.before = ["unshare", "-m", "sh", "-c", hide].map(String::from).into();
+    b.config("machine.slice:tst:web", "", LIMITS);
+    b.create();
+    assert_eq!((show(UNIT, "ActiveState").as_str(), show(UNIT, "TasksMax").as_str()), ("active", "50"));
+    b.ok(&["update", "--pids-limit", "60", "x"]);
+    assert_eq!(show(UNIT, "TasksMax"), "60");
+    b.ok(&["delete", "--force", "x"]);
+    assert_eq!(show(UNIT, "LoadState"), "not-found");
+    // And with neither it is an error that says so, and nothing is left.
+    b.before[4] = format!("mount --bind /dev/null /run/dbus/system_bus_socket && {hide}");
+    let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
+    assert!(!done && text.contains("connect to /run/dbus/system_bus_socket"), "{text}");
+    assert!(!b.embrun(&["state", "x"]).0);
+}
+
+/// An ordinary user, as root of a user namespace as rootless engines have it, and the systemd of that user.
+#[test]
+fn a_user_has_scopes_of_his_own_manager() {
+    if !runs() {
+        return;
+    }
+    if !is_v2() {
+        eprintln!("SKIPPED: cgroup v1 cannot be delegated to a user");
+        return;
+    }
+    let mut b = Bundle::new("systemd-user");
+    let user = |words: &[&str]| {
+        let set = "XDG_RUNTIME_DIR=/run/user/1000";
+        let head = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", set, "USER=user"];
+        head.iter().chain(words).map(|w| (*w).to_owned()).collect::<Vec<String>>()
+    };
+    b.before = user(&["unshare", "--user", "--map-root-user", "--map-auto"]);
+    for directory in ["", "rootfs", "rootfs/dev", "rootfs/proc", "rootfs/bin"] {
+        nix::unistd::chown(&b.at.join(directory), Some(1000.into()), Some(1000.into())).unwrap();
+    }
+    let show = |property: &str| {
+        let words = user(&["systemctl", "--user", "show", UNIT, "--value", "-p", property]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        say(words[0], &words[1..]).1.trim().to_owned()
+    };
+    b.config("app.slice:tst:web", "", r#"{"memory":{"limit":33554432},"pids":{"limit":50}}"#);
+    b.create();
+    let group = "/user.slice/user-1000.slice/user@1000.service/app.slice/tst-web.scope";
+    for (property, value) in
+        [("ActiveState", "active"), ("ControlGroup", group), ("MemoryMax", "33554432"), ("TasksMax", "50")]
+    {
+        assert_eq!(show(property), value, "{property}");
+    }
+    assert_eq!(Bundle::file("pids", group, "pids.max"), "50");
+    b.ok(&["update", "--pids-limit", "60", "x"]);
+    assert_eq!((show("TasksMax").as_str(), Bundle::file("pids", group, "pids.max").as_str()), ("60", "60"));
+    b.ok(&["delete", "--force", "x"]);
+    assert_eq!(show("LoadState"), "not-found");
+    assert!(!std::path::Path::new(&format!("/sys/fs/cgroup{group}")).exists());
+
+    // Without his manager in reach the error says what is missing.
+    b.before = b.before.iter().filter(|w| !w.starts_with("XDG_RUNTIME_DIR")).cloned().collect();
+    b.flags.push("--rootless=true");
+    let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
+    assert!(!done && text.contains("XDG_RUNTIME_DIR is not set"), "{text}");
+}
+
+#[test]
+fn the_manager_is_chosen_by_a_flag() {
+    if !runs() {
+        return;
+    }
+    let mut b = Bundle::new("systemd-choice");
+    let path = "/embrun-test-choice/x";
+    for (manager, cgroups_path, unit, at) in [
+        ("--cgroup-manager=systemd", ":tst:web", "active", "/system.slice/tst-web.scope"),
+        ("--cgroup-manager=cgroupfs", path, "inactive", path),
+        ("--cgroup-manager=disabled", path, "inactive", ""),
+    ] {
+        b.flags = vec![manager];
+        b.config(cgroups_path, "", "{}");
+        b.create();
+        assert_eq!(show(UNIT, "ActiveState"), unit, "{manager}");
+        let (_, state) = b.embrun(&["state", "x"]);
+        let pid = state.split("\"pid\": ").nth(1).and_then(|s| s.split([',', '\n']).next()).unwrap().trim();
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        if at.is_empty() {
+            assert_eq!(groups, own, "it stays where its creator is");
+        } else {
+            assert!(groups.lines().any(|l| l.ends_with(at)), "{manager}: {groups}");
+        }
+        b.ok(&["delete", "--force", "x"]);
+    }
+    b.config(path, "", LIMITS);
+    let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
+    assert!(!done && text.contains("linux.resources."), "{text}");
 }
