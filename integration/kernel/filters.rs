@@ -17,6 +17,7 @@ pub const CASES: &[Case] = cases![
     filter_holds_with_and_without_no_new_privileges,
     filter_holds_for_exec,
     unknown_syscall_names_are_skipped,
+    flags_are_loaded_with,
     unknown_action_is_refused,
     errno_on_an_action_without_one_is_refused,
     the_engines_default_profile_loads_and_holds,
@@ -265,6 +266,20 @@ fn unknown_syscall_names_are_skipped(t: &Test) {
         ),
     );
     assert_eq!(c.probe("mkdir /tmp/x").run().ok().probe().result("mkdir"), "ENOSPC");
+}
+
+fn flags_are_loaded_with(t: &Test) {
+    let all = ["LOG", "SPEC_ALLOW", "TSYNC"].map(|name| format!("SECCOMP_FILTER_FLAG_{name}"));
+    for flags in [json!([]), json!([all[0]]), json!([all[1]]), json!([all[2]]), json!(all)] {
+        for nnp in [true, false] {
+            let mut policy = deny(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
+            policy["flags"] = flags.clone();
+            let mut c = with(t, policy);
+            c.config["process"]["noNewPrivileges"] = nnp.into();
+            let seen = c.probe("seccomp mkdir /dev/shm/x").run().ok().probe();
+            assert_eq!((&seen["seccomp"], seen.result("mkdir")), (&json!(2), &json!("EPERM")), "{flags}");
+        }
+    }
 }
 
 fn unknown_action_is_refused(t: &Test) {

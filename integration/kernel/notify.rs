@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub const CASES: &[Case] = cases![
     agent_answers_for_run_with_no_new_privileges,
     agent_answers_for_run_without_no_new_privileges,
+    agent_answers_with_every_flag,
     agent_gets_the_listener_at_start,
     connection_is_closed_after_one_document,
     agent_gets_a_listener_for_exec,
@@ -122,6 +123,23 @@ fn agent_answers_for_run_with_no_new_privileges(t: &Test) {
 
 fn agent_answers_for_run_without_no_new_privileges(t: &Test) {
     run(t, false);
+}
+
+fn agent_answers_with_every_flag(t: &Test) {
+    // Linux 5.19.
+    if embrun::sys::seccomp::support().flags & embrun::seccomp::policy::WAIT_KILLABLE_RECV == 0 {
+        t.skip("this kernel has no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
+    }
+    let all = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"];
+    for nnp in [true, false] {
+        let socket = t.path("agent");
+        let agent = agent(socket.clone(), 1);
+        let mut c = container(t, socket.to_str().unwrap());
+        c.config["process"]["noNewPrivileges"] = nnp.into();
+        c.config["linux"]["seccomp"]["flags"] = json!(all.map(|name| format!("SECCOMP_FILTER_FLAG_{name}")));
+        assert_eq!(c.probe("sethostname y").run().ok().probe().result("sethostname"), "ENOSPC");
+        agent.join().unwrap();
+    }
 }
 
 fn agent_gets_the_listener_at_start(t: &Test) {
