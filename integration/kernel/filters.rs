@@ -15,6 +15,7 @@ pub const CASES: &[Case] = cases![
     every_operator_compares_as_it_says,
     two_arguments_must_both_match,
     filter_holds_with_and_without_no_new_privileges,
+    filter_of_before_faccessat2_hinders_nothing,
     filter_holds_for_exec,
     unknown_syscall_names_are_skipped,
     flags_are_loaded_with,
@@ -339,5 +340,15 @@ fn gateway_roles_hold_in_a_container(t: &Test) {
         ] {
             assert_eq!(seen.result(act), expected(may), "{name}: {act}");
         }
+    }
+}
+
+fn filter_of_before_faccessat2_hinders_nothing(t: &Test) {
+    for user in [0, 1000] {
+        let mut c =
+            with(t, deny(json!([{"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}])));
+        c.config["process"]["noNewPrivileges"] = json!(false);
+        c.config["process"]["user"] = json!({"uid": user, "gid": user});
+        assert_eq!(c.probe("seccomp").run().ok().probe()["seccomp"], 2);
     }
 }

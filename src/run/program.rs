@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{SFlag, stat};
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, access, faccessat};
 
 use crate::error::{Error, Result, engine};
 use crate::plan::Program;
@@ -55,8 +55,12 @@ fn executable(path: &Path) -> std::result::Result<(), Errno> {
     let kind = SFlag::from_bits_truncate(stat(path)?.st_mode) & SFlag::S_IFMT;
     match kind {
         SFlag::S_IFDIR => Err(Errno::EISDIR),
-        // With the capabilities that the program will be run with: access(2) leaves them out.
-        SFlag::S_IFREG => faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS),
+        SFlag::S_IFREG => access(path, AccessFlags::X_OK).or_else(|e| {
+            // access(2) leaves out the capabilities that the program will be run with. The newer call may be one that the
+            // filter, which can be in force already, does not know.
+            let by_capability = || faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok();
+            if e == Errno::EACCES && by_capability() { Ok(()) } else { Err(e) }
+        }),
         _ => Err(Errno::EACCES),
     }
 }
