@@ -274,7 +274,7 @@ fn signals_are_passed_on(t: &Test) {
     eventually("it has its trap", || running.stdout().contains("pid"));
     kill(Pid::from_raw(running.pid()), Signal::SIGTERM).unwrap();
     assert_eq!(*running.wait().exits(5).probe().result("await"), json!("TERM"));
-    assert!(names(&profile(&file)).contains(&"rt_sigtimedwait"));
+    assert!(names(&profile(&file)).iter().any(|n| n.starts_with("rt_sigtimedwait")));
 }
 
 fn terminal_is_relayed_and_recorded(t: &Test) {

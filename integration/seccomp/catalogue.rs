@@ -4,6 +4,16 @@ use embrun::bundle::json::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::policy::{Action, Arg, Op, Policy, Rule, policy};
 
+/// `default.json` and the roles.
+pub const SHIPPED: &[(&str, &str)] = &[
+    ("default", include_str!("../../seccomp-profiles/default.json")),
+    ("data-collector", include_str!("../../seccomp-profiles/data-collector.json")),
+    ("data-processor", include_str!("../../seccomp-profiles/data-processor.json")),
+    ("uplink", include_str!("../../seccomp-profiles/uplink.json")),
+    ("device-controller", include_str!("../../seccomp-profiles/device-controller.json")),
+    ("firmware-updater", include_str!("../../seccomp-profiles/firmware-updater.json")),
+];
+
 /// docker's, as shipped.
 pub fn engines_default() -> Policy {
     policy(&Json::parse(include_bytes!("../../seccomp-profiles/default.json")).unwrap()).unwrap()
@@ -155,4 +165,17 @@ pub fn json(p: &Policy) -> Json {
     members.push(("architectures", Json::strs(p.architectures.iter().map(|a| a.name()))));
     members.push(("syscalls", Json::List(p.syscalls.iter().map(rule).collect())));
     Json::object(members)
+}
+
+#[test]
+fn none_is_forgotten() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp-profiles");
+    let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut found: Vec<String> = names
+        .filter_map(|n| n.strip_suffix(".json").filter(|n| !n.ends_with(".config")).map(str::to_owned))
+        .collect();
+    let mut listed: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+    found.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
 }

@@ -12,9 +12,8 @@ use embrun::seccomp::record::Profile;
 use embrun::seccomp::sim::check;
 use embrun::seccomp::syscalls::Call;
 
-use crate::catalogue;
+use crate::catalogue::{self, SHIPPED};
 use crate::kernel::accepts;
-use crate::profiles::SHIPPED;
 use crate::random::{self, FAMILIES, Random};
 
 const ODD: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":1,"architectures":["SCMP_ARCH_X86"],"flags":[],

@@ -2,6 +2,8 @@
 //! without the x32 bit) or native processes and, by the 32-bit entry of the kernel, as x86 processes. On other processors the
 //! native calls are made.
 
+mod profiles;
+
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use crate::random::Random;

@@ -11,6 +11,5 @@ mod fuzz;
 mod kernel;
 mod libseccomp;
 mod peers;
-mod profiles;
 mod random;
 mod roles;

@@ -7,37 +7,15 @@ use embrun::seccomp::policy::{Policy, policy};
 use embrun::seccomp::sim::{Data, check};
 use embrun::seccomp::syscalls::Call;
 
-use crate::kernel::{Outcome, accepts, outcome};
-
-/// `default.json` and the roles.
-pub const SHIPPED: &[(&str, &str)] = &[
-    ("default", include_str!("../../seccomp-profiles/default.json")),
-    ("data-collector", include_str!("../../seccomp-profiles/data-collector.json")),
-    ("data-processor", include_str!("../../seccomp-profiles/data-processor.json")),
-    ("uplink", include_str!("../../seccomp-profiles/uplink.json")),
-    ("device-controller", include_str!("../../seccomp-profiles/device-controller.json")),
-    ("firmware-updater", include_str!("../../seccomp-profiles/firmware-updater.json")),
-];
+use super::{Outcome, accepts, outcome};
+use crate::catalogue::SHIPPED;
 
 fn read(text: &str) -> Policy {
     policy(&Json::parse(text.as_bytes()).unwrap()).unwrap()
 }
 
-#[test]
-fn none_is_forgotten() {
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp-profiles");
-    let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    let mut found: Vec<String> = names
-        .filter_map(|n| n.strip_suffix(".json").filter(|n| !n.ends_with(".config")).map(str::to_owned))
-        .collect();
-    let mut listed: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-    found.sort_unstable();
-    listed.sort_unstable();
-    assert_eq!(found, listed);
-}
-
-/// A kernel checks the form of a filter, whatever architecture it is for: all of them are shown to this one. That the ARM
-/// kernels agree is shown in their guests, by `integration/guest/profiles`.
+/// A kernel checks the form of a filter, whatever architecture it is for: all of them are shown to this one. ARM's
+/// kernels are shown them in their guests.
 #[test]
 fn the_kernel_accepts_each_for_each_architecture() {
     for (name, text) in SHIPPED {
