@@ -81,6 +81,16 @@ impl Json {
         Json::List(items.into_iter().map(Json::str).collect())
     }
 
+    /// An object whose members are written down in the code, in order. Taken one by one out of a slice: each length of an array
+    /// would be a type with code of its own.
+    pub fn fields<const N: usize>(mut members: [(&str, Json); N]) -> Json {
+        #[inline(never)]
+        fn all(members: &mut [(&str, Json)]) -> Json {
+            Json::object(members.iter_mut().map(|(k, v)| (*k, std::mem::replace(v, Json::Null))))
+        }
+        all(&mut members)
+    }
+
     /// An object from its members, in order.
     pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Json)>) -> Json {
         Json::Object(members.into_iter().map(|(k, v)| (k.into(), v)).collect())

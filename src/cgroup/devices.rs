@@ -67,7 +67,7 @@ impl DeviceRule {
             RuleKind::Block => "b",
         };
         let number = |n: Option<u32>| n.map_or(Json::from(-1), Json::from);
-        Json::object([
+        Json::fields([
             ("allow", Json::from(self.allow)),
             ("type", Json::str(kind)),
             ("major", number(self.major)),
@@ -515,7 +515,7 @@ mod tests {
     fn rules_survive_the_state_record() {
         let mut dice = Dice(3);
         let rules: Vec<DeviceRule> = (0..50).map(|_| dice.rule()).collect();
-        let record = Json::object([("devices", to_json(&rules))]);
+        let record = Json::fields([("devices", to_json(&rules))]);
         assert_eq!(super::super::resources::resources(&record).unwrap().devices, rules);
     }
 

@@ -79,7 +79,7 @@ impl Location {
     /// For the state record.
     pub fn to_json(&self) -> Json {
         let place = |p: &Place| {
-            Json::object([
+            Json::fields([
                 ("mount", Json::str(p.mount.as_str())),
                 ("path", Json::str(p.path.as_str())),
                 ("controllers", Json::strs(p.controllers.iter().map(String::as_str))),
@@ -87,7 +87,7 @@ impl Location {
             ])
         };
         let unit = |u: &Unit| {
-            Json::object([
+            Json::fields([
                 ("unit", Json::str(u.name.as_str())),
                 ("slice", Json::str(u.slice.as_str())),
                 ("user", Json::from(u.user)),
@@ -172,11 +172,11 @@ mod tests {
             unit,
             places: vec![place("/c/cpu", "/a/x", 1), Place { controllers: vec![], ..place("/u", "/x", 2) }],
         };
-        let record = Json::object([("cgroup", location.to_json())]);
+        let record = Json::fields([("cgroup", location.to_json())]);
         let read = Json::parse(record.compact().as_bytes()).unwrap();
         assert_eq!(Location::from_json(&read, "cgroup"), Ok(location.clone()));
         assert_eq!(
-            Location::from_json(&Json::object([("id", Json::str("x"))]), "cgroup"),
+            Location::from_json(&Json::fields([("id", Json::str("x"))]), "cgroup"),
             Ok(Location::default())
         );
         let paths: Vec<(String, String)> = [("cpu", "/c/cpu/a/x"), ("cpuacct", "/c/cpu/a/x"), ("", "/u/x")]

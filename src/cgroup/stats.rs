@@ -11,7 +11,7 @@ type Members = Vec<(&'static str, Json)>;
 impl Cgroup {
     /// The `data` of a `stats` event.
     pub fn stats(&self) -> Json {
-        Json::object([
+        Json::fields([
             ("cpu", self.cpu_stats()),
             ("cpuset", self.cpuset_stats()),
             ("memory", self.memory_stats()),

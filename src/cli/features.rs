@@ -17,22 +17,22 @@ pub fn run() -> Result<()> {
 
 fn document() -> Json {
     let hooks = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-    Json::object([
+    Json::fields([
         ("ociVersionMin", "1.0.0".into()),
         ("ociVersionMax", SPEC_VERSION.into()),
         ("hooks", Json::strs(hooks)),
         ("mountOptions", Json::strs(options::names().filter(|name| !name.ends_with("idmap")))),
         ("linux", linux()),
-        ("annotations", Json::object([("org.embrun.version", env!("CARGO_PKG_VERSION").into())])),
+        ("annotations", Json::fields([("org.embrun.version", env!("CARGO_PKG_VERSION").into())])),
         ("potentiallyUnsafeConfigAnnotations", Json::List(Vec::new())),
     ])
 }
 
 fn linux() -> Json {
-    let off = || Json::object([("enabled", false.into())]);
+    let off = || Json::fields([("enabled", false.into())]);
     let namespaces = ["cgroup", "ipc", "mount", "network", "pid", "uts"];
     let cgroup = ["v1", "v2", "systemd", "systemdUser", "rdma"];
-    Json::object([
+    Json::fields([
         ("namespaces", Json::strs(namespaces)),
         ("capabilities", Json::strs(capability_names())),
         ("cgroup", Json::object(cgroup.map(|name| (name, true.into())))),
@@ -40,14 +40,14 @@ fn linux() -> Json {
         ("apparmor", off()),
         ("selinux", off()),
         ("intelRdt", off()),
-        ("mountExtensions", Json::object([("idmap", off())])),
+        ("mountExtensions", Json::fields([("idmap", off())])),
         ("netDevices", off()),
     ])
 }
 
 fn seccomp() -> Json {
     let flags = || Json::strs(policy::FLAGS.iter().map(|(_, name)| *name));
-    Json::object([
+    Json::fields([
         ("enabled", true.into()),
         ("actions", Json::strs(policy::ACTIONS.iter().map(|(_, name)| *name))),
         ("operators", Json::strs(policy::OPERATORS.iter().map(|(_, name)| *name))),

@@ -9,7 +9,7 @@ use crate::state::record::Record;
 pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'static str, Json)> {
     let (pid, start) = record.init.as_ref().map_or((0, 0), |init| (init.pid, init.start));
     let mounts = loaded.spec.mounts.iter().map(|m| {
-        Json::object([
+        Json::fields([
             ("source", m.source.as_deref().unwrap_or("").into()),
             ("destination", m.destination.as_str().into()),
             ("device", m.kind.as_deref().unwrap_or("").into()),
@@ -26,7 +26,7 @@ pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'stat
         ("created", record.created.as_str().into()),
         (
             "config",
-            Json::object([
+            Json::fields([
                 ("rootfs", record.rootfs.as_str().into()),
                 ("mounts", Json::List(mounts.collect())),
             ]),

@@ -85,7 +85,7 @@ mod tests {
         let path = dir.join("agent");
         let agent = UnixListener::bind(&path).unwrap();
         let long = "x".repeat(1 << 20);
-        let state = process_state("1.3.0", 42, Some(&long), Json::object([("id", Json::from("web"))]));
+        let state = process_state("1.3.0", 42, Some(&long), Json::fields([("id", Json::from("web"))]));
         let expected = state.compact();
         let reader = std::thread::spawn(move || {
             let (mut peer, _) = agent.accept().unwrap();

@@ -122,7 +122,7 @@ impl Profile {
         let names = Call::all().filter(|call| self.calls[call.index()] != 0).map(Call::name);
         let listed = ALL.iter().filter(|(arch, _)| self.architectures & 1 << *arch as u32 != 0);
         let rule = [("names", Json::strs(names)), ("action", Json::from(Action::Allow.name()))];
-        Json::object([
+        Json::fields([
             ("defaultAction", Json::from(Action::Errno(1).name())),
             ("defaultErrnoRet", Json::from(1)),
             ("architectures", Json::strs(listed.map(|(_, name)| *name))),

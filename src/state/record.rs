@@ -107,7 +107,7 @@ impl Record {
 
     fn to_json(&self) -> Json {
         let phase = Phase::ALL.iter().find(|(p, _)| *p == self.phase).map_or("", |(_, name)| name);
-        Json::object([
+        Json::fields([
             ("id", self.id.as_str().into()),
             ("phase", phase.into()),
             ("bootId", self.boot_id.as_str().into()),
@@ -146,7 +146,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 fn mark_to_json(mark: &ProcessMark) -> Json {
-    Json::object([("pid", mark.pid.into()), ("start", mark.start.into())])
+    Json::fields([("pid", mark.pid.into()), ("start", mark.start.into())])
 }
 
 fn mark(v: &Json) -> Read<ProcessMark> {
