@@ -28,7 +28,7 @@ fn a_fork_bomb_is_killed() {
     own.cgroup.kill(soon()).unwrap();
     assert_eq!(own.cgroup.pids().unwrap(), []);
     own.cgroup.remove(soon()).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5) * patience(), "{:?}", start.elapsed());
 }
 
 /// The same without cgroup.kill, as kernels before 5.14 have it.
@@ -73,7 +73,7 @@ fn a_thousand_nested_cgroups_are_removed() {
     assert_eq!(own.cgroup.pids().unwrap(), []);
     own.cgroup.remove(soon()).unwrap();
     assert!(!std::path::Path::new(&first).exists() && !std::path::Path::new(&last).exists());
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5) * patience(), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -81,8 +81,13 @@ fn mounted() -> bool {
     there
 }
 
+/// Emulated hosts are slow (`IT_SLOW=5`).
+fn patience() -> u32 {
+    std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(10)
+    Instant::now() + Duration::from_secs(10) * patience()
 }
 
 fn on_v1(controller: &str) -> bool {

@@ -14,7 +14,7 @@ impl Cgroup {
         let resources = self.completed(resources);
         let knobs = self.knobs(&resources, Part::All)?;
         self.check_usage(&resources.memory)?;
-        let undo: Vec<(&Branch, Knob)> =
+        let mut undo: Vec<(&Branch, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
         let done = write_all(&knobs)
             .and_then(|()| match resources.devices.is_empty() {
@@ -26,6 +26,8 @@ impl Cgroup {
                 None => Ok(()),
             });
         let Err(e) = done else { return Ok(()) };
+        // What could not be written (a device that is not there) cannot be written in the undoing either, and needs none.
+        undo.retain(|(branch, knob)| as_it_is(branch, knob).is_none_or(|now| now.value != knob.value));
         Err(match write_all(&undo) {
             Ok(()) => e,
             Err(again) => e.hint(format_args!("and the values from before could not be put back: {again}")),
