@@ -214,7 +214,11 @@ impl<'a> Host<'a> {
         let cgroup = self.subject.cgroup.as_ref().and_then(Cgroup::v2_dir);
         let cloned = process::clone(self.plan.new_namespaces, cgroup);
         if let (Some(home), Ok(Cloned::Parent { .. }) | Err(_)) = (&home, &cloned) {
-            setns(home, CloneFlags::CLONE_NEWPID).context(|| "setns back to the runtime's pid namespace")?;
+            match setns(home, CloneFlags::CLONE_NEWPID) {
+                // From a user namespace there is no way back to the host's; only hooks would be led astray.
+                Err(Errno::EPERM) if *self.subject.hooks == Hooks::default() => {}
+                back => back.context(|| "setns back to the runtime's pid namespace")?,
+            }
         }
         match cloned.map_err(|e| clone_error(e, self.plan.new_namespaces))? {
             Cloned::Child => {
