@@ -342,6 +342,7 @@ fn passwd_that_hangs_does_not(t: &Test) {
 }
 
 fn cgroup_mount_cannot_be_written(t: &Test) {
+    t.needs_controller("freezer");
     let mut trap = Trap::new(t);
     trap.c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
     let words = "list /sys/fs/cgroup mkdir /sys/fs/cgroup/new write /sys/fs/cgroup/x x mounts";

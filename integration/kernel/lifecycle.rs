@@ -351,6 +351,8 @@ fn list_in_its_three_forms(t: &Test) {
 }
 
 fn ps_lists_the_processes(t: &Test) {
+    // Without cgroups init alone is known.
+    t.needs_controller("pids");
     let mut c = t.container();
     c.probe("fork 2 say pause");
     c.up();

@@ -1,6 +1,7 @@
 //! `linux.resources` and `cgroupsPath`: the limits that most bundles set, as the kernel holds them.
 
 use crate::cases;
+use crate::common::test::STATE;
 use crate::common::{Case, Container, Hierarchy, Output, Test, eventually};
 use serde_json::json;
 use std::fs;
@@ -26,6 +27,7 @@ pub const CASES: &[Case] = cases![
     exec_into_a_cgroup_that_cannot_be,
     exec_beside_an_init_that_made_cgroups,
     cgroup_belongs_to_the_containers_user_if_it_may_write_there,
+    without_cgroups_only_what_needs_none_runs,
     user_without_cgroups_of_his_own_runs_without_limits,
     user_with_cgroups_of_his_own_has_limits,
     cgroup_with_strangers_is_refused_or_left_alone,
@@ -317,6 +319,44 @@ fn cgroup_belongs_to_the_containers_user_if_it_may_write_there(t: &Test) {
         }
         c.remove();
     }
+}
+
+/// On every host: the runtime is shown none.
+fn without_cgroups_only_what_needs_none_runs(t: &Test) {
+    let mut c = t.container();
+    let call = |args: &[&str]| {
+        let hide = "mount --make-rprivate / && { umount -R /sys/fs/cgroup 2> /dev/null; exec \"$@\"; }";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", hide, "sh"]).arg(t.runtime_path());
+        command.args(["--root", STATE]).args(args);
+        t.finish(command)
+    };
+    let bundle = c.bundle.to_str().unwrap().to_owned();
+    c.probe("pause");
+    for resources in [
+        json!({"pids": {"limit": 5}}),
+        json!({"devices": [{"allow": false}]}),
+        json!({"memory": {"limit": MIB}}),
+    ] {
+        c.config["linux"]["resources"] = resources;
+        c.write();
+        call(&["create", "--bundle", &bundle, &c.id])
+            .fails(&["no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)"]);
+        call(&["state", &c.id]).fails(&["does not exist"]);
+    }
+    c.config["linux"]["resources"] = json!({});
+    c.write();
+    call(&["create", "--bundle", &bundle, &c.id]).ok();
+    call(&["start", &c.id]).ok();
+    call(&["exec", &c.id, "true"]).ok();
+    call(&["pause", &c.id]).fails(&["cgroup"]);
+    call(&["update", "--pids-limit", "5", &c.id]).fails(&["no cgroup hierarchy is mounted"]);
+    call(&["exec", "--cgroup", "a", &c.id, "true"]).fails(&["the container has no cgroup"]);
+    call(&["events", "--stats", &c.id]).ok();
+    assert_eq!(call(&["ps", "--format=json", &c.id]).ok().json(), json!([c.pid()]));
+    call(&["delete", "--force", &c.id]).ok();
+    // Of umount(8).
+    let _ = fs::remove_dir_all("/run/mount");
 }
 
 /// Who the ordinary user is, outside.

@@ -288,6 +288,7 @@ fn loop_and_tty_devices_are_plugged_in_and_out(t: &Test) {
 }
 
 fn device_that_is_none_is_refused(t: &Test) {
+    t.needs_controller("devices");
     let mut c = t.container();
     c.probe("pause").up();
     let etc = c.rootfs.join("etc");
