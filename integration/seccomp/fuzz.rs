@@ -78,12 +78,12 @@ fn mutants_are_refused_or_compiled() {
         let Ok(filter) = compile(&policy, native) else { continue };
         compiled += 1;
         check(&filter.program).unwrap();
-        assert!(explain::dump(&policy, native).is_ok());
         let call = random.next().to_string();
         let call = if random.one_in(2) { "read" } else { &call };
         let _ = explain::explain(&policy, native, native, call, &[random.next(), random.next()]);
-        // Whatever the architecture is, a kernel checks the form.
         if seed % 8 == 0 {
+            assert!(explain::dump(&policy, native).is_ok());
+            // Whatever the architecture is, a kernel checks the form.
             assert!(accepts(&filter.program), "the kernel refuses the filter");
             loaded += 1;
         }
