@@ -1,6 +1,6 @@
 # embrun: what a builder does. `make` alone prints what there is. Each part installs what it needs, and says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo static test test-host test-guest test-guests test-peers test-older test-slow test-arm engines lint bench clean
+.PHONY: help demo static test test-host test-guest test-guests test-peers test-older test-slow test-arm engines conformance-runc lint bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,6 +51,10 @@ engines: ## podman, containerd and docker run containers through embrun
 	@integration/needs build test engines
 	PATH=$$(integration/docker):$$PATH RUNTIME=$$(integration/static) IT_ARGS="--ignored engines docker" \
 		integration/suites engines $$(integration/programs kernel)
+
+conformance-runc: ## the tests of runc, crun and runtime-tools against embrun, with what is known to fail
+	@integration/needs build test conformance
+	for suite in runc crun tools; do integration/conformance/run $$suite "$$(integration/static)" || bad=1; done; [ -z "$$bad" ]
 
 lint: ## formats, lints and the rules of this house
 	@integration/needs build lint

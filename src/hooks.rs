@@ -131,7 +131,14 @@ fn run(place: &Place<'_>, hook: &Hook, state: &Json) -> Result<()> {
     match ended? {
         Some(Ended::Exited(0)) => Ok(()),
         Some(Ended::Exited(status)) => Err(words.error(format!("exit status {status}"))),
-        Some(Ended::Signalled(signal)) => Err(words.error(format!("killed by signal {signal}"))),
+        Some(Ended::Signalled(signal)) => {
+            let why = if signal == libc::SIGSYS {
+                " (bad system call: the seccomp profile forbids it)"
+            } else {
+                ""
+            };
+            Err(words.error(format!("killed by signal {signal}{why}")))
+        }
         None => {
             Err(words.error(format!("timeout of {} s is over, killed", hook.timeout.unwrap_or_default())))
         }
