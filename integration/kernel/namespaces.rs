@@ -45,6 +45,7 @@ fn unlisted_namespaces_are_the_runtimes(t: &Test) {
 }
 
 fn cgroup_namespace_is_rooted_at_the_own_cgroup(t: &Test) {
+    t.needs_controller("freezer");
     let mut c = t.container();
     c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
     let seen = c.probe("namespaces cgroup").run().ok().probe();

@@ -77,7 +77,7 @@ fn out_of_memory_again_and_again(t: &Test) {
         let before = kills();
         eventually("one more is killed", || kills() > before);
         assert_eq!(c.status(), "running", "round {round}");
-        c.call(&["ps"]).ok();
+        c.call(&["ps", "--format=json"]).ok();
         c.call(&["update", "--pids-limit", &(90 + round).to_string()]).ok();
         c.call(&["pause"]).ok();
         c.call(&["resume"]).ok();

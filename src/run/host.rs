@@ -154,7 +154,10 @@ impl<'a> Host<'a> {
                 self.subject.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.give(Uid::from_raw(uid)))
             }
             HostStep::Await(sync) => self.wait_for(sync),
-            HostStep::Answer(_) => Ok(self.channel()?.go()?),
+            HostStep::Answer(_) => match self.channel()?.go() {
+                Err(Errno::EPIPE) => Err(self.died()),
+                told => Ok(told?),
+            },
             HostStep::TakeTerminal => self.take_terminal(),
             HostStep::RunHooks(kind) => self.run_hooks(kind),
             HostStep::SendPidfd => self.send_pidfd(),
