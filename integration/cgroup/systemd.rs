@@ -209,7 +209,7 @@ fn annotations_are_properties_of_their_type() {
     let key = |name: &str, value: &str| format!(r#""org.systemd.property.{name}":"{value}""#);
     let all = [
         key("TimeoutStopUSec", "uint64 1234567"),
-        key("RuntimeMaxSec", "1.5"),
+        key("RuntimeMaxSec", "100.5"),
         key("SendSIGHUP", "true"),
         key("KillSignal", "15"),
         key("Documentation", "['man:a(1)', 'man:b(2)']"),
@@ -219,7 +219,7 @@ fn annotations_are_properties_of_their_type() {
     b.create();
     for (property, value) in [
         ("TimeoutStopUSec", "1.234567s"),
-        ("RuntimeMaxUSec", "1.500000s"),
+        ("RuntimeMaxUSec", "1min 40.500000s"),
         ("SendSIGHUP", "yes"),
         ("KillSignal", "15"),
         ("Documentation", r#""man:a(1)" "man:b(2)""#),
@@ -231,8 +231,8 @@ fn annotations_are_properties_of_their_type() {
     for (path, annotation, says) in [
         ("/a/b", "".into(), "must be slice:prefix:name"),
         (":tst:web", key("Bogus", "5"), "Cannot set property Bogus"),
-        (":tst:web", key("SendSIGHUP", "'yes'"), "SendSIGHUP"),
-        (":tst:web", key("TasksMax", "'5'"), "TasksMax"),
+        (":tst:web", key("SendSIGHUP", "'yes'"), "Failed to set unit properties"),
+        (":tst:web", key("TasksMax", "'5'"), "Failed to set unit properties"),
         (":tst:web", key("Description", "'x"), "annotations.org.systemd.property.Description: must be"),
         (":tst:web", key("TimeoutStopSec", "soon"), "must be a number of seconds"),
         ("a--b.slice:tst:web", "".into(), "linux.cgroupsPath"),

@@ -153,7 +153,15 @@ pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Plac
         let job = call(&mut connection)?.str().unwrap_or_default();
         finish(&mut connection, &job)
     });
-    started.map_err(|e| e.context(format_args!("start systemd unit {}", unit.name)))?;
+    started.map_err(|e| {
+        let e = e.context(format_args!("start systemd unit {}", unit.name));
+        match unit.properties.first() {
+            Some(_) => {
+                e.hint("annotations org.systemd.property.* must have the types that systemd has for them")
+            }
+            None => e,
+        }
+    })?;
     Ok(placeholder)
 }
 
