@@ -1,6 +1,6 @@
 //! The thin binary: argv in, one error line out.
 
-#[cfg(target_env = "musl")]
+#[cfg(all(target_env = "musl", target_feature = "crt-static"))]
 #[path = "sys/c_heap.rs"]
 mod c_heap;
 
