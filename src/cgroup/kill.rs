@@ -102,7 +102,12 @@ impl Cgroup {
                 Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
                 Err(e) => return Err(Error::os(format_args!("rmdir {directory}"), e)),
             }
-            let Ok(dir) = branch.dir() else { continue };
+            let dir = match branch.dir() {
+                Ok(dir) => dir,
+                // Removed by somebody else meanwhile: the next round sees it.
+                Err(Errno::ENOENT) => continue,
+                Err(e) => return Err(Error::os(format_args!("open {directory}"), e)),
+            };
             if !pids(branch)?.is_empty() {
                 self.kill_one_by_one(branch, deadline)?;
             }
