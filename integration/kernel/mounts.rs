@@ -315,11 +315,12 @@ fn cgroup_mount_without_a_cgroup_shows_the_callers(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
-    c.config["linux"]["resources"] = json!({});
     let dir = if t.hierarchy("pids").unwrap().v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
     c.probe(&format!("cgroup read {dir}/cgroup.procs")).write();
     let bundle = c.bundle.to_str().unwrap();
-    let seen = t.call(&["--cgroup-manager=disabled", "run", "--bundle", bundle, &c.id]).ok().probe();
+    let ran = t.call(&["--cgroup-manager=disabled", "run", "--bundle", bundle, &c.id]).ok();
+    assert!(ran.stderr.contains("linux.resources.devices: not in force"), "{}", ran.stderr);
+    let seen = ran.probe();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     assert_eq!(seen["cgroup"].as_array().unwrap().len(), own.lines().count());
     for line in own.lines() {

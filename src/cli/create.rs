@@ -75,6 +75,11 @@ impl Creation {
         }
         let facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
         let no_cgroup = globals.cgroup_manager == CgroupManager::Disabled;
+        // Every engine writes device rules, and whoever wants no cgroup has been told so: as crun, but not in silence. Limits
+        // are still refused.
+        if no_cgroup && !std::mem::take(&mut loaded.spec.linux.resources.devices).is_empty() {
+            log::warn("linux.resources.devices: not in force without a cgroup");
+        }
         let mut unit = None;
         if globals.cgroup_manager == CgroupManager::Systemd {
             let (linux, annotations) = (&mut loaded.spec.linux, &loaded.spec.annotations);
