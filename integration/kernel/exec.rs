@@ -348,7 +348,7 @@ fn process_may_come_through_a_pipe(t: &Test) {
     let c = up(t);
     let process =
         json!({"args": ["probe", "pid"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]});
-    let command = t.command(&["exec", "--process", "/dev/stdin", &c.id]);
+    let command = t.command(&["exec", "--process", "/proc/self/fd/0", &c.id]);
     let mut shell = Command::new("sh");
     // It comes late: it is waited for.
     shell.args(["-c", r#"(sleep 0.2; printf '%s' "$0") | "$@""#]).arg(process.to_string());
