@@ -66,7 +66,9 @@ fn out_of_memory_again_and_again(t: &Test) {
     t.needs_controller("pids");
     t.needs_controller("freezer");
     let mut c = small(t);
-    c.args(&["sh", "-c", "while :; do probe eat 200 > /dev/null; done"]).up();
+    // The killer is to choose the child, whoever else is there.
+    let greedy = "(echo 1000 > /proc/self/oom_score_adj; exec probe eat 200 > /dev/null)";
+    c.args(&["sh", "-c", &format!("while :; do {greedy}; done")]).up();
     let events = t.spawn(t.command(&["events", "--interval=50ms", &c.id]));
     let kills = || {
         let (v1, v2) = ("memory.oom_control", "memory.events");
@@ -94,6 +96,8 @@ fn out_of_memory_again_and_again(t: &Test) {
 fn fork_bomb_is_held_and_killed(t: &Test) {
     t.needs_controller("pids");
     let mut c = small(t);
+    // Room for a hundred, with what the kernel keeps for each.
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 128 * MIB, "swap": 128 * MIB});
     c.args(&["sh", "-c", "bomb() { bomb | bomb & }; bomb; while :; do :; done"]).up();
     let members = || c.knob("pids", "pids.current", "pids.current").parse::<u32>().unwrap();
     eventually("it is at its limit", || members() > 80);
