@@ -57,6 +57,9 @@ fn errno_with_its_own_number(t: &Test) {
 }
 
 fn default_errno_with_the_rest_allowed(t: &Test) {
+    if cfg!(target_pointer_width = "32") {
+        t.skip("the list of what the probe needs is that of 64-bit systems");
+    }
     // Everything is denied but what a static program and its loader of a filter need.
     let allowed = json!([
         "execve",
@@ -194,6 +197,9 @@ fn verdict(t: &Test, rule: Value, argument: u64) -> bool {
 }
 
 fn every_operator_compares_as_it_says(t: &Test) {
+    if cfg!(target_pointer_width = "32") {
+        t.skip("a 32-bit process cannot pass arguments of 64 bits");
+    }
     let rule = |op: &str, value: u64, two: u64| json!({"index": 1, "value": value, "valueTwo": two, "op": format!("SCMP_CMP_{op}")});
     let big = 0x1_0000_0005u64;
     let table: [(&str, u64, u64, u64, bool); 18] = [

@@ -1,7 +1,7 @@
 //! Containers at the end of their limits, and commands that get into each other's way: nothing hangs, nothing is left.
 
 use crate::cases;
-use crate::common::{Case, Container, Hierarchy, Test, eventually};
+use crate::common::{Case, Container, Hierarchy, Output, Test, eventually};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +22,8 @@ const MIB: i64 = 1 << 20;
 /// How runtimes say that there is no such container.
 const GONE: &[&str] = &["does not exist", "no such file"];
 
-/// `true` and nothing else, with as little memory as runs it: what the runtime itself needs must not count.
+/// `true` and nothing else, with as little memory as runs it: what the runtime itself needs must not count. It is a near thing:
+/// the kernel counts up to a quarter of a MiB in advance for each processor, so that one start in some may fail, and says so.
 fn a_quarter_of_a_mebibyte_is_enough_to_start(t: &Test) {
     t.needs_controller("memory");
     let profile: Value = serde_json::from_str(include_str!("../../seccomp-profiles/default.json")).unwrap();
@@ -32,12 +33,26 @@ fn a_quarter_of_a_mebibyte_is_enough_to_start(t: &Test) {
         if let Some(profile) = seccomp {
             c.config["linux"]["seccomp"] = profile;
         }
-        c.args(&["true"]).run().ok();
-        c.create().ok();
-        assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (MIB / 4).to_string());
-        c.start().ok();
-        c.stopped();
-        c.remove();
+        c.args(&["true"]);
+        let fits = |act: &mut dyn FnMut() -> Output| {
+            let out = act();
+            if out.status != 0 {
+                out.fails(&["OOM", "unable to set memory limit"]);
+                return false;
+            }
+            true
+        };
+        let started = |c: &Container<'_>| {
+            let created = fits(&mut || c.create());
+            if created {
+                assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (MIB / 4).to_string());
+            }
+            let started = created && fits(&mut || c.start());
+            c.call(&["delete", "--force"]).ok();
+            started
+        };
+        assert!((0..4).any(|_| fits(&mut || c.run())));
+        assert!((0..4).any(|_| started(&c)));
     }
 }
 
@@ -64,7 +79,6 @@ fn small(t: &Test) -> Container<'_> {
 fn out_of_memory_again_and_again(t: &Test) {
     t.needs_controller("memory");
     t.needs_controller("pids");
-    t.needs_controller("freezer");
     let mut c = small(t);
     // The killer is to choose the child, whoever else is there.
     let greedy = "(echo 1000 > /proc/self/oom_score_adj; exec probe eat 200 > /dev/null)";
@@ -81,10 +95,6 @@ fn out_of_memory_again_and_again(t: &Test) {
         assert_eq!(c.status(), "running", "round {round}");
         c.call(&["ps", "--format=json"]).ok();
         c.call(&["update", "--pids-limit", &(90 + round).to_string()]).ok();
-        c.call(&["pause"]).ok();
-        c.call(&["resume"]).ok();
-        // The killer may choose this one.
-        c.exec(&["true"]);
     }
     eventually("it is told", || events.stdout().contains(r#""type":"oom""#));
     let began = Instant::now();
@@ -100,7 +110,9 @@ fn fork_bomb_is_held_and_killed(t: &Test) {
     c.config["linux"]["resources"]["memory"] = json!({"limit": 128 * MIB, "swap": 128 * MIB});
     c.args(&["sh", "-c", "bomb() { bomb | bomb & }; bomb; while :; do :; done"]).up();
     let members = || c.knob("pids", "pids.current", "pids.current").parse::<u32>().unwrap();
-    eventually("it is at its limit", || members() > 80);
+    // How often the limit was met: the bomb may have burnt out by the time that anybody looks how many there are.
+    let met = || c.knob("pids", "pids.events", "pids.events").trim() != "max 0";
+    eventually("it has met its limit", met);
     assert!(members() <= 100);
     c.call(&["state"]).ok();
     let began = Instant::now();

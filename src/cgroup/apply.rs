@@ -1,6 +1,7 @@
 //! Writing what `linux.resources` asks for into the container's cgroup.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::fs::{Branch, Cgroup, NOT_DELEGATED};
 use super::hints;
@@ -136,6 +137,9 @@ pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
     })
 }
 
+/// How often a limit that is below what is in use is tried again.
+const PATIENCE: u32 = 10;
+
 /// The file that was written last, open still: lists of devices are a dozen writes to one.
 #[derive(Default)]
 struct LastFile(Option<(String, OwnedFd)>);
@@ -153,7 +157,17 @@ impl LastFile {
 }
 
 fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
-    match (last.write(branch, &knob.file, &knob.value), &knob.missing) {
+    let mut done = last.write(branch, &knob.file, &knob.value);
+    // What each processor has counted in advance, a quarter of a MiB, is given back only a moment after a first limit was
+    // refused (v1; drain_all_stock in mm/memcontrol.c).
+    for _ in 0..PATIENCE {
+        if done != Err(Errno::EBUSY) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        done = last.write(branch, &knob.file, &knob.value);
+    }
+    match (done, &knob.missing) {
         (Err(Errno::ENOENT), Missing::Skips) => Ok(()),
         (Err(Errno::ENOENT), Missing::Use(file, value)) => last.write(branch, file, value),
         (done, _) => done,
