@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::lexer::{self, Words, unsupported};
-use super::table::{Fate, HELP, VERBS, Verb};
+use super::table::{VERBS, Verb};
 use crate::error::{Context, Error, Result};
+use crate::run::outputs::Outputs;
 
 /// What the flags before the command say.
-#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Globals {
     /// Where the state of containers is kept; absolute, never `/`.
     pub root: PathBuf,
     /// A file to append log lines to.
-    pub log: Option<PathBuf>,
+    pub log: Option<&'static Path>,
     /// The form of these lines.
     pub log_format: LogFormat,
     /// Log more than warnings and errors.
@@ -43,36 +44,36 @@ pub enum CgroupManager {
 }
 
 /// A command with its options.
-#[derive(Debug, PartialEq)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 #[allow(missing_docs)]
 pub enum Command {
     Create {
-        id: String,
+        id: &'static str,
         options: CreateOptions,
     },
     Delete {
-        id: String,
+        id: &'static str,
         force: bool,
     },
     Device {
-        verb: String,
-        id: String,
-        device: String,
-        mode: Option<String>,
-        as_path: Option<String>,
+        verb: &'static str,
+        id: &'static str,
+        device: &'static str,
+        mode: Option<&'static str>,
+        as_path: Option<&'static str>,
     },
     Events {
-        id: String,
+        id: &'static str,
         stats: bool,
-        interval: Option<String>,
+        interval: Option<&'static str>,
     },
     Exec(ExecOptions),
     Features,
     /// Print this text.
     Help(String),
     Kill {
-        id: String,
-        signal: String,
+        id: &'static str,
+        signal: &'static str,
         all: bool,
     },
     List {
@@ -80,62 +81,59 @@ pub enum Command {
         quiet: bool,
     },
     Pause {
-        id: String,
+        id: &'static str,
     },
     Ps {
-        id: String,
+        id: &'static str,
         format: Format,
-        options: Vec<String>,
+        options: Vec<&'static str>,
     },
     /// `seccomp record`
     Record {
-        bundle: PathBuf,
-        output: Option<PathBuf>,
-        merge: Vec<String>,
+        bundle: &'static Path,
+        output: Option<&'static Path>,
+        merge: Vec<&'static str>,
     },
     Resume {
-        id: String,
+        id: &'static str,
     },
     Run {
-        id: String,
+        id: &'static str,
         options: RunOptions,
     },
     Seccomp {
-        words: Vec<String>,
-        arch: Option<String>,
+        words: Vec<&'static str>,
+        arch: Option<&'static str>,
     },
     Spec {
         bundle: PathBuf,
         rootless: bool,
-        role: Option<String>,
+        role: Option<&'static str>,
     },
     Start {
-        id: String,
+        id: &'static str,
     },
     State {
-        id: String,
+        id: &'static str,
     },
     Update {
-        id: String,
-        resources: Option<String>,
-        flags: Vec<(&'static str, String)>,
+        id: &'static str,
+        resources: Option<&'static str>,
+        flags: Vec<(&'static str, &'static str)>,
     },
     Version,
 }
 
 /// Options of `create`, and of `run`.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct CreateOptions {
     /// Absolute.
     pub bundle: PathBuf,
     /// The configuration, absolute, if it is not the bundle's config.json.
     pub config: Option<PathBuf>,
-    /// Unix socket that is sent the terminal's master end.
-    pub console_socket: Option<PathBuf>,
-    /// Unix socket that is sent a pidfd of init.
-    pub pidfd_socket: Option<PathBuf>,
-    /// File that init's pid is written to, without a newline.
-    pub pid_file: Option<PathBuf>,
+    /// What the caller is given.
+    pub outputs: Outputs,
     /// Move the root mount instead of pivot_root(2).
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
@@ -145,7 +143,8 @@ pub struct CreateOptions {
 }
 
 /// Options of `run`.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct RunOptions {
     /// Those of create.
     pub create: CreateOptions,
@@ -158,20 +157,19 @@ pub struct RunOptions {
 }
 
 /// Options of `exec`.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct ExecOptions {
     /// Which container.
-    pub id: String,
+    pub id: &'static str,
     /// The program and its arguments; empty only with `process`.
-    pub args: Vec<String>,
-    /// Unix socket that is sent the terminal's master end.
-    pub console_socket: Option<PathBuf>,
-    /// Unix socket that is sent a pidfd of the process.
-    pub pidfd_socket: Option<PathBuf>,
+    pub args: Vec<&'static str>,
+    /// What the caller is given.
+    pub outputs: Outputs,
     /// Working directory instead of the config's.
-    pub cwd: Option<String>,
+    pub cwd: Option<&'static str>,
     /// `KEY=VALUE` beside the config's.
-    pub env: Vec<String>,
+    pub env: Vec<&'static str>,
     /// Allocate a terminal.
     pub tty: bool,
     /// (uid, gid); a gid not given is the config's, as in runc.
@@ -179,23 +177,17 @@ pub struct ExecOptions {
     /// Supplementary groups beside the config's.
     pub additional_gids: Vec<u32>,
     /// JSON file that describes the process.
-    pub process: Option<PathBuf>,
+    pub process: Option<&'static Path>,
     /// Return when the process runs.
     pub detach: bool,
-    /// File that the pid is written to, without a newline.
-    pub pid_file: Option<PathBuf>,
-    /// SELinux label.
-    pub process_label: Option<String>,
-    /// AppArmor profile.
-    pub apparmor: Option<String>,
     /// Set no_new_privs.
     pub no_new_privs: bool,
     /// Capabilities beside the config's.
-    pub caps: Vec<String>,
+    pub caps: Vec<&'static str>,
     /// File descriptors passed on after stdio and `$LISTEN_FDS`.
     pub preserve_fds: u32,
     /// `[controller[,controller]:]path` of existing sub-cgroups.
-    pub cgroups: Vec<String>,
+    pub cgroups: Vec<&'static str>,
     /// Allow it in a paused container.
     pub ignore_paused: bool,
 }
@@ -230,10 +222,10 @@ impl Misuse {
 }
 
 /// What [`Globals`] take from the process that asks.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Caller {
     /// The name the program was called by.
-    pub name: String,
+    pub name: &'static str,
     /// An ordinary user, or root of a user namespace who does not call himself root.
     pub rootless: bool,
     /// The same, or root of a user namespace under whatever name.
@@ -246,7 +238,7 @@ impl Caller {
     /// Where the state is kept if nobody says: `/run/embrun`, for an ordinary user in his own runtime directory; a
     /// program that is installed as `runc` or `crun` keeps to that runtime's directory, where others look for it.
     pub fn default_root(&self) -> PathBuf {
-        let called = Path::new(&self.name).file_name().and_then(|n| n.to_str());
+        let called = Path::new(self.name).file_name().and_then(|n| n.to_str());
         let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
         match &self.runtime_dir {
             Some(dir) if self.rootless => dir.join(name),
@@ -256,8 +248,8 @@ impl Caller {
 }
 
 /// Reads the flags before the command; what is left begins with the command.
-pub fn globals(words: Vec<String>, caller: &Caller) -> std::result::Result<(Globals, Words), Misuse> {
-    let found = lexer::globals(words.into_iter()).map_err(|e| Misuse::usage(None, e))?;
+pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(Globals, Words), Misuse> {
+    let found = lexer::globals(words).map_err(|e| Misuse::usage(None, e))?;
     let log_format = match found.text("log-format") {
         None | Some("" | "text") => LogFormat::Text,
         Some("json") => LogFormat::Json,
@@ -303,92 +295,87 @@ pub fn globals(words: Vec<String>, caller: &Caller) -> std::result::Result<(Glob
 
 /// Reads a command: `rest` is what [`globals`] left.
 pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
-    if rest.on(HELP.name) {
+    if rest.on("help") {
         return Ok(Command::Help(super::help::text(None)));
     }
     if rest.on("version") {
         return Ok(Command::Version);
     }
-    let mut words = rest.args.into_iter();
-    let Some(name) = words.next() else { return Ok(Command::Help(super::help::text(None))) };
-    let verb = verb_named(&name)?;
+    let Some((name, words)) = rest.args.split_first() else {
+        return Ok(Command::Help(super::help::text(None)));
+    };
+    let verb = verb_named(name)?;
     // Before its flags are looked at: engines find out by the wording of flag errors what a runtime can do.
-    if let Fate::Unsupported(why) = verb.fate {
-        return Err(unsupported(verb.name, why).into());
+    if let Some(why) = verb.line().refused() {
+        return Err(unsupported(verb.name(), why).into());
     }
     let words = lexer::command(verb, words).map_err(|e| Misuse::usage(Some(verb), e))?;
-    if words.on(HELP.name) {
+    if words.on("help") {
         return Ok(Command::Help(super::help::text(Some(verb))));
     }
-    Ok(meaning(verb.name, words)?)
+    Ok(meaning(verb.name(), &words)?)
 }
 
 fn verb_named(name: &str) -> Result<&'static Verb> {
     let name = if name == "h" { "help" } else { name };
-    VERBS.iter().find(|v| v.name == name).ok_or_else(|| {
+    VERBS.iter().find(|v| v.name() == name).ok_or_else(|| {
         Error::new(format!("unknown command {name:?}")).hint("embrun --help lists the commands")
     })
 }
 
-fn meaning(verb: &str, w: Words) -> Result<Command> {
-    let mut args = w.args.iter().cloned();
-    let id = args.next().unwrap_or_default();
+fn meaning(verb: &str, w: &Words) -> Result<Command> {
+    let id = w.args.first().copied().unwrap_or("");
+    let args = w.args.get(1..).unwrap_or(&[]);
     Ok(match verb {
-        "create" => Command::Create { id, options: create(&w)? },
+        "create" => Command::Create { id, options: create(w)? },
         "delete" => Command::Delete { id, force: w.on("force") },
         "device" => {
-            let mut next = || args.next().unwrap_or_default();
-            let text = |name| w.text(name).map(str::to_owned);
-            Command::Device { verb: id, id: next(), device: next(), mode: text("mode"), as_path: text("as") }
+            let &[verb, id, device] = &w.args[..] else { return Err(unsupported(verb, "")) };
+            Command::Device { verb, id, device, mode: w.text("mode"), as_path: w.text("as") }
         }
-        "events" => {
-            Command::Events { id, stats: w.on("stats"), interval: w.text("interval").map(str::to_owned) }
-        }
+        "events" => Command::Events { id, stats: w.on("stats"), interval: w.text("interval") },
         // As runc: what is wrong with the process is a failed exec.
-        "exec" => Command::Exec(exec(id, args.collect(), &w).map_err(|e| e.exit_with(255))?),
+        "exec" => Command::Exec(exec(id, args, w).map_err(|e| e.exit_with(255))?),
         "features" => Command::Features,
         "help" if id.is_empty() => Command::Help(super::help::text(None)),
-        "help" => Command::Help(super::help::text(Some(verb_named(&id)?))),
+        "help" => Command::Help(super::help::text(Some(verb_named(id)?))),
         "kill" => {
-            let signal = args.next().filter(|s| !s.is_empty()).unwrap_or("TERM".into());
+            let signal = args.first().filter(|s| !s.is_empty()).unwrap_or(&"TERM");
             Command::Kill { id, signal, all: w.on("all") }
         }
-        "list" => Command::List { format: format(&w)?, quiet: w.on("quiet") },
+        "list" => Command::List { format: format(w)?, quiet: w.on("quiet") },
         "pause" => Command::Pause { id },
-        "ps" => Command::Ps { id, format: format(&w)?, options: args.collect() },
+        "ps" => Command::Ps { id, format: format(w)?, options: args.to_vec() },
         "resume" => Command::Resume { id },
         "run" => Command::Run {
             id,
             options: RunOptions {
-                create: create(&w)?,
+                create: create(w)?,
                 detach: w.on("detach"),
                 keep: w.on("keep"),
                 no_subreaper: w.on("no-subreaper"),
             },
         },
         "seccomp" if id == "record" => {
-            let [_, bundle] = &w.args[..] else {
+            let &[bundle] = args else {
                 return Err(Error::new("seccomp record: takes one bundle"));
             };
             if w.text("arch").is_some() {
                 return Err(Error::new("seccomp record: takes no --arch: what runs is recorded"));
             }
-            Command::Record { bundle: bundle.into(), output: path(&w, "output"), merge: w.all("merge") }
+            Command::Record { bundle: Path::new(bundle), output: path(w, "output"), merge: w.all("merge") }
         }
         "seccomp" if w.text("output").is_some() || w.text("merge").is_some() => {
             return Err(Error::new(format!("seccomp {id}: --output and --merge are of record")));
         }
-        "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch").map(str::to_owned) },
-        "spec" => {
-            let role = w.text("role").map(str::to_owned);
-            Command::Spec { bundle: bundle(&w)?, rootless: w.on("rootless"), role }
-        }
+        "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch") },
+        "spec" => Command::Spec { bundle: bundle(w)?, rootless: w.on("rootless"), role: w.text("role") },
         "start" => Command::Start { id },
         "state" => Command::State { id },
         "update" => {
-            let given = |(name, ..): &super::update::Field| Some((*name, w.text(name)?.to_owned()));
+            let given = |(name, ..): &super::update::Field| Some((*name, w.text(name)?));
             let flags = super::update::FIELDS.iter().filter_map(given).collect();
-            Command::Update { id, resources: w.text("resources").map(str::to_owned), flags }
+            Command::Update { id, resources: w.text("resources"), flags }
         }
         other => return Err(unsupported(other, "")),
     })
@@ -398,16 +385,14 @@ fn create(w: &Words) -> Result<CreateOptions> {
     Ok(CreateOptions {
         bundle: bundle(w)?,
         config: w.text("config").map(|file| absolute("--config", file)).transpose()?,
-        console_socket: path(w, "console-socket"),
-        pidfd_socket: path(w, "pidfd-socket"),
-        pid_file: path(w, "pid-file"),
+        outputs: outputs(w),
         no_pivot: w.on("no-pivot"),
         no_new_keyring: w.on("no-new-keyring"),
         preserve_fds: preserve_fds(w)?,
     })
 }
 
-fn exec(id: String, args: Vec<String>, w: &Words) -> Result<ExecOptions> {
+fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOptions> {
     let process = path(w, "process");
     if args.is_empty() && process.is_none() {
         return Err(
@@ -418,25 +403,21 @@ fn exec(id: String, args: Vec<String>, w: &Words) -> Result<ExecOptions> {
     if let Some(odd) = env.iter().find(|e| e.starts_with('=') || !e.contains('=')) {
         return Err(Error::new(format!("exec: --env: must be KEY=VALUE, is {odd:?}")));
     }
+    let mut additional_gids = Vec::new();
+    for gid in w.all("additional-gids") {
+        additional_gids.push(number("--additional-gids", gid)?);
+    }
     Ok(ExecOptions {
         id,
-        args,
-        console_socket: path(w, "console-socket"),
-        pidfd_socket: path(w, "pidfd-socket"),
-        cwd: w.text("cwd").filter(|s| !s.is_empty()).map(str::to_owned),
+        args: args.to_vec(),
+        outputs: outputs(w),
+        cwd: w.text("cwd").filter(|s| !s.is_empty()),
         env,
         tty: w.on("tty"),
         user: w.text("user").map(user).transpose()?,
-        additional_gids: w
-            .all("additional-gids")
-            .iter()
-            .map(|g| number("--additional-gids", g))
-            .collect::<Result<_>>()?,
+        additional_gids,
         process,
         detach: w.on("detach"),
-        pid_file: path(w, "pid-file"),
-        process_label: w.text("process-label").map(str::to_owned),
-        apparmor: w.text("apparmor").map(str::to_owned),
         no_new_privs: w.on("no-new-privs"),
         caps: w.all("cap"),
         preserve_fds: preserve_fds(w)?,
@@ -445,8 +426,16 @@ fn exec(id: String, args: Vec<String>, w: &Words) -> Result<ExecOptions> {
     })
 }
 
-fn path(w: &Words, name: &str) -> Option<PathBuf> {
-    w.text(name).filter(|s| !s.is_empty()).map(PathBuf::from)
+fn outputs(w: &Words) -> Outputs {
+    Outputs {
+        pid_file: path(w, "pid-file"),
+        console_socket: path(w, "console-socket"),
+        pidfd_socket: path(w, "pidfd-socket"),
+    }
+}
+
+fn path(w: &Words, name: &str) -> Option<&'static Path> {
+    w.text(name).filter(|s| !s.is_empty()).map(Path::new)
 }
 
 fn absolute(flag: &str, dir: &str) -> Result<PathBuf> {

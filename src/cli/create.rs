@@ -104,9 +104,9 @@ impl Creation {
             preserve_fds: inherited.count(),
             await_start: mode.await_start,
             detach: mode.detach,
-            console_socket: options.console_socket.is_some(),
-            pidfd_socket: options.pidfd_socket.is_some(),
-            pid_file: options.pid_file.is_some(),
+            console_socket: options.outputs.console_socket.is_some(),
+            pidfd_socket: options.outputs.pidfd_socket.is_some(),
+            pid_file: options.outputs.pid_file.is_some(),
             no_cgroup,
         };
         let plan = compile(spec, &request, &facts).map_err(refused)?;
@@ -127,11 +127,7 @@ impl Creation {
             record,
             cgroup,
             access,
-            outputs: Outputs {
-                pid_file: options.pid_file.clone(),
-                console_socket: options.console_socket.clone(),
-                pidfd_socket: options.pidfd_socket.clone(),
-            },
+            outputs: options.outputs,
             loaded,
         })
     }

@@ -12,7 +12,6 @@ use crate::run::exec::launch;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::inherited::Inherited;
 use crate::run::interrupt;
-use crate::run::outputs::Outputs;
 use crate::state::observe::{Facts, Status, status};
 use crate::state::store::{Entry, Store};
 use crate::sys::sealed_exe;
@@ -27,7 +26,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
     let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
-    let entry = store.entry(&options.id)?;
+    let entry = store.entry(options.id)?;
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
     let spec = snapshot(&entry)?;
@@ -38,19 +37,20 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let request = ExecRequest {
         preserve_fds: inherited.count(),
         detach: options.detach,
-        console_socket: options.console_socket.is_some(),
-        pidfd_socket: options.pidfd_socket.is_some(),
-        pid_file: options.pid_file.is_some(),
+        console_socket: options.outputs.console_socket.is_some(),
+        pidfd_socket: options.outputs.pidfd_socket.is_some(),
+        pid_file: options.outputs.pid_file.is_some(),
         personality: spec.linux.personality,
         ..ExecRequest::default()
     };
-    let outputs = Outputs {
-        pid_file: options.pid_file.clone(),
-        console_socket: options.console_socket.clone(),
-        pidfd_socket: options.pidfd_socket.clone(),
-    };
-    let launched =
-        launch(record, &process, spec.linux.seccomp.as_ref(), request, &options.cgroups, &outputs)?;
+    let launched = launch(
+        record,
+        &process,
+        spec.linux.seccomp.as_ref(),
+        request,
+        &owned(&options.cgroups),
+        &options.outputs,
+    )?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())
@@ -71,7 +71,7 @@ fn snapshot(entry: &Entry) -> Result<Spec> {
 
 /// The process of `--process`, or the config's with what the command line changes.
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
-    let mut p = match &options.process {
+    let mut p = match options.process {
         Some(file) => {
             let read = || -> Result<Process> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
             let mut p = read().context(|| format!("--process {}", file.display()))?;
@@ -83,13 +83,13 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
             .clone()
             .ok_or_else(|| Error::new("process: is absent from config.json; use --process"))?,
     };
-    p.args = options.args.clone();
+    p.args = owned(&options.args);
     p.terminal = options.tty;
     // The size of the config's terminal is not this one's.
     p.console_size = None;
-    p.env.extend(options.env.iter().cloned());
-    if let Some(cwd) = &options.cwd {
-        p.cwd.clone_from(cwd);
+    p.env.extend(owned(&options.env));
+    if let Some(cwd) = options.cwd {
+        p.cwd = cwd.to_owned();
     }
     if let Some((uid, gid)) = options.user {
         p.user.uid = uid;
@@ -97,6 +97,10 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     }
     p.user.additional_gids.extend(&options.additional_gids);
     p.no_new_privileges |= options.no_new_privs;
-    add_capabilities(&mut p, &options.caps);
+    add_capabilities(&mut p, &owned(&options.caps));
     Ok(p)
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }

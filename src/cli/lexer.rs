@@ -4,26 +4,30 @@
 //! same with one dash, switches also as `--name=true`; `--` ends the options. As in runc, options may follow the
 //! arguments, but for commands whose arguments are somebody else's command line (`exec`, `ps`): theirs end at the first.
 
-use super::table::{Fate, Flag, GLOBAL, HELP, Takes, Verb};
+use std::fmt::Display;
+
+use super::table::{Flag, GLOBAL, HELP, Verb, flags};
 use crate::error::{Error, Result};
 
 /// The flags and arguments found, in order.
+///
+/// Words are kept for as long as the process lives, as the kernel keeps argv.
 #[derive(Debug, Default)]
 pub struct Words {
-    flags: Vec<(&'static str, String)>,
+    flags: Vec<(&'static str, &'static str)>,
     /// What is not a flag.
-    pub args: Vec<String>,
+    pub args: Vec<&'static str>,
 }
 
 impl Words {
     /// The last value given to a flag.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.flags.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+    pub fn text(&self, name: &str) -> Option<&'static str> {
+        self.flags.iter().rfind(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
     /// All values given to a flag.
-    pub fn all(&self, name: &str) -> Vec<String> {
-        self.flags.iter().filter(|(n, _)| *n == name).map(|(_, v)| v.clone()).collect()
+    pub fn all(&self, name: &str) -> Vec<&'static str> {
+        self.flags.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect()
     }
 
     /// Whether a switch is on.
@@ -33,43 +37,43 @@ impl Words {
 }
 
 /// Reads the flags before the command; what is left begins with the command.
-pub fn globals(words: impl Iterator<Item = String>) -> Result<Words> {
+pub fn globals(words: &[&'static str]) -> Result<Words> {
     lex(words, GLOBAL, true)
 }
 
 /// Reads the flags and arguments of a command and checks their number.
-pub fn command(verb: &'static Verb, words: impl Iterator<Item = String>) -> Result<Words> {
+pub fn command(verb: &Verb, words: &[&'static str]) -> Result<Words> {
     let found = lex(words, verb.flags, verb.greedy)?;
-    if found.on(HELP.name) {
+    if found.on("help") {
         return Ok(found);
     }
-    for flag in verb.flags {
-        if let (Fate::Unsupported(why), Some(value)) = (flag.fate, found.text(flag.name)) {
-            if flag.takes != Takes::Nothing || value == "true" {
-                return Err(unsupported(&format!("{}: --{}", verb.name, flag.name), why));
-            }
+    for (name, _) in &found.flags {
+        if let Some(why) = flag_named(verb.flags, name).and_then(|flag| flag.line.refused()) {
+            return Err(unsupported(format_args!("{}: --{name}", verb.name()), why));
         }
     }
-    let (name, n) = (verb.name, found.args.len());
-    let wrong = |how: &str, n: usize| Err(Error::new(format!("\"{name}\" requires {how} {n} argument(s)")));
-    match (verb.min, verb.max) {
-        (min, max) if min == max && n != min => wrong("exactly", min),
-        (min, _) if n < min => wrong("a minimum of", min),
-        (_, max) if n > max => wrong("a maximum of", max),
-        _ => Ok(found),
-    }
+    let (given, (min, max)) = (found.args.len(), verb.arguments());
+    let (how, n) = match () {
+        () if min == max && given != min => ("exactly", min),
+        () if given < min => ("a minimum of", min),
+        () if given > max => ("a maximum of", max),
+        () => return Ok(found),
+    };
+    Err(Error::new(format!("\"{}\" requires {how} {n} argument(s)", verb.name())))
 }
 
 /// The error for what is parsed but not performed.
-pub fn unsupported(what: &str, why: &str) -> Error {
+pub fn unsupported(what: impl Display, why: &str) -> Error {
     let error = Error::new(format!("{what} is not supported"));
     if why.is_empty() { error } else { error.hint(why) }
 }
 
-fn lex(mut words: impl Iterator<Item = String>, flags: &'static [Flag], greedy: bool) -> Result<Words> {
+fn lex(words: &[&'static str], flags: &'static [&'static str], greedy: bool) -> Result<Words> {
     let mut found = Words::default();
+    let mut words = words.iter().copied();
     while let Some(word) = words.next() {
-        let dashes = word.len() - word.trim_start_matches('-').len();
+        let name = word.trim_start_matches('-');
+        let dashes = word.len() - name.len();
         if word == "--" {
             break;
         }
@@ -80,21 +84,17 @@ fn lex(mut words: impl Iterator<Item = String>, flags: &'static [Flag], greedy: 
             }
             continue;
         }
-        let (name, given) = match word.get(dashes..).unwrap_or("").split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.trim_start_matches('-'), None),
-        };
+        let (name, given) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
         if name.is_empty() || dashes > 2 {
             return Err(Error::new(format!("bad flag syntax: {word}")));
         }
         let flag = flag_named(flags, name)
             .ok_or_else(|| Error::new(format!("flag provided but not defined: -{name}")))?;
-        let value = match (flag.takes, given) {
-            (Takes::Nothing, given) => switch(name, given.as_deref().unwrap_or("true"))?,
-            (_, Some(value)) => value,
-            (_, None) => {
-                words.next().ok_or_else(|| Error::new(format!("flag needs an argument: -{name}")))?
-            }
+        let value = match given {
+            None if flag.value.is_empty() => "true",
+            Some(value) if flag.value.is_empty() => switch(name, value)?,
+            Some(value) => value,
+            None => words.next().ok_or_else(|| Error::new(format!("flag needs an argument: -{name}")))?,
         };
         found.flags.push((flag.name, value));
     }
@@ -102,17 +102,15 @@ fn lex(mut words: impl Iterator<Item = String>, flags: &'static [Flag], greedy: 
     Ok(found)
 }
 
-fn flag_named(flags: &'static [Flag], name: &str) -> Option<&'static Flag> {
-    const HELP_FLAG: &[Flag] = &[HELP];
-    let is = |f: &&Flag| f.name == name || f.short.is_some_and(|c| name.strip_prefix(c) == Some(""));
-    flags.iter().find(is).or_else(|| HELP_FLAG.iter().find(is))
+fn flag_named(texts: &'static [&'static str], name: &str) -> Option<Flag> {
+    flags(texts).chain([Flag::read(HELP)]).find(|flag| flag.name == name || flag.short == name)
 }
 
 /// The spellings of Go's `strconv.ParseBool`.
-fn switch(name: &str, value: &str) -> Result<String> {
+fn switch(name: &str, value: &str) -> Result<&'static str> {
     match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true".into()),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok("false".into()),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true"),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok("false"),
         _ => Err(Error::new(format!("invalid boolean value {value:?} for -{name}"))),
     }
 }

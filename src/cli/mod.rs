@@ -58,57 +58,58 @@ pub fn main(argv: Vec<OsString>) -> u8 {
 }
 
 fn obey(argv: Vec<OsString>) -> std::result::Result<u8, Misuse> {
-    let mut words = Vec::new();
+    let mut words: Vec<&'static str> = Vec::new();
     for (i, word) in argv.into_iter().enumerate() {
-        let word = word.into_string();
-        words.push(word.map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?);
+        let word = word.into_string().map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?;
+        words.push(word.leak());
     }
-    let name = if words.is_empty() { String::new() } else { words.remove(0) };
+    let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;
-    log::open(globals.log.as_deref(), globals.log_format, globals.debug)?;
+    log::open(globals.log, globals.log_format, globals.debug)?;
     let command = args::command(rest)?;
     Ok(perform(&globals, command)?)
 }
 
 fn perform(globals: &Globals, command: Command) -> Result<u8> {
-    match command {
-        Command::Delete { id, force } => delete::run(globals, &id, force).context(|| format!("delete {id}")),
+    let done = match command {
+        Command::Delete { id, force } => about("delete", id, delete::run(globals, id, force)),
         Command::Device { verb, id, device, mode, as_path } => {
-            device::run(globals, &verb, &id, &device, mode.as_deref(), as_path.as_deref())
+            device::run(globals, verb, id, device, mode, as_path)
                 .context(|| format!("device {verb} {id} {device}"))
         }
         Command::Events { id, stats, interval } => {
-            events::run(globals, &id, stats, interval.as_deref()).context(|| format!("events {id}"))
+            about("events", id, events::run(globals, id, stats, interval))
         }
         Command::Features => features::run(),
         Command::Help(text) => print(&text),
-        Command::Kill { id, signal, all } => {
-            kill::run(globals, &id, &signal, all).context(|| format!("kill {id}"))
-        }
+        Command::Kill { id, signal, all } => about("kill", id, kill::run(globals, id, signal, all)),
         Command::List { format, quiet } => list::run(globals, format, quiet),
-        Command::Pause { id } => pause::pause(globals, &id).context(|| format!("pause {id}")),
-        Command::Ps { id, format, options } => {
-            ps::run(globals, &id, format, options).context(|| format!("ps {id}"))
-        }
-        Command::Resume { id } => pause::resume(globals, &id).context(|| format!("resume {id}")),
+        Command::Pause { id } => about("pause", id, pause::pause(globals, id)),
+        Command::Ps { id, format, options } => about("ps", id, ps::run(globals, id, format, &options)),
+        Command::Resume { id } => about("resume", id, pause::resume(globals, id)),
         Command::Seccomp { words, arch } => {
-            print(&seccomp::run(&words, arch.as_deref()).context(|| "seccomp")?)
+            seccomp::run(&words, arch).context(|| "seccomp").and_then(|text| print(&text))
         }
-        Command::Spec { bundle, rootless, role } => spec::run(&bundle, rootless, role.as_deref()),
-        Command::State { id } => state::run(globals, &id).context(|| format!("state {id}")),
+        Command::Spec { bundle, rootless, role } => spec::run(&bundle, rootless, role),
+        Command::State { id } => about("state", id, state::run(globals, id)),
         Command::Update { id, resources, flags } => {
-            update::run(globals, &id, resources.as_deref(), &flags).context(|| format!("update {id}"))
+            about("update", id, update::run(globals, id, resources, &flags))
         }
         Command::Version => print(&version()),
         Command::Record { bundle, output, merge } => {
-            return seccomp_record::run(globals, &bundle, output, &merge).context(|| "seccomp record");
+            return about("seccomp", "record", seccomp_record::run(globals, bundle, output, &merge));
         }
-        Command::Create { id, options } => return create::run(globals, &id, &options),
-        Command::Run { id, options } => return run::run(globals, &id, &options),
-        Command::Start { id } => return start::run(globals, &id),
+        Command::Create { id, options } => return create::run(globals, id, &options),
+        Command::Run { id, options } => return run::run(globals, id, &options),
+        Command::Start { id } => return start::run(globals, id),
         Command::Exec(options) => return exec::run(globals, &options),
-    }?;
-    Ok(0)
+    };
+    done.map(|()| 0)
+}
+
+/// Puts in front of an error what was done, and to which container.
+fn about<T>(verb: &str, id: &str, done: Result<T>) -> Result<T> {
+    done.map_err(|e| e.context(format_args!("{verb} {id}")))
 }
 
 /// The state root, which exists if there is any container.
@@ -139,7 +140,7 @@ fn version() -> String {
 /// The newest version of the runtime spec that is understood.
 pub const SPEC_VERSION: &str = "1.3.0";
 
-fn caller(name: String) -> Caller {
+fn caller(name: &'static str) -> Caller {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
     let root = nix::unistd::geteuid().is_root();
     let in_user_namespace = namespace::are_ids_mapped();

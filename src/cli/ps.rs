@@ -16,7 +16,7 @@ use crate::state::record::Record;
 use crate::sys::process::{self, CStrings, Cloned, Ended, default_signals, environment, execve};
 
 /// Prints the processes.
-pub fn run(globals: &Globals, id: &str, format: Format, options: Vec<String>) -> Result<()> {
+pub fn run(globals: &Globals, id: &str, format: Format, options: &[&str]) -> Result<()> {
     let (_, record, status) = look(globals, id)?;
     let pids = if status == Status::Stopped { Vec::new() } else { pids(&record)? };
     match format {
@@ -51,9 +51,9 @@ fn rows(table: &str, pids: &[i32]) -> Result<String> {
 }
 
 /// Runs the host's ps with these options (`-ef` if there are none) and returns what it prints.
-fn host_ps(options: Vec<String>) -> Result<String> {
-    let options = if options.is_empty() { vec!["-ef".to_owned()] } else { options };
-    let c = |s: String| {
+fn host_ps(options: &[&str]) -> Result<String> {
+    let options = if options.is_empty() { &["-ef"] } else { options };
+    let c = |s: &str| {
         CString::new(s).map(CString::into_boxed_c_str).map_err(|_| Error::new("ps: an option holds NUL"))
     };
     let mut argv = CStrings::new([Box::from(c"ps")]);
@@ -62,7 +62,7 @@ fn host_ps(options: Vec<String>) -> Result<String> {
     }
     let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into());
     let programs: Vec<Box<CStr>> =
-        path.split(':').map(|dir| c(format!("{dir}/ps"))).collect::<Result<_>>()?;
+        path.split(':').map(|dir| c(&format!("{dir}/ps"))).collect::<Result<_>>()?;
     let envp = environment();
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).context(|| "pipe2")?;
     let pid = match process::clone(0, None).context(|| "clone")? {

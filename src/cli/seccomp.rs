@@ -10,15 +10,18 @@ use crate::seccomp::explain;
 use crate::seccomp::policy::{Policy, policy};
 
 /// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
-pub fn run(words: &[String], arch: Option<&str>) -> Result<String> {
+pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
     let arch = arch.map_or(Ok(Arch::NATIVE), named)?;
     match words {
-        [act, file] if act == "dump" => explain::dump(&read(Path::new(file))?, arch),
-        [act, file, call, args @ ..] if act == "explain" => {
-            let args = args.iter().map(|a| number(a)).collect::<Result<Vec<u64>>>()?;
+        ["dump", file] => explain::dump(&read(Path::new(file))?, arch),
+        ["explain", file, call, args @ ..] => {
+            let mut numbers = Vec::new();
+            for arg in args {
+                numbers.push(number(arg)?);
+            }
             // A foreign architecture is asked about for another machine.
             let native = if arch.runs_beside(Arch::NATIVE) { Arch::NATIVE } else { arch };
-            explain::explain(&read(Path::new(file))?, native, arch, call, &args)
+            explain::explain(&read(Path::new(file))?, native, arch, call, &numbers)
         }
         _ => Err(Error::new(
             "expected explain BUNDLE|PROFILE SYSCALL [ARG...], dump BUNDLE|PROFILE or record BUNDLE",
@@ -58,8 +61,7 @@ mod tests {
     use super::*;
 
     fn ask(words: &[&str], arch: Option<&str>) -> Result<String> {
-        let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-        run(&words, arch)
+        run(words, arch)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The container is created and started, not run, so that the profile also has what the runtime itself calls under a filter on
 //! the longer of the two ways. With no_new_privs that is execve alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::{CreateOptions, Globals};
 use super::create::{Creation, Mode};
@@ -20,7 +20,7 @@ use crate::sys::process::Ended;
 use crate::sys::{sealed_exe, seccomp as kernel};
 
 /// Records a run in the foreground. The exit status is the workload's.
-pub fn run(globals: &Globals, bundle: &Path, output: Option<PathBuf>, merge: &[String]) -> Result<u8> {
+pub fn run(globals: &Globals, bundle: &Path, output: Option<&Path>, merge: &[&str]) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
     nix::sys::prctl::set_child_subreaper(true).context(|| "PR_SET_CHILD_SUBREAPER")?;
@@ -30,7 +30,7 @@ pub fn run(globals: &Globals, bundle: &Path, output: Option<PathBuf>, merge: &[S
         merged.context(|| format!("--merge {file}"))?;
     }
     let mut loaded = load(bundle)?;
-    let output = output.unwrap_or_else(|| loaded.dir.join("seccomp.json"));
+    let output = output.map_or_else(|| loaded.dir.join("seccomp.json"), Path::to_owned);
     let named = || format!("--output {}", output.display());
     can_replace(&output).context(named)?;
     if loaded.spec.linux.seccomp.replace(policy(kernel::support())).is_some() {

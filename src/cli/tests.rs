@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::args::*;
 use super::lexer;
-use super::table::{Fate, GLOBAL, Takes, VERBS};
+use super::table::{Flag, GLOBAL, VERBS, flags};
 
 fn caller() -> Caller {
-    Caller { name: "/usr/bin/embrun".into(), ..Caller::default() }
+    Caller { name: "/usr/bin/embrun", ..Caller::default() }
 }
 
 fn parse(line: &str) -> Result<(Globals, Command), Misuse> {
-    let words = line.split_whitespace().map(|w| w.replace('␣', " ").replace('∅', "")).collect();
-    let (globals, rest) = globals(words, &caller())?;
+    let words = line.split_whitespace().map(|w| &*w.replace('␣', " ").replace('∅', "").leak());
+    let (globals, rest) = globals(&words.collect::<Vec<_>>(), &caller())?;
     let command = command(rest)?;
     Ok((globals, command))
 }
@@ -32,66 +32,64 @@ fn says(line: &str) -> String {
 fn create(f: impl FnOnce(&mut CreateOptions)) -> Command {
     let mut options = CreateOptions { bundle: "/b".into(), ..Default::default() };
     f(&mut options);
-    Command::Create { id: "ID".into(), options }
+    Command::Create { id: "ID", options }
 }
 
-fn exec(args: &[&str], f: impl FnOnce(&mut ExecOptions)) -> Command {
-    let args = args.iter().map(|s| s.to_string()).collect();
-    let mut options = ExecOptions { id: "ID".into(), args, ..Default::default() };
+fn exec(args: &[&'static str], f: impl FnOnce(&mut ExecOptions)) -> Command {
+    let mut options = ExecOptions { id: "ID", args: args.to_vec(), ..Default::default() };
     f(&mut options);
     Command::Exec(options)
 }
 
-fn path(s: &str) -> Option<PathBuf> {
-    Some(s.into())
+fn path(s: &'static str) -> Option<&'static Path> {
+    Some(Path::new(s))
 }
 
 const GO_RUNC: &str = "--root /r/k8s.io --debug --log /b/log.json --log-format json --rootless=true";
 
 #[test]
 fn go_runc_for_containerd_and_buildkit() {
-    let id = || "ID".to_owned();
-    let kill = |signal: &str, all| Command::Kill { id: id(), signal: signal.into(), all };
+    let kill = |signal, all| Command::Kill { id: "ID", signal, all };
     for (words, expected) in [
         (
             "create --bundle /b --pid-file /b/init.pid --console-socket /s ID",
             create(|o| {
-                o.pid_file = path("/b/init.pid");
-                o.console_socket = path("/s");
+                o.outputs.pid_file = path("/b/init.pid");
+                o.outputs.console_socket = path("/s");
             }),
         ),
         (
             "create --bundle /b --pid-file /p --no-pivot --no-new-keyring --preserve-fds 3 ID",
             create(|o| {
-                o.pid_file = path("/p");
+                o.outputs.pid_file = path("/p");
                 o.no_pivot = true;
                 o.no_new_keyring = true;
                 o.preserve_fds = 3;
             }),
         ),
-        ("start ID", Command::Start { id: id() }),
+        ("start ID", Command::Start { id: "ID" }),
         (
             "exec --process /p.json --console-socket /s --detach --pid-file /p ID",
             exec(&[], |o| {
                 o.process = path("/p.json");
-                o.console_socket = path("/s");
+                o.outputs.console_socket = path("/s");
                 o.detach = true;
-                o.pid_file = path("/p");
+                o.outputs.pid_file = path("/p");
             }),
         ),
         ("kill ID 9", kill("9", false)),
         ("kill --all ID 9", kill("9", true)),
-        ("ps --format json ID", Command::Ps { id: id(), format: Format::Json, options: vec![] }),
+        ("ps --format json ID", Command::Ps { id: "ID", format: Format::Json, options: vec![] }),
         (
             "ps --format table ID -o␣pid,ppid",
-            Command::Ps { id: id(), format: Format::Table, options: vec!["-o pid,ppid".into()] },
+            Command::Ps { id: "ID", format: Format::Table, options: vec!["-o pid,ppid"] },
         ),
         ("list --format=json", Command::List { format: Format::Json, quiet: false }),
-        ("delete ID", Command::Delete { id: id(), force: false }),
-        ("delete --force ID", Command::Delete { id: id(), force: true }),
-        ("state ID", Command::State { id: id() }),
-        ("pause ID", Command::Pause { id: id() }),
-        ("resume ID", Command::Resume { id: id() }),
+        ("delete ID", Command::Delete { id: "ID", force: false }),
+        ("delete --force ID", Command::Delete { id: "ID", force: true }),
+        ("state ID", Command::State { id: "ID" }),
+        ("pause ID", Command::Pause { id: "ID" }),
+        ("resume ID", Command::Resume { id: "ID" }),
     ] {
         let (globals, command) = ok(&format!("{GO_RUNC} {words}"));
         assert_eq!(command, expected, "{words}");
@@ -110,7 +108,7 @@ fn go_runc_for_containerd_and_buildkit() {
     }
     let run = "run --bundle /b --pid-file /p --no-pivot --keep -no-subreaper ID";
     let Command::Run { id, options } = ok(&format!("{GO_RUNC} {run}")).1 else { panic!() };
-    assert_eq!((id.as_str(), options.keep, options.no_subreaper, options.detach), ("ID", true, true, false));
+    assert_eq!((id, options.keep, options.no_subreaper, options.detach), ("ID", true, true, false));
     assert_eq!((options.create.bundle, options.create.no_pivot), ("/b".into(), true));
 }
 
@@ -121,9 +119,9 @@ fn conmon_and_conmon_rs() {
     assert_eq!(
         ok(line).1,
         create(|o| {
-            o.pid_file = path("/p");
+            o.outputs.pid_file = path("/p");
             o.no_pivot = true;
-            o.console_socket = path("/s");
+            o.outputs.console_socket = path("/s");
         })
     );
     ok("exec --pid-file /p --process /f --detach ID");
@@ -135,8 +133,8 @@ fn conmon_and_conmon_rs() {
         exec(&["sh", "-c", "x"], |o| {
             o.detach = true;
             o.tty = true;
-            o.console_socket = path("/s");
-            o.pid_file = path("/p");
+            o.outputs.console_socket = path("/s");
+            o.outputs.pid_file = path("/p");
         })
     );
     let (globals, _) = ok("--log-level=debug --cgroup-manager=cgroupfs --root=/r list");
@@ -145,16 +143,16 @@ fn conmon_and_conmon_rs() {
 
 #[test]
 fn podman_and_cri_o() {
-    let kill = |signal: &str, all| Command::Kill { id: "ID".into(), signal: signal.into(), all };
+    let kill = |signal, all| Command::Kill { id: "ID", signal, all };
     assert_eq!(ok("kill --all ID 15").1, kill("15", true));
     assert_eq!(ok("kill -a ID 9").1, kill("9", true));
     assert_eq!(ok("kill ID KILL").1, kill("KILL", false));
     assert_eq!(ok("kill ID").1, kill("TERM", false));
-    assert_eq!(ok("delete --force ID").1, Command::Delete { id: "ID".into(), force: true });
+    assert_eq!(ok("delete --force ID").1, Command::Delete { id: "ID", force: true });
     assert_eq!(ok("--version").1, Command::Version);
     assert_eq!(ok("-v").1, Command::Version);
     assert_eq!(ok("--cgroup-manager disabled list").0.cgroup_manager, CgroupManager::Disabled);
-    assert_eq!(ok("--root /r --systemd-cgroup start ID").1, Command::Start { id: "ID".into() });
+    assert_eq!(ok("--root /r --systemd-cgroup start ID").1, Command::Start { id: "ID" });
     assert_eq!(ok("exec --process /f ID").1, exec(&[], |o| o.process = path("/f")));
 }
 
@@ -185,15 +183,15 @@ fn a_command_line_behind_the_id_is_left_alone() {
         assert_eq!(ok(line).1, exec(args, |_| ()), "{line}");
     }
     let Command::Ps { options, format, .. } = ok("ps ID -e -f json").1 else { panic!() };
-    assert_eq!((options, format), (vec!["-e".to_owned(), "-f".into(), "json".into()], Format::Table));
+    assert_eq!((options, format), (vec!["-e", "-f", "json"], Format::Table));
 }
 
 /// As in runc, whose library moves options in front of the arguments.
 #[test]
 fn options_may_follow_the_id_elsewhere() {
-    assert_eq!(ok("delete ID --force").1, Command::Delete { id: "ID".into(), force: true });
-    assert_eq!(ok("kill ID 9 -a").1, Command::Kill { id: "ID".into(), signal: "9".into(), all: true });
-    assert_eq!(ok("delete -- ID").1, Command::Delete { id: "ID".into(), force: false });
+    assert_eq!(ok("delete ID --force").1, Command::Delete { id: "ID", force: true });
+    assert_eq!(ok("kill ID 9 -a").1, Command::Kill { id: "ID", signal: "9", all: true });
+    assert_eq!(ok("delete -- ID").1, Command::Delete { id: "ID", force: false });
     assert_eq!(says("delete -- ID --force"), "\"delete\" requires exactly 1 argument(s)");
 }
 
@@ -220,15 +218,15 @@ fn every_way_to_write_a_flag() {
         ("-force=T", true),
         ("-f --force=0", false),
     ] {
-        assert_eq!(ok(&format!("delete {line} ID")).1, Command::Delete { id: "ID".into(), force }, "{line}");
+        assert_eq!(ok(&format!("delete {line} ID")).1, Command::Delete { id: "ID", force }, "{line}");
     }
     let all = exec(&["a"], |o| {
-        o.env = vec!["A=1,2".into(), "B=".into(), "C=x=y".into()];
+        o.env = vec!["A=1,2", "B=", "C=x=y"];
         o.user = Some((5, Some(7)));
         o.additional_gids = vec![1, 2];
-        o.caps = vec!["CAP_KILL".into(), "net_raw".into()];
-        o.pidfd_socket = path("/s");
-        o.cwd = Some("/w".into());
+        o.caps = vec!["CAP_KILL", "net_raw"];
+        o.outputs.pidfd_socket = path("/s");
+        o.cwd = Some("/w");
         o.no_new_privs = true;
         o.ignore_paused = true;
         o.preserve_fds = 2;
@@ -288,9 +286,14 @@ fn mistakes_get_one_clear_error() {
 #[test]
 fn what_is_not_performed_is_refused_and_not_dropped() {
     assert_eq!(says("exec --apparmor p ID a"), "exec: --apparmor is not supported");
-    for verb in VERBS.iter().filter(|v| v.fate != Fate::Performed) {
-        assert!(says(verb.name).ends_with("supported") || says(verb.name).ends_with(')'), "{}", verb.name);
+    let refused: Vec<_> = VERBS.iter().filter(|v| v.line().refused().is_some()).collect();
+    assert_eq!(refused.len(), 2);
+    for verb in refused {
+        let why = "is not supported (there is no checkpoint and restore)";
+        assert_eq!(says(verb.name()), format!("{} {why}", verb.name()));
     }
+    let rdt = "update: --l3-cache-schema is not supported (there is no Intel RDT)";
+    assert_eq!(says("update --l3-cache-schema x ID"), rdt);
 }
 
 #[test]
@@ -300,49 +303,70 @@ fn help_is_there_for_all_and_for_each() {
     assert_eq!(ok("-h list").1, Command::Help(all.clone()));
     assert_eq!(ok("help").1, Command::Help(all.clone()));
     assert_eq!(ok("h").1, Command::Help(all.clone()));
-    for verb in VERBS.iter().filter(|v| v.fate == Fate::Performed) {
-        assert!(all.contains(&format!("\n  {:<11} ", verb.name)), "{}", verb.name);
-        let Command::Help(text) = ok(&format!("{} --help", verb.name)).1 else { panic!() };
-        assert_eq!(ok(&format!("help {}", verb.name)).1, Command::Help(text.clone()));
-        for flag in verb.flags.iter().filter(|f| !f.hidden && f.fate == Fate::Performed) {
-            assert!(text.contains(&format!("--{}", flag.name)), "{} --{}", verb.name, flag.name);
+    for verb in VERBS.iter().filter(|v| v.line().refused().is_none()) {
+        let name = verb.name();
+        assert!(all.contains(&format!("\n  {name:<11} {}\n", verb.line().text)), "{name}");
+        let Command::Help(text) = ok(&format!("{name} --help")).1 else { panic!() };
+        assert_eq!(ok(&format!("help {name}")).1, Command::Help(text.clone()));
+        for flag in flags(verb.flags).filter(|f| f.line.shown()) {
+            assert!(text.contains(&format!("--{}", flag.name)), "{name} --{}", flag.name);
         }
     }
     assert!(!all.contains("checkpoint") && !all.contains("criu"));
+    let Command::Help(kill) = ok("kill -h").1 else { panic!() };
+    assert_eq!(
+        kill,
+        "embrun kill: send a signal to a container's process (default: TERM)\n\n\
+        usage: embrun kill [options] <container-id> [signal]\n\n\
+        options:\n  -h, --help                    print this\n"
+    );
 }
 
 #[test]
 fn the_table_is_sound() {
-    assert!(VERBS.is_sorted_by_key(|v| v.name));
-    for flags in VERBS.iter().map(|v| v.flags).chain([GLOBAL]) {
+    assert!(VERBS.is_sorted_by_key(|v| v.name()));
+    for texts in VERBS.iter().map(|v| v.flags).chain([GLOBAL]) {
+        let flags: Vec<_> = flags(texts).collect();
         for (i, flag) in flags.iter().enumerate() {
-            assert!(
-                flags[..i]
-                    .iter()
-                    .all(|f| f.name != flag.name && (f.short.is_none() || f.short != flag.short))
-            );
-            assert!(!flag.help.is_empty() && flag.name.len() > 1);
+            let clashes = |f: &Flag| f.name == flag.name || (!f.short.is_empty() && f.short == flag.short);
+            assert!(!flags[..i].iter().any(clashes), "{}", flag.name);
+            assert!(flag.name.len() > 1 && flag.short.len() < 2, "{}", flag.name);
         }
     }
     // Every flag that takes something reads back what it was given.
-    for verb in VERBS.iter().filter(|v| v.fate == Fate::Performed) {
-        for flag in verb.flags.iter().filter(|f| f.fate == Fate::Performed) {
-            let words = match flag.takes {
-                Takes::Nothing => vec![format!("--{}", flag.name)],
-                _ => vec![format!("--{}", flag.name), "7".into()],
-            };
-            let ids = vec!["x".to_owned(); verb.min];
-            let found = lexer::command(verb, words.into_iter().chain(ids)).unwrap();
-            assert_eq!(found.text(flag.name), Some(if flag.takes == Takes::Nothing { "true" } else { "7" }));
+    for verb in VERBS.iter().filter(|v| v.line().refused().is_none()) {
+        for flag in flags(verb.flags).filter(|f| f.line.refused().is_none()) {
+            let value = if flag.value.is_empty() { "true" } else { "7" };
+            let mut words: Vec<&str> = vec![format!("--{}", flag.name).leak()];
+            words.extend((!flag.value.is_empty()).then_some("7"));
+            words.resize(words.len() + verb.arguments().0, "x");
+            assert_eq!(lexer::command(verb, &words).unwrap().text(flag.name), Some(value));
         }
+    }
+}
+
+/// What is needed and taken is counted in what the help text says.
+#[test]
+fn the_usage_is_the_number_of_arguments() {
+    for (name, arguments) in [
+        ("create", (1, 1)),
+        ("device", (3, 3)),
+        ("exec", (1, usize::MAX)),
+        ("features", (0, 0)),
+        ("help", (0, 1)),
+        ("kill", (1, 2)),
+        ("ps", (1, usize::MAX)),
+        ("seccomp", (2, usize::MAX)),
+        ("spec", (0, 0)),
+    ] {
+        assert_eq!(VERBS.iter().find(|v| v.name() == name).unwrap().arguments(), arguments, "{name}");
     }
 }
 
 #[test]
 fn the_default_root_is_by_name_and_by_user() {
-    let at = |name: &str, rootless, dir: Option<&str>| {
-        Caller { name: name.into(), rootless, delegated: rootless, runtime_dir: dir.map(PathBuf::from) }
-            .default_root()
+    let at = |name, rootless, dir: Option<&str>| {
+        Caller { name, rootless, delegated: rootless, runtime_dir: dir.map(PathBuf::from) }.default_root()
     };
     for (name, rootless, dir, root) in [
         ("embrun", false, None, "/run/embrun"),

@@ -50,7 +50,7 @@ pub const FIELDS: &[Field] = &[
 ///
 /// Device rules of the file come after those that the container has: one more device is a list of one, another list
 /// begins with the denial of everything.
-pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&'static str, String)]) -> Result<()> {
+pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str)]) -> Result<()> {
     let mut asked = file.map_or(Ok(Json::Object(Vec::new())), read)?;
     for (name, text) in flags {
         set(&mut asked, name, text).map_err(|e| e.context(format_args!("--{name}")))?;
@@ -218,9 +218,10 @@ mod tests {
 
     #[test]
     fn every_flag_of_the_table_is_a_field() {
-        let verb = super::super::table::VERBS.iter().find(|v| v.name == "update").unwrap();
+        use super::super::table::{VERBS, flags};
+        let verb = VERBS.iter().find(|v| v.name() == "update").unwrap();
         for (name, section, member, kind) in FIELDS {
-            assert!(verb.flags.iter().any(|f| f.name == *name), "--{name}");
+            assert!(flags(verb.flags).any(|f| f.name == *name), "--{name}");
             let value = match kind {
                 Kind::Text => "0",
                 _ if *name == "blkio-weight" => "10",

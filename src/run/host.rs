@@ -161,7 +161,7 @@ impl<'a> Host<'a> {
             HostStep::TakeTerminal => self.take_terminal(),
             HostStep::RunHooks(kind) => self.run_hooks(kind),
             HostStep::SendPidfd => self.send_pidfd(),
-            HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file.as_ref(), self.pid()?),
+            HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file, self.pid()?),
             HostStep::RecordCreated => self.record_created(),
             HostStep::Release => self.wait_for_end(),
             HostStep::AwaitExec => {
@@ -266,7 +266,7 @@ impl<'a> Host<'a> {
 
     fn take_terminal(&mut self) -> Result<()> {
         match self.next_message()? {
-            Some((Message::Terminal(number), Some(master))) => match &self.outputs.console_socket {
+            Some((Message::Terminal(number), Some(master))) => match self.outputs.console_socket {
                 Some(socket) => outputs::send_terminal(socket, number, master.as_fd()),
                 None => {
                     super::foreground::relayed(&master)?;
@@ -351,7 +351,7 @@ impl<'a> Host<'a> {
     }
 
     fn send_pidfd(&mut self) -> Result<()> {
-        let Some(socket) = &self.outputs.pidfd_socket else { return Ok(()) };
+        let Some(socket) = self.outputs.pidfd_socket else { return Ok(()) };
         let child = self.child.as_ref().ok_or_else(no_making)?;
         let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
         outputs::send_pidfd(socket, pidfd.as_fd())

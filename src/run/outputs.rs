@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::Pid;
@@ -13,18 +13,19 @@ use crate::error::{Context, Error, Result};
 use crate::sys::descriptor::send_fd;
 
 /// Where the results go.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Outputs {
     /// A file for the pid.
-    pub pid_file: Option<PathBuf>,
+    pub pid_file: Option<&'static Path>,
     /// A socket for the terminal's master.
-    pub console_socket: Option<PathBuf>,
+    pub console_socket: Option<&'static Path>,
     /// A socket for a pidfd.
-    pub pidfd_socket: Option<PathBuf>,
+    pub pidfd_socket: Option<&'static Path>,
 }
 
 /// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
-pub fn write_pid_file(path: Option<&PathBuf>, pid: Pid) -> Result<()> {
+pub fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
     replace(path, pid.to_string().as_bytes()).context(|| format!("--pid-file {}", path.display()))
 }
