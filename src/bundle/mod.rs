@@ -4,6 +4,7 @@ pub mod config;
 pub mod id;
 pub mod json;
 pub mod load;
+mod parse;
 pub mod read;
 pub mod role;
 pub mod spec;

@@ -3,7 +3,7 @@
 //! A reader is a function from a value to a typed value or a [`Fault`]. On its way out a fault collects the path of the
 //! value it is about (`process.rlimits[2].type`), so the happy path allocates nothing for it.
 
-use super::json::Json;
+use super::json::{self, Json};
 use crate::error::Error;
 
 /// What is wrong with a value, and where it stands in the document.
@@ -238,7 +238,8 @@ pub fn integer<T: TryFrom<i128>>(value: &Json) -> Read<T> {
 fn whole(value: &Json) -> Read<i128> {
     match value {
         Json::Int(n) => Ok(*n),
-        Json::Fraction(n) => Err(Fault::new(format!("must be an integer, is {n}"))),
+        // A number may be as long as the file: its beginning tells which it is.
+        Json::Fraction(n) => Err(Fault::new(format!("must be an integer, is {n:.40}"))),
         other => Err(wants("an integer", other)),
     }
 }
@@ -246,7 +247,7 @@ fn whole(value: &Json) -> Read<i128> {
 #[cold]
 #[inline(never)]
 fn out_of_range(n: i128, kind: &str) -> Fault {
-    Fault::new(format!("{n} is out of range ({kind})"))
+    Fault::new(format!("{} is out of range ({kind})", json::digits(n)))
 }
 
 #[cfg(test)]
