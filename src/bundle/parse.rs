@@ -20,14 +20,12 @@ pub(super) fn document(bytes: &[u8]) -> Result<Json> {
         Err(e) => (std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(), false),
     };
     let mut reader = Reader { text, at: 0, depth: 0 };
-    if !sound {
-        reader.at = text.len();
-        return Err(reader.broken("invalid unicode code point"));
-    }
-    let value = reader.value()?;
-    match reader.token() {
-        None => Ok(value),
-        Some(_) => Err(reader.broken("trailing characters")),
+    let value = reader.value();
+    match (value, reader.token()) {
+        (Ok(value), None) if sound => Ok(value),
+        (Ok(_), _) => Err(reader.broken("trailing characters")),
+        (Err(_), None) if !sound => Err(reader.broken("invalid unicode code point")),
+        (Err(e), _) => Err(e),
     }
 }
 

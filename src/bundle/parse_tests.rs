@@ -1,8 +1,7 @@
 //! The reader against serde_json: what one takes the other takes, with the same values.
 //!
-//! Three differences are meant: a key given twice is refused here; a number without a 64-bit integer is kept as its text
-//! (serde_json makes a float, and refuses one beyond its range); UTF-8 is looked at before everything else, so that
-//! broken UTF-8 behind another fault is what is told.
+//! Two differences are meant: a key given twice is refused here, and a number without a 64-bit integer is kept as its text
+//! (serde_json makes a float, and refuses one beyond its range).
 
 use super::*;
 
@@ -271,7 +270,8 @@ fn errors_say_what_and_where() {
     }
     for (text, says) in [
         (&br#"{"a": 1, "a": 2}"#[..], "duplicate key \"a\" at line 1 column 12"),
-        (b"\"\n\xff\"", "invalid unicode code point at line 2 column 0"),
+        (b"[\"\xff\"]", "invalid unicode code point at line 1 column 2"),
+        (b"{}\xff", "trailing characters at line 1 column 2"),
     ] {
         assert_eq!(document(text).unwrap_err().to_string(), says);
     }
