@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2, read};
 
 use crate::bundle::json::Json;
-use crate::bundle::spec::{Hook, HookKind};
+use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::run::interrupt;
@@ -30,17 +30,15 @@ pub struct Place<'a> {
     pub envp: Option<&'a CStrings>,
 }
 
-/// Runs the hooks one after the other, each with the state on its stdin. The first that fails ends it.
-pub fn run_all(hooks: &[Hook], kind: HookKind, state: &Json) -> Result<()> {
+/// Runs the hooks of a kind one after the other, each with the state on its stdin. The first that fails ends it.
+pub fn run_all(hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
     run_in(&Place::default(), hooks, kind, state)
 }
 
 /// The same in a place of init's.
-pub fn run_in(place: &Place<'_>, hooks: &[Hook], kind: HookKind, state: &Json) -> Result<()> {
-    hooks
-        .iter()
-        .enumerate()
-        .try_for_each(|(i, hook)| run(place, hook, state).context(|| named(kind, i, hook)))
+pub fn run_in(place: &Place<'_>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
+    let mut hooks = kind.of(hooks).iter().enumerate();
+    hooks.try_for_each(|(i, hook)| run(place, hook, state).context(|| named(kind, i, hook)))
 }
 
 /// Runs the poststop hooks from the nth on. One that fails is warned of and the rest run all the same (runtime.md,
@@ -72,12 +70,11 @@ struct Program {
 impl Program {
     fn new(hook: &Hook, state: &Json) -> Result<Program> {
         let c = |s: &str| CString::new(s).map_err(|_| Error::from(Errno::EINVAL));
-        let all = |strings: &[String]| -> Result<CStrings> {
+        let all = |strings: &[&str]| -> Result<CStrings> {
             let strings: Vec<CString> = strings.iter().map(|s| c(s)).collect::<Result<_>>()?;
             Ok(CStrings::new(strings.into_iter().map(CString::into_boxed_c_str)))
         };
-        let argv =
-            if hook.args.is_empty() { all(std::slice::from_ref(&hook.path))? } else { all(&hook.args)? };
+        let argv = all(if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args })?;
         let dir = match state.get("bundle") {
             Some(Json::Str(bundle)) => Some(c(bundle)?),
             _ => None,
@@ -86,8 +83,8 @@ impl Program {
         let stdin = process::memory_file(c"state", state.compact().as_bytes())
             .context(|| "the state for its stdin")?;
         let inherits = hook.env.is_empty();
-        let envp = if inherits { process::environment() } else { all(&hook.env)? };
-        Ok(Program { path: c(&hook.path)?, argv, envp, inherits, dir, stdin })
+        let envp = if inherits { process::environment() } else { all(hook.env)? };
+        Ok(Program { path: c(hook.path)?, argv, envp, inherits, dir, stdin })
     }
 
     /// In the clone. What goes wrong is said on the stderr that the runtime reads.

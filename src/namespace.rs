@@ -5,21 +5,17 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use crate::bundle::spec::NamespaceKind;
+use crate::bundle::spec::{NamespaceKind, Text};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
 use crate::sys;
 
 /// A kind and a path, as a plan has them.
-pub type Join = (NamespaceKind, String);
+pub type Join = (NamespaceKind, Text);
 
 // The error of this one does not name the namespace.
 fn check((kind, path): &Join) -> Result<OwnedFd> {
-    let fd = nix::fcntl::open(
-        path.as_str(),
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
-        Mode::empty(),
-    )?;
+    let fd = nix::fcntl::open(*path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())?;
     // Linux before 4.11 cannot tell; setns(2) refuses what is of the wrong kind all the same.
     match sys::namespace::kind_of(&fd) {
         Ok(flag) if flag == kind.clone_flag() => Ok(fd),
@@ -46,7 +42,7 @@ pub fn named((kind, path): &Join) -> String {
 
 /// The runtime's own.
 pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
-    open(&(kind, format!("/proc/self/ns/{}", kind.proc_name())))
+    open(&(kind, format!("/proc/self/ns/{}", kind.proc_name()).leak()))
 }
 
 /// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
@@ -74,7 +70,7 @@ pub fn foreign(pid: i32) -> Result<Vec<Join>> {
             (Ok(a), Ok(b)) if a == b => {}
             // A kind that this kernel does not have.
             (Err(sys::Errno::ENOENT), Err(_)) => {}
-            (Ok(_), _) => out.push((kind, theirs)),
+            (Ok(_), _) => out.push((kind, &*theirs.leak())),
             (Err(e), _) => return Err(Error::os(theirs, e)),
         }
     }
@@ -94,11 +90,11 @@ mod tests {
     #[test]
     fn a_namespace_is_what_it_is() {
         assert!(own(NamespaceKind::Network).is_ok());
-        let wrong = open(&(NamespaceKind::Network, "/proc/self/ns/uts".into())).unwrap_err().to_string();
+        let wrong = open(&(NamespaceKind::Network, "/proc/self/ns/uts")).unwrap_err().to_string();
         assert_eq!(wrong, "network namespace /proc/self/ns/uts: is a uts namespace, not a network one");
-        let none = open(&(NamespaceKind::Ipc, "/dev/null".into())).unwrap_err().to_string();
+        let none = open(&(NamespaceKind::Ipc, "/dev/null")).unwrap_err().to_string();
         assert_eq!(none, "ipc namespace /dev/null: is not a namespace");
-        assert!(open(&(NamespaceKind::Ipc, "/nowhere".into())).unwrap_err().to_string().contains("ENOENT"));
+        assert!(open(&(NamespaceKind::Ipc, "/nowhere")).unwrap_err().to_string().contains("ENOENT"));
     }
 
     #[test]
@@ -108,7 +104,7 @@ mod tests {
 
     #[test]
     fn namespaces_of_a_pid_that_is_used_again_are_not_joined() {
-        let joins = [(NamespaceKind::Uts, "/proc/self/ns/uts".into())];
+        let joins = [(NamespaceKind::Uts, "/proc/self/ns/uts")];
         let me = ProcessMark::of(std::process::id() as i32).unwrap();
         assert_eq!(open_all_of(&joins, &me).unwrap().len(), 1);
         let before_me = ProcessMark { start: me.start - 1, ..me };

@@ -113,13 +113,8 @@ fn compile_all(spec: &Spec) -> usize {
         seccomp: embrun::sys::seccomp::support(),
     };
     for await_start in [true, false] {
-        let request = CreateRequest {
-            id: "web".into(),
-            bundle: "/b".into(),
-            rootfs: "/b/r".into(),
-            await_start,
-            ..Default::default()
-        };
+        let request =
+            CreateRequest { id: "web", bundle: "/b", rootfs: "/b/r", await_start, ..Default::default() };
         match create::compile(spec, &request, &facts) {
             Ok(plan) => {
                 planned += 1;
@@ -130,7 +125,7 @@ fn compile_all(spec: &Spec) -> usize {
     }
     if let Some(process) = &spec.process {
         let request =
-            ExecRequest { join: vec![(NamespaceKind::Mount, "/proc/1/ns/mnt".into())], ..Default::default() };
+            ExecRequest { join: vec![(NamespaceKind::Mount, "/proc/1/ns/mnt")], ..Default::default() };
         if let Ok(plan) = exec::compile(process, spec.linux.seccomp.as_ref(), &request, &facts) {
             assert_eq!(order::broken(&plan), [""; 0], "{process:?}\n{plan}");
         }

@@ -1,7 +1,8 @@
 //! A [`Spec`] written out as the `config.json` that says the same, for comparing with other readers of the spec.
 
 use embrun::bundle::spec::{
-    Device, DeviceKind, Hook, Hooks, IdMapping, Linux, Mount, Personality, Process, Propagation, Spec,
+    Device, DeviceKind, Hook, HookKind, Hooks, IdMapping, Linux, Mount, Personality, Process, Propagation,
+    Spec,
 };
 use serde_json::{Map, Value, json};
 
@@ -21,8 +22,8 @@ pub fn written(s: &Spec) -> Value {
     })
 }
 
-fn map<T>(pairs: &[(String, T)], value: impl Fn(&T) -> Value) -> Value {
-    Value::Object(pairs.iter().map(|(k, v)| (k.clone(), value(v))).collect::<Map<_, _>>())
+fn map<K: ToString, T>(pairs: &[(K, T)], value: impl Fn(&T) -> Value) -> Value {
+    Value::Object(pairs.iter().map(|(k, v)| (k.to_string(), value(v))).collect::<Map<_, _>>())
 }
 
 fn mount(m: &Mount) -> Value {
@@ -31,8 +32,8 @@ fn mount(m: &Mount) -> Value {
         "source": m.source,
         "type": m.kind,
         "options": m.options,
-        "uidMappings": ids(&m.uid_mappings),
-        "gidMappings": ids(&m.gid_mappings),
+        "uidMappings": ids(m.uid_mappings),
+        "gidMappings": ids(m.gid_mappings),
     })
 }
 
@@ -131,30 +132,24 @@ fn hooks(h: &Hooks) -> Value {
             .map(|h| json!({ "path": h.path, "args": h.args, "env": h.env, "timeout": h.timeout }))
             .collect()
     };
-    json!({
-        "prestart": list(&h.prestart),
-        "createRuntime": list(&h.create_runtime),
-        "createContainer": list(&h.create_container),
-        "startContainer": list(&h.start_container),
-        "poststart": list(&h.poststart),
-        "poststop": list(&h.poststop),
-    })
+    let kind = |(name, hooks): (&str, &&[Hook])| (name.to_owned(), list(hooks));
+    Value::Object(HookKind::NAMES.into_iter().zip(&h.0).map(kind).collect())
 }
 
 fn linux(l: &Linux) -> Value {
     json!({
         "namespaces": l.namespaces.iter().map(|n| json!({ "type": n.kind.name(), "path": n.path })).collect::<Vec<_>>(),
-        "uidMappings": ids(&l.uid_mappings),
-        "gidMappings": ids(&l.gid_mappings),
+        "uidMappings": ids(l.uid_mappings),
+        "gidMappings": ids(l.gid_mappings),
         "timeOffsets": l.time_offsets.iter().map(|(clock, secs, nanosecs)| {
-            (clock.clone(), json!({ "secs": secs, "nanosecs": nanosecs }))
+            ((*clock).to_owned(), json!({ "secs": secs, "nanosecs": nanosecs }))
         }).collect::<Map<_, _>>(),
         "devices": l.devices.iter().map(device).collect::<Vec<_>>(),
         "cgroupsPath": l.cgroups_path,
         "resources": written_rooms::resources(&l.resources),
         "seccomp": l.seccomp.as_ref().map(written_rooms::policy),
         "rootfsPropagation": l.rootfs_propagation.map(propagation),
-        "sysctl": map(&l.sysctl, |v| json!(v)),
+        "sysctl": map(l.sysctl, |v| json!(v)),
         "maskedPaths": l.masked_paths,
         "readonlyPaths": l.readonly_paths,
         "mountLabel": l.mount_label,

@@ -139,10 +139,7 @@ fn one_below_is_named_once_for_each_hierarchy() {
     }
     let own = Own::new("below");
     std::fs::create_dir(format!("{}/a", own.directory("pids"))).unwrap();
-    let inner = |args: &[&str]| {
-        let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
-        Cgroup::adopt(&own.location).inner(&args).map_err(|e| e.to_string())
-    };
+    let inner = |args: &[&str]| Cgroup::adopt(&own.location).inner(args).map_err(|e| e.to_string());
     let place = inner(&["pids:a"]).unwrap().location();
     let changed = place.places.iter().zip(&own.location.places).filter(|(a, b)| a.path != b.path);
     assert_eq!(changed.map(|(a, b)| (a.path.clone(), b.has("pids"))).collect::<Vec<_>>().len(), 1);

@@ -28,9 +28,9 @@ fn cases() -> Vec<PathBuf> {
 fn request(facts: &Json) -> Read<CreateRequest> {
     let yes = |key: &str| facts.or_default(key, boolean);
     Ok(CreateRequest {
-        id: "web".into(),
-        bundle: "/bundles/web".into(),
-        rootfs: "/bundles/web/rootfs".into(),
+        id: "web",
+        bundle: "/bundles/web",
+        rootfs: "/bundles/web/rootfs",
         no_pivot: yes("noPivot")?,
         no_new_keyring: yes("noNewKeyring")?,
         preserve_fds: facts.or_default("preserveFds", integer)?,
@@ -97,9 +97,9 @@ fn every_plan_keeps_the_laws() {
         for bits in 0..64 {
             let is = |bit: u32| bits & 1 << bit != 0;
             let request = CreateRequest {
-                id: "web".into(),
-                bundle: "/b".into(),
-                rootfs: "/b/rootfs".into(),
+                id: "web",
+                bundle: "/b",
+                rootfs: "/b/rootfs",
                 await_start: is(0),
                 detach: is(1),
                 console_socket: is(2),

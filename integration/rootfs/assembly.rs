@@ -26,8 +26,8 @@ pub fn spec(more: &str, linux: &str) -> Spec {
 
 pub fn facts(bundle: &Path) -> mounts::MountFacts {
     mounts::MountFacts {
-        rootfs: bundle.join("rootfs").to_str().unwrap().into(),
-        bundle: bundle.to_str().unwrap().to_owned(),
+        rootfs: bundle.join("rootfs").to_str().unwrap().to_owned().leak(),
+        bundle: bundle.to_str().unwrap().to_owned().leak(),
         own_network: true,
         own_pids: true,
         cgroup: mounts::CgroupView::default(),
@@ -43,14 +43,14 @@ pub fn assemble(bundle: &Path, spec: &Spec, ways: Ways) -> Result<()> {
 pub fn built(bundle: &Path, spec: &Spec, ways: Ways) -> Result<Rootfs> {
     let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), spec.linux.rootfs_propagation, ways)?;
     for step in mounts::compile(spec, &facts(bundle)).unwrap() {
-        rootfs.mount(&step).map_err(|e| e.context(step))?;
+        rootfs.mount(step).map_err(|e| e.context(step))?;
     }
     if let Some(dev) = devices::compile(spec).unwrap() {
         rootfs.devices(&dev)?;
     }
-    let inside = |paths: &[String]| paths.iter().map(|p| InsidePath::new(p).unwrap()).collect::<Vec<_>>();
-    rootfs.readonly(&inside(&spec.linux.readonly_paths))?;
-    rootfs.mask(&inside(&spec.linux.masked_paths))?;
+    let inside = |paths: &[&str]| paths.iter().map(|p| InsidePath::new(p).unwrap()).collect::<Vec<_>>();
+    rootfs.readonly(&inside(spec.linux.readonly_paths))?;
+    rootfs.mask(&inside(spec.linux.masked_paths))?;
     rootfs.finish()?;
     if spec.root.readonly {
         rootfs.make_readonly()?;

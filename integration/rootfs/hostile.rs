@@ -344,7 +344,7 @@ fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
             let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
             let mut done = 0;
             for _ in 0..150 {
-                for step in &steps {
+                for step in steps {
                     done += u32::from(rootfs.mount(step).is_ok());
                 }
                 done += u32::from(rootfs.readonly(&frozen).is_ok());

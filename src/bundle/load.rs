@@ -43,7 +43,7 @@ pub fn load_with(dir: &Path, config: &Path) -> Result<Loaded> {
         _ => e,
     })?;
     let spec = parse(&text).context(|| file.display())?;
-    let rootfs = rootfs(&dir, &spec.root.path).context(|| format!("{}: root.path", file.display()))?;
+    let rootfs = rootfs(&dir, spec.root.path).context(|| format!("{}: root.path", file.display()))?;
     Ok(Loaded { dir, spec, text, rootfs })
 }
 

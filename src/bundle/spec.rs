@@ -3,24 +3,42 @@
 //! Only what the runtime acts on is here; unknown properties are ignored (spec: "Extensibility"). An `Option` is a
 //! property whose absence means something else than its zero.
 
+use std::ffi::{CStr, CString};
+
 use crate::cgroup::resources::Resources;
 use crate::seccomp::policy::Policy;
 
+/// A text of the configuration. What is read lives as long as the process does: nothing of it is copied or given back.
+pub type Text = &'static str;
+
+/// Several of something in the configuration, which live as long.
+pub type List<T> = &'static [T];
+
+/// The items of one list and then those of another.
+pub fn joined<T: Copy>(first: &[T], then: &[T]) -> List<T> {
+    [first, then].concat().leak()
+}
+
+/// A text as the kernel takes it; `None` if it holds a NUL.
+pub fn c_text(text: impl Into<Vec<u8>>) -> Option<&'static CStr> {
+    CString::new(text).ok().map(|text| &*Box::leak(text.into_boxed_c_str()))
+}
+
 /// The whole of `config.json` (OCI runtime spec 1.3, config.md).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Spec {
     /// `ociVersion`, checked to be SemVer 1.x.
     pub oci_version: String,
     /// `root`
     pub root: Root,
     /// `mounts[]`, in order.
-    pub mounts: Vec<Mount>,
+    pub mounts: List<Mount>,
     /// `process`; required at start, not at create.
     pub process: Option<Process>,
     /// `hostname`
-    pub hostname: Option<String>,
+    pub hostname: Option<Text>,
     /// `domainname`
-    pub domainname: Option<String>,
+    pub domainname: Option<Text>,
     /// `hooks`
     pub hooks: Hooks,
     /// `annotations`, in order.
@@ -30,33 +48,33 @@ pub struct Spec {
 }
 
 /// `root`
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Root {
     /// Absolute, or relative to the bundle.
-    pub path: String,
+    pub path: Text,
     /// The container sees its root read-only.
     pub readonly: bool,
 }
 
 /// `mounts[]`
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mount {
     /// Where, inside the container; a relative one is relative to `/`.
-    pub destination: String,
+    pub destination: Text,
     /// What; for a bind mount absolute or relative to the bundle.
-    pub source: Option<String>,
+    pub source: Option<Text>,
     /// The file system's type.
-    pub kind: Option<String>,
+    pub kind: Option<Text>,
     /// Flags by mount(8)'s names, and data for the file system.
-    pub options: Vec<String>,
+    pub options: List<Text>,
     /// `uidMappings` of an idmapped mount.
-    pub uid_mappings: Vec<IdMapping>,
+    pub uid_mappings: List<IdMapping>,
     /// `gidMappings` of an idmapped mount.
-    pub gid_mappings: Vec<IdMapping>,
+    pub gid_mappings: List<IdMapping>,
 }
 
 /// `process`, of the config or of `exec --process`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     /// A terminal is attached.
     pub terminal: bool,
@@ -65,23 +83,23 @@ pub struct Process {
     /// Who the process runs as.
     pub user: User,
     /// The program and its arguments; at least one.
-    pub args: Vec<String>,
+    pub args: List<Text>,
     /// `KEY=VALUE`
-    pub env: Vec<String>,
+    pub env: List<Text>,
     /// The absolute working directory inside the container.
-    pub cwd: String,
+    pub cwd: Text,
     /// The five capability sets; absent means none.
     pub capabilities: Option<Capabilities>,
     /// Resource limits, each type once.
-    pub rlimits: Vec<Rlimit>,
+    pub rlimits: List<Rlimit>,
     /// `noNewPrivileges`
     pub no_new_privileges: bool,
     /// Written exactly if given.
     pub oom_score_adj: Option<i32>,
     /// The AppArmor profile to change to on exec.
-    pub apparmor_profile: Option<String>,
+    pub apparmor_profile: Option<Text>,
     /// The SELinux label to change to on exec.
-    pub selinux_label: Option<String>,
+    pub selinux_label: Option<Text>,
     /// `scheduler`
     pub scheduler: Option<Scheduler>,
     /// `ioPriority`: (class, priority)
@@ -91,7 +109,7 @@ pub struct Process {
 }
 
 /// `process.user`
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct User {
     /// User id inside the container.
     pub uid: u32,
@@ -100,26 +118,26 @@ pub struct User {
     /// The file mode creation mask; absent leaves the caller's.
     pub umask: Option<u32>,
     /// Supplementary groups; the process has exactly these.
-    pub additional_gids: Vec<u32>,
+    pub additional_gids: List<u32>,
 }
 
 /// `process.capabilities`: names as written, known or not.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Capabilities {
     /// The limiting superset.
-    pub bounding: Vec<String>,
+    pub bounding: List<Text>,
     /// What is in force.
-    pub effective: Vec<String>,
+    pub effective: List<Text>,
     /// What is kept across exec of a file that names it.
-    pub inheritable: Vec<String>,
+    pub inheritable: List<Text>,
     /// What may be put in force.
-    pub permitted: Vec<String>,
+    pub permitted: List<Text>,
     /// What is kept across exec of a plain file.
-    pub ambient: Vec<String>,
+    pub ambient: List<Text>,
 }
 
 /// `process.rlimits[]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rlimit {
     /// The kernel's number of the resource (`RLIMIT_NOFILE` is 7).
     pub resource: u32,
@@ -130,7 +148,7 @@ pub struct Rlimit {
 }
 
 /// `process.scheduler` (sched_setattr(2))
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scheduler {
     /// The kernel's number of the policy (`SCHED_FIFO` is 1).
     pub policy: u32,
@@ -149,7 +167,7 @@ pub struct Scheduler {
 }
 
 /// `process.ioPriority` (ioprio_set(2))
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IoPriority {
     /// The kernel's number of the class (`IOPRIO_CLASS_BE` is 2).
     pub class: u8,
@@ -158,98 +176,85 @@ pub struct IoPriority {
 }
 
 /// `process.execCPUAffinity`: CPU lists such as `0-3,7`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CpuAffinity {
     /// Before the process joins the cgroup.
-    pub initial: Option<String>,
+    pub initial: Option<Text>,
     /// After it has.
-    pub last: Option<String>,
+    pub last: Option<Text>,
 }
 
-/// `hooks`, each kind in the order it runs in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Hooks {
-    /// Deprecated; in create, before createRuntime, in the runtime's namespaces.
-    pub prestart: Vec<Hook>,
-    /// In create, before the pivot, in the runtime's namespaces.
-    pub create_runtime: Vec<Hook>,
-    /// In create, before the pivot, in the container's namespaces.
-    pub create_container: Vec<Hook>,
-    /// In start, before the program, in the container.
-    pub start_container: Vec<Hook>,
-    /// In start, after the program began, in the runtime's namespaces.
-    pub poststart: Vec<Hook>,
-    /// In delete, after the container is gone, in the runtime's namespaces.
-    pub poststop: Vec<Hook>,
-}
+/// `hooks`: those of each kind in the order they run in, the kinds as in [`HookKind::NAMES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hooks(pub [List<Hook>; 6]);
 
 /// `hooks.*[]`
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hook {
     /// Absolute path of the program.
-    pub path: String,
+    pub path: Text,
     /// argv, argv\[0\] included; the path alone if empty.
-    pub args: Vec<String>,
+    pub args: List<Text>,
     /// The whole environment.
-    pub env: Vec<String>,
+    pub env: List<Text>,
     /// Seconds after which the hook is killed.
     pub timeout: Option<u32>,
 }
 
 /// The kinds of hooks, by where the spec runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum HookKind {
+    /// Deprecated; in create, before createRuntime, in the runtime's namespaces.
     Prestart,
+    /// In create, before the pivot, in the runtime's namespaces.
     CreateRuntime,
+    /// In create, before the pivot, in the container's namespaces.
     CreateContainer,
+    /// In start, before the program, in the container.
     StartContainer,
+    /// In start, after the program began, in the runtime's namespaces.
     Poststart,
+    /// In delete, after the container is gone, in the runtime's namespaces.
     Poststop,
 }
 
 impl HookKind {
+    /// The spec's names of the kinds, in their order.
+    pub const NAMES: [&'static str; 6] =
+        ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
     /// The hooks of this kind.
-    pub fn of(self, hooks: &Hooks) -> &[Hook] {
-        match self {
-            HookKind::Prestart => &hooks.prestart,
-            HookKind::CreateRuntime => &hooks.create_runtime,
-            HookKind::CreateContainer => &hooks.create_container,
-            HookKind::StartContainer => &hooks.start_container,
-            HookKind::Poststart => &hooks.poststart,
-            HookKind::Poststop => &hooks.poststop,
-        }
+    pub fn of(self, hooks: &Hooks) -> List<Hook> {
+        hooks.0[self as usize]
+    }
+
+    /// Whether there are any.
+    pub fn is_in(self, hooks: &Hooks) -> bool {
+        !self.of(hooks).is_empty()
     }
 }
 
 impl std::fmt::Display for HookKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            HookKind::Prestart => "prestart",
-            HookKind::CreateRuntime => "createRuntime",
-            HookKind::CreateContainer => "createContainer",
-            HookKind::StartContainer => "startContainer",
-            HookKind::Poststart => "poststart",
-            HookKind::Poststop => "poststop",
-        })
+        f.write_str(HookKind::NAMES[*self as usize])
     }
 }
 
 /// `linux`
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Linux {
     /// Namespaces to make or to join, each type at most once; the others are the runtime's.
-    pub namespaces: Vec<Namespace>,
+    pub namespaces: List<Namespace>,
     /// Of a new user namespace.
-    pub uid_mappings: Vec<IdMapping>,
+    pub uid_mappings: List<IdMapping>,
     /// Of a new user namespace.
-    pub gid_mappings: Vec<IdMapping>,
+    pub gid_mappings: List<IdMapping>,
     /// Of a new time namespace: (clock, seconds, nanoseconds).
-    pub time_offsets: Vec<(String, i64, u32)>,
+    pub time_offsets: List<(Text, i64, u32)>,
     /// Device nodes to make beside the default ones.
-    pub devices: Vec<Device>,
+    pub devices: List<Device>,
     /// Absolute below the cgroup mount, relative below the runtime's parent, or `slice:prefix:name` for systemd.
-    pub cgroups_path: Option<String>,
+    pub cgroups_path: Option<Text>,
     /// `resources`
     pub resources: Resources,
     /// Propagation of the container's root mount.
@@ -257,18 +262,18 @@ pub struct Linux {
     /// `seccomp`
     pub seccomp: Option<Policy>,
     /// Kernel parameters, in order.
-    pub sysctl: Vec<(String, String)>,
+    pub sysctl: List<(Text, Text)>,
     /// Paths that the container cannot read.
-    pub masked_paths: Vec<String>,
+    pub masked_paths: List<Text>,
     /// Paths that the container cannot write.
-    pub readonly_paths: Vec<String>,
+    pub readonly_paths: List<Text>,
     /// SELinux context of the mounts.
-    pub mount_label: Option<String>,
+    pub mount_label: Option<Text>,
     /// Execution domain.
     pub personality: Option<Personality>,
     /// Names of sections that are in the file and that this version does not perform (`intelRdt`, `memoryPolicy`,
     /// `netDevices`); planning refuses them.
-    pub unsupported: Vec<&'static str>,
+    pub unsupported: List<&'static str>,
 }
 
 /// The kind of a namespace.
@@ -335,12 +340,12 @@ impl std::fmt::Display for NamespaceKind {
 }
 
 /// `linux.namespaces[]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Namespace {
     /// `type`
     pub kind: NamespaceKind,
     /// Absolute path of a namespace to join; a new one is made without.
-    pub path: Option<String>,
+    pub path: Option<Text>,
 }
 
 /// `uidMappings[]`, `gidMappings[]`
@@ -366,12 +371,12 @@ pub enum DeviceKind {
 }
 
 /// `linux.devices[]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Device {
     /// `type`
     pub kind: DeviceKind,
     /// Absolute path inside the container.
-    pub path: String,
+    pub path: Text,
     /// Major number; 0 for a FIFO.
     pub major: u32,
     /// Minor number; 0 for a FIFO.

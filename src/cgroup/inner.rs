@@ -10,14 +10,14 @@ impl Cgroup {
     ///
     /// Errors name the argument, in the words of runc: a path that leads out, a controller that v1 has not here, one
     /// hierarchy named twice, a path without its controllers beside others, a cgroup that is not there.
-    pub fn inner(mut self, wanted: &[String]) -> Result<Cgroup> {
+    pub fn inner(mut self, wanted: &[&str]) -> Result<Cgroup> {
         let mut named = vec![false; self.branches.len()];
         for arg in wanted {
             let refuse = |why: String| Err(Error::new(format!("invalid --cgroup argument: {arg} ({why})")));
             let (controllers, path) = match arg.split_once(':') {
                 Some((controllers, path)) => (Some(controllers), path),
                 None if wanted.len() > 1 => return refuse("missing <controller>: prefix".into()),
-                None => (None, arg.as_str()),
+                None => (None, *arg),
             };
             let names: Vec<&str> = path.split('/').filter(|n| !n.is_empty() && *n != ".").collect();
             if path.contains(':') || names.contains(&"..") {

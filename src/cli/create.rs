@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::args::{CgroupManager, CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load_with};
-use crate::bundle::spec::NamespaceKind;
+use crate::bundle::spec::{NamespaceKind, Text};
 use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
 use crate::cgroup::path::CgroupPath;
@@ -71,7 +71,7 @@ impl Creation {
     ) -> Result<Creation> {
         let inherited = Inherited::check(options.preserve_fds)?;
         if let Some(process) = &mut loaded.spec.process {
-            inherited.announce(&mut process.env);
+            process.env = inherited.announced(process.env);
         }
         let facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
         let no_cgroup = globals.cgroup_manager == CgroupManager::Disabled;
@@ -85,18 +85,18 @@ impl Creation {
             let (linux, annotations) = (&mut loaded.spec.linux, &loaded.spec.annotations);
             let location = Location::plan_systemd(
                 &facts.cgroups,
-                linux.cgroups_path.as_deref(),
+                linux.cgroups_path,
                 id,
                 globals.user_manager,
                 annotations,
             )?;
             // From here on it is a path like any other.
-            linux.cgroups_path = location.places.first().map(|place| place.path.clone());
+            linux.cgroups_path = location.places.first().map(|place| &*place.path.clone().leak());
             unit = Some(location);
         }
         let spec = &loaded.spec;
         let request = CreateRequest {
-            id: id.to_owned(),
+            id: id.to_owned().leak(),
             bundle: text(&loaded.dir)?,
             rootfs: text(&loaded.rootfs)?,
             no_pivot: options.no_pivot,
@@ -114,7 +114,7 @@ impl Creation {
         let cgroup = match unit {
             Some(location) => location,
             None if no_cgroup => Location::default(),
-            None => Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path.as_deref(), id)?),
+            None => Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path, id)?),
         };
         let access = match globals.delegated {
             true => Access::Delegated { asked: spec.linux.cgroups_path.is_some() },
@@ -152,22 +152,22 @@ impl Creation {
     }
 }
 
-fn text(path: &Path) -> Result<String> {
+fn text(path: &Path) -> Result<Text> {
     path.to_str()
-        .map(str::to_owned)
+        .map(|text| &*text.to_owned().leak())
         .ok_or_else(|| Error::new(format!("{}: a path that is not UTF-8 is not supported", path.display())))
 }
 
 fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result<Record> {
     let spec = &loaded.spec;
     Ok(Record {
-        id: request.id.clone(),
+        id: request.id.to_owned(),
         phase: Phase::Planned,
         boot_id: boot_id()?,
         creator: ProcessMark::of(std::process::id() as i32)?,
         init: None,
-        bundle: request.bundle.clone(),
-        rootfs: request.rootfs.clone(),
+        bundle: request.bundle.to_owned(),
+        rootfs: request.rootfs.to_owned(),
         created: log::now_rfc3339(),
         oci_version: spec.oci_version.clone(),
         annotations: spec.annotations.clone(),

@@ -15,7 +15,7 @@ use super::args::Globals;
 use super::kill::signal_process;
 use crate::bundle::config;
 use crate::bundle::json::Json;
-use crate::bundle::spec::Spec;
+use crate::bundle::spec::{HookKind, Spec};
 use crate::error::{Error, Result, engine};
 use crate::hooks;
 use crate::log;
@@ -93,7 +93,7 @@ fn take_down(held: Held) -> Result<()> {
     if let Some(spec) = configuration(&dir) {
         let state = hook_state(&record, Status::Stopped, 0);
         let from = record.poststop_done as usize;
-        hooks::run_poststop(&spec.hooks.poststop, from, &state, |done| {
+        hooks::run_poststop(HookKind::Poststop.of(&spec.hooks), from, &state, |done| {
             record.poststop_done = done as u32;
             if let Err(e) = note(&dir, &record) {
                 log::warn(&format!("{}: {e}", record.id));

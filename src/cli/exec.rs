@@ -4,7 +4,7 @@ use super::args::{ExecOptions, Globals};
 use crate::bundle::config;
 use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
-use crate::bundle::spec::{Process, Spec};
+use crate::bundle::spec::{Process, Spec, joined};
 use crate::error::{Context, Error, Result, engine};
 use crate::plan::exec::ExecRequest;
 use crate::plan::process::add_capabilities;
@@ -32,7 +32,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let spec = snapshot(&entry)?;
     let inherited = Inherited::check(options.preserve_fds)?;
     let mut process = process(&spec, options)?;
-    inherited.announce(&mut process.env);
+    process.env = inherited.announced(process.env);
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let request = ExecRequest {
         preserve_fds: inherited.count(),
@@ -43,14 +43,8 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         personality: spec.linux.personality,
         ..ExecRequest::default()
     };
-    let launched = launch(
-        record,
-        &process,
-        spec.linux.seccomp.as_ref(),
-        request,
-        &owned(&options.cgroups),
-        &options.outputs,
-    )?;
+    let launched =
+        launch(record, &process, spec.linux.seccomp.as_ref(), request, &options.cgroups, &options.outputs)?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())
@@ -78,29 +72,24 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
             p.terminal |= options.tty;
             return Ok(p);
         }
-        None => spec
-            .process
-            .clone()
-            .ok_or_else(|| Error::new("process: is absent from config.json; use --process"))?,
+        None => {
+            spec.process.ok_or_else(|| Error::new("process: is absent from config.json; use --process"))?
+        }
     };
-    p.args = owned(&options.args);
+    p.args = joined(&[], &options.args);
     p.terminal = options.tty;
     // The size of the config's terminal is not this one's.
     p.console_size = None;
-    p.env.extend(owned(&options.env));
+    p.env = joined(p.env, &options.env);
     if let Some(cwd) = options.cwd {
-        p.cwd = cwd.to_owned();
+        p.cwd = cwd;
     }
     if let Some((uid, gid)) = options.user {
         p.user.uid = uid;
         p.user.gid = gid.unwrap_or(p.user.gid);
     }
-    p.user.additional_gids.extend(&options.additional_gids);
+    p.user.additional_gids = joined(p.user.additional_gids, &options.additional_gids);
     p.no_new_privileges |= options.no_new_privs;
-    add_capabilities(&mut p, &owned(&options.caps));
+    add_capabilities(&mut p, &options.caps);
     Ok(p)
-}
-
-fn owned(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
 }

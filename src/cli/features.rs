@@ -5,6 +5,7 @@
 
 use super::{SPEC_VERSION, print};
 use crate::bundle::json::Json;
+use crate::bundle::spec::HookKind;
 use crate::error::Result;
 use crate::plan::options;
 use crate::plan::process::capability_names;
@@ -16,11 +17,10 @@ pub fn run() -> Result<()> {
 }
 
 fn document() -> Json {
-    let hooks = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
     Json::fields([
         ("ociVersionMin", "1.0.0".into()),
         ("ociVersionMax", SPEC_VERSION.into()),
-        ("hooks", Json::strs(hooks)),
+        ("hooks", Json::strs(HookKind::NAMES)),
         ("mountOptions", Json::strs(options::names().filter(|name| !name.ends_with("idmap")))),
         ("linux", linux()),
         ("annotations", Json::fields([("org.embrun.version", env!("CARGO_PKG_VERSION").into())])),

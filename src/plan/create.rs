@@ -4,20 +4,20 @@ use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::step::{HostStep, InitStep, Sync};
 use super::validate::{Refusal, validate};
 use super::{Plan, Program, devices, mounts, privileges, sysctl};
-use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
+use crate::bundle::spec::{HookKind, Hooks, List, Mount, Namespace, NamespaceKind, Spec, Text};
 use crate::cgroup::path::CgroupPath;
 use crate::facts::HostFacts;
 use crate::rootfs::path::InsidePath;
 
 /// What the command line says about a creation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct CreateRequest {
     /// The container's id.
-    pub id: String,
+    pub id: Text,
     /// The bundle's absolute path.
-    pub bundle: String,
+    pub bundle: Text,
     /// The root file system's absolute path.
-    pub rootfs: String,
+    pub rootfs: Text,
     /// Use no pivot_root.
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
@@ -80,9 +80,9 @@ fn terminal(spec: &Spec, request: &CreateRequest) -> Option<Refusal> {
 }
 
 fn namespaces(spec: &Spec, plan: &mut Plan) {
-    for Namespace { kind, path } in &spec.linux.namespaces {
+    for Namespace { kind, path } in spec.linux.namespaces {
         match path {
-            Some(path) => plan.join.push((*kind, path.clone())),
+            Some(path) => plan.join.push((*kind, path)),
             // Made by the clone it would be rooted at the runtime's cgroup: init makes it when it is in its own.
             None if *kind == NamespaceKind::Cgroup => {}
             None => plan.new_namespaces |= kind.clone_flag(),
@@ -91,8 +91,8 @@ fn namespaces(spec: &Spec, plan: &mut Plan) {
 }
 
 /// The name of a container's session keyring, runc's.
-pub fn keyring_name(id: &str) -> String {
-    format!("_ses.{id}")
+pub fn keyring_name(id: &str) -> Text {
+    format!("_ses.{id}").leak()
 }
 
 fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
@@ -100,7 +100,7 @@ fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
 }
 
 fn has_runtime_hooks(hooks: &Hooks) -> bool {
-    !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
+    HookKind::Prestart.is_in(hooks) || HookKind::CreateRuntime.is_in(hooks)
 }
 
 fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) -> Vec<HostStep> {
@@ -124,8 +124,9 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
     when(spec.process.as_ref().is_some_and(|p| p.terminal), TakeTerminal);
     if has_runtime_hooks(hooks) {
         when(true, Await(Sync::RuntimeHooks));
-        when(!hooks.prestart.is_empty(), RunHooks(HookKind::Prestart));
-        when(!hooks.create_runtime.is_empty(), RunHooks(HookKind::CreateRuntime));
+        for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+            when(kind.is_in(hooks), RunHooks(kind));
+        }
         when(true, Answer(Sync::RuntimeHooks));
     }
     when(true, Await(Sync::Created));
@@ -137,7 +138,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
     when(true, Answer(Sync::Created));
     when(request.await_start, Release);
     when(!request.await_start, AwaitExec);
-    when(!request.await_start && !hooks.poststart.is_empty(), RunHooks(HookKind::Poststart));
+    when(!request.await_start && HookKind::Poststart.is_in(hooks), RunHooks(HookKind::Poststart));
     steps
 }
 
@@ -145,10 +146,8 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
 /// that has a cgroup namespace of its own and a writable view of it.
 fn cgroup_owner(spec: &Spec, facts: &HostFacts) -> Option<u32> {
     let writable = |m: &Mount| {
-        let last = m.options.iter().rev().find(|o| matches!(o.as_str(), "ro" | "rw"));
-        m.destination == "/sys/fs/cgroup"
-            && m.kind.as_deref() == Some("cgroup")
-            && last.is_none_or(|o| o != "ro")
+        let last = m.options.iter().rev().find(|o| matches!(**o, "ro" | "rw"));
+        m.destination == "/sys/fs/cgroup" && m.kind == Some("cgroup") && last.is_none_or(|o| *o != "ro")
     };
     let may =
         facts.cgroups.is_pure_v2() && is_new(spec, NamespaceKind::Cgroup) && spec.mounts.iter().any(writable);
@@ -174,7 +173,7 @@ fn init(
     }
     steps.push(InitStep::NewSession);
     if !request.no_new_keyring {
-        steps.push(InitStep::Keyring(keyring_name(&request.id)));
+        steps.push(InitStep::Keyring(keyring_name(request.id)));
     }
     root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
     kernel_names(spec, &mut steps);
@@ -203,13 +202,10 @@ fn root_and_mounts(
     refusals: &mut Vec<Refusal>,
     steps: &mut Vec<InitStep>,
 ) {
-    steps.push(InitStep::PrepareRoot {
-        rootfs: request.rootfs.clone(),
-        propagation: spec.linux.rootfs_propagation,
-    });
+    steps.push(InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation });
     let facts = MountFacts {
-        rootfs: request.rootfs.clone(),
-        bundle: request.bundle.clone(),
+        rootfs: request.rootfs,
+        bundle: request.bundle,
         own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
         cgroup: cgroup_view(spec, request, facts),
@@ -217,10 +213,10 @@ fn root_and_mounts(
     let mut in_cgroup = false;
     for step in mounts::compile(spec, &facts).unwrap_or_else(|found| {
         refusals.extend(found);
-        Vec::new()
+        &[]
     }) {
         // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
-        if shows_cgroup(&step) && !in_cgroup {
+        if shows_cgroup(step) && !in_cgroup {
             enter_cgroup(spec, plan, steps);
             in_cgroup = true;
         }
@@ -234,7 +230,7 @@ fn root_and_mounts(
         Err(found) => refusals.extend(found),
     }
     if let Some(p) = &spec.process {
-        steps.extend(InsidePath::new(&p.cwd).map(InitStep::MakeCwd));
+        steps.extend(InsidePath::new(p.cwd).map(InitStep::MakeCwd));
         if p.terminal {
             steps.push(InitStep::Terminal { size: p.console_size });
         }
@@ -246,7 +242,7 @@ fn root_and_mounts(
     if has_runtime_hooks(&spec.hooks) {
         steps.push(InitStep::Ask(Sync::RuntimeHooks));
     }
-    if !spec.hooks.create_container.is_empty() {
+    if HookKind::CreateContainer.is_in(&spec.hooks) {
         steps.push(InitStep::RunHooks(HookKind::CreateContainer));
     }
 }
@@ -265,7 +261,7 @@ fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Cgrou
         own_namespace: spec.linux.namespace(NamespaceKind::Cgroup).is_some(),
         ..CgroupView::default()
     };
-    let Ok(path) = CgroupPath::new(spec.linux.cgroups_path.as_deref(), &request.id) else { return view };
+    let Ok(path) = CgroupPath::new(spec.linux.cgroups_path, request.id) else { return view };
     for tree in &facts.cgroups.trees {
         let path = if request.no_cgroup { tree.own.clone() } else { path.within(tree) };
         let source = format!("{}{path}", tree.mount);
@@ -282,7 +278,7 @@ fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Cgrou
 fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Vec<InitStep>) {
     steps.push(InitStep::Ask(Sync::Cgroup));
     // The caller may have been confined to a few processors; the container has its cgroup's.
-    steps.push(InitStep::CpuAffinity(Vec::new()));
+    steps.push(InitStep::CpuAffinity(&[]));
     if is_new(spec, NamespaceKind::Cgroup) {
         steps.push(InitStep::NewCgroupNamespace);
     }
@@ -293,16 +289,16 @@ fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Vec<InitStep>) {
 
 /// Names and parameters of the container's namespaces, written through the host's own procfs while it is in reach.
 fn kernel_names(spec: &Spec, steps: &mut Vec<InitStep>) {
-    if let Some(name) = spec.hostname.as_ref().filter(|n| !n.is_empty()) {
-        steps.push(InitStep::Hostname(name.clone()));
+    if let Some(name) = spec.hostname {
+        steps.push(InitStep::Hostname(name));
     }
-    if let Some(name) = spec.domainname.as_ref().filter(|n| !n.is_empty()) {
-        steps.push(InitStep::Domainname(name.clone()));
+    if let Some(name) = spec.domainname {
+        steps.push(InitStep::Domainname(name));
     }
-    for (key, value) in &spec.linux.sysctl {
+    for (key, value) in spec.linux.sysctl {
         // One that is not the container's is refused already, by validate.
-        if let Ok(path) = sysctl::path(key, &spec.linux.namespaces) {
-            steps.push(InitStep::Sysctl { key: path, value: value.clone() });
+        if let Ok(path) = sysctl::path(key, spec.linux.namespaces) {
+            steps.push(InitStep::Sysctl { key: path.leak(), value });
         }
     }
 }
@@ -310,13 +306,14 @@ fn kernel_names(spec: &Spec, steps: &mut Vec<InitStep>) {
 /// What takes things away from the container, after the hooks that may still have to write: all of it through
 /// descriptors and the host's procfs, so before the pivot.
 fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Vec<InitStep>) {
-    let inside = |paths: &[String]| paths.iter().filter_map(|p| InsidePath::new(p)).collect::<Vec<_>>();
+    let inside =
+        |paths: List<Text>| &*paths.iter().filter_map(|p| InsidePath::new(p)).collect::<Vec<_>>().leak();
     steps.push(InitStep::FinishMounts);
     if !spec.linux.readonly_paths.is_empty() {
-        steps.push(InitStep::ReadonlyPaths(inside(&spec.linux.readonly_paths)));
+        steps.push(InitStep::ReadonlyPaths(inside(spec.linux.readonly_paths)));
     }
     if !spec.linux.masked_paths.is_empty() {
-        steps.push(InitStep::MaskedPaths(inside(&spec.linux.masked_paths)));
+        steps.push(InitStep::MaskedPaths(inside(spec.linux.masked_paths)));
     }
     if spec.root.readonly {
         steps.push(InitStep::ReadonlyRoot);
@@ -331,7 +328,7 @@ fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Vec<Ini
         steps.push(InitStep::AwaitStart { preserve_fds: request.preserve_fds });
     }
     privileges::seccomp_last(plan, steps);
-    if !spec.hooks.start_container.is_empty() {
+    if HookKind::StartContainer.is_in(&spec.hooks) {
         // Under the filter: the hook's program comes from the container's own file system.
         steps.push(InitStep::RunHooks(HookKind::StartContainer));
     }

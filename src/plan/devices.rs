@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::validate::Refusal;
-use crate::bundle::spec::{Device, DeviceKind, Spec};
+use crate::bundle::spec::{Device, DeviceKind, List, Spec};
 use crate::rootfs::path::InsidePath;
 
 /// A device node to be there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeviceNode {
     /// Where.
     pub path: InsidePath,
@@ -26,10 +26,10 @@ pub struct DeviceNode {
 }
 
 /// What `/dev` of the container gets.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DevStep {
     /// Nodes, the default ones in front.
-    pub nodes: Vec<DeviceNode>,
+    pub nodes: List<DeviceNode>,
 }
 
 /// config-linux.md, "Default Devices"; console and ptmx are made in other ways.
@@ -46,13 +46,14 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 /// left as it is (runc's rule).
 pub fn compile(spec: &Spec) -> Result<Option<DevStep>, Vec<Refusal>> {
     let binds_dev = spec.mounts.iter().any(|m| {
-        let bind = m.options.iter().any(|o| o == "bind" || o == "rbind");
-        bind && InsidePath::new(&m.destination).is_some_and(|d| d.as_bytes() == b"dev")
+        let bind = m.options.iter().any(|o| matches!(*o, "bind" | "rbind"));
+        bind && InsidePath::new(m.destination).is_some_and(|d| d.as_bytes() == b"dev")
     });
     if binds_dev {
         return Ok(None);
     }
-    let (mut nodes, mut refusals): (Vec<DeviceNode>, _) = (Vec::new(), Vec::new());
+    let mut nodes = Vec::with_capacity(DEFAULT.len() + spec.linux.devices.len());
+    let mut refusals = Vec::new();
     for (path, major, minor) in DEFAULT {
         if let Some(path) = InsidePath::new(path) {
             let kind = DeviceKind::Char;
@@ -64,18 +65,18 @@ pub fn compile(spec: &Spec) -> Result<Option<DevStep>, Vec<Refusal>> {
             // It is a link to pts/ptmx in every container.
             Ok(node) if node.path.as_bytes() == b"dev/ptmx" => {}
             // A configured device takes the place of a default one.
-            Ok(node) => match nodes.iter_mut().find(|n| n.path == node.path) {
+            Ok(node) => match nodes.iter_mut().find(|n: &&mut DeviceNode| n.path == node.path) {
                 Some(other) => *other = node,
                 None => nodes.push(node),
             },
             Err(what) => refusals.push(Refusal::new(format!("linux.devices[{i}].path"), what)),
         }
     }
-    if refusals.is_empty() { Ok(Some(DevStep { nodes })) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(Some(DevStep { nodes: nodes.leak() })) } else { Err(refusals) }
 }
 
 fn node(device: &Device) -> Result<DeviceNode, &'static str> {
-    let path = InsidePath::new(&device.path).ok_or("contains a NUL character")?;
+    let path = InsidePath::new(device.path).ok_or("contains a NUL character")?;
     if path.is_root() {
         return Err("is the root directory");
     }
@@ -117,13 +118,13 @@ mod tests {
     use super::*;
     use crate::bundle::spec::Mount;
 
-    fn device(path: &str, kind: DeviceKind, major: u32, minor: u32) -> Device {
-        Device { kind, path: path.into(), major, minor, file_mode: None, uid: 0, gid: 0 }
+    fn device(path: &'static str, kind: DeviceKind, major: u32, minor: u32) -> Device {
+        Device { kind, path, major, minor, file_mode: None, uid: 0, gid: 0 }
     }
 
-    fn with(devices: Vec<Device>, mounts: Vec<Mount>) -> Spec {
-        let mut spec = Spec { mounts, ..Spec::default() };
-        spec.linux.devices = devices;
+    fn with(devices: &[Device], mounts: &[Mount]) -> Spec {
+        let mut spec = Spec { mounts: mounts.to_vec().leak(), ..Spec::default() };
+        spec.linux.devices = devices.to_vec().leak();
         spec
     }
 
@@ -131,7 +132,7 @@ mod tests {
     fn default_nodes_come_first_and_may_be_replaced() {
         let tty = Device { file_mode: Some(0o600), uid: 7, ..device("/dev/tty", DeviceKind::Char, 5, 0) };
         let disk = device("dev//disk", DeviceKind::Block, 8, 0);
-        let spec = with(vec![tty, disk, device("/dev/ptmx", DeviceKind::Char, 5, 2)], Vec::new());
+        let spec = with(&[tty, disk, device("/dev/ptmx", DeviceKind::Char, 5, 2)], &[]);
         let step = compile(&spec).unwrap().unwrap();
         let says: Vec<String> = step.nodes.iter().map(|n| n.to_string()).collect();
         assert_eq!(
@@ -151,25 +152,21 @@ mod tests {
 
     #[test]
     fn a_bind_mount_at_dev_is_left_as_it_is() {
-        let mount = |destination: &str, option: &str| Mount {
-            destination: destination.into(),
-            options: vec![option.into()],
-            ..Mount::default()
-        };
+        let mount =
+            |destination, option| Mount { destination, options: vec![option].leak(), ..Mount::default() };
         for (mount, left) in [
             (mount("/dev", "rbind"), true),
             (mount("dev/", "bind"), true),
             (mount("/dev", "nosuid"), false),
             (mount("/dev/x", "bind"), false),
         ] {
-            assert_eq!(compile(&with(Vec::new(), vec![mount.clone()])).unwrap().is_none(), left, "{mount:?}");
+            assert_eq!(compile(&with(&[], &[mount])).unwrap().is_none(), left, "{mount:?}");
         }
     }
 
     #[test]
     fn a_device_cannot_be_the_root() {
-        let refused =
-            compile(&with(vec![device("/dev/..", DeviceKind::Fifo, 0, 0)], Vec::new())).unwrap_err();
+        let refused = compile(&with(&[device("/dev/..", DeviceKind::Fifo, 0, 0)], &[])).unwrap_err();
         assert_eq!(refused[0].to_string(), "linux.devices[0].path: is the root directory");
     }
 }

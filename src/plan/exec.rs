@@ -3,7 +3,7 @@
 use super::step::{HostStep, InitStep, Sync};
 use super::validate::{self, Refusal};
 use super::{Plan, Program, privileges, process};
-use crate::bundle::spec::{NamespaceKind, Personality, Process};
+use crate::bundle::spec::{NamespaceKind, Personality, Process, Text};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 
@@ -21,11 +21,11 @@ pub struct ExecRequest {
     /// A file takes the process' pid.
     pub pid_file: bool,
     /// The container's session keyring, unless it has the caller's.
-    pub keyring: Option<String>,
+    pub keyring: Option<Text>,
     /// The container's `linux.personality.domain`.
     pub personality: Option<Personality>,
     /// Namespaces of init that are not the runtime's: kind and path.
-    pub join: Vec<(NamespaceKind, String)>,
+    pub join: Vec<(NamespaceKind, Text)>,
 }
 
 /// Compiles the plan of an exec, or says everything that stands in the way.
@@ -72,10 +72,8 @@ fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
 
 /// The processors to run on before the process is in the container's cgroup, and those after.
 fn affinity(p: &Process) -> (Option<InitStep>, Option<InitStep>) {
-    let step = |list: &Option<String>| {
-        list.as_ref().and_then(|list| process::cpu_list(list)).map(InitStep::CpuAffinity)
-    };
-    p.exec_cpu_affinity.as_ref().map_or((None, None), |a| (step(&a.initial), step(&a.last)))
+    let step = |list: Option<Text>| list.and_then(process::cpu_list).map(InitStep::CpuAffinity);
+    p.exec_cpu_affinity.map_or((None, None), |a| (step(a.initial), step(a.last)))
 }
 
 fn init(
@@ -93,12 +91,12 @@ fn init(
     steps.push(InitStep::Ask(Sync::Cgroup));
     // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
     steps.extend(match p.exec_cpu_affinity {
-        None => Some(InitStep::CpuAffinity(Vec::new())),
+        None => Some(InitStep::CpuAffinity(&[])),
         Some(_) => last,
     });
     steps.push(InitStep::NewSession);
     // The caller's keys stay outside.
-    steps.extend(request.keyring.clone().map(InitStep::Keyring));
+    steps.extend(request.keyring.map(InitStep::Keyring));
     if let Some(score) = p.oom_score_adj {
         steps.push(InitStep::OomScoreAdj(score));
     }

@@ -24,7 +24,7 @@ pub mod validate;
 
 use std::fmt;
 
-use crate::bundle::spec::{NamespaceKind, Process};
+use crate::bundle::spec::{List, NamespaceKind, Process, Text};
 use crate::error::Error;
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
@@ -41,7 +41,7 @@ pub struct Plan {
     /// `CLONE_NEW…` flags of the clone.
     pub new_namespaces: u64,
     /// Namespaces to join: kind and path, opened by the host in this order.
-    pub join: Vec<(NamespaceKind, String)>,
+    pub join: Vec<(NamespaceKind, Text)>,
     /// What init becomes.
     pub program: Program,
     /// What it may call.
@@ -53,26 +53,21 @@ pub struct Plan {
 }
 
 /// What is executed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Program {
     /// argv
-    pub args: Vec<String>,
+    pub args: List<Text>,
     /// environ, each name once.
-    pub env: Vec<String>,
+    pub env: List<Text>,
     /// The working directory.
-    pub cwd: String,
+    pub cwd: Text,
     /// The user whose HOME it is, where the environment has none.
     pub uid: u32,
 }
 
 impl Program {
     fn of(p: &Process) -> Program {
-        Program {
-            args: p.args.clone(),
-            env: process::environment(&p.env),
-            cwd: p.cwd.clone(),
-            uid: p.user.uid,
-        }
+        Program { args: p.args, env: process::environment(p.env), cwd: p.cwd, uid: p.user.uid }
     }
 }
 

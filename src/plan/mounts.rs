@@ -1,20 +1,20 @@
 //! `mounts[]`: what each entry means, as a step that is performed as it stands. Pure.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::fmt;
 
 use super::options::{Change, FlagNames, Options, attr, ms};
 use super::validate::Refusal;
-use crate::bundle::spec::{Mount, Spec};
+use crate::bundle::spec::{List, Mount, Spec, Text, c_text};
 use crate::rootfs::path::InsidePath;
 
 /// What must be known beside the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct MountFacts {
     /// The bundle's absolute path: relative sources of bind mounts start there.
-    pub bundle: String,
+    pub bundle: Text,
     /// The root file system's absolute path.
-    pub rootfs: String,
+    pub rootfs: Text,
     /// The container has a network namespace of its own. A sysfs belongs to one, and without the right to mount it the
     /// host's is bound.
     pub own_network: bool,
@@ -47,7 +47,7 @@ pub struct Hierarchy {
 }
 
 /// One entry of `mounts[]`, decided.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MountStep {
     /// Which entry it is.
     pub index: usize,
@@ -56,18 +56,18 @@ pub struct MountStep {
     /// What is mounted.
     pub what: What,
     /// What is changed of the mount once it is made.
-    pub changes: Vec<Change>,
+    pub changes: List<Change>,
 }
 
 /// What a [`MountStep`] mounts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     /// A new mount of a file system.
     New(NewMount),
     /// What is at a path of the host, with all mounts below it if `recursive`.
     Bind {
         /// Absolute.
-        source: CString,
+        source: &'static CStr,
         /// `rbind`
         recursive: bool,
     },
@@ -76,7 +76,7 @@ pub enum What {
         /// `MS_…`
         flags: u32,
         /// For the file system.
-        data: Option<CString>,
+        data: Option<&'static CStr>,
     },
     /// Nothing: the changes are all.
     Change,
@@ -85,23 +85,23 @@ pub enum What {
         /// `MS_…` of each mount in it, and of itself.
         flags: u32,
         /// What is in it.
-        entries: Vec<CgroupEntry>,
+        entries: List<CgroupEntry>,
         /// Further names of joined controllers, and the directory that they are links to.
-        links: Vec<(CString, CString)>,
+        links: List<(&'static CStr, &'static CStr)>,
     },
 }
 
 /// A new mount of a file system.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewMount {
     /// As /proc/filesystems has it.
-    pub kind: CString,
+    pub kind: &'static CStr,
     /// A device, or anything for a file system that has none.
-    pub source: CString,
+    pub source: &'static CStr,
     /// `MS_…`
     pub flags: u32,
     /// For the file system.
-    pub data: Option<CString>,
+    pub data: Option<&'static CStr>,
     /// No component of the target may be a link: proc and sysfs under another name would deceive what relies on them.
     pub plain_target: bool,
     /// The tmpfs gets the mode of the directory that it covers.
@@ -111,18 +111,18 @@ pub struct NewMount {
     /// Read-only, but only after everything that goes below it is there.
     pub late_readonly: bool,
     /// A path of the host that is bound and changed so instead if the kernel does not let us mount (EPERM, EBUSY).
-    pub instead: Option<(CString, Vec<Change>)>,
+    pub instead: Option<(&'static CStr, List<Change>)>,
 }
 
 /// A v1 hierarchy in a [`What::CgroupV1`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CgroupEntry {
     /// The directory's name.
-    pub directory: CString,
+    pub directory: &'static CStr,
     /// A mount of the hierarchy by this data, or else
-    pub data: Option<CString>,
+    pub data: Option<&'static CStr>,
     /// a bind of this path of the host.
-    pub source: CString,
+    pub source: &'static CStr,
 }
 
 /// The files of procfs that engines mount over (lxcfs shows a container its own limits there), as in runc. Anything else in
@@ -151,17 +151,17 @@ pub fn may_cover_proc(path: &[u8]) -> bool {
 const MAX_DATA: usize = 4095;
 
 /// The steps for all of `mounts[]`, in order, or every reason why not.
-pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<Vec<MountStep>, Vec<Refusal>> {
+pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<Refusal>> {
     let mut steps = Vec::with_capacity(spec.mounts.len());
     let mut refusals = Vec::new();
-    let label = spec.linux.mount_label.as_deref().filter(|label| !label.is_empty());
+    let label = spec.linux.mount_label;
     for (index, mount) in spec.mounts.iter().enumerate() {
         match step(mount, label, facts) {
             Ok((target, what, changes)) => steps.push(MountStep { index, target, what, changes }),
             Err((field, why)) => refusals.push(Refusal::new(format!("mounts[{index}]{field}"), why)),
         }
     }
-    if refusals.is_empty() { Ok(steps) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
 }
 
 /// Which property is refused, and why.
@@ -171,17 +171,17 @@ fn step(
     mount: &Mount,
     label: Option<&str>,
     facts: &MountFacts,
-) -> Result<(InsidePath, What, Vec<Change>), Refused> {
+) -> Result<(InsidePath, What, List<Change>), Refused> {
     // As by runc: some name the place by the host's path of it.
-    let inside = mount.destination.strip_prefix(&facts.rootfs).filter(|rest| rest.starts_with('/'));
-    let target = InsidePath::new(inside.unwrap_or(&mount.destination))
+    let inside = mount.destination.strip_prefix(facts.rootfs).filter(|rest| rest.starts_with('/'));
+    let target = InsidePath::new(inside.unwrap_or(mount.destination))
         .ok_or((".destination", "contains a NUL character".to_owned()))?;
-    let options = Options::parse(&mount.options);
+    let options = Options::parse(mount.options);
     if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         let field = if options.idmap { ".options" } else { ".uidMappings" };
         return Err((field, "idmapped mounts are not supported by this version".to_owned()));
     }
-    let kind = mount.kind.as_deref().unwrap_or_default();
+    let kind = mount.kind.unwrap_or_default();
     let (bind, remount) = (options.set & ms::BIND != 0, options.set & ms::REMOUNT != 0);
     check_target(&target, kind, bind, remount)?;
     if options.copy_up && (bind || remount || kind != "tmpfs") {
@@ -218,7 +218,7 @@ fn step(
     }
     // Kernels before 5.10 ignore this flag of mount(2) in silence.
     let changes = Options { set: options.set & ms::NOSYMFOLLOW, clear: 0, ..options.clone() }.changes();
-    Ok((target.clone(), What::New(new_mount(mount, &target, options, label, facts)?), changes))
+    Ok((target, What::New(new_mount(mount, target, options, label, facts)?), changes))
 }
 
 fn check_target(target: &InsidePath, kind: &str, bind: bool, remount: bool) -> Result<(), Refused> {
@@ -240,11 +240,11 @@ fn check_target(target: &InsidePath, kind: &str, bind: bool, remount: bool) -> R
     Ok(())
 }
 
-fn text(field: &'static str, text: &str) -> Result<CString, Refused> {
-    CString::new(text).map_err(|_| (field, "contains a NUL character".to_owned()))
+fn text(field: &'static str, text: &str) -> Result<&'static CStr, Refused> {
+    c_text(text).ok_or_else(|| (field, "contains a NUL character".to_owned()))
 }
 
-fn data(options: &str) -> Result<Option<CString>, Refused> {
+fn data(options: &str) -> Result<Option<&'static CStr>, Refused> {
     if options.len() > MAX_DATA {
         return Err((
             ".options",
@@ -254,8 +254,8 @@ fn data(options: &str) -> Result<Option<CString>, Refused> {
     if options.is_empty() { Ok(None) } else { text(".options", options).map(Some) }
 }
 
-fn bind_source(mount: &Mount, facts: &MountFacts) -> Result<CString, Refused> {
-    match mount.source.as_deref() {
+fn bind_source(mount: &Mount, facts: &MountFacts) -> Result<&'static CStr, Refused> {
+    match mount.source {
         None | Some("") => Err((".source", "is required for a bind mount".to_owned())),
         Some(source) if source.starts_with('/') => text(".source", source),
         Some(source) => text(".source", &format!("{}/{source}", facts.bundle)),
@@ -264,12 +264,12 @@ fn bind_source(mount: &Mount, facts: &MountFacts) -> Result<CString, Refused> {
 
 fn new_mount(
     mount: &Mount,
-    target: &InsidePath,
+    target: InsidePath,
     options: Options,
     label: Option<&str>,
     facts: &MountFacts,
 ) -> Result<NewMount, Refused> {
-    let kind = mount.kind.as_deref().unwrap_or_default();
+    let kind = mount.kind.unwrap_or_default();
     let (kind, instead) = match kind {
         "cgroup" => match &facts.cgroup.v2 {
             Some(own) => ("cgroup2", Some(own.as_str())),
@@ -299,7 +299,7 @@ fn new_mount(
     // Mount points and device nodes are still to be made in these.
     let late_readonly = options.set & ms::RDONLY != 0 && (tmpfs || target.as_bytes() == b"dev");
     Ok(NewMount {
-        source: text(".source", mount.source.as_deref().filter(|s| !s.is_empty()).unwrap_or(kind))?,
+        source: text(".source", mount.source.unwrap_or(kind))?,
         flags: options.set & !ms::NOSYMFOLLOW & if late_readonly { !ms::RDONLY } else { !0 },
         plain_target: matches!(kind, "proc" | "sysfs"),
         inherit_mode: tmpfs && !for_fs.split(',').any(|o| o.starts_with("mode=")),
@@ -315,7 +315,7 @@ fn cgroup_v1(
     target: InsidePath,
     options: &Options,
     view: &CgroupView,
-) -> Result<(InsidePath, What, Vec<Change>), Refused> {
+) -> Result<(InsidePath, What, List<Change>), Refused> {
     let flags = ms::NOSUID | ms::NODEV | ms::NOEXEC | (options.set & ms::RDONLY);
     let mut entries = Vec::with_capacity(view.v1.len());
     let mut links = Vec::new();
@@ -333,7 +333,7 @@ fn cgroup_v1(
         }
     }
     let changes = Options { set: 0, clear: 0, ..options.clone() }.changes();
-    Ok((target, What::CgroupV1 { flags, entries, links }, changes))
+    Ok((target, What::CgroupV1 { flags, entries: entries.leak(), links: links.leak() }, changes))
 }
 
 /// As the plan's text has it: `mount proc at /proc (nosuid,noexec)`.
@@ -348,7 +348,7 @@ impl fmt::Display for MountStep {
                 notes.add_if(new.late_readonly, "ro at last")?;
                 notes.add_if(new.inherit_mode, "mode of the directory")?;
                 notes.add_if(new.copy_up, "tmpcopyup")?;
-                notes.add(new.data.as_ref().map_or("".into(), |d| d.to_string_lossy()))?;
+                notes.add(new.data.map_or("".into(), |d| d.to_string_lossy()))?;
             }
             What::Bind { source, recursive } => {
                 write!(notes.f, "bind {} at {target}", source.to_string_lossy())?;
@@ -357,7 +357,7 @@ impl fmt::Display for MountStep {
             What::Remount { flags, data } => {
                 write!(notes.f, "remount {target}")?;
                 notes.add(FlagNames(*flags))?;
-                notes.add(data.as_ref().map_or("".into(), |d| d.to_string_lossy()))?;
+                notes.add(data.map_or("".into(), |d| d.to_string_lossy()))?;
             }
             What::Change => write!(notes.f, "change the mount at {target}")?,
             What::CgroupV1 { flags, entries, .. } => {
@@ -366,7 +366,7 @@ impl fmt::Display for MountStep {
                 notes.add_if(entries.iter().any(|e| e.data.is_none()), "own directories bound")?;
             }
         }
-        for change in &self.changes {
+        for change in self.changes {
             notes.add(change)?;
         }
         if notes.open { notes.f.write_str(")") } else { Ok(()) }

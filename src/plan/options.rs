@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::bundle::spec::List;
+
 /// `MS_…` of mount(2), which are the same on every architecture; libc has not all of them.
 pub mod ms {
     #![allow(missing_docs)]
@@ -167,7 +169,7 @@ pub struct Options {
 
 impl Options {
     /// Reads the options in order: of two that contradict each other, the later one counts.
-    pub fn parse(options: &[String]) -> Options {
+    pub fn parse(options: &[&str]) -> Options {
         let mut out = Options { all: Change { recursive: true, ..Change::default() }, ..Options::default() };
         for option in options {
             let known = OPTIONS.iter().find(|(name, _)| name == option);
@@ -204,7 +206,11 @@ impl Options {
 
     /// What must be done to a mount that was cloned or is there already, in as few calls as it takes: its own flags, the
     /// propagation, and then, as they are the more special, the attributes of the whole tree.
-    pub fn changes(&self) -> Vec<Change> {
+    pub fn changes(&self) -> List<Change> {
+        self.merged().leak()
+    }
+
+    fn merged(&self) -> Vec<Change> {
         let (set, clear) = attributes(self.set, self.clear);
         let mut out = Vec::new();
         let mut push = |change: Change| {
@@ -225,12 +231,12 @@ impl Options {
 impl Options {
     /// The same for a new bind mount: one that is given flags has these alone and not what its source had, as by runc's
     /// remount.
-    pub fn bind_changes(&self) -> Vec<Change> {
-        let mut changes = self.changes();
+    pub fn bind_changes(&self) -> List<Change> {
+        let mut changes = self.merged();
         if let Some(own) = changes.iter_mut().find(|c| !c.recursive && c.set | c.clear != 0) {
             own.unasked = attr::PLAIN & !(own.set | own.clear);
         }
-        changes
+        changes.leak()
     }
 }
 
@@ -369,7 +375,7 @@ mod tests {
     use super::*;
 
     fn parse(options: &str) -> Options {
-        Options::parse(&options.split_whitespace().map(String::from).collect::<Vec<_>>())
+        Options::parse(&options.split_whitespace().collect::<Vec<_>>())
     }
 
     #[test]

@@ -23,10 +23,10 @@ pub fn compile(
     refusals: &mut Vec<Refusal>,
     steps: &mut Vec<InitStep>,
 ) {
-    steps.extend(p.rlimits.iter().cloned().map(InitStep::Rlimit));
+    steps.extend(p.rlimits.iter().copied().map(InitStep::Rlimit));
     // While CAP_SYS_NICE and CAP_SYS_ADMIN are there.
-    steps.extend(p.scheduler.clone().map(InitStep::Scheduler));
-    steps.extend(p.io_priority.clone().map(InitStep::IoPriority));
+    steps.extend(p.scheduler.map(InitStep::Scheduler));
+    steps.extend(p.io_priority.map(InitStep::IoPriority));
     if let Some(policy) = seccomp {
         let compiled = compile_filter(policy, Arch::NATIVE).and_then(|mut filter| {
             filter.fit(facts.seccomp)?;
@@ -52,7 +52,7 @@ pub fn compile(
     plan.warnings.extend(warnings);
     // The bounding set first, while CAP_SETPCAP is there; ids next, under keepcaps; the sets last.
     steps.push(InitStep::BoundingSet(caps.bounding));
-    steps.push(InitStep::Ids { uid: p.user.uid, gid: p.user.gid, groups: p.user.additional_gids.clone() });
+    steps.push(InitStep::Ids { uid: p.user.uid, gid: p.user.gid, groups: p.user.additional_gids });
     steps.push(InitStep::Capabilities {
         effective: caps.effective,
         permitted: caps.permitted,

@@ -1,6 +1,6 @@
 //! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
 
-use crate::bundle::spec::{Capabilities, Process};
+use crate::bundle::spec::{Capabilities, List, Process, Text, joined};
 use crate::error::{Error, Result};
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
@@ -27,23 +27,23 @@ pub fn capabilities(asked: Option<&Capabilities>, available: u64) -> (CapSets, V
     let Some(asked) = asked else { return (CapSets::default(), warnings) };
     let mut set = |field, names, limit, reason| grant(field, names, limit, reason, &mut warnings);
     const UNAVAILABLE: &str = "not available to the runtime";
-    let bounding = set("bounding", &asked.bounding, available, UNAVAILABLE);
-    let permitted = set("permitted", &asked.permitted, available, UNAVAILABLE);
+    let bounding = set("bounding", asked.bounding, available, UNAVAILABLE);
+    let permitted = set("permitted", asked.permitted, available, UNAVAILABLE);
     // capset(2): effective within permitted; inheritable grows only within the bounding set.
-    let effective = set("effective", &asked.effective, permitted, "not in permitted");
-    let inheritable = set("inheritable", &asked.inheritable, bounding, "not in bounding");
+    let effective = set("effective", asked.effective, permitted, "not in permitted");
+    let inheritable = set("inheritable", asked.inheritable, bounding, "not in bounding");
     // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
-    let ambient = set("ambient", &asked.ambient, permitted & inheritable, "not in permitted and inheritable");
+    let ambient = set("ambient", asked.ambient, permitted & inheritable, "not in permitted and inheritable");
     (CapSets { bounding, effective, inheritable, permitted, ambient }, warnings)
 }
 
-fn grant(field: &str, names: &[String], limit: u64, reason: &str, warnings: &mut Vec<String>) -> u64 {
+fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut Vec<String>) -> u64 {
     let mut granted = 0;
     let (mut unknown, mut refused) = (Vec::new(), Vec::new());
     for name in names {
         match capability(name) {
-            None => unknown.push(name.as_str()),
-            Some(bit) if bit & limit == 0 => refused.push(name.as_str()),
+            None => unknown.push(*name),
+            Some(bit) if bit & limit == 0 => refused.push(*name),
             Some(bit) => granted |= bit,
         }
     }
@@ -77,11 +77,11 @@ pub fn capability(name: &str) -> Option<u64> {
 
 /// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
 /// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
-pub fn add_capabilities(process: &mut Process, names: &[String]) {
+pub fn add_capabilities(process: &mut Process, names: &[Text]) {
     let caps = process.capabilities.get_or_insert_default();
-    let add = |set: &mut Vec<String>, name: &String| {
+    let add = |set: &mut List<Text>, name| {
         if !set.contains(name) {
-            set.push(name.clone());
+            *set = joined(set, std::slice::from_ref(name));
         }
     };
     for name in names {
@@ -129,7 +129,7 @@ pub fn env_entry(text: &str) -> Result<()> {
 
 /// The processors of a list such as `0-3,7`, in the form of cpuset(7); `None` if it is not one. Each is below 1024, as many
 /// as sched_setaffinity(2) takes from the C library.
-pub fn cpu_list(text: &str) -> Option<Vec<u16>> {
+pub fn cpu_list(text: &str) -> Option<List<u16>> {
     let number = |digits: &str| {
         let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
         digits.parse::<u16>().ok().filter(|n| all_digits && *n < 1024)
@@ -145,22 +145,22 @@ pub fn cpu_list(text: &str) -> Option<Vec<u16>> {
     }
     cpus.sort_unstable();
     cpus.dedup();
-    Some(cpus)
+    Some(cpus.leak())
 }
 
 /// The environment with each key once: the value given last, at the place where the key stood first.
 ///
 /// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
-pub fn environment(entries: &[String]) -> Vec<String> {
-    let key = |i: usize| entries[i].split_once('=').map_or(entries[i].as_str(), |(key, _)| key);
+pub fn environment(entries: &[Text]) -> List<Text> {
+    let key = |i: usize| entries[i].split_once('=').map_or(entries[i], |(key, _)| key);
     let mut by_key: Vec<usize> = (0..entries.len()).collect();
     by_key.sort_by_key(|i| key(*i));
-    let mut once: Vec<(usize, &String)> = Vec::with_capacity(entries.len());
+    let mut once = Vec::with_capacity(entries.len());
     for same in by_key.chunk_by(|a, b| key(*a) == key(*b)) {
-        once.push((same[0], &entries[same[same.len() - 1]]));
+        once.push((same[0], same[same.len() - 1]));
     }
     once.sort_unstable_by_key(|(place, _)| *place);
-    once.into_iter().map(|(_, entry)| entry.clone()).collect()
+    once.iter().map(|(_, last)| entries[*last]).collect::<Vec<_>>().leak()
 }
 
 #[cfg(test)]
@@ -172,8 +172,8 @@ mod tests {
     const CHECKPOINT_RESTORE: u64 = 1 << 40;
     const ALL: u64 = (1 << 41) - 1;
 
-    fn names(list: &[&str]) -> Vec<String> {
-        list.iter().map(|s| String::from(*s)).collect()
+    fn names(list: &[Text]) -> List<Text> {
+        list.to_vec().leak()
     }
 
     #[test]
@@ -185,10 +185,10 @@ mod tests {
     fn known_names_are_bits() {
         let list = names(&["CAP_CHOWN", "CAP_KILL", "CAP_CHECKPOINT_RESTORE"]);
         let asked = Capabilities {
-            bounding: list.clone(),
-            effective: list.clone(),
-            inheritable: list.clone(),
-            permitted: list.clone(),
+            bounding: list,
+            effective: list,
+            inheritable: list,
+            permitted: list,
             ambient: list,
         };
         let (sets, warnings) = capabilities(Some(&asked), ALL);
@@ -242,17 +242,17 @@ mod tests {
     fn exec_cap_adds_to_the_ambient_ones_what_the_config_lets_be_inherited() {
         let mut p = Process::default();
         p.capabilities.get_or_insert_default().inheritable = names(&["CAP_KILL"]);
-        add_capabilities(&mut p, &names(&["CAP_KILL", "CAP_CHOWN"]));
+        add_capabilities(&mut p, names(&["CAP_KILL", "CAP_CHOWN"]));
         let caps = p.capabilities.unwrap();
         assert_eq!((caps.inheritable, caps.ambient), (names(&["CAP_KILL"]), names(&["CAP_KILL"])));
         assert_eq!(caps.permitted, ["CAP_KILL", "CAP_CHOWN"]);
         let mut p = Process::default();
-        add_capabilities(&mut p, &names(&["CAP_KILL"]));
-        add_capabilities(&mut p, &names(&["CAP_KILL"]));
+        add_capabilities(&mut p, names(&["CAP_KILL"]));
+        add_capabilities(&mut p, names(&["CAP_KILL"]));
         let caps = p.capabilities.unwrap();
         assert_eq!(caps.bounding, ["CAP_KILL"]);
-        assert_eq!((&caps.effective, &caps.permitted), (&caps.bounding, &caps.bounding));
-        assert_eq!((caps.inheritable, caps.ambient), (vec![], vec![]));
+        assert_eq!((caps.effective, caps.permitted), (caps.bounding, caps.bounding));
+        assert!(caps.inheritable.is_empty() && caps.ambient.is_empty());
     }
 
     #[test]
@@ -300,8 +300,8 @@ mod tests {
 
     #[test]
     fn lists_of_processors() {
-        assert_eq!(cpu_list("0"), Some(vec![0]));
-        assert_eq!(cpu_list("0-2,7,1-3, 1023"), Some(vec![0, 1, 2, 3, 7, 1023]));
+        assert_eq!(cpu_list("0"), Some(&[0][..]));
+        assert_eq!(cpu_list("0-2,7,1-3, 1023"), Some(&[0, 1, 2, 3, 7, 1023][..]));
         for text in ["", ",", "1,", "-1", "1-", "3-1", "0-1024", "65536", "a", "+1", "1--2", "0-3:2"] {
             assert_eq!(cpu_list(text), None, "{text:?}");
         }
@@ -310,6 +310,6 @@ mod tests {
     #[test]
     fn the_last_value_of_a_key_is_passed_once() {
         let env = names(&["PATH=/bin", "A=1", "PATH=/sbin", "AB=2", "A=3"]);
-        assert_eq!(environment(&env), ["PATH=/sbin", "A=3", "AB=2"]);
+        assert_eq!(environment(env), ["PATH=/sbin", "A=3", "AB=2"]);
     }
 }

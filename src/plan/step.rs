@@ -8,7 +8,9 @@ use std::fmt;
 
 use super::devices::DevStep;
 use super::mounts::MountStep;
-use crate::bundle::spec::{HookKind, IoPriority, NamespaceKind, Personality, Propagation, Rlimit, Scheduler};
+use crate::bundle::spec::{
+    HookKind, IoPriority, List, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, Text,
+};
 use crate::rootfs::path::InsidePath;
 
 /// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
@@ -73,7 +75,7 @@ pub enum HostStep {
 }
 
 /// What init does, in order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InitStep {
     /// Die when the host process does, from here on.
     DieWithHost,
@@ -84,7 +86,7 @@ pub enum InitStep {
     /// Become the leader of a new session.
     NewSession,
     /// Join the session keyring of this name.
-    Keyring(String),
+    Keyring(Text),
     /// Join the namespace that the host opened as the nth.
     JoinNamespace {
         /// What it is.
@@ -97,18 +99,18 @@ pub enum InitStep {
     /// Bring `lo` up.
     LoopbackUp,
     /// Set the host name.
-    Hostname(String),
+    Hostname(Text),
     /// Set the NIS domain name.
-    Domainname(String),
+    Domainname(Text),
     /// Keep mounts from spreading to the host, and make the root file system a mount that can be pivoted to.
     PrepareRoot {
         /// Absolute path on the host.
-        rootfs: String,
+        rootfs: Text,
         /// `linux.rootfsPropagation`
         propagation: Option<Propagation>,
     },
     /// Mount one entry of `mounts[]`.
-    Mount(MountStep),
+    Mount(&'static MountStep),
     /// Make the working directory, if it is missing.
     MakeCwd(InsidePath),
     /// Make the device nodes and the links of /dev.
@@ -125,18 +127,18 @@ pub enum InitStep {
     /// Write a kernel parameter.
     Sysctl {
         /// As in the config.
-        key: String,
+        key: Text,
         /// As in the config.
-        value: String,
+        value: Text,
     },
     /// Write /proc/self/oom_score_adj.
     OomScoreAdj(i32),
     /// Make the root mount read-only.
     ReadonlyRoot,
     /// Make paths read-only, where they exist.
-    ReadonlyPaths(Vec<InsidePath>),
+    ReadonlyPaths(List<InsidePath>),
     /// Hide paths, where they exist.
-    MaskedPaths(Vec<InsidePath>),
+    MaskedPaths(List<InsidePath>),
     /// Make those mounts read-only that had to wait for what goes below them.
     FinishMounts,
     /// Make the root file system the root, with the propagation asked for.
@@ -150,7 +152,7 @@ pub enum InitStep {
     /// Set the input and output priority.
     IoPriority(IoPriority),
     /// Run on these processors only.
-    CpuAffinity(Vec<u16>),
+    CpuAffinity(List<u16>),
     /// Set the execution domain.
     Personality(Personality),
     /// Set the file mode creation mask.
@@ -174,7 +176,7 @@ pub enum InitStep {
         /// All three group ids.
         gid: u32,
         /// Exactly these supplementary groups.
-        groups: Vec<u32>,
+        groups: List<u32>,
     },
     /// Set the capability sets.
     Capabilities {
@@ -291,9 +293,7 @@ impl fmt::Display for InitStep {
                 s.policy, s.flags, s.nice, s.priority, s.runtime, s.deadline, s.period
             ),
             InitStep::IoPriority(io) => write!(f, "set io priority class={} level={}", io.class, io.priority),
-            InitStep::CpuAffinity(cpus) if cpus.is_empty() => {
-                f.write_str("run on every processor of the cgroup")
-            }
+            InitStep::CpuAffinity([]) => f.write_str("run on every processor of the cgroup"),
             InitStep::CpuAffinity(cpus) => write!(f, "run on processors {cpus:?}"),
             InitStep::Personality(Personality::Linux) => f.write_str("set personality LINUX"),
             InitStep::Personality(Personality::Linux32) => f.write_str("set personality LINUX32"),

@@ -36,12 +36,12 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     user_namespace(&spec.linux, &mut out);
     time_namespace(&spec.linux, &mut out);
     mounts(spec, &mut out);
-    for (key, _) in &spec.linux.sysctl {
-        if let Err(why) = sysctl::path(key, &spec.linux.namespaces) {
+    for (key, _) in spec.linux.sysctl {
+        if let Err(why) = sysctl::path(key, spec.linux.namespaces) {
             out.push(Refusal::new(format!("linux.sysctl.{key}"), why));
         }
     }
-    for section in &spec.linux.unsupported {
+    for section in spec.linux.unsupported {
         out.push(Refusal::new(format!("linux.{section}"), "is not supported by this version; remove it"));
     }
     if let Some(p) = &spec.process {
@@ -57,16 +57,15 @@ pub fn of_process(p: &Process) -> Vec<Refusal> {
         scheduler(s, &mut out);
     }
     let affinity = p.exec_cpu_affinity.as_ref();
-    for (key, list) in [
-        ("initial", affinity.and_then(|a| a.initial.as_ref())),
-        ("final", affinity.and_then(|a| a.last.as_ref())),
-    ] {
+    for (key, list) in
+        [("initial", affinity.and_then(|a| a.initial)), ("final", affinity.and_then(|a| a.last))]
+    {
         if let Some(list) = list.filter(|list| process::cpu_list(list).is_none()) {
             let what = format!("{list:?} is not a list of processors, as in \"0-3,7\" (0 to 1023)");
             out.push(Refusal::new(format!("process.execCPUAffinity.{key}"), what));
         }
     }
-    for (field, label) in [("apparmorProfile", &p.apparmor_profile), ("selinuxLabel", &p.selinux_label)] {
+    for (field, label) in [("apparmorProfile", p.apparmor_profile), ("selinuxLabel", p.selinux_label)] {
         if label.is_some() {
             out.push(Refusal::new(format!("process.{field}"), "is not supported by this version; remove it"));
         }
@@ -91,7 +90,7 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
         ));
     }
     if linux.namespace(NamespaceKind::Uts).is_none() {
-        for (field, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+        for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
             if value.is_some() {
                 out.push(Refusal::new(
                     field,
@@ -101,15 +100,15 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
         }
     }
     // struct new_utsname: 64 characters and a NUL.
-    for (field, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
-        if value.as_ref().is_some_and(|name| name.len() > 64) {
+    for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
+        if value.is_some_and(|name| name.len() > 64) {
             out.push(Refusal::new(field, "is longer than 64 bytes"));
         }
     }
 }
 
 fn user_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
-    let maps = [("linux.uidMappings", &linux.uid_mappings), ("linux.gidMappings", &linux.gid_mappings)];
+    let maps = [("linux.uidMappings", linux.uid_mappings), ("linux.gidMappings", linux.gid_mappings)];
     let made = linux.namespace(NamespaceKind::User).map(|n| n.path.is_none());
     for (field, map) in maps {
         match made {
@@ -164,13 +163,13 @@ fn time_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
 fn mounts(spec: &Spec, out: &mut Vec<Refusal>) {
     let userns = spec.linux.namespace(NamespaceKind::User).is_some();
     for (i, mount) in spec.mounts.iter().enumerate() {
-        let idmap = mount.options.iter().any(|o| o == "idmap" || o == "ridmap");
+        let idmap = mount.options.iter().any(|o| matches!(*o, "idmap" | "ridmap"));
         if idmap && mount.uid_mappings.is_empty() && !userns {
             let what = "idmap needs uidMappings and gidMappings, or a user namespace to take them from";
             out.push(Refusal::new(format!("mounts[{i}].options"), what));
         }
-        lines(&format!("mounts[{i}].uidMappings"), &mount.uid_mappings, out);
-        lines(&format!("mounts[{i}].gidMappings"), &mount.gid_mappings, out);
+        lines(&format!("mounts[{i}].uidMappings"), mount.uid_mappings, out);
+        lines(&format!("mounts[{i}].gidMappings"), mount.gid_mappings, out);
     }
 }
 

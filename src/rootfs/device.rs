@@ -28,7 +28,7 @@ impl Rootfs {
     pub fn devices(&mut self, step: &DevStep) -> Result<()> {
         // Modes are meant exactly.
         let mask = umask(Mode::empty());
-        let done = self.nodes(&step.nodes);
+        let done = self.nodes(step.nodes);
         umask(mask);
         done?;
         self.links()

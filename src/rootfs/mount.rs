@@ -27,15 +27,15 @@ impl Rootfs {
     pub fn mount(&mut self, step: &MountStep) -> Result<()> {
         match &step.what {
             What::New(new) => self.new_mount(step, new),
-            What::Bind { source, recursive } => self.bind(step, source, *recursive, &step.changes),
+            What::Bind { source, recursive } => self.bind(step, source, *recursive, step.changes),
             What::Remount { flags, data } => {
                 let target = self.existing(step)?;
-                mount_on(None, target.as_fd(), None, *flags, data.as_deref()).context(|| "remount")?;
-                self.change_all(&target, &step.changes)
+                mount_on(None, target.as_fd(), None, *flags, *data).context(|| "remount")?;
+                self.change_all(&target, step.changes)
             }
             What::Change => {
                 let target = self.existing(step)?;
-                self.change_all(&target, &step.changes)
+                self.change_all(&target, step.changes)
             }
             What::CgroupV1 { flags, entries, links } => self.cgroup_v1(step, *flags, entries, links),
         }
@@ -53,10 +53,10 @@ impl Rootfs {
         let links = if new.plain_target { Links::Never } else { Links::Follow };
         let (target, was_there) = self.directory(step, links)?;
         let with_mode = if new.inherit_mode && was_there { Some(with_mode(&target, new)?) } else { None };
-        let data = with_mode.as_deref().or(new.data.as_deref());
+        let data = with_mode.as_deref().or(new.data);
         let plain = step.changes.is_empty() && !new.copy_up && !new.late_readonly;
         let done = if plain {
-            mount_on(Some(&new.source), target.as_fd(), Some(&new.kind), new.flags, data).map_err(Error::from)
+            mount_on(Some(new.source), target.as_fd(), Some(new.kind), new.flags, data).map_err(Error::from)
         } else {
             self.made_apart(step, new, &target, data)
         };
@@ -64,7 +64,7 @@ impl Rootfs {
             (Err(e), Some((path, changes))) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
                 self.bind(step, path, true, changes)
             }
-            (Err(e), _) => Err(with_hint(e, &new.kind)),
+            (Err(e), _) => Err(with_hint(e, new.kind)),
             (Ok(()), _) => Ok(()),
         }
     }
@@ -77,12 +77,12 @@ impl Rootfs {
         target: &Handle,
         data: Option<&CStr>,
     ) -> Result<()> {
-        let tree = self.workshop.new_fs(&new.kind, &new.source, new.flags, data)?;
+        let tree = self.workshop.new_fs(new.kind, new.source, new.flags, data)?;
         if new.copy_up {
             copy::directory(target, &tree).context(|| "copy the directory below")?;
         }
         self.workshop.attach(tree.as_fd(), target.as_fd())?;
-        self.change_all(&tree, &step.changes)?;
+        self.change_all(&tree, step.changes)?;
         if new.late_readonly {
             self.late.push(tree.into());
         }
@@ -142,7 +142,7 @@ impl Rootfs {
         step: &MountStep,
         flags: u32,
         entries: &[CgroupEntry],
-        links: &[(CString, CString)],
+        links: &[(&CStr, &CStr)],
     ) -> Result<()> {
         let (target, _) = self.directory(step, Links::Follow)?;
         let readonly = flags & ms::RDONLY != 0;
@@ -151,25 +151,25 @@ impl Rootfs {
             self.hierarchy(&tree, flags, entry).context(|| entry.directory.to_string_lossy())?;
         }
         for (name, directory) in links {
-            symlinkat(directory.as_c_str(), &tree, name.as_c_str()).context(|| name.to_string_lossy())?;
+            symlinkat(*directory, &tree, *name).context(|| name.to_string_lossy())?;
         }
         if readonly {
             self.workshop.change(tree.as_fd(), &READONLY)?;
         }
         self.workshop.attach(tree.as_fd(), target.as_fd())?;
-        self.change_all(&tree, &step.changes)
+        self.change_all(&tree, step.changes)
     }
 
     fn hierarchy(&mut self, tmpfs: &Tree, flags: u32, entry: &CgroupEntry) -> Result<()> {
-        mkdirat(tmpfs, entry.directory.as_c_str(), DIRECTORY)?;
-        let place = open_name(tmpfs, &entry.directory)?;
-        if let Some(data) = &entry.data {
+        mkdirat(tmpfs, entry.directory, DIRECTORY)?;
+        let place = open_name(tmpfs, entry.directory)?;
+        if let Some(data) = entry.data {
             let source = Some(c"cgroup");
             return Ok(mount_on(source, place.as_fd(), source, flags, Some(data))?);
         }
-        let own = self.workshop.clone_path(&entry.source, false)?;
+        let own = self.workshop.clone_path(entry.source, false)?;
         let change = crate::plan::options::Options { set: flags, ..Default::default() }.changes();
-        self.change_all(&own, &change)?;
+        self.change_all(&own, change)?;
         Ok(self.workshop.attach(own.as_fd(), place.as_fd())?)
     }
 
@@ -183,9 +183,9 @@ impl Rootfs {
 /// The data of a tmpfs that gets the mode of the directory it covers.
 fn with_mode(target: &Handle, new: &NewMount) -> Result<CString> {
     let mut text = format!("mode={:04o}", target.stat()?.st_mode & 0o7777).into_bytes();
-    if let Some(data) = &new.data {
+    if let Some(data) = new.data {
         text.push(b',');
-        text.extend_from_slice(data.as_bytes());
+        text.extend_from_slice(data.to_bytes());
     }
     CString::new(text).map_err(|_| Error::from(Errno::EINVAL))
 }

@@ -1,14 +1,16 @@
 //! Paths that a configuration claims lie inside the container.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fmt;
+
+use crate::bundle::spec::c_text;
 
 /// A path that somebody *claims* lies inside the container's root.
 ///
 /// Holding one tells you that it is relative, free of NUL, `.`, `..` and empty components. It does not tell you that it stays
 /// inside: it may meet a hostile link on the way. Only [`RootDir::resolve`](super::root::RootDir::resolve) decides that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InsidePath(CString);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsidePath(&'static CStr);
 
 impl InsidePath {
     /// Cleans a path as runc does: relative ones are taken from the root, and `..` is taken back from the text (it cannot
@@ -22,17 +24,17 @@ impl InsidePath {
                 name => parts.push(name),
             }
         }
-        CString::new(parts.join("/")).ok().map(InsidePath)
+        c_text(parts.join("/")).map(InsidePath)
     }
 
     /// The path from the root on, without a slash in front; empty for the root itself.
-    pub fn as_c_str(&self) -> &CStr {
-        &self.0
+    pub fn as_c_str(&self) -> &'static CStr {
+        self.0
     }
 
     /// The same as bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+    pub fn as_bytes(&self) -> &'static [u8] {
+        self.0.to_bytes()
     }
 
     /// True for the root itself.
@@ -46,15 +48,15 @@ impl InsidePath {
     }
 
     /// The directory it stands in and its name there; `None` for the root itself.
-    pub fn split(&self) -> Option<(InsidePath, &CStr)> {
+    pub fn split(&self) -> Option<(InsidePath, &'static CStr)> {
         let text = self.as_bytes();
         if text.is_empty() {
             return None;
         }
         let at = text.iter().rposition(|b| *b == b'/');
-        let parent = CString::new(&text[..at.unwrap_or(0)]).ok()?;
+        let parent = c_text(&text[..at.unwrap_or(0)])?;
         let name =
-            CStr::from_bytes_with_nul(&self.0.as_bytes_with_nul()[at.map_or(0, |at| at + 1)..]).ok()?;
+            CStr::from_bytes_with_nul(&self.0.to_bytes_with_nul()[at.map_or(0, |at| at + 1)..]).ok()?;
         Some((InsidePath(parent), name))
     }
 

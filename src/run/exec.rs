@@ -21,7 +21,7 @@ pub fn launch(
     process: &Process,
     seccomp: Option<&Policy>,
     request: ExecRequest,
-    cgroups: &[String],
+    cgroups: &[&str],
     outputs: &Outputs,
 ) -> Result<Launched> {
     let init = record.init.clone().ok_or_else(|| Error::new(engine::NOT_RUNNING))?;

@@ -219,7 +219,7 @@ impl<'a> Host<'a> {
         if let (Some(home), Ok(Cloned::Parent { .. }) | Err(_)) = (&home, &cloned) {
             match setns(home, CloneFlags::CLONE_NEWPID) {
                 // From a user namespace there is no way back to the host's; only hooks would be led astray.
-                Err(Errno::EPERM) if *self.subject.hooks == Hooks::default() => {}
+                Err(Errno::EPERM) if self.subject.hooks.0.iter().all(|kind| kind.is_empty()) => {}
                 back => back.context(|| "setns back to the runtime's pid namespace")?,
             }
         }
@@ -347,7 +347,7 @@ impl<'a> Host<'a> {
     fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
         self.hooks_began = true;
         let state = hook_state(&self.subject.record, kind, self.pid()?.as_raw());
-        hooks::run_all(kind.of(self.subject.hooks), kind, &state)
+        hooks::run_all(self.subject.hooks, kind, &state)
     }
 
     fn send_pidfd(&mut self) -> Result<()> {
@@ -403,7 +403,7 @@ impl<'a> Host<'a> {
         // The hooks of the other kinds may have made what these take down (runtime.md, "Lifecycle", steps 12 and 13).
         if self.hooks_began {
             let state = hook_state(&self.subject.record, HookKind::Poststop, 0);
-            hooks::run_poststop(&self.subject.hooks.poststop, 0, &state, |_| {});
+            hooks::run_poststop(HookKind::Poststop.of(self.subject.hooks), 0, &state, |_| {});
         }
         match dir.destroy() {
             Ok(()) => cause,

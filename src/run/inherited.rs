@@ -1,5 +1,6 @@
 //! Descriptors that the caller passes on to the program: `LISTEN_FDS` (sd_listen_fds(3)) and `--preserve-fds`.
 
+use crate::bundle::spec::{List, Text, joined};
 use crate::error::{Error, Result};
 use crate::sys::process;
 
@@ -33,12 +34,15 @@ impl Inherited {
         self.listen.saturating_add(self.preserved)
     }
 
-    /// Tells the program of the listening ones, which is process 1 of its container.
-    pub fn announce(&self, env: &mut Vec<String>) {
-        if self.listen > 0 {
-            env.push(format!("LISTEN_FDS={}", self.listen));
-            env.push("LISTEN_PID=1".into());
-            env.extend(self.names.iter().map(|names| format!("LISTEN_FDNAMES={names}")));
+    /// The program's environment with what tells it of the listening ones: it is process 1 of its container.
+    pub fn announced(&self, env: List<Text>) -> List<Text> {
+        if self.listen == 0 {
+            return env;
         }
+        let mut more: Vec<Text> = vec![format!("LISTEN_FDS={}", self.listen).leak(), "LISTEN_PID=1"];
+        if let Some(names) = &self.names {
+            more.push(format!("LISTEN_FDNAMES={names}").leak());
+        }
+        joined(env, &more)
     }
 }

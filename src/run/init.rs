@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use super::wire::Channel;
 use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
-use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler};
+use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler, Text, c_text};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::plan::Plan;
@@ -71,7 +71,7 @@ impl Init<'_> {
         let failure = match &mut scene {
             Err(e) => std::mem::replace(e, Errno::EIO.into()),
             Ok(scene) => loop {
-                let Some(now) = self.plan.init.get(step) else { break Error::new("the plan has no exec") };
+                let Some(&now) = self.plan.init.get(step) else { break Error::new("the plan has no exec") };
                 match self.step(now, scene) {
                     Ok(()) => step += 1,
                     Err(e) => break e,
@@ -84,7 +84,7 @@ impl Init<'_> {
     }
 
     fn scene(&self) -> Result<Scene> {
-        let c = |s: &String| CString::new(s.as_str()).map(CString::into_boxed_c_str).ok();
+        let c = |s: &Text| CString::new(*s).map(CString::into_boxed_c_str).ok();
         Ok(Scene {
             procfs: ProcFs::open()?,
             rootfs: None,
@@ -92,20 +92,20 @@ impl Init<'_> {
             program: None,
             argv: CStrings::new(self.plan.program.args.iter().filter_map(c)),
             // An empty HOME is none: it gets one when the program is looked for.
-            envp: CStrings::new(self.plan.program.env.iter().filter(|e| *e != "HOME=").filter_map(c)),
+            envp: CStrings::new(self.plan.program.env.iter().filter(|e| **e != "HOME=").filter_map(c)),
         })
     }
 
-    fn step(&mut self, step: &InitStep, scene: &mut Scene) -> Result<()> {
+    fn step(&mut self, step: InitStep, scene: &mut Scene) -> Result<()> {
         match step {
             InitStep::DieWithHost => self.die_with_host(),
             InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).context(|| "prctl")?),
-            InitStep::Ask(sync) => Ok(self.channel.ask(*sync)?),
+            InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
             InitStep::NewSession => nix::unistd::setsid().map(drop).context(|| "setsid"),
             InitStep::Keyring(name) => self.keyring(name),
             InitStep::JoinNamespace { kind, index } => {
                 let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
-                setns(&self.namespaces[*index], flag).context(|| "setns")?;
+                setns(&self.namespaces[index], flag).context(|| "setns")?;
                 Ok(())
             }
             InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context(|| "unshare"),
@@ -113,25 +113,25 @@ impl Init<'_> {
             InitStep::Hostname(name) => nix::unistd::sethostname(name).context(|| "sethostname"),
             InitStep::Domainname(name) => process::set_domain_name(name).context(|| "setdomainname"),
             InitStep::PrepareRoot { rootfs, propagation } => {
-                let path = CString::new(rootfs.as_str()).map_err(|_| Errno::EINVAL)?;
-                scene.rootfs = Some(Rootfs::prepare(&path, *propagation, Ways::default())?);
+                let path = c_text(rootfs).ok_or(Errno::EINVAL)?;
+                scene.rootfs = Some(Rootfs::prepare(path, propagation, Ways::default())?);
                 Ok(())
             }
             InitStep::Mount(mount) => scene.rootfs()?.mount(mount),
             InitStep::MakeCwd(path) => {
                 let made =
-                    scene.rootfs()?.root().mkdir_all(path, Links::Follow, Mode::from_bits_truncate(0o755));
+                    scene.rootfs()?.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
                 made.map(drop).context(|| "mkdir")
             }
-            InitStep::Devices(devices) => scene.rootfs()?.devices(devices),
+            InitStep::Devices(devices) => scene.rootfs()?.devices(&devices),
             InitStep::StdioNull => {
                 let rootfs = scene.rootfs()?;
                 stdio::take_null(rootfs.root(), rootfs.proc())
             }
             InitStep::Terminal { size } => {
-                terminal::make(scene.rootfs.as_mut(), &scene.procfs, *size, &self.channel)
+                terminal::make(scene.rootfs.as_mut(), &scene.procfs, size, &self.channel)
             }
-            InitStep::RunHooks(kind) => self.run_hooks(*kind, scene),
+            InitStep::RunHooks(kind) => self.run_hooks(kind, scene),
             InitStep::Sysctl { key, value } => scene.procfs.sysctl(key, value),
             InitStep::OomScoreAdj(score) => {
                 scene.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
@@ -143,28 +143,27 @@ impl Init<'_> {
             InitStep::PivotRoot => scene.rootfs()?.pivot(),
             InitStep::MoveRoot => scene.rootfs()?.move_over(),
             InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).context(|| "prlimit"),
-            InitStep::Scheduler(s) => set_scheduler(s),
+            InitStep::Scheduler(s) => set_scheduler(&s),
             InitStep::IoPriority(io) => {
                 scheduling::set_io_priority(io.class, io.priority).context(|| "ioprio_set")
             }
             InitStep::CpuAffinity(cpus) => run_on(cpus).context(|| "sched_setaffinity"),
-            InitStep::Personality(domain) => personality(*domain),
+            InitStep::Personality(domain) => personality(domain),
             InitStep::Umask(mask) => {
-                nix::sys::stat::umask(Mode::from_bits_truncate(*mask as libc::mode_t));
+                nix::sys::stat::umask(Mode::from_bits_truncate(mask as libc::mode_t));
                 Ok(())
             }
-            InitStep::OwnStdio(uid) => stdio::own(*uid),
+            InitStep::OwnStdio(uid) => stdio::own(uid),
             InitStep::TryCwd => self.try_cwd(scene),
             InitStep::Cwd => self.cwd(scene),
             InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().context(|| "prctl"),
             InitStep::Seccomp => self.load_filter(),
-            InitStep::BoundingSet(keep) => credentials::drop_bounding(*keep).context(|| "PR_CAPBSET_DROP"),
-            InitStep::Ids { uid, gid, groups } => become_user(*uid, *gid, groups),
+            InitStep::BoundingSet(keep) => credentials::drop_bounding(keep).context(|| "PR_CAPBSET_DROP"),
+            InitStep::Ids { uid, gid, groups } => become_user(uid, gid, groups),
             InitStep::Capabilities { effective, permitted, inheritable, ambient } => {
-                let sets =
-                    CapSets { effective: *effective, permitted: *permitted, inheritable: *inheritable };
+                let sets = CapSets { effective, permitted, inheritable };
                 credentials::capset(sets).context(|| "capset")?;
-                credentials::set_ambient(*ambient).context(|| "PR_CAP_AMBIENT")
+                credentials::set_ambient(ambient).context(|| "PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
                 let home = |uid| match &scene.rootfs {
@@ -176,12 +175,12 @@ impl Init<'_> {
                 scene.program = Some(program::find(&self.plan.program)?);
                 Ok(())
             }
-            InitStep::AwaitStart { preserve_fds } => self.await_start(*preserve_fds),
+            InitStep::AwaitStart { preserve_fds } => self.await_start(preserve_fds),
             InitStep::Exec { preserve_fds } => {
                 let path =
                     scene.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
                 if self.plan.filter.is_none() {
-                    pass_on(*preserve_fds);
+                    pass_on(preserve_fds);
                 }
                 Err(exec(path, &scene.argv, &scene.envp))
             }
@@ -223,13 +222,13 @@ impl Init<'_> {
                 .map(|r| r.root().as_fd()),
             envp: Some(&scene.envp).filter(|_| kind == HookKind::StartContainer),
         };
-        hooks::run_in(&place, kind.of(self.hooks), kind, &(self.state)(kind, pid))
+        hooks::run_in(&place, self.hooks, kind, &(self.state)(kind, pid))
     }
 
     /// As root if root may: a directory that only root can enter is no error where the image is made so. What only the
     /// user can enter is tried again as the user.
     fn try_cwd(&self, scene: &mut Scene) -> Result<()> {
-        match nix::unistd::chdir(self.plan.program.cwd.as_str()) {
+        match nix::unistd::chdir(self.plan.program.cwd) {
             Ok(()) => scene.in_cwd = true,
             Err(Errno::EACCES | Errno::EPERM) => {}
             Err(e) => {
@@ -240,7 +239,7 @@ impl Init<'_> {
     }
 
     fn cwd(&self, scene: &mut Scene) -> Result<()> {
-        let cwd = self.plan.program.cwd.as_str();
+        let cwd = self.plan.program.cwd;
         if !scene.in_cwd {
             nix::unistd::chdir(cwd).context(|| format!("chdir to process.cwd {cwd:?}"))?;
         }

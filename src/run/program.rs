@@ -16,7 +16,7 @@ use crate::sys::process::CStrings;
 /// The path of `args[0]`: itself if it has a slash, else the first executable of that name in the PATH of the process'
 /// own environment (execvp(3)).
 pub fn find(program: &Program) -> Result<CString> {
-    let name = program.args.first().map_or("", String::as_str);
+    let name = program.args.first().copied().unwrap_or_default();
     let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(Errno::EINVAL));
     if name.contains('/') {
         return match executable(Path::new(name)) {

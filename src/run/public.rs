@@ -10,13 +10,14 @@ pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'stat
     let (pid, start) = record.init.as_ref().map_or((0, 0), |init| (init.pid, init.start));
     let mounts = loaded.spec.mounts.iter().map(|m| {
         Json::fields([
-            ("source", m.source.as_deref().unwrap_or("").into()),
-            ("destination", m.destination.as_str().into()),
-            ("device", m.kind.as_deref().unwrap_or("").into()),
+            ("source", m.source.unwrap_or("").into()),
+            ("destination", m.destination.into()),
+            ("device", m.kind.unwrap_or("").into()),
         ])
     });
     let namespaces = loaded.spec.linux.namespaces.iter().map(|n| {
-        let path = n.path.clone().unwrap_or_else(|| format!("/proc/{pid}/ns/{}", n.kind.proc_name()));
+        let path =
+            n.path.map(str::to_owned).unwrap_or_else(|| format!("/proc/{pid}/ns/{}", n.kind.proc_name()));
         (n.kind.flag_name(), Json::Str(path))
     });
     vec![

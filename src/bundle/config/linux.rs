@@ -1,10 +1,12 @@
 //! `linux` (config-linux.md), but for `resources` and `seccomp`, which their rooms read.
 
-use super::id_mapping;
 use super::process::id;
+use super::{absolute, id_mapping, list, string, text};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, absolute, integer, object, string, strings, word};
-use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
+use crate::bundle::read::{Fault, Read, integer, object, word};
+use crate::bundle::spec::{
+    Device, DeviceKind, Linux, List, Namespace, NamespaceKind, Personality, Propagation, Text,
+};
 use crate::cgroup::resources::resources;
 use crate::seccomp::policy::policy;
 
@@ -15,23 +17,29 @@ pub(super) fn linux(v: &Json) -> Read<Linux> {
     object(v)?;
     Ok(Linux {
         namespaces: namespaces(v)?,
-        uid_mappings: v.list("uidMappings", id_mapping)?,
-        gid_mappings: v.list("gidMappings", id_mapping)?,
+        uid_mappings: list(v, "uidMappings", id_mapping)?,
+        gid_mappings: list(v, "gidMappings", id_mapping)?,
         time_offsets: time_offsets(v)?,
-        devices: v.list("devices", device)?,
-        cgroups_path: v.text("cgroupsPath")?,
+        devices: list(v, "devices", device)?,
+        cgroups_path: text(v, "cgroupsPath")?,
         resources: v.or_default("resources", resources)?,
-        rootfs_propagation: v.text("rootfsPropagation")?.map(propagation).transpose()?,
+        rootfs_propagation: text(v, "rootfsPropagation")?.map(propagation).transpose()?,
         seccomp: v.optional("seccomp", policy)?,
-        sysctl: v.map("sysctl", string)?,
-        masked_paths: v.list("maskedPaths", absolute)?,
-        readonly_paths: v.list("readonlyPaths", absolute)?,
-        mount_label: v.text("mountLabel")?,
+        sysctl: v
+            .map("sysctl", string)?
+            .into_iter()
+            .map(|(key, value)| (&*key.leak(), value))
+            .collect::<Vec<_>>()
+            .leak(),
+        masked_paths: list(v, "maskedPaths", absolute)?,
+        readonly_paths: list(v, "readonlyPaths", absolute)?,
+        mount_label: text(v, "mountLabel")?,
         personality: v.optional("personality", personality)?,
         unsupported: UNSUPPORTED
             .into_iter()
             .filter(|key| v.get(key).is_some_and(|section| *section != Json::Object(Vec::new())))
-            .collect(),
+            .collect::<Vec<_>>()
+            .leak(),
     })
 }
 
@@ -53,8 +61,8 @@ impl NamespaceKind {
     }
 }
 
-fn namespaces(v: &Json) -> Read<Vec<Namespace>> {
-    let all = v.list("namespaces", namespace)?;
+fn namespaces(v: &Json) -> Read<List<Namespace>> {
+    let all = list(v, "namespaces", namespace)?;
     for (i, one) in all.iter().enumerate() {
         if all[..i].iter().any(|earlier| earlier.kind == one.kind) {
             let what = format!("{:?} is given twice", one.kind.name());
@@ -68,11 +76,14 @@ fn namespace(v: &Json) -> Read<Namespace> {
     object(v)?;
     let kind = v.required("type", |t| word(t, &NAMESPACES))?;
     // Go's encoders write an unset path as "".
-    let path = v.text("path")?.map(|path| absolute(&path.into())).transpose().map_err(|f| f.at("path"))?;
+    let path = match text(v, "path")? {
+        None => None,
+        Some(_) => v.optional("path", absolute)?,
+    };
     Ok(Namespace { kind, path })
 }
 
-fn time_offsets(v: &Json) -> Read<Vec<(String, i64, u32)>> {
+fn time_offsets(v: &Json) -> Read<List<(Text, i64, u32)>> {
     let all = v.map("timeOffsets", |offset| {
         object(offset)?;
         let nanosecs = offset.or_default("nanosecs", |n| match integer(n)? {
@@ -81,14 +92,17 @@ fn time_offsets(v: &Json) -> Read<Vec<(String, i64, u32)>> {
         })?;
         Ok((offset.or_default("secs", integer)?, nanosecs))
     })?;
-    all.into_iter()
-        .map(|(clock, (secs, nanosecs))| match clock.as_str() {
-            "boottime" | "monotonic" => Ok((clock, secs, nanosecs)),
-            _ => Err(Fault::new("is not a clock with an offset (known: boottime, monotonic)")
-                .at(&clock)
-                .at("timeOffsets")),
-        })
-        .collect()
+    let mut offsets = Vec::new();
+    for (clock, (secs, nanosecs)) in all {
+        match ["boottime", "monotonic"].into_iter().find(|known| *known == clock) {
+            Some(clock) => offsets.push((clock, secs, nanosecs)),
+            None => {
+                let what = "is not a clock with an offset (known: boottime, monotonic)";
+                return Err(Fault::new(what).at(&clock).at("timeOffsets"));
+            }
+        }
+    }
+    Ok(offsets.leak())
 }
 
 const DEVICES: [(&str, DeviceKind); 4] =
@@ -123,10 +137,10 @@ fn file_mode(v: &Json) -> Read<u32> {
     Ok(below(v, 0o177_777)? & 0o7777)
 }
 
-fn propagation(s: String) -> Read<Propagation> {
+fn propagation(s: Text) -> Read<Propagation> {
     let (recursive, kind) = match s.strip_prefix('r') {
         Some(kind) => (true, kind),
-        None => (false, s.as_str()),
+        None => (false, s),
     };
     match kind {
         "shared" => Ok(Propagation::Shared { recursive }),
@@ -146,7 +160,7 @@ fn personality(v: &Json) -> Read<Personality> {
     object(v)?;
     let table = [("LINUX", Personality::Linux), ("LINUX32", Personality::Linux32)];
     let domain = v.required("domain", |d| word(d, &table))?;
-    match v.or_default("flags", strings)?.first() {
+    match list(v, "flags", string)?.first() {
         Some(flag) => {
             Err(Fault::new(format!("{flag:?} is not supported (no flag is)")).at_index(0).at("flags"))
         }

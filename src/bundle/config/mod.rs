@@ -11,10 +11,32 @@ mod tests;
 mod version;
 
 use super::json::Json;
-use super::read::{Fault, Read, absolute, boolean, integer, non_empty, object, string, strings};
-use super::spec::{Hook, Hooks, IdMapping, Mount, Root, Spec};
+use super::read::{self, Fault, Read, boolean, integer, object};
+use super::spec::{Hook, HookKind, Hooks, IdMapping, List, Mount, Root, Spec, Text};
 
 pub use process::process;
+
+fn string(v: &Json) -> Read<Text> {
+    read::string(v).map(|text| &*text.leak())
+}
+
+fn non_empty(v: &Json) -> Read<Text> {
+    read::non_empty(v).map(|text| &*text.leak())
+}
+
+fn absolute(v: &Json) -> Read<Text> {
+    read::absolute(v).map(|text| &*text.leak())
+}
+
+/// A string member; `""` counts as absent.
+fn text(v: &Json, key: &str) -> Read<Option<Text>> {
+    Ok(v.text(key)?.map(|text| &*text.leak()))
+}
+
+/// An array member; absent is empty.
+fn list<T>(v: &Json, key: &str, item: fn(&Json) -> Read<T>) -> Read<List<T>> {
+    Ok(v.list(key, item)?.leak())
+}
 
 /// Reads the whole document.
 pub fn spec(v: &Json) -> Read<Spec> {
@@ -22,10 +44,10 @@ pub fn spec(v: &Json) -> Read<Spec> {
     Ok(Spec {
         oci_version: v.required("ociVersion", version::version)?,
         root: v.required("root", root)?,
-        mounts: v.list("mounts", mount)?,
+        mounts: list(v, "mounts", mount)?,
         process: v.optional("process", process)?,
-        hostname: v.text("hostname")?,
-        domainname: v.text("domainname")?,
+        hostname: text(v, "hostname")?,
+        domainname: text(v, "domainname")?,
         hooks: v.or_default("hooks", hooks)?,
         annotations: annotations(v)?,
         linux: v.or_default("linux", linux::linux)?,
@@ -41,11 +63,11 @@ fn mount(v: &Json) -> Read<Mount> {
     object(v)?;
     let m = Mount {
         destination: v.required("destination", non_empty)?,
-        source: v.text("source")?,
-        kind: v.text("type")?,
-        options: v.or_default("options", strings)?,
-        uid_mappings: v.list("uidMappings", id_mapping)?,
-        gid_mappings: v.list("gidMappings", id_mapping)?,
+        source: text(v, "source")?,
+        kind: text(v, "type")?,
+        options: list(v, "options", string)?,
+        uid_mappings: list(v, "uidMappings", id_mapping)?,
+        gid_mappings: list(v, "gidMappings", id_mapping)?,
     };
     match (m.uid_mappings.is_empty(), m.gid_mappings.is_empty()) {
         (true, false) => Err(Fault::new("is required beside gidMappings").at("uidMappings")),
@@ -77,22 +99,19 @@ fn id_mapping(v: &Json) -> Read<IdMapping> {
 
 fn hooks(v: &Json) -> Read<Hooks> {
     object(v)?;
-    Ok(Hooks {
-        prestart: v.list("prestart", hook)?,
-        create_runtime: v.list("createRuntime", hook)?,
-        create_container: v.list("createContainer", hook)?,
-        start_container: v.list("startContainer", hook)?,
-        poststart: v.list("poststart", hook)?,
-        poststop: v.list("poststop", hook)?,
-    })
+    let mut hooks = Hooks::default();
+    for (kind, name) in hooks.0.iter_mut().zip(HookKind::NAMES) {
+        *kind = list(v, name, hook)?;
+    }
+    Ok(hooks)
 }
 
 fn hook(v: &Json) -> Read<Hook> {
     object(v)?;
     Ok(Hook {
         path: v.required("path", absolute)?,
-        args: v.or_default("args", strings)?,
-        env: v.or_default("env", strings)?,
+        args: list(v, "args", string)?,
+        env: list(v, "env", string)?,
         timeout: v.optional("timeout", |t| match integer(t)? {
             0 => Err(Fault::new("must be at least 1 second (leave it out for no limit)")),
             seconds => Ok(seconds),
@@ -101,7 +120,7 @@ fn hook(v: &Json) -> Read<Hook> {
 }
 
 fn annotations(v: &Json) -> Read<Vec<(String, String)>> {
-    let all = v.map("annotations", string)?;
+    let all = v.map("annotations", read::string)?;
     if all.iter().any(|(key, _)| key.is_empty()) {
         return Err(Fault::new("a key must not be empty").at("annotations"));
     }

@@ -1,8 +1,11 @@
 //! `process`, of `config.json` and of `exec --process` (config.md, "Process").
 
+use super::{absolute, list, string, text};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, absolute, boolean, integer, object, string, strings, word};
-use crate::bundle::spec::{Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
+use crate::bundle::read::{Fault, Read, boolean, integer, object, word};
+use crate::bundle::spec::{
+    Capabilities, CpuAffinity, IoPriority, List, Process, Rlimit, Scheduler, Text, User,
+};
 
 /// Reads a process. `args` has at least one entry; `consoleSize` is not even looked at without `terminal`.
 pub fn process(v: &Json) -> Read<Process> {
@@ -12,15 +15,15 @@ pub fn process(v: &Json) -> Read<Process> {
         terminal,
         console_size: if terminal { v.optional("consoleSize", console_size)? } else { None },
         user: v.or_default("user", user)?,
-        args: v.required("args", args)?,
-        env: v.list("env", env_entry)?,
+        args: args(v)?,
+        env: list(v, "env", env_entry)?,
         cwd: v.required("cwd", absolute)?,
         capabilities: v.optional("capabilities", capabilities)?,
         rlimits: rlimits(v)?,
         no_new_privileges: v.or_default("noNewPrivileges", boolean)?,
         oom_score_adj: v.optional("oomScoreAdj", oom_score_adj)?,
-        apparmor_profile: v.text("apparmorProfile")?,
-        selinux_label: v.text("selinuxLabel")?,
+        apparmor_profile: text(v, "apparmorProfile")?,
+        selinux_label: text(v, "selinuxLabel")?,
         scheduler: v.optional("scheduler", scheduler)?,
         io_priority: v.optional("ioPriority", io_priority)?,
         exec_cpu_affinity: v.optional("execCPUAffinity", cpu_affinity)?,
@@ -41,7 +44,7 @@ fn user(v: &Json) -> Read<User> {
             mask @ 0..=0o777 => Ok(mask),
             mask => Err(Fault::new(format!("{mask} is not a umask (0 to 511, which is 0777)"))),
         })?,
-        additional_gids: v.list("additionalGids", id)?,
+        additional_gids: list(v, "additionalGids", id)?,
     })
 }
 
@@ -54,17 +57,17 @@ pub(super) fn id(v: &Json) -> Read<u32> {
     }
 }
 
-fn args(v: &Json) -> Read<Vec<String>> {
-    let args = strings(v)?;
+fn args(v: &Json) -> Read<List<Text>> {
+    let args = list(v, "args", string)?;
     if args.is_empty() {
-        Err(Fault::new("must not be empty (the program to run comes first)"))
+        v.required("args", |_| Err(Fault::new("must not be empty (the program to run comes first)")))
     } else {
         Ok(args)
     }
 }
 
 /// `KEY=VALUE`, refused without a key or without `=`, as by runc.
-fn env_entry(v: &Json) -> Read<String> {
+fn env_entry(v: &Json) -> Read<Text> {
     let entry = string(v)?;
     match entry.find('=') {
         Some(1..) => Ok(entry),
@@ -75,11 +78,11 @@ fn env_entry(v: &Json) -> Read<String> {
 fn capabilities(v: &Json) -> Read<Capabilities> {
     object(v)?;
     Ok(Capabilities {
-        bounding: v.or_default("bounding", strings)?,
-        effective: v.or_default("effective", strings)?,
-        inheritable: v.or_default("inheritable", strings)?,
-        permitted: v.or_default("permitted", strings)?,
-        ambient: v.or_default("ambient", strings)?,
+        bounding: list(v, "bounding", string)?,
+        effective: list(v, "effective", string)?,
+        inheritable: list(v, "inheritable", string)?,
+        permitted: list(v, "permitted", string)?,
+        ambient: list(v, "ambient", string)?,
     })
 }
 
@@ -111,8 +114,8 @@ impl Rlimit {
     }
 }
 
-fn rlimits(v: &Json) -> Read<Vec<Rlimit>> {
-    let all = v.list("rlimits", rlimit)?;
+fn rlimits(v: &Json) -> Read<List<Rlimit>> {
+    let all = list(v, "rlimits", rlimit)?;
     for (i, one) in all.iter().enumerate() {
         if all[..i].iter().any(|earlier| earlier.resource == one.resource) {
             let name =
@@ -171,7 +174,7 @@ fn scheduler(v: &Json) -> Read<Scheduler> {
         policy: v.required("policy", |p| word(p, &POLICIES))?,
         nice: v.or_default("nice", integer)?,
         priority: v.or_default("priority", integer)?,
-        flags: v.list("flags", |f| word(f, &SCHEDULER_FLAGS))?.into_iter().fold(0, |all, flag| all | flag),
+        flags: list(v, "flags", |f| word(f, &SCHEDULER_FLAGS))?.iter().fold(0, |all, flag| all | flag),
         runtime: v.or_default("runtime", integer)?,
         deadline: v.or_default("deadline", integer)?,
         period: v.or_default("period", integer)?,
@@ -195,5 +198,5 @@ fn io_priority(v: &Json) -> Read<IoPriority> {
 
 fn cpu_affinity(v: &Json) -> Read<CpuAffinity> {
     object(v)?;
-    Ok(CpuAffinity { initial: v.text("initial")?, last: v.text("final")? })
+    Ok(CpuAffinity { initial: text(v, "initial")?, last: text(v, "final")? })
 }

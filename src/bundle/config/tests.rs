@@ -37,7 +37,7 @@ fn linux_with(key: &str, value: &str) -> Result<Spec, String> {
 fn the_least_configuration() {
     let s = read(LEAST).unwrap();
     assert_eq!(s.oci_version, "1.0.2");
-    assert_eq!(s.root, Root { path: "rootfs".into(), readonly: false });
+    assert_eq!(s.root, Root { path: "rootfs", readonly: false });
     assert_eq!(Spec { oci_version: String::new(), root: Root::default(), ..s }, Spec::default());
 }
 
@@ -279,11 +279,8 @@ fn words_of_linux() {
     let namespaces =
         linux_with("namespaces", r#"[{"type":"network","path":"/proc/1/ns/net"},{"type":"time","path":""}]"#);
     let namespaces = namespaces.unwrap().linux.namespaces;
-    assert_eq!(
-        (namespaces[0].kind, namespaces[0].path.as_deref()),
-        (NamespaceKind::Network, Some("/proc/1/ns/net"))
-    );
-    assert_eq!((namespaces[1].kind, namespaces[1].path.as_deref()), (NamespaceKind::Time, None));
+    assert_eq!((namespaces[0].kind, namespaces[0].path), (NamespaceKind::Network, Some("/proc/1/ns/net")));
+    assert_eq!((namespaces[1].kind, namespaces[1].path), (NamespaceKind::Time, None));
 }
 
 #[test]

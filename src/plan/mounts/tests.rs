@@ -4,15 +4,15 @@ use crate::bundle::json::Json;
 
 fn facts() -> MountFacts {
     MountFacts {
-        bundle: "/b".into(),
-        rootfs: "/b/rootfs".into(),
+        bundle: "/b",
+        rootfs: "/b/rootfs",
         own_network: true,
         own_pids: true,
         cgroup: CgroupView::default(),
     }
 }
 
-fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<Vec<MountStep>, Vec<String>> {
+fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<List<MountStep>, Vec<String>> {
     let text = format!(
         r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}},"mounts":[{mounts}],
             "linux":{{"namespaces":[{{"type":"mount"}}]{linux}}}}}"#
@@ -121,8 +121,8 @@ fn labels_go_to_the_file_systems_that_take_them() {
 fn the_host_may_stand_in_where_its_namespace_is_shared() {
     let sys = entry("/sys", "sysfs", "sysfs", "ro nosuid");
     let instead = |mount: &str, facts: &MountFacts| {
-        let What::New(new) = compiled(mount, "", facts).unwrap()[0].what.clone() else { panic!("{mount}") };
-        new.instead.map(|(path, changes)| (path.into_string().unwrap(), changes[0].to_string()))
+        let What::New(new) = compiled(mount, "", facts).unwrap()[0].what else { panic!("{mount}") };
+        new.instead.map(|(path, changes)| (path.to_str().unwrap().to_owned(), changes[0].to_string()))
     };
     assert_eq!(instead(&sys, &facts()), None);
     let shared = MountFacts { own_network: false, ..facts() };
