@@ -8,6 +8,50 @@ use crate::bundle::json::Json;
 
 type Members = Vec<(&'static str, Json)>;
 
+/// A number of one of a controller's files: the member's name, the end of the file's name, the key in the file (none where
+/// the number is all that is in it), and what the kernel counts in.
+type Count = (&'static str, &'static str, &'static str, u32);
+
+/// v1 counts the processor time in cpuacct, and in its stat the ticks of USER_HZ: a hundredth of a second.
+const CPUACCT: &[Count] = &[
+    ("total", "usage", "", 1),
+    ("kernel", "stat", "system", 10_000_000),
+    ("user", "stat", "user", 10_000_000),
+];
+const CPU_V2: &[Count] = &[
+    ("total", "stat", "usage_usec", 1000),
+    ("kernel", "stat", "system_usec", 1000),
+    ("user", "stat", "user_usec", 1000),
+];
+const THROTTLING_V1: &[Count] = &[
+    ("periods", "stat", "nr_periods", 1),
+    ("throttledPeriods", "stat", "nr_throttled", 1),
+    ("throttledTime", "stat", "throttled_time", 1),
+];
+const THROTTLING_V2: &[Count] = &[
+    ("periods", "stat", "nr_periods", 1),
+    ("throttledPeriods", "stat", "nr_throttled", 1),
+    ("throttledTime", "stat", "throttled_usec", 1000),
+];
+const MEMORY_V1: &[Count] = &[
+    ("limit", "limit_in_bytes", "", 1),
+    ("usage", "usage_in_bytes", "", 1),
+    ("max", "max_usage_in_bytes", "", 1),
+    ("failcnt", "failcnt", "", 1),
+];
+const MEMORY_V2: &[Count] = &[
+    ("limit", "max", "", 1),
+    ("usage", "current", "", 1),
+    ("max", "peak", "", 1),
+    ("failcnt", "events", "max", 1),
+];
+const HUGETLB_V1: &[Count] = &[
+    ("usage", "usage_in_bytes", "", 1),
+    ("max", "max_usage_in_bytes", "", 1),
+    ("failcnt", "failcnt", "", 1),
+];
+const HUGETLB_V2: &[Count] = &[("usage", "current", "", 1), ("failcnt", "events", "max", 1)];
+
 impl Cgroup {
     /// The `data` of a `stats` event.
     pub fn stats(&self) -> Json {
@@ -34,29 +78,18 @@ impl Cgroup {
 
     fn cpu_stats(&self) -> Json {
         let (mut usage, mut throttling) = (Members::new(), Members::new());
-        // v1 counts the processor time in cpuacct, and the ticks of USER_HZ in its stat: a hundredth of a second.
         if let Some(b) = self.v1("cpuacct") {
-            put(&mut usage, "total", number(b, "cpuacct.usage"));
-            let per_cpu = b.read("cpuacct.usage_percpu").ok();
-            let list = per_cpu
-                .map(|text| Json::List(text.split_whitespace().filter_map(count).map(Json::from).collect()));
-            usage.extend(list.map(|l| ("percpu", l)));
-            let ticks = b.read("cpuacct.stat").unwrap_or_default();
-            put(&mut usage, "kernel", field(&ticks, "system").map(|n| n.saturating_mul(10_000_000)));
-            put(&mut usage, "user", field(&ticks, "user").map(|n| n.saturating_mul(10_000_000)));
+            usage = counts(b, &["cpuacct."], CPUACCT);
+            if let Ok(text) = b.read("cpuacct.usage_percpu") {
+                let list = text.split_whitespace().filter_map(count).map(Json::from).collect();
+                usage.push(("percpu", Json::List(list)));
+            }
         }
         if let Some((b, v1)) = self.either("cpu") {
-            let text = b.read("cpu.stat").unwrap_or_default();
-            let micro = |key| field(&text, key).map(|n| n.saturating_mul(1000));
             if !v1 {
-                put(&mut usage, "total", micro("usage_usec"));
-                put(&mut usage, "kernel", micro("system_usec"));
-                put(&mut usage, "user", micro("user_usec"));
+                usage.append(&mut counts(b, &["cpu."], CPU_V2));
             }
-            put(&mut throttling, "periods", field(&text, "nr_periods"));
-            put(&mut throttling, "throttledPeriods", field(&text, "nr_throttled"));
-            let time = if v1 { field(&text, "throttled_time") } else { micro("throttled_usec") };
-            put(&mut throttling, "throttledTime", time);
+            throttling = counts(b, &["cpu."], if v1 { THROTTLING_V1 } else { THROTTLING_V2 });
         }
         let mut cpu = vec![("usage", Json::object(usage)), ("throttling", Json::object(throttling))];
         self.psi(&mut cpu, "cpu.pressure");
@@ -78,36 +111,27 @@ impl Cgroup {
         let Some((b, v1)) = self.either("memory") else { return Json::Object(Vec::new()) };
         let stat = b.read("memory.stat").unwrap_or_default();
         let mut memory = Members::new();
+        put(&mut memory, "cache", field(&stat, if v1 { "cache" } else { "file" }));
         if v1 {
-            put(&mut memory, "cache", field(&stat, "cache"));
-            for (key, file) in
-                [("usage", ""), ("swap", "memsw."), ("kernel", "kmem."), ("kernelTCP", "kmem.tcp.")]
-            {
-                let mut entry = Members::new();
-                put(&mut entry, "limit", number(b, &format!("memory.{file}limit_in_bytes")));
-                put(&mut entry, "usage", number(b, &format!("memory.{file}usage_in_bytes")));
-                put(&mut entry, "max", number(b, &format!("memory.{file}max_usage_in_bytes")));
-                put(&mut entry, "failcnt", number(b, &format!("memory.{file}failcnt")));
-                if !entry.is_empty() {
-                    memory.push((key, Json::object(entry)));
-                }
+            for (key, files) in [
+                ("usage", "memory."),
+                ("swap", "memory.memsw."),
+                ("kernel", "memory.kmem."),
+                ("kernelTCP", "memory.kmem.tcp."),
+            ] {
+                put_counts(&mut memory, key, counts(b, &[files], MEMORY_V1));
             }
         } else {
-            put(&mut memory, "cache", field(&stat, "file"));
-            let (limit, usage) = (number(b, "memory.max"), number(b, "memory.current"));
-            let mut entry = Members::new();
-            put(&mut entry, "limit", limit);
-            put(&mut entry, "usage", usage);
-            put(&mut entry, "max", number(b, "memory.peak"));
-            let events = b.read("memory.events").unwrap_or_default();
-            put(&mut entry, "failcnt", field(&events, "max"));
-            memory.extend((!entry.is_empty()).then(|| ("usage", Json::object(entry))));
-
-            let mut entry = Members::new();
-            let both = |swap: Option<u64>, memory: Option<u64>| Some(swap?.saturating_add(memory?));
-            put(&mut entry, "limit", both(number(b, "memory.swap.max"), limit));
-            put(&mut entry, "usage", both(number(b, "memory.swap.current"), usage));
-            memory.extend((!entry.is_empty()).then(|| ("swap", Json::object(entry))));
+            put_counts(&mut memory, "usage", counts(b, &["memory."], MEMORY_V2));
+            let mut swap = Members::new();
+            for (key, swapped, resident) in [
+                ("limit", "memory.swap.max", "memory.max"),
+                ("usage", "memory.swap.current", "memory.current"),
+            ] {
+                let both = number(b, swapped).zip(number(b, resident));
+                put(&mut swap, key, both.map(|(swapped, resident)| swapped.saturating_add(resident)));
+            }
+            put_counts(&mut memory, "swap", swap);
         }
         let pairs = stat
             .lines()
@@ -168,19 +192,8 @@ impl Cgroup {
             let Some((b, v1)) = self.either("hugetlb") else { break };
             let Some(size) = page_size(&pool) else { continue };
             // Reservations, where the kernel counts them (5.7): they are what the limit is on.
-            let file = |name: &str| {
-                number(b, &format!("hugetlb.{size}.rsvd.{name}"))
-                    .or_else(|| number(b, &format!("hugetlb.{size}.{name}")))
-            };
-            let mut entry = Members::new();
-            put(&mut entry, "usage", file(if v1 { "usage_in_bytes" } else { "current" }));
-            if v1 {
-                put(&mut entry, "max", file("max_usage_in_bytes"));
-                put(&mut entry, "failcnt", file("failcnt"));
-            } else {
-                let events = b.read(&format!("hugetlb.{size}.events")).unwrap_or_default();
-                put(&mut entry, "failcnt", field(&events, "max"));
-            }
+            let files = [format!("hugetlb.{size}.rsvd."), format!("hugetlb.{size}.")];
+            let entry = counts(b, &[&files[0], &files[1]], if v1 { HUGETLB_V1 } else { HUGETLB_V2 });
             if !entry.is_empty() {
                 sizes.push((size, Json::object(entry)));
             }
@@ -191,6 +204,25 @@ impl Cgroup {
 
 fn put(members: &mut Members, key: &'static str, n: Option<u64>) {
     members.extend(n.map(|n| (key, Json::from(n))));
+}
+
+fn put_counts(members: &mut Members, key: &'static str, counts: Members) {
+    if !counts.is_empty() {
+        members.push((key, Json::object(counts)));
+    }
+}
+
+/// The numbers that are there, each from the first of the files of that name.
+fn counts(branch: &Branch, starts: &[&str], table: &[Count]) -> Members {
+    let mut members = Members::new();
+    for (member, file, key, unit) in table {
+        let found = starts.iter().find_map(|start| {
+            let text = branch.read(&format!("{start}{file}")).ok()?;
+            if key.is_empty() { count(&text) } else { field(&text, key) }
+        });
+        put(&mut members, member, found.map(|n| n.saturating_mul((*unit).into())));
+    }
+    members
 }
 
 /// A number, or `max`.
