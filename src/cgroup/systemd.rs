@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::dbus::{Connection, Method, Value, Writer};
+use super::dbus::{Connection, Method, Reader, Value, Writer};
 use super::layout::Layout;
 use super::location::Location;
 use super::path::CgroupPath;
@@ -60,6 +60,11 @@ fn connect(user: bool) -> Result<Connection> {
     Ok(connection)
 }
 
+/// One call, by a connection of its own.
+fn ask(user: bool, method: &Method, body: Writer) -> Result<Reader> {
+    connect(user)?.call(method, body)
+}
+
 /// Whether systemd runs this machine (sd_booted(3)).
 fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
@@ -84,8 +89,7 @@ impl Location {
         let mut question = Writer::default();
         question.str("org.freedesktop.systemd1.Manager");
         question.str("ControlGroup");
-        let answer =
-            connect(user).and_then(|mut c| c.call(&GET, question)).context(|| "systemd")?.variant_str();
+        let answer = ask(user, &GET, question).context(|| "systemd")?.variant_str();
         let root = answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))?;
         let path = format!("{root}{}/{}", unit::slice_path(&unit.slice)?, unit.name);
         let mut location = Location::plan(layout, &CgroupPath::new(Some(&path), id)?);
@@ -123,23 +127,26 @@ impl Drop for Placeholder {
 /// Starts the scope, and waits until systemd says that it is there.
 pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Placeholder> {
     let placeholder = Placeholder::new()?;
-    let mut properties = vec![
-        ("Description".to_owned(), Value::Str(format!("embrun container {}", unit.name))),
-        ("Slice".to_owned(), Value::Str(unit.slice.clone())),
-        ("PIDs".to_owned(), Value::U32s(vec![placeholder.0.as_raw() as u32])),
+    let mut properties = Vec::new();
+    for (name, value) in [
+        ("Description", Value::Str(format!("embrun container {}", unit.name))),
+        ("Slice", Value::Str(unit.slice.clone())),
+        ("PIDs", Value::U32s(vec![placeholder.0.as_raw() as u32])),
         // Gone when it is over, also when it failed: nothing is left to be reset.
-        ("CollectMode".to_owned(), Value::Str("inactive-or-failed".to_owned())),
-    ];
-    let io = if v2 { "IOAccounting" } else { "BlockIOAccounting" };
-    let accounting = ["MemoryAccounting", "CPUAccounting", "TasksAccounting", io];
-    properties.extend(accounting.map(|name| (name.to_owned(), Value::Bool(true))));
-    properties.extend(
-        [("Delegate", true), ("DefaultDependencies", false)].map(|(n, b)| (n.to_owned(), Value::Bool(b))),
-    );
+        ("CollectMode", Value::Str("inactive-or-failed".to_owned())),
+        ("MemoryAccounting", Value::Bool(true)),
+        ("CPUAccounting", Value::Bool(true)),
+        ("TasksAccounting", Value::Bool(true)),
+        (if v2 { "IOAccounting" } else { "BlockIOAccounting" }, Value::Bool(true)),
+        ("Delegate", Value::Bool(true)),
+        ("DefaultDependencies", Value::Bool(false)),
+    ] {
+        properties.push((name.to_owned(), value));
+    }
     let drivers = std::fs::read_to_string("/proc/devices").unwrap_or_default();
     // A user's manager may set no device rules.
-    properties.extend(unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
-    properties.extend(unit.properties.iter().cloned());
+    properties.append(&mut unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
+    properties.append(&mut unit.properties.clone());
 
     let call = |connection: &mut Connection| {
         let mut body = Writer::default();
@@ -189,9 +196,9 @@ pub(super) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
     body.str(&unit.name);
     body.str("");
     body.u32s(&[pid.as_raw() as u32]);
-    let moved = connect(unit.user)
-        .and_then(|mut c| c.call(&manager("AttachProcessesToUnit", "ssau"), body).map(drop));
-    moved.map_err(|e| e.context(format_args!("move process {pid} into systemd unit {}", unit.name)))
+    ask(unit.user, &manager("AttachProcessesToUnit", "ssau"), body)
+        .map(drop)
+        .map_err(|e| e.context(format_args!("move process {pid} into systemd unit {}", unit.name)))
 }
 
 /// Ends the scope and waits until systemd has forgotten it, as it does with one that is over; one that is gone is no error.
@@ -235,7 +242,7 @@ pub(super) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()>
     // Until the unit is gone, not for ever.
     body.bool(true);
     body.properties(&properties);
-    let told =
-        connect(unit.user).and_then(|mut c| c.call(&manager("SetUnitProperties", "sba(sv)"), body).map(drop));
-    told.map_err(|e| e.context(format_args!("set properties of systemd unit {}", unit.name)))
+    ask(unit.user, &manager("SetUnitProperties", "sba(sv)"), body)
+        .map(drop)
+        .map_err(|e| e.context(format_args!("set properties of systemd unit {}", unit.name)))
 }

@@ -71,50 +71,60 @@ pub(super) fn slice_path(slice: &str) -> Result<String> {
     Ok(path)
 }
 
+/// Files of v2 that are properties, too.
+const UNIFIED: [(&str, &str); 6] = [
+    ("memory.high", "MemoryHigh"),
+    ("memory.low", "MemoryLow"),
+    ("memory.min", "MemoryMin"),
+    ("memory.max", "MemoryMax"),
+    ("memory.swap.max", "MemorySwapMax"),
+    ("pids.max", "TasksMax"),
+];
+
 /// Resources as properties of the unit, so that systemd does not turn them back when it is reloaded. What has no property
 /// is written to the cgroup's files only, as everything is.
 pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
-    let mut list: Vec<(String, Value)> = Vec::new();
-    let mut set = |name: &str, n: Option<u64>| list.extend(n.map(|n| (name.to_owned(), Value::U64(n))));
     let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
-    set(if v2 { "MemoryMax" } else { "MemoryLimit" }, r.memory.limit.map(unlimited));
-    set(
-        if v2 { "CPUWeight" } else { "CPUShares" },
-        r.cpu.shares.map(|n| if v2 { weight_of_shares(n) } else { n }),
-    );
-    set("TasksMax", r.pids_limit.map(|n| unlimited(n).max(1)));
-    let period = r.cpu.period.unwrap_or(100_000);
-    set("CPUQuotaPerSecUSec", r.cpu.quota.map(|quota| quota_per_second(quota, period)));
-    set("CPUQuotaPeriodUSec", r.cpu.period.filter(|p| *p != 100_000));
+    let (memory, cpu) = (&r.memory, &r.cpu);
+    let period = cpu.period.unwrap_or(100_000);
+    let swap = match (memory.swap, memory.limit) {
+        (Some(-1), _) | (None, Some(-1)) => Some(u64::MAX),
+        (Some(both), Some(limit)) => u64::try_from(both.saturating_sub(limit)).ok(),
+        _ => None,
+    };
     let weight = r.block_io.weight.map(u64::from);
+    let mut list = Vec::new();
+    let mut set = |numbers: &[(&str, Option<u64>)]| {
+        for (name, number) in numbers {
+            if let Some(n) = number {
+                list.push(((*name).to_owned(), Value::U64(*n)));
+            }
+        }
+    };
+    let (limit, shares) = (memory.limit.map(unlimited), cpu.shares);
+    set(&[
+        (if v2 { "MemoryMax" } else { "MemoryLimit" }, limit),
+        (if v2 { "CPUWeight" } else { "CPUShares" }, if v2 { shares.map(weight_of_shares) } else { shares }),
+        ("TasksMax", r.pids_limit.map(|n| unlimited(n).max(1))),
+        ("CPUQuotaPerSecUSec", cpu.quota.map(|quota| quota_per_second(quota, period))),
+        ("CPUQuotaPeriodUSec", cpu.period.filter(|p| *p != 100_000)),
+        ("MemoryLow", memory.reservation.filter(|_| v2).map(unlimited)),
+        ("MemorySwapMax", swap.filter(|_| v2)),
+        ("IOWeight", weight.filter(|_| v2).map(|n| 1 + (n - 10) * 9999 / 990)),
+        ("BlockIOWeight", weight.filter(|_| !v2)),
+    ]);
     if v2 {
-        set("MemoryLow", r.memory.reservation.map(unlimited));
-        let swap = match (r.memory.swap, r.memory.limit) {
-            (Some(-1), _) | (None, Some(-1)) => Some(u64::MAX),
-            (Some(both), Some(limit)) => u64::try_from(both - limit).ok(),
-            _ => None,
-        };
-        set("MemorySwapMax", swap);
-        set("IOWeight", weight.map(|n| 1 + (n - 10) * 9999 / 990));
         for (file, value) in &r.unified {
-            let name = match file.as_str() {
-                "memory.high" => "MemoryHigh",
-                "memory.low" => "MemoryLow",
-                "memory.min" => "MemoryMin",
-                "memory.max" => "MemoryMax",
-                "memory.swap.max" => "MemorySwapMax",
-                "pids.max" => "TasksMax",
-                _ => continue,
-            };
-            let value = value.trim();
-            set(name, if value == "max" { Some(u64::MAX) } else { value.parse().ok() });
+            if let Some((_, name)) = UNIFIED.iter().find(|(known, _)| known == file) {
+                let value = value.trim();
+                set(&[(name, if value == "max" { Some(u64::MAX) } else { value.parse().ok() })]);
+            }
         }
-        for (name, cpus) in [("AllowedCPUs", &r.cpu.cpus), ("AllowedMemoryNodes", &r.cpu.mems)] {
-            let mask = cpus.as_deref().and_then(mask_of_list);
-            list.extend(mask.map(|mask| (name.to_owned(), Value::Bytes(mask))));
+        for (name, cpus) in [("AllowedCPUs", &cpu.cpus), ("AllowedMemoryNodes", &cpu.mems)] {
+            if let Some(mask) = cpus.as_deref().and_then(mask_of_list) {
+                list.push((name.to_owned(), Value::Bytes(mask)));
+            }
         }
-    } else {
-        set("BlockIOWeight", weight);
     }
     if let Some(drivers) = devices {
         list.extend(device_properties(&r.devices, drivers));
