@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::apply::write_all;
+use super::apply::{on, write_all};
 use super::devices::{self, Whitelist};
 use super::fs::{Access, Branch, Cgroup};
 use super::resources::{DeviceRule, Resources};
@@ -62,10 +62,6 @@ impl Cgroup {
             let _ = write_all(&change("devices.deny", &target, &present));
         })
     }
-}
-
-fn on(branch: &Branch, knobs: Vec<Knob>) -> Vec<(&Branch, Knob)> {
-    knobs.into_iter().map(|k| (branch, k)).collect()
 }
 
 fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {

@@ -50,13 +50,13 @@ impl Cgroup {
         for controller in Controller::ALL.into_iter().filter(|c| part.has(*c)) {
             let Some(field) = controller.asked(resources) else { continue };
             if let Some(branch) = self.v1(controller.v1()) {
-                all.extend(knobs_v1::knobs(controller, resources).into_iter().map(|k| (branch, k)));
+                all.append(&mut on(branch, knobs_v1::knobs(controller, resources)));
                 continue;
             }
             let name = controller.v2();
             match self.v2().filter(|_| name.is_none_or(|n| self.v2_offers(n))) {
                 Some(branch) => {
-                    all.extend(knobs_v2::knobs(controller, resources)?.into_iter().map(|k| (branch, k)));
+                    all.append(&mut on(branch, knobs_v2::knobs(controller, resources)?));
                 }
                 None => return Err(self.missing(controller.v1(), name, field)),
             }
@@ -118,6 +118,11 @@ impl Cgroup {
         };
         Error::new(format!("linux.resources.{field}: {}", hints::missing(v1, host, &known)))
     }
+}
+
+/// The knobs, each to be written there.
+pub(super) fn on(branch: &Branch, knobs: Vec<Knob>) -> Vec<(&Branch, Knob)> {
+    knobs.into_iter().map(|k| (branch, k)).collect()
 }
 
 /// Writes all, and what the kernel refuses for the values of the moment (a limit above one that is about to be raised) once

@@ -1,7 +1,7 @@
 //! `linux.resources` as files of cgroup v1 (kernel documentation: admin-guide/cgroup-v1).
 
-use super::resources::{BlockIo, Cpu, Memory, Resources, Throttle};
-use super::{Controller, Knob};
+use super::resources::{BlockIo, Cpu, Memory, Resources};
+use super::{Controller, Knob, shown};
 
 /// What to write into a cgroup of this controller's hierarchy. An order that the kernel refuses with EINVAL only for the
 /// values of the moment (a limit above the present memory+swap limit) is right in a second pass.
@@ -9,14 +9,11 @@ pub fn knobs(of: Controller, r: &Resources) -> Vec<Knob> {
     match of {
         Controller::Cpuset => cpuset(&r.cpu),
         Controller::Cpu => cpu(&r.cpu),
-        Controller::Pids => {
-            r.pids_limit.map(|n| Knob::new("pids.limit", "pids.max", pids_max(n))).into_iter().collect()
-        }
+        Controller::Pids => pids(r.pids_limit),
         Controller::BlockIo => block_io(&r.block_io),
         Controller::Hugetlb => hugetlb(&r.hugepage_limits, "limit_in_bytes"),
         Controller::NetCls => {
-            let class = |id: u32| Knob::new("network.classID", "net_cls.classid", id.to_string());
-            r.network.class_id.map(class).into_iter().collect()
+            Knob::numbers(&[("network.classID", "net_cls.classid", shown(&r.network.class_id))])
         }
         Controller::NetPrio => {
             let priority = |(name, n): &(String, u32)| {
@@ -31,50 +28,41 @@ pub fn knobs(of: Controller, r: &Resources) -> Vec<Knob> {
 
 /// `pids.max`. 0 becomes 1: the two mean the same to a container, whose first process is never refused by the limit, but a
 /// clone straight into the cgroup (`CLONE_INTO_CGROUP`) is.
-pub(super) fn pids_max(limit: i64) -> String {
-    match limit {
-        ..0 => "max".to_owned(),
-        0 => "1".to_owned(),
-        n => n.to_string(),
-    }
+pub(super) fn pids(limit: Option<i64>) -> Vec<Knob> {
+    let most = limit.map(|n| if n < 0 { "max".to_owned() } else { n.max(1).to_string() });
+    Knob::numbers(&[("pids.limit", "pids.max", shown(&most))])
 }
 
 pub(super) fn cpuset(cpu: &Cpu) -> Vec<Knob> {
-    let knob = |field, file, list: &Option<String>| list.clone().map(|l| Knob::new(field, file, l));
-    let cpus = knob("cpu.cpus", "cpuset.cpus", &cpu.cpus);
-    cpus.into_iter().chain(knob("cpu.mems", "cpuset.mems", &cpu.mems)).collect()
+    Knob::numbers(&[
+        ("cpu.cpus", "cpuset.cpus", shown(&cpu.cpus)),
+        ("cpu.mems", "cpuset.mems", shown(&cpu.mems)),
+    ])
 }
 
 fn cpu(cpu: &Cpu) -> Vec<Knob> {
-    let mut knobs = Vec::new();
-    let mut set = |field, file: &'static str, value: Option<String>| {
-        knobs.extend(value.map(|v| Knob::new(field, file, v)));
-    };
-    set("cpu.shares", "cpu.shares", cpu.shares.map(|n| n.to_string()));
-    set("cpu.idle", "cpu.idle", cpu.idle.map(|n| n.to_string()));
-    set("cpu.period", "cpu.cfs_period_us", cpu.period.map(|n| n.to_string()));
-    set("cpu.quota", "cpu.cfs_quota_us", cpu.quota.map(|n| n.to_string()));
-    set("cpu.burst", "cpu.cfs_burst_us", cpu.burst.map(|n| n.to_string()));
-    set("cpu.realtimePeriod", "cpu.rt_period_us", cpu.realtime_period.map(|n| n.to_string()));
-    set("cpu.realtimeRuntime", "cpu.rt_runtime_us", cpu.realtime_runtime.map(|n| n.to_string()));
-    knobs
+    Knob::numbers(&[
+        ("cpu.shares", "cpu.shares", shown(&cpu.shares)),
+        ("cpu.idle", "cpu.idle", shown(&cpu.idle)),
+        ("cpu.period", "cpu.cfs_period_us", shown(&cpu.period)),
+        ("cpu.quota", "cpu.cfs_quota_us", shown(&cpu.quota)),
+        ("cpu.burst", "cpu.cfs_burst_us", shown(&cpu.burst)),
+        ("cpu.realtimePeriod", "cpu.rt_period_us", shown(&cpu.realtime_period)),
+        ("cpu.realtimeRuntime", "cpu.rt_runtime_us", shown(&cpu.realtime_runtime)),
+    ])
 }
 
 fn memory(memory: &Memory) -> Vec<Knob> {
-    let mut knobs = Vec::new();
-    let mut set = |field, file: &'static str, value: Option<String>| {
-        knobs.extend(value.map(|v| Knob::new(field, file, v)));
-    };
-    set("memory.useHierarchy", "memory.use_hierarchy", memory.use_hierarchy.map(|b| u8::from(b).to_string()));
-    set("memory.reservation", "memory.soft_limit_in_bytes", memory.reservation.map(|n| n.to_string()));
-    set("memory.swappiness", "memory.swappiness", memory.swappiness.map(|n| n.to_string()));
-    set(
-        "memory.disableOOMKiller",
-        "memory.oom_control",
-        memory.disable_oom_killer.map(|b| u8::from(b).to_string()),
-    );
-    set("memory.limit", "memory.limit_in_bytes", memory.limit.map(|n| n.to_string()));
-    set("memory.swap", "memory.memsw.limit_in_bytes", memory.swap.map(|n| n.to_string()));
+    let hierarchy = memory.use_hierarchy.map(u8::from);
+    let no_killer = memory.disable_oom_killer.map(u8::from);
+    let mut knobs = Knob::numbers(&[
+        ("memory.useHierarchy", "memory.use_hierarchy", shown(&hierarchy)),
+        ("memory.reservation", "memory.soft_limit_in_bytes", shown(&memory.reservation)),
+        ("memory.swappiness", "memory.swappiness", shown(&memory.swappiness)),
+        ("memory.disableOOMKiller", "memory.oom_control", shown(&no_killer)),
+        ("memory.limit", "memory.limit_in_bytes", shown(&memory.limit)),
+        ("memory.swap", "memory.memsw.limit_in_bytes", shown(&memory.swap)),
+    ]);
     // Without a limit of memory there is none of memory and swap (as in runc), where swap is accounted at all.
     if memory.limit == Some(-1) && memory.swap.is_none() {
         knobs.push(Knob::new("memory.limit", "memory.memsw.limit_in_bytes", "-1").or_skip());
@@ -102,15 +90,11 @@ fn block_io(io: &BlockIo) -> Vec<Knob> {
         }
         knobs.extend(d.leaf_weight.map(|n| Knob::new(DEVICE, "blkio.leaf_weight_device", line(n))));
     }
-    let mut throttle = |field, file: &'static str, list: &[Throttle]| {
-        knobs.extend(
-            list.iter().map(|t| Knob::new(field, file, format!("{}:{} {}", t.major, t.minor, t.rate))),
-        );
-    };
-    throttle("blockIO.throttleReadBpsDevice", "blkio.throttle.read_bps_device", &io.read_bps);
-    throttle("blockIO.throttleWriteBpsDevice", "blkio.throttle.write_bps_device", &io.write_bps);
-    throttle("blockIO.throttleReadIOPSDevice", "blkio.throttle.read_iops_device", &io.read_iops);
-    throttle("blockIO.throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", &io.write_iops);
+    for (field, file, _, list) in io.throttles() {
+        for t in list {
+            knobs.push(Knob::new(field, file, format!("{}:{} {}", t.major, t.minor, t.rate)));
+        }
+    }
     knobs
 }
 

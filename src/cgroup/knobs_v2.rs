@@ -1,9 +1,9 @@
 //! `linux.resources` as files of cgroup v2 (kernel documentation: admin-guide/cgroup-v2), by the conversions of the spec,
 //! and a refusal where there is none.
 
-use super::knobs_v1::{cpuset, hugetlb, pids_max, rdma};
-use super::resources::{BlockIo, Cpu, Memory, Resources, Throttle};
-use super::{Controller, Knob};
+use super::knobs_v1::{cpuset, hugetlb, pids, rdma};
+use super::resources::{BlockIo, Cpu, Memory, Resources};
+use super::{Controller, Knob, shown};
 use crate::error::{Error, Result};
 
 /// What to write into the container's cgroup for this controller.
@@ -13,9 +13,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     match of {
         Controller::Cpuset => Ok(cpuset(&r.cpu)),
         Controller::Cpu => cpu(&r.cpu),
-        Controller::Pids => {
-            Ok(r.pids_limit.map(|n| Knob::new("pids.limit", "pids.max", pids_max(n))).into_iter().collect())
-        }
+        Controller::Pids => Ok(pids(r.pids_limit)),
         Controller::BlockIo => block_io(&r.block_io),
         Controller::Hugetlb => Ok(hugetlb(&r.hugepage_limits, "max")),
         Controller::NetCls => Err(inconvertible("network.classID")),
@@ -51,8 +49,10 @@ fn memory(memory: &Memory) -> Result<Vec<Knob>> {
         let knob = Knob::new("memory.swap", "memory.swap.max", bytes(n));
         knobs.push(if n <= 0 { knob.or_skip() } else { knob });
     }
-    knobs.extend(memory.reservation.map(|n| Knob::new("memory.reservation", "memory.low", bytes(n))));
-    knobs.extend(memory.limit.map(|n| Knob::new("memory.limit", "memory.max", bytes(n))));
+    knobs.append(&mut Knob::numbers(&[
+        ("memory.reservation", "memory.low", shown(&memory.reservation.map(bytes))),
+        ("memory.limit", "memory.max", shown(&memory.limit.map(bytes))),
+    ]));
     Ok(knobs)
 }
 
@@ -76,15 +76,12 @@ fn swap(memory: &Memory) -> Result<Option<i64>> {
 fn cpu(cpu: &Cpu) -> Result<Vec<Knob>> {
     refuse(cpu.realtime_runtime.is_some(), "cpu.realtimeRuntime")?;
     refuse(cpu.realtime_period.is_some(), "cpu.realtimePeriod")?;
-    let mut knobs = Vec::new();
-    let mut set = |field, file: &'static str, value: Option<String>| {
-        knobs.extend(value.map(|v| Knob::new(field, file, v)));
-    };
-    set("cpu.shares", "cpu.weight", cpu.shares.map(|n| weight_of_shares(n).to_string()));
-    set("cpu.idle", "cpu.idle", cpu.idle.map(|n| n.to_string()));
-    set("cpu.quota", "cpu.max", cpu_max(cpu));
-    set("cpu.burst", "cpu.max.burst", cpu.burst.map(|n| n.to_string()));
-    Ok(knobs)
+    Ok(Knob::numbers(&[
+        ("cpu.shares", "cpu.weight", shown(&cpu.shares.map(weight_of_shares))),
+        ("cpu.idle", "cpu.idle", shown(&cpu.idle)),
+        ("cpu.quota", "cpu.max", shown(&cpu_max(cpu))),
+        ("cpu.burst", "cpu.max.burst", shown(&cpu.burst)),
+    ]))
 }
 
 /// `cpu.max`: quota and period. A quota alone keeps the period as it is.
@@ -151,16 +148,12 @@ fn block_io(io: &BlockIo) -> Result<Vec<Knob>> {
         let knob = Knob::new("blockIO.weightDevice", "io.bfq.weight", line(n.into()));
         knobs.push(knob.or_use("io.weight", line(io_weight(n))));
     }
-    let mut throttle = |field, key: &str, list: &[Throttle]| {
-        knobs.extend(list.iter().map(|t| {
+    for (field, _, key, list) in io.throttles() {
+        for t in list {
             let rate = if t.rate == 0 { "max".to_owned() } else { t.rate.to_string() };
-            Knob::new(field, "io.max", format!("{}:{} {key}={rate}", t.major, t.minor))
-        }));
-    };
-    throttle("blockIO.throttleReadBpsDevice", "rbps", &io.read_bps);
-    throttle("blockIO.throttleWriteBpsDevice", "wbps", &io.write_bps);
-    throttle("blockIO.throttleReadIOPSDevice", "riops", &io.read_iops);
-    throttle("blockIO.throttleWriteIOPSDevice", "wiops", &io.write_iops);
+            knobs.push(Knob::new(field, "io.max", format!("{}:{} {key}={rate}", t.major, t.minor)));
+        }
+    }
     Ok(knobs)
 }
 

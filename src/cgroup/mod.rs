@@ -27,6 +27,7 @@ mod update;
 mod walk;
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use resources::Resources;
 
@@ -59,6 +60,17 @@ impl Knob {
         Knob { field, file: file.into(), value: value.into(), missing: Missing::Fails }
     }
 
+    /// Those of plain numbers that are set.
+    fn numbers(rows: &[(&'static str, &'static str, Option<&dyn Display>)]) -> Vec<Knob> {
+        let mut knobs = Vec::new();
+        for (field, file, number) in rows {
+            if let Some(n) = number {
+                knobs.push(Knob::new(field, *file, n.to_string()));
+            }
+        }
+        knobs
+    }
+
     fn or_skip(self) -> Knob {
         Knob { missing: Missing::Skips, ..self }
     }
@@ -66,6 +78,11 @@ impl Knob {
     fn or_use(self, file: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Knob {
         Knob { missing: Missing::Use(file.into(), value.into()), ..self }
     }
+}
+
+/// A number that may be set, for [`Knob::numbers`].
+fn shown<T: Display>(n: &Option<T>) -> Option<&dyn Display> {
+    n.as_ref().map(|n| n as &dyn Display)
 }
 
 /// A controller that a field of `linux.resources` needs.
@@ -118,29 +135,14 @@ impl Controller {
     pub fn asked(self, r: &Resources) -> Option<&'static str> {
         let (set, field) = match self {
             Controller::Cpuset => (r.cpu.cpus.is_some() || r.cpu.mems.is_some(), "cpu.cpus"),
-            Controller::Cpu => (
-                r.cpu
-                    != resources::Cpu {
-                        cpus: r.cpu.cpus.clone(),
-                        mems: r.cpu.mems.clone(),
-                        ..Default::default()
-                    },
-                "cpu",
-            ),
+            Controller::Cpu => (r.cpu.has_time(), "cpu"),
             Controller::Pids => (r.pids_limit.is_some(), "pids.limit"),
-            Controller::BlockIo => (r.block_io != Default::default(), "blockIO"),
+            Controller::BlockIo => (!r.block_io.is_idle(), "blockIO"),
             Controller::Hugetlb => (!r.hugepage_limits.is_empty(), "hugepageLimits"),
             Controller::NetCls => (r.network.class_id.is_some(), "network.classID"),
             Controller::NetPrio => (!r.network.priorities.is_empty(), "network.priorities"),
             Controller::Rdma => (!r.rdma.is_empty(), "rdma"),
-            Controller::Memory => {
-                let idle = resources::Memory {
-                    kernel: r.memory.kernel,
-                    check_before_update: r.memory.check_before_update,
-                    ..Default::default()
-                };
-                (r.memory != idle, "memory")
-            }
+            Controller::Memory => (r.memory.has_limits(), "memory"),
         };
         set.then_some(field)
     }

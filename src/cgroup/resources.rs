@@ -169,6 +169,61 @@ pub struct Rdma {
     pub objects: Option<u32>,
 }
 
+impl Memory {
+    /// Something is set that the controller is needed for.
+    pub(super) fn has_limits(&self) -> bool {
+        let Memory {
+            limit,
+            reservation,
+            swap,
+            swappiness,
+            disable_oom_killer,
+            use_hierarchy,
+            kernel: _,
+            check_before_update: _,
+        } = self;
+        limit.or(*reservation).or(*swap).is_some()
+            || swappiness.is_some()
+            || disable_oom_killer.or(*use_hierarchy).is_some()
+    }
+}
+
+impl Cpu {
+    /// Something is set that is about the time, not the place.
+    pub(super) fn has_time(&self) -> bool {
+        let Cpu { shares, quota, burst, period, realtime_runtime, realtime_period, idle, cpus: _, mems: _ } =
+            self;
+        quota.or(*realtime_runtime).is_some()
+            || shares.or(*burst).or(*period).or(*realtime_period).is_some()
+            || idle.is_some()
+    }
+}
+
+impl BlockIo {
+    /// Nothing is set.
+    pub(super) fn is_idle(&self) -> bool {
+        let lists = [&self.read_bps, &self.write_bps, &self.read_iops, &self.write_iops];
+        self.weight.or(self.leaf_weight).is_none()
+            && self.weight_device.is_empty()
+            && lists.iter().all(|list| list.is_empty())
+    }
+
+    /// The limits of rates: the field, the names of v1's file and of v2's key, the list.
+    pub(super) fn throttles(&self) -> [(&'static str, &'static str, &'static str, &[Throttle]); 4] {
+        [
+            ("blockIO.throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps", &self.read_bps),
+            ("blockIO.throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps", &self.write_bps),
+            ("blockIO.throttleReadIOPSDevice", "blkio.throttle.read_iops_device", "riops", &self.read_iops),
+            (
+                "blockIO.throttleWriteIOPSDevice",
+                "blkio.throttle.write_iops_device",
+                "wiops",
+                &self.write_iops,
+            ),
+        ]
+    }
+}
+
 impl Resources {
     /// What is accepted and not acted upon, each a line for the log.
     pub fn warnings(&self) -> Vec<String> {
