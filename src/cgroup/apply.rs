@@ -121,6 +121,7 @@ impl Cgroup {
 }
 
 /// The knobs, each to be written there.
+#[inline(never)]
 pub(super) fn on(branch: &Branch, knobs: Vec<Knob>) -> Vec<(&Branch, Knob)> {
     knobs.into_iter().map(|k| (branch, k)).collect()
 }

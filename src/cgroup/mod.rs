@@ -132,6 +132,7 @@ impl Controller {
     }
 
     /// The field below `linux.resources.` that needs it, if there is one that is set.
+    #[inline(never)]
     pub fn asked(self, r: &Resources) -> Option<&'static str> {
         let (set, field) = match self {
             Controller::Cpuset => (r.cpu.cpus.is_some() || r.cpu.mems.is_some(), "cpu.cpus"),

@@ -209,6 +209,7 @@ impl BlockIo {
     }
 
     /// The limits of rates: the field, the names of v1's file and of v2's key, the list.
+    #[inline(never)]
     pub(super) fn throttles(&self) -> [(&'static str, &'static str, &'static str, &[Throttle]); 4] {
         [
             ("blockIO.throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps", &self.read_bps),
