@@ -137,11 +137,8 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
 /// An errno as engines and people know it: the C library's words in small letters, as Go prints them (engines match
 /// "no such file or directory", "permission denied" and so on), with the symbol that people search for.
 pub fn describe(errno: Errno) -> String {
-    let full = std::io::Error::from_raw_os_error(errno as i32).to_string();
-    let words = full.split(" (os error").next().unwrap_or(&full);
-    let mut chars = words.chars();
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    format!("{}{} ({errno:?})", first.map(String::from).unwrap_or_default(), chars.as_str())
+    let (name, words) = crate::sys::errno::texts(errno);
+    format!("{words} ({name})")
 }
 
 /// Texts that engines look for in errors. They are runc's; changing a letter changes what an engine does.
@@ -183,6 +180,8 @@ mod tests {
         assert_eq!(describe(Errno::ENOENT), "no such file or directory (ENOENT)");
         assert_eq!(describe(Errno::EACCES), "permission denied (EACCES)");
         assert_eq!(describe(Errno::EISDIR), "is a directory (EISDIR)");
+        assert_eq!(describe(Errno::EUCLEAN), "no error information (EUCLEAN)");
+        assert_eq!(describe(Errno::UnknownErrno), "no error information (UnknownErrno)");
     }
 
     #[test]

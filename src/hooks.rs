@@ -102,7 +102,7 @@ impl Program {
         process::close_from(3, true);
         let envp = place.envp.filter(|_| self.inherits).unwrap_or(&self.envp);
         let errno = moved.err().unwrap_or_else(|| process::execve(&self.path, &self.argv, envp));
-        let _ = nix::unistd::write(std::io::stderr(), crate::error::describe(errno).as_bytes());
+        let _ = nix::unistd::write(crate::sys::start::STDERR, crate::error::describe(errno).as_bytes());
         process::exit(127)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -17,6 +17,7 @@ use crate::bundle::read::one_line;
 use crate::cli::args::LogFormat;
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
+use crate::sys::start::{STDERR, write_all};
 
 struct Log {
     file: Option<File>,
@@ -70,7 +71,7 @@ fn write(level: &str, message: &str, prefix: &str) {
     let (secs, _) = clock::now();
     let text = line(*format, level, message, &rfc3339(secs, 0));
     // Nobody is left to tell when the log itself cannot be written; what it would have said goes to stderr.
-    if (&mut &*file).write_all(text.as_bytes()).is_err() {
+    if write_all(file.as_fd(), text.as_bytes()).is_err() {
         to_stderr(prefix, message);
     }
 }
@@ -78,7 +79,7 @@ fn write(level: &str, message: &str, prefix: &str) {
 /// One line, whatever names and whatever output of a hook the message quotes; and nothing that a terminal would obey.
 fn to_stderr(prefix: &str, message: &str) {
     let message = one_line(message.to_owned());
-    let _ = std::io::stderr().write_all(format!("embrun: {prefix}{message}\n").as_bytes());
+    let _ = write_all(STDERR, format!("embrun: {prefix}{message}\n").as_bytes());
 }
 
 fn line(format: LogFormat, level: &str, message: &str, time: &str) -> String {

@@ -41,12 +41,12 @@ const ADD_MATCH: Method = Method {
 /// Connects to the manager: by its own socket, which needs no bus, else by the bus.
 fn connect(user: bool) -> Result<Connection> {
     let directory = if user {
-        std::env::var("XDG_RUNTIME_DIR").map_err(|_| {
+        crate::sys::start::variable("XDG_RUNTIME_DIR").ok_or_else(|| {
             Error::new("XDG_RUNTIME_DIR is not set, so the user's systemd cannot be found")
                 .hint("use --cgroup-manager cgroupfs")
         })?
     } else {
-        "/run".to_owned()
+        "/run"
     };
     if let Ok(connection) = Connection::open(&format!("{directory}/systemd/private"), false, PATIENCE) {
         return Ok(connection);

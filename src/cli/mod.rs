@@ -26,21 +26,20 @@ pub mod table;
 mod tests;
 pub mod update;
 
-use std::ffi::OsString;
-use std::os::fd::AsFd as _;
+use std::ffi::CStr;
 use std::path::PathBuf;
 
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
 use crate::sys::process::ignore_signal;
+use crate::sys::start::{STDOUT, variable, write_all};
 use crate::{log, namespace};
 use args::{Caller, Command, Globals, Misuse};
 
 /// Runs the program and returns its exit status. The one place that reports an error.
-pub fn main(argv: Vec<OsString>) -> u8 {
+pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
     crate::sys::fault::tell();
     // A closed pipe and a file size limit are errors of write(2), not the end of this program half-way.
     ignore_signal(Signal::SIGPIPE);
@@ -57,11 +56,11 @@ pub fn main(argv: Vec<OsString>) -> u8 {
     }
 }
 
-fn obey(argv: Vec<OsString>) -> std::result::Result<u8, Misuse> {
+fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Misuse> {
     let mut words: Vec<&'static str> = Vec::new();
-    for (i, word) in argv.into_iter().enumerate() {
-        let word = word.into_string().map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?;
-        words.push(word.leak());
+    for (i, word) in argv.enumerate() {
+        let word = word.to_str().map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?;
+        words.push(word);
     }
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;
@@ -119,16 +118,7 @@ fn store(globals: &Globals) -> Result<Store> {
 
 /// Prints to stdout. What cannot be printed is an error: a state that nobody could read was not told.
 pub fn print(text: &str) -> Result<()> {
-    let stdout = std::io::stdout();
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        match nix::unistd::write(stdout.as_fd(), rest) {
-            Ok(n) => rest = &rest[n..],
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(Error::os("write to stdout", e)),
-        }
-    }
-    Ok(())
+    write_all(STDOUT, text.as_bytes()).context(|| "write to stdout")
 }
 
 /// The first line names this program, so that nobody takes it for a version of runc; engines that parse `runc version X`
@@ -141,10 +131,10 @@ fn version() -> String {
 pub const SPEC_VERSION: &str = "1.3.0";
 
 fn caller(name: &'static str) -> Caller {
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
+    let runtime_dir = variable("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
     let root = nix::unistd::geteuid().is_root();
     let in_user_namespace = namespace::are_ids_mapped();
-    let calls_himself_root = std::env::var("USER").is_ok_and(|u| u == "root");
+    let calls_himself_root = variable("USER") == Some("root");
     let rootless = !root || (runtime_dir.is_some() && !calls_himself_root && in_user_namespace);
     Caller { name, rootless, delegated: !root || in_user_namespace, runtime_dir }
 }

@@ -60,7 +60,7 @@ fn host_ps(options: &[&str]) -> Result<String> {
     for option in options {
         argv.push(c(option)?);
     }
-    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into());
+    let path = crate::sys::start::variable("PATH").unwrap_or("/usr/bin:/bin");
     let programs: Vec<Box<CStr>> =
         path.split(':').map(|dir| c(&format!("{dir}/ps"))).collect::<Result<_>>()?;
     let envp = environment();

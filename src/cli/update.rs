@@ -1,5 +1,6 @@
 //! `update`: other resource limits for a container that is there, all of them or none.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use crate::error::{Context as _, Error, Result, engine};
 use crate::log;
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};
+use crate::sys::start::STDIN;
 
 /// What a flag's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +98,8 @@ pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>
 fn read(file: &str) -> Result<Json> {
     let bytes = if file == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin().lock().take(16 << 20).read_to_end(&mut bytes).context(|| "read stdin")?;
+        let stdin = STDIN.try_clone_to_owned().context(|| "read stdin")?;
+        File::from(stdin).take(16 << 20).read_to_end(&mut bytes).context(|| "read stdin")?;
         bytes
     } else {
         read_argument(Path::new(file))?

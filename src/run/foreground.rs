@@ -16,6 +16,7 @@ use nix::unistd::{Pid, read, write};
 use super::host::Child;
 use crate::error::{Context, Result};
 use crate::sys::process::{self, Ended};
+use crate::sys::start::{STDIN, STDOUT};
 use crate::sys::tty;
 
 /// What a relayed chunk holds at most: a pipe that polls writable takes this much without blocking (PIPE_BUF).
@@ -131,8 +132,6 @@ struct Relay {
     master: OwnedFd,
     input: Pipe,
     output: Pipe,
-    stdin: std::io::Stdin,
-    stdout: std::io::Stdout,
     cooked: Option<Termios>,
 }
 
@@ -148,30 +147,22 @@ impl Relay {
     fn new(master: OwnedFd) -> Result<Relay> {
         // It is polled for both directions at once, and must never be waited for in one of them.
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).context(|| "fcntl")?;
-        let stdin = std::io::stdin();
         // Our own terminal, if there is one, hands every key through; the container's does the editing.
-        let cooked = tcgetattr(stdin.as_fd()).ok();
+        let cooked = tcgetattr(STDIN).ok();
         if let Some(cooked) = &cooked {
             let mut raw = cooked.clone();
             cfmakeraw(&mut raw);
             raw.output_flags.insert(cooked.output_flags & OutputFlags::OPOST);
-            tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &raw).context(|| "tcsetattr")?;
+            tcsetattr(STDIN, SetArg::TCSANOW, &raw).context(|| "tcsetattr")?;
         }
-        let relay = Relay {
-            master,
-            input: Pipe::default(),
-            output: Pipe::default(),
-            stdin,
-            stdout: std::io::stdout(),
-            cooked,
-        };
+        let relay = Relay { master, input: Pipe::default(), output: Pipe::default(), cooked };
         relay.resize();
         Ok(relay)
     }
 
     /// Gives the container's terminal the size of ours.
     fn resize(&self) {
-        if let Ok(size) = tty::size(self.stdin.as_fd()) {
+        if let Ok(size) = tty::size(STDIN) {
             let _ = tty::set_size(self.master.as_fd(), size);
         }
     }
@@ -190,8 +181,8 @@ impl Relay {
             }
         };
         add(self.master.as_fd(), master);
-        add(self.stdin.as_fd(), when(self.input.can_read(), PollFlags::POLLIN));
-        add(self.stdout.as_fd(), when(!self.output.bytes.is_empty(), PollFlags::POLLOUT));
+        add(STDIN, when(self.input.can_read(), PollFlags::POLLIN));
+        add(STDOUT, when(!self.output.bytes.is_empty(), PollFlags::POLLOUT));
         count
     }
 
@@ -210,10 +201,10 @@ impl Relay {
             self.input.empty(self.master.as_fd());
         }
         if stdin {
-            self.input.fill(self.stdin.as_fd());
+            self.input.fill(STDIN);
         }
         if stdout {
-            self.output.empty(self.stdout.as_fd());
+            self.output.empty(STDOUT);
         }
     }
 
@@ -221,7 +212,7 @@ impl Relay {
     fn drain(&mut self) {
         loop {
             while !self.output.bytes.is_empty() {
-                self.output.empty(self.stdout.as_fd());
+                self.output.empty(STDOUT);
             }
             let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
             let more = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0);
@@ -236,7 +227,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if let Some(cooked) = &self.cooked {
-            let _ = tcsetattr(self.stdin.as_fd(), SetArg::TCSANOW, cooked);
+            let _ = tcsetattr(STDIN, SetArg::TCSANOW, cooked);
         }
     }
 }

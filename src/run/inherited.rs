@@ -7,14 +7,14 @@ use crate::sys::process;
 /// The descriptors after the standard streams that the program inherits.
 pub struct Inherited {
     listen: u32,
-    names: Option<String>,
+    names: Option<&'static str>,
     preserved: u32,
 }
 
 impl Inherited {
     /// Counts them, and checks that they are open.
     pub fn check(preserved: u32) -> Result<Inherited> {
-        let var = |name: &str| std::env::var(name).ok();
+        let var = crate::sys::start::variable;
         let for_us = var("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
         let listen = var("LISTEN_FDS").filter(|_| for_us).and_then(|n| n.parse().ok()).unwrap_or(0);
         let inherited = Inherited { listen, names: var("LISTEN_FDNAMES").filter(|_| listen > 0), preserved };

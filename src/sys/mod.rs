@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod clock;
 pub mod credentials;
 pub mod descriptor;
+pub mod errno;
 pub mod event;
 pub mod fault;
 pub mod heap;
@@ -20,6 +21,7 @@ pub mod process;
 pub mod scheduling;
 pub mod sealed_exe;
 pub mod seccomp;
+pub mod start;
 pub mod tty;
 
 pub use nix::errno::Errno;

@@ -251,13 +251,7 @@ pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Err
 
 /// The C strings of this process' environment, unchanged.
 pub fn environment() -> CStrings {
-    use std::os::unix::ffi::OsStringExt;
-    CStrings::new(std::env::vars_os().filter_map(|(k, v)| {
-        let mut entry = k.into_vec();
-        entry.push(b'=');
-        entry.extend(v.into_vec());
-        std::ffi::CString::new(entry).ok().map(std::ffi::CString::into_boxed_c_str)
-    }))
+    CStrings::new(super::start::environment().map(Box::from))
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11), or closes them: by /proc/self/fd

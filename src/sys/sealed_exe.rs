@@ -6,10 +6,8 @@
 //! detached read-only clone of the mount of its file (Linux 5.12), or from a sealed copy in memory where the kernel
 //! cannot do that.
 
-use std::ffi::{CString, c_long};
-use std::io::Write;
+use std::ffi::c_long;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -33,9 +31,7 @@ pub fn ensure() -> Result<()> {
         Ok(tree) => tree,
         Err(_) => sealed_copy(exe).context(|| "copy /proc/self/exe to memory")?,
     };
-    let argv = CStrings::new(
-        std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok().map(CString::into_boxed_c_str)),
-    );
+    let argv = CStrings::new(super::start::arguments().map(Box::from));
     Err(Error::os(
         "run /proc/self/exe from its read-only mount",
         fexecve(program.as_fd(), &argv, &environment()),
@@ -97,10 +93,13 @@ fn sealed_copy(exe: OwnedFd) -> Result<OwnedFd> {
     };
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // Kernels from 6.3 may demand that one says whether it will be run; older ones refuse the flag.
-    let memfd = create(flags | MFD_EXEC).or_else(|_| create(flags)).context(|| "memfd_create")?;
-    let mut copy = std::fs::File::from(memfd);
-    std::io::copy(&mut std::fs::File::from(exe), &mut copy)?;
-    copy.flush()?;
+    let copy = create(flags | MFD_EXEC).or_else(|_| create(flags)).context(|| "memfd_create")?;
+    // As much at a time as the kernel likes; nothing once all of it is there.
+    // SAFETY: two open files, read from where the first is.
+    while Errno::result(unsafe {
+        libc::sendfile(copy.as_raw_fd(), exe.as_raw_fd(), std::ptr::null_mut(), 1 << 30)
+    })? > 0
+    {}
     // SAFETY: takes the seals by value.
     Errno::result(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })
         .context(|| "F_ADD_SEALS")?;

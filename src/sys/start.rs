@@ -1,0 +1,102 @@
+//! What a process is given when it starts: arguments, environment and the standard streams.
+//!
+//! The program's entry is C's `main`: what the standard library does before its own, and how it keeps arguments and
+//! environment (behind locks, since a thread could change them), is several KB that a program without threads can do without.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::Errno;
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// To be called first. Whichever of the standard streams the caller has left closed becomes /dev/null: a file opened later
+/// would otherwise take its number, and be written to as if it were the stream.
+///
+/// # Safety
+/// `argv` is that of C's `main`.
+pub unsafe fn begin(argv: *const *const c_char) {
+    ARGUMENTS.store(argv.cast_mut(), Ordering::Relaxed);
+    for fd in 0..3 {
+        // SAFETY: plain numbers and a C string. The lowest free number is the one that was found closed.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) < 0 && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) != fd {
+                libc::_exit(1);
+            }
+        }
+    }
+}
+
+/// The arguments, of which the first is the program's name.
+pub fn arguments() -> impl Iterator<Item = &'static CStr> {
+    strings(ARGUMENTS.load(Ordering::Relaxed))
+}
+
+/// The environment, `NAME=VALUE` each.
+pub fn environment() -> impl Iterator<Item = &'static CStr> {
+    // SAFETY: nothing in this program changes it.
+    strings(unsafe { environ })
+}
+
+/// A variable of the environment, if it is there and UTF-8.
+pub fn variable(name: &str) -> Option<&'static str> {
+    environment().find_map(|entry| {
+        let value = entry.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
+}
+
+fn strings(mut list: *const *const c_char) -> impl Iterator<Item = &'static CStr> {
+    std::iter::from_fn(move || {
+        // SAFETY: null (there is no list in tests), or a list of C strings that ends in NULL and stays as long as the process.
+        unsafe {
+            let string = list.as_ref().filter(|s| !s.is_null())?;
+            list = list.add(1);
+            Some(CStr::from_ptr(*string))
+        }
+    })
+}
+
+/// The descriptors 0, 1 and 2, which are open since [`begin`].
+pub const STDIN: BorrowedFd<'static> = stream(0);
+/// As above.
+pub const STDOUT: BorrowedFd<'static> = stream(1);
+/// As above.
+pub const STDERR: BorrowedFd<'static> = stream(2);
+
+const fn stream(fd: c_int) -> BorrowedFd<'static> {
+    // SAFETY: open from the start, and never closed.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Writes all of it, whatever signals come.
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(fd, bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_those_of_the_standard_library() {
+        for (name, value) in std::env::vars() {
+            assert_eq!(variable(&name), Some(&*value));
+        }
+        assert_eq!(variable("EMBRUN_NO_SUCH"), None);
+        assert_eq!(environment().count(), std::env::vars_os().count());
+        assert_eq!(arguments().count(), 0);
+    }
+}
