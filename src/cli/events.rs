@@ -9,8 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use super::args::Globals;
-use super::print;
 use super::state::look;
+use super::{print, units};
 use crate::bundle::json::Json;
 use crate::cgroup::oom::Oom;
 use crate::error::{Context, Error, Result, engine};
@@ -75,43 +75,42 @@ fn apart(act: &dyn Fn() -> Result<()>) -> Result<()> {
 
 fn line(kind: &str, id: &str, data: Option<Json>) -> String {
     let mut members = vec![("type", Json::str(kind)), ("id", Json::str(id))];
-    members.extend(data.map(|data| ("data", data)));
+    if let Some(data) = data {
+        members.push(("data", data));
+    }
     Json::object(members).compact() + "\n"
 }
 
 /// A duration as Go writes it: `5s`, `1m30s`, `1.5h`, `500ms`; more than nothing.
 fn duration(text: &str) -> Result<Duration> {
-    let odd = || Error::new(format!("must be a duration such as 5s or 1m30s, is {text:?}"));
-    let mut rest = text;
-    let mut nanoseconds: u128 = 0;
+    match nanoseconds(text) {
+        Some(0) => Err(Error::new("duration interval must be greater than 0")),
+        Some(n) => Ok(Duration::from_nanos(n)),
+        None => Err(Error::new(format!("must be a duration such as 5s or 1m30s, is {text:?}"))),
+    }
+}
+
+fn nanoseconds(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 8] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("µs", 1_000),
+        ("μs", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let (mut rest, mut sum) = (text, 0u64);
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(odd)?;
-        let (digits, after) = rest.split_at(end);
+        let (number, after) = units::split(rest);
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
-        let unit: u128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return Err(odd()),
-        };
-        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-        let part = if part.is_empty() { "0" } else { part };
-        if part.len() > 9 || whole.len() > 12 {
-            return Err(odd());
-        }
-        nanoseconds += whole.parse::<u128>().map_err(|_| odd())? * unit;
-        nanoseconds += part.parse::<u128>().map_err(|_| odd())? * unit / 10u128.pow(part.len() as u32);
+        let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        sum = sum.checked_add(units::times(number, *unit)?)?;
         rest = after;
     }
-    match u64::try_from(nanoseconds) {
-        Ok(0) => Err(Error::new("duration interval must be greater than 0")),
-        Ok(n) => Ok(Duration::from_nanos(n)),
-        Err(_) => Err(odd()),
-    }
+    Some(sum)
 }
 
 #[cfg(test)]

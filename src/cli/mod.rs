@@ -24,6 +24,7 @@ pub mod state;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod units;
 pub mod update;
 
 use std::ffi::CStr;

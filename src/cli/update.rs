@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::args::Globals;
-use super::store;
+use super::{store, units};
 use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
 use crate::cgroup::devices;
@@ -61,7 +61,7 @@ pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str
     asked.warnings().iter().for_each(|w| log::warn(w));
     let mut held = live(Observed::of(store(globals)?.lock(id)?)?)?;
     let new = std::mem::take(&mut asked.devices);
-    let before = held.record.clone();
+    let before = held.record.device_rules.clone();
     if !new.is_empty() {
         for rule in new {
             devices::append(&mut held.record.device_rules, rule);
@@ -69,10 +69,7 @@ pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str
         asked.devices = device_rules(&held.dir, &held.record.device_rules)?;
     }
     held.record.cgroup().update(&asked)?;
-    if held.record != before {
-        held.dir.write_record(&held.record)?;
-    }
-    Ok(())
+    if held.record.device_rules == before { Ok(()) } else { held.dir.write_record(&held.record) }
 }
 
 /// A container whose resources can be changed.
@@ -98,8 +95,9 @@ pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>
 fn read(file: &str) -> Result<Json> {
     let bytes = if file == "-" {
         let mut bytes = Vec::new();
-        let stdin = STDIN.try_clone_to_owned().context(|| "read stdin")?;
-        File::from(stdin).take(16 << 20).read_to_end(&mut bytes).context(|| "read stdin")?;
+        let stdin = STDIN.try_clone_to_owned().map(File::from);
+        let read = stdin.and_then(|stdin| stdin.take(16 << 20).read_to_end(&mut bytes));
+        read.context(|| "read stdin")?;
         bytes
     } else {
         read_argument(Path::new(file))?
@@ -114,10 +112,12 @@ fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
     };
     let value = match kind {
         Kind::Text => Json::str(text),
-        Kind::Size => Json::from(size(text)?),
+        Kind::Size => Json::from(
+            size(text)
+                .ok_or_else(|| Error::new(format!("must be a size such as 64m or 1g, or -1, is {text:?}")))?,
+        ),
         Kind::Number => {
-            let n: i64 = text.parse().map_err(|_| Error::new(format!("must be a number, is {text:?}")))?;
-            Json::from(n)
+            Json::from(text.parse::<i64>().map_err(|_| Error::new(format!("must be a number, is {text:?}")))?)
         }
     };
     let inner = member_of(document, section)?;
@@ -127,7 +127,7 @@ fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
 
 /// The member of an object, made if it is not there.
 fn member_of<'a>(object: &'a mut Json, key: &str) -> Result<&'a mut Json> {
-    if *object == Json::Null {
+    if matches!(object, Json::Null) {
         *object = Json::Object(Vec::new());
     }
     let kind = object.kind();
@@ -140,30 +140,22 @@ fn member_of<'a>(object: &'a mut Json, key: &str) -> Result<&'a mut Json> {
 }
 
 /// Bytes as runc takes them (Go's `RAMInBytes`): `64m`, `64MB`, `64MiB`, `1.5g` (powers of 1024), or -1.
-fn size(text: &str) -> Result<i64> {
-    let odd = || Error::new(format!("must be a size such as 64m or 1g, or -1, is {text:?}"));
+fn size(text: &str) -> Option<i64> {
     if text == "-1" {
-        return Ok(-1);
+        return Some(-1);
     }
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let shift = match unit.trim_start_matches(' ').to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        "p" | "pb" | "pib" => 50,
-        _ => return Err(odd()),
+    let (number, unit) = units::split(text);
+    if number.ends_with('.') {
+        return None;
+    }
+    let shift = match unit.trim_start_matches(' ').to_ascii_lowercase().as_bytes() {
+        [] | b"b" => 0,
+        [letter] | [letter, b'b'] | [letter, b'i', b'b'] => {
+            10 * (1 + b"kmgtp".iter().position(|known| known == letter)?)
+        }
+        _ => return None,
     };
-    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-    if part.len() > 9 || part.is_empty() {
-        return Err(odd());
-    }
-    let whole = whole.parse::<i128>().map_err(|_| odd())?;
-    let tenths = part.parse::<i128>().map_err(|_| odd())?;
-    let bytes = whole.checked_mul(1 << shift).map(|n| n + (tenths << shift) / 10i128.pow(part.len() as u32));
-    bytes.and_then(|n| i64::try_from(n).ok()).ok_or_else(odd)
+    units::times(number, 1 << shift)?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -200,7 +192,7 @@ mod tests {
             "1.0000000001g",
             "\u{660}m",
         ] {
-            assert!(size(text).is_err(), "{text}");
+            assert_eq!(size(text), None, "{text}");
         }
     }
 
