@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::args::Globals;
@@ -81,33 +80,42 @@ pub fn signal_process(mark: &ProcessMark, signal: i32) -> std::result::Result<()
     }
 }
 
-/// A signal by number or by name, with or without SIG, in any case; real-time ones as RTMIN+n and RTMAX-n. RTMIN is 34 as
-/// in glibc, whose programs are what containers run, whatever library this program is linked with.
+/// A signal by number or by name, with or without SIG, in any case; real-time ones as RTMIN+n and RTMAX-n.
 fn number(text: &str) -> Result<i32> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let real_time = |base: &str, sign: i32, from: i32| {
-        let offset = name.strip_prefix(base)?;
-        let n = match offset.strip_prefix(if sign > 0 { '+' } else { '-' }) {
-            Some(digits) => digits.parse::<u8>().ok()?.into(),
-            None => offset.is_empty().then_some(0)?,
-        };
-        Some(from + sign * n).filter(|n| (34..=64).contains(n))
+    let found = text.parse().ok().or_else(|| named(name)).filter(|n| (0..=64).contains(n));
+    found.ok_or_else(|| {
+        Error::new(format!("unknown signal {text:?}")).hint("a number up to 64, or a name such as TERM")
+    })
+}
+
+/// The signals from 1 on.
+const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
+    TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
+
+/// RTMIN is 34 as in glibc, whose programs are what containers run, whatever library this program is linked with.
+fn named(name: &str) -> Option<i32> {
+    let name = match name {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        _ => name,
     };
-    let named = || match name {
-        "CLD" => Some(libc::SIGCHLD),
-        "IOT" => Some(libc::SIGABRT),
-        "POLL" => Some(libc::SIGIO),
-        _ => format!("SIG{name}").parse::<Signal>().ok().map(|s| s as i32),
+    if let Some(at) = NAMES.split(' ').position(|known| known == name) {
+        return Some(at as i32 + 1);
+    }
+    let (base, offset) = name.split_at_checked(5)?;
+    let (sign, from) = match base {
+        "RTMIN" => ('+', 34),
+        "RTMAX" => ('-', 64),
+        _ => return None,
     };
-    let by_number = text.parse::<i32>().ok().filter(|n| (0..=64).contains(n));
-    by_number
-        .or_else(|| real_time("RTMIN", 1, 34))
-        .or_else(|| real_time("RTMAX", -1, 64))
-        .or_else(named)
-        .ok_or_else(|| {
-            Error::new(format!("unknown signal {text:?}")).hint("a number up to 64, or a name such as TERM")
-        })
+    let n = match offset.strip_prefix(sign) {
+        Some(digits) => i32::from(digits.parse::<u8>().ok()?),
+        None => offset.is_empty().then_some(0)?,
+    };
+    Some(if sign == '+' { from + n } else { from - n }).filter(|n| (34..=64).contains(n))
 }
 
 #[cfg(test)]
@@ -140,6 +148,14 @@ mod tests {
         {
             assert!(number(text).unwrap_err().to_string().starts_with("unknown signal "), "{text}");
         }
+    }
+
+    #[test]
+    fn names_are_the_systems() {
+        for signal in nix::sys::signal::Signal::iterator() {
+            assert_eq!(number(signal.as_str()).unwrap(), signal as i32, "{signal}");
+        }
+        assert_eq!(NAMES.split(' ').count(), nix::sys::signal::Signal::iterator().count());
     }
 
     #[test]
