@@ -1,5 +1,7 @@
 //! `list`: the containers below `--root`. One whose files are damaged is warned of and does not hide the others.
 
+use std::fmt::Write as _;
+
 use super::args::{Format, Globals};
 use super::print;
 use crate::bundle::json::Json;
@@ -16,7 +18,12 @@ pub fn run(globals: &Globals, format: Format, quiet: bool) -> Result<()> {
         None => Vec::new(),
     };
     if quiet {
-        return print(&states.iter().map(|s| text(s, "id") + "\n").collect::<String>());
+        let mut ids = String::new();
+        for state in &states {
+            ids += &text(state, "id");
+            ids.push('\n');
+        }
+        return print(&ids);
     }
     match format {
         Format::Table => print(&table(&states)),
@@ -30,7 +37,8 @@ fn states(store: &Store) -> Result<Vec<Json>> {
     let mut states = Vec::new();
     for id in store.ids()? {
         match state(store, &id) {
-            Ok(state) => states.extend(state),
+            Ok(Some(state)) => states.push(state),
+            Ok(None) => {}
             Err(e) => log::warn(&e.context(&id).to_string()),
         }
     }
@@ -61,20 +69,19 @@ fn text(state: &Json, key: &str) -> String {
 /// Columns at least 12 characters wide with 3 between them, as runc's table has them.
 fn table(states: &[Json]) -> String {
     const COLUMNS: [&str; 6] = ["id", "pid", "status", "bundle", "created", "owner"];
-    let mut rows = vec![COLUMNS.map(str::to_uppercase)];
-    rows.extend(states.iter().map(|s| COLUMNS.map(|column| text(s, column))));
-    let longest = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3, 4, 5].map(|column| (longest(column) + 3).max(12));
+    let longest = |column| states.iter().map(|s| text(s, column).chars().count()).max().unwrap_or(0);
+    let mut widths = COLUMNS.map(|column| longest(column).max(9) + 3);
+    // Nothing follows the last.
+    widths[5] = 0;
     let mut out = String::new();
-    for row in &rows {
-        let (last, first) = (&row[5], &row[..5]);
-        for (cell, width) in first.iter().zip(widths) {
-            out.push_str(cell);
-            out.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+    let mut row = |cell: &dyn Fn(&str) -> String| {
+        for (column, width) in COLUMNS.iter().zip(widths) {
+            let _ = write!(out, "{:width$}", cell(column));
         }
-        out.push_str(last);
         out.push('\n');
-    }
+    };
+    row(&str::to_ascii_uppercase);
+    states.iter().for_each(|state| row(&|column| text(state, column)));
     out
 }
 

@@ -1,6 +1,6 @@
 //! `ps`: the processes of a container, as numbers or as rows of the host's ps(1).
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io::Read as _;
 
 use nix::fcntl::OFlag;
@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::state::observe::Status;
 use crate::state::record::Record;
 use crate::sys::process::{self, CStrings, Cloned, Ended, default_signals, environment, execve};
+use crate::sys::start::variable;
 
 /// Prints the processes.
 pub fn run(globals: &Globals, id: &str, format: Format, options: &[&str]) -> Result<()> {
@@ -47,7 +48,12 @@ fn rows(table: &str, pids: &[i32]) -> Result<String> {
         let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
         pid.is_some_and(|pid| pids.contains(&pid))
     };
-    Ok(std::iter::once(header).chain(lines.filter(ours)).map(|line| format!("{line}\n")).collect())
+    let mut out = format!("{header}\n");
+    for line in lines.filter(ours) {
+        out += line;
+        out.push('\n');
+    }
+    Ok(out)
 }
 
 /// Runs the host's ps with these options (`-ef` if there are none) and returns what it prints.
@@ -60,9 +66,11 @@ fn host_ps(options: &[&str]) -> Result<String> {
     for option in options {
         argv.push(c(option)?);
     }
-    let path = crate::sys::start::variable("PATH").unwrap_or("/usr/bin:/bin");
-    let programs: Vec<Box<CStr>> =
-        path.split(':').map(|dir| c(&format!("{dir}/ps"))).collect::<Result<_>>()?;
+    let path = variable("PATH").unwrap_or("/usr/bin:/bin");
+    let mut programs = Vec::new();
+    for dir in path.split(':') {
+        programs.push(c(&format!("{dir}/ps"))?);
+    }
     let envp = environment();
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).context(|| "pipe2")?;
     let pid = match process::clone(0, None).context(|| "clone")? {
