@@ -4,7 +4,7 @@
 //! (`create web: mount proc at /proc: mount: operation not permitted (EPERM)`). It is returned or reported, never both;
 //! `main` is the only place that prints one.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 pub use nix::errno::Errno;
 
@@ -134,6 +134,43 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
+/// Somebody else's text within a message, in quotes and [`Escaped`]. What `{:?}` prints, for ASCII to the letter; beyond
+/// ASCII `{:?}` asks tables of 3 KB what can be printed.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Escaped(self.0))
+    }
+}
+
+impl fmt::Debug for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text on one line, with what would end the line or the quotes, what a terminal would obey, and what would show other
+/// characters in another order or not at all, written as in Rust's source.
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\0' => f.write_str("\\0"),
+            '"' | '\\' | '\t' | '\n' | '\r' => write!(f, "{}", c.escape_default()),
+            c if c.is_control() || is_invisible(c) => write!(f, "{}", c.escape_unicode()),
+            c => f.write_char(c),
+        })
+    }
+}
+
+/// Marks of direction, joiners, separators of lines, tags and the byte order mark.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// An errno as engines and people know it: the C library's words in small letters, as Go prints them (engines match
 /// "no such file or directory", "permission denied" and so on), with the symbol that people search for.
 pub fn describe(errno: Errno) -> String {
@@ -182,6 +219,25 @@ mod tests {
         assert_eq!(describe(Errno::EISDIR), "is a directory (EISDIR)");
         assert_eq!(describe(Errno::EUCLEAN), "no error information (EUCLEAN)");
         assert_eq!(describe(Errno::UnknownErrno), "no error information (UnknownErrno)");
+    }
+
+    #[test]
+    fn quoted_is_what_debug_prints_for_ascii() {
+        let ascii: String = (0..128u8).map(char::from).collect();
+        assert_eq!(Quoted(&ascii).to_string(), format!("{ascii:?}"));
+        assert_eq!(format!("{:?}", Quoted("é 漢 \u{301}")), "\"é 漢 \u{301}\"");
+    }
+
+    #[test]
+    fn quoted_lets_nothing_through_that_cannot_be_seen() {
+        for c in ('\0'..=char::MAX)
+            .filter(|c| c.is_control())
+            .chain("\u{61c}\u{202e}\u{2066}\u{2028}\u{e0041}".chars())
+        {
+            let text = Quoted(c.encode_utf8(&mut [0; 4])).to_string();
+            assert_eq!(text, format!("{:?}", c.to_string()));
+            assert!(text.is_ascii() && text.len() > 3, "{text}");
+        }
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl LastWords {
     /// An error with the words on the same line.
     fn error(&self, what: String) -> Error {
         let text = String::from_utf8_lossy(&self.0);
-        let words: Vec<&str> = text.split_whitespace().collect();
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
         if words.is_empty() { Error::new(what) } else { Error::new(format!("{what}: {}", words.join(" "))) }
     }
 }

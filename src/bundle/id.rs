@@ -1,6 +1,6 @@
 //! Container ids: names of directories of ours, so they are checked before anything is done with them.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// A name in a directory has at most 255 bytes.
 const LONGEST: usize = 255;
@@ -12,7 +12,7 @@ pub fn check(id: &str) -> Result<()> {
         return Err(Error::new("container ID cannot be empty"));
     }
     // The text is matched by engines; the rest of the line is for people.
-    let invalid = |why: &str| Err(Error::new(format!("invalid container ID format: {id:?} {why}")));
+    let invalid = |why: &str| Err(Error::new(format!("invalid container ID format: {} {why}", Quoted(id))));
     if id == "." || id == ".." {
         return invalid("is not a name");
     }

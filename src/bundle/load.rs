@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::config;
 use super::json::Json;
 use super::spec::Spec;
-use crate::error::{Context as _, Errno, Error, Result};
+use crate::error::{Context as _, Errno, Error, Quoted, Result};
 
 /// A configuration file longer than this is not one (the longest known, with a seccomp profile, have some 100 KiB).
 const LONGEST: u64 = 16 << 20;
@@ -89,6 +89,6 @@ fn rootfs(bundle: &Path, path: &str) -> Result<PathBuf> {
         }
     };
     look()
-        .context(|| format!("{path:?}"))
+        .context(|| Quoted(path))
         .map_err(|e| e.hint("it must be the directory of the container's root file system"))
 }

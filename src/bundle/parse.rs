@@ -5,7 +5,7 @@
 //! which no property of the spec is one.
 
 use super::json::Json;
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// How many arrays and objects may be in one another: each takes room on the stack.
 const DEEPEST: usize = 127;
@@ -132,7 +132,7 @@ impl Reader<'_> {
     #[cold]
     fn twice(&mut self, key: &str) -> Error {
         self.at -= 1;
-        self.broken(&format!("duplicate key {key:?}"))
+        self.broken(&format!("duplicate key {}", Quoted(key)))
     }
 
     /// What stands between an opening bracket, which is next, and the `end` that belongs to it, with commas between.

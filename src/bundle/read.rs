@@ -4,7 +4,7 @@
 //! value it is about (`process.rlimits[2].type`), so the happy path allocates nothing for it.
 
 use super::json::{self, Json};
-use crate::error::Error;
+use crate::error::{Error, Quoted};
 
 /// What is wrong with a value, and where it stands in the document.
 ///
@@ -198,7 +198,7 @@ pub fn absolute(value: &Json) -> Read<String> {
     if path.starts_with('/') {
         Ok(path)
     } else {
-        Err(Fault::new(format!("must be an absolute path, is {path:?}")))
+        Err(Fault::new(format!("must be an absolute path, is {}", Quoted(&path))))
     }
 }
 
@@ -218,7 +218,7 @@ fn find(value: &Json, words: &mut dyn Iterator<Item = &str>) -> Read<usize> {
         known.push_str(if i == 0 { "" } else { ", " });
         known.push_str(word);
     }
-    Err(Fault::new(format!("unknown {s:?} (known: {known})")))
+    Err(Fault::new(format!("unknown {} (known: {known})", Quoted(s))))
 }
 
 /// `true` or `false`.

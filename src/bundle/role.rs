@@ -1,7 +1,7 @@
 //! The configurations of the gateway roles (`seccomp-profiles/`), packed: what they share is there once.
 
 use super::json::Json;
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// Written by `seccomp-profiles/roles`, which says how it is read.
 static PACKED: &str = include_str!("../../seccomp-profiles/roles.txt");
@@ -26,7 +26,11 @@ pub fn role(name: &str) -> Result<Json> {
         }
     }
     if !known {
-        return Err(Error::new(format!("unknown role {name:?}: there are {}", all.join(", "))));
+        return Err(Error::new(format!(
+            "unknown role {name}: there are {}",
+            all.join(", "),
+            name = Quoted(name)
+        )));
     }
     Json::parse(text.replace("@ROLE", name).as_bytes())
 }

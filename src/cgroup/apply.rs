@@ -7,7 +7,7 @@ use super::fs::{Branch, Cgroup, NOT_DELEGATED};
 use super::hints;
 use super::resources::Resources;
 use super::{Controller, Knob, Missing, knobs_v1, knobs_v2};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Quoted, Result};
 
 /// Which of the resources to set. A memory limit set after the container's first process is ready counts against the
 /// container only; set before, it bounds that process' start too.
@@ -79,7 +79,9 @@ impl Cgroup {
             let controller = file.split('.').next().unwrap_or_default();
             if controller != "cgroup" && !self.v2_offers(controller) {
                 return Err(self.missing(controller, Some(controller), "unified").context(format_args!(
-                    "unified resource {file:?} can't be set: controller {controller:?} not available"
+                    "unified resource {} can't be set: controller {controller} not available",
+                    Quoted(file),
+                    controller = Quoted(controller)
                 )));
             }
             // Files by device take a line at a time.
@@ -94,7 +96,7 @@ impl Cgroup {
     /// The controller is on in the container's cgroup of v2.
     fn v2_offers(&self, controller: &str) -> bool {
         let on = self.v2().and_then(|b| b.read("cgroup.controllers").ok());
-        on.is_some_and(|text| text.split_whitespace().any(|c| c == controller))
+        on.is_some_and(|text| text.split_ascii_whitespace().any(|c| c == controller))
     }
 
     pub(super) fn missing(&self, v1: &str, v2: Option<&str>, field: &str) -> Error {
@@ -187,12 +189,13 @@ fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
     if gone {
         return Error::new(format!("linux.resources.{field}: the cgroup {directory} is gone"));
     }
-    let e = Error::os(format_args!("write {value:?} to {directory}/{}", knob.file), errno);
+    let e =
+        Error::os(format_args!("write {value} to {directory}/{}", knob.file, value = Quoted(value)), errno);
     let e = match (knob.field, errno) {
         ("memory.limit", Errno::EBUSY | Errno::EINVAL) => {
             let read = |v1: &str, v2: &str| {
                 let text = branch.read(if branch.place.is_v2() { v2 } else { v1 });
-                text.map_or("unknown".to_owned(), |t| t.trim().to_owned())
+                text.map_or("unknown".to_owned(), |t| t.trim_ascii().to_owned())
             };
             let usage = read("memory.usage_in_bytes", "memory.current");
             let peak = read("memory.max_usage_in_bytes", "memory.peak");

@@ -14,9 +14,10 @@ use crate::error::{Errno, Error, Result};
 /// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
 pub(super) fn is_frozen(branch: &Branch) -> bool {
     if branch.place.is_v2() {
-        branch.read("cgroup.freeze").is_ok_and(|text| text.trim() == "1")
+        branch.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
     } else {
-        branch.place.has("freezer") && branch.read("freezer.state").is_ok_and(|text| text.trim() != "THAWED")
+        branch.place.has("freezer")
+            && branch.read("freezer.state").is_ok_and(|text| text.trim_ascii() != "THAWED")
     }
 }
 
@@ -113,7 +114,7 @@ fn freeze_v2(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Er
 fn freeze_v1(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Errno> {
     for round in 1u32.. {
         branch.write("freezer.state", "FROZEN")?;
-        if branch.read("freezer.state")?.trim() == "FROZEN" {
+        if branch.read("freezer.state")?.trim_ascii() == "FROZEN" {
             return Ok(true);
         }
         if Instant::now() >= deadline {

@@ -353,8 +353,8 @@ fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Er
             continue;
         };
         let is_wanted = |c: &&str| wanted.as_ref().is_none_or(|w| w.contains(c));
-        let off = |c: &&str| !on.split_whitespace().any(|o| o == *c);
-        let missing: Vec<&str> = there.split_whitespace().filter(is_wanted).filter(off).collect();
+        let off = |c: &&str| !on.split_ascii_whitespace().any(|o| o == *c);
+        let missing: Vec<&str> = there.split_ascii_whitespace().filter(is_wanted).filter(off).collect();
         let plus = |c: &&str| format!("+{c}");
         if missing.is_empty() {
             continue;
@@ -384,9 +384,9 @@ fn inherit_cpuset(place: &Place) -> Result<()> {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let inherit = || {
                 let dir = open_directory(&directory)?;
-                if read(dir.as_fd(), file)?.trim().is_empty() {
+                if read(dir.as_fd(), file)?.trim_ascii().is_empty() {
                     let value = read(open_directory(&parent)?.as_fd(), file)?;
-                    write(dir.as_fd(), file, value.trim())?;
+                    write(dir.as_fd(), file, value.trim_ascii())?;
                 }
                 Ok::<(), Errno>(())
             };

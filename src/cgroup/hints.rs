@@ -36,7 +36,7 @@ pub(super) fn missing(controller: &str, host: Host, known: &str) -> String {
     }
     let fields = known
         .lines()
-        .map(|l| l.split_whitespace().collect::<Vec<_>>())
+        .map(|l| l.split_ascii_whitespace().collect::<Vec<_>>())
         .find(|f| f.first() == Some(&controller));
     match fields.as_deref() {
         Some([_, _, _, "0"]) if controller == "memory" => {

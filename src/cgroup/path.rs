@@ -1,7 +1,7 @@
 //! `linux.cgroupsPath`: where the container's cgroup is, in each hierarchy.
 
 use super::layout::Tree;
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// A checked `cgroupsPath`: one or more plain names. It cannot lead out of the hierarchy nor be its root, where the cgroup
 /// of everything else is.
@@ -18,7 +18,7 @@ impl CgroupPath {
     /// `/proc/PID/cgroup` for every reader).
     pub fn new(path: Option<&str>, id: &str) -> Result<CgroupPath> {
         let path = path.unwrap_or(id);
-        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {path:?} {why}")));
+        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {} {why}", Quoted(path))));
         if path.contains(|c: char| c.is_control()) {
             return refuse("contains a control character");
         }

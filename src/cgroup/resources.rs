@@ -5,6 +5,7 @@
 
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, boolean, integer, object, string};
+use crate::error::Quoted;
 
 /// What `linux.resources` asks for; the default asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -288,7 +289,7 @@ fn rule_kind(v: &Json) -> Read<RuleKind> {
         "a" => Ok(RuleKind::All),
         "c" | "u" => Ok(RuleKind::Char),
         "b" => Ok(RuleKind::Block),
-        other => Err(Fault::new(format!("unknown {other:?} (known: a, b, c)"))),
+        other => Err(Fault::new(format!("unknown {} (known: a, b, c)", Quoted(other)))),
     }
 }
 
@@ -301,7 +302,7 @@ pub fn access(text: &str) -> Read<u8> {
         _ => None,
     });
     bits.filter(|bits| *bits != 0)
-        .ok_or_else(|| Fault::new(format!("must be made of r, w and m, is {text:?}")))
+        .ok_or_else(|| Fault::new(format!("must be made of r, w and m, is {}", Quoted(text))))
 }
 
 fn memory(v: &Json) -> Read<Memory> {
@@ -390,7 +391,7 @@ fn page_size(v: &Json) -> Read<String> {
     let size = string(v)?;
     let digits = size.strip_suffix("B").and_then(|s| s.strip_suffix(['K', 'M', 'G'])).unwrap_or_default();
     if digits.starts_with(['0', '+']) || digits.parse::<u32>().is_err() {
-        return Err(Fault::new(format!("must be a size such as 64KB, 2MB or 1GB, is {size:?}")));
+        return Err(Fault::new(format!("must be a size such as 64KB, 2MB or 1GB, is {}", Quoted(&size))));
     }
     Ok(size)
 }
@@ -421,8 +422,8 @@ fn rdma(v: &Json) -> Read<Rdma> {
 /// A name that shares a line of a cgroup file with other words.
 fn word(v: &Json) -> Read<String> {
     let name = string(v)?;
-    if name.is_empty() || name.contains(|c: char| c.is_whitespace()) {
-        return Err(Fault::new(format!("must be a name without blanks, is {name:?}")));
+    if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace() || c == '\x0b') {
+        return Err(Fault::new(format!("must be a name without blanks, is {}", Quoted(&name))));
     }
     Ok(name)
 }

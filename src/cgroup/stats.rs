@@ -81,7 +81,7 @@ impl Cgroup {
         if let Some(b) = self.v1("cpuacct") {
             usage = counts(b, &["cpuacct."], CPUACCT);
             if let Ok(text) = b.read("cpuacct.usage_percpu") {
-                let list = text.split_whitespace().filter_map(count).map(Json::from).collect();
+                let list = text.split_ascii_whitespace().filter_map(count).map(Json::from).collect();
                 usage.push(("percpu", Json::List(list)));
             }
         }
@@ -227,7 +227,7 @@ fn counts(branch: &Branch, starts: &[&str], table: &[Count]) -> Members {
 
 /// A number, or `max`.
 fn count(text: &str) -> Option<u64> {
-    match text.trim() {
+    match text.trim_ascii() {
         "max" => Some(u64::MAX),
         n => n.parse().ok(),
     }
@@ -245,7 +245,7 @@ pub(super) fn field(text: &str, key: &str) -> Option<u64> {
 /// `0-2,7` as an array.
 fn numbers_of_list(text: &str) -> Json {
     let mut numbers = Vec::new();
-    for part in text.trim().split(',') {
+    for part in text.trim_ascii().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) {
             numbers.extend((first..=last).map(|n| Json::from(u32::from(n))));
@@ -257,7 +257,7 @@ fn numbers_of_list(text: &str) -> Json {
 /// v1: `8:0 Read 4096`, or without the operation; a line without a device is a sum.
 fn device_lines(text: &str) -> Vec<Json> {
     let entry = |line: &str| {
-        let mut words = line.split_whitespace();
+        let mut words = line.split_ascii_whitespace();
         let (device, next, last) = (words.next()?, words.next()?, words.next());
         let (op, value) = last.map_or(("", next), |value| (next, value));
         device_entry(device, op, value)

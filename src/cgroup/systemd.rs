@@ -12,7 +12,7 @@ use super::location::Location;
 use super::path::CgroupPath;
 use super::resources::Resources;
 use super::unit::{self, Unit};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::process::{self, Cloned};
 
 /// How long systemd may take to do a job.
@@ -183,7 +183,7 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
         }
         return match result.as_deref() {
             Some("done") => Ok(()),
-            other => Err(Error::new(format!("the job ended as {:?}", other.unwrap_or_default()))
+            other => Err(Error::new(format!("the job ended as {}", Quoted(other.unwrap_or_default())))
                 .hint("see journalctl -u and systemctl status of the unit")),
         };
     }

@@ -4,7 +4,7 @@ use super::dbus::Value;
 use super::devices;
 use super::knobs_v2::weight_of_shares;
 use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE};
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// The scope that a container is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,7 +25,7 @@ impl Unit {
     pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
         let default = format!(":embrun:{id}");
         let path = path.unwrap_or(&default);
-        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {path:?} {why}")));
+        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {} {why}", Quoted(path))));
         let parts: Vec<&str> = path.split(':').collect();
         let [slice, prefix, name] = parts[..] else {
             return refuse("must be slice:prefix:name for the systemd cgroup manager");
@@ -54,8 +54,12 @@ pub(super) fn slice_path(slice: &str) -> Result<String> {
     if slice == "-.slice" {
         return Ok(String::new());
     }
-    let refuse =
-        || Error::new(format!("linux.cgroupsPath: {slice:?} is no name of a slice, such as system.slice"));
+    let refuse = || {
+        Error::new(format!(
+            "linux.cgroupsPath: {} is no name of a slice, such as system.slice",
+            Quoted(slice)
+        ))
+    };
     let stem =
         slice.strip_suffix(".slice").filter(|s| !s.is_empty() && !s.contains('/')).ok_or_else(refuse)?;
     let mut path = String::new();
@@ -116,7 +120,7 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
     if v2 {
         for (file, value) in &r.unified {
             if let Some((_, name)) = UNIFIED.iter().find(|(known, _)| known == file) {
-                let value = value.trim();
+                let value = value.trim_ascii();
                 set(&[(name, if value == "max" { Some(u64::MAX) } else { value.parse().ok() })]);
             }
         }
@@ -143,9 +147,9 @@ fn quota_per_second(quota: i64, period: u64) -> u64 {
 /// `0-2,8` as bits, the first of the first byte being 0.
 fn mask_of_list(text: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
-    for part in text.trim().split(',') {
+    for part in text.trim_ascii().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        for n in first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()? {
+        for n in first.trim_ascii().parse::<u16>().ok()?..=last.trim_ascii().parse::<u16>().ok()? {
             let byte = usize::from(n / 8);
             mask.resize(mask.len().max(byte + 1), 0u8);
             mask[byte] |= 1 << (n % 8);
@@ -185,7 +189,7 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
             let (chars, blocks) = drivers.split_once("Block devices:")?;
             let lines = if block { blocks } else { chars }.lines();
             let name =
-                lines.filter_map(|l| l.trim().split_once(' ')).find(|(n, _)| n.parse() == Ok(major))?.1;
+                lines.filter_map(|l| l.trim_ascii().split_once(' ')).find(|(n, _)| n.parse() == Ok(major))?.1;
             Some(format!("{kind}-{name}"))
         }
     }
@@ -199,7 +203,7 @@ pub(super) fn annotated(annotations: &[(String, String)]) -> Result<Vec<(String,
     let mut list = Vec::new();
     for (key, text) in annotations {
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
-        let refuse = |why: &str| Error::new(format!("annotations.{key}: {why}, is {text:?}"));
+        let refuse = |why: &str| Error::new(format!("annotations.{key}: {why}, is {}", Quoted(text)));
         if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
             return Err(Error::new(format!("annotations.{key}: is no name of a property")));
         }
@@ -212,7 +216,7 @@ pub(super) fn annotated(annotations: &[(String, String)]) -> Result<Vec<(String,
             None => {
                 let why =
                     "must be true, false, a number (uint32 5), a string ('x') or an array of strings (['x'])";
-                (name.to_owned(), value(text.trim()).ok_or_else(|| refuse(why))?)
+                (name.to_owned(), value(text.trim_ascii()).ok_or_else(|| refuse(why))?)
             }
         });
     }
@@ -221,7 +225,7 @@ pub(super) fn annotated(annotations: &[(String, String)]) -> Result<Vec<(String,
 
 /// `5`, `uint64 5` or `1.5`, in seconds.
 fn microseconds(text: &str) -> Option<u64> {
-    let number = text.trim().rsplit(' ').next()?;
+    let number = text.trim_ascii().rsplit(' ').next()?;
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 6 {
@@ -248,7 +252,7 @@ fn value(text: &str) -> Option<Value> {
             rest.is_empty().then_some(Value::Str(string))
         }
         _ => match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
-            Some(items) => strings(items.trim()).map(Value::Strs),
+            Some(items) => strings(items.trim_ascii()).map(Value::Strs),
             None => text.parse().ok().map(Value::I32),
         },
     }
@@ -259,9 +263,9 @@ fn strings(mut rest: &str) -> Option<Vec<String>> {
     while !rest.is_empty() {
         let (string, after) = quoted(rest)?;
         list.push(string);
-        rest = after.trim_start();
+        rest = after.trim_ascii_start();
         match rest.strip_prefix(',') {
-            Some(more) if !more.trim().is_empty() => rest = more.trim_start(),
+            Some(more) if !more.trim_ascii().is_empty() => rest = more.trim_ascii_start(),
             Some(_) => return None,
             None if rest.is_empty() => {}
             None => return None,

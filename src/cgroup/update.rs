@@ -45,7 +45,7 @@ impl Cgroup {
         }
         let memory = &mut resources.memory;
         if memory.swap.is_some_and(|n| n > 0) && memory.limit.is_none() && self.v1("memory").is_none() {
-            memory.limit = v2.read("memory.max").ok().and_then(|text| text.trim().parse().ok());
+            memory.limit = v2.read("memory.max").ok().and_then(|text| text.trim_ascii().parse().ok());
         }
         resources
     }
@@ -56,7 +56,7 @@ impl Cgroup {
         else {
             return Ok(());
         };
-        match v2.read("memory.current").ok().and_then(|text| text.trim().parse::<i64>().ok()) {
+        match v2.read("memory.current").ok().and_then(|text| text.trim_ascii().parse::<i64>().ok()) {
             Some(usage) if usage > limit && self.v1("memory").is_none() => Err(Error::new(format!(
                 "linux.resources.memory.limit: {limit} is below the usage of {usage}, and memory.checkBeforeUpdate is set"
             ))),
@@ -98,14 +98,14 @@ fn plain(file: &str, text: &str) -> Option<String> {
     match file {
         "io.bfq.weight" | "io.weight" => {
             let default = text.lines().find_map(|l| l.strip_prefix("default ")).unwrap_or(text);
-            Some(default.trim().to_owned())
+            Some(default.trim_ascii().to_owned())
         }
         "memory.oom_control" => {
             text.lines().find_map(|l| l.strip_prefix("oom_kill_disable ")).map(str::to_owned)
         }
         "cgroup.kill" | "memory.reclaim" => None,
         // Nothing set (cpuset of v2) is written as an empty line.
-        _ => Some(if text.trim().is_empty() { "\n".to_owned() } else { text.trim().to_owned() }),
+        _ => Some(if text.trim_ascii().is_empty() { "\n".to_owned() } else { text.trim_ascii().to_owned() }),
     }
 }
 

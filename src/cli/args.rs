@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::lexer::{self, Words, unsupported};
 use super::table::{VERBS, Verb};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Quoted, Result};
 use crate::run::outputs::Outputs;
 
 /// What the flags before the command say.
@@ -260,7 +260,9 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         Some("true" | "1") => Some(true),
         Some("false" | "0") => Some(false),
         Some(other) => {
-            return Err(Error::new(format!("--rootless: must be true, false or auto, is {other:?}")).into());
+            return Err(
+                Error::new(format!("--rootless: must be true, false or auto, is {}", Quoted(other))).into()
+            );
         }
     };
     let cgroup_manager = match found.text("cgroup-manager") {
@@ -271,7 +273,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         None => CgroupManager::Cgroupfs,
         Some(other) => {
             let wants = "must be cgroupfs, systemd or disabled";
-            return Err(Error::new(format!("--cgroup-manager: {wants}, is {other:?}")).into());
+            return Err(Error::new(format!("--cgroup-manager: {wants}, is {}", Quoted(other))).into());
         }
     };
     let root = match found.text("root") {
@@ -319,7 +321,7 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
 fn verb_named(name: &str) -> Result<&'static Verb> {
     let name = if name == "h" { "help" } else { name };
     VERBS.iter().find(|v| v.name() == name).ok_or_else(|| {
-        Error::new(format!("unknown command {name:?}")).hint("embrun --help lists the commands")
+        Error::new(format!("unknown command {}", Quoted(name))).hint("embrun --help lists the commands")
     })
 }
 
@@ -401,7 +403,7 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
     }
     let env = w.all("env");
     if let Some(odd) = env.iter().find(|e| e.starts_with('=') || !e.contains('=')) {
-        return Err(Error::new(format!("exec: --env: must be KEY=VALUE, is {odd:?}")));
+        return Err(Error::new(format!("exec: --env: must be KEY=VALUE, is {}", Quoted(odd))));
     }
     let mut additional_gids = Vec::new();
     for gid in w.all("additional-gids") {
@@ -452,7 +454,7 @@ fn preserve_fds(w: &Words) -> Result<u32> {
 }
 
 fn number(flag: &str, text: &str) -> Result<u32> {
-    text.parse().map_err(|_| Error::new(format!("{flag}: must be a number, is {text:?}")))
+    text.parse().map_err(|_| Error::new(format!("{flag}: must be a number, is {}", Quoted(text))))
 }
 
 fn user(text: &str) -> Result<(u32, Option<u32>)> {
@@ -461,15 +463,16 @@ fn user(text: &str) -> Result<(u32, Option<u32>)> {
         Some((uid, gid)) => id(uid).zip(id(gid).map(Some)),
         None => id(text).map(|uid| (uid, None)),
     };
-    ids.ok_or_else(|| Error::new(format!("exec: --user: must be UID[:GID] in numbers, is {text:?}")))
+    ids.ok_or_else(|| Error::new(format!("exec: --user: must be UID[:GID] in numbers, is {}", Quoted(text))))
 }
 
 fn format(w: &Words) -> Result<Format> {
     match w.text("format") {
         None | Some("table") => Ok(Format::Table),
         Some("json") => Ok(Format::Json),
-        Some(other) => {
-            Err(Error::new(format!("--format: must be table or json, is {other:?} (invalid format option)")))
-        }
+        Some(other) => Err(Error::new(format!(
+            "--format: must be table or json, is {} (invalid format option)",
+            Quoted(other)
+        ))),
     }
 }

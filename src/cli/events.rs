@@ -13,7 +13,7 @@ use super::state::look;
 use super::{print, units};
 use crate::bundle::json::Json;
 use crate::cgroup::oom::Oom;
-use crate::error::{Context, Error, Result, engine};
+use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::state::observe::Status;
 use crate::sys::process::{self, Cloned, Ended, pidfd_open};
 
@@ -86,7 +86,7 @@ fn duration(text: &str) -> Result<Duration> {
     match nanoseconds(text) {
         Some(0) => Err(Error::new("duration interval must be greater than 0")),
         Some(n) => Ok(Duration::from_nanos(n)),
-        None => Err(Error::new(format!("must be a duration such as 5s or 1m30s, is {text:?}"))),
+        None => Err(Error::new(format!("must be a duration such as 5s or 1m30s, is {}", Quoted(text)))),
     }
 }
 

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use super::args::Globals;
 use super::state::look;
-use crate::error::{Error, Result, engine};
+use crate::error::{Error, Quoted, Result, engine};
 use crate::state::observe::Status;
 use crate::state::record::{ProcessMark, Record};
 use crate::sys::process::{self, pidfd_open, pidfd_send_signal};
@@ -86,7 +86,8 @@ fn number(text: &str) -> Result<i32> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let found = text.parse().ok().or_else(|| named(name)).filter(|n| (0..=64).contains(n));
     found.ok_or_else(|| {
-        Error::new(format!("unknown signal {text:?}")).hint("a number up to 64, or a name such as TERM")
+        Error::new(format!("unknown signal {}", Quoted(text)))
+            .hint("a number up to 64, or a name such as TERM")
     })
 }
 

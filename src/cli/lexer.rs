@@ -7,7 +7,7 @@
 use std::fmt::Display;
 
 use super::table::{Flag, GLOBAL, HELP, Verb, flags};
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// The flags and arguments found, in order.
 ///
@@ -111,6 +111,6 @@ fn switch(name: &str, value: &str) -> Result<&'static str> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true"),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok("false"),
-        _ => Err(Error::new(format!("invalid boolean value {value:?} for -{name}"))),
+        _ => Err(Error::new(format!("invalid boolean value {} for -{name}", Quoted(value)))),
     }
 }

@@ -41,11 +41,11 @@ fn rows(table: &str, pids: &[i32]) -> Result<String> {
     let mut lines = table.lines();
     let header = lines.next().unwrap_or_default();
     let column = header
-        .split_whitespace()
+        .split_ascii_whitespace()
         .position(|title| title == "PID")
         .ok_or_else(|| Error::new("ps prints no column PID").hint("with the options given to it"))?;
     let ours = |line: &&str| {
-        let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
+        let pid = line.split_ascii_whitespace().nth(column).and_then(|pid| pid.parse().ok());
         pid.is_some_and(|pid| pids.contains(&pid))
     };
     let mut out = format!("{header}\n");

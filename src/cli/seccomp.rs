@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::bundle::json::Json;
 use crate::bundle::load::read_file;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Quoted, Result};
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
 use crate::seccomp::policy::{Policy, policy};
@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<Policy> {
 fn named(name: &str) -> Result<Arch> {
     let same = |full: &str| full == name || full["SCMP_ARCH_".len()..].eq_ignore_ascii_case(name);
     let found = ALL.iter().find(|(_, full)| same(full)).map(|(arch, _)| *arch);
-    found.ok_or_else(|| Error::new(format!("--arch: unknown architecture {name:?}")))
+    found.ok_or_else(|| Error::new(format!("--arch: unknown architecture {}", Quoted(name))))
 }
 
 fn number(text: &str) -> Result<u64> {
@@ -53,7 +53,7 @@ fn number(text: &str) -> Result<u64> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    parsed.map_err(|e| Error::new(e.to_string())).context(|| format!("argument {text:?}"))
+    parsed.map_err(|e| Error::new(e.to_string())).context(|| format!("argument {}", Quoted(text)))
 }
 
 #[cfg(test)]

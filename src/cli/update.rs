@@ -10,7 +10,7 @@ use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
 use crate::cgroup::devices;
 use crate::cgroup::resources::{DeviceRule, Resources, resources};
-use crate::error::{Context as _, Error, Result, engine};
+use crate::error::{Context as _, Error, Quoted, Result, engine};
 use crate::log;
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};
@@ -112,13 +112,12 @@ fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
     };
     let value = match kind {
         Kind::Text => Json::str(text),
-        Kind::Size => Json::from(
-            size(text)
-                .ok_or_else(|| Error::new(format!("must be a size such as 64m or 1g, or -1, is {text:?}")))?,
+        Kind::Size => Json::from(size(text).ok_or_else(|| {
+            Error::new(format!("must be a size such as 64m or 1g, or -1, is {}", Quoted(text)))
+        })?),
+        Kind::Number => Json::from(
+            text.parse::<i64>().map_err(|_| Error::new(format!("must be a number, is {}", Quoted(text))))?,
         ),
-        Kind::Number => {
-            Json::from(text.parse::<i64>().map_err(|_| Error::new(format!("must be a number, is {text:?}")))?)
-        }
     };
     let inner = member_of(document, section)?;
     *member_of(inner, member)? = value;

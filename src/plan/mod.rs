@@ -25,7 +25,7 @@ pub mod validate;
 use std::fmt;
 
 use crate::bundle::spec::{List, NamespaceKind, Process, Text};
-use crate::error::Error;
+use crate::error::{Error, Quoted};
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
 use step::{HostStep, InitStep};
@@ -83,7 +83,8 @@ impl fmt::Display for Plan {
         self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
         writeln!(f, "init (new namespaces: {}):", crate::namespace::names(self.new_namespaces))?;
         self.init.iter().enumerate().try_for_each(|(i, s)| writeln!(f, "  {i:2} {s}"))?;
-        writeln!(f, "program: {:?} in {}", self.program.args, self.program.cwd)?;
+        let args: Vec<_> = self.program.args.iter().map(|arg| Quoted(arg)).collect();
+        writeln!(f, "program: {args:?} in {}", self.program.cwd)?;
         self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use super::options::{Change, FlagNames, Options, attr, ms};
 use super::validate::Refusal;
 use crate::bundle::spec::{List, Mount, Spec, Text, c_text};
+use crate::error::Quoted;
 use crate::rootfs::path::InsidePath;
 
 /// What must be known beside the configuration.
@@ -188,7 +189,7 @@ fn step(
         return Err((".options", "tmpcopyup is for a mount of type \"tmpfs\"".to_owned()));
     }
     if bind && !options.data.is_empty() {
-        let what = format!("{:?} is no option of a bind mount (remove it)", options.data);
+        let what = format!("{} is no option of a bind mount (remove it)", Quoted(&options.data));
         return Err((".options", what));
     }
     if remount && bind {

@@ -1,7 +1,7 @@
 //! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
 
 use crate::bundle::spec::{Capabilities, List, Process, Text, joined};
-use crate::error::{Error, Result};
+use crate::error::{Error, Escaped, Quoted, Result};
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,7 +49,7 @@ fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut V
     }
     for (names, why) in [(unknown, "unknown"), (refused, reason)] {
         if !names.is_empty() {
-            let names = names.join(", ").escape_debug().to_string();
+            let names = Escaped(&names.join(", ")).to_string();
             // runc's words for what people look for.
             let what = if field == "ambient" { "can't raise ambient capability" } else { "left out" };
             warnings.push(format!("process.capabilities.{field}: {what} {names}: {why}"));
@@ -102,14 +102,20 @@ pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
         None => (id(text), Some(None)),
     };
     uid.zip(gid).ok_or_else(|| {
-        Error::new(format!("--user: {text:?} is not UID or UID:GID (each a number from 0 to 4294967294)"))
+        Error::new(format!(
+            "--user: {} is not UID or UID:GID (each a number from 0 to 4294967294)",
+            Quoted(text)
+        ))
     })
 }
 
 /// One of `exec --additional-gids`.
 pub fn group(text: &str) -> Result<u32> {
     id(text).ok_or_else(|| {
-        Error::new(format!("--additional-gids: {text:?} is not a group id (a number from 0 to 4294967294)"))
+        Error::new(format!(
+            "--additional-gids: {} is not a group id (a number from 0 to 4294967294)",
+            Quoted(text)
+        ))
     })
 }
 
@@ -123,7 +129,7 @@ fn id(text: &str) -> Option<u32> {
 pub fn env_entry(text: &str) -> Result<()> {
     match text.find('=') {
         Some(1..) => Ok(()),
-        _ => Err(Error::new(format!("--env: {text:?} is not KEY=VALUE"))),
+        _ => Err(Error::new(format!("--env: {} is not KEY=VALUE", Quoted(text)))),
     }
 }
 
@@ -137,7 +143,7 @@ pub fn cpu_list(text: &str) -> Option<List<u16>> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let range = number(first.trim())?..=number(last.trim())?;
+        let range = number(first.trim_ascii())?..=number(last.trim_ascii())?;
         if range.is_empty() {
             return None;
         }

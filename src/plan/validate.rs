@@ -1,6 +1,7 @@
 //! What a [`Spec`] asks that contradicts itself or cannot be done anywhere: found before anything is touched, all of it
 //! at once. What depends on the host is decided later, with the facts at hand.
 
+use crate::error::Quoted;
 use std::fmt;
 
 use super::{process, sysctl};
@@ -61,7 +62,7 @@ pub fn of_process(p: &Process) -> Vec<Refusal> {
         [("initial", affinity.and_then(|a| a.initial)), ("final", affinity.and_then(|a| a.last))]
     {
         if let Some(list) = list.filter(|list| process::cpu_list(list).is_none()) {
-            let what = format!("{list:?} is not a list of processors, as in \"0-3,7\" (0 to 1023)");
+            let what = format!("{} is not a list of processors, as in \"0-3,7\" (0 to 1023)", Quoted(list));
             out.push(Refusal::new(format!("process.execCPUAffinity.{key}"), what));
         }
     }

@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::root::{Handle, Resolver, kind};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::openat2::{is_missing, openat2};
 
 /// The root directory of a procfs, proven to be one.
@@ -70,7 +70,9 @@ impl ProcFs {
             Ok(_) => Err(Error::from(Errno::EIO)),
             Err(e) => Err(e.into()),
         }
-        .context(|| format!("write {:?} to /proc/{}", String::from_utf8_lossy(text), path.to_string_lossy()))
+        .context(|| {
+            format!("write {} to /proc/{}", Quoted(&String::from_utf8_lossy(text)), path.to_string_lossy())
+        })
     }
 
     /// Writes to a file of the calling process, such as `oom_score_adj`.
@@ -164,6 +166,6 @@ impl ProcFs {
         let mut text = [0; 512];
         let length = nix::unistd::read(&info, &mut text).ok()?;
         let text = std::str::from_utf8(&text[..length]).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+        text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim_ascii().parse().ok()
     }
 }

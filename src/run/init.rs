@@ -17,7 +17,7 @@ use super::wire::Channel;
 use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler, Text, c_text};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Quoted, Result};
 use crate::hooks;
 use crate::plan::Plan;
 use crate::plan::step::InitStep;
@@ -232,7 +232,10 @@ impl Init<'_> {
             Ok(()) => scene.in_cwd = true,
             Err(Errno::EACCES | Errno::EPERM) => {}
             Err(e) => {
-                return Err(Error::os(format_args!("chdir to process.cwd {:?}", self.plan.program.cwd), e));
+                return Err(Error::os(
+                    format_args!("chdir to process.cwd {}", Quoted(self.plan.program.cwd)),
+                    e,
+                ));
             }
         }
         Ok(())
@@ -241,7 +244,7 @@ impl Init<'_> {
     fn cwd(&self, scene: &mut Scene) -> Result<()> {
         let cwd = self.plan.program.cwd;
         if !scene.in_cwd {
-            nix::unistd::chdir(cwd).context(|| format!("chdir to process.cwd {cwd:?}"))?;
+            nix::unistd::chdir(cwd).context(|| format!("chdir to process.cwd {}", Quoted(cwd)))?;
         }
         // A descriptor of a directory of the host that leaked in (`/proc/self/fd/N`) leads out of the root, and the kernel
         // gives no path for it (CVE-2024-21626).
@@ -249,7 +252,7 @@ impl Init<'_> {
         if inside {
             Ok(())
         } else {
-            Err(Error::new(format!("process.cwd {cwd:?} is outside of the container")))
+            Err(Error::new(format!("process.cwd {} is outside of the container", Quoted(cwd))))
         }
     }
 

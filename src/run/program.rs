@@ -9,7 +9,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, access, faccessat};
 
-use crate::error::{Error, Result, engine};
+use crate::error::{Error, Quoted, Result, engine};
 use crate::plan::Program;
 use crate::sys::process::CStrings;
 
@@ -23,7 +23,7 @@ pub fn find(program: &Program) -> Result<CString> {
             Ok(()) => c(Path::new(name)),
             // Go's words for a look-up that did not get as far as the permissions; engines read the end of the line.
             Err(e) if e == Errno::ENOENT || e == Errno::ENOTDIR => {
-                Err(Error::os(format_args!("exec: {name:?}: stat {name}"), e))
+                Err(Error::os(format_args!("exec: {}: stat {name}", Quoted(name)), e))
             }
             Err(e) => Err(failed(name, e)),
         };
@@ -40,13 +40,13 @@ pub fn find(program: &Program) -> Result<CString> {
     }
     Err(match denied {
         Some(e) => failed(name, e),
-        None => Error::new(format!("exec: {name:?}: {}", engine::NOT_FOUND_IN_PATH)),
+        None => Error::new(format!("exec: {}: {}", Quoted(name), engine::NOT_FOUND_IN_PATH)),
     })
 }
 
 /// The error of a program that cannot be run.
 pub fn failed(name: &str, errno: Errno) -> Error {
-    let e = Error::os(format_args!("exec: {name:?}"), errno);
+    let e = Error::os(format_args!("exec: {}", Quoted(name)), errno);
     // Not every engine knows a directory for what cannot be run (status 126).
     if errno == Errno::EISDIR { e.hint(engine::DENIED) } else { e }
 }

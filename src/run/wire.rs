@@ -11,12 +11,14 @@
 //! | child | end of file | exec succeeded: the child's end is close-on-exec |
 //! | host | end of file | the host is gone: the child ends |
 
+use std::fmt;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 
+use crate::error::Quoted;
 use crate::plan::step::Sync;
 use crate::seccomp::record::HAND_OVER;
 use crate::sys::descriptor::send_fd;
@@ -25,7 +27,7 @@ use crate::sys::descriptor::send_fd;
 const TEXT: usize = 4000;
 
 /// What a child says.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub enum Message {
     /// It waits for [`Channel::go`].
     Ask(Sync),
@@ -44,6 +46,20 @@ pub enum Message {
         /// What failed within the step.
         text: String,
     },
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Ask(sync) => write!(f, "Ask({sync:?})"),
+            Message::Terminal(number) => write!(f, "Terminal({number})"),
+            Message::Listener => f.write_str("Listener"),
+            Message::Warn(text) => write!(f, "Warn({})", Quoted(text)),
+            Message::Failed { step, errno, text } => {
+                write!(f, "Failed {{ step: {step}, errno: {errno}, text: {} }}", Quoted(text))
+            }
+        }
+    }
 }
 
 /// One end of the conversation.

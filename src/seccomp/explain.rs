@@ -9,7 +9,7 @@ use super::policy::{ACTIONS, Action, Arg, Op, Policy};
 use super::rules::Rules;
 use super::sim::{self, Data};
 use super::syscalls::Call;
-use crate::error::{Error, Result, describe};
+use crate::error::{Error, Quoted, Result, describe};
 
 /// Which rule decides over a call, and what happens. `call` is a name or a number.
 pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u64]) -> Result<String> {
@@ -34,7 +34,7 @@ pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u6
 }
 
 fn number_of(arch: Arch, name: &str) -> Result<u32> {
-    let call = Call::find(name).ok_or_else(|| Error::new(format!("unknown system call {name:?}")))?;
+    let call = Call::find(name).ok_or_else(|| Error::new(format!("unknown system call {}", Quoted(name))))?;
     call.number(arch).ok_or_else(|| Error::new(format!("{} has no system call {name}", arch.name())))
 }
 

@@ -3,6 +3,7 @@
 use super::arch::{self, Arch};
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, integer, object, string, strings};
+use crate::error::Quoted;
 
 /// `SECCOMP_FILTER_FLAG_TSYNC` (`linux/seccomp.h`).
 pub const TSYNC: u32 = 1;
@@ -231,7 +232,7 @@ fn action(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
 fn named<T: Copy>(v: &Json, what: &str, names: &[(T, &str)]) -> Read<T> {
     let name = string(v)?;
     let found = names.iter().find(|(_, n)| *n == name);
-    found.map(|(t, _)| *t).ok_or_else(|| Fault::new(format!("unknown {what} {name:?}")))
+    found.map(|(t, _)| *t).ok_or_else(|| Fault::new(format!("unknown {what} {}", Quoted(&name))))
 }
 
 #[cfg(test)]

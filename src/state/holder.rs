@@ -12,7 +12,7 @@ pub fn busy(entry: &Entry) -> Error {
     match holder(entry) {
         Some(pid) => {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            error.hint(format_args!("process {pid}, {}", name.trim_end()))
+            error.hint(format_args!("process {pid}, {}", name.trim_ascii_end()))
         }
         None => error,
     }

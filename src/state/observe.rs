@@ -96,7 +96,7 @@ fn listening(dir: &Entry) -> bool {
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     let text = std::fs::read_to_string(path).context(|| format!("read {path}"))?;
-    Ok(text.trim_end().to_owned())
+    Ok(text.trim_ascii_end().to_owned())
 }
 
 /// What /proc/PID/stat says of a process.

@@ -10,7 +10,7 @@ use crate::cgroup::devices;
 use crate::cgroup::fs::Cgroup;
 use crate::cgroup::location::Location;
 use crate::cgroup::resources::{DeviceRule, device_rule};
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 
 /// How far a container has come. What is in between (created, running, stopped) is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn mark(v: &Json) -> Read<ProcessMark> {
 fn phase(v: &Json) -> Read<Phase> {
     let name = string(v)?;
     let known = Phase::ALL.iter().find(|(_, n)| *n == name);
-    known.map(|(p, _)| *p).ok_or_else(|| Fault::new(format!("unknown phase {name:?}")))
+    known.map(|(p, _)| *p).ok_or_else(|| Fault::new(format!("unknown phase {}", Quoted(&name))))
 }
 
 fn record(v: &Json) -> Read<Record> {

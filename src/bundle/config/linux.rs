@@ -8,6 +8,7 @@ use crate::bundle::spec::{
     Device, DeviceKind, Linux, List, Namespace, NamespaceKind, Personality, Propagation, Text,
 };
 use crate::cgroup::resources::resources;
+use crate::error::Quoted;
 use crate::seccomp::policy::policy;
 
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
@@ -65,7 +66,7 @@ fn namespaces(v: &Json) -> Read<List<Namespace>> {
     let all = list(v, "namespaces", namespace)?;
     for (i, one) in all.iter().enumerate() {
         if all[..i].iter().any(|earlier| earlier.kind == one.kind) {
-            let what = format!("{:?} is given twice", one.kind.name());
+            let what = format!("{} is given twice", Quoted(one.kind.name()));
             return Err(Fault::new(what).at("type").at_index(i).at("namespaces"));
         }
     }
@@ -149,7 +150,8 @@ fn propagation(s: Text) -> Read<Propagation> {
         "unbindable" => Ok(Propagation::Unbindable { recursive }),
         _ => {
             let what = format!(
-                "unknown {s:?} (known: shared, slave, private, unbindable, each also with an r in front)"
+                "unknown {} (known: shared, slave, private, unbindable, each also with an r in front)",
+                Quoted(s)
             );
             Err(Fault::new(what).at("rootfsPropagation"))
         }
@@ -162,7 +164,7 @@ fn personality(v: &Json) -> Read<Personality> {
     let domain = v.required("domain", |d| word(d, &table))?;
     match list(v, "flags", string)?.first() {
         Some(flag) => {
-            Err(Fault::new(format!("{flag:?} is not supported (no flag is)")).at_index(0).at("flags"))
+            Err(Fault::new(format!("{} is not supported (no flag is)", Quoted(flag))).at_index(0).at("flags"))
         }
         None => Ok(domain),
     }

@@ -6,6 +6,7 @@ use crate::bundle::read::{Fault, Read, boolean, integer, object, word};
 use crate::bundle::spec::{
     Capabilities, CpuAffinity, IoPriority, List, Process, Rlimit, Scheduler, Text, User,
 };
+use crate::error::Quoted;
 
 /// Reads a process. `args` has at least one entry; `consoleSize` is not even looked at without `terminal`.
 pub fn process(v: &Json) -> Read<Process> {
@@ -71,7 +72,7 @@ fn env_entry(v: &Json) -> Read<Text> {
     let entry = string(v)?;
     match entry.find('=') {
         Some(1..) => Ok(entry),
-        _ => Err(Fault::new(format!("{entry:?} is not KEY=VALUE"))),
+        _ => Err(Fault::new(format!("{} is not KEY=VALUE", Quoted(entry)))),
     }
 }
 
@@ -120,7 +121,10 @@ fn rlimits(v: &Json) -> Read<List<Rlimit>> {
         if all[..i].iter().any(|earlier| earlier.resource == one.resource) {
             let name =
                 RLIMITS.iter().find(|(_, number)| *number == one.resource).map_or("", |(name, _)| name);
-            return Err(Fault::new(format!("{name:?} is given twice")).at("type").at_index(i).at("rlimits"));
+            return Err(Fault::new(format!("{} is given twice", Quoted(name)))
+                .at("type")
+                .at_index(i)
+                .at("rlimits"));
         }
     }
     Ok(all)

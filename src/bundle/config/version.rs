@@ -2,15 +2,17 @@
 
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read, string};
+use crate::error::Quoted;
 
 pub(super) fn version(v: &Json) -> Read<String> {
     let s = string(v)?;
     match major(&s) {
         Some("1") => Ok(s),
-        Some(_) => Err(Fault::new(format!("{s:?} is not supported (must be 1.x)"))),
-        None => {
-            Err(Fault::new(format!("{s:?} is not a version (must be MAJOR.MINOR.PATCH, as in \"1.0.2\")")))
-        }
+        Some(_) => Err(Fault::new(format!("{} is not supported (must be 1.x)", Quoted(&s)))),
+        None => Err(Fault::new(format!(
+            "{} is not a version (must be MAJOR.MINOR.PATCH, as in \"1.0.2\")",
+            Quoted(&s)
+        ))),
     }
 }
 
