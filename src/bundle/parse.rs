@@ -1,7 +1,7 @@
 //! The reader of JSON documents (RFC 8259), strict beyond it: a key given twice in an object is an error, because which of
 //! the two is meant is anybody's guess. Each error says line and column.
 //!
-//! The tests hold it against serde_json, which is four times as large: it reads into anything, and rounds fractions, of
+//! The tests hold it against serde_json, which is five times as large: it reads into anything, and rounds fractions, of
 //! which no property of the spec is one.
 
 use super::json::Json;
