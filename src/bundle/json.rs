@@ -1,4 +1,4 @@
-//! A JSON value, and its writer. The reader of documents is in [`parse`](super::parse).
+//! A JSON value, and its writer. The reader of documents is in `parse`.
 
 use std::fmt::Write as _;
 
