@@ -212,12 +212,18 @@ fn put_counts(members: &mut Members, key: &'static str, counts: Members) {
     }
 }
 
-/// The numbers that are there, each from the first of the files of that name.
+/// The numbers that are there, each from the first of the files of that name. A file that stands behind several numbers in a
+/// row is read once, so that they belong together.
 fn counts(branch: &Branch, starts: &[&str], table: &[Count]) -> Members {
     let mut members = Members::new();
+    let (mut name, mut text) = (String::new(), String::new());
     for (member, file, key, unit) in table {
         let found = starts.iter().find_map(|start| {
-            let text = branch.read(&format!("{start}{file}")).ok()?;
+            let wanted = format!("{start}{file}");
+            if wanted != name {
+                text = branch.read(&wanted).unwrap_or_default();
+                name = wanted;
+            }
             if key.is_empty() { count(&text) } else { field(&text, key) }
         });
         put(&mut members, member, found.map(|n| n.saturating_mul((*unit).into())));
