@@ -4,6 +4,7 @@
 //! (`create web: mount proc at /proc: mount: operation not permitted (EPERM)`). It is returned or reported, never both;
 //! `main` is the only place that prints one.
 
+use std::ffi::CStr;
 use std::fmt::{self, Write as _};
 
 pub use nix::errno::Errno;
@@ -123,6 +124,12 @@ impl From<Errno> for Error {
 pub trait Context<T> {
     /// Puts a fact in front of the error, if there is one. The closure runs only then.
     fn context<D: fmt::Display>(self, fact: impl FnOnce() -> D) -> Result<T>;
+
+    /// The same with a text that is there beforehand. Out of line: what follows a check of the answer is not at each place.
+    fn at(self, fact: &str) -> Result<T>;
+
+    /// The same with a text that is put together when it is needed.
+    fn about(self, fact: fmt::Arguments<'_>) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
@@ -131,6 +138,23 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
             Ok(value) => Ok(value),
             Err(e) => Err(e.into().context(fact())),
         }
+    }
+
+    fn at(self, fact: &str) -> Result<T> {
+        self.context(|| fact)
+    }
+
+    fn about(self, fact: fmt::Arguments<'_>) -> Result<T> {
+        self.context(|| fact)
+    }
+}
+
+/// A text of C's within a message, as far as it can be read.
+pub struct Lossy<'a>(pub &'a CStr);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_string_lossy())
     }
 }
 
@@ -242,8 +266,8 @@ mod tests {
 
     #[test]
     fn context_goes_in_front_and_hints_behind() {
-        let e: Result<()> = Err(Errno::EPERM).context(|| "mount");
-        let e = e.context(|| "create web").unwrap_err().hint("add CAP_SYS_ADMIN");
+        let e: Result<()> = Err(Errno::EPERM).at("mount");
+        let e = e.at("create web").unwrap_err().hint("add CAP_SYS_ADMIN");
         assert_eq!(e.to_string(), "create web: mount: operation not permitted (EPERM) (add CAP_SYS_ADMIN)");
         assert_eq!(e.errno(), Some(Errno::EPERM));
     }

@@ -27,7 +27,7 @@ impl HostFacts {
 
     /// What an exec asks for: the container's cgroups are in its record.
     pub fn of_process(policy: Option<&Policy>) -> Result<HostFacts> {
-        let permitted = credentials::capget().context(|| "capget")?.permitted;
+        let permitted = credentials::capget().at("capget")?.permitted;
         Ok(HostFacts {
             capabilities: permitted & credentials::bounding(),
             cgroups: Layout::default(),

@@ -80,8 +80,8 @@ impl Program {
             _ => None,
         };
         // A file and not a pipe: a hook that does not read cannot make us wait.
-        let stdin = process::memory_file(c"state", state.compact().as_bytes())
-            .context(|| "the state for its stdin")?;
+        let stdin =
+            process::memory_file(c"state", state.compact().as_bytes()).at("the state for its stdin")?;
         let inherits = hook.env.is_empty();
         let envp = if inherits { process::environment() } else { all(hook.env)? };
         Ok(Program { path: c(hook.path)?, argv, envp, inherits, dir, stdin })
@@ -109,9 +109,9 @@ impl Program {
 
 fn run(place: &Place<'_>, hook: &Hook, state: &Json) -> Result<()> {
     let program = Program::new(hook, state)?;
-    let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).context(|| "pipe2")?;
-    nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).context(|| "fcntl")?;
-    let (pid, pidfd) = match process::clone(0, None).context(|| "clone")? {
+    let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).at("pipe2")?;
+    nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;
+    let (pid, pidfd) = match process::clone(0, None).at("clone")? {
         Cloned::Child => program.perform(place, &theirs),
         Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
     };
@@ -153,7 +153,7 @@ fn watch(
 ) -> Result<Option<Ended>> {
     let mut open = true;
     loop {
-        if let Some((_, ended)) = process::wait(pid, false).context(|| "waitpid")? {
+        if let Some((_, ended)) = process::wait(pid, false).at("waitpid")? {
             words.listen(output.as_fd());
             return Ok(Some(ended));
         }

@@ -36,7 +36,7 @@ pub fn open(path: Option<&Path>, format: LogFormat, debug: bool) -> Result<()> {
             .mode(0o644)
             .custom_flags(libc::O_SYNC | libc::O_NOCTTY)
             .open(p)
-            .context(|| format!("open log file {}", p.display()))
+            .about(format_args!("open log file {}", p.display()))
     };
     let file = path.map(open).transpose()?;
     let _ = LOG.set(Log { file, format, debug });

@@ -34,7 +34,7 @@ pub fn load(dir: &Path) -> Result<Loaded> {
 
 /// The same with the configuration in a file of another name, as crun takes it (`--config`).
 pub fn load_with(dir: &Path, config: &Path) -> Result<Loaded> {
-    let dir = fs::canonicalize(dir).context(|| format!("bundle {}", dir.display()))?;
+    let dir = fs::canonicalize(dir).about(format_args!("bundle {}", dir.display()))?;
     let file = dir.join(config);
     let text = read_file(&file).map_err(|e| match e.errno() {
         Some(Errno::ENOENT) => {
@@ -43,7 +43,7 @@ pub fn load_with(dir: &Path, config: &Path) -> Result<Loaded> {
         _ => e,
     })?;
     let spec = parse(&text).context(|| file.display())?;
-    let rootfs = rootfs(&dir, spec.root.path).context(|| format!("{}: root.path", file.display()))?;
+    let rootfs = rootfs(&dir, spec.root.path).about(format_args!("{}: root.path", file.display()))?;
     Ok(Loaded { dir, spec, text, rootfs })
 }
 

@@ -242,8 +242,8 @@ const HELLO: Method = Method {
 impl Connection {
     /// Connects to a socket and shows who we are. With a bus behind it, says hello to that.
     pub fn open(socket: &str, has_bus: bool, patience: Duration) -> Result<Connection> {
-        let stream = UnixStream::connect(socket).context(|| format!("connect to {socket}"))?;
-        stream.set_nonblocking(true).context(|| "set O_NONBLOCK")?;
+        let stream = UnixStream::connect(socket).about(format_args!("connect to {socket}"))?;
+        stream.set_nonblocking(true).at("set O_NONBLOCK")?;
         let deadline = Instant::now() + patience;
         let mut connection = Connection { stream, serial: 0, has_bus, deadline, signals: Vec::new() };
         connection.authenticate().map_err(|e| e.context(socket))?;
@@ -412,7 +412,7 @@ impl Connection {
         match e.kind() {
             std::io::ErrorKind::Interrupted => return Ok(()),
             std::io::ErrorKind::WouldBlock => {}
-            _ => return Err(e).context(|| "D-Bus"),
+            _ => return Err(e).at("D-Bus"),
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -243,8 +243,8 @@ impl Cgroup {
     /// A cgroup that was there before may be used if nothing is in it (OCI spec: "Cgroup fitness check").
     fn check_fitness(&self, branch: &Branch) -> Result<()> {
         let directory = branch.place.directory();
-        let dir = branch.dir().context(|| format!("open {directory}"))?;
-        let pids = walk::pids(dir).context(|| format!("read {directory}"))?;
+        let dir = branch.dir().about(format_args!("open {directory}"))?;
+        let pids = walk::pids(dir).about(format_args!("read {directory}"))?;
         if !pids.is_empty() {
             let n = pids.len();
             return Err(Error::new(format!("container's cgroup is not empty: {n} process(es) found"))

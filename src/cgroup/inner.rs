@@ -40,7 +40,7 @@ impl Cgroup {
                 }
                 *branch = Branch::new(place);
                 let e = branch.dir().context(|| format!("open {}", branch.place.directory()));
-                e.context(|| format!("--cgroup {arg}"))?;
+                e.about(format_args!("--cgroup {arg}"))?;
             }
         }
         if !named.contains(&true) && !wanted.is_empty() {

@@ -46,7 +46,7 @@ impl Layout {
 
     /// The same hierarchies with the cgroups that another process, by its pid, is in.
     pub(super) fn of(process: &str) -> Result<Layout> {
-        let read = |file: &str| std::fs::read_to_string(Path::new(file)).context(|| format!("read {file}"));
+        let read = |file: &str| std::fs::read_to_string(Path::new(file)).about(format_args!("read {file}"));
         let cgroups = match read(&format!("/proc/{process}/cgroup")) {
             // A kernel without CONFIG_CGROUPS.
             Err(e) if e.errno() == Some(crate::error::Errno::ENOENT) => return Ok(Layout::default()),

@@ -89,7 +89,7 @@ impl Location {
         let mut question = Writer::default();
         question.str("org.freedesktop.systemd1.Manager");
         question.str("ControlGroup");
-        let answer = ask(user, &GET, question).context(|| "systemd")?.variant_str();
+        let answer = ask(user, &GET, question).at("systemd")?.variant_str();
         let root = answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))?;
         let path = format!("{root}{}/{}", unit::slice_path(&unit.slice)?, unit.name);
         let mut location = Location::plan(layout, &CgroupPath::new(Some(&path), id)?);
@@ -103,7 +103,7 @@ pub(super) struct Placeholder(Pid);
 
 impl Placeholder {
     fn new() -> Result<Placeholder> {
-        match process::clone(0, None).context(|| "clone")? {
+        match process::clone(0, None).at("clone")? {
             Cloned::Parent { pid, .. } => Ok(Placeholder(pid)),
             Cloned::Child => {
                 let parent = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);

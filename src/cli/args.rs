@@ -441,7 +441,7 @@ fn path(w: &Words, name: &str) -> Option<&'static Path> {
 }
 
 fn absolute(flag: &str, dir: &str) -> Result<PathBuf> {
-    std::path::absolute(dir).context(|| format!("{flag} {dir}"))
+    std::path::absolute(dir).about(format_args!("{flag} {dir}"))
 }
 
 fn bundle(w: &Words) -> Result<PathBuf> {

@@ -148,7 +148,7 @@ impl Creation {
         };
         Host::new(&self.plan, &self.outputs, subject)
             .perform()
-            .context(|| format!("create {}", self.record.id))
+            .about(format_args!("create {}", self.record.id))
     }
 }
 

@@ -46,7 +46,7 @@ pub fn run(
 }
 
 fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8) -> Result<()> {
-    let host = stat(device).context(|| device)?;
+    let host = stat(device).at(device)?;
     let rule = rule_of(&host, access).ok_or_else(|| Error::new(format!("{device} is no device")))?;
     let root = root_of(&held)?;
     let before = held.record.device_rules.clone();
@@ -119,7 +119,7 @@ fn root_of(held: &Held) -> Result<RootDir> {
     let init = held.record.init.as_ref().ok_or_else(|| Error::new(crate::error::engine::NOT_RUNNING))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root: OwnedFd = open(format!("/proc/{}/root", init.pid).as_str(), flags, Mode::empty())
-        .context(|| "open the root of the container")?;
+        .at("open the root of the container")?;
     // If init lives still, its pid was not another's when the root was opened.
     if !init.lives() {
         return Err(Error::new(crate::error::engine::NOT_RUNNING));
@@ -142,7 +142,7 @@ fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool>
     let mode = Mode::from_bits_truncate(host.st_mode & 0o777);
     let made = mknodat(&directory, name, kind(host), mode, host.st_rdev);
     umask(mask);
-    made.context(|| "mknod")?;
+    made.at("mknod")?;
     let (uid, gid) = (Uid::from_raw(host.st_uid), Gid::from_raw(host.st_gid));
     let owned = fchownat(&directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
     if let Err(e) = owned {
@@ -154,8 +154,8 @@ fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool>
 
 /// A container that has the host's `/dev` has all nodes already, and must not make more there.
 fn refuse_hosts_dev(directory: &Handle) -> Result<()> {
-    let (dev, here) = (stat("/dev").context(|| "/dev")?, fstat(directory)?);
-    if dev.st_dev == here.st_dev && dev.st_dev != stat("/").context(|| "/")?.st_dev {
+    let (dev, here) = (stat("/dev").at("/dev")?, fstat(directory)?);
+    if dev.st_dev == here.st_dev && dev.st_dev != stat("/").at("/")?.st_dev {
         return Err(Error::new("the directory is the host's /dev"));
     }
     Ok(())

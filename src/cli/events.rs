@@ -61,9 +61,9 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
 
 /// Does it in a child. This goes on for months, and no memory is given back here (`sys::heap`).
 fn apart(act: &dyn Fn() -> Result<()>) -> Result<()> {
-    match process::clone(0, None).context(|| "clone")? {
+    match process::clone(0, None).at("clone")? {
         Cloned::Child => process::exit(act().err().map_or(0, |e| e.errno().unwrap_or(Errno::EIO) as i32)),
-        Cloned::Parent { pid, .. } => match process::wait(pid, true).context(|| "waitpid")? {
+        Cloned::Parent { pid, .. } => match process::wait(pid, true).at("waitpid")? {
             Some((_, Ended::Exited(0))) => Ok(()),
             Some((_, Ended::Exited(errno))) => {
                 Err(Error::os("write to stdout", Errno::from_raw(errno.into())))

@@ -68,7 +68,7 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     let mut p = match options.process {
         Some(file) => {
             let read = || -> Result<Process> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
-            let mut p = read().context(|| format!("--process {}", file.display()))?;
+            let mut p = read().about(format_args!("--process {}", file.display()))?;
             p.terminal |= options.tty;
             return Ok(p);
         }

@@ -75,7 +75,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Delete { id, force } => about("delete", id, delete::run(globals, id, force)),
         Command::Device { verb, id, device, mode, as_path } => {
             device::run(globals, verb, id, device, mode, as_path)
-                .context(|| format!("device {verb} {id} {device}"))
+                .about(format_args!("device {verb} {id} {device}"))
         }
         Command::Events { id, stats, interval } => {
             about("events", id, events::run(globals, id, stats, interval))
@@ -88,7 +88,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Ps { id, format, options } => about("ps", id, ps::run(globals, id, format, &options)),
         Command::Resume { id } => about("resume", id, pause::resume(globals, id)),
         Command::Seccomp { words, arch } => {
-            seccomp::run(&words, arch).context(|| "seccomp").and_then(|text| print(&text))
+            seccomp::run(&words, arch).at("seccomp").and_then(|text| print(&text))
         }
         Command::Spec { bundle, rootless, role } => spec::run(&bundle, rootless, role),
         Command::State { id } => about("state", id, state::run(globals, id)),
@@ -119,7 +119,7 @@ fn store(globals: &Globals) -> Result<Store> {
 
 /// Prints to stdout. What cannot be printed is an error: a state that nobody could read was not told.
 pub fn print(text: &str) -> Result<()> {
-    write_all(STDOUT, text.as_bytes()).context(|| "write to stdout")
+    write_all(STDOUT, text.as_bytes()).at("write to stdout")
 }
 
 /// The first line names this program, so that nobody takes it for a version of runc; engines that parse `runc version X`

@@ -72,8 +72,8 @@ fn host_ps(options: &[&str]) -> Result<String> {
         programs.push(c(&format!("{dir}/ps"))?);
     }
     let envp = environment();
-    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).context(|| "pipe2")?;
-    let pid = match process::clone(0, None).context(|| "clone")? {
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).at("pipe2")?;
+    let pid = match process::clone(0, None).at("clone")? {
         Cloned::Child => {
             default_signals();
             if dup2_stdout(&theirs).is_ok() {
@@ -87,8 +87,8 @@ fn host_ps(options: &[&str]) -> Result<String> {
     };
     drop(theirs);
     let mut text = Vec::new();
-    std::fs::File::from(ours).read_to_end(&mut text).context(|| "read from ps")?;
-    match process::wait(pid, true).context(|| "wait for ps")? {
+    std::fs::File::from(ours).read_to_end(&mut text).at("read from ps")?;
+    match process::wait(pid, true).at("wait for ps")? {
         Some((_, Ended::Exited(0))) => Ok(String::from_utf8_lossy(&text).into_owned()),
         Some((_, Ended::Exited(127))) => {
             Err(Error::new("ps: executable file not found in $PATH").hint("use --format json"))

@@ -14,7 +14,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     interrupt::block()?;
     if !options.no_subreaper && !options.detach {
         // Processes that the container leaves behind (only where it shares a pid namespace) come to us, not to init.
-        nix::sys::prctl::set_child_subreaper(true).context(|| "PR_SET_CHILD_SUBREAPER")?;
+        nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
     }
     // Before the clone, or an early end would go unseen.
     let signals = if options.detach { None } else { Some(Signals::block()?) };
@@ -26,7 +26,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     drop(launched.dir);
     let ended = supervise(&signals, &launched.child, launched.terminal);
     if !options.keep {
-        delete::after_run(globals, id).context(|| format!("delete {id}"))?;
+        delete::after_run(globals, id).about(format_args!("delete {id}"))?;
     }
     Ok(ended?.status())
 }

@@ -53,7 +53,7 @@ fn number(text: &str) -> Result<u64> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    parsed.map_err(|e| Error::new(e.to_string())).context(|| format!("argument {}", Quoted(text)))
+    parsed.map_err(|e| Error::new(e.to_string())).about(format_args!("argument {}", Quoted(text)))
 }
 
 #[cfg(test)]

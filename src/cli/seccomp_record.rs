@@ -23,11 +23,11 @@ use crate::sys::{sealed_exe, seccomp as kernel};
 pub fn run(globals: &Globals, bundle: &Path, output: Option<&Path>, merge: &[&str]) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
-    nix::sys::prctl::set_child_subreaper(true).context(|| "PR_SET_CHILD_SUBREAPER")?;
+    nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
     let mut profile = Profile::default();
     for file in merge {
         let merged = profile.merge(&seccomp::read(Path::new(file))?);
-        merged.context(|| format!("--merge {file}"))?;
+        merged.about(format_args!("--merge {file}"))?;
     }
     let mut loaded = load(bundle)?;
     let output = output.map_or_else(|| loaded.dir.join("seccomp.json"), Path::to_owned);
@@ -61,6 +61,6 @@ fn perform(
     drop(launched.dir);
     let ended = start::start(globals, id, Some(recorder))
         .and_then(|()| supervise(signals, &launched.child, launched.terminal));
-    delete::after_run(globals, id).context(|| format!("delete {id}"))?;
+    delete::after_run(globals, id).about(format_args!("delete {id}"))?;
     ended
 }

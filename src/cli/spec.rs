@@ -20,7 +20,7 @@ pub fn run(bundle: &Path, rootless: bool, role: Option<&str>) -> Result<()> {
                 .hint("roles limit devices and memory, which takes root")
                 .context("spec"));
         }
-        Some(role) => role_config(role).context(|| "--role").context(|| "spec")?,
+        Some(role) => role_config(role).at("--role").at("spec")?,
         None if rootless => template::rootless(ids.0, ids.1, unified)?,
         None => template::template(unified)?,
     };

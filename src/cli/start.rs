@@ -23,7 +23,7 @@ pub fn run(globals: &Globals, id: &str) -> Result<u8> {
 
 /// The same; a recorder gets the listener of its filter.
 pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
-    go(globals, id, recorder).context(|| format!("start {id}"))
+    go(globals, id, recorder).about(format_args!("start {id}"))
 }
 
 fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {

@@ -97,7 +97,7 @@ fn read(file: &str) -> Result<Json> {
         let mut bytes = Vec::new();
         let stdin = STDIN.try_clone_to_owned().map(File::from);
         let read = stdin.and_then(|stdin| stdin.take(16 << 20).read_to_end(&mut bytes));
-        read.context(|| "read stdin")?;
+        read.at("read stdin")?;
         bytes
     } else {
         read_argument(Path::new(file))?

@@ -10,7 +10,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fsta
 use nix::unistd::{Gid, Uid, fchownat, read, symlinkat, write};
 
 use super::root::kind;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 
 /// How deep directories may be nested: each level holds two descriptors and a frame.
 const MAX_DEPTH: u32 = 128;
@@ -35,7 +35,7 @@ fn level(from: OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            one(&from, to, name, depth).context(|| name.to_string_lossy().into_owned())?;
+            one(&from, to, name, depth).about(format_args!("{}", Lossy(name)))?;
         }
     }
     Ok(())

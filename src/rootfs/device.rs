@@ -12,7 +12,7 @@ use super::Rootfs;
 use super::path::InsidePath;
 use super::root::{Handle, kind, open_name};
 use crate::bundle::spec::DeviceKind;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
 
 /// runtime-linux.md, "Dev symbolic links".
@@ -47,7 +47,7 @@ impl Rootfs {
                 let (_, directory) = last.insert((above, directory));
                 self.node(node, directory, name)
             };
-            act().context(|| format!("device {}", node.path))?;
+            act().about(format_args!("device {}", node.path))?;
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Rootfs {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let host = open(path.as_c_str(), flags, Mode::empty())
             .map_err(|e| Error::os("mknod is not permitted, and the host's node cannot be bound", e))?;
-        same(&fstat(&host)?, kind, number).context(|| "mknod is not permitted, and the host's node")?;
+        same(&fstat(&host)?, kind, number).at("mknod is not permitted, and the host's node")?;
         mknodat(directory, name, SFlag::S_IFREG, Mode::empty(), 0)?;
         self.bind_file(&host, &open_name(directory, name)?)
     }
@@ -90,7 +90,7 @@ impl Rootfs {
     /// container's, or the host's.
     fn links(&self) -> Result<()> {
         let dev = InsidePath::new("/dev").ok_or(Errno::EINVAL)?;
-        let dev = self.root.parent(&dev).context(|| "/dev")?;
+        let dev = self.root.parent(&dev).at("/dev")?;
         for (name, text) in LINKS {
             link(&dev, name, text)?;
         }
@@ -98,7 +98,7 @@ impl Rootfs {
         if fstatat(self.proc(), c"kcore", AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
             link(&dev, c"core", c"/proc/kcore")?;
         }
-        ptmx(&dev).context(|| "/dev/ptmx")
+        ptmx(&dev).at("/dev/ptmx")
     }
 
     /// Binds the slave side of a terminal over `/dev/console`, which is made if it is missing. `slave` was opened from its
@@ -120,7 +120,7 @@ impl Rootfs {
             let tree = self.workshop.clone_file(slave, false)?;
             Ok(self.workshop.attach(tree.as_fd(), target.as_fd())?)
         };
-        act().context(|| "/dev/console")
+        act().at("/dev/console")
     }
 }
 
@@ -172,7 +172,7 @@ fn describe(kind: SFlag) -> &'static str {
 fn link(dev: &Handle, name: &CStr, text: &CStr) -> Result<()> {
     match symlinkat(text, dev, name) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        Err(e) => Err(e).context(|| format!("/dev/{}", name.to_string_lossy())),
+        Err(e) => Err(e).about(format_args!("/dev/{}", Lossy(name))),
     }
 }
 

@@ -19,7 +19,7 @@ impl Rootfs {
         let mut null = None;
         for path in paths {
             let Some(target) = find(&self.root, path)? else { continue };
-            self.hide(&target, &mut null).context(|| format!("mask {path}"))?;
+            self.hide(&target, &mut null).about(format_args!("mask {path}"))?;
         }
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Rootfs {
     pub fn readonly(&mut self, paths: &[InsidePath]) -> Result<()> {
         for path in paths {
             let Some(target) = find(&self.root, path)? else { continue };
-            self.freeze(&target).context(|| format!("make {path} read-only"))?;
+            self.freeze(&target).about(format_args!("make {path} read-only"))?;
         }
         Ok(())
     }

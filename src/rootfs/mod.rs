@@ -24,7 +24,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, makedev};
 
 use crate::bundle::spec::Propagation;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
 use crate::sys::mount_api::mount;
 use procfs::ProcFs;
@@ -62,12 +62,12 @@ impl Rootfs {
         let mut workshop = Workshop::new(ProcFs::with(resolver)?, ways.api);
         set_propagation(propagation)?;
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .context(|| format!("root.path {}", path.to_string_lossy()))?;
+            .about(format_args!("root.path {}", Lossy(path)))?;
         if !apart(propagation) {
             pivot::make_parent_private(path)?;
         }
-        let tree = workshop.clone_file(directory.as_fd(), true).context(|| "bind the root onto itself")?;
-        workshop.attach(tree.as_fd(), directory.as_fd()).context(|| "bind the root onto itself")?;
+        let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
+        workshop.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
         Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation })
     }
@@ -92,7 +92,7 @@ impl Rootfs {
 
     /// Makes the root read-only (`root.readonly`); the mounts below it keep their flags.
     pub fn make_readonly(&self) -> Result<()> {
-        self.workshop.change(self.root.as_fd(), &crate::plan::mounts::READONLY).context(|| "the root")
+        self.workshop.change(self.root.as_fd(), &crate::plan::mounts::READONLY).at("the root")
     }
 }
 
@@ -122,13 +122,13 @@ fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
         None | Some(Propagation::Unbindable { .. }) => ms::SLAVE | ms::REC,
         Some(other) => propagation_flags(other),
     };
-    mount(None, c"/", None, flags, None).context(|| "set the propagation of /")
+    mount(None, c"/", None, flags, None).at("set the propagation of /")
 }
 
 /// The host's `/dev/null`, proven to be the device. What is bound over a file to hide it had better not be another file.
 fn host_null() -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = open(c"/dev/null", flags, Mode::empty()).context(|| "open /dev/null of the host")?;
+    let fd = open(c"/dev/null", flags, Mode::empty()).at("open /dev/null of the host")?;
     let stat = nix::sys::stat::fstat(&fd)?;
     let real = root::kind(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
     if real { Ok(fd) } else { Err(Error::new("/dev/null of the host is not the null device")) }
@@ -139,6 +139,6 @@ fn find(root: &RootDir, path: &path::InsidePath) -> Result<Option<Handle>> {
     match root.resolve(path, root::Links::Follow) {
         Ok(handle) => Ok(Some(handle)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(e) => Err(e).context(|| path),
+        Err(e) => Err(e).about(format_args!("{path}")),
     }
 }

@@ -14,7 +14,7 @@ use super::root::{Handle, Links, kind, open_name};
 use super::tree::Tree;
 use super::walk::Missing;
 use super::{Rootfs, copy};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{CgroupEntry, MountStep, NewMount, READONLY, What, may_cover_proc};
 use crate::plan::options::{Change, ms};
 use crate::sys::mount_api::{FdPath, mount_on};
@@ -30,7 +30,7 @@ impl Rootfs {
             What::Bind { source, recursive } => self.bind(step, source, *recursive, step.changes),
             What::Remount { flags, data } => {
                 let target = self.existing(step)?;
-                mount_on(None, target.as_fd(), None, *flags, *data).context(|| "remount")?;
+                mount_on(None, target.as_fd(), None, *flags, *data).at("remount")?;
                 self.change_all(&target, step.changes)
             }
             What::Change => {
@@ -42,7 +42,7 @@ impl Rootfs {
     }
 
     fn existing(&self, step: &MountStep) -> Result<Handle> {
-        self.root.resolve(&step.target, Links::Follow).context(|| &step.target)
+        self.root.resolve(&step.target, Links::Follow).about(format_args!("{}", step.target))
     }
 
     fn change_all(&self, mount: &impl AsFd, changes: &[Change]) -> Result<()> {
@@ -79,7 +79,7 @@ impl Rootfs {
     ) -> Result<()> {
         let tree = self.workshop.new_fs(new.kind, new.source, new.flags, data)?;
         if new.copy_up {
-            copy::directory(target, &tree).context(|| "copy the directory below")?;
+            copy::directory(target, &tree).at("copy the directory below")?;
         }
         self.workshop.attach(tree.as_fd(), target.as_fd())?;
         self.change_all(&tree, step.changes)?;
@@ -93,7 +93,7 @@ impl Rootfs {
         let tree = self.workshop.clone_path(source, recursive)?;
         let over_proc = step.target.as_bytes() == b"proc";
         if over_proc && !(is_procfs(&tree)? && fstat(&tree)?.st_ino == 1) {
-            return Err(Error::new("only a procfs is mounted at /proc").context(source.to_string_lossy()));
+            return Err(Error::new("only a procfs is mounted at /proc").context(Lossy(source)));
         }
         let links = if over_proc { Links::Never } else { Links::Follow };
         let missing = if kind(&fstat(&tree)?) == SFlag::S_IFDIR {
@@ -148,10 +148,10 @@ impl Rootfs {
         let readonly = flags & ms::RDONLY != 0;
         let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(c"mode=755"))?;
         for entry in entries {
-            self.hierarchy(&tree, flags, entry).context(|| entry.directory.to_string_lossy())?;
+            self.hierarchy(&tree, flags, entry).about(format_args!("{}", Lossy(entry.directory)))?;
         }
         for (name, directory) in links {
-            symlinkat(*directory, &tree, *name).context(|| name.to_string_lossy())?;
+            symlinkat(*directory, &tree, *name).about(format_args!("{}", Lossy(name)))?;
         }
         if readonly {
             self.workshop.change(tree.as_fd(), &READONLY)?;
@@ -235,6 +235,6 @@ fn with_hint(e: Error, kind: &CStr) -> Error {
     }
     match OPTIONS.iter().find(|(name, _)| *name == kind) {
         Some((_, option)) => e.hint(format_args!("the kernel lacks {option}")),
-        None => e.hint(format_args!("the kernel does not know the file system {}", kind.to_string_lossy())),
+        None => e.hint(format_args!("the kernel does not know the file system {}", Lossy(kind))),
     }
 }

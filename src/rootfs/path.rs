@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::fmt;
 
 use crate::bundle::spec::c_text;
+use crate::error::Lossy;
 
 /// A path that somebody *claims* lies inside the container's root.
 ///
@@ -69,7 +70,7 @@ impl InsidePath {
 
 impl fmt::Display for InsidePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}", self.0.to_string_lossy())
+        write!(f, "/{}", Lossy(self.0))
     }
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::ProcFs;
 use super::{Rootfs, apart, propagation_flags};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
 use crate::sys::mount_api::{FdPath, mount};
 
@@ -27,7 +27,7 @@ pub(super) fn make_parent_private(path: &CStr) -> Result<()> {
             Ok(()) => return Ok(()),
             // Not the root of a mount.
             Err(Errno::EINVAL) => {}
-            Err(e) => return Err(e).context(|| format!("make {} private", directory.display())),
+            Err(e) => return Err(e).about(format_args!("make {} private", directory.display())),
         }
     }
     Err(Error::new("the root file system is on no mount"))
@@ -37,13 +37,13 @@ impl Rootfs {
     /// Makes the container's root the root of this process and lets the host's go, with all that is mounted there. Then the
     /// root gets the propagation that was asked for.
     pub fn pivot(&mut self) -> Result<()> {
-        let old = open(c"/", LOOK, Mode::empty()).context(|| "open /")?;
+        let old = open(c"/", LOOK, Mode::empty()).at("open /")?;
         fchdir(&self.root)?;
         match pivot_root(c".", c".") {
             // Of an initramfs nothing can be pivoted away: it is the root of the mount namespace itself.
-            Err(Errno::EINVAL) => self.pivot_on_initramfs(&old).context(|| "pivot_root on an initramfs")?,
+            Err(Errno::EINVAL) => self.pivot_on_initramfs(&old).at("pivot_root on an initramfs")?,
             other => {
-                other.context(|| "pivot_root")?;
+                other.at("pivot_root")?;
                 // The old root lies on top of the new one now, and only its descriptor tells them apart.
                 fchdir(&old)?;
                 detach_here(!apart(self.propagation))?;
@@ -57,16 +57,15 @@ impl Rootfs {
     pub fn move_over(&mut self) -> Result<()> {
         remove_views(self)?;
         fchdir(&self.root)?;
-        mount(Some(c"."), c"/", None, ms::MOVE, None).context(|| "move the root over /")?;
-        chroot(c".").context(|| "chroot")?;
+        mount(Some(c"."), c"/", None, ms::MOVE, None).at("move the root over /")?;
+        chroot(c".").at("chroot")?;
         self.arrive()
     }
 
     fn arrive(&self) -> Result<()> {
-        chdir(c"/").context(|| "chdir to the root")?;
+        chdir(c"/").at("chdir to the root")?;
         if let Some(propagation) = self.propagation {
-            mount(None, c"/", None, propagation_flags(propagation), None)
-                .context(|| "set rootfsPropagation")?;
+            mount(None, c"/", None, propagation_flags(propagation), None).at("set rootfsPropagation")?;
         }
         Ok(())
     }
@@ -97,9 +96,9 @@ impl Rootfs {
 fn detach_here(shared: bool) -> Result<()> {
     if shared {
         // The host's mounts must not follow.
-        mount(None, c".", None, ms::SLAVE | ms::REC, None).context(|| "make the old root a slave")?;
+        mount(None, c".", None, ms::SLAVE | ms::REC, None).at("make the old root a slave")?;
     }
-    umount2(c".", MntFlags::MNT_DETACH).context(|| "detach the old root")
+    umount2(c".", MntFlags::MNT_DETACH).at("detach the old root")
 }
 
 /// One line of mountinfo (proc_pid_mountinfo(5)).
@@ -170,16 +169,16 @@ fn remove_views(rootfs: &Rootfs) -> Result<()> {
     for view in views {
         let point = CString::new(&view.point[..]).map_err(|_| Errno::EINVAL)?;
         if !apart(rootfs.propagation) {
-            mount(None, &point, None, ms::SLAVE | ms::REC, None).context(|| point.to_string_lossy())?;
+            mount(None, &point, None, ms::SLAVE | ms::REC, None).about(format_args!("{}", Lossy(&point)))?;
         }
         match umount2(point.as_c_str(), MntFlags::MNT_DETACH) {
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::EPERM) => {
                 let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
                 mount(Some(c"tmpfs"), &point, Some(c"tmpfs"), flags, None)
-                    .context(|| point.to_string_lossy())?;
+                    .about(format_args!("{}", Lossy(&point)))?;
             }
-            Err(e) => return Err(e).context(|| point.to_string_lossy()),
+            Err(e) => return Err(e).about(format_args!("{}", Lossy(&point))),
         }
     }
     Ok(())

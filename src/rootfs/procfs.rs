@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::root::{Handle, Resolver, kind};
-use crate::error::{Context, Error, Quoted, Result};
+use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::sys::openat2::{is_missing, openat2};
 
 /// The root directory of a procfs, proven to be one.
@@ -46,7 +46,7 @@ impl ProcFs {
     /// The same with a resolver of choice; a kernel that turns out to lack openat2 is not asked again.
     pub fn with(resolver: Resolver) -> Result<ProcFs> {
         let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .context(|| "open /proc")?;
+            .at("open /proc")?;
         // The root of every procfs is inode 1: nothing else in it can pass for it.
         let real = is_procfs(&fd)? && fstat(&fd)?.st_ino == 1;
         if !real {
@@ -59,7 +59,7 @@ impl ProcFs {
     pub fn write(&self, path: &CStr, text: &[u8]) -> Result<()> {
         let file = self
             .open_beneath(path, OFlag::O_WRONLY | OFlag::O_NOCTTY)
-            .context(|| format!("open /proc/{}", path.to_string_lossy()))
+            .about(format_args!("open /proc/{}", Lossy(path)))
             .map_err(|e| match e.errno() {
                 Some(Errno::EXDEV) => e.hint("something is mounted over it"),
                 _ => e,
@@ -70,9 +70,7 @@ impl ProcFs {
             Ok(_) => Err(Error::from(Errno::EIO)),
             Err(e) => Err(e.into()),
         }
-        .context(|| {
-            format!("write {} to /proc/{}", Quoted(&String::from_utf8_lossy(text)), path.to_string_lossy())
-        })
+        .context(|| format!("write {} to /proc/{}", Quoted(&String::from_utf8_lossy(text)), Lossy(path)))
     }
 
     /// Writes to a file of the calling process, such as `oom_score_adj`.
@@ -105,7 +103,7 @@ impl ProcFs {
     /// `self/path`, with the link read instead of followed: procfs says there which process we are in *its* pid
     /// namespace, which need not be ours.
     fn below(&self, link: &CStr, path: &str) -> Result<CString> {
-        let text = readlinkat(&self.fd, link).context(|| format!("read /proc/{}", link.to_string_lossy()))?;
+        let text = readlinkat(&self.fd, link).about(format_args!("read /proc/{}", Lossy(link)))?;
         let mut whole = text.as_bytes().to_vec();
         whole.push(b'/');
         whole.extend_from_slice(path.as_bytes());

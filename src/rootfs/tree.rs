@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::procfs::ProcFs;
 use super::root::kind;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::{Change, attr, ms};
 use crate::sys::mount_api::{self, FdPath, MountAttr, mount_on};
 
@@ -72,11 +72,11 @@ impl Workshop {
         match self.api {
             Api::Detached => mount_api::clone_tree(nix::fcntl::AT_FDCWD, path, recursive).map(Tree),
             Api::Staged => {
-                let file = open(path, LOOK, Mode::empty()).context(|| path.to_string_lossy())?;
-                return self.clone_file(file.as_fd(), recursive).context(|| path.to_string_lossy());
+                let file = open(path, LOOK, Mode::empty()).about(format_args!("{}", Lossy(path)))?;
+                return self.clone_file(file.as_fd(), recursive).about(format_args!("{}", Lossy(path)));
             }
         }
-        .context(|| path.to_string_lossy())
+        .about(format_args!("{}", Lossy(path)))
     }
 
     /// Clones the mount that a file is on, from the file on.
@@ -107,7 +107,7 @@ impl Workshop {
     ) -> Result<Tree> {
         if !self.private {
             // From below a shared mount nothing can be moved away.
-            mount_on(None, self.proc.as_fd(), None, ms::PRIVATE, None).context(|| "make /proc private")?;
+            mount_on(None, self.proc.as_fd(), None, ms::PRIVATE, None).at("make /proc private")?;
             self.private = true;
         }
         let name = if directory { STAGE_DIRECTORY } else { STAGE_FILE };
@@ -134,7 +134,7 @@ impl Workshop {
             Err(e) if change.unasked != 0 && e.errno() == Some(Errno::EPERM) => make(change),
             done => done,
         };
-        done.context(|| format!("set {change}"))?;
+        done.about(format_args!("set {change}"))?;
         // A kernel that does not know the flag ignores it.
         if change.set & attr::NOSYMFOLLOW != 0 && mount_api::mount_flags(mount)? & ST_NOSYMFOLLOW == 0 {
             return Err(Error::new("nosymfollow needs Linux 5.10"));

@@ -38,9 +38,9 @@ impl Signals {
             Signal::SIGTRAP,
         ];
         faults.into_iter().for_each(|fault| set.remove(fault));
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).context(|| "sigprocmask")?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).at("sigprocmask")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&set, flags).context(|| "signalfd").map(Signals)
+        SignalFd::with_flags(&set, flags).at("signalfd").map(Signals)
     }
 }
 
@@ -63,7 +63,7 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
         let count = 1 + relay.as_ref().map_or(0, |relay| relay.wants(&mut fds[1..]));
         match poll(&mut fds[..count], PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context(|| "poll"),
+            Err(e) => return Err(e).at("poll"),
         }
         let ready: [bool; 4] = fds.map(|f| f.any().unwrap_or(true));
         while let Ok(Some(info)) = signals.0.read_signal() {
@@ -78,7 +78,7 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
 fn reap() -> Result<Option<(Pid, Ended)>> {
     match process::wait(Pid::from_raw(-1), false) {
         Err(Errno::ECHILD) => Ok(None),
-        other => other.context(|| "waitpid"),
+        other => other.at("waitpid"),
     }
 }
 
@@ -138,22 +138,22 @@ struct Relay {
 /// Has the container's terminal end a line as the program does: what shows it, if that is a terminal, adds the carriage
 /// return, and a pipe or a file gets none, as by runc. Before the program can write.
 pub fn relayed(master: &OwnedFd) -> Result<()> {
-    let mut theirs = tcgetattr(master).context(|| "tcgetattr")?;
+    let mut theirs = tcgetattr(master).at("tcgetattr")?;
     theirs.output_flags.remove(OutputFlags::ONLCR);
-    tcsetattr(master, SetArg::TCSANOW, &theirs).context(|| "tcsetattr")
+    tcsetattr(master, SetArg::TCSANOW, &theirs).at("tcsetattr")
 }
 
 impl Relay {
     fn new(master: OwnedFd) -> Result<Relay> {
         // It is polled for both directions at once, and must never be waited for in one of them.
-        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).context(|| "fcntl")?;
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).at("fcntl")?;
         // Our own terminal, if there is one, hands every key through; the container's does the editing.
         let cooked = tcgetattr(STDIN).ok();
         if let Some(cooked) = &cooked {
             let mut raw = cooked.clone();
             cfmakeraw(&mut raw);
             raw.output_flags.insert(cooked.output_flags & OutputFlags::OPOST);
-            tcsetattr(STDIN, SetArg::TCSANOW, &raw).context(|| "tcsetattr")?;
+            tcsetattr(STDIN, SetArg::TCSANOW, &raw).at("tcsetattr")?;
         }
         let relay = Relay { master, input: Pipe::default(), output: Pipe::default(), cooked };
         relay.resize();

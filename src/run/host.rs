@@ -206,7 +206,7 @@ impl<'a> Host<'a> {
     }
 
     fn spawn(&mut self) -> Result<()> {
-        let (host_end, init_end) = Channel::pair().context(|| "socketpair")?;
+        let (host_end, init_end) = Channel::pair().at("socketpair")?;
         // Whoever joins a pid namespace moves only its children to come, so the way back is kept.
         let pid_namespace = self.plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid);
         let home = pid_namespace.map(|_| namespace::own(NamespaceKind::Pid)).transpose()?;
@@ -220,7 +220,7 @@ impl<'a> Host<'a> {
             match setns(home, CloneFlags::CLONE_NEWPID) {
                 // From a user namespace there is no way back to the host's; only hooks would be led astray.
                 Err(Errno::EPERM) if self.subject.hooks.0.iter().all(|kind| kind.is_empty()) => {}
-                back => back.context(|| "setns back to the runtime's pid namespace")?,
+                back => back.at("setns back to the runtime's pid namespace")?,
             }
         }
         match cloned.map_err(|e| clone_error(e, self.plan.new_namespaces))? {
@@ -310,7 +310,7 @@ impl<'a> Host<'a> {
         loop {
             let channel = self.channel()?;
             interrupt::wait_for(channel.as_fd())?;
-            match channel.receive().context(|| "hear from init")? {
+            match channel.receive().at("hear from init")? {
                 Some((Message::Warn(text), _)) => log::warn(&text),
                 Some((Message::Listener, Some(listener))) => self.serve_listener(&listener)?,
                 Some((Message::Failed { step, errno, text }, _)) => {

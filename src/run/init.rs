@@ -17,7 +17,7 @@ use super::wire::Channel;
 use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler, Text, c_text};
-use crate::error::{Context, Error, Quoted, Result};
+use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
 use crate::plan::Plan;
 use crate::plan::step::InitStep;
@@ -99,19 +99,19 @@ impl Init<'_> {
     fn step(&mut self, step: InitStep, scene: &mut Scene) -> Result<()> {
         match step {
             InitStep::DieWithHost => self.die_with_host(),
-            InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).context(|| "prctl")?),
+            InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).at("prctl")?),
             InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
-            InitStep::NewSession => nix::unistd::setsid().map(drop).context(|| "setsid"),
+            InitStep::NewSession => nix::unistd::setsid().map(drop).at("setsid"),
             InitStep::Keyring(name) => self.keyring(name),
             InitStep::JoinNamespace { kind, index } => {
                 let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
-                setns(&self.namespaces[index], flag).context(|| "setns")?;
+                setns(&self.namespaces[index], flag).at("setns")?;
                 Ok(())
             }
-            InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context(|| "unshare"),
-            InitStep::LoopbackUp => tty::loopback_up().context(|| "ioctl SIOCSIFFLAGS"),
-            InitStep::Hostname(name) => nix::unistd::sethostname(name).context(|| "sethostname"),
-            InitStep::Domainname(name) => process::set_domain_name(name).context(|| "setdomainname"),
+            InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare"),
+            InitStep::LoopbackUp => tty::loopback_up().at("ioctl SIOCSIFFLAGS"),
+            InitStep::Hostname(name) => nix::unistd::sethostname(name).at("sethostname"),
+            InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),
             InitStep::PrepareRoot { rootfs, propagation } => {
                 let path = c_text(rootfs).ok_or(Errno::EINVAL)?;
                 scene.rootfs = Some(Rootfs::prepare(path, propagation, Ways::default())?);
@@ -121,7 +121,7 @@ impl Init<'_> {
             InitStep::MakeCwd(path) => {
                 let made =
                     scene.rootfs()?.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
-                made.map(drop).context(|| "mkdir")
+                made.map(drop).at("mkdir")
             }
             InitStep::Devices(devices) => scene.rootfs()?.devices(&devices),
             InitStep::StdioNull => {
@@ -142,12 +142,10 @@ impl Init<'_> {
             InitStep::MaskedPaths(paths) => scene.rootfs()?.mask(paths),
             InitStep::PivotRoot => scene.rootfs()?.pivot(),
             InitStep::MoveRoot => scene.rootfs()?.move_over(),
-            InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).context(|| "prlimit"),
+            InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).at("prlimit"),
             InitStep::Scheduler(s) => set_scheduler(&s),
-            InitStep::IoPriority(io) => {
-                scheduling::set_io_priority(io.class, io.priority).context(|| "ioprio_set")
-            }
-            InitStep::CpuAffinity(cpus) => run_on(cpus).context(|| "sched_setaffinity"),
+            InitStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
+            InitStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),
             InitStep::Personality(domain) => personality(domain),
             InitStep::Umask(mask) => {
                 nix::sys::stat::umask(Mode::from_bits_truncate(mask as libc::mode_t));
@@ -156,14 +154,14 @@ impl Init<'_> {
             InitStep::OwnStdio(uid) => stdio::own(uid),
             InitStep::TryCwd => self.try_cwd(scene),
             InitStep::Cwd => self.cwd(scene),
-            InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().context(|| "prctl"),
+            InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
             InitStep::Seccomp => self.load_filter(),
-            InitStep::BoundingSet(keep) => credentials::drop_bounding(keep).context(|| "PR_CAPBSET_DROP"),
+            InitStep::BoundingSet(keep) => credentials::drop_bounding(keep).at("PR_CAPBSET_DROP"),
             InitStep::Ids { uid, gid, groups } => become_user(uid, gid, groups),
             InitStep::Capabilities { effective, permitted, inheritable, ambient } => {
                 let sets = CapSets { effective, permitted, inheritable };
-                credentials::capset(sets).context(|| "capset")?;
-                credentials::set_ambient(ambient).context(|| "PR_CAP_AMBIENT")
+                credentials::capset(sets).at("capset")?;
+                credentials::set_ambient(ambient).at("PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
                 let home = |uid| match &scene.rootfs {
@@ -188,7 +186,7 @@ impl Init<'_> {
     }
 
     fn die_with_host(&self) -> Result<()> {
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context(|| "prctl")?;
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")?;
         // It may have died before that took effect; its end of the conversation is closed then.
         let mut fds = [nix::poll::PollFd::new(self.channel.as_fd(), nix::poll::PollFlags::empty())];
         match nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO) {
@@ -244,7 +242,7 @@ impl Init<'_> {
     fn cwd(&self, scene: &mut Scene) -> Result<()> {
         let cwd = self.plan.program.cwd;
         if !scene.in_cwd {
-            nix::unistd::chdir(cwd).context(|| format!("chdir to process.cwd {}", Quoted(cwd)))?;
+            nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
         }
         // A descriptor of a directory of the host that leaked in (`/proc/self/fd/N`) leads out of the root, and the kernel
         // gives no path for it (CVE-2024-21626).
@@ -262,7 +260,7 @@ impl Init<'_> {
         if let Some(InitStep::Exec { preserve_fds }) = self.plan.init.last() {
             pass_on(*preserve_fds);
         }
-        match seccomp::load(&filter.program, filter.flags).context(|| "seccomp")?.map(ManuallyDrop::new) {
+        match seccomp::load(&filter.program, filter.flags).at("seccomp")?.map(ManuallyDrop::new) {
             Some(listener) => self.channel.listener(listener.as_fd()).context(|| {
                 "hand the listener over (the profile must let sendmsg and recvfrom pass before anybody listens)"
             }),
@@ -275,7 +273,7 @@ impl Init<'_> {
     fn await_start(&mut self, preserve_fds: u32) -> Result<()> {
         let listener = self.listener.take().ok_or_else(|| Error::new("no socket to wait at"))?;
         // Also ends the host's wait for us: it sees its end of the conversation close.
-        let listener = process::close_all_but(listener, 3 + preserve_fds as i32).context(|| "dup3")?;
+        let listener = process::close_all_but(listener, 3 + preserve_fds as i32).at("dup3")?;
         loop {
             let peer = match nix::sys::socket::accept4(
                 listener.as_raw_fd(),
@@ -302,7 +300,7 @@ impl Scene {
 /// The root directory of this process.
 pub fn here() -> Result<RootDir> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(RootDir::new(nix::fcntl::open("/", flags, Mode::empty()).context(|| "open /")?))
+    Ok(RootDir::new(nix::fcntl::open("/", flags, Mode::empty()).at("open /")?))
 }
 
 fn personality(domain: Personality) -> Result<()> {
@@ -310,7 +308,7 @@ fn personality(domain: Personality) -> Result<()> {
         Personality::Linux => nix::sys::personality::Persona::empty(),
         Personality::Linux32 => nix::sys::personality::Persona::from_bits_retain(0x8),
     };
-    nix::sys::personality::set(persona).map(drop).context(|| "personality")
+    nix::sys::personality::set(persona).map(drop).at("personality")
 }
 
 fn set_scheduler(s: &Scheduler) -> Result<()> {
@@ -346,9 +344,9 @@ fn run_on(cpus: &[u16]) -> nix::Result<()> {
 }
 
 fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
-    credentials::keep_capabilities(true).context(|| "PR_SET_KEEPCAPS")?;
-    credentials::set_ids(uid, gid, groups).map_err(|(call, e)| Error::os(call, e))?;
-    credentials::keep_capabilities(false).context(|| "PR_SET_KEEPCAPS")
+    credentials::keep_capabilities(true).at("PR_SET_KEEPCAPS")?;
+    credentials::set_ids(uid, gid, groups)?;
+    credentials::keep_capabilities(false).at("PR_SET_KEEPCAPS")
 }
 
 /// Sees to it that the program inherits the standard streams and so many descriptors more, and no others. What is opened
@@ -363,5 +361,5 @@ fn pass_on(preserve_fds: u32) {
 fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
     let errno = process::execve(path, argv, envp);
     // The program was found: it may be the interpreter that its first line names.
-    Error::os(format_args!("exec {}", path.to_string_lossy()), errno)
+    Error::os(format_args!("exec {}", Lossy(path)), errno)
 }

@@ -24,9 +24,8 @@ static ACTIVE: AtomicBool = AtomicBool::new(false);
 /// From here on an interrupt is an error of [`check`] and [`wait_for`], and no longer the end of the process.
 pub fn block() -> Result<()> {
     let set: SigSet = INTERRUPTS.into_iter().collect();
-    set.thread_block().context(|| "sigprocmask")?;
-    let fd =
-        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context(|| "signalfd")?;
+    set.thread_block().at("sigprocmask")?;
+    let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).at("signalfd")?;
     ACTIVE.store(WATCH.set(fd).is_ok(), Ordering::Relaxed);
     Ok(())
 }

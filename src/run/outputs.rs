@@ -27,7 +27,7 @@ pub struct Outputs {
 /// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
 pub fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    replace(path, pid.to_string().as_bytes()).context(|| format!("--pid-file {}", path.display()))
+    replace(path, pid.to_string().as_bytes()).about(format_args!("--pid-file {}", path.display()))
 }
 
 /// Writes a file in the place of the one that may be there, so that a reader sees all of the one or of the other.
@@ -69,7 +69,7 @@ pub fn send_terminal(path: &Path, number: u32, master: BorrowedFd<'_>) -> Result
         use std::os::fd::AsFd;
         Ok(send_fd(socket.as_fd(), format!("/dev/pts/{number}").as_bytes(), master, 0).map(drop)?)
     };
-    send().context(|| format!("--console-socket {}", path.display()))
+    send().about(format_args!("--console-socket {}", path.display()))
 }
 
 /// Connects to the socket that takes a pidfd and sends it.
@@ -79,7 +79,7 @@ pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> Result<()> {
         use std::os::fd::AsFd;
         Ok(send_fd(socket.as_fd(), b"pidfd", pidfd, 0).map(drop)?)
     };
-    send().context(|| format!("--pidfd-socket {}", path.display()))
+    send().about(format_args!("--pidfd-socket {}", path.display()))
 }
 
 /// A connected stream socket. A longer path than an address holds (107 bytes) goes by the descriptor of its directory.

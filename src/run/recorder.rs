@@ -36,7 +36,7 @@ impl Recorder {
     /// Begins: from here on the calls of the filter's processes are made.
     pub fn listen(&self, listener: &OwnedFd) -> Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
-        match process::clone(0, None).context(|| "clone")? {
+        match process::clone(0, None).at("clone")? {
             Cloned::Child => serve(listener, &theirs.into()),
             Cloned::Parent { pid, .. } => {
                 self.clone.set((ours, pid)).map_err(|_| Error::new("two listeners"))
@@ -50,7 +50,7 @@ impl Recorder {
         let mut bytes = Vec::new();
         // It may have ended by itself, and be reaped by whoever reaps all.
         let _ = clone.write_all(b"E");
-        clone.read_to_end(&mut bytes).context(|| "hear from the recorder")?;
+        clone.read_to_end(&mut bytes).at("hear from the recorder")?;
         let _ = process::wait(pid, true);
         let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         if bytes.len() < HEAD || word(0) == 0 && !profile.absorb(&bytes[HEAD..]) {

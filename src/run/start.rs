@@ -25,7 +25,7 @@ pub fn listen(dir: &Locked) -> Result<OwnedFd> {
         listen_on(&socket, Backlog::MAXCONN)?;
         Ok(socket)
     };
-    make().context(|| SOCKET)
+    make().at(SOCKET)
 }
 
 /// Lets init go on, and waits until the program runs. What fails between (the filter, a hook, the exec) says itself what
@@ -40,9 +40,9 @@ pub fn go(dir: &Entry, listener: impl Fn(OwnedFd) -> Result<()>) -> Result<()> {
         channel.go()?;
         Ok(channel)
     };
-    let channel = call().context(|| SOCKET)?;
+    let channel = call().at(SOCKET)?;
     loop {
-        match channel.receive().context(|| "hear from init")? {
+        match channel.receive().at("hear from init")? {
             None => return Ok(()),
             Some((Message::Failed { errno, text, .. }, _)) => {
                 return Err(Error::caused(text, errno));

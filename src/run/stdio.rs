@@ -28,7 +28,7 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
             let found = match root.resolve(&path, Links::Never) {
                 // A container without devices of its own keeps what it was given.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-                found => found.context(|| "/dev/null")?,
+                found => found.at("/dev/null")?,
             };
             let stat = found.stat()?;
             if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
@@ -43,7 +43,7 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
             })?);
         }
         if let Some(null) = &null {
-            process::replace(n, null).context(|| "dup2")?;
+            process::replace(n, null).at("dup2")?;
         }
     }
     Ok(())

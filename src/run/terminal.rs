@@ -39,25 +39,25 @@ pub fn make(
         }
     };
     let master = open_master(root, procfs)?;
-    tty::unlock_pty(master.as_fd()).context(|| "ioctl TIOCSPTLCK")?;
-    let number = tty::pty_number(master.as_fd()).context(|| "ioctl TIOCGPTN")?;
+    tty::unlock_pty(master.as_fd()).at("ioctl TIOCSPTLCK")?;
+    let number = tty::pty_number(master.as_fd()).at("ioctl TIOCGPTN")?;
     let slave = open_slave(root, procfs, master.as_fd(), number)?;
     if let Some(size) = size {
-        tty::set_size(slave.as_fd(), size).context(|| "ioctl TIOCSWINSZ")?;
+        tty::set_size(slave.as_fd(), size).at("ioctl TIOCSWINSZ")?;
     }
     channel.terminal(number, master.as_fd())?;
     if let Some(rootfs) = rootfs {
         rootfs.console(slave.as_fd())?;
     }
-    tty::set_controlling(slave.as_fd()).context(|| "ioctl TIOCSCTTY")?;
-    (0..3).try_for_each(|n| process::replace(n, &slave)).context(|| "dup2")
+    tty::set_controlling(slave.as_fd()).at("ioctl TIOCSCTTY")?;
+    (0..3).try_for_each(|n| process::replace(n, &slave)).at("dup2")
 }
 
 fn open_master(root: &RootDir, procfs: &ProcFs) -> Result<OwnedFd> {
     let ptmx = find(root, "/dev/pts/ptmx")
         .map_err(|e| e.hint("process.terminal needs a devpts mount at /dev/pts"))?;
-    is_devpts(ptmx.as_fd(), (5, 2)).context(|| "/dev/pts/ptmx")?;
-    procfs.reopen(ptmx.as_fd(), OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open /dev/pts/ptmx")
+    is_devpts(ptmx.as_fd(), (5, 2)).at("/dev/pts/ptmx")?;
+    procfs.reopen(ptmx.as_fd(), OFlag::O_RDWR | OFlag::O_NOCTTY).at("open /dev/pts/ptmx")
 }
 
 fn open_slave(root: &RootDir, procfs: &ProcFs, master: BorrowedFd<'_>, number: u32) -> Result<OwnedFd> {
@@ -67,15 +67,15 @@ fn open_slave(root: &RootDir, procfs: &ProcFs, master: BorrowedFd<'_>, number: u
             let slave = find(root, &format!("/dev/pts/{number}"))?;
             // Unix98 slaves have majors 136 to 143 (devices.txt).
             is_devpts(slave.as_fd(), (136 + u64::from(number) / 256, u64::from(number) % 256))?;
-            procfs.reopen(slave.as_fd(), OFlag::O_RDWR | OFlag::O_NOCTTY).context(|| "open the terminal")
+            procfs.reopen(slave.as_fd(), OFlag::O_RDWR | OFlag::O_NOCTTY).at("open the terminal")
         }
-        other => other.context(|| "ioctl TIOCGPTPEER"),
+        other => other.at("ioctl TIOCGPTPEER"),
     }
 }
 
 fn find(root: &RootDir, path: &str) -> Result<Handle> {
     let inside = InsidePath::new(path).ok_or(Errno::EINVAL)?;
-    root.resolve(&inside, Links::Never).context(|| path)
+    root.resolve(&inside, Links::Never).at(path)
 }
 
 /// Checks that this is the character device of that number, and on a devpts.

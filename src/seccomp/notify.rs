@@ -56,19 +56,19 @@ fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Jso
 /// Sends it to the agent at `path` (`linux.seccomp.listenerPath`).
 fn send(path: &Path, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
     deliver(path, process_state.compact().as_bytes(), listener)
-        .context(|| format!("linux.seccomp.listenerPath: {}", path.display()))
+        .about(format_args!("linux.seccomp.listenerPath: {}", path.display()))
 }
 
 fn deliver(path: &Path, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
-    let mut agent = UnixStream::connect(path).context(|| "connect")?;
+    let mut agent = UnixStream::connect(path).at("connect")?;
     agent.set_write_timeout(Some(PATIENCE))?;
     let sent = loop {
         match send_fd(agent.as_fd(), document, listener, 0) {
             Err(Errno::EINTR) => {}
-            other => break other.context(|| "sendmsg")?,
+            other => break other.at("sendmsg")?,
         }
     };
-    agent.write_all(&document[sent..]).context(|| "send")
+    agent.write_all(&document[sent..]).at("send")
 }
 
 #[cfg(test)]

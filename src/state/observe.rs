@@ -95,7 +95,7 @@ fn listening(dir: &Entry) -> bool {
 /// The boot that runs now.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).context(|| format!("read {path}"))?;
+    let text = std::fs::read_to_string(path).about(format_args!("read {path}"))?;
     Ok(text.trim_ascii_end().to_owned())
 }
 

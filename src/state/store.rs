@@ -72,7 +72,7 @@ impl Store {
         make.recursive(true)
             .mode(0o700 | sticky)
             .create(path)
-            .context(|| format!("make --root {}", path.display()))?;
+            .about(format_args!("make --root {}", path.display()))?;
         Store::open(path)?.ok_or_else(|| Error::new("vanished").context(path.display()))
     }
 
@@ -276,14 +276,14 @@ impl Entry {
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let fd = openat(&self.dir, name, flags, Mode::empty()).context(|| name)?;
+        let fd = openat(&self.dir, name, flags, Mode::empty()).at(name)?;
         let stat = fstat(&fd)?;
         let regular = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
         if !regular || stat.st_size as u64 > LARGEST {
             return Err(Error::new(format!("{name}: is not a file of this program")));
         }
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).context(|| name)?;
+        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).at(name)?;
         Ok(bytes)
     }
 }
@@ -340,9 +340,9 @@ impl Locked {
                 let dir = openat(self.dir(), name, directory() | OFlag::O_NOFOLLOW, Mode::empty())?;
                 for inner in names(dir.as_fd())? {
                     unlinkat(&dir, inner.as_str(), UnlinkatFlags::NoRemoveDir)
-                        .context(|| format!("remove {name}/{inner}"))?;
+                        .about(format_args!("remove {name}/{inner}"))?;
                 }
-                unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir).context(|| format!("remove {name}"))
+                unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir).about(format_args!("remove {name}"))
             }
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(Error::os(format_args!("remove {name}"), e)),
@@ -355,7 +355,7 @@ impl Locked {
         if result.is_err() {
             let _ = self.unlink(&temporary);
         }
-        result.context(|| format!("write {name}"))
+        result.about(format_args!("write {name}"))
     }
 
     fn write_and_rename(&self, temporary: &str, name: &str, bytes: &[u8], durable: bool) -> Result<()> {

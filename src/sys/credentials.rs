@@ -4,6 +4,9 @@ use std::ffi::{c_int, c_ulong};
 
 use nix::errno::Errno;
 
+use super::done;
+use crate::error::Context as _;
+
 type Result<T> = std::result::Result<T, Errno>;
 
 /// `_LINUX_CAPABILITY_VERSION_3`: 64-bit sets in two words (Linux 2.6.26).
@@ -48,7 +51,7 @@ pub fn capset(sets: CapSets) -> Result<()> {
     };
     let words = [half(0), half(32)];
     // SAFETY: version 3 reads two records of three words.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) } as c_int)
 }
 
 /// Drops every capability that the kernel knows and `keep` does not name from the bounding set.
@@ -62,7 +65,7 @@ pub fn drop_bounding(keep: u64) -> Result<()> {
             0 => {}
             _ if keep & 1 << cap != 0 => {}
             // SAFETY: prctl with plain integers.
-            _ => drop(Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as c_ulong, 0, 0, 0) })?),
+            _ => done(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as c_ulong, 0, 0, 0) })?,
         }
     }
     Ok(())
@@ -83,8 +86,7 @@ pub fn set_ambient(caps: u64) -> Result<()> {
     const RAISE: c_ulong = 2;
     let ambient = |act: c_ulong, cap: c_ulong| {
         // SAFETY: prctl with plain integers.
-        Errno::result(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, act, cap, 0 as c_ulong, 0 as c_ulong) })
-            .map(drop)
+        done(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, act, cap, 0 as c_ulong, 0 as c_ulong) })
     };
     match ambient(CLEAR_ALL, 0) {
         Err(Errno::EINVAL) if caps == 0 => return Ok(()),
@@ -96,20 +98,18 @@ pub fn set_ambient(caps: u64) -> Result<()> {
 /// Keeps the permitted set across the next change of user ids.
 pub fn keep_capabilities(keep: bool) -> Result<()> {
     // SAFETY: prctl with plain integers.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0, 0, 0) }).map(drop)
+    done(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0, 0, 0) })
 }
 
 /// Sets exactly these supplementary groups, then all group ids, then all user ids, by system calls that act on this
 /// thread alone: the process has no other, and the C library's versions signal every thread.
-pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> std::result::Result<(), (&'static str, Errno)> {
+pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> crate::error::Result<()> {
     // SAFETY: pointer and length of one slice.
-    Errno::result(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) })
-        .map_err(|e| ("setgroups", e))?;
+    done(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) } as c_int).at("setgroups")?;
     // SAFETY: plain integers.
-    Errno::result(unsafe { libc::syscall(SETRESGID, gid, gid, gid) }).map_err(|e| ("setresgid", e))?;
+    done(unsafe { libc::syscall(SETRESGID, gid, gid, gid) } as c_int).at("setresgid")?;
     // SAFETY: plain integers.
-    Errno::result(unsafe { libc::syscall(SETRESUID, uid, uid, uid) }).map_err(|e| ("setresuid", e))?;
-    Ok(())
+    done(unsafe { libc::syscall(SETRESUID, uid, uid, uid) } as c_int).at("setresuid")
 }
 
 // 32-bit ARM and x86 keep the plain numbers for 16-bit ids.

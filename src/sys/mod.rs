@@ -25,3 +25,9 @@ pub mod start;
 pub mod tty;
 
 pub use nix::errno::Errno;
+
+/// What a call answered that tells no more than whether it failed.
+#[inline(never)]
+fn done(answer: std::ffi::c_int) -> Result<(), Errno> {
+    if answer == -1 { Err(Errno::last()) } else { Ok(()) }
+}

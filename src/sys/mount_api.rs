@@ -7,6 +7,8 @@ use std::ptr;
 
 use nix::errno::Errno;
 
+use super::done;
+
 type Result<T> = std::result::Result<T, Errno>;
 
 const OPEN_TREE_CLONE: c_uint = 1;
@@ -74,7 +76,7 @@ pub fn mount(
     let answer = unsafe {
         libc::mount(text(source), target.as_ptr(), text(kind), flags as c_ulong, text(data).cast())
     };
-    Errno::result(answer).map(drop)
+    done(answer as c_int)
 }
 
 /// mount(2) onto the file that `target` is open on.
@@ -110,7 +112,7 @@ pub fn move_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     let (from, to) = (tree.as_raw_fd(), target.as_raw_fd());
     // SAFETY: both paths are static C strings; the kernel only reads them.
     let answer = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
-    Errno::result(answer).map(drop)
+    done(answer as c_int)
 }
 
 /// mount_setattr(2) on the mount that `mount` is open on, and on all below it if `recursive`.
@@ -128,7 +130,7 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -
             size,
         )
     };
-    Errno::result(answer).map(drop)
+    done(answer as c_int)
 }
 
 /// Whether the kernel has mount_setattr(2), and no seccomp filter hides it. It is the youngest of the calls here.

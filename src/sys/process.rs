@@ -4,6 +4,8 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+
+use super::done;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
 
@@ -144,13 +146,13 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
             0 as c_long,
         )
     };
-    Errno::result(r).map(drop)
+    done(r as c_int)
 }
 
 /// Sends a signal, given by number, to a process by its pid (kill(2)).
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: plain integers.
-    Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }).map(drop)
+    done(unsafe { libc::kill(pid.as_raw(), signal) })
 }
 
 /// How a process ended, as waitpid(2) tells it.
@@ -333,13 +335,13 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
             std::ptr::null::<[u64; 2]>(),
         )
     };
-    Errno::result(r).map(drop)
+    done(r as c_int)
 }
 
 /// Sets the NIS domain name of the UTS namespace.
 pub fn set_domain_name(name: &str) -> Result<()> {
     // SAFETY: pointer and length of one string.
-    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len() as _) }).map(drop)
+    done(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len() as _) })
 }
 
 /// Joins the session keyring of that name, which is made if there is none (keyctl(2)), so that the caller's keys stay
@@ -353,7 +355,7 @@ pub fn session_keyring(name: &CStr) -> Result<()> {
     let keyring = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
     let keyring = Errno::result(keyring)?;
     // SAFETY: plain integers.
-    Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, keyring, PERMISSIONS) }).map(drop)
+    done(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, keyring, PERMISSIONS) } as c_int)
 }
 
 /// A file in memory that holds these bytes, positioned at its start (memfd_create(2), Linux 3.17).
@@ -385,7 +387,7 @@ pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
 /// Makes the descriptor `number`, one of the standard streams, another name for `fd`.
 pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
     // SAFETY: nothing in this program owns the standard streams.
-    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+    done(unsafe { libc::dup2(fd.as_raw_fd(), number) })
 }
 
 /// Keeps an inherited descriptor open across exec.

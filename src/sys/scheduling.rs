@@ -1,8 +1,10 @@
 //! How the kernel schedules this process, and its input and output.
 
-use std::ffi::c_long;
+use std::ffi::{c_int, c_long};
 
 use nix::errno::Errno;
+
+use super::done;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -33,7 +35,7 @@ pub fn set_scheduler(attr: &SchedAttr) -> Result<()> {
     let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
     // SAFETY: the kernel reads as many bytes of the structure as its first field says; pid 0 is this process.
     let r = unsafe { libc::syscall(libc::SYS_sched_setattr, 0 as c_long, &raw const attr, 0 as c_long) };
-    Errno::result(r).map(drop)
+    done(r as c_int)
 }
 
 /// Sets the input and output priority of this process' group: the class and the level in it.
@@ -42,5 +44,5 @@ pub fn set_io_priority(class: u8, level: u8) -> Result<()> {
     let value = c_long::from(class) << 13 | c_long::from(level);
     // SAFETY: ioprio_set with plain integers; 0 is this process' own group.
     let r = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, 0 as c_long, value) };
-    Errno::result(r).map(drop)
+    done(r as c_int)
 }

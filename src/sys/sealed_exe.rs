@@ -23,13 +23,13 @@ const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW |
 /// can be looked into by a process without CAP_SYS_PTRACE on the host (CVE-2016-9962).
 pub fn ensure() -> Result<()> {
     let exe = nix::fcntl::open(SELF, flags(libc::O_RDONLY), nix::sys::stat::Mode::empty())
-        .context(|| "open /proc/self/exe")?;
+        .at("open /proc/self/exe")?;
     if is_sealed(exe.as_fd()) {
-        return nix::sys::prctl::set_dumpable(false).context(|| "PR_SET_DUMPABLE");
+        return nix::sys::prctl::set_dumpable(false).at("PR_SET_DUMPABLE");
     }
     let program = match read_only_clone() {
         Ok(tree) => tree,
-        Err(_) => sealed_copy(exe).context(|| "copy /proc/self/exe to memory")?,
+        Err(_) => sealed_copy(exe).at("copy /proc/self/exe to memory")?,
     };
     let argv = CStrings::new(super::start::arguments().map(Box::from));
     Err(Error::os(
@@ -93,7 +93,7 @@ fn sealed_copy(exe: OwnedFd) -> Result<OwnedFd> {
     };
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // Kernels from 6.3 may demand that one says whether it will be run; older ones refuse the flag.
-    let copy = create(flags | MFD_EXEC).or_else(|_| create(flags)).context(|| "memfd_create")?;
+    let copy = create(flags | MFD_EXEC).or_else(|_| create(flags)).at("memfd_create")?;
     // As much at a time as the kernel likes; nothing once all of it is there.
     // SAFETY: two open files, read from where the first is.
     while Errno::result(unsafe {
@@ -101,10 +101,8 @@ fn sealed_copy(exe: OwnedFd) -> Result<OwnedFd> {
     })? > 0
     {}
     // SAFETY: takes the seals by value.
-    Errno::result(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })
-        .context(|| "F_ADD_SEALS")?;
+    Errno::result(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) }).at("F_ADD_SEALS")?;
     // A file that is open for writing cannot be run: it is opened anew before the writer goes.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    nix::fcntl::open(path.as_str(), self::flags(libc::O_RDONLY), nix::sys::stat::Mode::empty())
-        .context(|| path)
+    nix::fcntl::open(path.as_str(), self::flags(libc::O_RDONLY), nix::sys::stat::Mode::empty()).at(&path)
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::Errno;
+use super::{Errno, done};
 use crate::seccomp::code::SockFilter;
 use crate::seccomp::compile::Support;
 use crate::seccomp::policy::{ACTIONS, FLAGS, NEW_LISTENER, TSYNC, TSYNC_ESRCH, WAIT_KILLABLE_RECV};
@@ -143,7 +143,7 @@ pub fn proceed(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
     let answer = unsafe {
         libc::ioctl(listener.as_raw_fd(), request(1, size_of::<Response>()) as _, &raw mut response)
     };
-    Errno::result(answer).map(drop)
+    done(answer as libc::c_int)
 }
 
 #[cfg(test)]

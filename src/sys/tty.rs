@@ -4,21 +4,22 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::done;
+
 type Result<T> = std::result::Result<T, Errno>;
 
 /// Unlocks the slave of a pty master.
 pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<()> {
     let unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int.
-    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const unlock) })
-        .map(drop)
+    done(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const unlock) })
 }
 
 /// The number of a pty: its slave is `/dev/pts/N`.
 pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32> {
     let mut n: libc::c_uint = 0;
     // SAFETY: TIOCGPTN writes one unsigned int.
-    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN as _, &raw mut n) })?;
+    done(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN as _, &raw mut n) })?;
     Ok(n)
 }
 
@@ -37,14 +38,14 @@ pub fn pty_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Makes a terminal the controlling one of this session.
 pub fn set_controlling(tty: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: takes a flag by value.
-    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY as _, 0) }).map(drop)
+    done(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY as _, 0) })
 }
 
 /// The size of a terminal in (rows, columns).
 pub fn size(tty: BorrowedFd<'_>) -> Result<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one winsize.
-    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) })?;
+    done(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) })?;
     Ok((size.ws_row, size.ws_col))
 }
 
@@ -52,7 +53,7 @@ pub fn size(tty: BorrowedFd<'_>) -> Result<(u16, u16)> {
 pub fn set_size(tty: BorrowedFd<'_>, (rows, columns): (u16, u16)) -> Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one winsize.
-    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) }).map(drop)
+    done(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) })
 }
 
 /// Brings the loopback interface of this network namespace up.
@@ -67,7 +68,6 @@ pub fn loopback_up() -> Result<()> {
         request.ifr_name[0] = b'l' as _;
         request.ifr_name[1] = b'o' as _;
         request.ifr_ifru.ifru_flags = libc::IFF_UP as _;
-        Errno::result(libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request))
-            .map(drop)
+        done(libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request))
     }
 }
