@@ -18,6 +18,7 @@
 //! | [`hooks`] | running the programs of `hooks` |
 //! | [`namespace`] | namespaces to join, opened and checked |
 //! | [`log`] | the log in runc's two forms |
+//! | [`packed`] | texts that are rarely read |
 //! | [`state`] | records on disk, locks, and the observed status |
 //! | [`sys`] | system calls: the only room with `unsafe` |
 
@@ -29,6 +30,7 @@ pub mod facts;
 pub mod hooks;
 pub mod log;
 pub mod namespace;
+pub mod packed;
 pub mod plan;
 pub mod rootfs;
 pub mod run;

@@ -1,38 +1,24 @@
-//! The configurations of the gateway roles (`seccomp-profiles/`), packed: what they share is there once.
+//! The configurations of the gateway roles (`seccomp-profiles/`).
 
 use super::json::Json;
 use crate::error::{Error, Quoted, Result};
-
-/// Written by `seccomp-profiles/roles`, which says how it is read.
-static PACKED: &str = include_str!("../../seccomp-profiles/roles.txt");
+use crate::packed;
 
 /// The whole config.json of a role.
 pub fn role(name: &str) -> Result<Json> {
-    let plain = PACKED.replace(' ', r#"",""#);
-    let mut lines = plain.lines().filter_map(|line| line.split_once('|'));
-    let mut text = lines.next().map(|(_, text)| text.to_owned()).unwrap_or_default();
-    let (mut known, mut all) = (false, Vec::new());
-    for (word, meaning) in lines {
-        if word.starts_with(|c: char| c.is_ascii_uppercase()) {
-            text = text.replace(&format!("@{word}"), meaning);
-            continue;
+    let mut roles = Vec::new();
+    for (role, config) in roles_and_configs() {
+        if role == name {
+            return Json::parse(config.as_bytes());
         }
-        all.push(word);
-        if word == name {
-            known = true;
-            for (i, value) in meaning.split('|').enumerate() {
-                text = text.replace(&format!("@{}", i + 1), value);
-            }
-        }
+        roles.push(role);
     }
-    if !known {
-        return Err(Error::new(format!(
-            "unknown role {name}: there are {}",
-            all.join(", "),
-            name = Quoted(name)
-        )));
-    }
-    Json::parse(text.replace("@ROLE", name).as_bytes())
+    let known = roles.join(", ");
+    Err(Error::new(format!("unknown role {}: there are {known}", Quoted(name))))
+}
+
+fn roles_and_configs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    packed!("roles").lines().filter_map(|line| line.split_once(' '))
 }
 
 #[cfg(test)]
@@ -49,8 +35,7 @@ mod tests {
             Json::parse(&read_file(path.as_ref()).unwrap()).unwrap()
         };
         let mut roles = 0;
-        for line in PACKED.lines().skip(1).filter(|l| l.starts_with(|c: char| c.is_ascii_lowercase())) {
-            let name = line.split('|').next().unwrap();
+        for (name, _) in roles_and_configs() {
             let config = role(name).unwrap();
             let profile = config.get("linux").and_then(|l| l.get("seccomp")).unwrap();
             assert_eq!(profile.compact(), read(&format!("{name}.json")).compact(), "{name}");
@@ -60,7 +45,6 @@ mod tests {
             roles += 1;
         }
         assert_eq!(roles, 5);
-        assert!(PACKED.len() < 6144, "{} bytes go into the binary", PACKED.len());
     }
 
     #[test]

@@ -1,32 +1,10 @@
 //! The configuration that `spec` writes: a shell with few rights, in every namespace that needs no preparation.
+//!
+//! In `template.json`, words in capitals after an `@` differ by who will run it.
 
 use super::json::Json;
 use crate::error::Result;
-
-/// Words in capitals after an `@` differ by who will run it.
-const TEMPLATE: &str = r#"{
-"ociVersion":"1.0.2",
-"process":{"terminal":true,"user":{"uid":0,"gid":0},"args":["sh"],
- "env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","TERM=xterm"],"cwd":"/",
- "capabilities":{"bounding":@CAPS,"effective":@CAPS,"permitted":@CAPS},
- "rlimits":[{"type":"RLIMIT_NOFILE","hard":1024,"soft":1024}],"noNewPrivileges":true},
-"root":{"path":"rootfs","readonly":true},
-"hostname":"embrun",
-"mounts":[
- {"destination":"/proc","type":"proc","source":"proc"},
- {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","strictatime","mode=755","size=65536k"]},
- {"destination":"/dev/pts","type":"devpts","source":"devpts",
-  "options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620"@TTY]},
- {"destination":"/dev/shm","type":"tmpfs","source":"shm","options":["nosuid","noexec","nodev","mode=1777","size=65536k"]},
- {"destination":"/dev/mqueue","type":"mqueue","source":"mqueue","options":["nosuid","noexec","nodev"]},
- @SYS,
- {"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["nosuid","noexec","nodev","relatime","ro"]}],
-"linux":{@USER,
- "namespaces":[{"type":"pid"},{"type":"@NETWORK"},{"type":"ipc"},{"type":"uts"},{"type":"mount"}@CGROUP],
- "maskedPaths":["/proc/acpi","/proc/asound","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list",
-  "/proc/timer_stats","/proc/sched_debug","/sys/firmware","/proc/scsi"],
- "readonlyPaths":["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]}
-}"#;
+use crate::packed;
 
 /// The template for root. With `cgroup_namespace` it has one, as runc's has where all cgroups are v2's.
 pub fn template(cgroup_namespace: bool) -> Result<Json> {
@@ -64,7 +42,7 @@ pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> Result<Json> {
 
 fn fill(cgroup_namespace: bool, words: [(&str, &str); 4]) -> Result<Json> {
     let namespace = if cgroup_namespace { r#",{"type":"cgroup"}"# } else { "" };
-    let text = TEMPLATE.replace("@CGROUP", namespace);
+    let text = packed!("template").replace("@CGROUP", namespace);
     let text = text.replace("@CAPS", r#"["CAP_AUDIT_WRITE","CAP_KILL","CAP_NET_BIND_SERVICE"]"#);
     let text = words.iter().fold(text, |text, (word, meaning)| text.replace(word, meaning));
     Json::parse(text.as_bytes())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lexer::{self, Words, unsupported};
-use super::table::{VERBS, Verb};
+use super::table::{Verb, verbs};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::run::outputs::Outputs;
 
@@ -216,7 +216,7 @@ impl From<Error> for Misuse {
 }
 
 impl Misuse {
-    fn usage(verb: Option<&Verb>, error: Error) -> Misuse {
+    fn usage(verb: Option<Verb>, error: Error) -> Misuse {
         Misuse { help: format!("Incorrect Usage.\n\n{}", super::help::text(verb)), error }
     }
 }
@@ -318,9 +318,9 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
     Ok(meaning(verb.name(), &words)?)
 }
 
-fn verb_named(name: &str) -> Result<&'static Verb> {
+fn verb_named(name: &str) -> Result<Verb> {
     let name = if name == "h" { "help" } else { name };
-    VERBS.iter().find(|v| v.name() == name).ok_or_else(|| {
+    verbs().find(|v| v.name() == name).ok_or_else(|| {
         Error::new(format!("unknown command {}", Quoted(name))).hint("embrun --help lists the commands")
     })
 }

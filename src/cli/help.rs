@@ -2,36 +2,34 @@
 
 use std::fmt::Write as _;
 
-use super::table::{Flag, GLOBAL, HELP, Line, VERBS, Verb, flags};
+use super::table::{Line, Verb, global, verbs};
 
 /// The help text of the whole, or of one command.
-pub fn text(verb: Option<&Verb>) -> String {
+pub fn text(verb: Option<Verb>) -> String {
     let mut out = String::new();
     match verb {
         None => {
-            out.push_str("embrun: a small OCI runtime, compatible with runc\n\n");
-            out.push_str("usage: embrun [global options] command [options] [arguments]\n\ncommands:\n");
-            for verb in VERBS {
+            let line = global().line();
+            let _ = writeln!(out, "embrun: {}\n\nusage: {}\n\ncommands:", line.text, line.head);
+            for verb in verbs() {
                 list(&mut out, 11, Line { head: verb.name(), ..verb.line() });
             }
             out.push_str("\nglobal options:\n");
-            options(&mut out, GLOBAL);
         }
         Some(verb) => {
             let (name, line) = (verb.name(), verb.line());
             let usage = &line.head[name.len()..];
-            let _ = writeln!(out, "embrun {name}: {}\n\nusage: embrun {name} [options]{usage}", line.text);
-            out.push_str("\noptions:\n");
-            options(&mut out, verb.flags);
+            let _ = writeln!(
+                out,
+                "embrun {name}: {}\n\nusage: embrun {name} [options]{usage}\n\noptions:",
+                line.text
+            );
         }
     }
-    out
-}
-
-fn options(out: &mut String, texts: &'static [&'static str]) {
-    for flag in flags(texts).chain([Flag::read(HELP)]) {
-        list(out, 29, flag.line);
+    for flag in verb.unwrap_or_else(global).flags() {
+        list(&mut out, 29, flag.line);
     }
+    out
 }
 
 fn list(out: &mut String, width: usize, line: Line) {

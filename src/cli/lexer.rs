@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use super::table::{Flag, GLOBAL, HELP, Verb, flags};
+use super::table::{Flag, Verb, global};
 use crate::error::{Error, Quoted, Result};
 
 /// The flags and arguments found, in order.
@@ -38,17 +38,17 @@ impl Words {
 
 /// Reads the flags before the command; what is left begins with the command.
 pub fn globals(words: &[&'static str]) -> Result<Words> {
-    lex(words, GLOBAL, true)
+    lex(words, global())
 }
 
 /// Reads the flags and arguments of a command and checks their number.
-pub fn command(verb: &Verb, words: &[&'static str]) -> Result<Words> {
-    let found = lex(words, verb.flags, verb.greedy)?;
+pub fn command(verb: Verb, words: &[&'static str]) -> Result<Words> {
+    let found = lex(words, verb)?;
     if found.on("help") {
         return Ok(found);
     }
     for (name, _) in &found.flags {
-        if let Some(why) = flag_named(verb.flags, name).and_then(|flag| flag.line.refused()) {
+        if let Some(why) = flag_named(verb, name).and_then(|flag| flag.line.refused()) {
             return Err(unsupported(format_args!("{}: --{name}", verb.name()), why));
         }
     }
@@ -68,7 +68,7 @@ pub fn unsupported(what: impl Display, why: &str) -> Error {
     if why.is_empty() { error } else { error.hint(why) }
 }
 
-fn lex(words: &[&'static str], flags: &'static [&'static str], greedy: bool) -> Result<Words> {
+fn lex(words: &[&'static str], verb: Verb) -> Result<Words> {
     let mut found = Words::default();
     let mut words = words.iter().copied();
     while let Some(word) = words.next() {
@@ -79,7 +79,7 @@ fn lex(words: &[&'static str], flags: &'static [&'static str], greedy: bool) -> 
         }
         if dashes == 0 || word == "-" {
             found.args.push(word);
-            if greedy {
+            if verb.is_greedy() {
                 break;
             }
             continue;
@@ -88,7 +88,7 @@ fn lex(words: &[&'static str], flags: &'static [&'static str], greedy: bool) -> 
         if name.is_empty() || dashes > 2 {
             return Err(Error::new(format!("bad flag syntax: {word}")));
         }
-        let flag = flag_named(flags, name)
+        let flag = flag_named(verb, name)
             .ok_or_else(|| Error::new(format!("flag provided but not defined: -{name}")))?;
         let value = match given {
             None if flag.value.is_empty() => "true",
@@ -102,8 +102,8 @@ fn lex(words: &[&'static str], flags: &'static [&'static str], greedy: bool) -> 
     Ok(found)
 }
 
-fn flag_named(texts: &'static [&'static str], name: &str) -> Option<Flag> {
-    flags(texts).chain([Flag::read(HELP)]).find(|flag| flag.name == name || flag.short == name)
+fn flag_named(verb: Verb, name: &str) -> Option<Flag> {
+    verb.flags().find(|flag| flag.name == name || flag.short == name)
 }
 
 /// The spellings of Go's `strconv.ParseBool`.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::*;
 use super::lexer;
-use super::table::{Flag, GLOBAL, VERBS, flags};
+use super::table::{Flag, global, verbs};
 
 fn caller() -> Caller {
     Caller { name: "/usr/bin/embrun", ..Caller::default() }
@@ -286,7 +286,7 @@ fn mistakes_get_one_clear_error() {
 #[test]
 fn what_is_not_performed_is_refused_and_not_dropped() {
     assert_eq!(says("exec --apparmor p ID a"), "exec: --apparmor is not supported");
-    let refused: Vec<_> = VERBS.iter().filter(|v| v.line().refused().is_some()).collect();
+    let refused: Vec<_> = verbs().filter(|v| v.line().refused().is_some()).collect();
     assert_eq!(refused.len(), 2);
     for verb in refused {
         let why = "is not supported (there is no checkpoint and restore)";
@@ -303,12 +303,12 @@ fn help_is_there_for_all_and_for_each() {
     assert_eq!(ok("-h list").1, Command::Help(all.clone()));
     assert_eq!(ok("help").1, Command::Help(all.clone()));
     assert_eq!(ok("h").1, Command::Help(all.clone()));
-    for verb in VERBS.iter().filter(|v| v.line().refused().is_none()) {
+    for verb in verbs().filter(|v| v.line().refused().is_none()) {
         let name = verb.name();
         assert!(all.contains(&format!("\n  {name:<11} {}\n", verb.line().text)), "{name}");
         let Command::Help(text) = ok(&format!("{name} --help")).1 else { panic!() };
         assert_eq!(ok(&format!("help {name}")).1, Command::Help(text.clone()));
-        for flag in flags(verb.flags).filter(|f| f.line.shown()) {
+        for flag in verb.flags().filter(|f| f.line.shown()) {
             assert!(text.contains(&format!("--{}", flag.name)), "{name} --{}", flag.name);
         }
     }
@@ -324,9 +324,9 @@ fn help_is_there_for_all_and_for_each() {
 
 #[test]
 fn the_table_is_sound() {
-    assert!(VERBS.is_sorted_by_key(|v| v.name()));
-    for texts in VERBS.iter().map(|v| v.flags).chain([GLOBAL]) {
-        let flags: Vec<_> = flags(texts).collect();
+    assert!(verbs().is_sorted_by_key(|v| v.name()));
+    for verb in verbs().chain([global()]) {
+        let flags: Vec<_> = verb.flags().collect();
         for (i, flag) in flags.iter().enumerate() {
             let clashes = |f: &Flag| f.name == flag.name || (!f.short.is_empty() && f.short == flag.short);
             assert!(!flags[..i].iter().any(clashes), "{}", flag.name);
@@ -334,8 +334,8 @@ fn the_table_is_sound() {
         }
     }
     // Every flag that takes something reads back what it was given.
-    for verb in VERBS.iter().filter(|v| v.line().refused().is_none()) {
-        for flag in flags(verb.flags).filter(|f| f.line.refused().is_none()) {
+    for verb in verbs().filter(|v| v.line().refused().is_none()) {
+        for flag in verb.flags().filter(|f| f.line.refused().is_none()) {
             let value = if flag.value.is_empty() { "true" } else { "7" };
             let mut words: Vec<&str> = vec![format!("--{}", flag.name).leak()];
             words.extend((!flag.value.is_empty()).then_some("7"));
@@ -359,7 +359,7 @@ fn the_usage_is_the_number_of_arguments() {
         ("seccomp", (2, usize::MAX)),
         ("spec", (0, 0)),
     ] {
-        assert_eq!(VERBS.iter().find(|v| v.name() == name).unwrap().arguments(), arguments, "{name}");
+        assert_eq!(verbs().find(|v| v.name() == name).unwrap().arguments(), arguments, "{name}");
     }
 }
 

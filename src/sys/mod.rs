@@ -16,6 +16,7 @@ pub mod heap;
 pub mod lock;
 pub mod mount_api;
 pub mod namespace;
+pub mod once;
 pub mod openat2;
 pub mod process;
 pub mod scheduling;

@@ -1,0 +1,27 @@
+//! What is worked out when it is first needed.
+
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A value for as long as the process lives, made by who asks first. Smaller than the standard library's, which can wait for
+/// another thread: two that ask at once make it twice here, and one of the two stays.
+pub struct Once<T>(AtomicPtr<T>);
+
+impl<T: Sync> Once<T> {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn empty() -> Once<T> {
+        Once(AtomicPtr::new(null_mut()))
+    }
+
+    /// The value, made now if there is none.
+    pub fn get(&self, make: impl FnOnce() -> T) -> &'static T {
+        // SAFETY: either null or from the `leak` below, whose writes are before the store that was read.
+        if let Some(known) = unsafe { self.0.load(Ordering::Acquire).as_ref() } {
+            return known;
+        }
+        let value = Box::leak(Box::new(make()));
+        self.0.store(value, Ordering::Release);
+        value
+    }
+}
