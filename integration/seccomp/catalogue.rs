@@ -60,8 +60,7 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
             with(&|p| {
                 for r in &mut p.syscalls {
                     r.names.retain(|n| {
-                        !["clone3", "openat2", "close_range", "faccessat2", "statx", "rseq"]
-                            .contains(&n.as_str())
+                        !["clone3", "openat2", "close_range", "faccessat2", "statx", "rseq"].contains(n)
                     });
                 }
                 p.syscalls.retain(|r| !r.names.is_empty());
@@ -95,7 +94,7 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
                     &[arg(0, Op::Eq, 1), arg(2, Op::Gt, 15)],
                 ));
                 for r in &mut p.syscalls {
-                    r.names.retain(|n| n != "ioctl");
+                    r.names.retain(|n| *n != "ioctl");
                 }
                 p.syscalls.push(rule(&["ioctl"], Action::Allow, &[arg(1, Op::Ne, 0x5412)]));
                 p.syscalls.push(rule(&["ioctl"], Action::Errno(25), &[arg(1, Op::Eq, 0x5412)]));
@@ -105,7 +104,7 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
             "default and ranges",
             with(&|p| {
                 for r in &mut p.syscalls {
-                    r.names.retain(|n| n != "prctl" && n != "setpriority");
+                    r.names.retain(|n| *n != "prctl" && *n != "setpriority");
                 }
                 p.syscalls.push(rule(&["prctl"], Action::Allow, &[arg(0, Op::Le, 1 << 33)]));
                 p.syscalls.push(rule(
@@ -129,8 +128,8 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
     ]
 }
 
-fn rule(names: &[&str], action: Action, args: &[Arg]) -> Rule {
-    Rule { names: names.iter().map(|n| (*n).to_owned()).collect(), action, args: args.to_vec() }
+fn rule(names: &[&'static str], action: Action, args: &[Arg]) -> Rule {
+    Rule { names: names.to_vec(), action, args: args.to_vec() }
 }
 
 fn arg(index: u8, op: Op, value: u64) -> Arg {

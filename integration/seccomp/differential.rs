@@ -134,7 +134,7 @@ fn matching(policy: &Policy, arch: Arch, data: &Data) -> Vec<u32> {
     };
     let mut verdicts = Vec::new();
     for rule in policy.syscalls.iter().filter(|r| r.action != policy.default_action) {
-        let names = |name: &str| rule.names.iter().any(|n| n == name);
+        let names = |name: &str| rule.names.contains(&name);
         let twice =
             rule.args.iter().enumerate().any(|(i, a)| rule.args[..i].iter().any(|b| a.index == b.index));
         let holds = |free: &[u8]| {

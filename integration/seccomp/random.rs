@@ -120,7 +120,7 @@ pub fn policy(random: &mut Random, family: &[Arch], calls: &[Call]) -> Policy {
     let names = &mut |random: &mut Random| {
         // Few names make rules meet; many make long filters.
         let among = if random.one_in(2) { calls.len() } else { 12.min(calls.len()) };
-        (0..1 + random.below(5)).map(|_| calls[random.below(among)].name().to_owned()).collect::<Vec<_>>()
+        (0..1 + random.below(5)).map(|_| calls[random.below(among)].name()).collect::<Vec<_>>()
     };
     let rules = if random.one_in(8) { 30 + random.below(60) } else { random.below(12) };
     let mut default_action = random.pick(ACTIONS);
@@ -140,7 +140,7 @@ pub fn policy(random: &mut Random, family: &[Arch], calls: &[Call]) -> Policy {
         default_action,
         architectures: family.to_vec(),
         flags: None,
-        listener_path: Some("/run/listener".to_owned()),
+        listener_path: Some("/run/listener"),
         listener_metadata: None,
         syscalls,
     }
@@ -163,8 +163,7 @@ fn value(random: &mut Random, large: bool) -> u64 {
 /// Calls that a policy could tell apart: every call that it names on every architecture, with arguments at the edges
 /// of its conditions, and numbers that are no calls.
 pub fn calls(random: &mut Random, policy: &Policy, family: &[Arch], count: usize) -> Vec<(Arch, Data)> {
-    let mut named: Vec<&str> =
-        policy.syscalls.iter().flat_map(|r| r.names.iter().map(String::as_str)).collect();
+    let mut named: Vec<&str> = policy.syscalls.iter().flat_map(|r| r.names.iter().copied()).collect();
     named.extend(["socketcall", "ipc", "read"]);
     let values: Vec<u64> =
         policy.syscalls.iter().flat_map(|r| &r.args).flat_map(|a| [a.value, a.value_two]).collect();

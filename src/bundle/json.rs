@@ -171,6 +171,11 @@ pub(super) fn digits(n: i128) -> String {
     format!("{}{magnitude}", if n < 0 { "-" } else { "" })
 }
 
+/// Adds a name, which is plain, to the members of a list.
+pub fn add_name(list: &mut String, name: &str) {
+    let _ = write!(list, "{}\"{name}\"", if list.is_empty() { "" } else { "," });
+}
+
 fn quote(out: &mut String, s: &str) {
     out.push('"');
     for c in s.chars() {

@@ -4,7 +4,7 @@
 //! options. Only what is performed is in it.
 
 use super::{SPEC_VERSION, print};
-use crate::bundle::json::Json;
+use crate::bundle::json::{Json, add_name};
 use crate::bundle::spec::HookKind;
 use crate::error::Result;
 use crate::plan::options;
@@ -61,8 +61,7 @@ fn document() -> Result<Json> {
 fn quoted(names: &mut dyn Iterator<Item = &str>) -> String {
     let mut out = String::new();
     for name in names {
-        let comma = if out.is_empty() { "" } else { "," };
-        out += &format!("{comma}\"{name}\"");
+        add_name(&mut out, name);
     }
     out
 }

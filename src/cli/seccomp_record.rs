@@ -46,7 +46,7 @@ pub fn run(globals: &Globals, bundle: &Path, output: Option<&Path>, merge: &[&st
     // What went wrong there is the reason of what went wrong here.
     recorder.finish(&mut profile)?;
     let ended = ended?;
-    replace(&output, (profile.json().pretty(4) + "\n").as_bytes()).context(named)?;
+    replace(&output, (profile.json()?.pretty(4) + "\n").as_bytes()).context(named)?;
     Ok(ended.status())
 }
 

@@ -11,6 +11,7 @@ use super::code::{AND, Code, JEQ, JGE, JGT, LOAD, Label};
 use super::policy::{self, Action, Arg, Op, Policy};
 use super::rules::{Rules, Variant};
 use super::syscalls::Call;
+use crate::bundle::spec::List;
 use crate::error::{Error, Result};
 
 /// What the kernel takes (`BPF_MAXINSNS`).
@@ -69,10 +70,9 @@ impl Filter {
 /// Compiles a policy for processes of `native` and of the other architectures that it names.
 pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
     let rules = Rules::new(policy);
-    let archs = listed(policy, native);
     let builder =
         Builder { code: Code::default(), default: policy.default_action.code(), blocks: Vec::new() };
-    let program = builder.program(policy, &rules, &archs)?;
+    let program = builder.program(policy, &rules, &listed(policy, native))?;
     if program.len() > MAX_INSTRUCTIONS {
         return Err(Error::new(format!(
             "the filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, conditions or \
@@ -80,18 +80,22 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
             program.len()
         )));
     }
-    let actions = || policy.syscalls.iter().map(|r| r.action).chain([policy.default_action]);
-    let notify = actions().any(|a| a == Action::Notify);
+    let mut actions = bit(policy.default_action);
+    for rule in &policy.syscalls {
+        actions |= bit(rule.action);
+    }
+    let notify = actions & bit(Action::Notify) != 0;
     let (flags, optional) = flags(policy, notify);
-    let used = actions().fold(0, |bits, action| {
-        let kind = |a: Action| a.code() & 0xffff_0000;
-        bits | policy::ACTIONS.iter().position(|(a, _)| kind(*a) == kind(action)).map_or(0, |i| 1 << i)
-    });
     let mut warnings = Vec::new();
     if !rules.unknown.is_empty() {
         warnings.push(format!("seccomp: unknown system calls are skipped: {}", rules.unknown.join(", ")));
     }
-    Ok(Filter { program, flags, warnings, notify, optional, actions: used })
+    Ok(Filter { program, flags, warnings, notify, optional, actions })
+}
+
+/// The bit of an action in [`Support::actions`].
+fn bit(action: Action) -> u32 {
+    policy::ACTIONS.iter().position(|(a, _)| a.kind() == action.kind()).map_or(0, |i| 1 << i)
 }
 
 /// The architectures that the filter is for: the native one first, then those listed that its kernel can run. Others
@@ -140,9 +144,10 @@ struct Range {
 }
 
 /// Conditions that some calls have, and where their code is once it is written.
+#[derive(Clone, Copy)]
 struct Block {
     wide: bool,
-    variants: Vec<Variant>,
+    variants: List<Variant>,
     label: Option<Label>,
 }
 
@@ -172,16 +177,15 @@ const UNHEARD: u32 = Action::Errno(38).code();
 
 impl Builder {
     fn program(mut self, policy: &Policy, rules: &Rules, archs: &[Arch]) -> Result<Vec<SockFilter>> {
-        let mut audits: Vec<u32> = Vec::new();
-        for audit in archs.iter().filter_map(|a| a.audit()) {
-            if !audits.contains(&audit) {
-                audits.push(audit);
-            }
-        }
         let mut next = self.code.give(FOREIGN);
         // The native architecture, which is the first, is written last and so looked at first.
-        for audit in audits.into_iter().rev() {
-            let members: Vec<Arch> = archs.iter().copied().filter(|a| a.audit() == Some(audit)).collect();
+        for (i, arch) in archs.iter().enumerate().rev() {
+            let Some(audit) = arch.audit() else { continue };
+            let shares = |other: &&Arch| other.audit() == Some(audit);
+            if archs[..i].iter().any(|other| shares(&other)) {
+                continue;
+            }
+            let members: Vec<Arch> = archs.iter().filter(shares).copied().collect();
             let ranges = self.ranges(policy, rules, &members)?;
             let tree = self.tree(&ranges);
             let number = self.code.put(LOAD, NUMBER, tree);
@@ -197,39 +201,35 @@ impl Builder {
         // A tracer or a listener, though, is trusted to know what is new.
         let stub =
             !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_) | Action::Notify);
-        let mut ranges = Ranges(Vec::new());
-        let default = Leaf::Give(self.default);
         let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();
-        let spans = spans(archs, stubbed(Arch::X86_64));
-        let mut decisions = Vec::with_capacity(archs.len());
+        let mut decisions = Vec::new();
         for arch in archs {
-            for (number, variants) in rules.decisions(*arch)? {
-                decisions.push((*arch, number, self.leaf(variants, *arch)));
+            for same in rules.decisions(*arch)?.leak().chunk_by(|a, b| a.number == b.number) {
+                decisions.push((same[0].number, self.leaf(same, *arch)));
             }
         }
+        // What the numbers of no decision come to.
+        let mut rest = Vec::new();
+        let spans = spans(archs, stubbed(Arch::X86_64));
         for (i, (start, span)) in spans.iter().enumerate() {
-            let last = spans.get(i + 1).map_or(u32::MAX, |(next, _)| next - 1);
-            let Span::Calls(arch) = *span else {
-                ranges.from(*start, if *span == Span::Foreign { Leaf::Give(FOREIGN) } else { default });
-                continue;
-            };
-            let unheard = stubbed(arch).then(|| rules.newest(arch, *start, last).map_or(*start, |n| n + 1));
-            // Beyond what the policy names there may still be the calls through which it is reached (ipc).
-            let rest = |ranges: &mut Ranges, from: u32, to: u32| {
-                let new = unheard.is_some_and(|u| u <= from);
-                ranges.from(from, if new { Leaf::Give(UNHEARD) } else { default });
-                if let Some(u) = unheard.filter(|u| from < *u && *u <= to) {
-                    ranges.from(u, Leaf::Give(UNHEARD));
+            rest.push((*start, Leaf::Give(if *span == Span::Foreign { FOREIGN } else { self.default })));
+            if let Span::Calls(arch) = *span {
+                let last = spans.get(i + 1).map_or(u32::MAX, |(next, _)| next - 1);
+                if stubbed(arch) {
+                    let unheard = rules.newest(arch, *start, last).map_or(*start, |n| n + 1);
+                    rest.push((unheard, Leaf::Give(UNHEARD)));
                 }
-            };
-            let mut next = *start;
-            let inside = |(a, n, _): &&(Arch, u32, Leaf)| *a == arch && (*start..=last).contains(n);
-            for (_, number, leaf) in decisions.iter().filter(inside) {
-                rest(&mut ranges, next, *number);
-                ranges.from(*number, *leaf);
-                next = number + 1;
             }
-            rest(&mut ranges, next, last);
+        }
+        let mut ranges = Ranges(Vec::new());
+        for (i, (start, leaf)) in rest.iter().enumerate() {
+            let end = rest.get(i + 1).map_or(u32::MAX, |(next, _)| *next);
+            ranges.from(*start, *leaf);
+            // Beyond what the policy names there may still be the calls through which it is reached (ipc).
+            for (number, decided) in decisions.iter().filter(|(n, _)| (*start..end).contains(n)) {
+                ranges.from(*number, *decided);
+                ranges.from(number + 1, *leaf);
+            }
         }
         for arch in archs {
             ranges.weigh(*arch);
@@ -237,12 +237,12 @@ impl Builder {
         Ok(ranges.0)
     }
 
-    fn leaf(&mut self, variants: Vec<Variant>, arch: Arch) -> Leaf {
+    fn leaf(&mut self, variants: List<Variant>, arch: Arch) -> Leaf {
         if variants[0].args.is_empty() {
             return Leaf::Give(variants[0].verdict);
         }
         let same = |b: &Block| {
-            let mut pairs = b.variants.iter().zip(&variants);
+            let mut pairs = b.variants.iter().zip(variants);
             b.wide == arch.wide()
                 && b.variants.len() == variants.len()
                 && pairs.all(|(a, b)| a.args == b.args && a.verdict == b.verdict)
@@ -282,20 +282,15 @@ impl Builder {
             Leaf::Give(verdict) => return self.code.give(verdict),
             Leaf::Block(i) => i,
         };
-        if let Some(label) = self.blocks[i].label {
+        let Block { wide, variants, label } = self.blocks[i];
+        if let Some(label) = label {
             return label;
         }
         let mut next = self.code.give(self.default);
-        for v in (0..self.blocks[i].variants.len()).rev() {
-            let mut yes = self.code.give(self.blocks[i].variants[v].verdict);
-            for a in (0..self.blocks[i].variants[v].args.len()).rev() {
-                yes = condition(
-                    &mut self.code,
-                    self.blocks[i].variants[v].args[a],
-                    self.blocks[i].wide,
-                    yes,
-                    next,
-                );
+        for v in variants.iter().rev() {
+            let mut yes = self.code.give(v.verdict);
+            for arg in v.args.iter().rev() {
+                yes = condition(&mut self.code, arg, wide, yes, next);
             }
             next = yes;
         }
@@ -314,52 +309,40 @@ const fn high_word(arg: u8) -> u32 {
     low_word(arg) ^ 4
 }
 
-/// Writes the test of one condition, word by word.
-fn condition(code: &mut Code, arg: Arg, wide: bool, yes: Label, no: Label) -> Label {
+/// Writes the test of one condition, word by word; nothing of a word whose mask leaves nothing to test.
+fn condition(code: &mut Code, arg: &Arg, wide: bool, yes: Label, no: Label) -> Label {
     let (yes, no) = match arg.op {
         Op::Ne | Op::Lt | Op::Le => (no, yes),
         _ => (yes, no),
     };
-    let value = arg.compared();
-    let (high, low) = ((value >> 32) as u32, value as u32);
-    let mask = if arg.op == Op::MaskedEq { arg.value } else { u64::MAX };
     let op = match arg.op {
         Op::Eq | Op::Ne | Op::MaskedEq => JEQ,
         Op::Lt | Op::Ge => JGE,
         Op::Le | Op::Gt => JGT,
     };
-    let low = word(code, low_word(arg.index), mask as u32, |c| c.branch(op, low, yes, no), yes);
-    if !wide {
-        return low;
+    let (value, mask) = (arg.compared(), arg.mask());
+    let (high, high_mask) = ((value >> 32) as u32, (mask >> 32) as u32);
+    let mut label = yes;
+    if mask as u32 != 0 {
+        label = code.branch(op, value as u32, yes, no);
+        label = load(code, low_word(arg.index), mask as u32, label);
     }
-    word(
-        code,
-        high_word(arg.index),
-        (mask >> 32) as u32,
-        |c| {
-            let equal = c.branch(JEQ, high, low, no);
-            if op == JEQ { equal } else { c.branch(JGT, high, yes, equal) }
-        },
-        low,
-    )
+    if wide && high_mask != 0 {
+        label = code.branch(JEQ, high, label, no);
+        if op != JEQ {
+            label = code.branch(JGT, high, yes, label);
+        }
+        label = load(code, high_word(arg.index), high_mask, label);
+    }
+    label
 }
 
-/// Writes the load of a word under a mask in front of a test; nothing if the mask leaves nothing to test.
-fn word(
-    code: &mut Code,
-    at: u32,
-    mask: u32,
-    test: impl FnOnce(&mut Code) -> Label,
-    untested: Label,
-) -> Label {
-    if mask == 0 {
-        return untested;
-    }
-    let mut label = test(code);
+/// Writes the load of a word under a mask.
+fn load(code: &mut Code, at: u32, mask: u32, mut next: Label) -> Label {
     if mask != u32::MAX {
-        label = code.put(AND, mask, label);
+        next = code.put(AND, mask, next);
     }
-    code.put(LOAD, at, label)
+    code.put(LOAD, at, next)
 }
 
 struct Ranges(Vec<Range>);
@@ -411,7 +394,7 @@ fn spans(listed: &[Arch], stub: bool) -> Vec<(u32, Span)> {
     match listed[0] {
         // x32 has the numbers of x86_64 and, from 512, its own. The kernel tells them by the bit alone. -1 is what a
         // tracer leaves of a call that it wants skipped (seccomp(2)).
-        Arch::X86_64 | Arch::X32 => {
+        Arch::X86_64 | Arch::X32 if cfg!(any(target_arch = "x86", target_arch = "x86_64")) => {
             let (x86_64, x32) = (span(Arch::X86_64), span(Arch::X32));
             let above = if x32 == Span::Foreign && !stub { Span::Foreign } else { x86_64 };
             let skipped = if x32 == Span::Foreign { Span::Default } else { x32 };

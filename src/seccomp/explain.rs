@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::arch::Arch;
-use super::code::SockFilter;
+use super::code::{AND, JEQ, JGT, JUMP, LOAD, RETURN, SockFilter};
 use super::compile::{Filter, compile, listed};
 use super::policy::{ACTIONS, Action, Arg, Op, Policy};
 use super::rules::Rules;
@@ -14,10 +14,16 @@ use crate::error::{Error, Quoted, Result, describe};
 /// Which rule decides over a call, and what happens. `call` is a name or a number.
 pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u64]) -> Result<String> {
     let filter = compile(policy, native)?;
-    let audit = arch.audit().ok_or_else(|| unknown(arch))?;
+    let arch_name = arch.name();
+    let audit = arch
+        .audit()
+        .ok_or_else(|| Error::new(format!("the system calls of {arch_name} are not known to this build")))?;
     let number = match call.parse() {
         Ok(number) => number,
-        Err(_) => number_of(arch, call)?,
+        Err(_) => Call::find(call)
+            .ok_or_else(|| Error::new(format!("unknown system call {}", Quoted(call))))?
+            .number(arch)
+            .ok_or_else(|| Error::new(format!("{arch_name} has no system call {call}")))?,
     };
     let mut data = Data { number, audit, args: [0; 6] };
     if args.len() > data.args.len() {
@@ -26,88 +32,73 @@ pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u6
     data.args[..args.len()].copy_from_slice(args);
     let (verdict, executed) = sim::run(&filter.program, &data);
     let name = Call::of(arch, number).map_or("no known call", Call::name);
-    let mut out = format!("{name}, number {number} of {}: {}\n", arch.name(), told(verdict));
-    reason(&mut out, policy, native, arch, &data)?;
+    let mut out = format!("{name}, number {number} of {arch_name}: {}\n", told(verdict));
+    if listed(policy, native).contains(&arch) {
+        reason(&mut out, policy, arch, &data, verdict)?;
+    } else {
+        let _ = writeln!(out, "because: architectures does not list {arch_name}");
+    }
     let worst = sim::worst(&filter.program, number, audit);
     let _ = writeln!(out, "instructions: {executed}, at most {worst} with other arguments");
     Ok(out)
 }
 
-fn number_of(arch: Arch, name: &str) -> Result<u32> {
-    let call = Call::find(name).ok_or_else(|| Error::new(format!("unknown system call {}", Quoted(name))))?;
-    call.number(arch).ok_or_else(|| Error::new(format!("{} has no system call {name}", arch.name())))
-}
-
-fn unknown(arch: Arch) -> Error {
-    Error::new(format!("the system calls of {} are not known to this build", arch.name()))
-}
-
-fn reason(out: &mut String, policy: &Policy, native: Arch, arch: Arch, data: &Data) -> Result<()> {
-    if !listed(policy, native).contains(&arch) {
-        let _ = writeln!(out, "because: architectures does not list {}", arch.name());
+fn reason(out: &mut String, policy: &Policy, arch: Arch, data: &Data, verdict: u32) -> Result<()> {
+    let rules = Rules::new(policy);
+    let mut by_rules = false;
+    for v in rules.decisions(arch)?.iter().filter(|v| v.number == data.number) {
+        by_rules = true;
+        let value = |a: &Arg| data.args[usize::from(a.index)];
+        if let Some(a) = v.args.iter().find(|a| !a.holds(value(a))) {
+            let _ = writeln!(out, "not syscalls[{}]: {} fails for {:#x}", v.rule, condition(a), value(a));
+            continue;
+        }
+        let _ = write!(out, "because: syscalls[{}] (", v.rule);
+        for (i, a) in v.args.iter().enumerate() {
+            let _ = write!(out, "{}{}", if i > 0 { " and " } else { "" }, condition(a));
+        }
+        out.push_str(if v.args.is_empty() { "always)\n" } else { ")\n" });
         return Ok(());
     }
-    let rules = Rules::new(policy);
-    let decisions = rules.decisions(arch)?;
-    let variants = decisions.into_iter().find(|(n, _)| *n == data.number).map(|(_, v)| v).unwrap_or_default();
     let default = policy.default_action;
-    for v in &variants {
-        let failed = v.args.iter().find(|a| !a.holds(data.args[usize::from(a.index)]));
-        let Some(a) = failed else {
-            let conditions: Vec<String> = v.args.iter().map(condition).collect();
-            let when = if conditions.is_empty() { "always" } else { &conditions.join(" and ") };
-            let _ = writeln!(out, "because: syscalls[{}] ({when})", v.rule);
-            return Ok(());
-        };
-        let value = data.args[usize::from(a.index)];
-        let _ = writeln!(out, "not syscalls[{}]: {} fails for {value:#x}", v.rule, condition(a));
-    }
-    let by_default = sim::run(&compile(policy, native)?.program, data).0 == default.code();
     let newest = rules.newest(arch, 0, data.number).and_then(|n| Call::of(arch, n));
-    match newest {
-        Some(newest) if variants.is_empty() && !by_default => {
-            let _ = writeln!(
-                out,
-                "because: newer than all that the policy names (the newest of these: {}), and the default is {}",
-                newest.name(),
-                default.name()
-            );
-        }
-        _ => {
-            let _ = writeln!(out, "because: defaultAction ({})", default.name());
-        }
-    }
+    let _ = match newest {
+        Some(newest) if !by_rules && verdict != default.code() => writeln!(
+            out,
+            "because: newer than all that the policy names (the newest of these: {}), and the default is {}",
+            newest.name(),
+            default.name()
+        ),
+        _ => writeln!(out, "because: defaultAction ({})", default.name()),
+    };
     Ok(())
 }
 
 fn condition(a: &Arg) -> String {
-    let index = a.index;
     let op = match a.op {
-        Op::MaskedEq => return format!("args[{index}] & {:#x} == {:#x}", a.value, a.value_two),
-        Op::Eq => "==",
+        Op::Eq | Op::MaskedEq => "==",
         Op::Ne => "!=",
         Op::Lt => "<",
         Op::Le => "<=",
         Op::Ge => ">=",
         Op::Gt => ">",
     };
-    format!("args[{index}] {op} {:#x}", a.value)
+    let mask = if a.op == Op::MaskedEq { format!(" & {:#x}", a.value) } else { String::new() };
+    format!("args[{}]{mask} {op} {:#x}", a.index, a.compared())
 }
 
 /// A verdict in the spec's words.
 fn told(verdict: u32) -> String {
-    let kind = |v: u32| v & 0xffff_0000;
     let data = verdict & 0xffff;
-    let Some((action, _)) = ACTIONS.iter().find(|(a, _)| kind(a.code()) == kind(verdict)) else {
+    let Some((action, name)) = ACTIONS.iter().find(|(a, _)| a.kind() == verdict & 0xffff_0000) else {
         return format!("{verdict:#x}");
     };
-    let name = action.name();
     match action {
         Action::Errno(_) => {
             format!("{name} {data}: {}", describe(crate::error::Errno::from_raw(data as i32)))
         }
         Action::Trace(_) => format!("{name} {data}"),
-        _ => name.to_owned(),
+        _ => (*name).to_owned(),
     }
 }
 
@@ -120,20 +111,17 @@ pub fn dump(policy: &Policy, native: Arch) -> Result<String> {
     }
     let _ = writeln!(out, "; {} instructions, flags {:#x}", filter.program.len(), filter.flags);
     for arch in listed(policy, native) {
-        if let Some(cost) = Cost::of(&filter, arch) {
+        if let Some(Cost { tenths, worst, name }) = Cost::of(&filter, arch) {
+            let (arch, whole, tenths) = (arch.name(), tenths / 10, tenths % 10);
             let _ = writeln!(
                 out,
-                "; {}: a call takes {}.{} instructions on average, {} at most ({})",
-                arch.name(),
-                cost.tenths / 10,
-                cost.tenths % 10,
-                cost.worst,
-                cost.name
+                "; {arch}: a call takes {whole}.{tenths} instructions on average, {worst} at most ({name})"
             );
         }
     }
     for (at, i) in filter.program.iter().enumerate() {
-        let _ = writeln!(out, "{at:4}: {}", instruction(at, i));
+        let _ = write!(out, "{at:4}: ");
+        instruction(&mut out, at + 1, i);
     }
     Ok(out)
 }
@@ -165,19 +153,21 @@ impl Cost {
     }
 }
 
-fn instruction(at: usize, i: &SockFilter) -> String {
-    let to = |skip: usize| at + 1 + skip;
-    let jump = |op| format!("if A {op} {:#x} goto {} else {}", i.k, to(i.jt.into()), to(i.jf.into()));
-    match i.code {
-        0x20 => format!("A = {}", field(i.k)),
-        0x54 => format!("A &= {:#x}", i.k),
-        0x05 => format!("goto {}", to(i.k as usize)),
-        0x15 => jump("=="),
-        0x25 => jump(">"),
-        0x35 => jump(">="),
-        0x06 => format!("return {}", told(i.k)),
-        other => format!("{other:#x} {} {} {:#x}", i.jt, i.jf, i.k),
-    }
+/// A line for an instruction; `next` is the number of the one that follows.
+fn instruction(out: &mut String, next: usize, i: &SockFilter) {
+    let (yes, no, k) = (next + usize::from(i.jt), next + usize::from(i.jf), i.k);
+    let op = match i.code {
+        JEQ => "==",
+        JGT => ">",
+        _ => ">=",
+    };
+    let _ = match i.code {
+        LOAD => writeln!(out, "A = {}", field(k)),
+        AND => writeln!(out, "A &= {k:#x}"),
+        JUMP => writeln!(out, "goto {}", next + k as usize),
+        RETURN => writeln!(out, "return {}", told(k)),
+        _ => writeln!(out, "if A {op} {k:#x} goto {yes} else {no}"),
+    };
 }
 
 fn field(offset: u32) -> String {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::bundle::json::Json;
+use crate::bundle::spec::Text;
 use crate::error::{Context as _, Errno, Result};
 use crate::seccomp::policy::Policy;
 use crate::sys::descriptor::send_fd;
@@ -18,25 +19,24 @@ use crate::sys::descriptor::send_fd;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The seccomp agent of a policy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agent {
     /// `listenerPath`
-    pub path: String,
+    pub path: Text,
     /// `listenerMetadata`
-    pub metadata: Option<String>,
+    pub metadata: Option<Text>,
 }
 
 impl Agent {
     /// The agent that the policy names.
     pub fn of(policy: &Policy) -> Option<Agent> {
-        let path = policy.listener_path.clone()?;
-        Some(Agent { path, metadata: policy.listener_metadata.clone() })
+        Some(Agent { path: policy.listener_path?, metadata: policy.listener_metadata })
     }
 
     /// Hands it the listener of the filter that is in force for process `pid` of the container in this state.
     pub fn serve(&self, oci_version: &str, pid: i32, state: Json, listener: BorrowedFd<'_>) -> Result<()> {
-        let state = process_state(oci_version, pid, self.metadata.as_deref(), state);
-        send(Path::new(&self.path), &state, listener)
+        let state = process_state(oci_version, pid, self.metadata, state);
+        send(Path::new(self.path), &state, listener)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::arch::{self, Arch};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, integer, object, string, strings};
+use crate::bundle::read::{Fault, Read, integer, object, string};
+use crate::bundle::spec::Text;
 use crate::error::Quoted;
 
 /// `SECCOMP_FILTER_FLAG_TSYNC` (`linux/seccomp.h`).
@@ -64,9 +65,9 @@ pub struct Policy {
     /// Filter flags; `None` when the policy has no `flags` at all.
     pub flags: Option<u32>,
     /// The socket that gets the listener of `SCMP_ACT_NOTIFY`.
-    pub listener_path: Option<String>,
+    pub listener_path: Option<Text>,
     /// What the socket is told besides; opaque.
-    pub listener_metadata: Option<String>,
+    pub listener_metadata: Option<Text>,
     /// The rules in the order of the file.
     pub syscalls: Vec<Rule>,
 }
@@ -75,7 +76,7 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// The calls it is about; at least one.
-    pub names: Vec<String>,
+    pub names: Vec<Text>,
     /// What happens to them.
     pub action: Action,
     /// The conditions under which it does, all of which must hold.
@@ -144,10 +145,14 @@ impl Action {
         }
     }
 
+    /// The same without the data.
+    pub const fn kind(self) -> u32 {
+        self.code() & 0xffff_0000
+    }
+
     /// The spec's name.
     pub fn name(self) -> &'static str {
-        let kind = |a: Action| a.code() & 0xffff_0000;
-        ACTIONS.iter().find(|(a, _)| kind(*a) == kind(self)).map_or("", |(_, name)| name)
+        ACTIONS.iter().find(|(a, _)| a.kind() == self.kind()).map_or("", |(_, name)| name)
     }
 }
 
@@ -157,9 +162,12 @@ pub fn policy(v: &Json) -> Read<Policy> {
     let policy = Policy {
         default_action: action(v, "defaultAction", "defaultErrnoRet")?,
         architectures: v.list("architectures", |a| named(a, "architecture", arch::ALL))?,
-        flags: v.get("flags").map(|_| flags(v)).transpose()?,
-        listener_path: v.optional("listenerPath", string)?.filter(|s| !s.is_empty()),
-        listener_metadata: v.optional("listenerMetadata", string)?.filter(|s| !s.is_empty()),
+        flags: match v.get("flags") {
+            Some(_) => Some(flags(v)?),
+            None => None,
+        },
+        listener_path: v.text("listenerPath")?.map(|text| &*text.leak()),
+        listener_metadata: v.text("listenerMetadata")?.map(|text| &*text.leak()),
         syscalls: v.list("syscalls", rule)?,
     };
     listener(&policy)?;
@@ -180,8 +188,7 @@ fn listener(policy: &Policy) -> Read<()> {
         if policy.listener_path.is_none() {
             return Err(at(Fault::new("SCMP_ACT_NOTIFY needs listenerPath"), "action"));
         }
-        if let Some(name) = rule.names.iter().find(|n| ["write", "sendmsg", "recvfrom"].contains(&n.as_str()))
-        {
+        if let Some(name) = rule.names.iter().find(|n| ["write", "sendmsg", "recvfrom"].contains(*n)) {
             return Err(at(Fault::new(format!("SCMP_ACT_NOTIFY cannot be used for {name}")), "names"));
         }
     }
@@ -194,7 +201,8 @@ fn flags(v: &Json) -> Read<u32> {
 
 fn rule(v: &Json) -> Read<Rule> {
     let v = object(v)?;
-    let names = v.required("names", strings)?;
+    v.required("names", |_| Ok(()))?;
+    let names = v.list("names", |name| string(name).map(|name| &*name.leak()))?;
     if names.is_empty() {
         return Err(Fault::new("must name at least one system call").at("names"));
     }
@@ -229,10 +237,16 @@ fn action(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
     }
 }
 
+/// A name of a table, as what it stands for.
 fn named<T: Copy>(v: &Json, what: &str, names: &[(T, &str)]) -> Read<T> {
     let name = string(v)?;
-    let found = names.iter().find(|(_, n)| *n == name);
-    found.map(|(t, _)| *t).ok_or_else(|| Fault::new(format!("unknown {what} {}", Quoted(&name))))
+    names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t).ok_or_else(|| unknown(what, &name))
+}
+
+#[cold]
+#[inline(never)]
+fn unknown(what: &str, name: &str) -> Fault {
+    Fault::new(format!("unknown {what} {}", Quoted(name)))
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use super::arch::{ALL, Arch, X32_BIT};
 use super::compile::Support;
 use super::policy::{Action, Arg, Op, Policy, Rule, WAIT_KILLABLE_RECV};
 use super::syscalls::Call;
-use crate::bundle::json::Json;
+use crate::bundle::json::{Json, add_name};
 use crate::bundle::read::{Fault, Read};
+use crate::error::Result;
 
 /// The flags of the messages by which a listener is handed over, beside `MSG_NOSIGNAL`: three of TCP's that mean nothing
 /// to any system call (`MSG_FIN`, `MSG_SYN`, `MSG_RST`), so that a filter can tell them from a workload's.
@@ -14,8 +15,8 @@ pub const HAND_OVER: i32 = 0x1600;
 /// Asks about every call of every architecture that the kernel can run, but for the two by which the listener is handed over:
 /// until then nobody could answer.
 pub fn policy(kernel: Support) -> Policy {
-    let pass = |name: &str, index| Rule {
-        names: vec![name.to_owned()],
+    let pass = |name, index| Rule {
+        names: vec![name],
         action: Action::Allow,
         args: vec![Arg { index, op: Op::MaskedEq, value: HAND_OVER as u64, value_two: HAND_OVER as u64 }],
     };
@@ -101,7 +102,7 @@ impl Profile {
     }
 
     /// The profile as `linux.seccomp`, with what a program needs though it was not seen to call it.
-    pub fn json(mut self) -> Json {
+    pub fn json(mut self) -> Result<Json> {
         let has = |arch| self.architectures & 1 << arch as u32 != 0;
         let handlers = self.allows("rt_sigaction") || self.allows("sigaction");
         let old = has(Arch::X86) || has(Arch::Arm);
@@ -119,15 +120,23 @@ impl Profile {
                 self.calls[call.index()] = 1;
             }
         }
-        let names = Call::all().filter(|call| self.calls[call.index()] != 0).map(Call::name);
-        let listed = ALL.iter().filter(|(arch, _)| self.architectures & 1 << *arch as u32 != 0);
-        let rule = [("names", Json::strs(names)), ("action", Json::from(Action::Allow.name()))];
-        Json::fields([
-            ("defaultAction", Json::from(Action::Errno(1).name())),
-            ("defaultErrnoRet", Json::from(1)),
-            ("architectures", Json::strs(listed.map(|(_, name)| *name))),
-            ("syscalls", Json::List(vec![Json::object(rule)])),
-        ])
+        let mut names = String::new();
+        for call in Call::all().filter(|call| self.calls[call.index()] != 0) {
+            add_name(&mut names, call.name());
+        }
+        let mut architectures = String::new();
+        for (_, name) in ALL.iter().filter(|(arch, _)| has(*arch)) {
+            add_name(&mut architectures, name);
+        }
+        let text = format!(
+            r#"{{
+                "defaultAction": "SCMP_ACT_ERRNO",
+                "defaultErrnoRet": 1,
+                "architectures": [{architectures}],
+                "syscalls": [{{"names": [{names}], "action": "SCMP_ACT_ALLOW"}}]
+            }}"#
+        );
+        Json::parse(text.as_bytes())
     }
 }
 
@@ -183,7 +192,7 @@ mod tests {
         assert!(!profile.add(1, 1));
         let native = Arch::NATIVE.name();
         assert_eq!(
-            profile.json().compact(),
+            profile.json().unwrap().compact(),
             format!(
                 r#"{{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":1,"architectures":["{native}"],"syscalls":[{{"#
             ) + r#""names":["execve","exit","exit_group","restart_syscall","write"],"action":"SCMP_ACT_ALLOW"}]}"#
@@ -203,7 +212,7 @@ mod tests {
         ] {
             assert!(profile.add(arch.audit().unwrap(), number(name, arch)), "{name}");
         }
-        let json = profile.json().compact();
+        let json = profile.json().unwrap().compact();
         for part in
             [r#"["SCMP_ARCH_X86","SCMP_ARCH_X86_64","SCMP_ARCH_X32"]"#, r#""readv""#, r#""sigreturn""#]
         {
@@ -223,7 +232,7 @@ mod tests {
         let mut profile = Profile::default();
         profile.merge(&of("SCMP_ARCH_ARM", "cacheflush")).unwrap();
         profile.merge(&of("SCMP_ARCH_X86_64", "arch_prctl")).unwrap();
-        let merged = profile.json();
+        let merged = profile.json().unwrap();
         let again = policy::policy(&merged).unwrap();
         assert_eq!(again.architectures, [Arch::X86_64, Arch::Arm]);
         let names = ["arch_prctl", "cacheflush", "exit", "exit_group", "restart_syscall", "write"];
@@ -233,11 +242,11 @@ mod tests {
         other.merge(&again).unwrap();
         let mut profile = Profile::default();
         assert!(profile.absorb(&other.bytes()) && !profile.absorb(b"") && !profile.absorb(b"12345"));
-        assert_eq!(profile.json(), merged);
+        assert_eq!(profile.json().unwrap(), merged);
         // Merged with itself it is itself.
         let mut profile = Profile::default();
         profile.merge(&again).unwrap();
-        assert_eq!(profile.json(), merged);
+        assert_eq!(profile.json().unwrap(), merged);
         for (text, says) in [
             (r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, "defaultAction: must be SCMP_ACT_ERRNO"),
             (

@@ -4,175 +4,199 @@
 //! the first rule without conditions decides alone; the others are tried in an order of their conditions, not of the
 //! file ([`key`]); two that agree on when but not on what are an error.
 
-use std::borrow::Cow;
-use std::cmp::Reverse;
-
 use super::arch::Arch;
 use super::policy::{Arg, Op, Policy};
 use super::syscalls::Call;
+use crate::bundle::spec::{List, Text};
 use crate::error::{Error, Result};
 
 /// A rule as it is for one of its calls: conditions on different arguments, by argument, and the verdict.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Variant {
+    /// The call's number on the architecture that was asked about.
+    pub number: u32,
     /// Which of the policy's rules.
     pub rule: usize,
     /// All must hold.
-    pub args: Vec<Arg>,
+    pub args: List<Arg>,
     /// What the filter returns then.
     pub verdict: u32,
 }
 
 /// The rules of a policy, call by call, ready to be laid out for an architecture.
 pub struct Rules {
-    /// Pairs of a call and an index of `variants`, in the order of the file.
-    calls: Vec<(Call, usize)>,
-    variants: Vec<Variant>,
-    /// Every call that the policy names, even where the rule says nothing but the default.
-    named: Vec<Call>,
+    default: u32,
+    /// Every call that the policy names with each way in which its rule can hold, in the order of the file. They have no
+    /// numbers yet.
+    calls: Vec<(Call, Variant)>,
     /// Names that no architecture has.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<Text>,
 }
 
 impl Rules {
     /// Takes a policy's rules apart.
     pub fn new(policy: &Policy) -> Rules {
         let mut rules =
-            Rules { calls: Vec::new(), variants: Vec::new(), named: Vec::new(), unknown: Vec::new() };
-        let default = policy.default_action.code();
+            Rules { default: policy.default_action.code(), calls: Vec::new(), unknown: Vec::new() };
         for (i, rule) in policy.syscalls.iter().enumerate() {
-            let first = rules.variants.len();
-            // As in runc, what says the same as the default is no rule.
-            if rule.action.code() != default {
-                let variant =
-                    |args: &[Arg]| Variant { rule: i, args: args.to_vec(), verdict: rule.action.code() };
-                rules.variants.extend(alternatives(&rule.args).into_iter().map(|args| variant(&args)));
-            }
-            let last = rules.variants.len();
+            let alternatives = alternatives(&rule.args);
             for name in &rule.names {
-                match Call::find(name) {
-                    Some(call) => {
-                        rules.named.push(call);
-                        rules.calls.extend((first..last).map(|v| (call, v)));
+                let Some(call) = Call::find(name) else {
+                    if !rules.unknown.contains(name) {
+                        rules.unknown.push(name);
                     }
-                    None if rules.unknown.contains(name) => {}
-                    None => rules.unknown.push(name.clone()),
+                    continue;
+                };
+                for args in &alternatives {
+                    rules
+                        .calls
+                        .push((call, Variant { number: 0, rule: i, args, verdict: rule.action.code() }));
                 }
             }
         }
         rules
     }
 
-    /// The largest number from `from` to `to` of a call that the policy names.
+    /// The largest number from `from` to `to` of a call that the policy names, even where the rule says nothing but the
+    /// default.
     pub fn newest(&self, arch: Arch, from: u32, to: u32) -> Option<u32> {
-        self.named.iter().filter_map(|c| c.number(arch)).filter(|n| (from..=to).contains(n)).max()
+        self.calls.iter().filter_map(|(c, _)| c.number(arch)).filter(|n| (from..=to).contains(n)).max()
     }
 
-    /// What each call of an architecture that a rule is about comes to, by its number: the verdict of the first variant
-    /// whose conditions hold, else the default.
-    pub fn decisions(&self, arch: Arch) -> Result<Vec<(u32, Vec<Variant>)>> {
-        let mut all: Vec<(u32, Cow<'_, Variant>)> = Vec::with_capacity(self.calls.len());
-        for (call, variant) in &self.calls {
-            let variant = &self.variants[*variant];
+    /// What each call of an architecture that a rule is about comes to, by its number: the verdict of the first of its
+    /// variants, which stand together, whose conditions hold, else the default.
+    pub fn decisions(&self, arch: Arch) -> Result<Vec<Variant>> {
+        let mut all = Vec::with_capacity(self.calls.len());
+        // As in runc, what says the same as the default is no rule.
+        for (call, variant) in self.calls.iter().filter(|(_, v)| v.verdict != self.default) {
             if let Some(part) = part_of(arch, *call) {
-                all.push((part.number, Cow::Owned(part.of(variant))));
+                all.extend(part.of(variant).on(arch));
             }
             if let Some(number) = call.number(arch) {
-                all.push((number, Cow::Borrowed(variant)));
+                all.extend(Variant { number, ..*variant }.on(arch));
             }
         }
-        all.sort_by_key(|(number, _)| *number);
-        let mut decisions = Vec::with_capacity(all.len());
-        for group in all.chunk_by(|a, b| a.0 == b.0) {
-            let number = group[0].0;
-            let decision = combine(arch, group.iter().map(|(_, v)| v.as_ref())).map_err(|(a, b)| {
-                let name = Call::of(arch, number).map_or("", Call::name);
-                Error::new(format!(
-                    "syscalls[{b}] contradicts syscalls[{a}]: different actions for {name} under the same conditions"
-                ))
-            })?;
-            decisions.extend((!decision.is_empty()).then_some((number, decision)));
+        // Those of the same call stay in the order of the file.
+        let mut order = Vec::with_capacity(all.len());
+        order.extend(all.iter().enumerate().map(|(i, v)| u64::from(v.number) << 32 | i as u64));
+        order.sort_unstable();
+        let mut decisions: Vec<Variant> = Vec::with_capacity(all.len());
+        let mut begin = 0;
+        for at in order {
+            let v = all[at as u32 as usize];
+            if decisions.get(begin).is_some_and(|first| first.number != v.number) {
+                sort(&mut decisions[begin..]);
+                begin = decisions.len();
+            }
+            add(&mut decisions, begin, v, arch)?;
         }
+        sort(&mut decisions[begin..]);
         Ok(decisions)
     }
 }
 
 /// Conditions on the same argument cannot be one rule in libseccomp; runc and crun make one rule of each condition
 /// then, of which any suffices.
-fn alternatives(args: &[Arg]) -> Vec<Vec<Arg>> {
-    let twice = args.iter().enumerate().any(|(i, a)| args[..i].iter().any(|b| b.index == a.index));
-    if twice {
-        return args.iter().map(|a| vec![*a]).collect();
+fn alternatives(args: &[Arg]) -> Vec<List<Arg>> {
+    let mut by_index = Vec::with_capacity(args.len());
+    for index in 0..6 {
+        by_index.extend(args.iter().find(|a| a.index == index));
     }
-    let mut args = args.to_vec();
-    args.sort_by_key(|a| a.index);
-    vec![args]
+    match by_index.len() == args.len() {
+        true => vec![by_index.leak()],
+        false => args.to_vec().leak().chunks(1).collect(),
+    }
 }
 
-/// What the rules of one call come to, or the two that contradict each other.
-fn combine<'a>(
-    arch: Arch,
-    variants: impl Iterator<Item = &'a Variant>,
-) -> std::result::Result<Vec<Variant>, (usize, usize)> {
-    let mut kept: Vec<Variant> = Vec::new();
-    for v in variants.filter_map(|v| v.on(arch)) {
-        if v.args.is_empty() {
-            return Ok(vec![v]);
-        }
-        // An earlier rule with fewer conditions leaves nothing to this one ...
-        if let Some(wider) = kept.iter().find(|k| v.args.starts_with(&k.args)) {
-            if wider.args == v.args && wider.verdict != v.verdict {
-                return Err((wider.rule, v.rule));
-            }
-            continue;
-        }
-        // ... and this one nothing to an earlier one with more.
-        if let Some(narrower) = kept.iter().find(|k| k.args.starts_with(&v.args) && k.verdict != v.verdict) {
-            return Err((narrower.rule, v.rule));
-        }
-        kept.retain(|k| !k.args.starts_with(&v.args));
-        kept.push(v);
+/// Adds what a rule says of a call to what those before it say, which begins at `begin`.
+fn add(decisions: &mut Vec<Variant>, begin: usize, v: Variant, arch: Arch) -> Result<()> {
+    // The first without conditions decides alone.
+    if decisions.get(begin).is_some_and(|first| first.args.is_empty()) {
+        return Ok(());
     }
-    let keys: Vec<Vec<Key>> = kept.iter().map(|v| v.args.iter().map(|a| key(*a, &kept)).collect()).collect();
-    let mut order: Vec<usize> = (0..kept.len()).collect();
-    order.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
-    Ok(order.into_iter().map(|i| kept[i].clone()).collect())
+    if v.args.is_empty() {
+        decisions.truncate(begin);
+    }
+    let mut at = begin;
+    while let Some(before) = decisions.get(at) {
+        let wider = v.args.starts_with(before.args);
+        let narrower = before.args.starts_with(v.args);
+        if narrower && before.verdict != v.verdict {
+            let name = Call::of(arch, v.number).map_or("", Call::name);
+            return Err(Error::new(format!(
+                "syscalls[{}] contradicts syscalls[{}]: different actions for {name} under the same conditions",
+                v.rule, before.rule
+            )));
+        }
+        // An earlier rule with fewer conditions leaves nothing to this one, and this one nothing to an earlier with more.
+        if wider {
+            return Ok(());
+        }
+        if narrower {
+            decisions.remove(at);
+        } else {
+            at += 1;
+        }
+    }
+    decisions.push(v);
+    Ok(())
+}
+
+/// Sorts the variants of one call by the [`key`]s of their conditions.
+fn sort(variants: &mut [Variant]) {
+    let mut keys: Vec<Vec<u32>> = Vec::with_capacity(variants.len());
+    for v in &*variants {
+        let mut keys_of = Vec::with_capacity(6 * v.args.len());
+        for arg in v.args {
+            keys_of.extend_from_slice(&key(arg, variants));
+        }
+        keys.push(keys_of);
+    }
+    for end in 1..variants.len() {
+        let mut at = end;
+        while at > 0 && keys[at] < keys[at - 1] {
+            keys.swap(at - 1, at);
+            variants.swap(at - 1, at);
+            at -= 1;
+        }
+    }
 }
 
 impl Variant {
     /// The variant with what is always so on an architecture left out; `None` if it never applies there.
     fn on(&self, arch: Arch) -> Option<Variant> {
         let mut args = Vec::with_capacity(self.args.len());
-        for arg in &self.args {
+        for arg in self.args {
             match simplify(*arg, arch.wide()) {
                 Known::Never => return None,
                 Known::Always => {}
                 Known::Depends(arg) => args.push(arg),
             }
         }
-        Some(Variant { rule: self.rule, args, verdict: self.verdict })
+        Some(Variant { args: args.leak(), ..*self })
     }
 }
 
 /// Where a condition stands among those of one call: the argument (later ones first), the kind of comparison, the upper
 /// half of the value, the rule that first had this upper half, the lower half, and the first rule with it.
-type Key = (Reverse<u8>, u8, u32, usize, u32, usize);
-
+///
 /// libseccomp tries conditions in the order of its tree, whose nodes compare half an argument each: larger values before
 /// smaller, except for "less than", where the narrower range comes first too; and what ties in the order of the file.
-fn key(arg: Arg, all: &[Variant]) -> Key {
+fn key(arg: &Arg, all: &[Variant]) -> [u32; 6] {
     let less = matches!(arg.op, Op::Lt | Op::Le);
     let value = if less { arg.compared() } else { !arg.compared() };
-    let upper = |a: &Arg| (a.index, a.op == Op::MaskedEq, a.op.rank(), (a.compared() >> 32, a.mask() >> 32));
-    let first = |same: &dyn Fn(&Arg) -> bool| all.iter().position(|v| v.args.iter().any(same)).unwrap_or(0);
-    (
-        Reverse(arg.index),
-        arg.op.rank(),
+    let rank = |a: &Arg| (a.index, a.op == Op::MaskedEq, a.op.rank());
+    let differs = |a: &Arg| (a.compared() ^ arg.compared()) | (a.mask() ^ arg.mask());
+    let first =
+        |same: &dyn Fn(&Arg) -> bool| all.iter().position(|v| v.args.iter().any(same)).unwrap_or(0) as u32;
+    [
+        !u32::from(arg.index),
+        arg.op.rank().into(),
         (value >> 32) as u32,
-        first(&|a| upper(a) == upper(&arg)),
+        first(&|a| rank(a) == rank(arg) && differs(a) >> 32 == 0),
         value as u32,
-        first(&|a| *a == arg),
-    )
+        first(&|a| a == arg),
+    ]
 }
 
 impl Op {
@@ -191,7 +215,8 @@ impl Arg {
         if self.op == Op::MaskedEq { self.value_two } else { self.value }
     }
 
-    fn mask(&self) -> u64 {
+    /// The bits of the argument that are looked at.
+    pub fn mask(&self) -> u64 {
         if self.op == Op::MaskedEq { self.value } else { u64::MAX }
     }
 
@@ -283,9 +308,8 @@ fn part_of(arch: Arch, call: Call) -> Option<Part> {
 
 impl Part {
     fn of(&self, variant: &Variant) -> Variant {
-        let mut args = variant.args.clone();
-        args.retain(|a| a.index != 0);
-        args.insert(0, Arg { index: 0, op: Op::Eq, value: self.which, value_two: 0 });
-        Variant { rule: variant.rule, args, verdict: variant.verdict }
+        let mut args = vec![Arg { index: 0, op: Op::Eq, value: self.which, value_two: 0 }];
+        args.extend(variant.args.iter().filter(|a| a.index != 0));
+        Variant { number: self.number, args: args.leak(), ..*variant }
     }
 }

@@ -13,9 +13,9 @@ const ALLOW: u32 = Action::Allow.code();
 const EPERM: u32 = Action::Errno(1).code();
 const ENOSYS: u32 = Action::Errno(38).code();
 
-fn policy(default_action: Action, rules: &[(&[&str], Action, &[Arg])]) -> Policy {
-    let rule = |(names, action, args): &(&[&str], Action, &[Arg])| Rule {
-        names: names.iter().map(|n| (*n).to_owned()).collect(),
+fn policy(default_action: Action, rules: &[(&[&'static str], Action, &[Arg])]) -> Policy {
+    let rule = |(names, action, args): &(&[&'static str], Action, &[Arg])| Rule {
+        names: names.to_vec(),
         action: *action,
         args: args.to_vec(),
     };
@@ -254,12 +254,12 @@ fn unknown_names_are_told_once() {
 
 #[test]
 fn long_programs_jump_far_and_too_long_ones_are_refused() {
-    let names: Vec<&str> = Call::all().map(Call::name).collect();
+    let names: Vec<&'static str> = Call::all().map(Call::name).collect();
     let mut p = policy(Action::Errno(1), &[]);
     p.architectures = ALL.iter().map(|(a, _)| *a).collect();
     for (i, name) in names.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
         let args = vec![arg((i % 6) as u8, Op::Eq, i as u64)];
-        p.syscalls.push(Rule { names: vec![(*name).to_owned()], action: Action::Allow, args });
+        p.syscalls.push(Rule { names: vec![name], action: Action::Allow, args });
     }
     let f = Answers::of(&p, Arch::X86_64);
     assert!(f.0.len() > 1000, "{} are not many", f.0.len());
