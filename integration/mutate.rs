@@ -36,15 +36,17 @@ pub fn mutate(root: &mut Json, random: &mut Random) {
         }
         (1, Json::Object(members)) if !members.is_empty() => {
             let i = random.below(members.len());
-            members[i].0 = strange_text(random);
+            members[i].0 = strange_text(random).leak();
         }
         (0, Json::List(items)) if !items.is_empty() => drop(items.remove(random.below(items.len()))),
         (1 | 2, Json::List(items)) if !items.is_empty() => {
             let copy = items[random.below(items.len())].clone();
             items.push(copy);
         }
-        (0 | 1, Json::Str(s)) => s.push_str(&strange_text(random)),
-        (0 | 1, Json::Int(n)) => *n += random.below(5) as i128 - 2,
+        (0 | 1, Json::Str(s)) => *s = (s.to_owned() + &strange_text(random)).leak(),
+        (0 | 1, Json::Number(n)) if n.parse::<i128>().is_ok() => {
+            *chosen = Json::digits(n.parse::<i128>().unwrap() + random.below(5) as i128 - 2);
+        }
         _ => *chosen = strange(random),
     }
 }
@@ -53,7 +55,7 @@ fn strange(random: &mut Random) -> Json {
     match random.below(8) {
         0 => Json::Null,
         1 => Json::Bool(random.below(2) == 0),
-        2 => Json::Fraction("1.5".to_owned()),
+        2 => Json::digits("1.5"),
         3 => Json::List(vec![strange_number(random)]),
         4 => Json::List(vec![]),
         5 => Json::object([(strange_text(random), strange_number(random))]),
@@ -65,7 +67,7 @@ fn strange(random: &mut Random) -> Json {
 fn strange_number(random: &mut Random) -> Json {
     const NUMBERS: [i128; 10] =
         [0, 1, -1, 8, 4095, 1 << 31, u32::MAX as i128, 1 << 32, i64::MIN as i128, u64::MAX as i128];
-    Json::Int(NUMBERS[random.below(NUMBERS.len())])
+    Json::digits(NUMBERS[random.below(NUMBERS.len())])
 }
 
 fn strange_text(random: &mut Random) -> String {

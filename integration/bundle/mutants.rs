@@ -149,8 +149,8 @@ fn leads_somewhere(v: &Json, path: &str) -> bool {
                 .is_some_and(|item| leads_somewhere(item, rest))
         }
         (Json::Object(members), _) => {
-            let into = |(key, value): &(String, Json)| {
-                path.strip_prefix(key.as_str()).is_some_and(|rest| {
+            let into = |(key, value): &(&str, Json)| {
+                path.strip_prefix(*key).is_some_and(|rest| {
                     (rest.is_empty() || rest.starts_with(['.', '[']))
                         && leads_somewhere(value, rest.strip_prefix('.').unwrap_or(rest))
                 })

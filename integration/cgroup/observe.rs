@@ -6,7 +6,7 @@ use nix::poll::{PollFd, PollTimeout, poll};
 
 fn number(j: &Json, path: &[&str]) -> i128 {
     match path.iter().try_fold(j, |j, key| j.get(key)) {
-        Some(Json::Int(n)) => *n,
+        Some(Json::Number(n)) => n.parse().unwrap(),
         other => panic!("{path:?} is {other:?} in {}", j.compact()),
     }
 }

@@ -155,7 +155,7 @@ fn change(profile: &mut Json, corpus: &[Json], random: &mut Random) {
         }
         3 => set(members, "listenerPath", Json::str("/run/listener")),
         _ => {
-            if !members.iter().any(|(key, _)| key == "syscalls") {
+            if !members.iter().any(|(key, _)| *key == "syscalls") {
                 set(members, "syscalls", Json::List(Vec::new()));
             }
             if let Some(Json::List(rules)) = get(members, "syscalls") {
@@ -190,7 +190,7 @@ fn change_rules(rules: &mut Vec<Json>, corpus: &[Json], random: &mut Random) {
     }
 }
 
-fn change_rule(rule: &mut Vec<(String, Json)>, random: &mut Random) {
+fn change_rule(rule: &mut Vec<(&'static str, Json)>, random: &mut Random) {
     match random.below(6) {
         0 => action(rule, "action", "errnoRet", random),
         1 | 2 => {
@@ -205,7 +205,7 @@ fn change_rule(rule: &mut Vec<(String, Json)>, random: &mut Random) {
             }
         }
         _ => {
-            if !rule.iter().any(|(key, _)| key == "args") {
+            if !rule.iter().any(|(key, _)| *key == "args") {
                 set(rule, "args", Json::List(Vec::new()));
             }
             let Some(Json::List(args)) = get(rule, "args") else { return };
@@ -222,7 +222,7 @@ fn change_rule(rule: &mut Vec<(String, Json)>, random: &mut Random) {
 }
 
 fn condition(random: &mut Random) -> Json {
-    let mut value = || if random.one_in(4) { random.next().into() } else { Json::Int(random.pick(EDGES)) };
+    let mut value = || if random.one_in(4) { random.next().into() } else { Json::digits(random.pick(EDGES)) };
     let (value, two) = (value(), value());
     Json::object([
         ("index", Json::from(random.below(6))),
@@ -232,20 +232,25 @@ fn condition(random: &mut Random) -> Json {
     ])
 }
 
-fn action(members: &mut Vec<(String, Json)>, key: &str, errno_key: &str, random: &mut Random) {
+fn action(
+    members: &mut Vec<(&'static str, Json)>,
+    key: &'static str,
+    errno_key: &'static str,
+    random: &mut Random,
+) {
     let name = ACTIONS[random.below(ACTIONS.len())].1;
-    members.retain(|(k, _)| k != errno_key);
+    members.retain(|(k, _)| *k != errno_key);
     if matches!(name, "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE") && random.one_in(2) {
-        members.push((errno_key.to_owned(), Json::from(random.below(4096))));
+        members.push((errno_key, Json::from(random.below(4096))));
     }
     set(members, key, Json::from(name));
 }
 
-fn get<'j>(members: &'j mut [(String, Json)], key: &str) -> Option<&'j mut Json> {
-    members.iter_mut().find(|(k, _)| k == key).map(|(_, v)| v)
+fn get<'j>(members: &'j mut [(&'static str, Json)], key: &str) -> Option<&'j mut Json> {
+    members.iter_mut().find(|(k, _)| *k == key).map(|(_, v)| v)
 }
 
-fn set(members: &mut Vec<(String, Json)>, key: &str, value: Json) {
-    members.retain(|(k, _)| k != key);
-    members.push((key.to_owned(), value));
+fn set(members: &mut Vec<(&'static str, Json)>, key: &'static str, value: Json) {
+    members.retain(|(k, _)| *k != key);
+    members.push((key, value));
 }

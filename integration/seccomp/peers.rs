@@ -157,7 +157,7 @@ impl Host {
             "linux":{"namespaces":[{"type":"pid"},{"type":"mount"}]}}"#;
         let Json::Object(mut config) = Json::parse(text.as_bytes()).unwrap() else { unreachable!() };
         if let Json::Object(linux) = &mut config.last_mut().unwrap().1 {
-            linux.push(("seccomp".to_owned(), catalogue::json(policy)));
+            linux.push(("seccomp", catalogue::json(policy)));
         }
         std::fs::write(self.dir.join("config.json"), Json::Object(config).compact()).unwrap();
         let id = format!("embrun-{:x}", unique());

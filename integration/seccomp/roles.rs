@@ -198,10 +198,10 @@ fn templates_are_configurations() {
     for (name, profile) in ROLES {
         let path = format!("{}/seccomp-profiles/{name}.config.json", env!("CARGO_MANIFEST_DIR"));
         let Json::Object(mut config) = Json::parse(&std::fs::read(path).unwrap()).unwrap() else { panic!() };
-        let Some((_, Json::Object(linux))) = config.iter_mut().find(|(key, _)| key == "linux") else {
+        let Some((_, Json::Object(linux))) = config.iter_mut().find(|(key, _)| *key == "linux") else {
             panic!()
         };
-        linux.push(("seccomp".to_owned(), Json::parse(profile.as_bytes()).unwrap()));
+        linux.push(("seccomp", Json::parse(profile.as_bytes()).unwrap()));
         let spec =
             embrun::bundle::config::spec(&Json::Object(config)).unwrap_or_else(|f| panic!("{name}: {f:?}"));
         let process = spec.process.unwrap();

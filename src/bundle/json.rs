@@ -1,27 +1,26 @@
 //! A JSON value, and its writer. The reader of documents is in `parse`.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::parse;
+use super::spec::Text;
 use crate::error::Result;
 
-/// A JSON value. Integers are kept whole over the range of both `i64` and `u64`.
+/// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// An integer, signed or unsigned up to 64 bits.
-    Int(i128),
-    /// Any other number, as it is written.
-    Fraction(String),
+    /// A number, as it is written.
+    Number(Text),
     /// A string.
-    Str(String),
+    Str(Text),
     /// An array.
     List(Vec<Json>),
     /// An object, in the order of the file.
-    Object(Vec<(String, Json)>),
+    Object(Vec<(Text, Json)>),
 }
 
 impl Json {
@@ -34,7 +33,7 @@ impl Json {
     pub fn get(&self, key: &str) -> Option<&Json> {
         match self {
             Json::Object(members) => {
-                members.iter().find(|(k, _)| k == key).map(|(_, v)| v).filter(|v| **v != Json::Null)
+                members.iter().find(|(k, _)| *k == key).map(|(_, v)| v).filter(|v| **v != Json::Null)
             }
             _ => None,
         }
@@ -45,7 +44,7 @@ impl Json {
         match self {
             Json::Null => "null",
             Json::Bool(_) => "a boolean",
-            Json::Int(_) | Json::Fraction(_) => "a number",
+            Json::Number(_) => "a number",
             Json::Str(_) => "a string",
             Json::List(_) => "an array",
             Json::Object(_) => "an object",
@@ -68,7 +67,12 @@ impl Json {
 
     /// A string value.
     pub fn str(s: impl Into<String>) -> Json {
-        Json::Str(s.into())
+        Json::Str(s.into().leak())
+    }
+
+    /// A number from its text.
+    pub fn digits(digits: impl fmt::Display) -> Json {
+        Json::Number(digits.to_string().leak())
     }
 
     /// An array of strings.
@@ -78,17 +82,17 @@ impl Json {
 
     /// An object whose members are written down in the code, in order. Taken one by one out of a slice: each length of an array
     /// would be a type with code of its own.
-    pub fn fields<const N: usize>(mut members: [(&str, Json); N]) -> Json {
+    pub fn fields<const N: usize>(mut members: [(Text, Json); N]) -> Json {
         #[inline(never)]
-        fn all(members: &mut [(&str, Json)]) -> Json {
-            Json::object(members.iter_mut().map(|(k, v)| (*k, std::mem::replace(v, Json::Null))))
+        fn all(members: &mut [(Text, Json)]) -> Json {
+            Json::Object(members.iter_mut().map(|(k, v)| (*k, std::mem::replace(v, Json::Null))).collect())
         }
         all(&mut members)
     }
 
     /// An object from its members, in order.
     pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Json)>) -> Json {
-        Json::Object(members.into_iter().map(|(k, v)| (k.into(), v)).collect())
+        Json::Object(members.into_iter().map(|(k, v)| (&*k.into().leak(), v)).collect())
     }
 }
 
@@ -96,7 +100,7 @@ macro_rules! json_from_int {
     ($($t:ty)*) => {$(
         impl From<$t> for Json {
             fn from(n: $t) -> Json {
-                Json::Int(n as i128)
+                Json::digits(n)
             }
         }
     )*};
@@ -111,13 +115,13 @@ impl From<bool> for Json {
 
 impl From<&str> for Json {
     fn from(s: &str) -> Json {
-        Json::Str(s.to_owned())
+        Json::str(s)
     }
 }
 
 impl From<String> for Json {
     fn from(s: String) -> Json {
-        Json::Str(s)
+        Json::str(s)
     }
 }
 
@@ -131,8 +135,7 @@ fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
     match value {
         Json::Null => out.push_str("null"),
         Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Json::Int(n) => out.push_str(&digits(*n)),
-        Json::Fraction(digits) => out.push_str(digits),
+        Json::Number(digits) => out.push_str(digits),
         Json::Str(s) => quote(out, s),
         Json::List(items) if items.is_empty() => out.push_str("[]"),
         Json::Object(members) if members.is_empty() => out.push_str("{}"),
@@ -163,12 +166,6 @@ fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
             out.push('}');
         }
     }
-}
-
-/// An integer in digits: of 64 bits, because printing 128 takes code that nothing else needs.
-pub(super) fn digits(n: i128) -> String {
-    let magnitude = n.unsigned_abs() as u64;
-    format!("{}{magnitude}", if n < 0 { "-" } else { "" })
 }
 
 /// Adds a name, which is plain, to the members of a list.

@@ -7,6 +7,7 @@ pub mod load;
 mod parse;
 pub mod read;
 pub mod role;
+pub mod shape;
 pub mod spec;
 pub mod template;
 

@@ -5,6 +5,7 @@
 //! which no property of the spec is one.
 
 use super::json::Json;
+use super::spec::Text;
 use crate::error::{Error, Quoted, Result};
 
 /// How many arrays and objects may be in one another: each takes room on the stack.
@@ -13,8 +14,9 @@ const DEEPEST: usize = 127;
 /// From how many members on an object is looked through once at its end, not at each key: no file takes long to refuse.
 const MANY: usize = 64;
 
-/// Reads one document: UTF-8, and nothing after the value.
+/// Reads one document: UTF-8, and nothing after the value. Its texts are parts of a copy, which stays.
 pub(super) fn document(bytes: &[u8]) -> Result<Json> {
+    let bytes: &[u8] = bytes.to_vec().leak();
     let (text, sound) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, true),
         Err(e) => (std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(), false),
@@ -29,15 +31,15 @@ pub(super) fn document(bytes: &[u8]) -> Result<Json> {
     }
 }
 
-struct Reader<'a> {
-    text: &'a str,
+struct Reader {
+    text: Text,
     /// Where the next byte is.
     at: usize,
     /// How many arrays and objects are open.
     depth: usize,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// An error at the next byte, or at the last one of the text.
     #[cold]
     fn broken(&self, what: &str) -> Error {
@@ -101,14 +103,14 @@ impl Reader<'_> {
     }
 
     fn object(&mut self) -> Result<Json> {
-        let mut members: Vec<(String, Json)> = Vec::new();
+        let mut members: Vec<(Text, Json)> = Vec::new();
         self.enclosed(b'}', &mut |reader| {
             if reader.token() != Some(b'"') {
                 return Err(reader.broken("key must be a string"));
             }
             let key = reader.string()?;
             if members.len() < MANY && members.iter().any(|(k, _)| *k == key) {
-                return Err(reader.twice(&key));
+                return Err(reader.twice(key));
             }
             match reader.token() {
                 Some(b':') => reader.at += 1,
@@ -119,7 +121,7 @@ impl Reader<'_> {
             Ok(())
         })?;
         if members.len() > MANY {
-            let mut keys: Vec<&str> = members.iter().map(|(k, _)| k.as_str()).collect();
+            let mut keys: Vec<&str> = members.iter().map(|(k, _)| *k).collect();
             sort(&mut keys);
             if let Some([key, _]) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
                 return Err(self.twice(key));
@@ -166,7 +168,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn string(&mut self) -> Result<String> {
+    /// A part of the document, unless something in it is escaped.
+    fn string(&mut self) -> Result<Text> {
         self.at += 1;
         let mut out = String::new();
         loop {
@@ -174,19 +177,23 @@ impl Reader<'_> {
             while self.byte().is_some_and(|c| c >= b' ' && c != b'"' && c != b'\\') {
                 self.at += 1;
             }
-            out.push_str(&self.text[start..self.at]);
+            let plain = &self.text[start..self.at];
             match self.byte() {
                 None => return Err(self.broken("EOF while parsing a string")),
-                Some(b'"') => break,
-                Some(b'\\') => out.push(self.escape()?),
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(if out.is_empty() { plain } else { (out + plain).leak() });
+                }
+                Some(b'\\') => {
+                    out.push_str(plain);
+                    out.push(self.escape()?);
+                }
                 Some(_) => {
                     let what = "control character (\\u0000-\\u001F) found while parsing a string";
                     return Err(self.broken(what));
                 }
             }
         }
-        self.at += 1;
-        Ok(out)
     }
 
     fn escape(&mut self) -> Result<char> {
@@ -232,10 +239,9 @@ impl Reader<'_> {
         Ok(code)
     }
 
-    /// An integer of 64 bits by its value; any other number (and `-0`, which is none either) by its text.
     fn number(&mut self) -> Result<Json> {
         let start = self.at;
-        let minus = self.take(b'-');
+        self.take(b'-');
         let whole = self.at;
         let zero = self.byte() == Some(b'0');
         self.digits()?;
@@ -243,21 +249,14 @@ impl Reader<'_> {
             self.at = whole + 1;
             return Err(self.broken("invalid number"));
         }
-        let mut magnitude = self.text[whole..self.at].parse::<u64>().ok();
         if self.take(b'.') {
             self.digits()?;
-            magnitude = None;
         }
         if self.take(b'e') || self.take(b'E') {
             let _signed = self.take(b'+') || self.take(b'-');
             self.digits()?;
-            magnitude = None;
         }
-        Ok(match magnitude {
-            Some(n) if !minus => Json::Int(n.into()),
-            Some(n @ 1..=0x8000_0000_0000_0000) => Json::Int(-i128::from(n)),
-            _ => Json::Fraction(self.text[start..self.at].to_owned()),
-        })
+        Ok(Json::Number(&self.text[start..self.at]))
     }
 
     /// One digit or more.

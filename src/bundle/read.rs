@@ -3,7 +3,10 @@
 //! A reader is a function from a value to a typed value or a [`Fault`]. On its way out a fault collects the path of the
 //! value it is about (`process.rlimits[2].type`), so the happy path allocates nothing for it.
 
-use super::json::{self, Json};
+use std::fmt;
+
+use super::json::Json;
+use super::spec::Text;
 use crate::error::{Error, Quoted};
 
 /// What is wrong with a value, and where it stands in the document.
@@ -97,11 +100,6 @@ impl Json {
         }
     }
 
-    /// Reads a string member; `""` counts as absent, as Go's encoders write it for "not set".
-    pub fn text(&self, key: &str) -> Read<Option<String>> {
-        Ok(self.optional(key, string)?.filter(|s| !s.is_empty()))
-    }
-
     /// Reads an array member item by item; absent is empty.
     pub fn list<T>(&self, key: &str, read: impl Fn(&Json) -> Read<T>) -> Read<Vec<T>> {
         let mut out = Vec::new();
@@ -116,7 +114,7 @@ impl Json {
     pub fn map<T>(&self, key: &str, read: impl Fn(&Json) -> Read<T>) -> Read<Vec<(String, T)>> {
         let mut out = Vec::new();
         self.each_member(key, &mut |k, item| {
-            out.push((text(k)?, read(item).map_err(|f| f.at(k))?));
+            out.push((without_nul(k)?.to_owned(), read(item).map_err(|f| f.at(k))?));
             Ok(())
         })?;
         Ok(out)
@@ -129,7 +127,7 @@ impl Json {
         }
     }
 
-    fn each_member(&self, key: &str, take: &mut dyn FnMut(&str, &Json) -> Read<()>) -> Read<()> {
+    pub(super) fn each_member(&self, key: &str, take: &mut dyn FnMut(Text, &Json) -> Read<()>) -> Read<()> {
         match self.get(key) {
             None => Ok(()),
             Some(Json::Object(members)) => members.iter().try_for_each(|(k, v)| take(k, v)),
@@ -140,18 +138,18 @@ impl Json {
 }
 
 #[cold]
-fn missing(key: &str) -> Fault {
+pub(super) fn missing(key: &str) -> Fault {
     Fault::new("is required").at(key)
 }
 
 #[cold]
 #[inline(never)]
-fn wants(kind: &str, found: &Json) -> Fault {
+pub(super) fn wants(kind: &str, found: &Json) -> Fault {
     Fault::new(format!("must be {kind}, is {}", found.kind()))
 }
 
 /// Hands out the items of an array. The one copy of the loop that every list has.
-fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
+pub(super) fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
     let Json::List(items) = value else { return Err(wants("an array", value)) };
     for (i, item) in items.iter().enumerate() {
         take(item).map_err(|f| f.at_index(i))?;
@@ -159,8 +157,8 @@ fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
     Ok(())
 }
 
-fn text(s: &str) -> Read<String> {
-    if s.contains('\0') { Err(Fault::new("contains a NUL character")) } else { Ok(s.to_owned()) }
+fn without_nul(s: Text) -> Read<Text> {
+    if s.contains('\0') { Err(Fault::new("contains a NUL character")) } else { Ok(s) }
 }
 
 /// Checks that the value is an object, before its members are read.
@@ -170,8 +168,13 @@ pub fn object(value: &Json) -> Read<&Json> {
 
 /// A string without NUL: everything that reaches the kernel is a C string, and must not be cut short there.
 pub fn string(value: &Json) -> Read<String> {
+    text(value).map(str::to_owned)
+}
+
+/// The same, as it is in the document.
+pub fn text(value: &Json) -> Read<Text> {
     match value {
-        Json::Str(s) => text(s),
+        Json::Str(s) => without_nul(s),
         other => Err(wants("a string", other)),
     }
 }
@@ -186,39 +189,11 @@ pub fn strings(value: &Json) -> Read<Vec<String>> {
     Ok(out)
 }
 
-/// A string of at least one character.
-pub fn non_empty(value: &Json) -> Read<String> {
-    let s = string(value)?;
-    if s.is_empty() { Err(Fault::new("must not be empty")) } else { Ok(s) }
-}
-
-/// A path that begins with `/`.
-pub fn absolute(value: &Json) -> Read<String> {
-    let path = non_empty(value)?;
-    if path.starts_with('/') {
-        Ok(path)
-    } else {
-        Err(Fault::new(format!("must be an absolute path, is {}", Quoted(&path))))
-    }
-}
-
-/// One of the words of a table, as what the table says it means.
-pub fn word<T: Copy>(value: &Json, table: &[(&str, T)]) -> Read<T> {
-    find(value, &mut table.iter().map(|(name, _)| *name)).map(|i| table[i].1)
-}
-
-/// Which of the words a string is.
-fn find(value: &Json, words: &mut dyn Iterator<Item = &str>) -> Read<usize> {
-    let Json::Str(s) = value else { return Err(wants("a string", value)) };
-    let mut known = String::new();
-    for (i, word) in words.enumerate() {
-        if word == s {
-            return Ok(i);
-        }
-        known.push_str(if i == 0 { "" } else { ", " });
-        known.push_str(word);
-    }
-    Err(Fault::new(format!("unknown {} (known: {known})", Quoted(s))))
+/// What an unknown word is answered with.
+#[cold]
+pub(super) fn unknown(word: &str, known: &[(Text, u32)]) -> Fault {
+    let known: Vec<Text> = known.iter().map(|(name, _)| *name).collect();
+    Fault::new(format!("unknown {} (known: {})", Quoted(word), known.join(", ")))
 }
 
 /// `true` or `false`.
@@ -230,24 +205,46 @@ pub fn boolean(value: &Json) -> Read<bool> {
 }
 
 /// An integer that fits `T` (`u16`, `u32`, `i64`, …).
-pub fn integer<T: TryFrom<i128>>(value: &Json) -> Read<T> {
+pub fn integer<T: Whole>(value: &Json) -> Read<T> {
     let n = whole(value)?;
-    T::try_from(n).map_err(|_| out_of_range(n, std::any::type_name::<T>()))
+    let fits = if n.negative { T::try_from(n.bits as i64).ok() } else { T::try_from(n.bits).ok() };
+    fits.ok_or_else(|| out_of_range(n, std::any::type_name::<T>()))
 }
 
-fn whole(value: &Json) -> Read<i128> {
-    match value {
-        Json::Int(n) => Ok(*n),
+/// A type of integers of up to 64 bits.
+pub trait Whole: TryFrom<i64> + TryFrom<u64> {}
+
+impl<T: TryFrom<i64> + TryFrom<u64>> Whole for T {}
+
+/// An integer of 64 bits, signed or not.
+#[derive(Clone, Copy)]
+pub(super) struct Integer {
+    pub negative: bool,
+    /// In two's complement.
+    pub bits: u64,
+}
+
+impl fmt::Display for Integer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.negative { (self.bits as i64).fmt(f) } else { self.bits.fmt(f) }
+    }
+}
+
+pub(super) fn whole(value: &Json) -> Read<Integer> {
+    let Json::Number(n) = value else { return Err(wants("an integer", value)) };
+    let (negative, digits) = n.strip_prefix('-').map_or((false, *n), |digits| (true, digits));
+    match digits.parse::<u64>() {
+        Ok(bits) if !negative => Ok(Integer { negative, bits }),
+        Ok(magnitude @ 1..=0x8000_0000_0000_0000) => Ok(Integer { negative, bits: magnitude.wrapping_neg() }),
         // A number may be as long as the file: its beginning tells which it is.
-        Json::Fraction(n) => Err(Fault::new(format!("must be an integer, is {n:.40}"))),
-        other => Err(wants("an integer", other)),
+        _ => Err(Fault::new(format!("must be an integer, is {n:.40}"))),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn out_of_range(n: i128, kind: &str) -> Fault {
-    Fault::new(format!("{} is out of range ({kind})", json::digits(n)))
+fn out_of_range(n: Integer, kind: &str) -> Fault {
+    Fault::new(format!("{n} is out of range ({kind})"))
 }
 
 #[cfg(test)]
@@ -258,7 +255,7 @@ mod tests {
         Json::parse(text.as_bytes()).unwrap()
     }
 
-    fn says<T: std::fmt::Debug>(r: Read<T>) -> String {
+    fn says<T: fmt::Debug>(r: Read<T>) -> String {
         Error::from(r.unwrap_err()).to_string()
     }
 

@@ -28,7 +28,7 @@ pub fn c_text(text: impl Into<Vec<u8>>) -> Option<&'static CStr> {
 #[derive(Debug, Default, PartialEq)]
 pub struct Spec {
     /// `ociVersion`, checked to be SemVer 1.x.
-    pub oci_version: String,
+    pub oci_version: Text,
     /// `root`
     pub root: Root,
     /// `mounts[]`, in order.
@@ -42,7 +42,7 @@ pub struct Spec {
     /// `hooks`
     pub hooks: Hooks,
     /// `annotations`, in order.
-    pub annotations: Vec<(String, String)>,
+    pub annotations: List<(Text, Text)>,
     /// `linux`
     pub linux: Linux,
 }

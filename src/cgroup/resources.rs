@@ -4,7 +4,7 @@
 //! and runc therefore takes zero for "not set" (limits in bytes, shares, periods), so do we: engines rely on it.
 
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, boolean, integer, object, string};
+use crate::bundle::read::{Fault, Read, Whole, boolean, integer, object, string};
 use crate::error::Quoted;
 
 /// What `linux.resources` asks for; the default asks for nothing.
@@ -256,7 +256,7 @@ pub fn resources(v: &Json) -> Read<Resources> {
 }
 
 /// A number that is not set when it is zero.
-fn nonzero<T: TryFrom<i128> + Default + PartialEq>(v: &Json, key: &str) -> Read<Option<T>> {
+fn nonzero<T: Whole + Default + PartialEq>(v: &Json, key: &str) -> Read<Option<T>> {
     Ok(v.optional(key, integer::<T>)?.filter(|n| *n != T::default()))
 }
 
@@ -429,7 +429,7 @@ fn word(v: &Json) -> Read<String> {
 }
 
 fn named_device((name, limits): (String, Rdma)) -> Read<(String, Rdma)> {
-    let name = word(&Json::Str(name.clone())).map_err(|f| f.at(&name).at("rdma"))?;
+    let name = word(&Json::str(name.as_str())).map_err(|f| f.at(&name).at("rdma"))?;
     Ok((name, limits))
 }
 

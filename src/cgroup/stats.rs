@@ -308,7 +308,7 @@ fn pressure(text: &str) -> Option<Json> {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let value = |word: &str| {
             let (key, value) = word.split_once('=').filter(|(_, value)| digits(value))?;
-            let value = count(value).map_or_else(|| Json::Fraction(value.to_owned()), Json::from);
+            let value = count(value).map_or_else(|| Json::digits(value), Json::from);
             Some((key.to_owned(), value))
         };
         Some((kind.to_owned(), Json::object(rest.split(' ').map(value).collect::<Option<Vec<_>>>()?)))

@@ -78,7 +78,7 @@ impl Location {
         path: Option<&str>,
         id: &str,
         user: bool,
-        annotations: &[(String, String)],
+        annotations: &[(&str, &str)],
     ) -> Result<Location> {
         if !is_running() {
             return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")

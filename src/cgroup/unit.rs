@@ -199,7 +199,7 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
 /// for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
 ///
 /// Errors name the annotation.
-pub(super) fn annotated(annotations: &[(String, String)]) -> Result<Vec<(String, Value)>> {
+pub(super) fn annotated(annotations: &[(&str, &str)]) -> Result<Vec<(String, Value)>> {
     let mut list = Vec::new();
     for (key, text) in annotations {
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn annotations_become_properties() {
         let one = |key: &str, text: &str| {
-            annotated(&[(format!("org.systemd.property.{key}"), text.to_owned())]).map(|mut l| l.remove(0))
+            annotated(&[(&format!("org.systemd.property.{key}"), text)]).map(|mut l| l.remove(0))
         };
         for (key, text, name, value) in [
             ("CollectMode", "'inactive-or-failed'", "CollectMode", Value::Str("inactive-or-failed".into())),
@@ -420,6 +420,6 @@ mod tests {
             let e = one(key, text).unwrap_err().to_string();
             assert!(e.starts_with(&format!("annotations.org.systemd.property.{key}: ")), "{e}");
         }
-        assert_eq!(annotated(&[("org.other".into(), "1".into())]).unwrap(), []);
+        assert_eq!(annotated(&[("org.other", "1")]).unwrap(), []);
     }
 }

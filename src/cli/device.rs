@@ -91,7 +91,7 @@ fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
     let found = devices.iter().find(|d| d.get("path") == Some(&Json::str(inside)))?;
     let Json::Object(members) = found.clone() else { return None };
     let mut members = members;
-    members.push(("allow".to_owned(), Json::from(true)));
+    members.push(("allow", Json::from(true)));
     device_rule(&Json::Object(members)).ok()
 }
 

@@ -60,7 +60,7 @@ const GONE: &str = crate::error::engine::NOT_EXIST;
 
 fn text(state: &Json, key: &str) -> String {
     match state.get(key) {
-        Some(Json::Str(s)) => s.clone(),
+        Some(Json::Str(s)) => (*s).to_owned(),
         Some(other) => other.compact(),
         None => String::new(),
     }

@@ -125,14 +125,14 @@ fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
 }
 
 /// The member of an object, made if it is not there.
-fn member_of<'a>(object: &'a mut Json, key: &str) -> Result<&'a mut Json> {
+fn member_of<'a>(object: &'a mut Json, key: &'static str) -> Result<&'a mut Json> {
     if matches!(object, Json::Null) {
         *object = Json::Object(Vec::new());
     }
     let kind = object.kind();
     let Json::Object(members) = object else { return Err(Error::new(format!("the file has {kind} there"))) };
-    let at = members.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
-        members.push((key.to_owned(), Json::Null));
+    let at = members.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+        members.push((key, Json::Null));
         members.len() - 1
     });
     Ok(&mut members[at].1)

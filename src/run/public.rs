@@ -18,7 +18,7 @@ pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'stat
     let namespaces = loaded.spec.linux.namespaces.iter().map(|n| {
         let path =
             n.path.map(str::to_owned).unwrap_or_else(|| format!("/proc/{pid}/ns/{}", n.kind.proc_name()));
-        (n.kind.flag_name(), Json::Str(path))
+        (n.kind.flag_name(), Json::from(path))
     });
     vec![
         ("id", record.id.as_str().into()),
@@ -32,7 +32,7 @@ pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'stat
                 ("mounts", Json::List(mounts.collect())),
             ]),
         ),
-        ("cgroup_paths", Json::object(cgroup.cgroup_paths().into_iter().map(|(k, v)| (k, Json::Str(v))))),
+        ("cgroup_paths", Json::object(cgroup.cgroup_paths().into_iter().map(|(k, v)| (k, Json::from(v))))),
         ("namespace_paths", Json::object(namespaces)),
     ]
 }

@@ -2,7 +2,8 @@
 
 use super::arch::{self, Arch};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, integer, object, string};
+use crate::bundle::read::{Fault, Read, integer, object, text};
+use crate::bundle::shape::Shape;
 use crate::bundle::spec::Text;
 use crate::error::Quoted;
 
@@ -158,7 +159,9 @@ impl Action {
 
 /// Reads `linux.seccomp`.
 pub fn policy(v: &Json) -> Read<Policy> {
-    let v = object(v)?;
+    static TEXTS: Shape =
+        Shape::Object(&[("listenerPath", &Shape::Text), ("listenerMetadata", &Shape::Text)]);
+    TEXTS.check(v)?;
     let policy = Policy {
         default_action: action(v, "defaultAction", "defaultErrnoRet")?,
         architectures: v.list("architectures", |a| named(a, "architecture", arch::ALL))?,
@@ -166,8 +169,8 @@ pub fn policy(v: &Json) -> Read<Policy> {
             Some(_) => Some(flags(v)?),
             None => None,
         },
-        listener_path: v.text("listenerPath")?.map(|text| &*text.leak()),
-        listener_metadata: v.text("listenerMetadata")?.map(|text| &*text.leak()),
+        listener_path: v.text("listenerPath"),
+        listener_metadata: v.text("listenerMetadata"),
         syscalls: v.list("syscalls", rule)?,
     };
     listener(&policy)?;
@@ -202,7 +205,7 @@ fn flags(v: &Json) -> Read<u32> {
 fn rule(v: &Json) -> Read<Rule> {
     let v = object(v)?;
     v.required("names", |_| Ok(()))?;
-    let names = v.list("names", |name| string(name).map(|name| &*name.leak()))?;
+    let names = v.list("names", text)?;
     if names.is_empty() {
         return Err(Fault::new("must name at least one system call").at("names"));
     }
@@ -239,8 +242,8 @@ fn action(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
 
 /// A name of a table, as what it stands for.
 fn named<T: Copy>(v: &Json, what: &str, names: &[(T, &str)]) -> Read<T> {
-    let name = string(v)?;
-    names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t).ok_or_else(|| unknown(what, &name))
+    let name = text(v)?;
+    names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t).ok_or_else(|| unknown(what, name))
 }
 
 #[cold]

@@ -1,9 +1,11 @@
 //! `linux` (config-linux.md), but for `resources` and `seccomp`, which their rooms read.
 
-use super::process::id;
-use super::{absolute, id_mapping, list, string, text};
+use super::process::{ID, each_type_once};
+use super::{Also, ID_MAPPING, ListOf, Map, Object, Path, Plain, id_mapping};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, integer, object, word};
+use crate::bundle::read::{Fault, Read};
+use crate::bundle::shape::I64;
+use crate::bundle::shape::Shape::{self, Must, Number, Word};
 use crate::bundle::spec::{
     Device, DeviceKind, Linux, List, Namespace, NamespaceKind, Personality, Propagation, Text,
 };
@@ -11,161 +13,191 @@ use crate::cgroup::resources::resources;
 use crate::error::Quoted;
 use crate::seccomp::policy::policy;
 
-/// Sections that this version does not perform; their presence is passed on for planning to refuse.
-const UNSUPPORTED: [&str; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
+pub(super) static LINUX: Shape = Object(&[
+    ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
+    ("uidMappings", &ListOf(&ID_MAPPING)),
+    ("gidMappings", &ListOf(&ID_MAPPING)),
+    ("timeOffsets", &Also(&Map(&TIME_OFFSET), clocks_with_an_offset)),
+    ("devices", &ListOf(&DEVICE)),
+    ("cgroupsPath", &Plain),
+    ("rootfsPropagation", &Also(&Plain, known_propagation)),
+    ("sysctl", &Map(&Plain)),
+    ("maskedPaths", &ListOf(&Path)),
+    ("readonlyPaths", &ListOf(&Path)),
+    ("mountLabel", &Plain),
+    ("personality", &PERSONALITY),
+]);
 
+/// Sections that this version does not perform; their presence is passed on for planning to refuse.
+const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
+
+/// What is there, checked but for the sections of other rooms.
 pub(super) fn linux(v: &Json) -> Read<Linux> {
-    object(v)?;
     Ok(Linux {
-        namespaces: namespaces(v)?,
-        uid_mappings: list(v, "uidMappings", id_mapping)?,
-        gid_mappings: list(v, "gidMappings", id_mapping)?,
-        time_offsets: time_offsets(v)?,
-        devices: list(v, "devices", device)?,
-        cgroups_path: text(v, "cgroupsPath")?,
+        namespaces: v.all("namespaces", namespace),
+        uid_mappings: v.all("uidMappings", id_mapping),
+        gid_mappings: v.all("gidMappings", id_mapping),
+        time_offsets: time_offsets(v.members("timeOffsets")),
+        devices: v.all("devices", device),
+        cgroups_path: v.text("cgroupsPath"),
         resources: v.or_default("resources", resources)?,
-        rootfs_propagation: text(v, "rootfsPropagation")?.map(propagation).transpose()?,
+        rootfs_propagation: v.text("rootfsPropagation").and_then(propagation),
         seccomp: v.optional("seccomp", policy)?,
-        sysctl: v
-            .map("sysctl", string)?
-            .into_iter()
-            .map(|(key, value)| (&*key.leak(), value))
-            .collect::<Vec<_>>()
-            .leak(),
-        masked_paths: list(v, "maskedPaths", absolute)?,
-        readonly_paths: list(v, "readonlyPaths", absolute)?,
-        mount_label: text(v, "mountLabel")?,
-        personality: v.optional("personality", personality)?,
+        sysctl: v.pairs("sysctl"),
+        masked_paths: v.texts("maskedPaths"),
+        readonly_paths: v.texts("readonlyPaths"),
+        mount_label: v.text("mountLabel"),
+        personality: v.get("personality").map(personality),
         unsupported: UNSUPPORTED
             .into_iter()
-            .filter(|key| v.get(key).is_some_and(|section| *section != Json::Object(Vec::new())))
+            .filter(|key| match v.get(key) {
+                Some(Json::Object(members)) => !members.is_empty(),
+                other => other.is_some(),
+            })
             .collect::<Vec<_>>()
             .leak(),
     })
 }
 
-const NAMESPACES: [(&str, NamespaceKind); 8] = [
-    ("pid", NamespaceKind::Pid),
-    ("network", NamespaceKind::Network),
-    ("mount", NamespaceKind::Mount),
-    ("ipc", NamespaceKind::Ipc),
-    ("uts", NamespaceKind::Uts),
-    ("user", NamespaceKind::User),
-    ("cgroup", NamespaceKind::Cgroup),
-    ("time", NamespaceKind::Time),
+static NAMESPACES: [(Text, u32); 8] = [
+    ("pid", NamespaceKind::Pid as u32),
+    ("network", NamespaceKind::Network as u32),
+    ("mount", NamespaceKind::Mount as u32),
+    ("ipc", NamespaceKind::Ipc as u32),
+    ("uts", NamespaceKind::Uts as u32),
+    ("user", NamespaceKind::User as u32),
+    ("cgroup", NamespaceKind::Cgroup as u32),
+    ("time", NamespaceKind::Time as u32),
 ];
 
 impl NamespaceKind {
     /// The spec's name of the kind, as in `linux.namespaces[].type`.
-    pub fn name(self) -> &'static str {
-        NAMESPACES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    pub fn name(self) -> Text {
+        NAMESPACES.iter().find(|(_, kind)| *kind == self as u32).map_or("", |(name, _)| name)
     }
 }
 
-fn namespaces(v: &Json) -> Read<List<Namespace>> {
-    let all = list(v, "namespaces", namespace)?;
-    for (i, one) in all.iter().enumerate() {
-        if all[..i].iter().any(|earlier| earlier.kind == one.kind) {
-            let what = format!("{} is given twice", Quoted(one.kind.name()));
-            return Err(Fault::new(what).at("type").at_index(i).at("namespaces"));
+static NAMESPACE: Shape =
+    Object(&[("type", &Must(&Word(&NAMESPACES))), ("path", &Also(&Plain, absolute_unless_unset))]);
+
+/// Go's encoders write an unset path as "".
+fn absolute_unless_unset(v: &Json) -> Read<()> {
+    if matches!(v, Json::Str("")) { Ok(()) } else { Path.check(v) }
+}
+
+fn namespace(v: &Json) -> Namespace {
+    let kind = v.word("type", &NAMESPACES);
+    Namespace {
+        kind: NamespaceKind::ALL.into_iter().find(|k| *k as u32 == kind).unwrap_or(NamespaceKind::User),
+        path: v.text("path"),
+    }
+}
+
+static TIME_OFFSET: Shape =
+    Object(&[("nanosecs", &Number(&(0, 999_999_999, "is out of range (0 to 999999999)"))), ("secs", &I64)]);
+
+fn clocks_with_an_offset(v: &Json) -> Read<()> {
+    let Json::Object(all) = v else { return Ok(()) };
+    match all.iter().find(|(clock, _)| !["boottime", "monotonic"].contains(clock)) {
+        Some((clock, _)) => {
+            Err(Fault::new("is not a clock with an offset (known: boottime, monotonic)").at(clock))
         }
+        None => Ok(()),
     }
-    Ok(all)
 }
 
-fn namespace(v: &Json) -> Read<Namespace> {
-    object(v)?;
-    let kind = v.required("type", |t| word(t, &NAMESPACES))?;
-    // Go's encoders write an unset path as "".
-    let path = match text(v, "path")? {
-        None => None,
-        Some(_) => v.optional("path", absolute)?,
+fn time_offsets(all: &[(Text, Json)]) -> List<(Text, i64, u32)> {
+    let offset = |(clock, v): &(Text, Json)| (*clock, v.long("secs") as i64, v.number("nanosecs"));
+    all.iter().map(offset).collect::<Vec<_>>().leak()
+}
+
+static DEVICES: [(Text, u32); 4] = [
+    ("c", DeviceKind::Char as u32),
+    ("u", DeviceKind::Char as u32),
+    ("b", DeviceKind::Block as u32),
+    ("p", DeviceKind::Fifo as u32),
+];
+
+/// Of the mode the permission bits count. Some engines pass the whole of `st_mode`; the file type in it says nothing new.
+static DEVICE: Shape = Also(
+    &Object(&[
+        ("type", &Must(&Word(&DEVICES))),
+        ("path", &Must(&Path)),
+        ("fileMode", &Number(&(0, 0o177_777, "is out of range (0 to 65535)"))),
+        ("uid", &ID),
+        ("gid", &ID),
+    ]),
+    device_numbers,
+);
+
+/// Needed for all but a FIFO. The kernel's device numbers are 12 bits of major and 20 of minor.
+fn device_numbers(v: &Json) -> Read<()> {
+    static NUMBERS: Shape = Object(&[
+        ("major", &Must(&Number(&(0, 0xfff, "is out of range (0 to 4095)")))),
+        ("minor", &Must(&Number(&(0, 0xf_ffff, "is out of range (0 to 1048575)")))),
+    ]);
+    if v.text("type") == Some("p") { Ok(()) } else { NUMBERS.check(v) }
+}
+
+fn device(v: &Json) -> Device {
+    let kind = match v.text("type") {
+        Some("p") => DeviceKind::Fifo,
+        Some("b") => DeviceKind::Block,
+        _ => DeviceKind::Char,
     };
-    Ok(Namespace { kind, path })
-}
-
-fn time_offsets(v: &Json) -> Read<List<(Text, i64, u32)>> {
-    let all = v.map("timeOffsets", |offset| {
-        object(offset)?;
-        let nanosecs = offset.or_default("nanosecs", |n| match integer(n)? {
-            n @ 0..=999_999_999 => Ok(n),
-            n => Err(Fault::new(format!("{n} is out of range (0 to 999999999)"))),
-        })?;
-        Ok((offset.or_default("secs", integer)?, nanosecs))
-    })?;
-    let mut offsets = Vec::new();
-    for (clock, (secs, nanosecs)) in all {
-        match ["boottime", "monotonic"].into_iter().find(|known| *known == clock) {
-            Some(clock) => offsets.push((clock, secs, nanosecs)),
-            None => {
-                let what = "is not a clock with an offset (known: boottime, monotonic)";
-                return Err(Fault::new(what).at(&clock).at("timeOffsets"));
-            }
-        }
-    }
-    Ok(offsets.leak())
-}
-
-const DEVICES: [(&str, DeviceKind); 4] =
-    [("c", DeviceKind::Char), ("u", DeviceKind::Char), ("b", DeviceKind::Block), ("p", DeviceKind::Fifo)];
-
-fn device(v: &Json) -> Read<Device> {
-    object(v)?;
-    let kind = v.required("type", |t| word(t, &DEVICES))?;
-    let fifo = kind == DeviceKind::Fifo;
-    // The kernel's device numbers are 12 bits of major and 20 of minor.
-    let number = |key, highest| if fifo { Ok(0) } else { v.required(key, |n| below(n, highest)) };
-    Ok(Device {
+    let number = |key| if kind == DeviceKind::Fifo { 0 } else { v.number(key) };
+    Device {
         kind,
-        path: v.required("path", absolute)?,
-        major: number("major", 0xfff)?,
-        minor: number("minor", 0xf_ffff)?,
-        file_mode: v.optional("fileMode", file_mode)?,
-        uid: v.or_default("uid", id)?,
-        gid: v.or_default("gid", id)?,
-    })
-}
-
-fn below(v: &Json, highest: u32) -> Read<u32> {
-    match integer(v)? {
-        n if n <= highest => Ok(n),
-        n => Err(Fault::new(format!("{n} is out of range (0 to {highest})"))),
+        path: v.text("path").unwrap_or_default(),
+        major: number("major"),
+        minor: number("minor"),
+        file_mode: v.number_if_any("fileMode").map(|mode| mode & 0o7777),
+        uid: v.number("uid"),
+        gid: v.number("gid"),
     }
 }
 
-/// Permission bits. Some engines pass the whole of `st_mode`; the file type in it says nothing new.
-fn file_mode(v: &Json) -> Read<u32> {
-    Ok(below(v, 0o177_777)? & 0o7777)
+fn known_propagation(v: &Json) -> Read<()> {
+    match v {
+        Json::Str(s) if !s.is_empty() && propagation(s).is_none() => Err(Fault::new(format!(
+            "unknown {} (known: shared, slave, private, unbindable, each also with an r in front)",
+            Quoted(s)
+        ))),
+        _ => Ok(()),
+    }
 }
 
-fn propagation(s: Text) -> Read<Propagation> {
+fn propagation(s: Text) -> Option<Propagation> {
     let (recursive, kind) = match s.strip_prefix('r') {
         Some(kind) => (true, kind),
         None => (false, s),
     };
     match kind {
-        "shared" => Ok(Propagation::Shared { recursive }),
-        "slave" => Ok(Propagation::Slave { recursive }),
-        "private" => Ok(Propagation::Private { recursive }),
-        "unbindable" => Ok(Propagation::Unbindable { recursive }),
-        _ => {
-            let what = format!(
-                "unknown {} (known: shared, slave, private, unbindable, each also with an r in front)",
-                Quoted(s)
-            );
-            Err(Fault::new(what).at("rootfsPropagation"))
-        }
+        "shared" => Some(Propagation::Shared { recursive }),
+        "slave" => Some(Propagation::Slave { recursive }),
+        "private" => Some(Propagation::Private { recursive }),
+        "unbindable" => Some(Propagation::Unbindable { recursive }),
+        _ => None,
     }
 }
 
-fn personality(v: &Json) -> Read<Personality> {
-    object(v)?;
-    let table = [("LINUX", Personality::Linux), ("LINUX32", Personality::Linux32)];
-    let domain = v.required("domain", |d| word(d, &table))?;
-    match list(v, "flags", string)?.first() {
-        Some(flag) => {
-            Err(Fault::new(format!("{} is not supported (no flag is)", Quoted(flag))).at_index(0).at("flags"))
-        }
-        None => Ok(domain),
+static PERSONALITY: Shape = Object(&[
+    ("domain", &Must(&Word(&[("LINUX", 0), ("LINUX32", 1)]))),
+    ("flags", &Also(&ListOf(&Plain), no_flag)),
+]);
+
+fn no_flag(v: &Json) -> Read<()> {
+    match v {
+        Json::List(flags) => match flags.first() {
+            Some(Json::Str(flag)) => {
+                Err(Fault::new(format!("{} is not supported (no flag is)", Quoted(flag))).at_index(0))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
+}
+
+fn personality(v: &Json) -> Personality {
+    if v.text("domain") == Some("LINUX32") { Personality::Linux32 } else { Personality::Linux }
 }

@@ -1,4 +1,5 @@
-//! `config.json` to [`Spec`]: one reader per object of the file (runtime spec, config.md and config-linux.md).
+//! `config.json` to [`Spec`]: for each object of the file a [`Shape`] that says what may be in it, and a function that takes
+//! what is there (runtime spec, config.md and config-linux.md).
 //!
 //! The rules that hold everywhere: `null` is absent, and so is `""` where it can only mean "not set"; unknown keys are
 //! ignored; a value that is invalid is an error. What needs more than one property to judge is
@@ -11,79 +12,82 @@ mod tests;
 mod version;
 
 use super::json::Json;
-use super::read::{self, Fault, Read, boolean, integer, object};
-use super::spec::{Hook, HookKind, Hooks, IdMapping, List, Mount, Root, Spec, Text};
+use super::read::{Fault, Read};
+use super::shape::Shape::{Also, Filled, Flag, List as ListOf, Map, Must, Object, Path, Text as Plain};
+use super::shape::{Shape, U32};
+use super::spec::{Hook, HookKind, Hooks, IdMapping, Mount, Root, Spec};
 
 pub use process::process;
 
-fn string(v: &Json) -> Read<Text> {
-    read::string(v).map(|text| &*text.leak())
-}
-
-fn non_empty(v: &Json) -> Read<Text> {
-    read::non_empty(v).map(|text| &*text.leak())
-}
-
-fn absolute(v: &Json) -> Read<Text> {
-    read::absolute(v).map(|text| &*text.leak())
-}
-
-/// A string member; `""` counts as absent.
-fn text(v: &Json, key: &str) -> Read<Option<Text>> {
-    Ok(v.text(key)?.map(|text| &*text.leak()))
-}
-
-/// An array member; absent is empty.
-fn list<T>(v: &Json, key: &str, item: fn(&Json) -> Read<T>) -> Read<List<T>> {
-    Ok(v.list(key, item)?.leak())
-}
+static SPEC: Shape = Object(&[
+    ("ociVersion", &Must(&Also(&Plain, version::version))),
+    ("root", &Must(&Object(&[("path", &Must(&Filled)), ("readonly", &Flag)]))),
+    ("mounts", &ListOf(&MOUNT)),
+    ("process", &process::PROCESS),
+    ("hostname", &Plain),
+    ("domainname", &Plain),
+    ("hooks", &HOOKS),
+    ("annotations", &Also(&Map(&Plain), no_key_is_empty)),
+    ("linux", &linux::LINUX),
+]);
 
 /// Reads the whole document.
 pub fn spec(v: &Json) -> Read<Spec> {
-    object(v)?;
+    SPEC.check(v)?;
+    let root = v.get("root").unwrap_or(&Json::Null);
+    let hooks = v.get("hooks").unwrap_or(&Json::Null);
     Ok(Spec {
-        oci_version: v.required("ociVersion", version::version)?,
-        root: v.required("root", root)?,
-        mounts: list(v, "mounts", mount)?,
-        process: v.optional("process", process)?,
-        hostname: text(v, "hostname")?,
-        domainname: text(v, "domainname")?,
-        hooks: v.or_default("hooks", hooks)?,
-        annotations: annotations(v)?,
+        oci_version: v.text("ociVersion").unwrap_or_default(),
+        root: Root { path: root.text("path").unwrap_or_default(), readonly: root.flag("readonly") },
+        mounts: v.all("mounts", mount),
+        process: v.get("process").map(process::taken),
+        hostname: v.text("hostname"),
+        domainname: v.text("domainname"),
+        hooks: Hooks(HookKind::NAMES.map(|kind| hooks.all(kind, hook))),
+        annotations: v.pairs("annotations"),
         linux: v.or_default("linux", linux::linux)?,
     })
 }
 
-fn root(v: &Json) -> Read<Root> {
-    object(v)?;
-    Ok(Root { path: v.required("path", non_empty)?, readonly: v.or_default("readonly", boolean)? })
-}
+static MOUNT: Shape = Also(
+    &Object(&[
+        ("destination", &Must(&Filled)),
+        ("source", &Plain),
+        ("type", &Plain),
+        ("options", &ListOf(&Plain)),
+        ("uidMappings", &ListOf(&ID_MAPPING)),
+        ("gidMappings", &ListOf(&ID_MAPPING)),
+    ]),
+    both_mappings,
+);
 
-fn mount(v: &Json) -> Read<Mount> {
-    object(v)?;
-    let m = Mount {
-        destination: v.required("destination", non_empty)?,
-        source: text(v, "source")?,
-        kind: text(v, "type")?,
-        options: list(v, "options", string)?,
-        uid_mappings: list(v, "uidMappings", id_mapping)?,
-        gid_mappings: list(v, "gidMappings", id_mapping)?,
-    };
-    match (m.uid_mappings.is_empty(), m.gid_mappings.is_empty()) {
-        (true, false) => Err(Fault::new("is required beside gidMappings").at("uidMappings")),
-        (false, true) => Err(Fault::new("is required beside uidMappings").at("gidMappings")),
-        _ => Ok(m),
+fn both_mappings(v: &Json) -> Read<()> {
+    match (v.items("uidMappings"), v.items("gidMappings")) {
+        ([], [_, ..]) => Err(Fault::new("is required beside gidMappings").at("uidMappings")),
+        ([_, ..], []) => Err(Fault::new("is required beside uidMappings").at("gidMappings")),
+        _ => Ok(()),
     }
 }
 
+fn mount(v: &Json) -> Mount {
+    Mount {
+        destination: v.text("destination").unwrap_or_default(),
+        source: v.text("source"),
+        kind: v.text("type"),
+        options: v.texts("options"),
+        uid_mappings: v.all("uidMappings", id_mapping),
+        gid_mappings: v.all("gidMappings", id_mapping),
+    }
+}
+
+static ID_MAPPING: Shape = Also(
+    &Object(&[("containerID", &Must(&U32)), ("hostID", &Must(&U32)), ("size", &Must(&U32))]),
+    within_32_bits,
+);
+
 /// One line of a user namespace's map. The kernel knows ids up to 2^32 - 2 (2^32 - 1 is "no id").
-fn id_mapping(v: &Json) -> Read<IdMapping> {
-    object(v)?;
-    let m = IdMapping {
-        container_id: v.required("containerID", integer)?,
-        host_id: v.required("hostID", integer)?,
-        size: v.required("size", integer)?,
-    };
+fn within_32_bits(v: &Json) -> Read<()> {
+    let m = id_mapping(v);
     if m.size == 0 {
         return Err(Fault::new("must be at least 1").at("size"));
     }
@@ -94,35 +98,50 @@ fn id_mapping(v: &Json) -> Read<IdMapping> {
             );
         }
     }
-    Ok(m)
+    Ok(())
 }
 
-fn hooks(v: &Json) -> Read<Hooks> {
-    object(v)?;
-    let mut hooks = Hooks::default();
-    for (kind, name) in hooks.0.iter_mut().zip(HookKind::NAMES) {
-        *kind = list(v, name, hook)?;
+fn id_mapping(v: &Json) -> IdMapping {
+    IdMapping { container_id: v.number("containerID"), host_id: v.number("hostID"), size: v.number("size") }
+}
+
+static HOOKS: Shape = Object(&[
+    (HookKind::NAMES[0], &ListOf(&HOOK)),
+    (HookKind::NAMES[1], &ListOf(&HOOK)),
+    (HookKind::NAMES[2], &ListOf(&HOOK)),
+    (HookKind::NAMES[3], &ListOf(&HOOK)),
+    (HookKind::NAMES[4], &ListOf(&HOOK)),
+    (HookKind::NAMES[5], &ListOf(&HOOK)),
+]);
+
+static HOOK: Shape = Object(&[
+    ("path", &Must(&Path)),
+    ("args", &ListOf(&Plain)),
+    ("env", &ListOf(&Plain)),
+    ("timeout", &Also(&U32, some_time)),
+]);
+
+fn some_time(v: &Json) -> Read<()> {
+    match v {
+        Json::Number("0") => Err(Fault::new("must be at least 1 second (leave it out for no limit)")),
+        _ => Ok(()),
     }
-    Ok(hooks)
 }
 
-fn hook(v: &Json) -> Read<Hook> {
-    object(v)?;
-    Ok(Hook {
-        path: v.required("path", absolute)?,
-        args: list(v, "args", string)?,
-        env: list(v, "env", string)?,
-        timeout: v.optional("timeout", |t| match integer(t)? {
-            0 => Err(Fault::new("must be at least 1 second (leave it out for no limit)")),
-            seconds => Ok(seconds),
-        })?,
-    })
-}
-
-fn annotations(v: &Json) -> Read<Vec<(String, String)>> {
-    let all = v.map("annotations", read::string)?;
-    if all.iter().any(|(key, _)| key.is_empty()) {
-        return Err(Fault::new("a key must not be empty").at("annotations"));
+fn hook(v: &Json) -> Hook {
+    Hook {
+        path: v.text("path").unwrap_or_default(),
+        args: v.texts("args"),
+        env: v.texts("env"),
+        timeout: v.number_if_any("timeout"),
     }
-    Ok(all)
+}
+
+fn no_key_is_empty(v: &Json) -> Read<()> {
+    match v {
+        Json::Object(all) if all.iter().any(|(key, _)| key.is_empty()) => {
+            Err(Fault::new("a key must not be empty"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,95 +1,140 @@
 //! `process`, of `config.json` and of `exec --process` (config.md, "Process").
 
-use super::{absolute, list, string, text};
+use super::{Also, Flag, ListOf, Object, Path, Plain};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, boolean, integer, object, word};
-use crate::bundle::spec::{
-    Capabilities, CpuAffinity, IoPriority, List, Process, Rlimit, Scheduler, Text, User,
-};
+use crate::bundle::read::{Fault, Read};
+use crate::bundle::shape::Shape::{self, Must, Number, Word};
+use crate::bundle::shape::{I32, U16, U32, U64};
+use crate::bundle::spec::{Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, Text, User};
 use crate::error::Quoted;
+
+pub(super) static PROCESS: Shape = Also(
+    &Object(&[
+        ("terminal", &Flag),
+        ("user", &USER),
+        ("args", &Must(&Also(&ListOf(&Plain), at_least_a_program))),
+        ("env", &ListOf(&Also(&Plain, env_entry))),
+        ("cwd", &Must(&Path)),
+        ("capabilities", &CAPABILITIES),
+        ("rlimits", &Also(&ListOf(&RLIMIT), each_type_once)),
+        ("noNewPrivileges", &Flag),
+        ("oomScoreAdj", &Number(&(-1000, 1000, "is out of range (-1000 to 1000)"))),
+        ("apparmorProfile", &Plain),
+        ("selinuxLabel", &Plain),
+        ("scheduler", &SCHEDULER),
+        ("ioPriority", &IO_PRIORITY),
+        ("execCPUAffinity", &Object(&[("initial", &Plain), ("final", &Plain)])),
+    ]),
+    console_size,
+);
 
 /// Reads a process. `args` has at least one entry; `consoleSize` is not even looked at without `terminal`.
 pub fn process(v: &Json) -> Read<Process> {
-    object(v)?;
-    let terminal = v.or_default("terminal", boolean)?;
-    Ok(Process {
+    PROCESS.check(v)?;
+    Ok(taken(v))
+}
+
+pub(super) fn taken(v: &Json) -> Process {
+    let terminal = v.flag("terminal");
+    Process {
         terminal,
-        console_size: if terminal { v.optional("consoleSize", console_size)? } else { None },
-        user: v.or_default("user", user)?,
-        args: args(v)?,
-        env: list(v, "env", env_entry)?,
-        cwd: v.required("cwd", absolute)?,
-        capabilities: v.optional("capabilities", capabilities)?,
-        rlimits: rlimits(v)?,
-        no_new_privileges: v.or_default("noNewPrivileges", boolean)?,
-        oom_score_adj: v.optional("oomScoreAdj", oom_score_adj)?,
-        apparmor_profile: text(v, "apparmorProfile")?,
-        selinux_label: text(v, "selinuxLabel")?,
-        scheduler: v.optional("scheduler", scheduler)?,
-        io_priority: v.optional("ioPriority", io_priority)?,
-        exec_cpu_affinity: v.optional("execCPUAffinity", cpu_affinity)?,
-    })
-}
-
-fn console_size(v: &Json) -> Read<(u16, u16)> {
-    object(v)?;
-    Ok((v.required("height", integer)?, v.required("width", integer)?))
-}
-
-fn user(v: &Json) -> Read<User> {
-    object(v)?;
-    Ok(User {
-        uid: v.or_default("uid", id)?,
-        gid: v.or_default("gid", id)?,
-        umask: v.optional("umask", |m| match integer(m)? {
-            mask @ 0..=0o777 => Ok(mask),
-            mask => Err(Fault::new(format!("{mask} is not a umask (0 to 511, which is 0777)"))),
-        })?,
-        additional_gids: list(v, "additionalGids", id)?,
-    })
-}
-
-/// A user or group id. The system calls take the highest number for "leave as it is", which for a process that is root
-/// means: stay root.
-pub(super) fn id(v: &Json) -> Read<u32> {
-    match integer(v)? {
-        u32::MAX => Err(Fault::new("4294967295 is not an id (the kernel reads it as \"no change\")")),
-        id => Ok(id),
+        console_size: v
+            .get("consoleSize")
+            .filter(|_| terminal)
+            .map(|size| (size.number("height") as u16, size.number("width") as u16)),
+        user: v.get("user").map(user).unwrap_or_default(),
+        args: v.texts("args"),
+        env: v.texts("env"),
+        cwd: v.text("cwd").unwrap_or_default(),
+        capabilities: v.get("capabilities").map(capabilities),
+        rlimits: v.all("rlimits", rlimit),
+        no_new_privileges: v.flag("noNewPrivileges"),
+        oom_score_adj: v.number_if_any("oomScoreAdj").map(|score| score as i32),
+        apparmor_profile: v.text("apparmorProfile"),
+        selinux_label: v.text("selinuxLabel"),
+        scheduler: v.get("scheduler").map(scheduler),
+        io_priority: v.get("ioPriority").map(io_priority),
+        exec_cpu_affinity: v
+            .get("execCPUAffinity")
+            .map(|a| CpuAffinity { initial: a.text("initial"), last: a.text("final") }),
     }
 }
 
-fn args(v: &Json) -> Read<List<Text>> {
-    let args = list(v, "args", string)?;
-    if args.is_empty() {
-        v.required("args", |_| Err(Fault::new("must not be empty (the program to run comes first)")))
-    } else {
-        Ok(args)
+fn console_size(v: &Json) -> Read<()> {
+    static SIZE: Shape =
+        Object(&[("consoleSize", &Object(&[("height", &Must(&U16)), ("width", &Must(&U16))]))]);
+    if v.flag("terminal") { SIZE.check(v) } else { Ok(()) }
+}
+
+static USER: Shape = Object(&[
+    ("uid", &ID),
+    ("gid", &ID),
+    ("umask", &Number(&(0, 0o777, "is not a umask (0 to 511, which is 0777)"))),
+    ("additionalGids", &ListOf(&ID)),
+]);
+
+fn user(v: &Json) -> User {
+    User {
+        uid: v.number("uid"),
+        gid: v.number("gid"),
+        umask: v.number_if_any("umask"),
+        additional_gids: v.all("additionalGids", |id| id.bits() as u32),
+    }
+}
+
+/// A user or group id.
+pub(super) static ID: Shape = Also(&U32, not_no_id);
+
+/// The system calls take the highest number for "leave as it is", which for a process that is root means: stay root.
+fn not_no_id(v: &Json) -> Read<()> {
+    match v {
+        Json::Number("4294967295") => {
+            Err(Fault::new("4294967295 is not an id (the kernel reads it as \"no change\")"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn at_least_a_program(v: &Json) -> Read<()> {
+    match v {
+        Json::List(args) if args.is_empty() => {
+            Err(Fault::new("must not be empty (the program to run comes first)"))
+        }
+        _ => Ok(()),
     }
 }
 
 /// `KEY=VALUE`, refused without a key or without `=`, as by runc.
-fn env_entry(v: &Json) -> Read<Text> {
-    let entry = string(v)?;
-    match entry.find('=') {
-        Some(1..) => Ok(entry),
-        _ => Err(Fault::new(format!("{} is not KEY=VALUE", Quoted(entry)))),
+fn env_entry(v: &Json) -> Read<()> {
+    match v {
+        Json::Str(entry) if !matches!(entry.find('='), Some(1..)) => {
+            Err(Fault::new(format!("{} is not KEY=VALUE", Quoted(entry))))
+        }
+        _ => Ok(()),
     }
 }
 
-fn capabilities(v: &Json) -> Read<Capabilities> {
-    object(v)?;
-    Ok(Capabilities {
-        bounding: list(v, "bounding", string)?,
-        effective: list(v, "effective", string)?,
-        inheritable: list(v, "inheritable", string)?,
-        permitted: list(v, "permitted", string)?,
-        ambient: list(v, "ambient", string)?,
-    })
+static CAPABILITIES: Shape = Object(&[
+    ("bounding", &ListOf(&Plain)),
+    ("effective", &ListOf(&Plain)),
+    ("inheritable", &ListOf(&Plain)),
+    ("permitted", &ListOf(&Plain)),
+    ("ambient", &ListOf(&Plain)),
+]);
+
+fn capabilities(v: &Json) -> Capabilities {
+    Capabilities {
+        bounding: v.texts("bounding"),
+        effective: v.texts("effective"),
+        inheritable: v.texts("inheritable"),
+        permitted: v.texts("permitted"),
+        ambient: v.texts("ambient"),
+    }
 }
 
 /// The numbers differ between architectures (MIPS), so they are libc's; its type for them differs between C libraries.
 #[allow(clippy::unnecessary_cast)]
-const RLIMITS: [(&str, u32); 16] = [
+static RLIMITS: [(Text, u32); 16] = [
     ("RLIMIT_AS", libc::RLIMIT_AS as u32),
     ("RLIMIT_CORE", libc::RLIMIT_CORE as u32),
     ("RLIMIT_CPU", libc::RLIMIT_CPU as u32),
@@ -115,44 +160,38 @@ impl Rlimit {
     }
 }
 
-fn rlimits(v: &Json) -> Read<List<Rlimit>> {
-    let all = list(v, "rlimits", rlimit)?;
-    for (i, one) in all.iter().enumerate() {
-        if all[..i].iter().any(|earlier| earlier.resource == one.resource) {
-            let name =
-                RLIMITS.iter().find(|(_, number)| *number == one.resource).map_or("", |(name, _)| name);
-            return Err(Fault::new(format!("{} is given twice", Quoted(name)))
-                .at("type")
-                .at_index(i)
-                .at("rlimits"));
-        }
-    }
-    Ok(all)
-}
+static RLIMIT: Shape = Also(
+    &Object(&[("type", &Must(&Word(&RLIMITS))), ("soft", &Must(&U64)), ("hard", &Must(&U64))]),
+    soft_within_hard,
+);
 
-fn rlimit(v: &Json) -> Read<Rlimit> {
-    object(v)?;
-    let limit = Rlimit {
-        resource: v.required("type", |t| word(t, &RLIMITS))?,
-        soft: v.required("soft", integer)?,
-        hard: v.required("hard", integer)?,
-    };
+fn soft_within_hard(v: &Json) -> Read<()> {
+    let limit = rlimit(v);
     if limit.soft > limit.hard {
         return Err(Fault::new(format!("{} is above hard ({})", limit.soft, limit.hard)).at("soft"));
     }
-    Ok(limit)
+    Ok(())
 }
 
-fn oom_score_adj(v: &Json) -> Read<i32> {
-    match integer(v)? {
-        score @ -1000..=1000 => Ok(score),
-        score => Err(Fault::new(format!("{score} is out of range (-1000 to 1000)"))),
+fn rlimit(v: &Json) -> Rlimit {
+    Rlimit { resource: v.word("type", &RLIMITS), soft: v.long("soft"), hard: v.long("hard") }
+}
+
+/// Of a list whose items have a `type`.
+pub(super) fn each_type_once(v: &Json) -> Read<()> {
+    let Json::List(all) = v else { return Ok(()) };
+    for (i, one) in all.iter().enumerate() {
+        let kind = one.text("type").unwrap_or_default();
+        if all[..i].iter().any(|earlier| earlier.text("type") == Some(kind)) {
+            return Err(Fault::new(format!("{} is given twice", Quoted(kind))).at("type").at_index(i));
+        }
     }
+    Ok(())
 }
 
 /// sched(7); SCHED_ISO has a number but no kernel has it.
 #[allow(clippy::unnecessary_cast)]
-const POLICIES: [(&str, u32); 6] = [
+static POLICIES: [(Text, u32); 6] = [
     ("SCHED_OTHER", libc::SCHED_OTHER as u32),
     ("SCHED_FIFO", libc::SCHED_FIFO as u32),
     ("SCHED_RR", libc::SCHED_RR as u32),
@@ -162,7 +201,7 @@ const POLICIES: [(&str, u32); 6] = [
 ];
 
 /// include/uapi/linux/sched.h
-const SCHEDULER_FLAGS: [(&str, u64); 7] = [
+static SCHEDULER_FLAGS: [(Text, u32); 7] = [
     ("SCHED_FLAG_RESET_ON_FORK", 0x01),
     ("SCHED_FLAG_RECLAIM", 0x02),
     ("SCHED_FLAG_DL_OVERRUN", 0x04),
@@ -172,35 +211,37 @@ const SCHEDULER_FLAGS: [(&str, u64); 7] = [
     ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
 ];
 
-fn scheduler(v: &Json) -> Read<Scheduler> {
-    object(v)?;
-    Ok(Scheduler {
-        policy: v.required("policy", |p| word(p, &POLICIES))?,
-        nice: v.or_default("nice", integer)?,
-        priority: v.or_default("priority", integer)?,
-        flags: list(v, "flags", |f| word(f, &SCHEDULER_FLAGS))?.iter().fold(0, |all, flag| all | flag),
-        runtime: v.or_default("runtime", integer)?,
-        deadline: v.or_default("deadline", integer)?,
-        period: v.or_default("period", integer)?,
-    })
+static SCHEDULER: Shape = Object(&[
+    ("policy", &Must(&Word(&POLICIES))),
+    ("nice", &I32),
+    ("priority", &I32),
+    ("flags", &ListOf(&Word(&SCHEDULER_FLAGS))),
+    ("runtime", &U64),
+    ("deadline", &U64),
+    ("period", &U64),
+]);
+
+fn scheduler(v: &Json) -> Scheduler {
+    Scheduler {
+        policy: v.word("policy", &POLICIES),
+        nice: v.number("nice") as i32,
+        priority: v.number("priority") as i32,
+        flags: v.words("flags", &SCHEDULER_FLAGS).into(),
+        runtime: v.long("runtime"),
+        deadline: v.long("deadline"),
+        period: v.long("period"),
+    }
 }
 
 /// include/uapi/linux/ioprio.h
-const IO_CLASSES: [(&str, u8); 3] =
+static IO_CLASSES: [(Text, u32); 3] =
     [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
-fn io_priority(v: &Json) -> Read<IoPriority> {
-    object(v)?;
-    Ok(IoPriority {
-        class: v.required("class", |c| word(c, &IO_CLASSES))?,
-        priority: v.or_default("priority", |p| match integer(p)? {
-            level @ 0..=7 => Ok(level),
-            level => Err(Fault::new(format!("{level} is out of range (0 to 7)"))),
-        })?,
-    })
-}
+static IO_PRIORITY: Shape = Object(&[
+    ("class", &Must(&Word(&IO_CLASSES))),
+    ("priority", &Number(&(0, 7, "is out of range (0 to 7)"))),
+]);
 
-fn cpu_affinity(v: &Json) -> Read<CpuAffinity> {
-    object(v)?;
-    Ok(CpuAffinity { initial: text(v, "initial")?, last: text(v, "final")? })
+fn io_priority(v: &Json) -> IoPriority {
+    IoPriority { class: v.word("class", &IO_CLASSES) as u8, priority: v.number("priority") as u8 }
 }

@@ -38,7 +38,7 @@ fn the_least_configuration() {
     let s = read(LEAST).unwrap();
     assert_eq!(s.oci_version, "1.0.2");
     assert_eq!(s.root, Root { path: "rootfs", readonly: false });
-    assert_eq!(Spec { oci_version: String::new(), root: Root::default(), ..s }, Spec::default());
+    assert_eq!(Spec { oci_version: "", root: Root::default(), ..s }, Spec::default());
 }
 
 #[test]

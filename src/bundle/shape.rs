@@ -1,0 +1,199 @@
+//! What a document must look like, as tables. One walk over a table and the document finds the first value that is not what
+//! it must be, wherever it stands; whoever takes the values afterwards has no faults to pass on.
+
+use super::json::Json;
+use super::read::{Fault, Read, boolean, items, missing, object, text, unknown, wants, whole};
+use super::spec::{List, Text};
+use crate::error::Quoted;
+
+/// What a value must be.
+pub enum Shape {
+    /// `true` or `false`
+    Flag,
+    /// A string without NUL: everything that reaches the kernel is a C string, and must not be cut short there.
+    Text,
+    /// Such a string of at least one character.
+    Filled,
+    /// Such a string that begins with `/`.
+    Path,
+    /// One of these words, each with what it stands for.
+    Word(&'static [(Text, u32)]),
+    /// An integer that is neither lower nor higher.
+    Number(&'static Range),
+    /// An array of these.
+    List(&'static Shape),
+    /// An object with any keys, whose values are these.
+    Map(&'static Shape),
+    /// An object with members that it may have; others are nobody's concern.
+    Object(&'static [Member]),
+    /// Of a member of an object: it must be there, and be this.
+    Must(&'static Shape),
+    /// What the one says and then the other, which may rely on the one.
+    Also(&'static Shape, fn(&Json) -> Read<()>),
+}
+
+/// The name of a member of an object, and what it must be.
+pub type Member = (Text, &'static Shape);
+
+/// The lowest integer, the highest, and what is said of any other.
+pub type Range = (i64, u64, Text);
+
+/// An integer of that many bits.
+pub static U16: Shape = Shape::Number(&(0, u16::MAX as u64, "is out of range (u16)"));
+/// An integer of that many bits.
+pub static U32: Shape = Shape::Number(&(0, u32::MAX as u64, "is out of range (u32)"));
+/// An integer of that many bits.
+pub static U64: Shape = Shape::Number(&(0, u64::MAX, "is out of range (u64)"));
+/// An integer of that many bits.
+pub static I32: Shape = Shape::Number(&(i32::MIN as i64, i32::MAX as u64, "is out of range (i32)"));
+/// An integer of that many bits.
+pub static I64: Shape = Shape::Number(&(i64::MIN, i64::MAX as u64, "is out of range (i64)"));
+
+impl Shape {
+    /// Looks for a value that is not what it must be.
+    pub fn check(&self, value: &Json) -> Read<()> {
+        match self {
+            Shape::Flag => boolean(value).map(drop),
+            Shape::Text => text(value).map(drop),
+            Shape::Filled => filled(value).map(drop),
+            Shape::Path => path(value),
+            Shape::Word(known) => word(value, known),
+            Shape::Number(range) => number(value, range),
+            Shape::List(item) => items(value, &mut |value| item.check(value)),
+            Shape::Map(item) => members(value, item),
+            Shape::Object(members) => {
+                object(value)?;
+                for (key, shape) in *members {
+                    match (value.get(key), shape) {
+                        (Some(value), shape) => shape.check(value).map_err(|f| f.at(key))?,
+                        (None, Shape::Must(_)) => return Err(missing(key)),
+                        (None, _) => {}
+                    }
+                }
+                Ok(())
+            }
+            Shape::Must(shape) => shape.check(value),
+            Shape::Also(shape, test) => shape.check(value).and_then(|()| test(value)),
+        }
+    }
+}
+
+fn filled(value: &Json) -> Read<Text> {
+    let text = text(value)?;
+    if text.is_empty() { Err(Fault::new("must not be empty")) } else { Ok(text) }
+}
+
+fn path(value: &Json) -> Read<()> {
+    let path = filled(value)?;
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    Err(Fault::new(format!("must be an absolute path, is {}", Quoted(path))))
+}
+
+fn word(value: &Json, known: &[(Text, u32)]) -> Read<()> {
+    let Json::Str(word) = value else { return Err(wants("a string", value)) };
+    if known.iter().any(|(name, _)| name == word) { Ok(()) } else { Err(unknown(word, known)) }
+}
+
+fn number(value: &Json, &(lowest, highest, why): &Range) -> Read<()> {
+    let n = whole(value)?;
+    let fits = if n.negative { n.bits as i64 >= lowest } else { n.bits <= highest };
+    // What is not negative is above a lowest that is not.
+    if fits && (n.negative || lowest < 0 || n.bits >= lowest as u64) {
+        return Ok(());
+    }
+    Err(Fault::new(format!("{n} {why}")))
+}
+
+fn members(value: &Json, item: &Shape) -> Read<()> {
+    let Json::Object(members) = value else { return Err(wants("an object", value)) };
+    for (key, value) in members {
+        text(&Json::Str(key))?;
+        item.check(value).map_err(|f| f.at(key))?;
+    }
+    Ok(())
+}
+
+/// The members of an object whose [`Shape`] has been checked. What is not there is the zero of its type.
+impl Json {
+    /// A boolean.
+    pub fn flag(&self, key: &str) -> bool {
+        matches!(self.get(key), Some(Json::Bool(true)))
+    }
+
+    /// A string, unless it is `""`: Go's encoders write that for "not set".
+    pub fn text(&self, key: &str) -> Option<Text> {
+        match self.get(key) {
+            Some(Json::Str(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What the word stands for, in the table that it was checked against.
+    pub fn word(&self, key: &str, known: &[(Text, u32)]) -> u32 {
+        meaning(self.get(key), known)
+    }
+
+    /// The bits of all those words of a list.
+    pub fn words(&self, key: &str, known: &[(Text, u32)]) -> u32 {
+        self.items(key).iter().fold(0, |all, word| all | meaning(Some(word), known))
+    }
+
+    /// This integer, in two's complement.
+    pub fn bits(&self) -> u64 {
+        whole(self).map_or(0, |n| n.bits)
+    }
+
+    /// An integer, in two's complement.
+    pub fn long(&self, key: &str) -> u64 {
+        self.get(key).map_or(0, Json::bits)
+    }
+
+    /// An integer of at most 32 bits.
+    pub fn number(&self, key: &str) -> u32 {
+        self.long(key) as u32
+    }
+
+    /// The same, if it is there.
+    pub fn number_if_any(&self, key: &str) -> Option<u32> {
+        self.get(key).map(|n| n.bits() as u32)
+    }
+
+    /// The items of a list.
+    pub fn items(&self, key: &str) -> &[Json] {
+        match self.get(key) {
+            Some(Json::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list, each as what it means.
+    pub fn all<T>(&self, key: &str, take: impl Fn(&Json) -> T) -> List<T> {
+        self.items(key).iter().map(take).collect::<Vec<_>>().leak()
+    }
+
+    /// The items of a list of strings.
+    pub fn texts(&self, key: &str) -> List<Text> {
+        self.all(key, |item| if let Json::Str(text) = item { text } else { "" })
+    }
+
+    /// The members of a member that is an object with any keys.
+    pub fn members(&self, key: &str) -> &[(Text, Json)] {
+        match self.get(key) {
+            Some(Json::Object(members)) => members,
+            _ => &[],
+        }
+    }
+
+    /// The same, of strings.
+    pub fn pairs(&self, key: &str) -> List<(Text, Text)> {
+        let pair = |(key, value): &(Text, Json)| (*key, if let Json::Str(text) = value { *text } else { "" });
+        self.members(key).iter().map(pair).collect::<Vec<_>>().leak()
+    }
+}
+
+fn meaning(word: Option<&Json>, known: &[(Text, u32)]) -> u32 {
+    let Some(Json::Str(word)) = word else { return 0 };
+    known.iter().find(|(name, _)| name == word).map_or(0, |(_, meaning)| *meaning)
+}
