@@ -1,8 +1,8 @@
 //! A [`Spec`] written out as the `config.json` that says the same, for comparing with other readers of the spec.
 
 use embrun::bundle::spec::{
-    Device, DeviceKind, Hook, HookKind, Hooks, IdMapping, Linux, Mount, Personality, Process, Propagation,
-    Spec,
+    Capabilities, Device, DeviceKind, Hook, HookKind, Hooks, IdMapping, Linux, Mount, Personality, Process,
+    Propagation, Spec,
 };
 use serde_json::{Map, Value, json};
 
@@ -55,7 +55,7 @@ fn process(p: &Process) -> Value {
         "args": p.args,
         "env": p.env,
         "cwd": p.cwd,
-        "capabilities": p.capabilities.as_ref().map(|c| json!({
+        "capabilities": Some(&p.capabilities).filter(|c| **c != Capabilities::default()).map(|c| json!({
             "bounding": c.bounding,
             "effective": c.effective,
             "inheritable": c.inheritable,

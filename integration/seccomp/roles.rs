@@ -206,7 +206,7 @@ fn templates_are_configurations() {
             embrun::bundle::config::spec(&Json::Object(config)).unwrap_or_else(|f| panic!("{name}: {f:?}"));
         let process = spec.process.unwrap();
         assert!(process.no_new_privileges && spec.root.readonly, "{name}");
-        assert_eq!(process.capabilities, Some(Default::default()), "{name}");
+        assert_eq!(process.capabilities, Default::default(), "{name}");
         assert_eq!(spec.linux.seccomp, Some(role(name)));
     }
 }

@@ -8,6 +8,7 @@ mod parse;
 pub mod read;
 pub mod role;
 pub mod shape;
+pub mod sort;
 pub mod spec;
 pub mod template;
 

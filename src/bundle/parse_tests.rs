@@ -297,15 +297,3 @@ fn a_key_given_twice_is_found_among_many() {
     let e = document(many("k70").as_bytes()).unwrap_err().to_string();
     assert!(e.starts_with("duplicate key \"k70\" at line 1 column "), "{e}");
 }
-
-#[test]
-fn sorts_like_the_standard_library() {
-    for count in 0..200_usize {
-        let texts: Vec<String> = (0..count).map(|i| (i * 7919 % 101).to_string()).collect();
-        let mut ours: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let mut theirs = ours.clone();
-        sort(&mut ours);
-        theirs.sort_unstable();
-        assert_eq!(ours, theirs);
-    }
-}

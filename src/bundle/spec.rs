@@ -88,8 +88,8 @@ pub struct Process {
     pub env: List<Text>,
     /// The absolute working directory inside the container.
     pub cwd: Text,
-    /// The five capability sets; absent means none.
-    pub capabilities: Option<Capabilities>,
+    /// The five capability sets; what is absent is empty.
+    pub capabilities: Capabilities,
     /// Resource limits, each type once.
     pub rlimits: List<Rlimit>,
     /// `noNewPrivileges`
@@ -101,7 +101,7 @@ pub struct Process {
     /// The SELinux label to change to on exec.
     pub selinux_label: Option<Text>,
     /// `scheduler`
-    pub scheduler: Option<Scheduler>,
+    pub scheduler: Option<&'static Scheduler>,
     /// `ioPriority`: (class, priority)
     pub io_priority: Option<IoPriority>,
     /// `execCPUAffinity`, for exec only.

@@ -1,10 +1,10 @@
 //! Compiles the creation of a container: the recipe of both processes, from top to bottom.
 
 use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
-use super::step::{HostStep, InitStep, Sync};
-use super::validate::{Refusal, validate};
+use super::step::{HostStep, InitStep, Recipe, Sync};
+use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
 use super::{Plan, Program, devices, mounts, privileges, sysctl};
-use crate::bundle::spec::{HookKind, Hooks, List, Mount, Namespace, NamespaceKind, Spec, Text};
+use crate::bundle::spec::{HookKind, Hooks, List, Mount, Namespace, NamespaceKind, Process, Spec, Text};
 use crate::cgroup::path::CgroupPath;
 use crate::facts::HostFacts;
 use crate::rootfs::path::InsidePath;
@@ -41,10 +41,11 @@ pub struct CreateRequest {
 /// Compiles a spec into the plan of its creation, or says everything that stands in the way.
 pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Result<Plan, Vec<Refusal>> {
     let mut refusals = validate(spec);
-    refusals.extend(unsupported(spec));
-    refusals.extend(terminal(spec, request));
+    unsupported(spec, &mut refusals);
+    terminal(spec.process.as_ref(), request.detach, request.console_socket, &mut refusals);
     if spec.process.is_none() && !request.await_start {
-        refusals.push(Refusal::new("process", "is required to run a container (only create does without)"));
+        let what = format_args!("is required to run a container (only create does without)");
+        refuse(&mut refusals, format_args!("process"), what);
     }
     let mut plan = Plan::default();
     namespaces(spec, &mut plan);
@@ -54,29 +55,33 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
 }
 
 /// What is in the spec and not built yet: refused by name, never silently accepted.
-fn unsupported(spec: &Spec) -> Vec<Refusal> {
-    let mut out = Vec::new();
-    let mut refuse = |there: bool, field: &str| {
-        if there {
-            out.push(Refusal::new(field, "is not supported by this version; remove it"));
-        }
-    };
+fn unsupported(spec: &Spec, refusals: &mut Vec<Refusal>) {
     for kind in [NamespaceKind::User, NamespaceKind::Time] {
-        refuse(spec.linux.namespace(kind).is_some(), &format!("linux.namespaces: type \"{kind}\""));
+        if spec.linux.namespace(kind).is_some() {
+            refuse(
+                refusals,
+                format_args!("linux.namespaces: type \"{kind}\""),
+                format_args!("{UNSUPPORTED}"),
+            );
+        }
     }
-    out
 }
 
-fn terminal(spec: &Spec, request: &CreateRequest) -> Option<Refusal> {
-    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
-    let what = match (terminal, request.detach, request.console_socket) {
+/// Whether the terminal asked for can be handed to anybody.
+pub(super) fn terminal(
+    process: Option<&Process>,
+    detach: bool,
+    console_socket: bool,
+    refusals: &mut Vec<Refusal>,
+) {
+    let what = match (process.is_some_and(|p| p.terminal), detach, console_socket) {
         (true, true, false) => "cannot allocate tty if embrun will detach without setting console socket",
         (false, _, true) | (true, false, true) => {
             "cannot use console socket if embrun will not detach or allocate tty"
         }
-        _ => return None,
+        _ => return,
     };
-    Some(Refusal::new("process.terminal", what))
+    refuse(refusals, format_args!("process.terminal"), format_args!("{what}"));
 }
 
 fn namespaces(spec: &Spec, plan: &mut Plan) {
@@ -161,36 +166,36 @@ fn init(
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
 ) {
-    let mut steps = vec![InitStep::DieWithHost];
-    // A mount namespace comes last: paths of the others are the host's.
-    for (index, (kind, _)) in plan.join.iter().enumerate() {
-        if !matches!(kind, NamespaceKind::Pid | NamespaceKind::Mount | NamespaceKind::Cgroup) {
-            steps.push(InitStep::JoinNamespace { kind: *kind, index });
-        }
-    }
-    if let Some(index) = plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Mount) {
-        steps.push(InitStep::JoinNamespace { kind: NamespaceKind::Mount, index });
-    }
-    steps.push(InitStep::NewSession);
-    if !request.no_new_keyring {
-        steps.push(InitStep::Keyring(keyring_name(request.id)));
-    }
+    let mut steps = Recipe::default();
+    steps.add(InitStep::DieWithHost);
+    join_namespaces(&plan.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
+    steps.add(InitStep::NewSession);
+    steps.add_if(!request.no_new_keyring, InitStep::Keyring(keyring_name(request.id)));
     root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
     kernel_names(spec, &mut steps);
-    if let Some(score) = spec.process.as_ref().and_then(|p| p.oom_score_adj) {
-        steps.push(InitStep::OomScoreAdj(score));
-    }
+    steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
     seal_root(spec, request, &mut steps);
     if let Some(p) = &spec.process {
         plan.program = Program::of(p);
         privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
     }
     if let Some(domain) = spec.linux.personality {
+        let steps = &mut steps.0;
         let at = steps.iter().position(|s| matches!(s, InitStep::NoNewPrivileges | InitStep::BoundingSet(_)));
         steps.insert(at.unwrap_or(steps.len()), InitStep::Personality(domain));
     }
     finish(spec, request, plan, &mut steps);
-    plan.init = steps;
+    plan.init = steps.0;
+}
+
+/// Those of the namespaces to join whose turn is now. A mount namespace comes last: paths of the others are the host's.
+pub(super) fn join_namespaces(join: &[(NamespaceKind, Text)], but: &[NamespaceKind], steps: &mut Recipe) {
+    for last in [false, true] {
+        for (index, (kind, _)) in join.iter().enumerate() {
+            let now = (*kind == NamespaceKind::Mount) == last && !but.contains(kind);
+            steps.add_if(now, InitStep::JoinNamespace { kind: *kind, index });
+        }
+    }
 }
 
 /// The root, everything mounted and made in it, up to the hooks that still see the host's file systems.
@@ -200,9 +205,9 @@ fn root_and_mounts(
     facts: &HostFacts,
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
-    steps: &mut Vec<InitStep>,
+    steps: &mut Recipe,
 ) {
-    steps.push(InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation });
+    steps.add(InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation });
     let facts = MountFacts {
         rootfs: request.rootfs,
         bundle: request.bundle,
@@ -210,41 +215,33 @@ fn root_and_mounts(
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
         cgroup: cgroup_view(spec, request, facts),
     };
-    let mut in_cgroup = false;
-    for step in mounts::compile(spec, &facts).unwrap_or_else(|found| {
+    let mounts = mounts::compile(spec, &facts).unwrap_or_else(|found| {
         refusals.extend(found);
         &[]
-    }) {
-        // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
-        if shows_cgroup(step) && !in_cgroup {
-            enter_cgroup(spec, plan, steps);
-            in_cgroup = true;
-        }
-        steps.push(InitStep::Mount(step));
+    });
+    // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
+    let (before, rest) = mounts.split_at(mounts.iter().position(shows_cgroup).unwrap_or(mounts.len()));
+    for step in before {
+        steps.add(InitStep::Mount(step));
     }
-    if !in_cgroup {
-        enter_cgroup(spec, plan, steps);
+    enter_cgroup(spec, plan, steps);
+    for step in rest {
+        steps.add(InitStep::Mount(step));
     }
-    match devices::compile(spec) {
-        Ok(devices) => steps.extend(devices.map(InitStep::Devices)),
-        Err(found) => refusals.extend(found),
-    }
+    let devices = devices::compile(spec).unwrap_or_else(|found| {
+        refusals.extend(found);
+        None
+    });
+    steps.add_some(devices.map(InitStep::Devices));
     if let Some(p) = &spec.process {
-        steps.extend(InsidePath::new(p.cwd).map(InitStep::MakeCwd));
-        if p.terminal {
-            steps.push(InitStep::Terminal { size: p.console_size });
-        }
+        steps.add_some(InsidePath::new(p.cwd).map(InitStep::MakeCwd));
+        steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     }
-    steps.push(InitStep::StdioNull);
-    if is_new(spec, NamespaceKind::Network) {
-        steps.push(InitStep::LoopbackUp);
-    }
-    if has_runtime_hooks(&spec.hooks) {
-        steps.push(InitStep::Ask(Sync::RuntimeHooks));
-    }
-    if HookKind::CreateContainer.is_in(&spec.hooks) {
-        steps.push(InitStep::RunHooks(HookKind::CreateContainer));
-    }
+    steps.add(InitStep::StdioNull);
+    steps.add_if(is_new(spec, NamespaceKind::Network), InitStep::LoopbackUp);
+    steps.add_if(has_runtime_hooks(&spec.hooks), InitStep::Ask(Sync::RuntimeHooks));
+    let hooks = HookKind::CreateContainer;
+    steps.add_if(hooks.is_in(&spec.hooks), InitStep::RunHooks(hooks));
 }
 
 fn shows_cgroup(step: &MountStep) -> bool {
@@ -275,62 +272,50 @@ fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Cgrou
     view
 }
 
-fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Vec<InitStep>) {
-    steps.push(InitStep::Ask(Sync::Cgroup));
+fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Recipe) {
+    steps.add(InitStep::Ask(Sync::Cgroup));
     // The caller may have been confined to a few processors; the container has its cgroup's.
-    steps.push(InitStep::CpuAffinity(&[]));
-    if is_new(spec, NamespaceKind::Cgroup) {
-        steps.push(InitStep::NewCgroupNamespace);
-    }
+    steps.add(InitStep::CpuAffinity(&[]));
+    steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
     if let Some(index) = plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Cgroup) {
-        steps.push(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
+        steps.add(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
     }
 }
 
 /// Names and parameters of the container's namespaces, written through the host's own procfs while it is in reach.
-fn kernel_names(spec: &Spec, steps: &mut Vec<InitStep>) {
-    if let Some(name) = spec.hostname {
-        steps.push(InitStep::Hostname(name));
-    }
-    if let Some(name) = spec.domainname {
-        steps.push(InitStep::Domainname(name));
-    }
+fn kernel_names(spec: &Spec, steps: &mut Recipe) {
+    steps.add_some(spec.hostname.map(InitStep::Hostname));
+    steps.add_some(spec.domainname.map(InitStep::Domainname));
     for (key, value) in spec.linux.sysctl {
         // One that is not the container's is refused already, by validate.
         if let Ok(path) = sysctl::path(key, spec.linux.namespaces) {
-            steps.push(InitStep::Sysctl { key: path.leak(), value });
+            steps.add(InitStep::Sysctl(Box::leak(Box::new((&*path.leak(), *value)))));
         }
     }
 }
 
 /// What takes things away from the container, after the hooks that may still have to write: all of it through
 /// descriptors and the host's procfs, so before the pivot.
-fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Vec<InitStep>) {
+fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe) {
     let inside =
         |paths: List<Text>| &*paths.iter().filter_map(|p| InsidePath::new(p)).collect::<Vec<_>>().leak();
-    steps.push(InitStep::FinishMounts);
-    if !spec.linux.readonly_paths.is_empty() {
-        steps.push(InitStep::ReadonlyPaths(inside(spec.linux.readonly_paths)));
-    }
-    if !spec.linux.masked_paths.is_empty() {
-        steps.push(InitStep::MaskedPaths(inside(spec.linux.masked_paths)));
-    }
-    if spec.root.readonly {
-        steps.push(InitStep::ReadonlyRoot);
-    }
-    steps.push(if request.no_pivot { InitStep::MoveRoot } else { InitStep::PivotRoot });
+    steps.add(InitStep::FinishMounts);
+    let (readonly, masked) = (inside(spec.linux.readonly_paths), inside(spec.linux.masked_paths));
+    steps.add_if(!readonly.is_empty(), InitStep::ReadonlyPaths(readonly));
+    steps.add_if(!masked.is_empty(), InitStep::MaskedPaths(masked));
+    steps.add_if(spec.root.readonly, InitStep::ReadonlyRoot);
+    steps.add(if request.no_pivot { InitStep::MoveRoot } else { InitStep::PivotRoot });
 }
 
-fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Vec<InitStep>) {
+fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Recipe) {
     // Created is what the host writes down; whoever starts the container finds init waiting, its parent long gone.
-    steps.extend([InitStep::Ask(Sync::Created), InitStep::OutliveHost]);
-    if request.await_start {
-        steps.push(InitStep::AwaitStart { preserve_fds: request.preserve_fds });
-    }
+    let preserve_fds = request.preserve_fds;
+    steps.add(InitStep::Ask(Sync::Created));
+    steps.add(InitStep::OutliveHost);
+    steps.add_if(request.await_start, InitStep::AwaitStart { preserve_fds });
     privileges::seccomp_last(plan, steps);
-    if HookKind::StartContainer.is_in(&spec.hooks) {
-        // Under the filter: the hook's program comes from the container's own file system.
-        steps.push(InitStep::RunHooks(HookKind::StartContainer));
-    }
-    steps.push(InitStep::Exec { preserve_fds: request.preserve_fds });
+    // Under the filter: the hook's program comes from the container's own file system.
+    let hooks = HookKind::StartContainer;
+    steps.add_if(hooks.is_in(&spec.hooks), InitStep::RunHooks(hooks));
+    steps.add(InitStep::Exec { preserve_fds });
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::validate::Refusal;
+use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, List, Spec};
 use crate::rootfs::path::InsidePath;
 
@@ -69,7 +69,9 @@ pub fn compile(spec: &Spec) -> Result<Option<DevStep>, Vec<Refusal>> {
                 Some(other) => *other = node,
                 None => nodes.push(node),
             },
-            Err(what) => refusals.push(Refusal::new(format!("linux.devices[{i}].path"), what)),
+            Err(what) => {
+                refuse(&mut refusals, format_args!("linux.devices[{i}].path"), format_args!("{what}"))
+            }
         }
     }
     if refusals.is_empty() { Ok(Some(DevStep { nodes: nodes.leak() })) } else { Err(refusals) }

@@ -1,8 +1,8 @@
 //! Compiles the execution of one more process in a running container.
 
-use super::step::{HostStep, InitStep, Sync};
+use super::step::{HostStep, InitStep, Recipe, Sync};
 use super::validate::{self, Refusal};
-use super::{Plan, Program, privileges, process};
+use super::{Plan, Program, create, privileges, process};
 use crate::bundle::spec::{NamespaceKind, Personality, Process, Text};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -35,18 +35,9 @@ pub fn compile(
     request: &ExecRequest,
     facts: &HostFacts,
 ) -> Result<Plan, Vec<Refusal>> {
-    let mut refusals = validate::of_process(p);
-    match (p.terminal, request.detach, request.console_socket) {
-        (true, true, false) => refusals.push(Refusal::new(
-            "process.terminal",
-            "cannot allocate tty if embrun will detach without setting console socket",
-        )),
-        (false, _, true) | (true, false, true) => refusals.push(Refusal::new(
-            "process.terminal",
-            "cannot use console socket if embrun will not detach or allocate tty",
-        )),
-        _ => {}
-    }
+    let mut refusals = Vec::new();
+    validate::of_process(p, &mut refusals);
+    create::terminal(Some(p), request.detach, request.console_socket, &mut refusals);
     let mut plan = Plan { join: request.join.clone(), program: Program::of(p), ..Plan::default() };
     plan.host = host(p, request);
     plan.init = init(p, seccomp, request, facts, &mut plan, &mut refusals);
@@ -70,12 +61,6 @@ fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
     steps
 }
 
-/// The processors to run on before the process is in the container's cgroup, and those after.
-fn affinity(p: &Process) -> (Option<InitStep>, Option<InitStep>) {
-    let step = |list: Option<Text>| list.and_then(process::cpu_list).map(InitStep::CpuAffinity);
-    p.exec_cpu_affinity.map_or((None, None), |a| (step(a.initial), step(a.last)))
-}
-
 fn init(
     p: &Process,
     seccomp: Option<&Policy>,
@@ -84,38 +69,29 @@ fn init(
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<InitStep> {
+    let mut steps = Recipe::default();
+    let cpus = |list: Option<Text>| list.and_then(process::cpu_list).map(InitStep::CpuAffinity);
     // In the cgroup before anything of the container can be waited for: what this process costs is the container's.
-    let (initial, last) = affinity(p);
-    let mut steps = vec![InitStep::DieWithHost];
-    steps.extend(initial);
-    steps.push(InitStep::Ask(Sync::Cgroup));
+    steps.add(InitStep::DieWithHost);
+    steps.add_some(p.exec_cpu_affinity.and_then(|a| cpus(a.initial)));
+    steps.add(InitStep::Ask(Sync::Cgroup));
     // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
-    steps.extend(match p.exec_cpu_affinity {
+    steps.add_some(match p.exec_cpu_affinity {
         None => Some(InitStep::CpuAffinity(&[])),
-        Some(_) => last,
+        Some(a) => cpus(a.last),
     });
-    steps.push(InitStep::NewSession);
+    steps.add(InitStep::NewSession);
     // The caller's keys stay outside.
-    steps.extend(request.keyring.map(InitStep::Keyring));
-    if let Some(score) = p.oom_score_adj {
-        steps.push(InitStep::OomScoreAdj(score));
-    }
-    for (index, (kind, _)) in request.join.iter().enumerate() {
-        if !matches!(kind, NamespaceKind::Pid | NamespaceKind::Mount) {
-            steps.push(InitStep::JoinNamespace { kind: *kind, index });
-        }
-    }
-    if let Some(index) = request.join.iter().position(|(kind, _)| *kind == NamespaceKind::Mount) {
-        steps.push(InitStep::JoinNamespace { kind: NamespaceKind::Mount, index });
-    }
-    if p.terminal {
-        steps.push(InitStep::Terminal { size: p.console_size });
-    }
+    steps.add_some(request.keyring.map(InitStep::Keyring));
+    steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
+    create::join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
+    steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // Before anything of the container's that could forbid it: its filter.
-    steps.extend(request.personality.map(InitStep::Personality));
+    steps.add_some(request.personality.map(InitStep::Personality));
     privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
-    steps.extend([InitStep::Ask(Sync::Created), InitStep::OutliveHost]);
+    steps.add(InitStep::Ask(Sync::Created));
+    steps.add(InitStep::OutliveHost);
     privileges::seccomp_last(plan, &mut steps);
-    steps.push(InitStep::Exec { preserve_fds: request.preserve_fds });
-    steps
+    steps.add(InitStep::Exec { preserve_fds: request.preserve_fds });
+    steps.0
 }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fmt;
 
 use super::options::{Change, FlagNames, Options, attr, ms};
-use super::validate::Refusal;
+use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{List, Mount, Spec, Text, c_text};
 use crate::error::Quoted;
 use crate::rootfs::path::InsidePath;
@@ -155,118 +155,112 @@ const MAX_DATA: usize = 4095;
 pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<Refusal>> {
     let mut steps = Vec::with_capacity(spec.mounts.len());
     let mut refusals = Vec::new();
-    let label = spec.linux.mount_label;
     for (index, mount) in spec.mounts.iter().enumerate() {
-        match step(mount, label, facts) {
-            Ok((target, what, changes)) => steps.push(MountStep { index, target, what, changes }),
-            Err((field, why)) => refusals.push(Refusal::new(format!("mounts[{index}]{field}"), why)),
+        match step(index, mount, spec.linux.mount_label, facts) {
+            Ok(step) => steps.push(step),
+            Err((field, why)) => {
+                refuse(&mut refusals, format_args!("mounts[{index}].{field}"), format_args!("{why}"));
+            }
         }
     }
     if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
 }
 
 /// Which property is refused, and why.
-type Refused = (&'static str, String);
+type Refused = (&'static str, Text);
 
-fn step(
-    mount: &Mount,
-    label: Option<&str>,
-    facts: &MountFacts,
-) -> Result<(InsidePath, What, List<Change>), Refused> {
+/// A refusal that quotes something.
+#[cold]
+fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
+    (field, why.to_string().leak())
+}
+
+fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) -> Result<MountStep, Refused> {
     // As by runc: some name the place by the host's path of it.
     let inside = mount.destination.strip_prefix(facts.rootfs).filter(|rest| rest.starts_with('/'));
     let target = InsidePath::new(inside.unwrap_or(mount.destination))
-        .ok_or((".destination", "contains a NUL character".to_owned()))?;
+        .ok_or(("destination", "contains a NUL character"))?;
     let options = Options::parse(mount.options);
     if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        let field = if options.idmap { ".options" } else { ".uidMappings" };
-        return Err((field, "idmapped mounts are not supported by this version".to_owned()));
+        let field = if options.idmap { "options" } else { "uidMappings" };
+        return Err((field, "idmapped mounts are not supported by this version"));
     }
     let kind = mount.kind.unwrap_or_default();
     let (bind, remount) = (options.set & ms::BIND != 0, options.set & ms::REMOUNT != 0);
-    check_target(&target, kind, bind, remount)?;
+    if !remount {
+        check_target(target, kind, bind)?;
+    }
     if options.copy_up && (bind || remount || kind != "tmpfs") {
-        return Err((".options", "tmpcopyup is for a mount of type \"tmpfs\"".to_owned()));
+        return Err(("options", "tmpcopyup is for a mount of type \"tmpfs\""));
     }
     if bind && !options.data.is_empty() {
-        let what = format!("{} is no option of a bind mount (remove it)", Quoted(&options.data));
-        return Err((".options", what));
+        let data = Quoted(&options.data);
+        return Err(because("options", format_args!("{data} is no option of a bind mount (remove it)")));
     }
-    if remount && bind {
-        return Ok((target, What::Change, options.changes()));
-    }
-    if remount {
-        let flags = options.set;
-        let changes = Options { set: 0, clear: 0, ..options.clone() }.changes();
-        return Ok((target, What::Remount { flags, data: data(&options.data)? }, changes));
-    }
-    if bind {
-        let source = bind_source(mount, facts)?;
-        return Ok((
-            target,
-            What::Bind { source, recursive: options.set & ms::REC != 0 },
-            options.bind_changes(),
-        ));
-    }
-    if kind == "bind" {
-        return Err((".options", "a bind mount needs the option \"bind\" or \"rbind\"".to_owned()));
-    }
-    if kind.is_empty() {
-        return Err((".type", "is required unless the options have \"bind\" or \"rbind\"".to_owned()));
-    }
-    if kind == "cgroup" && !facts.cgroup.v1.is_empty() {
-        return cgroup_v1(target, &options, &facts.cgroup);
-    }
-    // Kernels before 5.10 ignore this flag of mount(2) in silence.
-    let changes = Options { set: options.set & ms::NOSYMFOLLOW, clear: 0, ..options.clone() }.changes();
-    Ok((target, What::New(new_mount(mount, target, options, label, facts)?), changes))
+    let (what, changes) = match (remount, bind) {
+        (true, true) => (What::Change, options.changes()),
+        (true, false) => {
+            (What::Remount { flags: options.set, data: data(&options.data)? }, options.changes_beside(0))
+        }
+        (false, true) => {
+            let recursive = options.set & ms::REC != 0;
+            (What::Bind { source: bind_source(mount, facts)?, recursive }, options.bind_changes())
+        }
+        (false, false) => match kind {
+            "bind" => return Err(("options", "a bind mount needs the option \"bind\" or \"rbind\"")),
+            "" => return Err(("type", "is required unless the options have \"bind\" or \"rbind\"")),
+            "cgroup" if !facts.cgroup.v1.is_empty() => {
+                (cgroup_v1(options.set, &facts.cgroup)?, options.changes_beside(0))
+            }
+            // Kernels before 5.10 ignore this flag of mount(2) in silence.
+            _ => (
+                What::New(new_mount(mount, target, &options, label, facts)?),
+                options.changes_beside(ms::NOSYMFOLLOW),
+            ),
+        },
+    };
+    Ok(MountStep { index, target, what, changes })
 }
 
-fn check_target(target: &InsidePath, kind: &str, bind: bool, remount: bool) -> Result<(), Refused> {
-    let refuse = |why: &str| Err((".destination", why.to_owned()));
-    if remount {
-        return Ok(());
-    }
+fn check_target(target: InsidePath, kind: &str, bind: bool) -> Result<(), Refused> {
     if target.is_root() {
-        return refuse("is the container's root, which root.path gives");
+        return Err(("destination", "is the container's root, which root.path gives"));
     }
     // That the source of such a bind mount is a procfs is checked when it is at hand.
     let is_proc = target.as_bytes() == b"proc";
     let emulated = OVER_PROC.iter().any(|file| file.as_bytes() == target.as_bytes());
     if target.is_within("proc") && !(is_proc && (bind || kind == "proc")) && !emulated {
-        return refuse(
-            "is inside /proc, where only a procfs and a few files that engines emulate are mounted",
-        );
+        let why = "is inside /proc, where only a procfs and a few files that engines emulate are mounted";
+        return Err(("destination", why));
     }
     Ok(())
 }
 
 fn text(field: &'static str, text: &str) -> Result<&'static CStr, Refused> {
-    c_text(text).ok_or_else(|| (field, "contains a NUL character".to_owned()))
+    c_text(text).ok_or((field, "contains a NUL character"))
 }
 
 fn data(options: &str) -> Result<Option<&'static CStr>, Refused> {
-    if options.len() > MAX_DATA {
-        return Err((
-            ".options",
-            format!("are {} bytes for the file system, the kernel takes {MAX_DATA}", options.len()),
-        ));
+    let length = options.len();
+    if length > MAX_DATA {
+        let why = format_args!("are {length} bytes for the file system, the kernel takes {MAX_DATA}");
+        return Err(because("options", why));
     }
-    if options.is_empty() { Ok(None) } else { text(".options", options).map(Some) }
+    if options.is_empty() { Ok(None) } else { text("options", options).map(Some) }
 }
 
 fn bind_source(mount: &Mount, facts: &MountFacts) -> Result<&'static CStr, Refused> {
     match mount.source {
-        None | Some("") => Err((".source", "is required for a bind mount".to_owned())),
-        Some(source) if source.starts_with('/') => text(".source", source),
-        Some(source) => text(".source", &format!("{}/{source}", facts.bundle)),
+        None | Some("") => Err(("source", "is required for a bind mount")),
+        Some(source) if source.starts_with('/') => text("source", source),
+        Some(source) => text("source", &format!("{}/{source}", facts.bundle)),
     }
 }
 
 fn new_mount(
     mount: &Mount,
     target: InsidePath,
-    options: Options,
+    options: &Options,
     label: Option<&str>,
     facts: &MountFacts,
 ) -> Result<NewMount, Refused> {
@@ -275,23 +269,19 @@ fn new_mount(
         "cgroup" => match &facts.cgroup.v2 {
             Some(own) => ("cgroup2", Some(own.as_str())),
             None => {
-                let what = "the host has no cgroups mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)";
-                return Err((".type", what.to_owned()));
+                let why = "the host has no cgroups mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)";
+                return Err(("type", why));
             }
         },
         "sysfs" if !facts.own_network => (kind, Some("/sys")),
         "proc" if !facts.own_pids => (kind, Some("/proc")),
         other => (other, None),
     };
-    let as_bind = options.changes();
-    let mut for_fs = options.data;
+    let mut for_fs = options.data.clone();
     // The kernel takes no label for these.
     if let Some(label) = label.filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup2")) {
         if label.contains('"') {
-            return Err((
-                ".options",
-                "cannot carry a linux.mountLabel with a quotation mark in it".to_owned(),
-            ));
+            return Err(("options", "cannot carry a linux.mountLabel with a quotation mark in it"));
         }
         let comma = if for_fs.is_empty() { "" } else { "," };
         for_fs = format!("{for_fs}{comma}context=\"{label}\"");
@@ -300,41 +290,40 @@ fn new_mount(
     // Mount points and device nodes are still to be made in these.
     let late_readonly = options.set & ms::RDONLY != 0 && (tmpfs || target.as_bytes() == b"dev");
     Ok(NewMount {
-        source: text(".source", mount.source.unwrap_or(kind))?,
+        source: text("source", mount.source.unwrap_or(kind))?,
         flags: options.set & !ms::NOSYMFOLLOW & if late_readonly { !ms::RDONLY } else { !0 },
         plain_target: matches!(kind, "proc" | "sysfs"),
         inherit_mode: tmpfs && !for_fs.split(',').any(|o| o.starts_with("mode=")),
         copy_up: options.copy_up,
         late_readonly,
-        instead: instead.map(|path| Ok((text(".source", path)?, as_bind))).transpose()?,
+        instead: match instead {
+            Some(path) => Some((text("source", path)?, options.changes())),
+            None => None,
+        },
         data: data(&for_fs)?,
-        kind: text(".type", kind)?,
+        kind: text("type", kind)?,
     })
 }
 
-fn cgroup_v1(
-    target: InsidePath,
-    options: &Options,
-    view: &CgroupView,
-) -> Result<(InsidePath, What, List<Change>), Refused> {
-    let flags = ms::NOSUID | ms::NODEV | ms::NOEXEC | (options.set & ms::RDONLY);
+fn cgroup_v1(set: u32, view: &CgroupView) -> Result<What, Refused> {
+    let flags = ms::NOSUID | ms::NODEV | ms::NOEXEC | (set & ms::RDONLY);
     let mut entries = Vec::with_capacity(view.v1.len());
     let mut links = Vec::new();
     for hierarchy in &view.v1 {
+        let directory = text("type", &hierarchy.directory)?;
         let names = hierarchy.controllers.join(",");
         entries.push(CgroupEntry {
-            directory: text(".type", &hierarchy.directory)?,
-            data: if view.own_namespace { Some(text(".type", &names)?) } else { None },
-            source: text(".type", &hierarchy.source)?,
+            directory,
+            data: if view.own_namespace { Some(text("type", &names)?) } else { None },
+            source: text("type", &hierarchy.source)?,
         });
         for name in &hierarchy.controllers {
             if !name.starts_with("name=") && *name != hierarchy.directory {
-                links.push((text(".type", name)?, text(".type", &hierarchy.directory)?));
+                links.push((text("type", name)?, directory));
             }
         }
     }
-    let changes = Options { set: 0, clear: 0, ..options.clone() }.changes();
-    Ok((target, What::CgroupV1 { flags, entries: entries.leak(), links: links.leak() }, changes))
+    Ok(What::CgroupV1 { flags, entries: entries.leak(), links: links.leak() })
 }
 
 /// As the plan's text has it: `mount proc at /proc (nosuid,noexec)`.

@@ -207,32 +207,30 @@ impl Options {
     /// What must be done to a mount that was cloned or is there already, in as few calls as it takes: its own flags, the
     /// propagation, and then, as they are the more special, the attributes of the whole tree.
     pub fn changes(&self) -> List<Change> {
-        self.merged().leak()
+        self.merged(self.set, self.clear).leak()
     }
 
-    fn merged(&self) -> Vec<Change> {
-        let (set, clear) = attributes(self.set, self.clear);
+    /// The same for a mount whose own flags are set in other ways, all but these.
+    pub fn changes_beside(&self, but: u32) -> List<Change> {
+        self.merged(self.set & but, 0).leak()
+    }
+
+    fn merged(&self, set: u32, clear: u32) -> Vec<Change> {
+        let (set, clear) = attributes(set, clear);
         let mut out = Vec::new();
-        let mut push = |change: Change| {
-            if (change.set | change.clear | change.propagation) != 0 {
-                out.push(change);
-            }
-        };
-        push(Change { set, clear, ..Change::default() });
+        add(&mut out, Change { set, clear, ..Change::default() });
         for kind in &self.propagation {
             let (recursive, propagation) = (kind & ms::REC != 0, kind & !ms::REC);
-            push(Change { recursive, propagation, ..Change::default() });
+            add(&mut out, Change { recursive, propagation, ..Change::default() });
         }
-        push(self.all);
-        merged(out)
+        add(&mut out, self.all);
+        out
     }
-}
 
-impl Options {
     /// The same for a new bind mount: one that is given flags has these alone and not what its source had, as by runc's
     /// remount.
     pub fn bind_changes(&self) -> List<Change> {
-        let mut changes = self.merged();
+        let mut changes = self.merged(self.set, self.clear);
         if let Some(own) = changes.iter_mut().find(|c| !c.recursive && c.set | c.clear != 0) {
             own.unasked = attr::PLAIN & !(own.set | own.clear);
         }
@@ -240,25 +238,23 @@ impl Options {
     }
 }
 
-/// Joins each change to the one before where one call does both.
-fn merged(changes: Vec<Change>) -> Vec<Change> {
-    let mut out: Vec<Change> = Vec::new();
-    for next in changes {
-        match out.last_mut() {
-            Some(last)
-                if last.recursive == next.recursive
-                    && (last.propagation == 0 || next.propagation == 0)
-                    && (last.set | last.clear == 0 || next.set | next.clear == 0) =>
-            {
-                last.set |= next.set;
-                last.clear |= next.clear;
-                last.unasked |= next.unasked;
-                last.propagation |= next.propagation;
-            }
-            _ => out.push(next),
-        }
+/// Adds a change, if it is one: to the one before, where one call does both.
+fn add(changes: &mut Vec<Change>, next: Change) {
+    if next.set | next.clear | next.propagation == 0 {
+        return;
     }
-    out
+    match changes.last_mut() {
+        Some(last)
+            if last.recursive == next.recursive
+                && (last.propagation == 0 || next.propagation == 0)
+                && (last.set | last.clear == 0 || next.set | next.clear == 0) =>
+        {
+            last.set |= next.set;
+            last.clear |= next.clear;
+            last.propagation |= next.propagation;
+        }
+        _ => changes.push(next),
+    }
 }
 
 /// The flags of mount(2) that belong to a mount and not to the file system, as attributes.

@@ -19,10 +19,10 @@ pub fn broken(plan: &Plan) -> Vec<String> {
     let mount = ("the first mount", at(|s| matches!(s, InitStep::Mount(_))));
     let pivot = ("the pivot", at(|s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot)));
     let mask = ("masking", at(|s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_))));
-    let sysctl = ("sysctls", at(|s| matches!(s, InitStep::Sysctl { .. })));
+    let sysctl = ("sysctls", at(|s| matches!(s, InitStep::Sysctl(_))));
     let bounding = ("the bounding set", at(|s| matches!(s, InitStep::BoundingSet(_))));
-    let ids = ("the ids", at(|s| matches!(s, InitStep::Ids { .. })));
-    let caps = ("the capability sets", at(|s| matches!(s, InitStep::Capabilities { .. })));
+    let ids = ("the ids", at(|s| matches!(s, InitStep::Ids(_))));
+    let caps = ("the capability sets", at(|s| matches!(s, InitStep::Capabilities(_))));
     let cwd = ("the working directory", at(|s| matches!(s, InitStep::Cwd)));
     let find = ("the program's look-up", at(|s| matches!(s, InitStep::FindProgram)));
     let nnp = ("no_new_privs", at(|s| matches!(s, InitStep::NoNewPrivileges)));
@@ -88,7 +88,7 @@ fn dying(plan: &Plan, out: &mut Vec<String>) {
     for step in &plan.init {
         match step {
             InitStep::DieWithHost => dies = true,
-            InitStep::Ids { .. } | InitStep::OutliveHost => dies = false,
+            InitStep::Ids(_) | InitStep::OutliveHost => dies = false,
             InitStep::Ask(_) if !dies => out.push(format!("init could outlive the host at \"{step}\"")),
             _ => {}
         }

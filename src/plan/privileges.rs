@@ -2,8 +2,8 @@
 
 use super::Plan;
 use super::process;
-use super::step::InitStep;
-use super::validate::Refusal;
+use super::step::{InitStep, Recipe};
+use super::validate::{Refusal, refuse};
 use crate::bundle::spec::Process;
 use crate::facts::HostFacts;
 use crate::seccomp::arch::Arch;
@@ -21,12 +21,14 @@ pub fn compile(
     facts: &HostFacts,
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
-    steps: &mut Vec<InitStep>,
+    steps: &mut Recipe,
 ) {
-    steps.extend(p.rlimits.iter().copied().map(InitStep::Rlimit));
+    for limit in p.rlimits {
+        steps.add(InitStep::Rlimit(limit));
+    }
     // While CAP_SYS_NICE and CAP_SYS_ADMIN are there.
-    steps.extend(p.scheduler.map(InitStep::Scheduler));
-    steps.extend(p.io_priority.map(InitStep::IoPriority));
+    steps.add_some(p.scheduler.map(InitStep::Scheduler));
+    steps.add_some(p.io_priority.map(InitStep::IoPriority));
     if let Some(policy) = seccomp {
         let compiled = compile_filter(policy, Arch::NATIVE).and_then(|mut filter| {
             filter.fit(facts.seccomp)?;
@@ -38,40 +40,32 @@ pub fn compile(
                 plan.warnings.extend(filter.warnings.iter().cloned());
                 plan.filter = Some(filter);
             }
-            Err(e) => refusals.push(Refusal::new("linux.seccomp", e.to_string())),
+            Err(e) => refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}")),
         }
     }
-    steps.push(InitStep::OwnStdio(p.user.uid));
-    steps.push(InitStep::TryCwd);
+    steps.add(InitStep::OwnStdio(p.user.uid));
+    steps.add(InitStep::TryCwd);
     if p.no_new_privileges {
-        steps.push(InitStep::NoNewPrivileges);
+        steps.add(InitStep::NoNewPrivileges);
     } else if plan.filter.is_some() {
-        steps.push(InitStep::Seccomp);
+        steps.add(InitStep::Seccomp);
     }
-    let (caps, warnings) = process::capabilities(p.capabilities.as_ref(), facts.capabilities);
-    plan.warnings.extend(warnings);
+    let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut plan.warnings);
     // The bounding set first, while CAP_SETPCAP is there; ids next, under keepcaps; the sets last.
-    steps.push(InitStep::BoundingSet(caps.bounding));
-    steps.push(InitStep::Ids { uid: p.user.uid, gid: p.user.gid, groups: p.user.additional_gids });
-    steps.push(InitStep::Capabilities {
-        effective: caps.effective,
-        permitted: caps.permitted,
-        inheritable: caps.inheritable,
-        ambient: caps.ambient,
-    });
+    steps.add(InitStep::BoundingSet(caps));
+    steps.add(InitStep::Ids(Box::leak(Box::new(p.user))));
+    steps.add(InitStep::Capabilities(caps));
     // The change of ids has cleared it.
-    steps.push(InitStep::DieWithHost);
-    steps.push(InitStep::Cwd);
-    if let Some(umask) = p.user.umask {
-        steps.push(InitStep::Umask(umask));
-    }
-    steps.push(InitStep::FindProgram);
+    steps.add(InitStep::DieWithHost);
+    steps.add(InitStep::Cwd);
+    steps.add_some(p.user.umask.map(InitStep::Umask));
+    steps.add(InitStep::FindProgram);
 }
 
 /// Adds the filter as close to exec as can be, unless it is loaded already: the profile need not allow what the runtime
 /// does before.
-pub fn seccomp_last(plan: &Plan, steps: &mut Vec<InitStep>) {
-    if plan.filter.is_some() && !steps.contains(&InitStep::Seccomp) {
-        steps.push(InitStep::Seccomp);
+pub fn seccomp_last(plan: &Plan, steps: &mut Recipe) {
+    if plan.filter.is_some() && !steps.0.iter().any(|s| matches!(s, InitStep::Seccomp)) {
+        steps.add(InitStep::Seccomp);
     }
 }

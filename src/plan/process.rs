@@ -1,5 +1,6 @@
 //! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
 
+use crate::bundle::sort;
 use crate::bundle::spec::{Capabilities, List, Process, Text, joined};
 use crate::error::{Error, Escaped, Quoted, Result};
 
@@ -20,12 +21,10 @@ pub struct CapSets {
 
 /// The sets that can be had of those asked for, where `available` is what the process that applies them holds.
 ///
-/// The second half of the answer is warnings that name the capabilities which are unknown or cannot be granted: such
-/// are left out and are no error (config.md, "Linux Process"). Absent `capabilities` are none at all.
-pub fn capabilities(asked: Option<&Capabilities>, available: u64) -> (CapSets, Vec<String>) {
-    let mut warnings = Vec::new();
-    let Some(asked) = asked else { return (CapSets::default(), warnings) };
-    let mut set = |field, names, limit, reason| grant(field, names, limit, reason, &mut warnings);
+/// Warnings name the capabilities which are unknown or cannot be granted: such are left out and are no error (config.md,
+/// "Linux Process").
+pub fn capabilities(asked: &Capabilities, available: u64, warnings: &mut Vec<String>) -> &'static CapSets {
+    let mut set = |field, names, limit, reason| grant(field, names, limit, reason, warnings);
     const UNAVAILABLE: &str = "not available to the runtime";
     let bounding = set("bounding", asked.bounding, available, UNAVAILABLE);
     let permitted = set("permitted", asked.permitted, available, UNAVAILABLE);
@@ -34,9 +33,10 @@ pub fn capabilities(asked: Option<&Capabilities>, available: u64) -> (CapSets, V
     let inheritable = set("inheritable", asked.inheritable, bounding, "not in bounding");
     // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
     let ambient = set("ambient", asked.ambient, permitted & inheritable, "not in permitted and inheritable");
-    (CapSets { bounding, effective, inheritable, permitted, ambient }, warnings)
+    Box::leak(Box::new(CapSets { bounding, effective, inheritable, permitted, ambient }))
 }
 
+#[inline(never)]
 fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut Vec<String>) -> u64 {
     let mut granted = 0;
     let (mut unknown, mut refused) = (Vec::new(), Vec::new());
@@ -78,7 +78,7 @@ pub fn capability(name: &str) -> Option<u64> {
 /// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
 /// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
 pub fn add_capabilities(process: &mut Process, names: &[Text]) {
-    let caps = process.capabilities.get_or_insert_default();
+    let caps = &mut process.capabilities;
     let add = |set: &mut List<Text>, name| {
         if !set.contains(name) {
             *set = joined(set, std::slice::from_ref(name));
@@ -138,20 +138,19 @@ pub fn env_entry(text: &str) -> Result<()> {
 pub fn cpu_list(text: &str) -> Option<List<u16>> {
     let number = |digits: &str| {
         let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
-        digits.parse::<u16>().ok().filter(|n| all_digits && *n < 1024)
+        digits.parse::<usize>().ok().filter(|n| all_digits && *n < 1024)
     };
-    let mut cpus = Vec::new();
+    let mut wanted = [false; 1024];
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let range = number(first.trim_ascii())?..=number(last.trim_ascii())?;
-        if range.is_empty() {
+        let (first, last) = (number(first.trim_ascii())?, number(last.trim_ascii())?);
+        if last < first {
             return None;
         }
-        cpus.extend(range);
+        wanted[first..=last].fill(true);
     }
-    cpus.sort_unstable();
-    cpus.dedup();
-    Some(cpus.leak())
+    let cpus = (0..).zip(wanted).filter(|(_, wanted)| *wanted).map(|(n, _)| n);
+    Some(cpus.collect::<Vec<_>>().leak())
 }
 
 /// The environment with each key once: the value given last, at the place where the key stood first.
@@ -159,14 +158,12 @@ pub fn cpu_list(text: &str) -> Option<List<u16>> {
 /// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
 pub fn environment(entries: &[Text]) -> List<Text> {
     let key = |i: usize| entries[i].split_once('=').map_or(entries[i], |(key, _)| key);
-    let mut by_key: Vec<usize> = (0..entries.len()).collect();
-    by_key.sort_by_key(|i| key(*i));
-    let mut once = Vec::with_capacity(entries.len());
+    let by_key = sort::order(entries.len(), &|a, b| (key(a), a) < (key(b), b));
+    let mut last_of = vec![None; entries.len()];
     for same in by_key.chunk_by(|a, b| key(*a) == key(*b)) {
-        once.push((same[0], same[same.len() - 1]));
+        last_of[same[0]] = same.last();
     }
-    once.sort_unstable_by_key(|(place, _)| *place);
-    once.iter().map(|(_, last)| entries[*last]).collect::<Vec<_>>().leak()
+    last_of.iter().filter_map(|last| last.map(|i| entries[*i])).collect::<Vec<_>>().leak()
 }
 
 #[cfg(test)]
@@ -182,9 +179,14 @@ mod tests {
         list.to_vec().leak()
     }
 
+    fn granted(asked: Capabilities, available: u64) -> (CapSets, Vec<String>) {
+        let mut warnings = Vec::new();
+        (*capabilities(&asked, available, &mut warnings), warnings)
+    }
+
     #[test]
     fn absent_capabilities_are_none() {
-        assert_eq!(capabilities(None, ALL), (CapSets::default(), vec![]));
+        assert_eq!(granted(Capabilities::default(), ALL), (CapSets::default(), vec![]));
     }
 
     #[test]
@@ -197,7 +199,7 @@ mod tests {
             permitted: list,
             ambient: list,
         };
-        let (sets, warnings) = capabilities(Some(&asked), ALL);
+        let (sets, warnings) = granted(asked, ALL);
         let all = CHOWN | KILL | CHECKPOINT_RESTORE;
         assert_eq!(
             sets,
@@ -227,7 +229,7 @@ mod tests {
             inheritable: names(&["CAP_KILL", "CAP_CHOWN"]),
             ambient: names(&["CAP_KILL", "CAP_CHOWN"]),
         };
-        let (sets, warnings) = capabilities(Some(&asked), CHOWN | KILL);
+        let (sets, warnings) = granted(asked, CHOWN | KILL);
         assert_eq!(
             sets,
             CapSets { bounding: CHOWN, effective: 0, inheritable: CHOWN, permitted: CHOWN, ambient: CHOWN }
@@ -247,15 +249,15 @@ mod tests {
     #[test]
     fn exec_cap_adds_to_the_ambient_ones_what_the_config_lets_be_inherited() {
         let mut p = Process::default();
-        p.capabilities.get_or_insert_default().inheritable = names(&["CAP_KILL"]);
+        p.capabilities.inheritable = names(&["CAP_KILL"]);
         add_capabilities(&mut p, names(&["CAP_KILL", "CAP_CHOWN"]));
-        let caps = p.capabilities.unwrap();
+        let caps = p.capabilities;
         assert_eq!((caps.inheritable, caps.ambient), (names(&["CAP_KILL"]), names(&["CAP_KILL"])));
         assert_eq!(caps.permitted, ["CAP_KILL", "CAP_CHOWN"]);
         let mut p = Process::default();
         add_capabilities(&mut p, names(&["CAP_KILL"]));
         add_capabilities(&mut p, names(&["CAP_KILL"]));
-        let caps = p.capabilities.unwrap();
+        let caps = p.capabilities;
         assert_eq!(caps.bounding, ["CAP_KILL"]);
         assert_eq!((caps.effective, caps.permitted), (caps.bounding, caps.bounding));
         assert!(caps.inheritable.is_empty() && caps.ambient.is_empty());

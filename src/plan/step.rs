@@ -8,8 +8,9 @@ use std::fmt;
 
 use super::devices::DevStep;
 use super::mounts::MountStep;
+use super::process::CapSets;
 use crate::bundle::spec::{
-    HookKind, IoPriority, List, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, Text,
+    HookKind, IoPriority, List, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, Text, User,
 };
 use crate::rootfs::path::InsidePath;
 
@@ -74,7 +75,33 @@ pub enum HostStep {
     AwaitExec,
 }
 
-/// What init does, in order.
+/// The steps of init while they are put together.
+#[derive(Default)]
+pub struct Recipe(pub Vec<InitStep>);
+
+impl Recipe {
+    /// Adds a step.
+    #[inline(never)]
+    pub fn add(&mut self, step: InitStep) {
+        self.0.push(step);
+    }
+
+    /// Adds a step if it is wanted.
+    pub fn add_if(&mut self, wanted: bool, step: InitStep) {
+        if wanted {
+            self.add(step);
+        }
+    }
+
+    /// Adds a step if there is one.
+    pub fn add_some(&mut self, step: Option<InitStep>) {
+        if let Some(step) = step {
+            self.add(step);
+        }
+    }
+}
+
+/// What init does, in order. A step is small: what is larger than a text is borrowed from the configuration or for good.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InitStep {
     /// Die when the host process does, from here on.
@@ -124,13 +151,8 @@ pub enum InitStep {
     },
     /// Run the hooks of a kind here.
     RunHooks(HookKind),
-    /// Write a kernel parameter.
-    Sysctl {
-        /// As in the config.
-        key: Text,
-        /// As in the config.
-        value: Text,
-    },
+    /// Write a kernel parameter: its file, and the value as in the config.
+    Sysctl(&'static (Text, Text)),
     /// Write /proc/self/oom_score_adj.
     OomScoreAdj(i32),
     /// Make the root mount read-only.
@@ -146,9 +168,9 @@ pub enum InitStep {
     /// The same without pivot_root, for `--no-pivot`.
     MoveRoot,
     /// Set a resource limit.
-    Rlimit(Rlimit),
+    Rlimit(&'static Rlimit),
     /// Set the scheduling policy.
-    Scheduler(Scheduler),
+    Scheduler(&'static Scheduler),
     /// Set the input and output priority.
     IoPriority(IoPriority),
     /// Run on these processors only.
@@ -167,28 +189,12 @@ pub enum InitStep {
     NoNewPrivileges,
     /// Load the seccomp filter.
     Seccomp,
-    /// Drop every capability but these from the bounding set.
-    BoundingSet(u64),
-    /// Become the container's user.
-    Ids {
-        /// All three user ids.
-        uid: u32,
-        /// All three group ids.
-        gid: u32,
-        /// Exactly these supplementary groups.
-        groups: List<u32>,
-    },
-    /// Set the capability sets.
-    Capabilities {
-        /// In force.
-        effective: u64,
-        /// May be put in force.
-        permitted: u64,
-        /// Kept across exec of a file that names them.
-        inheritable: u64,
-        /// Kept across exec of a plain file.
-        ambient: u64,
-    },
+    /// Drop every capability but those of `bounding` from the bounding set.
+    BoundingSet(&'static CapSets),
+    /// Become the container's user: all three user ids, all three group ids, exactly these supplementary groups.
+    Ids(&'static User),
+    /// Set the capability sets, all but the bounding one.
+    Capabilities(&'static CapSets),
     /// Find the program in PATH, as this user.
     FindProgram,
     /// Keep nothing open but the standard streams, what the program inherits and the start socket; wait for `start`.
@@ -276,7 +282,7 @@ impl fmt::Display for InitStep {
                 write!(f, "make the terminal ({rows}x{columns})")
             }
             InitStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
-            InitStep::Sysctl { key, value } => write!(f, "set sysctl {key}={value}"),
+            InitStep::Sysctl((file, value)) => write!(f, "set sysctl {file}={value}"),
             InitStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),
             InitStep::ReadonlyRoot => f.write_str("make the root read-only"),
             InitStep::ReadonlyPaths(paths) => list(f, "make read-only", paths),
@@ -303,11 +309,14 @@ impl fmt::Display for InitStep {
             InitStep::Cwd => f.write_str("enter the working directory"),
             InitStep::NoNewPrivileges => f.write_str("set no_new_privs"),
             InitStep::Seccomp => f.write_str("load the seccomp filter"),
-            InitStep::BoundingSet(set) => write!(f, "bounding set {set:x}"),
-            InitStep::Ids { uid, gid, groups } => write!(f, "become {uid}:{gid} groups {groups:?}"),
-            InitStep::Capabilities { effective, permitted, inheritable, ambient } => write!(
+            InitStep::BoundingSet(sets) => write!(f, "bounding set {:x}", sets.bounding),
+            InitStep::Ids(user) => {
+                write!(f, "become {}:{} groups {:?}", user.uid, user.gid, user.additional_gids)
+            }
+            InitStep::Capabilities(s) => write!(
                 f,
-                "capabilities effective={effective:x} permitted={permitted:x} inheritable={inheritable:x} ambient={ambient:x}"
+                "capabilities effective={:x} permitted={:x} inheritable={:x} ambient={:x}",
+                s.effective, s.permitted, s.inheritable, s.ambient
             ),
             InitStep::FindProgram => f.write_str("find the program"),
             InitStep::AwaitStart { .. } => f.write_str("await start"),

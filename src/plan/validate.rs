@@ -6,22 +6,23 @@ use std::fmt;
 
 use super::{process, sysctl};
 use crate::bundle::read::one_line;
-use crate::bundle::spec::{IdMapping, Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
+use crate::bundle::spec::{IdMapping, Linux, Namespace, NamespaceKind, Process, Scheduler, Spec, Text};
 
 /// Why a configuration is refused, and which property is at fault.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Refusal {
     /// The property, as a JSON path.
-    pub field: String,
+    pub field: Text,
     /// What is wrong with it.
-    pub what: String,
+    pub what: Text,
 }
 
-impl Refusal {
-    /// A refusal of a property. It stays one line, whatever the configuration's author put into a name.
-    pub fn new(field: impl Into<String>, what: impl Into<String>) -> Refusal {
-        Refusal { field: one_line(field.into()), what: one_line(what.into()) }
-    }
+/// Refuses a property. It stays one line, whatever the configuration's author put into a name.
+#[cold]
+#[inline(never)]
+pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
+    let line = |text: fmt::Arguments<'_>| &*one_line(text.to_string()).leak();
+    refusals.push(Refusal { field: line(field), what: line(what) });
 }
 
 impl fmt::Display for Refusal {
@@ -29,6 +30,9 @@ impl fmt::Display for Refusal {
         write!(f, "{}: {}", self.field, self.what)
     }
 }
+
+/// What is said of a property that this version does not perform.
+pub const UNSUPPORTED: &str = "is not supported by this version; remove it";
 
 /// Everything that is wrong with the configuration on any host.
 pub fn validate(spec: &Spec) -> Vec<Refusal> {
@@ -39,39 +43,38 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     mounts(spec, &mut out);
     for (key, _) in spec.linux.sysctl {
         if let Err(why) = sysctl::path(key, spec.linux.namespaces) {
-            out.push(Refusal::new(format!("linux.sysctl.{key}"), why));
+            refuse(&mut out, format_args!("linux.sysctl.{key}"), format_args!("{why}"));
         }
     }
     for section in spec.linux.unsupported {
-        out.push(Refusal::new(format!("linux.{section}"), "is not supported by this version; remove it"));
+        refuse(&mut out, format_args!("linux.{section}"), format_args!("{UNSUPPORTED}"));
     }
     if let Some(p) = &spec.process {
-        out.extend(of_process(p));
+        of_process(p, &mut out);
     }
     out
 }
 
 /// What is wrong with a process, of the configuration or of `exec --process`.
-pub fn of_process(p: &Process) -> Vec<Refusal> {
-    let mut out = Vec::new();
-    if let Some(s) = &p.scheduler {
-        scheduler(s, &mut out);
+pub fn of_process(p: &Process, out: &mut Vec<Refusal>) {
+    if let Some(s) = p.scheduler {
+        scheduler(s, out);
     }
-    let affinity = p.exec_cpu_affinity.as_ref();
-    for (key, list) in
-        [("initial", affinity.and_then(|a| a.initial)), ("final", affinity.and_then(|a| a.last))]
-    {
+    let affinity = p.exec_cpu_affinity.unwrap_or_default();
+    for (key, list) in [("initial", affinity.initial), ("final", affinity.last)] {
         if let Some(list) = list.filter(|list| process::cpu_list(list).is_none()) {
-            let what = format!("{} is not a list of processors, as in \"0-3,7\" (0 to 1023)", Quoted(list));
-            out.push(Refusal::new(format!("process.execCPUAffinity.{key}"), what));
+            refuse(
+                out,
+                format_args!("process.execCPUAffinity.{key}"),
+                format_args!("{} is not a list of processors, as in \"0-3,7\" (0 to 1023)", Quoted(list)),
+            );
         }
     }
     for (field, label) in [("apparmorProfile", p.apparmor_profile), ("selinuxLabel", p.selinux_label)] {
         if label.is_some() {
-            out.push(Refusal::new(format!("process.{field}"), "is not supported by this version; remove it"));
+            refuse(out, format_args!("process.{field}"), format_args!("{UNSUPPORTED}"));
         }
     }
-    out
 }
 
 impl Linux {
@@ -85,25 +88,27 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;
     if linux.namespace(NamespaceKind::Mount).is_none() {
         // The rootfs would be assembled in the host's mount namespace, and what is there when it fails stays.
-        out.push(Refusal::new(
-            "linux.namespaces",
-            "a mount namespace is required (add {\"type\": \"mount\"})",
-        ));
+        refuse(
+            out,
+            format_args!("linux.namespaces"),
+            format_args!("a mount namespace is required (add {{\"type\": \"mount\"}})"),
+        );
     }
     if linux.namespace(NamespaceKind::Uts).is_none() {
         for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
             if value.is_some() {
-                out.push(Refusal::new(
-                    field,
-                    "needs a uts namespace (add {\"type\": \"uts\"} to linux.namespaces)",
-                ));
+                refuse(
+                    out,
+                    format_args!("{field}"),
+                    format_args!("needs a uts namespace (add {{\"type\": \"uts\"}} to linux.namespaces)"),
+                );
             }
         }
     }
     // struct new_utsname: 64 characters and a NUL.
     for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
         if value.is_some_and(|name| name.len() > 64) {
-            out.push(Refusal::new(field, "is longer than 64 bytes"));
+            refuse(out, format_args!("{field}"), format_args!("is longer than 64 bytes"));
         }
     }
 }
@@ -114,21 +119,25 @@ fn user_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
     for (field, map) in maps {
         match made {
             Some(true) if map.is_empty() => {
-                out.push(Refusal::new(field, "is required for a new user namespace"));
+                refuse(out, format_args!("{field}"), format_args!("is required for a new user namespace"));
             }
             None if !map.is_empty() => {
                 let what = "needs a user namespace (add {\"type\": \"user\"} to linux.namespaces)";
-                out.push(Refusal::new(field, what));
+                refuse(out, format_args!("{field}"), format_args!("{what}"));
             }
-            _ => lines(field, map, out),
+            _ => lines(format_args!("{field}"), map, out),
         }
     }
 }
 
 /// user_namespaces(7): a map has at most 340 lines (5 before Linux 4.15), and none of them overlap.
-fn lines(field: &str, map: &[IdMapping], out: &mut Vec<Refusal>) {
+fn lines(field: fmt::Arguments<'_>, map: &[IdMapping], out: &mut Vec<Refusal>) {
     if map.len() > 340 {
-        out.push(Refusal::new(field, format!("has {} lines, of which the kernel takes 340", map.len())));
+        refuse(
+            out,
+            format_args!("{field}"),
+            format_args!("has {} lines, of which the kernel takes 340", map.len()),
+        );
         return;
     }
     let meet = |a: u32, a_size: u32, b: u32, b_size: u32| {
@@ -139,7 +148,7 @@ fn lines(field: &str, map: &[IdMapping], out: &mut Vec<Refusal>) {
             if meet(one.container_id, one.size, other.container_id, other.size)
                 || meet(one.host_id, one.size, other.host_id, other.size)
             {
-                out.push(Refusal::new(format!("{field}[{i}]"), format!("overlaps {field}[{j}]")));
+                refuse(out, format_args!("{field}[{i}]"), format_args!("overlaps {field}[{j}]"));
             }
         }
     }
@@ -151,13 +160,16 @@ fn time_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
     }
     match linux.namespace(NamespaceKind::Time) {
         Some(n) if n.path.is_none() => {}
-        Some(_) => {
-            out.push(Refusal::new("linux.timeOffsets", "cannot be set for a time namespace that is joined"))
-        }
-        None => out.push(Refusal::new(
-            "linux.timeOffsets",
-            "needs a time namespace (add {\"type\": \"time\"} to linux.namespaces)",
-        )),
+        Some(_) => refuse(
+            out,
+            format_args!("linux.timeOffsets"),
+            format_args!("cannot be set for a time namespace that is joined"),
+        ),
+        None => refuse(
+            out,
+            format_args!("linux.timeOffsets"),
+            format_args!("needs a time namespace (add {{\"type\": \"time\"}} to linux.namespaces)"),
+        ),
     }
 }
 
@@ -167,10 +179,10 @@ fn mounts(spec: &Spec, out: &mut Vec<Refusal>) {
         let idmap = mount.options.iter().any(|o| matches!(*o, "idmap" | "ridmap"));
         if idmap && mount.uid_mappings.is_empty() && !userns {
             let what = "idmap needs uidMappings and gidMappings, or a user namespace to take them from";
-            out.push(Refusal::new(format!("mounts[{i}].options"), what));
+            refuse(out, format_args!("mounts[{i}].options"), format_args!("{what}"));
         }
-        lines(&format!("mounts[{i}].uidMappings"), mount.uid_mappings, out);
-        lines(&format!("mounts[{i}].gidMappings"), mount.gid_mappings, out);
+        lines(format_args!("mounts[{i}].uidMappings"), mount.uid_mappings, out);
+        lines(format_args!("mounts[{i}].gidMappings"), mount.gid_mappings, out);
     }
 }
 
@@ -181,7 +193,8 @@ const DEADLINE: u32 = 6;
 
 /// sched_setattr(2) answers EINVAL for each of these.
 fn scheduler(s: &Scheduler, out: &mut Vec<Refusal>) {
-    let mut refuse = |key: &str, what: &str| out.push(Refusal::new(format!("process.scheduler.{key}"), what));
+    let mut refuse =
+        |key: &str, what: &str| refuse(out, format_args!("process.scheduler.{key}"), format_args!("{what}"));
     let real_time = matches!(s.policy, FIFO | RR);
     let deadline = s.policy == DEADLINE;
     if !(-20..=19).contains(&s.nice) {

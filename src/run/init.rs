@@ -132,7 +132,7 @@ impl Init<'_> {
                 terminal::make(scene.rootfs.as_mut(), &scene.procfs, size, &self.channel)
             }
             InitStep::RunHooks(kind) => self.run_hooks(kind, scene),
-            InitStep::Sysctl { key, value } => scene.procfs.sysctl(key, value),
+            InitStep::Sysctl((file, value)) => scene.procfs.sysctl(file, value),
             InitStep::OomScoreAdj(score) => {
                 scene.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
             }
@@ -143,7 +143,7 @@ impl Init<'_> {
             InitStep::PivotRoot => scene.rootfs()?.pivot(),
             InitStep::MoveRoot => scene.rootfs()?.move_over(),
             InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).at("prlimit"),
-            InitStep::Scheduler(s) => set_scheduler(&s),
+            InitStep::Scheduler(s) => set_scheduler(s),
             InitStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
             InitStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),
             InitStep::Personality(domain) => personality(domain),
@@ -156,12 +156,12 @@ impl Init<'_> {
             InitStep::Cwd => self.cwd(scene),
             InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
             InitStep::Seccomp => self.load_filter(),
-            InitStep::BoundingSet(keep) => credentials::drop_bounding(keep).at("PR_CAPBSET_DROP"),
-            InitStep::Ids { uid, gid, groups } => become_user(uid, gid, groups),
-            InitStep::Capabilities { effective, permitted, inheritable, ambient } => {
-                let sets = CapSets { effective, permitted, inheritable };
-                credentials::capset(sets).at("capset")?;
-                credentials::set_ambient(ambient).at("PR_CAP_AMBIENT")
+            InitStep::BoundingSet(keep) => credentials::drop_bounding(keep.bounding).at("PR_CAPBSET_DROP"),
+            InitStep::Ids(user) => become_user(user.uid, user.gid, user.additional_gids),
+            InitStep::Capabilities(s) => {
+                let (effective, permitted, inheritable) = (s.effective, s.permitted, s.inheritable);
+                credentials::capset(CapSets { effective, permitted, inheritable }).at("capset")?;
+                credentials::set_ambient(s.ambient).at("PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
                 let home = |uid| match &scene.rootfs {

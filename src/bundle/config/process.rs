@@ -46,7 +46,7 @@ pub(super) fn taken(v: &Json) -> Process {
         args: v.texts("args"),
         env: v.texts("env"),
         cwd: v.text("cwd").unwrap_or_default(),
-        capabilities: v.get("capabilities").map(capabilities),
+        capabilities: v.get("capabilities").map(capabilities).unwrap_or_default(),
         rlimits: v.all("rlimits", rlimit),
         no_new_privileges: v.flag("noNewPrivileges"),
         oom_score_adj: v.number_if_any("oomScoreAdj").map(|score| score as i32),
@@ -221,8 +221,8 @@ static SCHEDULER: Shape = Object(&[
     ("period", &U64),
 ]);
 
-fn scheduler(v: &Json) -> Scheduler {
-    Scheduler {
+fn scheduler(v: &Json) -> &'static Scheduler {
+    Box::leak(Box::new(Scheduler {
         policy: v.word("policy", &POLICIES),
         nice: v.number("nice") as i32,
         priority: v.number("priority") as i32,
@@ -230,7 +230,7 @@ fn scheduler(v: &Json) -> Scheduler {
         runtime: v.long("runtime"),
         deadline: v.long("deadline"),
         period: v.long("period"),
-    }
+    }))
 }
 
 /// include/uapi/linux/ioprio.h
