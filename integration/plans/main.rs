@@ -56,7 +56,7 @@ fn read(path: &Path) -> Json {
     Json::parse(&fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn plan(case: &Path) -> Result<Plan, String> {
+fn plan(case: &Path) -> Result<Box<Plan>, String> {
     let spec = config::spec(&read(&case.join("config.json")))
         .map_err(|f| embrun::error::Error::from(f).to_string())?;
     let facts = read(&case.join("facts.json"));

@@ -33,7 +33,7 @@ impl Json {
     pub fn get(&self, key: &str) -> Option<&Json> {
         match self {
             Json::Object(members) => {
-                members.iter().find(|(k, _)| *k == key).map(|(_, v)| v).filter(|v| **v != Json::Null)
+                members.iter().find(|(k, _)| *k == key).map(|(_, v)| v).filter(|v| !matches!(v, Json::Null))
             }
             _ => None,
         }
@@ -91,8 +91,8 @@ impl Json {
     }
 
     /// An object from its members, in order.
-    pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Json)>) -> Json {
-        Json::Object(members.into_iter().map(|(k, v)| (&*k.into().leak(), v)).collect())
+    pub fn object(members: impl Into<Vec<(Text, Json)>>) -> Json {
+        Json::Object(members.into())
     }
 }
 

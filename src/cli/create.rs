@@ -46,7 +46,7 @@ pub struct Creation {
     /// The bundle.
     pub loaded: Loaded,
     store: Store,
-    plan: Plan,
+    plan: Box<Plan>,
     record: Record,
     cgroup: Location,
     access: Access,

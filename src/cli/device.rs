@@ -88,11 +88,14 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
 fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
     let config = Json::parse(&dir.config().ok()?).ok()?;
     let Json::List(devices) = config.get("linux")?.get("devices")? else { return None };
-    let found = devices.iter().find(|d| d.get("path") == Some(&Json::str(inside)))?;
-    let Json::Object(members) = found.clone() else { return None };
-    let mut members = members;
-    members.push(("allow", Json::from(true)));
-    device_rule(&Json::Object(members)).ok()
+    let found = devices.iter().find(|d| d.text("path") == Some(inside))?;
+    let rule = Json::fields([
+        ("allow", true.into()),
+        ("type", found.text("type")?.into()),
+        ("major", found.number("major").into()),
+        ("minor", found.number("minor").into()),
+    ]);
+    device_rule(&rule).ok()
 }
 
 /// Puts the rule into force after all others.

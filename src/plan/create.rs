@@ -39,7 +39,7 @@ pub struct CreateRequest {
 }
 
 /// Compiles a spec into the plan of its creation, or says everything that stands in the way.
-pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Result<Plan, Vec<Refusal>> {
+pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Result<Box<Plan>, Vec<Refusal>> {
     let mut refusals = validate(spec);
     unsupported(spec, &mut refusals);
     terminal(spec.process.as_ref(), request.detach, request.console_socket, &mut refusals);
@@ -47,7 +47,7 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
         let what = format_args!("is required to run a container (only create does without)");
         refuse(&mut refusals, format_args!("process"), what);
     }
-    let mut plan = Plan::default();
+    let mut plan = Box::<Plan>::default();
     namespaces(spec, &mut plan);
     plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
@@ -289,7 +289,7 @@ fn kernel_names(spec: &Spec, steps: &mut Recipe) {
     for (key, value) in spec.linux.sysctl {
         // One that is not the container's is refused already, by validate.
         if let Ok(path) = sysctl::path(key, spec.linux.namespaces) {
-            steps.add(InitStep::Sysctl(Box::leak(Box::new((&*path.leak(), *value)))));
+            steps.add(InitStep::Sysctl(Box::leak(Box::new((path, *value)))));
         }
     }
 }

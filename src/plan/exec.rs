@@ -34,11 +34,13 @@ pub fn compile(
     seccomp: Option<&Policy>,
     request: &ExecRequest,
     facts: &HostFacts,
-) -> Result<Plan, Vec<Refusal>> {
+) -> Result<Box<Plan>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
     create::terminal(Some(p), request.detach, request.console_socket, &mut refusals);
-    let mut plan = Plan { join: request.join.clone(), program: Program::of(p), ..Plan::default() };
+    let mut plan = Box::<Plan>::default();
+    plan.join.clone_from(&request.join);
+    plan.program = Program::of(p);
     plan.host = host(p, request);
     plan.init = init(p, seccomp, request, facts, &mut plan, &mut refusals);
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }

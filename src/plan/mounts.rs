@@ -6,7 +6,7 @@ use std::fmt;
 use super::options::{Change, FlagNames, Options, attr, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{List, Mount, Spec, Text, c_text};
-use crate::error::Quoted;
+use crate::error::{Lossy, Quoted};
 use crate::rootfs::path::InsidePath;
 
 /// What must be known beside the configuration.
@@ -333,26 +333,26 @@ impl fmt::Display for MountStep {
         let mut notes = Notes { f, open: false };
         match &self.what {
             What::New(new) => {
-                write!(notes.f, "mount {} at {target}", new.kind.to_string_lossy())?;
-                notes.add(FlagNames(new.flags))?;
+                write!(notes.f, "mount {} at {target}", Lossy(new.kind))?;
+                notes.add(&FlagNames(new.flags))?;
                 notes.add_if(new.late_readonly, "ro at last")?;
                 notes.add_if(new.inherit_mode, "mode of the directory")?;
                 notes.add_if(new.copy_up, "tmpcopyup")?;
-                notes.add(new.data.map_or("".into(), |d| d.to_string_lossy()))?;
+                notes.add(&Lossy(new.data.unwrap_or_default()))?;
             }
             What::Bind { source, recursive } => {
-                write!(notes.f, "bind {} at {target}", source.to_string_lossy())?;
+                write!(notes.f, "bind {} at {target}", Lossy(source))?;
                 notes.add_if(*recursive, "rbind")?;
             }
             What::Remount { flags, data } => {
                 write!(notes.f, "remount {target}")?;
-                notes.add(FlagNames(*flags))?;
-                notes.add(data.map_or("".into(), |d| d.to_string_lossy()))?;
+                notes.add(&FlagNames(*flags))?;
+                notes.add(&Lossy(data.unwrap_or_default()))?;
             }
             What::Change => write!(notes.f, "change the mount at {target}")?,
             What::CgroupV1 { flags, entries, .. } => {
                 write!(notes.f, "mount {} cgroup hierarchies at {target}", entries.len())?;
-                notes.add(FlagNames(*flags))?;
+                notes.add(&FlagNames(*flags))?;
                 notes.add_if(entries.iter().any(|e| e.data.is_none()), "own directories bound")?;
             }
         }
@@ -370,7 +370,7 @@ struct Notes<'a, 'b> {
 }
 
 impl Notes<'_, '_> {
-    fn add(&mut self, note: impl fmt::Display) -> fmt::Result {
+    fn add(&mut self, note: &dyn fmt::Display) -> fmt::Result {
         let note = note.to_string();
         if note.is_empty() {
             return Ok(());
@@ -381,7 +381,7 @@ impl Notes<'_, '_> {
     }
 
     fn add_if(&mut self, condition: bool, note: &str) -> fmt::Result {
-        self.add(if condition { note } else { "" })
+        if condition { self.add(&note) } else { Ok(()) }
     }
 }
 

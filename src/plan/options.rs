@@ -297,65 +297,54 @@ impl fmt::Display for FlagNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_names(
             f,
-            |effect| matches!(effect, Set(bits) if bits & (ms::BIND | ms::REMOUNT) == 0 && self.0 & bits != 0),
+            &|effect| matches!(effect, Set(bits) if bits & (ms::BIND | ms::REMOUNT) == 0 && self.0 & bits != 0),
         )
     }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (set, clear, kind) = (self.set, self.clear, self.propagation);
-        let deep = if self.recursive { ms::REC } else { 0 };
-        let plain = attributes_names(set, clear);
+        let (deep, r) = if self.recursive { (ms::REC, "r") } else { (0, "") };
         let mut comma = if self.unasked == 0 { "" } else { "only " };
-        for (name, recursive) in plain {
-            if self.recursive {
-                write!(f, "{comma}{recursive}")?;
-            } else {
-                write!(f, "{comma}{name}")?;
-            }
+        for (bit, on, off) in NAMES {
+            let name = match (self.set & bit != 0, self.clear & bit != 0) {
+                (true, _) => on,
+                (false, true) => off,
+                (false, false) => continue,
+            };
+            write!(f, "{comma}{r}{name}")?;
             comma = ",";
         }
-        if kind != 0 {
+        let time = match (self.set & attr::ATIME, self.clear & attr::ATIME) {
+            (attr::NOATIME, _) => "noatime",
+            (attr::STRICTATIME, _) => "strictatime",
+            (_, 0) => "",
+            _ => "relatime",
+        };
+        if !time.is_empty() {
+            write!(f, "{comma}{r}{time}")?;
+            comma = ",";
+        }
+        if self.propagation != 0 {
             f.write_str(comma)?;
-            write_names(f, |effect| matches!(effect, Propagation(bits) if bits == kind | deep))?;
+            let kind = self.propagation | deep;
+            write_names(f, &|effect| matches!(effect, Propagation(bits) if bits == kind))?;
         }
         Ok(())
     }
 }
 
-fn attributes_names(set: u32, clear: u32) -> impl Iterator<Item = (&'static str, &'static str)> {
-    const NAMES: [(u32, &str, &str); 10] = [
-        (attr::RDONLY, "ro", "rro"),
-        (attr::RDONLY, "rw", "rrw"),
-        (attr::NOSUID, "nosuid", "rnosuid"),
-        (attr::NOSUID, "suid", "rsuid"),
-        (attr::NODEV, "nodev", "rnodev"),
-        (attr::NODEV, "dev", "rdev"),
-        (attr::NOEXEC, "noexec", "rnoexec"),
-        (attr::NOEXEC, "exec", "rexec"),
-        (attr::NODIRATIME, "nodiratime", "rnodiratime"),
-        (attr::NODIRATIME, "diratime", "rdiratime"),
-    ];
-    let plain = NAMES.iter().enumerate().filter_map(move |(i, (bit, name, recursive))| {
-        let bits = if i % 2 == 0 { set } else { clear };
-        (bits & bit != 0).then_some((*name, *recursive))
-    });
-    let links = match (set & attr::NOSYMFOLLOW != 0, clear & attr::NOSYMFOLLOW != 0) {
-        (true, _) => Some(("nosymfollow", "rnosymfollow")),
-        (_, true) => Some(("symfollow", "rsymfollow")),
-        _ => None,
-    };
-    let times = match (set & attr::ATIME, clear & attr::ATIME) {
-        (attr::NOATIME, _) => Some(("noatime", "rnoatime")),
-        (attr::STRICTATIME, _) => Some(("strictatime", "rstrictatime")),
-        (_, 0) => None,
-        _ => Some(("relatime", "rrelatime")),
-    };
-    plain.chain(links).chain(times)
-}
+/// Attributes by the options that set and clear them; of a whole tree the options are the same with an `r` in front.
+static NAMES: [(u32, &str, &str); 6] = [
+    (attr::RDONLY, "ro", "rw"),
+    (attr::NOSUID, "nosuid", "suid"),
+    (attr::NODEV, "nodev", "dev"),
+    (attr::NOEXEC, "noexec", "exec"),
+    (attr::NODIRATIME, "nodiratime", "diratime"),
+    (attr::NOSYMFOLLOW, "nosymfollow", "symfollow"),
+];
 
-fn write_names(f: &mut fmt::Formatter<'_>, wanted: impl Fn(Effect) -> bool) -> fmt::Result {
+fn write_names(f: &mut fmt::Formatter<'_>, wanted: &dyn Fn(Effect) -> bool) -> fmt::Result {
     let mut comma = "";
     for (name, effect) in OPTIONS {
         if wanted(*effect) {

@@ -5,6 +5,7 @@ use super::process;
 use super::step::{InitStep, Recipe};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::Process;
+use crate::error::Result;
 use crate::facts::HostFacts;
 use crate::seccomp::arch::Arch;
 use crate::seccomp::compile::compile as compile_filter;
@@ -30,17 +31,8 @@ pub fn compile(
     steps.add_some(p.scheduler.map(InitStep::Scheduler));
     steps.add_some(p.io_priority.map(InitStep::IoPriority));
     if let Some(policy) = seccomp {
-        let compiled = compile_filter(policy, Arch::NATIVE).and_then(|mut filter| {
-            filter.fit(facts.seccomp)?;
-            Ok(filter)
-        });
-        match compiled {
-            Ok(filter) => {
-                plan.agent = Agent::of(policy).filter(|_| filter.notify);
-                plan.warnings.extend(filter.warnings.iter().cloned());
-                plan.filter = Some(filter);
-            }
-            Err(e) => refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}")),
+        if let Err(e) = filter(policy, facts, plan) {
+            refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}"));
         }
     }
     steps.add(InitStep::OwnStdio(p.user.uid));
@@ -60,6 +52,15 @@ pub fn compile(
     steps.add(InitStep::Cwd);
     steps.add_some(p.user.umask.map(InitStep::Umask));
     steps.add(InitStep::FindProgram);
+}
+
+/// Compiles the filter, with what goes with it.
+fn filter(policy: &Policy, facts: &HostFacts, plan: &mut Plan) -> Result<()> {
+    let filter = plan.filter.insert(compile_filter(policy, Arch::NATIVE)?);
+    filter.fit(facts.seccomp)?;
+    plan.agent = Agent::of(policy).filter(|_| filter.notify);
+    plan.warnings.append(&mut filter.warnings);
+    Ok(())
 }
 
 /// Adds the filter as close to exec as can be, unless it is loaded already: the profile need not allow what the runtime

@@ -1,16 +1,16 @@
 //! `linux.sysctl`: which kernel parameters a container may set, and where they are.
 
-use crate::bundle::spec::{Namespace, NamespaceKind};
+use crate::bundle::spec::{Namespace, NamespaceKind, Text};
 
 /// The file of a parameter below `/proc/sys`, or why it may not be written for this container.
 ///
 /// Only what belongs to a namespace of the container's own may be set: anything else is the host's (runc's rule). The
 /// key is a path by another name, so it must not lead elsewhere (CVE-2022-0811).
-pub fn path(key: &str, namespaces: &[Namespace]) -> Result<String, String> {
+pub fn path(key: &str, namespaces: &[Namespace]) -> Result<Text, Text> {
     let path = normal(key).ok_or("is not the name of a kernel parameter")?;
-    let kind = owner(&path)?;
+    let kind = owner(path)?;
     let own = namespaces.iter().any(|n| n.kind == kind);
-    if own { Ok(path) } else { Err(format!("needs a {} namespace of the container's own", kind.name())) }
+    if own { Ok(path) } else { Err(format!("needs a {kind} namespace of the container's own").leak()) }
 }
 
 /// The parameters of the IPC namespace (ipc_namespaces(7)).
@@ -43,19 +43,21 @@ fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
 
 /// sysctl(8)'s two spellings as a path: the separator that comes first separates, and the other one stands for it in
 /// names (`net.ipv4.conf.eth0/100.forwarding` is `net/ipv4/conf/eth0.100/forwarding`).
-fn normal(key: &str) -> Option<String> {
-    let dots = key.find(['.', '/']).is_some_and(|at| key.as_bytes()[at] == b'.');
-    let path: String = key
-        .chars()
-        .map(|c| match c {
-            '.' if dots => '/',
-            '/' if dots => '.',
-            c => c,
-        })
-        .collect();
-    let in_set = |c: char| c.is_ascii_alphanumeric() || "_-.:@+".contains(c);
-    let name = |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(in_set);
-    (path.contains('/') && path.split('/').all(name)).then_some(path)
+fn normal(key: &str) -> Option<Text> {
+    let mut path = key.as_bytes().to_vec();
+    if path.iter().find(|b| b"./".contains(b)) == Some(&b'.') {
+        for b in &mut path {
+            *b = match *b {
+                b'.' => b'/',
+                b'/' => b'.',
+                other => other,
+            };
+        }
+    }
+    let in_set = |b: u8| b.is_ascii_alphanumeric() || b"_-.:@+/".contains(&b);
+    let name = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let path = String::from_utf8(path).ok()?;
+    (path.contains('/') && path.bytes().all(in_set) && path.split('/').all(name)).then(|| &*path.leak())
 }
 
 #[cfg(test)]

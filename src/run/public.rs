@@ -32,7 +32,12 @@ pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'stat
                 ("mounts", Json::List(mounts.collect())),
             ]),
         ),
-        ("cgroup_paths", Json::object(cgroup.cgroup_paths().into_iter().map(|(k, v)| (k, Json::from(v))))),
-        ("namespace_paths", Json::object(namespaces)),
+        (
+            "cgroup_paths",
+            Json::Object(
+                cgroup.cgroup_paths().into_iter().map(|(k, v)| (&*k.leak(), Json::from(v))).collect(),
+            ),
+        ),
+        ("namespace_paths", Json::Object(namespaces.collect())),
     ]
 }

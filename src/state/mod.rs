@@ -102,7 +102,7 @@ impl Observed {
 
 /// The container state of the runtime spec (runtime.md, "State"), as hooks get it on stdin.
 pub fn hook_state(record: &Record, status: Status, pid: i32) -> Json {
-    let mut members: Vec<(&str, Json)> = vec![
+    let mut members = vec![
         ("ociVersion", record.oci_version.as_str().into()),
         ("id", record.id.as_str().into()),
         ("status", status.name().into()),
@@ -121,7 +121,7 @@ pub fn public_state(record: &Record, status: Status, owner: &str) -> Json {
         Status::Stopped | Status::Creating => 0,
         _ => record.init.as_ref().map_or(0, |p| p.pid),
     };
-    let mut members: Vec<(&str, Json)> = vec![
+    let mut members = vec![
         ("ociVersion", record.oci_version.as_str().into()),
         ("id", record.id.as_str().into()),
         ("pid", pid.into()),
@@ -136,6 +136,6 @@ pub fn public_state(record: &Record, status: Status, owner: &str) -> Json {
 }
 
 fn annotations(record: &Record) -> Option<(&'static str, Json)> {
-    let members = record.annotations.iter().map(|(k, v)| (k.as_str(), Json::str(v.as_str())));
-    (!record.annotations.is_empty()).then(|| ("annotations", Json::object(members)))
+    let members = record.annotations.iter().map(|(k, v)| (&*k.clone().leak(), Json::str(v.as_str())));
+    (!record.annotations.is_empty()).then(|| ("annotations", Json::Object(members.collect())))
 }

@@ -119,11 +119,18 @@ impl Record {
             ("ociVersion", self.oci_version.as_str().into()),
             (
                 "annotations",
-                Json::object(self.annotations.iter().map(|(k, v)| (k.clone(), Json::str(v.as_str())))),
+                Json::Object(
+                    self.annotations.iter().map(|(k, v)| (&*k.clone().leak(), v.as_str().into())).collect(),
+                ),
             ),
             ("cgroup", self.cgroup.to_json()),
             ("deviceRules", devices::to_json(&self.device_rules)),
-            ("deviceNodes", Json::object(self.device_nodes.iter().map(|(p, r)| (p.clone(), r.to_json())))),
+            (
+                "deviceNodes",
+                Json::Object(
+                    self.device_nodes.iter().map(|(p, r)| (&*p.clone().leak(), r.to_json())).collect(),
+                ),
+            ),
             ("ownPidNamespace", self.own_pid_namespace.into()),
             ("ownKeyring", self.own_keyring.into()),
             ("poststopDone", self.poststop_done.into()),

@@ -307,7 +307,7 @@ impl Locked {
     }
 
     /// Writes `state.json`: what other programs read, and a copy of the record for the case that the other one is damaged.
-    pub fn publish(&self, public: Vec<(&str, Json)>, record: &Record) -> Result<()> {
+    pub fn publish(&self, public: Vec<(&'static str, Json)>, record: &Record) -> Result<()> {
         let mut members = public;
         members.push(("record", record.encode().into()));
         self.write(PUBLIC, Json::object(members).compact().as_bytes(), false)

@@ -48,15 +48,20 @@ pub(super) fn linux(v: &Json) -> Read<Linux> {
         readonly_paths: v.texts("readonlyPaths"),
         mount_label: v.text("mountLabel"),
         personality: v.get("personality").map(personality),
-        unsupported: UNSUPPORTED
-            .into_iter()
-            .filter(|key| match v.get(key) {
-                Some(Json::Object(members)) => !members.is_empty(),
-                other => other.is_some(),
-            })
-            .collect::<Vec<_>>()
-            .leak(),
+        unsupported: unsupported(v),
     })
+}
+
+fn unsupported(v: &Json) -> List<Text> {
+    let mut there = Vec::new();
+    for key in UNSUPPORTED {
+        match v.get(key) {
+            Some(Json::Object(members)) if members.is_empty() => {}
+            Some(_) => there.push(key),
+            None => {}
+        }
+    }
+    there.leak()
 }
 
 static NAMESPACES: [(Text, u32); 8] = [

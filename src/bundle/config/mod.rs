@@ -35,7 +35,6 @@ static SPEC: Shape = Object(&[
 pub fn spec(v: &Json) -> Read<Spec> {
     SPEC.check(v)?;
     let root = v.get("root").unwrap_or(&Json::Null);
-    let hooks = v.get("hooks").unwrap_or(&Json::Null);
     Ok(Spec {
         oci_version: v.text("ociVersion").unwrap_or_default(),
         root: Root { path: root.text("path").unwrap_or_default(), readonly: root.flag("readonly") },
@@ -43,7 +42,7 @@ pub fn spec(v: &Json) -> Read<Spec> {
         process: v.get("process").map(process::taken),
         hostname: v.text("hostname"),
         domainname: v.text("domainname"),
-        hooks: Hooks(HookKind::NAMES.map(|kind| hooks.all(kind, hook))),
+        hooks: v.get("hooks").map(hooks).unwrap_or_default(),
         annotations: v.pairs("annotations"),
         linux: v.or_default("linux", linux::linux)?,
     })
@@ -113,6 +112,14 @@ static HOOKS: Shape = Object(&[
     (HookKind::NAMES[4], &ListOf(&HOOK)),
     (HookKind::NAMES[5], &ListOf(&HOOK)),
 ]);
+
+fn hooks(v: &Json) -> Hooks {
+    let mut all = Hooks::default();
+    for (kind, name) in all.0.iter_mut().zip(HookKind::NAMES) {
+        *kind = v.all(name, hook);
+    }
+    all
+}
 
 static HOOK: Shape = Object(&[
     ("path", &Must(&Path)),
