@@ -193,7 +193,7 @@ fn from_an_earlier_boot<'t>(t: &'t Test, stranger: &Stranger) -> Container<'t> {
     c.kill("KILL").ok();
     c.stopped();
     edit(&c, |r| {
-        r.boot_id = "00000000-0000-4000-8000-000000000000".into();
+        r.boot_id = "00000000-0000-4000-8000-000000000000";
         r.init = Some(ProcessMark::of(stranger.pid()).unwrap());
         for place in std::mem::take(&mut r.cgroup.places) {
             fs::remove_dir(place.directory()).unwrap();
@@ -279,7 +279,7 @@ fn interrupted_plan_kills_nobody(t: &Test) {
     one.up();
     two.config["linux"]["cgroupsPath"] = one.config["linux"]["cgroupsPath"].clone();
     two.create().exits(1).fails(&["container's cgroup is not empty"]);
-    let mut planned = Record { id: two.id.clone(), phase: Phase::Planned, init: None, ..record(&one) };
+    let mut planned = Record { id: two.id.clone().leak(), phase: Phase::Planned, init: None, ..record(&one) };
     planned.creator.start += 1;
     assert!(planned.cgroup.places.iter().all(|p| p.made > 0));
     fs::create_dir(dir(&two)).unwrap();

@@ -127,7 +127,8 @@ impl Json {
         }
     }
 
-    pub(super) fn each_member(&self, key: &str, take: &mut dyn FnMut(Text, &Json) -> Read<()>) -> Read<()> {
+    /// Hands out the members of an object member; absent has none.
+    pub(crate) fn each_member(&self, key: &str, take: &mut dyn FnMut(Text, &Json) -> Read<()>) -> Read<()> {
         match self.get(key) {
             None => Ok(()),
             Some(Json::Object(members)) => members.iter().try_for_each(|(k, v)| take(k, v)),

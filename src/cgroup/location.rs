@@ -5,7 +5,9 @@ use super::layout::{Layout, Tree};
 use super::path::CgroupPath;
 use super::unit::Unit;
 use crate::bundle::json::Json;
-use crate::bundle::read::{Read, boolean, integer, object, string, strings};
+use crate::bundle::read::Read;
+use crate::bundle::shape::Shape::{self, Also, Flag, List, Must, Object, Text};
+use crate::bundle::shape::U32;
 
 /// The container's cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,20 @@ pub struct Location {
     pub unit: Option<Unit>,
 }
 
+/// A place in the state record, or the unit.
+pub static ENTRY: Shape = Also(&Object(&[("unit", &Text)]), unit_or_place);
+
+fn unit_or_place(v: &Json) -> Read<()> {
+    static UNIT: Shape = Object(&[("slice", &Must(&Text)), ("user", &Must(&Flag))]);
+    static PLACE: Shape = Object(&[
+        ("mount", &Must(&Text)),
+        ("path", &Must(&Text)),
+        ("controllers", &List(&Text)),
+        ("made", &Must(&U32)),
+    ]);
+    if v.text("unit").is_some() { UNIT.check(v) } else { PLACE.check(v) }
+}
+
 impl Location {
     /// Where the cgroup of this path will be, and what of it must be made: to be written down before it is.
     pub fn plan(layout: &Layout, path: &CgroupPath) -> Location {
@@ -78,50 +94,48 @@ impl Location {
 
     /// For the state record.
     pub fn to_json(&self) -> Json {
-        let place = |p: &Place| {
-            Json::fields([
+        let mut entries = Vec::new();
+        for p in &self.places {
+            entries.push(Json::fields([
                 ("mount", Json::str(p.mount.as_str())),
                 ("path", Json::str(p.path.as_str())),
                 ("controllers", Json::strs(p.controllers.iter().map(String::as_str))),
                 ("made", Json::from(p.made)),
-            ])
-        };
-        let unit = |u: &Unit| {
-            Json::fields([
+            ]));
+        }
+        if let Some(u) = &self.unit {
+            entries.push(Json::fields([
                 ("unit", Json::str(u.name.as_str())),
                 ("slice", Json::str(u.slice.as_str())),
                 ("user", Json::from(u.user)),
-            ])
-        };
-        Json::List(self.places.iter().map(place).chain(self.unit.iter().map(unit)).collect())
+            ]));
+        }
+        Json::List(entries)
     }
 
-    /// From the state record: the member `key` of it; absent is nowhere.
-    pub fn from_json(record: &Json, key: &str) -> Read<Location> {
+    /// From the entries in the state record, each an [`ENTRY`]; none are nowhere.
+    pub fn from_json(entries: &[Json]) -> Location {
         let mut location = Location::default();
-        let entries = record.list(key, |v| {
-            Ok(match object(v)?.optional("unit", string)? {
-                Some(name) => Err(Unit {
-                    name,
-                    slice: v.required("slice", string)?,
-                    user: v.required("user", boolean)?,
-                    properties: Vec::new(),
+        for v in entries {
+            let text = |key| v.text(key).unwrap_or_default().to_owned();
+            match v.text("unit") {
+                Some(name) => {
+                    location.unit = Some(Unit {
+                        name: name.to_owned(),
+                        slice: text("slice"),
+                        user: v.flag("user"),
+                        properties: Vec::new(),
+                    });
+                }
+                None => location.places.push(Place {
+                    mount: text("mount"),
+                    path: text("path"),
+                    controllers: v.texts("controllers").iter().map(|c| c.to_string()).collect(),
+                    made: v.number("made"),
                 }),
-                None => Ok(Place {
-                    mount: v.required("mount", string)?,
-                    path: v.required("path", string)?,
-                    controllers: v.or_default("controllers", strings)?,
-                    made: v.required("made", integer)?,
-                }),
-            })
-        })?;
-        for entry in entries {
-            match entry {
-                Ok(place) => location.places.push(place),
-                Err(unit) => location.unit = Some(unit),
             }
         }
-        Ok(location)
+        location
     }
 
     /// runc's `cgroup_paths` of state.json: directories by controller; that of v2 has the empty name.
@@ -174,11 +188,9 @@ mod tests {
         };
         let record = Json::fields([("cgroup", location.to_json())]);
         let read = Json::parse(record.compact().as_bytes()).unwrap();
-        assert_eq!(Location::from_json(&read, "cgroup"), Ok(location.clone()));
-        assert_eq!(
-            Location::from_json(&Json::fields([("id", Json::str("x"))]), "cgroup"),
-            Ok(Location::default())
-        );
+        assert_eq!(List(&ENTRY).check(read.get("cgroup").unwrap()), Ok(()));
+        assert_eq!(Location::from_json(read.items("cgroup")), location);
+        assert_eq!(Location::from_json(&[]), Location::default());
         let paths: Vec<(String, String)> = [("cpu", "/c/cpu/a/x"), ("cpuacct", "/c/cpu/a/x"), ("", "/u/x")]
             .map(|(c, d)| (c.into(), d.into()))
             .into();

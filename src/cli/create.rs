@@ -161,22 +161,22 @@ fn text(path: &Path) -> Result<Text> {
 fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result<Record> {
     let spec = &loaded.spec;
     Ok(Record {
-        id: request.id.to_owned(),
+        id: request.id,
         phase: Phase::Planned,
-        boot_id: boot_id()?,
+        boot_id: boot_id()?.leak(),
         creator: ProcessMark::of(std::process::id() as i32)?,
         init: None,
-        bundle: request.bundle.to_owned(),
-        rootfs: request.rootfs.to_owned(),
-        created: log::now_rfc3339(),
-        oci_version: spec.oci_version.to_owned(),
-        annotations: spec.annotations.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        bundle: request.bundle,
+        rootfs: request.rootfs,
+        created: log::now_rfc3339().leak(),
+        oci_version: spec.oci_version,
+        annotations: spec.annotations,
         cgroup: cgroup.clone(),
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         own_keyring: !request.no_new_keyring,
         poststop_done: 0,
-        embrun: env!("CARGO_PKG_VERSION").to_owned(),
+        embrun: env!("CARGO_PKG_VERSION"),
     })
 }

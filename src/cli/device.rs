@@ -54,8 +54,8 @@ fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8
     let mut make = || -> Result<()> {
         let made = make_node(&root, path, &host)?;
         if made {
-            held.record.device_nodes.retain(|(n, _)| n != inside);
-            held.record.device_nodes.push((inside.to_owned(), rule));
+            held.record.device_nodes.retain(|(n, _)| *n != inside);
+            held.record.device_nodes.push((inside.to_owned().leak(), rule));
         }
         held.dir.write_record(&held.record).inspect_err(|_| {
             let _ = made.then(|| remove_node(&root, path, &rule));
@@ -69,7 +69,7 @@ fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8
 
 fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Result<()> {
     let root = root_of(&held)?;
-    let ours = held.record.device_nodes.iter().find(|(n, _)| n == inside).map(|(_, rule)| *rule);
+    let ours = held.record.device_nodes.iter().find(|(n, _)| *n == inside).map(|(_, rule)| *rule);
     // What the container has at the path is not asked: it could have put another device there.
     let on_host = || stat(device).ok().and_then(|node| rule_of(&node, ANY));
     let known = ours.or_else(on_host).or_else(|| of_config(&held.dir, inside));
@@ -79,7 +79,7 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
     if let Some(rule) = ours {
         remove_node(&root, path, &rule)
             .map_err(|e| e.context(format_args!("remove {inside} in the container")))?;
-        held.record.device_nodes.retain(|(n, _)| n != inside);
+        held.record.device_nodes.retain(|(n, _)| *n != inside);
     }
     held.dir.write_record(&held.record)
 }

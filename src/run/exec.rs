@@ -24,8 +24,8 @@ pub fn launch(
     cgroups: &[&str],
     outputs: &Outputs,
 ) -> Result<Launched> {
-    let init = record.init.clone().ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
-    let keyring = record.own_keyring.then(|| keyring_name(&record.id));
+    let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
+    let keyring = record.own_keyring.then(|| keyring_name(record.id));
     let request = ExecRequest { join: namespace::foreign(init.pid)?, keyring, ..request };
     let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));

@@ -174,7 +174,7 @@ impl<'a> Host<'a> {
 
     fn reserve(&mut self) -> Result<()> {
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        let dir = making.store.claim(&self.subject.record.id)?;
+        let dir = making.store.claim(self.subject.record.id)?;
         let dir = self.dir.insert(dir);
         // First: a directory without a record is one that nothing was begun for, or that was damaged.
         dir.write_record(&self.subject.record)?;
@@ -362,7 +362,7 @@ impl<'a> Host<'a> {
         let record = &mut self.subject.record;
         record.init = Some(ProcessMark::of(pid)?);
         record.phase = Phase::Created;
-        record.created = log::now_rfc3339();
+        record.created = log::now_rfc3339().leak();
         let dir = self.dir.as_ref().ok_or_else(no_making)?;
         dir.write_record(record)?;
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
@@ -431,7 +431,7 @@ pub fn serve_listener(
     listener: &OwnedFd,
 ) -> Result<()> {
     let init = record.init.as_ref().map_or(pid, |init| init.pid);
-    agent.serve(&record.oci_version, pid, state::hook_state(record, status, init), listener.as_fd())
+    agent.serve(record.oci_version, pid, state::hook_state(record, status, init), listener.as_fd())
 }
 
 /// The state as hooks of a kind are told it.

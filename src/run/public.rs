@@ -21,16 +21,13 @@ pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'stat
         (n.kind.flag_name(), Json::from(path))
     });
     vec![
-        ("id", record.id.as_str().into()),
+        ("id", Json::Str(record.id)),
         ("init_process_pid", pid.into()),
         ("init_process_start", start.into()),
-        ("created", record.created.as_str().into()),
+        ("created", Json::Str(record.created)),
         (
             "config",
-            Json::fields([
-                ("rootfs", record.rootfs.as_str().into()),
-                ("mounts", Json::List(mounts.collect())),
-            ]),
+            Json::fields([("rootfs", Json::Str(record.rootfs)), ("mounts", Json::List(mounts.collect()))]),
         ),
         (
             "cgroup_paths",

@@ -103,14 +103,14 @@ impl Observed {
 /// The container state of the runtime spec (runtime.md, "State"), as hooks get it on stdin.
 pub fn hook_state(record: &Record, status: Status, pid: i32) -> Json {
     let mut members = vec![
-        ("ociVersion", record.oci_version.as_str().into()),
-        ("id", record.id.as_str().into()),
+        ("ociVersion", Json::Str(record.oci_version)),
+        ("id", Json::Str(record.id)),
         ("status", status.name().into()),
     ];
     if pid != 0 {
         members.push(("pid", pid.into()));
     }
-    members.push(("bundle", record.bundle.as_str().into()));
+    members.push(("bundle", Json::Str(record.bundle)));
     members.extend(annotations(record));
     Json::object(members)
 }
@@ -122,13 +122,13 @@ pub fn public_state(record: &Record, status: Status, owner: &str) -> Json {
         _ => record.init.as_ref().map_or(0, |p| p.pid),
     };
     let mut members = vec![
-        ("ociVersion", record.oci_version.as_str().into()),
-        ("id", record.id.as_str().into()),
+        ("ociVersion", Json::Str(record.oci_version)),
+        ("id", Json::Str(record.id)),
         ("pid", pid.into()),
         ("status", status.name().into()),
-        ("bundle", record.bundle.as_str().into()),
-        ("rootfs", record.rootfs.as_str().into()),
-        ("created", record.created.as_str().into()),
+        ("bundle", Json::Str(record.bundle)),
+        ("rootfs", Json::Str(record.rootfs)),
+        ("created", Json::Str(record.created)),
     ];
     members.extend(annotations(record));
     members.push(("owner", owner.into()));
@@ -136,6 +136,6 @@ pub fn public_state(record: &Record, status: Status, owner: &str) -> Json {
 }
 
 fn annotations(record: &Record) -> Option<(&'static str, Json)> {
-    let members = record.annotations.iter().map(|(k, v)| (&*k.clone().leak(), Json::str(v.as_str())));
+    let members = record.annotations.iter().map(|(k, v)| (*k, Json::Str(v)));
     (!record.annotations.is_empty()).then(|| ("annotations", Json::Object(members.collect())))
 }

@@ -5,12 +5,15 @@
 //! a file that is half old and half new must not decide whom a signal is sent to.
 
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, boolean, integer, string};
+use crate::bundle::read::Read;
+use crate::bundle::shape::Shape::{self, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
+use crate::bundle::shape::{I32, U32, U64};
+use crate::bundle::spec::{List, Text};
 use crate::cgroup::devices;
 use crate::cgroup::fs::Cgroup;
-use crate::cgroup::location::Location;
+use crate::cgroup::location::{self, Location};
 use crate::cgroup::resources::{DeviceRule, device_rule};
-use crate::error::{Error, Quoted, Result};
+use crate::error::{Error, Result};
 
 /// How far a container has come. What is in between (created, running, stopped) is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +29,18 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 4] = [
-        (Phase::Planned, "planned"),
-        (Phase::Creating, "creating"),
-        (Phase::Created, "created"),
-        (Phase::Deleting, "deleting"),
-    ];
+    const ALL: [Phase; 4] = [Phase::Planned, Phase::Creating, Phase::Created, Phase::Deleting];
 }
 
+static PHASES: [(Text, u32); 4] = [
+    ("planned", Phase::Planned as u32),
+    ("creating", Phase::Creating as u32),
+    ("created", Phase::Created as u32),
+    ("deleting", Phase::Deleting as u32),
+];
+
 /// A process that cannot be mistaken for a later one with its pid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessMark {
     /// Process id in the pid namespace of the runtime.
     pub pid: i32,
@@ -47,31 +52,31 @@ pub struct ProcessMark {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The container's id.
-    pub id: String,
+    pub id: Text,
     /// How far it has come.
     pub phase: Phase,
     /// The boot (/proc/sys/kernel/random/boot_id) that its processes and cgroup belong to.
-    pub boot_id: String,
+    pub boot_id: Text,
     /// The process that creates it.
     pub creator: ProcessMark,
     /// The container's init, once there is one.
     pub init: Option<ProcessMark>,
     /// Absolute path of the bundle.
-    pub bundle: String,
+    pub bundle: Text,
     /// Absolute path of the root file system.
-    pub rootfs: String,
+    pub rootfs: Text,
     /// When it was created, as [`crate::log::rfc3339`] writes it.
-    pub created: String,
+    pub created: Text,
     /// `ociVersion` of the config.
-    pub oci_version: String,
+    pub oci_version: Text,
     /// `annotations` of the config.
-    pub annotations: Vec<(String, String)>,
+    pub annotations: List<(Text, Text)>,
     /// Where its cgroups are and which of them were made for it.
     pub cgroup: Location,
     /// Device rules that came after the config's: by `update` and `device`.
     pub device_rules: Vec<DeviceRule>,
     /// Device nodes that `device add` made in the container: the path there, and a rule for the device.
-    pub device_nodes: Vec<(String, DeviceRule)>,
+    pub device_nodes: Vec<(Text, DeviceRule)>,
     /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
     pub own_pid_namespace: bool,
     /// Its processes have a session keyring of their own.
@@ -79,7 +84,7 @@ pub struct Record {
     /// Poststop hooks that have run.
     pub poststop_done: u32,
     /// The version of this program that made it.
-    pub embrun: String,
+    pub embrun: Text,
 }
 
 impl Record {
@@ -106,35 +111,26 @@ impl Record {
     }
 
     fn to_json(&self) -> Json {
-        let phase = Phase::ALL.iter().find(|(p, _)| *p == self.phase).map_or("", |(_, name)| name);
+        let text = |(key, value): &(Text, Text)| (*key, Json::Str(value));
+        let node = |(path, rule): &(Text, DeviceRule)| (*path, rule.to_json());
         Json::fields([
-            ("id", self.id.as_str().into()),
-            ("phase", phase.into()),
-            ("bootId", self.boot_id.as_str().into()),
+            ("id", Json::Str(self.id)),
+            ("phase", Json::Str(PHASES[self.phase as usize].0)),
+            ("bootId", Json::Str(self.boot_id)),
             ("creator", mark_to_json(&self.creator)),
             ("init", self.init.as_ref().map_or(Json::Null, mark_to_json)),
-            ("bundle", self.bundle.as_str().into()),
-            ("rootfs", self.rootfs.as_str().into()),
-            ("created", self.created.as_str().into()),
-            ("ociVersion", self.oci_version.as_str().into()),
-            (
-                "annotations",
-                Json::Object(
-                    self.annotations.iter().map(|(k, v)| (&*k.clone().leak(), v.as_str().into())).collect(),
-                ),
-            ),
+            ("bundle", Json::Str(self.bundle)),
+            ("rootfs", Json::Str(self.rootfs)),
+            ("created", Json::Str(self.created)),
+            ("ociVersion", Json::Str(self.oci_version)),
+            ("annotations", Json::Object(self.annotations.iter().map(text).collect())),
             ("cgroup", self.cgroup.to_json()),
             ("deviceRules", devices::to_json(&self.device_rules)),
-            (
-                "deviceNodes",
-                Json::Object(
-                    self.device_nodes.iter().map(|(p, r)| (&*p.clone().leak(), r.to_json())).collect(),
-                ),
-            ),
+            ("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect())),
             ("ownPidNamespace", self.own_pid_namespace.into()),
             ("ownKeyring", self.own_keyring.into()),
             ("poststopDone", self.poststop_done.into()),
-            ("embrun", self.embrun.as_str().into()),
+            ("embrun", Json::Str(self.embrun)),
         ])
     }
 }
@@ -156,35 +152,56 @@ fn mark_to_json(mark: &ProcessMark) -> Json {
     Json::fields([("pid", mark.pid.into()), ("start", mark.start.into())])
 }
 
-fn mark(v: &Json) -> Read<ProcessMark> {
-    Ok(ProcessMark { pid: v.required("pid", integer)?, start: v.required("start", integer)? })
+static MARK: Shape = Object(&[("pid", &Must(&I32)), ("start", &Must(&U64))]);
+
+fn mark(v: &Json) -> ProcessMark {
+    ProcessMark { pid: v.number("pid") as i32, start: v.long("start") }
 }
 
-fn phase(v: &Json) -> Read<Phase> {
-    let name = string(v)?;
-    let known = Phase::ALL.iter().find(|(_, n)| *n == name);
-    known.map(|(p, _)| *p).ok_or_else(|| Fault::new(format!("unknown phase {}", Quoted(&name))))
-}
+static RECORD: Shape = Object(&[
+    ("id", &Must(&Plain)),
+    ("phase", &Must(&Word(&PHASES))),
+    ("bootId", &Must(&Plain)),
+    ("creator", &Must(&MARK)),
+    ("init", &MARK),
+    ("bundle", &Must(&Plain)),
+    ("rootfs", &Must(&Plain)),
+    ("created", &Must(&Plain)),
+    ("ociVersion", &Must(&Plain)),
+    ("annotations", &Map(&Plain)),
+    ("cgroup", &ListOf(&location::ENTRY)),
+    ("ownPidNamespace", &Must(&Flag)),
+    ("ownKeyring", &Must(&Flag)),
+    ("poststopDone", &Must(&U32)),
+    ("embrun", &Must(&Plain)),
+]);
 
 fn record(v: &Json) -> Read<Record> {
+    RECORD.check(v)?;
+    let text = |key| v.text(key).unwrap_or_default();
+    let mut device_nodes = Vec::new();
+    v.each_member("deviceNodes", &mut |path, rule| {
+        device_nodes.push((path, device_rule(rule)?));
+        Ok(())
+    })?;
     Ok(Record {
-        id: v.required("id", string)?,
-        phase: v.required("phase", phase)?,
-        boot_id: v.required("bootId", string)?,
-        creator: v.required("creator", mark)?,
-        init: v.optional("init", mark)?,
-        bundle: v.required("bundle", string)?,
-        rootfs: v.required("rootfs", string)?,
-        created: v.required("created", string)?,
-        oci_version: v.required("ociVersion", string)?,
-        annotations: v.map("annotations", string)?,
-        cgroup: Location::from_json(v, "cgroup")?,
+        id: text("id"),
+        phase: Phase::ALL[v.word("phase", &PHASES) as usize],
+        boot_id: text("bootId"),
+        creator: v.get("creator").map(mark).unwrap_or_default(),
+        init: v.get("init").map(mark),
+        bundle: text("bundle"),
+        rootfs: text("rootfs"),
+        created: text("created"),
+        oci_version: text("ociVersion"),
+        annotations: v.pairs("annotations"),
+        cgroup: Location::from_json(v.items("cgroup")),
         device_rules: v.list("deviceRules", device_rule)?,
-        device_nodes: v.map("deviceNodes", device_rule)?,
-        own_pid_namespace: v.required("ownPidNamespace", boolean)?,
-        own_keyring: v.required("ownKeyring", boolean)?,
-        poststop_done: v.required("poststopDone", integer)?,
-        embrun: v.required("embrun", string)?,
+        device_nodes,
+        own_pid_namespace: v.flag("ownPidNamespace"),
+        own_keyring: v.flag("ownKeyring"),
+        poststop_done: v.number("poststopDone"),
+        embrun: text("embrun"),
     })
 }
 
@@ -195,16 +212,16 @@ pub(crate) mod tests {
 
     pub(crate) fn sample() -> Record {
         Record {
-            id: "web".into(),
+            id: "web",
             phase: Phase::Created,
-            boot_id: "7d2a5d1c-0000-4000-8000-000000000000".into(),
+            boot_id: "7d2a5d1c-0000-4000-8000-000000000000",
             creator: ProcessMark { pid: 10, start: 99 },
             init: Some(ProcessMark { pid: 12, start: u64::MAX }),
-            bundle: "/b/ü\"\\".into(),
-            rootfs: "/b/rootfs".into(),
-            created: "2024-01-01T00:00:00.5Z".into(),
-            oci_version: "1.0.2".into(),
-            annotations: vec![("a".into(), "1\n".into()), ("b".into(), String::new())],
+            bundle: "/b/ü\"\\",
+            rootfs: "/b/rootfs",
+            created: "2024-01-01T00:00:00.5Z",
+            oci_version: "1.0.2",
+            annotations: &[("a", "1\n"), ("b", "")],
             cgroup: Location {
                 unit: None,
                 places: vec![Place {
@@ -215,17 +232,17 @@ pub(crate) mod tests {
                 }],
             },
             device_rules: vec![devices::DEFAULTS[1]],
-            device_nodes: vec![("/dev/ttyUSB0".into(), devices::DEFAULTS[3])],
+            device_nodes: vec![("/dev/ttyUSB0", devices::DEFAULTS[3])],
             own_pid_namespace: true,
             own_keyring: true,
             poststop_done: 2,
-            embrun: "0.1.0".into(),
+            embrun: "0.1.0",
         }
     }
 
     #[test]
     fn round_trips() {
-        let without = Record { init: None, cgroup: Location::default(), annotations: Vec::new(), ..sample() };
+        let without = Record { init: None, cgroup: Location::default(), annotations: &[], ..sample() };
         for r in [sample(), without] {
             assert_eq!(Record::decode(r.encode().as_bytes()).unwrap(), r);
         }

@@ -232,7 +232,7 @@ impl Entry {
         let damage = match self.read(RECORD) {
             Ok(bytes) => match Record::decode(&bytes) {
                 Ok(record) if record.id == self.id => return Ok(Some(record)),
-                Ok(record) => Error::new(format!("the record is that of {}", Quoted(&record.id))),
+                Ok(record) => Error::new(format!("the record is that of {}", Quoted(record.id))),
                 Err(e) => e,
             },
             Err(e) if e.errno() == Some(Errno::ENOENT) => Error::new("the record is missing"),
