@@ -6,7 +6,6 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::config;
-use super::json::Json;
 use super::spec::Spec;
 use crate::error::{Context as _, Errno, Error, Quoted, Result};
 
@@ -19,7 +18,7 @@ pub struct Loaded {
     /// The bundle, absolute and without symbolic links.
     pub dir: PathBuf,
     /// What the file says.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// The file as it was read.
     pub text: Vec<u8>,
     /// `root.path`, absolute and without symbolic links: a directory when it was looked at. For messages and records;
@@ -42,7 +41,7 @@ pub fn load_with(dir: &Path, config: &Path) -> Result<Loaded> {
         }
         _ => e,
     })?;
-    let spec = parse(&text).context(|| file.display())?;
+    let spec = config::parse(&text).context(|| file.display())?;
     let rootfs = rootfs(&dir, spec.root.path).about(format_args!("{}: root.path", file.display()))?;
     Ok(Loaded { dir, spec, text, rootfs })
 }
@@ -73,10 +72,6 @@ fn read(path: &Path, nonblock: i32) -> Result<Vec<u8>> {
         Ok(text)
     };
     read().context(|| path.display())
-}
-
-fn parse(text: &[u8]) -> Result<Spec> {
-    Ok(config::spec(&Json::parse(text)?)?)
 }
 
 fn rootfs(bundle: &Path, path: &str) -> Result<PathBuf> {

@@ -117,6 +117,11 @@ fn members(value: &Json, item: &Shape) -> Read<()> {
 
 /// The members of an object whose [`Shape`] has been checked. What is not there is the zero of its type.
 impl Json {
+    /// A member that is an object; an empty one if it is not there.
+    pub fn section(&self, key: &str) -> &Json {
+        self.get(key).unwrap_or(&Json::Null)
+    }
+
     /// A boolean.
     pub fn flag(&self, key: &str) -> bool {
         matches!(self.get(key), Some(Json::Bool(true)))

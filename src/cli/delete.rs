@@ -14,7 +14,6 @@ use nix::unistd::Pid;
 use super::args::Globals;
 use super::kill::signal_process;
 use crate::bundle::config;
-use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Spec};
 use crate::error::{Error, Result, engine};
 use crate::hooks;
@@ -165,8 +164,8 @@ fn wait_for_end(mark: &ProcessMark, deadline: Instant) -> Result<bool> {
 
 /// The configuration for its hooks. Without it, because the create was interrupted early or the file is damaged, there
 /// are none to run.
-fn configuration(dir: &Locked) -> Option<Spec> {
-    let read = || -> Result<Spec> { Ok(config::spec(&Json::parse(&dir.config()?)?)?) };
+fn configuration(dir: &Locked) -> Option<Box<Spec>> {
+    let read = || config::parse(&dir.config()?);
     match read() {
         Ok(spec) => Some(spec),
         Err(e) if e.errno() == Some(Errno::ENOENT) => None,

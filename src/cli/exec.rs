@@ -59,8 +59,8 @@ fn may_exec(status: Status, ignore_paused: bool) -> Result<()> {
     }
 }
 
-fn snapshot(entry: &Entry) -> Result<Spec> {
-    Ok(config::spec(&Json::parse(&entry.config()?)?)?)
+fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
+    config::parse(&entry.config()?)
 }
 
 /// The process of `--process`, or the config's with what the command line changes.

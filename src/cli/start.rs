@@ -3,7 +3,6 @@
 use super::args::Globals;
 use super::delete;
 use crate::bundle::config;
-use crate::bundle::json::Json;
 use crate::bundle::spec::HookKind;
 use crate::error::{Context, Error, Result, engine};
 use crate::hooks;
@@ -35,7 +34,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let dir = &created.0.dir;
     let record = &created.0.record;
     // As it was at create: the bundle may have changed since (runtime.md, "Lifecycle", step 2).
-    let spec = config::spec(&Json::parse(&dir.config()?)?)?;
+    let spec = config::parse(&dir.config()?)?;
     if spec.process.is_none() {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }

@@ -2,8 +2,9 @@
 
 use super::arch::{self, Arch};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, integer, object, text};
-use crate::bundle::shape::Shape;
+use crate::bundle::read::{Fault, Read};
+use crate::bundle::shape::Shape::{self, Also, List as ListOf, Must, Number, Object, Text as Plain};
+use crate::bundle::shape::{U16, U64};
 use crate::bundle::spec::Text;
 use crate::error::Quoted;
 
@@ -157,22 +158,48 @@ impl Action {
     }
 }
 
+static POLICY: Shape = Object(&[
+    ("defaultAction", &Must(&Also(&Plain, action))),
+    ("defaultErrnoRet", &U16),
+    ("architectures", &ListOf(&Also(&Plain, architecture))),
+    ("flags", &ListOf(&Also(&Plain, flag))),
+    ("listenerPath", &Plain),
+    ("listenerMetadata", &Plain),
+    ("syscalls", &ListOf(&RULE)),
+]);
+
+static RULE: Shape = Object(&[
+    ("names", &Must(&Also(&ListOf(&Plain), some_call))),
+    ("action", &Must(&Also(&Plain, action))),
+    ("errnoRet", &U16),
+    ("args", &ListOf(&ARG)),
+]);
+
+static ARG: Shape = Object(&[
+    ("index", &Must(&Number(&(0, 5, "is not an argument (0 to 5)")))),
+    ("op", &Must(&Also(&Plain, operator))),
+    ("value", &Must(&U64)),
+    ("valueTwo", &U64),
+]);
+
 /// Reads `linux.seccomp`.
 pub fn policy(v: &Json) -> Read<Policy> {
-    static TEXTS: Shape =
-        Shape::Object(&[("listenerPath", &Shape::Text), ("listenerMetadata", &Shape::Text)]);
-    TEXTS.check(v)?;
-    let policy = Policy {
-        default_action: action(v, "defaultAction", "defaultErrnoRet")?,
-        architectures: v.list("architectures", |a| named(a, "architecture", arch::ALL))?,
-        flags: match v.get("flags") {
-            Some(_) => Some(flags(v)?),
-            None => None,
-        },
+    POLICY.check(v)?;
+    let mut policy = Policy {
+        default_action: with_errno(v, "defaultAction", "defaultErrnoRet")?,
+        architectures: v.texts("architectures").iter().filter_map(|name| named(name, arch::ALL)).collect(),
+        flags: v.get("flags").map(|_| {
+            v.texts("flags").iter().filter_map(|name| named(name, FLAGS)).fold(0, |all, flag| all | flag)
+        }),
         listener_path: v.text("listenerPath"),
         listener_metadata: v.text("listenerMetadata"),
-        syscalls: v.list("syscalls", rule)?,
+        syscalls: Vec::new(),
     };
+    for (i, rule) in v.items("syscalls").iter().enumerate() {
+        let action = with_errno(rule, "action", "errnoRet").map_err(|f| f.at_index(i).at("syscalls"))?;
+        let args = rule.items("args").iter().map(arg).collect();
+        policy.syscalls.push(Rule { names: rule.texts("names").to_vec(), action, args });
+    }
     listener(&policy)?;
     Ok(policy)
 }
@@ -198,38 +225,19 @@ fn listener(policy: &Policy) -> Read<()> {
     Ok(())
 }
 
-fn flags(v: &Json) -> Read<u32> {
-    Ok(v.list("flags", |f| named(f, "flag", FLAGS))?.iter().fold(0, |all, flag| all | flag))
-}
-
-fn rule(v: &Json) -> Read<Rule> {
-    let v = object(v)?;
-    v.required("names", |_| Ok(()))?;
-    let names = v.list("names", text)?;
-    if names.is_empty() {
-        return Err(Fault::new("must name at least one system call").at("names"));
+fn arg(v: &Json) -> Arg {
+    Arg {
+        index: v.number("index") as u8,
+        op: named(v.text("op").unwrap_or_default(), OPERATORS).unwrap_or(Op::Eq),
+        value: v.long("value"),
+        value_two: v.long("valueTwo"),
     }
-    Ok(Rule { names, action: action(v, "action", "errnoRet")?, args: v.list("args", arg)? })
-}
-
-fn arg(v: &Json) -> Read<Arg> {
-    let v = object(v)?;
-    let index = v.required("index", integer::<u8>)?;
-    if index > 5 {
-        return Err(Fault::new(format!("{index} is not an argument (0 to 5)")).at("index"));
-    }
-    Ok(Arg {
-        index,
-        op: v.required("op", |o| named(o, "operator", OPERATORS))?,
-        value: v.required("value", integer)?,
-        value_two: v.or_default("valueTwo", integer)?,
-    })
 }
 
 /// An action and the errno that stands beside it.
-fn action(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
-    let action = v.required(key, |a| named(a, "action", ACTIONS))?;
-    let Some(errno) = v.optional(errno_key, integer::<u16>)? else { return Ok(action) };
+fn with_errno(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
+    let action = named(v.text(key).unwrap_or_default(), ACTIONS).unwrap_or(Action::KillProcess);
+    let Some(errno) = v.number_if_any(errno_key).map(|errno| errno as u16) else { return Ok(action) };
     match action {
         Action::Errno(_) if errno > MAX_ERRNO => {
             Err(Fault::new(format!("{errno} is not an errno (0 to {MAX_ERRNO})")).at(errno_key))
@@ -240,16 +248,39 @@ fn action(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
     }
 }
 
-/// A name of a table, as what it stands for.
-fn named<T: Copy>(v: &Json, what: &str, names: &[(T, &str)]) -> Read<T> {
-    let name = text(v)?;
-    names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t).ok_or_else(|| unknown(what, name))
+/// What a name of a table stands for.
+fn named<T: Copy>(name: &str, names: &[(T, &str)]) -> Option<T> {
+    names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t)
 }
 
-#[cold]
-#[inline(never)]
-fn unknown(what: &str, name: &str) -> Fault {
-    Fault::new(format!("unknown {what} {}", Quoted(name)))
+fn action(v: &Json) -> Read<()> {
+    known(v, "action", &|name| named(name, ACTIONS).is_some())
+}
+
+fn architecture(v: &Json) -> Read<()> {
+    known(v, "architecture", &|name| named(name, arch::ALL).is_some())
+}
+
+fn flag(v: &Json) -> Read<()> {
+    known(v, "flag", &|name| named(name, FLAGS).is_some())
+}
+
+fn operator(v: &Json) -> Read<()> {
+    known(v, "operator", &|name| named(name, OPERATORS).is_some())
+}
+
+fn known(v: &Json, what: &str, is_known: &dyn Fn(&str) -> bool) -> Read<()> {
+    match v {
+        Json::Str(name) if !is_known(name) => Err(Fault::new(format!("unknown {what} {}", Quoted(name)))),
+        _ => Ok(()),
+    }
+}
+
+fn some_call(v: &Json) -> Read<()> {
+    match v {
+        Json::List(names) if names.is_empty() => Err(Fault::new("must name at least one system call")),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ static PHASES: [(Text, u32); 4] = [
 ];
 
 /// A process that cannot be mistaken for a later one with its pid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessMark {
     /// Process id in the pid namespace of the runtime.
     pub pid: i32,
@@ -188,7 +188,7 @@ fn record(v: &Json) -> Read<Record> {
         id: text("id"),
         phase: Phase::ALL[v.word("phase", &PHASES) as usize],
         boot_id: text("bootId"),
-        creator: v.get("creator").map(mark).unwrap_or_default(),
+        creator: mark(v.section("creator")),
         init: v.get("init").map(mark),
         bundle: text("bundle"),
         rootfs: text("rootfs"),

@@ -17,6 +17,8 @@ use super::shape::Shape::{Also, Filled, Flag, List as ListOf, Map, Must, Object,
 use super::shape::{Shape, U32};
 use super::spec::{Hook, HookKind, Hooks, IdMapping, Mount, Root, Spec};
 
+use crate::error;
+
 pub use process::process;
 
 static SPEC: Shape = Object(&[
@@ -31,10 +33,15 @@ static SPEC: Shape = Object(&[
     ("linux", &linux::LINUX),
 ]);
 
+/// Reads the text of the whole document.
+pub fn parse(text: &[u8]) -> error::Result<Box<Spec>> {
+    Ok(Box::new(spec(&Json::parse(text)?)?))
+}
+
 /// Reads the whole document.
 pub fn spec(v: &Json) -> Read<Spec> {
     SPEC.check(v)?;
-    let root = v.get("root").unwrap_or(&Json::Null);
+    let root = v.section("root");
     Ok(Spec {
         oci_version: v.text("ociVersion").unwrap_or_default(),
         root: Root { path: root.text("path").unwrap_or_default(), readonly: root.flag("readonly") },
@@ -42,9 +49,9 @@ pub fn spec(v: &Json) -> Read<Spec> {
         process: v.get("process").map(process::taken),
         hostname: v.text("hostname"),
         domainname: v.text("domainname"),
-        hooks: v.get("hooks").map(hooks).unwrap_or_default(),
+        hooks: hooks(v.section("hooks")),
         annotations: v.pairs("annotations"),
-        linux: v.or_default("linux", linux::linux)?,
+        linux: linux::linux(v.section("linux")).map_err(|f| f.at("linux"))?,
     })
 }
 

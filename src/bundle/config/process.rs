@@ -42,11 +42,11 @@ pub(super) fn taken(v: &Json) -> Process {
             .get("consoleSize")
             .filter(|_| terminal)
             .map(|size| (size.number("height") as u16, size.number("width") as u16)),
-        user: v.get("user").map(user).unwrap_or_default(),
+        user: user(v.section("user")),
         args: v.texts("args"),
         env: v.texts("env"),
         cwd: v.text("cwd").unwrap_or_default(),
-        capabilities: v.get("capabilities").map(capabilities).unwrap_or_default(),
+        capabilities: capabilities(v.section("capabilities")),
         rlimits: v.all("rlimits", rlimit),
         no_new_privileges: v.flag("noNewPrivileges"),
         oom_score_adj: v.number_if_any("oomScoreAdj").map(|score| score as i32),
