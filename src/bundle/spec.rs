@@ -20,7 +20,7 @@ pub fn joined<T: Copy>(first: &[T], then: &[T]) -> List<T> {
 }
 
 /// A text as the kernel takes it; `None` if it holds a NUL.
-pub fn c_text(text: impl Into<Vec<u8>>) -> Option<&'static CStr> {
+pub fn c_text(text: &[u8]) -> Option<&'static CStr> {
     CString::new(text).ok().map(|text| &*Box::leak(text.into_boxed_c_str()))
 }
 

@@ -237,7 +237,7 @@ fn check_target(target: InsidePath, kind: &str, bind: bool) -> Result<(), Refuse
 }
 
 fn text(field: &'static str, text: &str) -> Result<&'static CStr, Refused> {
-    c_text(text).ok_or((field, "contains a NUL character"))
+    c_text(text.as_bytes()).ok_or((field, "contains a NUL character"))
 }
 
 fn data(options: &str) -> Result<Option<&'static CStr>, Refused> {

@@ -135,7 +135,7 @@ pub fn env_entry(text: &str) -> Result<()> {
 
 /// The processors of a list such as `0-3,7`, in the form of cpuset(7); `None` if it is not one. Each is below 1024, as many
 /// as sched_setaffinity(2) takes from the C library.
-pub fn cpu_list(text: &str) -> Option<List<u16>> {
+pub fn cpu_list(text: &str) -> Option<List<u32>> {
     let number = |digits: &str| {
         let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
         digits.parse::<usize>().ok().filter(|n| all_digits && *n < 1024)

@@ -174,7 +174,7 @@ pub enum InitStep {
     /// Set the input and output priority.
     IoPriority(IoPriority),
     /// Run on these processors only.
-    CpuAffinity(List<u16>),
+    CpuAffinity(List<u32>),
     /// Set the execution domain.
     Personality(Personality),
     /// Set the file mode creation mask.
@@ -300,7 +300,7 @@ impl fmt::Display for InitStep {
             ),
             InitStep::IoPriority(io) => write!(f, "set io priority class={} level={}", io.class, io.priority),
             InitStep::CpuAffinity([]) => f.write_str("run on every processor of the cgroup"),
-            InitStep::CpuAffinity(cpus) => write!(f, "run on processors {cpus:?}"),
+            InitStep::CpuAffinity(cpus) => numbers(f, format_args!("run on processors"), cpus),
             InitStep::Personality(Personality::Linux) => f.write_str("set personality LINUX"),
             InitStep::Personality(Personality::Linux32) => f.write_str("set personality LINUX32"),
             InitStep::Umask(mask) => write!(f, "set umask {mask:04o}"),
@@ -311,7 +311,8 @@ impl fmt::Display for InitStep {
             InitStep::Seccomp => f.write_str("load the seccomp filter"),
             InitStep::BoundingSet(sets) => write!(f, "bounding set {:x}", sets.bounding),
             InitStep::Ids(user) => {
-                write!(f, "become {}:{} groups {:?}", user.uid, user.gid, user.additional_gids)
+                let ids = format_args!("become {}:{} groups", user.uid, user.gid);
+                numbers(f, ids, user.additional_gids)
             }
             InitStep::Capabilities(s) => write!(
                 f,
@@ -329,6 +330,15 @@ impl fmt::Display for InitStep {
 fn list(f: &mut fmt::Formatter<'_>, act: &str, paths: &[InsidePath]) -> fmt::Result {
     f.write_str(act)?;
     paths.iter().try_for_each(|p| write!(f, " {p}"))
+}
+
+/// An act, and the numbers that it is about in brackets.
+fn numbers(f: &mut fmt::Formatter<'_>, act: fmt::Arguments<'_>, numbers: &[u32]) -> fmt::Result {
+    write!(f, "{act} [")?;
+    for (i, number) in numbers.iter().enumerate() {
+        write!(f, "{}{number}", if i == 0 { "" } else { ", " })?;
+    }
+    f.write_str("]")
 }
 
 /// A limit as prlimit(1) prints it.

@@ -94,20 +94,15 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
             format_args!("a mount namespace is required (add {{\"type\": \"mount\"}})"),
         );
     }
-    if linux.namespace(NamespaceKind::Uts).is_none() {
-        for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
-            if value.is_some() {
-                refuse(
-                    out,
-                    format_args!("{field}"),
-                    format_args!("needs a uts namespace (add {{\"type\": \"uts\"}} to linux.namespaces)"),
-                );
-            }
-        }
-    }
-    // struct new_utsname: 64 characters and a NUL.
+    let uts = linux.namespace(NamespaceKind::Uts).is_some();
     for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
-        if value.is_some_and(|name| name.len() > 64) {
+        let Some(name) = value else { continue };
+        if !uts {
+            let what = format_args!("needs a uts namespace (add {{\"type\": \"uts\"}} to linux.namespaces)");
+            refuse(out, format_args!("{field}"), what);
+        }
+        // struct new_utsname: 64 characters and a NUL.
+        if name.len() > 64 {
             refuse(out, format_args!("{field}"), format_args!("is longer than 64 bytes"));
         }
     }

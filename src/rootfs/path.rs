@@ -25,7 +25,7 @@ impl InsidePath {
                 name => parts.push(name),
             }
         }
-        c_text(parts.join("/")).map(InsidePath)
+        c_text(parts.join("/").as_bytes()).map(InsidePath)
     }
 
     /// The path from the root on, without a slash in front; empty for the root itself.

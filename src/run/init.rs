@@ -113,7 +113,7 @@ impl Init<'_> {
             InitStep::Hostname(name) => nix::unistd::sethostname(name).at("sethostname"),
             InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),
             InitStep::PrepareRoot { rootfs, propagation } => {
-                let path = c_text(rootfs).ok_or(Errno::EINVAL)?;
+                let path = c_text(rootfs.as_bytes()).ok_or(Errno::EINVAL)?;
                 scene.rootfs = Some(Rootfs::prepare(path, propagation, Ways::default())?);
                 Ok(())
             }
@@ -333,9 +333,9 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
     })
 }
 
-fn run_on(cpus: &[u16]) -> nix::Result<()> {
+fn run_on(cpus: &[u32]) -> nix::Result<()> {
     let mut set = nix::sched::CpuSet::new();
-    cpus.iter().try_for_each(|cpu| set.set((*cpu).into()))?;
+    cpus.iter().try_for_each(|cpu| set.set(*cpu as usize))?;
     if cpus.is_empty() {
         // All that can be named: the kernel keeps to those of the cgroup.
         (0..nix::sched::CpuSet::count()).try_for_each(|cpu| set.set(cpu))?;

@@ -18,15 +18,24 @@ pub(super) fn version(v: &Json) -> Read<()> {
 
 /// The major version of a well-formed SemVer 2.0.0 version.
 fn major(s: &str) -> Option<&str> {
-    let (s, build) = s.split_once('+').map_or((s, None), |(s, b)| (s, Some(b)));
-    let (core, pre) = s.split_once('-').map_or((s, None), |(s, p)| (s, Some(p)));
-    let mut numbers = core.split('.');
-    let [major, minor, patch] = [numbers.next()?, numbers.next()?, numbers.next()?];
-    let well_formed = numbers.next().is_none()
-        && [major, minor, patch].into_iter().all(number)
-        && build.is_none_or(|b| b.split('.').all(identifier))
-        && pre.is_none_or(|p| p.split('.').all(|i| identifier(i) && (!digits(i) || number(i))));
-    well_formed.then_some(major)
+    let (s, build) = s.split_once('+').map_or((s, "0"), |(s, build)| (s, build));
+    let (core, pre) = s.split_once('-').map_or((s, "0"), |(s, pre)| (s, pre));
+    let well_formed = parts(core, &number) == Some(3)
+        && parts(build, &identifier).is_some()
+        && parts(pre, &|i| identifier(i) && (!digits(i) || number(i))).is_some();
+    core.split_once('.').map(|(major, _)| major).filter(|_| well_formed)
+}
+
+/// How many parts there are between dots, if each of them is sound.
+fn parts(s: &str, is_sound: &dyn Fn(&str) -> bool) -> Option<usize> {
+    let mut count = 0;
+    for part in s.split('.') {
+        if !is_sound(part) {
+            return None;
+        }
+        count += 1;
+    }
+    Some(count)
 }
 
 fn digits(s: &str) -> bool {
