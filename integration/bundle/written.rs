@@ -13,7 +13,7 @@ pub fn written(s: &Spec) -> Value {
         "ociVersion": s.oci_version,
         "root": { "path": s.root.path, "readonly": s.root.readonly },
         "mounts": s.mounts.iter().map(mount).collect::<Vec<_>>(),
-        "process": s.process.as_ref().map(process),
+        "process": s.process.as_deref().map(process),
         "hostname": s.hostname,
         "domainname": s.domainname,
         "hooks": hooks(&s.hooks),

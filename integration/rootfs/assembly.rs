@@ -21,7 +21,7 @@ pub fn spec(more: &str, linux: &str) -> Spec {
         r#"{{"ociVersion":"1.0.2","root":{{"path":"rootfs"}}{more},
             "linux":{{"namespaces":[{{"type":"mount"}},{{"type":"network"}}]{linux}}}}}"#
     );
-    config::spec(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+    *config::spec(&Json::parse(text.as_bytes()).unwrap()).unwrap()
 }
 
 pub fn facts(bundle: &Path) -> mounts::MountFacts {

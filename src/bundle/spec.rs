@@ -34,7 +34,7 @@ pub struct Spec {
     /// `mounts[]`, in order.
     pub mounts: List<Mount>,
     /// `process`; required at start, not at create.
-    pub process: Option<Process>,
+    pub process: Option<Box<Process>>,
     /// `hostname`
     pub hostname: Option<Text>,
     /// `domainname`

@@ -64,16 +64,18 @@ fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
 }
 
 /// The process of `--process`, or the config's with what the command line changes.
-fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
+fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     let mut p = match options.process {
         Some(file) => {
-            let read = || -> Result<Process> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
+            let read =
+                || -> Result<Box<Process>> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
             let mut p = read().about(format_args!("--process {}", file.display()))?;
             p.terminal |= options.tty;
             return Ok(p);
         }
         None => {
-            spec.process.ok_or_else(|| Error::new("process: is absent from config.json; use --process"))?
+            let process = spec.process.clone();
+            process.ok_or_else(|| Error::new("process: is absent from config.json; use --process"))?
         }
     };
     p.args = joined(&[], &options.args);

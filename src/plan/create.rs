@@ -42,7 +42,7 @@ pub struct CreateRequest {
 pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Result<Box<Plan>, Vec<Refusal>> {
     let mut refusals = validate(spec);
     unsupported(spec, &mut refusals);
-    terminal(spec.process.as_ref(), request.detach, request.console_socket, &mut refusals);
+    terminal(spec.process.as_deref(), request.detach, request.console_socket, &mut refusals);
     if spec.process.is_none() && !request.await_start {
         let what = format_args!("is required to run a container (only create does without)");
         refuse(&mut refusals, format_args!("process"), what);

@@ -31,25 +31,27 @@ pub(super) static LINUX: Shape = Object(&[
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
 const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
 
-/// What is there, checked but for the sections of other rooms.
-pub(super) fn linux(v: &Json) -> Read<Linux> {
-    Ok(Linux {
-        namespaces: v.all("namespaces", namespace),
-        uid_mappings: v.all("uidMappings", id_mapping),
-        gid_mappings: v.all("gidMappings", id_mapping),
-        time_offsets: time_offsets(v.members("timeOffsets")),
-        devices: v.all("devices", device),
-        cgroups_path: v.text("cgroupsPath"),
-        resources: v.or_default("resources", resources)?,
-        rootfs_propagation: v.text("rootfsPropagation").and_then(propagation),
-        seccomp: v.optional("seccomp", policy)?,
-        sysctl: v.pairs("sysctl"),
-        masked_paths: v.texts("maskedPaths"),
-        readonly_paths: v.texts("readonlyPaths"),
-        mount_label: v.text("mountLabel"),
-        personality: v.get("personality").map(personality),
-        unsupported: unsupported(v),
-    })
+/// Takes what is there, checked but for the sections of other rooms.
+#[inline(never)]
+pub(super) fn fill(linux: &mut Linux, v: &Json) -> Read<()> {
+    linux.namespaces = v.all("namespaces", namespace);
+    linux.uid_mappings = v.all("uidMappings", id_mapping);
+    linux.gid_mappings = v.all("gidMappings", id_mapping);
+    linux.time_offsets = time_offsets(v.members("timeOffsets"));
+    linux.devices = v.all("devices", device);
+    linux.cgroups_path = v.text("cgroupsPath");
+    linux.rootfs_propagation = v.text("rootfsPropagation").and_then(propagation);
+    linux.sysctl = v.pairs("sysctl");
+    linux.masked_paths = v.texts("maskedPaths");
+    linux.readonly_paths = v.texts("readonlyPaths");
+    linux.mount_label = v.text("mountLabel");
+    linux.personality = v.get("personality").map(personality);
+    linux.unsupported = unsupported(v);
+    if let Some(v) = v.get("resources") {
+        linux.resources = resources(v).map_err(|f| f.at("resources"))?;
+    }
+    linux.seccomp = v.optional("seccomp", policy)?;
+    Ok(())
 }
 
 fn unsupported(v: &Json) -> List<Text> {

@@ -15,9 +15,8 @@ use super::json::Json;
 use super::read::{Fault, Read};
 use super::shape::Shape::{Also, Filled, Flag, List as ListOf, Map, Must, Object, Path, Text as Plain};
 use super::shape::{Shape, U32};
-use super::spec::{Hook, HookKind, Hooks, IdMapping, Mount, Root, Spec};
-
-use crate::error;
+use super::spec::{Hook, HookKind, IdMapping, Mount, Spec};
+use crate::error::Result;
 
 pub use process::process;
 
@@ -34,25 +33,29 @@ static SPEC: Shape = Object(&[
 ]);
 
 /// Reads the text of the whole document.
-pub fn parse(text: &[u8]) -> error::Result<Box<Spec>> {
-    Ok(Box::new(spec(&Json::parse(text)?)?))
+pub fn parse(text: &[u8]) -> Result<Box<Spec>> {
+    Ok(spec(&Json::parse(text)?)?)
 }
 
 /// Reads the whole document.
-pub fn spec(v: &Json) -> Read<Spec> {
+pub fn spec(v: &Json) -> Read<Box<Spec>> {
     SPEC.check(v)?;
+    let mut spec = Box::<Spec>::default();
+    spec.oci_version = v.text("ociVersion").unwrap_or_default();
     let root = v.section("root");
-    Ok(Spec {
-        oci_version: v.text("ociVersion").unwrap_or_default(),
-        root: Root { path: root.text("path").unwrap_or_default(), readonly: root.flag("readonly") },
-        mounts: v.all("mounts", mount),
-        process: v.get("process").map(process::taken),
-        hostname: v.text("hostname"),
-        domainname: v.text("domainname"),
-        hooks: hooks(v.section("hooks")),
-        annotations: v.pairs("annotations"),
-        linux: linux::linux(v.section("linux")).map_err(|f| f.at("linux"))?,
-    })
+    spec.root.path = root.text("path").unwrap_or_default();
+    spec.root.readonly = root.flag("readonly");
+    spec.mounts = v.all("mounts", mount);
+    spec.process = v.get("process").map(process::taken);
+    spec.hostname = v.text("hostname");
+    spec.domainname = v.text("domainname");
+    let hooks = v.section("hooks");
+    for (kind, name) in spec.hooks.0.iter_mut().zip(HookKind::NAMES) {
+        *kind = hooks.all(name, hook);
+    }
+    spec.annotations = v.pairs("annotations");
+    linux::fill(&mut spec.linux, v.section("linux")).map_err(|f| f.at("linux"))?;
+    Ok(spec)
 }
 
 static MOUNT: Shape = Also(
@@ -119,14 +122,6 @@ static HOOKS: Shape = Object(&[
     (HookKind::NAMES[4], &ListOf(&HOOK)),
     (HookKind::NAMES[5], &ListOf(&HOOK)),
 ]);
-
-fn hooks(v: &Json) -> Hooks {
-    let mut all = Hooks::default();
-    for (kind, name) in all.0.iter_mut().zip(HookKind::NAMES) {
-        *kind = v.all(name, hook);
-    }
-    all
-}
 
 static HOOK: Shape = Object(&[
     ("path", &Must(&Path)),

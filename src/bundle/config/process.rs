@@ -5,7 +5,7 @@ use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read};
 use crate::bundle::shape::Shape::{self, Must, Number, Word};
 use crate::bundle::shape::{I32, U16, U32, U64};
-use crate::bundle::spec::{Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, Text, User};
+use crate::bundle::spec::{CpuAffinity, IoPriority, Process, Rlimit, Scheduler, Text};
 use crate::error::Quoted;
 
 pub(super) static PROCESS: Shape = Also(
@@ -29,34 +29,47 @@ pub(super) static PROCESS: Shape = Also(
 );
 
 /// Reads a process. `args` has at least one entry; `consoleSize` is not even looked at without `terminal`.
-pub fn process(v: &Json) -> Read<Process> {
+pub fn process(v: &Json) -> Read<Box<Process>> {
     PROCESS.check(v)?;
     Ok(taken(v))
 }
 
-pub(super) fn taken(v: &Json) -> Process {
-    let terminal = v.flag("terminal");
-    Process {
-        terminal,
-        console_size: v
-            .get("consoleSize")
-            .filter(|_| terminal)
-            .map(|size| (size.number("height") as u16, size.number("width") as u16)),
-        user: user(v.section("user")),
-        args: v.texts("args"),
-        env: v.texts("env"),
-        cwd: v.text("cwd").unwrap_or_default(),
-        capabilities: capabilities(v.section("capabilities")),
-        rlimits: v.all("rlimits", rlimit),
-        no_new_privileges: v.flag("noNewPrivileges"),
-        oom_score_adj: v.number_if_any("oomScoreAdj").map(|score| score as i32),
-        apparmor_profile: v.text("apparmorProfile"),
-        selinux_label: v.text("selinuxLabel"),
-        scheduler: v.get("scheduler").map(scheduler),
-        io_priority: v.get("ioPriority").map(io_priority),
-        exec_cpu_affinity: v
-            .get("execCPUAffinity")
-            .map(|a| CpuAffinity { initial: a.text("initial"), last: a.text("final") }),
+pub(super) fn taken(v: &Json) -> Box<Process> {
+    let mut process = Box::<Process>::default();
+    fill(&mut process, v);
+    process
+}
+
+/// Takes each member where it belongs: the whole made of so many would be moved about.
+#[inline(never)]
+fn fill(p: &mut Process, v: &Json) {
+    p.terminal = v.flag("terminal");
+    if let Some(size) = v.get("consoleSize").filter(|_| p.terminal) {
+        p.console_size = Some((size.number("height") as u16, size.number("width") as u16));
+    }
+    let user = v.section("user");
+    p.user.uid = user.number("uid");
+    p.user.gid = user.number("gid");
+    p.user.umask = user.number_if_any("umask");
+    p.user.additional_gids = user.all("additionalGids", |id| id.bits() as u32);
+    p.args = v.texts("args");
+    p.env = v.texts("env");
+    p.cwd = v.text("cwd").unwrap_or_default();
+    let capabilities = v.section("capabilities");
+    p.capabilities.bounding = capabilities.texts("bounding");
+    p.capabilities.effective = capabilities.texts("effective");
+    p.capabilities.inheritable = capabilities.texts("inheritable");
+    p.capabilities.permitted = capabilities.texts("permitted");
+    p.capabilities.ambient = capabilities.texts("ambient");
+    p.rlimits = v.all("rlimits", rlimit);
+    p.no_new_privileges = v.flag("noNewPrivileges");
+    p.oom_score_adj = v.number_if_any("oomScoreAdj").map(|score| score as i32);
+    p.apparmor_profile = v.text("apparmorProfile");
+    p.selinux_label = v.text("selinuxLabel");
+    p.scheduler = v.get("scheduler").map(scheduler);
+    p.io_priority = v.get("ioPriority").map(io_priority);
+    if let Some(a) = v.get("execCPUAffinity") {
+        p.exec_cpu_affinity = Some(CpuAffinity { initial: a.text("initial"), last: a.text("final") });
     }
 }
 
@@ -72,15 +85,6 @@ static USER: Shape = Object(&[
     ("umask", &Number(&(0, 0o777, "is not a umask (0 to 511, which is 0777)"))),
     ("additionalGids", &ListOf(&ID)),
 ]);
-
-fn user(v: &Json) -> User {
-    User {
-        uid: v.number("uid"),
-        gid: v.number("gid"),
-        umask: v.number_if_any("umask"),
-        additional_gids: v.all("additionalGids", |id| id.bits() as u32),
-    }
-}
 
 /// A user or group id.
 pub(super) static ID: Shape = Also(&U32, not_no_id);
@@ -121,16 +125,6 @@ static CAPABILITIES: Shape = Object(&[
     ("permitted", &ListOf(&Plain)),
     ("ambient", &ListOf(&Plain)),
 ]);
-
-fn capabilities(v: &Json) -> Capabilities {
-    Capabilities {
-        bounding: v.texts("bounding"),
-        effective: v.texts("effective"),
-        inheritable: v.texts("inheritable"),
-        permitted: v.texts("permitted"),
-        ambient: v.texts("ambient"),
-    }
-}
 
 /// The numbers differ between architectures (MIPS), so they are libc's; its type for them differs between C libraries.
 #[allow(clippy::unnecessary_cast)]

@@ -1,18 +1,20 @@
 //! Each fault is one line that names its property; what the spec lets be absent may be absent.
 
 use super::*;
+use crate::bundle::spec::Root;
 use crate::bundle::spec::{DeviceKind, NamespaceKind, Personality, Propagation};
 use crate::error::Error;
+use std::result::Result;
 
 /// A configuration with everything that is required, and nothing else.
 const LEAST: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"}}"#;
 
-fn read(text: &str) -> Result<Spec, String> {
+fn read(text: &str) -> Result<Box<Spec>, String> {
     spec(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string())
 }
 
 /// The smallest configuration with one member replaced or added.
-fn with(key: &str, value: &str) -> Result<Spec, String> {
+fn with(key: &str, value: &str) -> Result<Box<Spec>, String> {
     let mut all = vec![("ociVersion", r#""1.0.2""#), ("root", r#"{"path":"rootfs"}"#)];
     all.retain(|(k, _)| *k != key);
     all.push((key, value));
@@ -21,7 +23,7 @@ fn with(key: &str, value: &str) -> Result<Spec, String> {
 }
 
 /// The smallest process with one member replaced or added.
-fn process_with(key: &str, value: &str) -> Result<Spec, String> {
+fn process_with(key: &str, value: &str) -> Result<Box<Spec>, String> {
     let mut all = vec![("args", r#"["sh"]"#), ("cwd", r#""/""#)];
     all.retain(|(k, _)| *k != key);
     all.push((key, value));
@@ -29,7 +31,7 @@ fn process_with(key: &str, value: &str) -> Result<Spec, String> {
     with("process", &format!("{{{}}}", members.join(",")))
 }
 
-fn linux_with(key: &str, value: &str) -> Result<Spec, String> {
+fn linux_with(key: &str, value: &str) -> Result<Box<Spec>, String> {
     with("linux", &format!("{{{key:?}:{value}}}"))
 }
 
@@ -38,7 +40,7 @@ fn the_least_configuration() {
     let s = read(LEAST).unwrap();
     assert_eq!(s.oci_version, "1.0.2");
     assert_eq!(s.root, Root { path: "rootfs", readonly: false });
-    assert_eq!(Spec { oci_version: "", root: Root::default(), ..s }, Spec::default());
+    assert_eq!(Spec { oci_version: "", root: Root::default(), ..*s }, Spec::default());
 }
 
 #[test]
