@@ -54,7 +54,10 @@ pub fn are_ids_mapped() -> bool {
 /// Opens namespaces that are all of one process, and checks that it was there all the while: its pid may be another's by
 /// now, and these would be a stranger's namespaces, or the host's.
 pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> {
-    let fds = joins.iter().map(open).collect::<Result<_>>()?;
+    let mut fds = Vec::with_capacity(joins.len());
+    for join in joins {
+        fds.push(open(join)?);
+    }
     // A process that lives now has had its pid since it started.
     if owner.lives() { Ok(fds) } else { Err(Error::new(engine::NOT_RUNNING)) }
 }
@@ -79,8 +82,14 @@ pub fn foreign(pid: i32) -> Result<Vec<Join>> {
 
 /// The kinds of a set of `CLONE_NEW…` flags.
 pub fn names(flags: u64) -> String {
-    let kinds = NamespaceKind::ALL.into_iter().filter(|k| flags & k.clone_flag() != 0);
-    kinds.map(NamespaceKind::name).collect::<Vec<_>>().join(", ")
+    let mut names = String::new();
+    for kind in NamespaceKind::ALL {
+        if flags & kind.clone_flag() != 0 {
+            names.push_str(if names.is_empty() { "" } else { ", " });
+            names.push_str(kind.name());
+        }
+    }
+    names
 }
 
 #[cfg(test)]

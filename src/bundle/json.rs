@@ -97,15 +97,16 @@ impl Json {
 }
 
 macro_rules! json_from_int {
-    ($($t:ty)*) => {$(
+    ($($t:ty as $wide:ty),*) => {$(
         impl From<$t> for Json {
             fn from(n: $t) -> Json {
-                Json::digits(n)
+                Json::digits(n as $wide)
             }
         }
     )*};
 }
-json_from_int!(i32 u32 i64 u64 usize);
+// Of one width, so that few kinds of numbers are printed.
+json_from_int!(i32 as i64, i64 as i64, u32 as u64, usize as u64, u64 as u64);
 
 impl From<bool> for Json {
     fn from(b: bool) -> Json {
@@ -126,12 +127,6 @@ impl From<String> for Json {
 }
 
 fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
-    let newline = |out: &mut String, depth: usize| {
-        if let Some(n) = indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', n * depth));
-        }
-    };
     match value {
         Json::Null => out.push_str("null"),
         Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
@@ -140,30 +135,34 @@ fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
         Json::List(items) if items.is_empty() => out.push_str("[]"),
         Json::Object(members) if members.is_empty() => out.push_str("{}"),
         Json::List(items) => {
-            out.push('[');
             for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                newline(out, depth + 1);
+                line(out, if i == 0 { "[" } else { "," }, indent, depth + 1);
                 write(out, item, indent, depth + 1);
             }
-            newline(out, depth);
+            line(out, "", indent, depth);
             out.push(']');
         }
         Json::Object(members) => {
-            out.push('{');
             for (i, (key, item)) in members.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                newline(out, depth + 1);
+                line(out, if i == 0 { "{" } else { "," }, indent, depth + 1);
                 quote(out, key);
                 out.push_str(if indent.is_some() { ": " } else { ":" });
                 write(out, item, indent, depth + 1);
             }
-            newline(out, depth);
+            line(out, "", indent, depth);
             out.push('}');
+        }
+    }
+}
+
+/// Ends a line and begins the next, if there are lines.
+#[inline(never)]
+fn line(out: &mut String, end: &str, indent: Option<usize>, depth: usize) {
+    out.push_str(end);
+    if let Some(n) = indent {
+        out.push('\n');
+        for _ in 0..n * depth {
+            out.push(' ');
         }
     }
 }

@@ -39,20 +39,24 @@ pub fn capabilities(asked: &Capabilities, available: u64, warnings: &mut Vec<Str
 #[inline(never)]
 fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut Vec<String>) -> u64 {
     let mut granted = 0;
-    let (mut unknown, mut refused) = (Vec::new(), Vec::new());
+    let (mut unknown, mut refused) = (String::new(), String::new());
     for name in names {
-        match capability(name) {
-            None => unknown.push(*name),
-            Some(bit) if bit & limit == 0 => refused.push(*name),
-            Some(bit) => granted |= bit,
-        }
+        let left_out = match capability(name) {
+            None => &mut unknown,
+            Some(bit) if bit & limit == 0 => &mut refused,
+            Some(bit) => {
+                granted |= bit;
+                continue;
+            }
+        };
+        left_out.push_str(if left_out.is_empty() { "" } else { ", " });
+        left_out.push_str(name);
     }
+    // runc's words for what people look for.
+    let what = if field == "ambient" { "can't raise ambient capability" } else { "left out" };
     for (names, why) in [(unknown, "unknown"), (refused, reason)] {
         if !names.is_empty() {
-            let names = Escaped(&names.join(", ")).to_string();
-            // runc's words for what people look for.
-            let what = if field == "ambient" { "can't raise ambient capability" } else { "left out" };
-            warnings.push(format!("process.capabilities.{field}: {what} {names}: {why}"));
+            warnings.push(format!("process.capabilities.{field}: {what} {}: {why}", Escaped(&names)));
         }
     }
     granted
