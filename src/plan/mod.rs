@@ -22,7 +22,7 @@ pub mod step;
 pub mod sysctl;
 pub mod validate;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::bundle::spec::{List, NamespaceKind, Process, Text};
 use crate::error::{Error, Quoted};
@@ -73,8 +73,11 @@ impl Program {
 
 /// All refusals as one error on one line.
 pub fn refused(refusals: Vec<Refusal>) -> Error {
-    let all: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
-    Error::new(all.join("; "))
+    let mut all = String::new();
+    for Refusal { field, what } in refusals {
+        let _ = write!(all, "{}{field}: {what}", if all.is_empty() { "" } else { "; " });
+    }
+    Error::new(all)
 }
 
 impl fmt::Display for Plan {

@@ -153,8 +153,13 @@ pub fn cpu_list(text: &str) -> Option<List<u32>> {
         }
         wanted[first..=last].fill(true);
     }
-    let cpus = (0..).zip(wanted).filter(|(_, wanted)| *wanted).map(|(n, _)| n);
-    Some(cpus.collect::<Vec<_>>().leak())
+    let mut cpus = Vec::new();
+    for (cpu, wanted) in (0..).zip(wanted) {
+        if wanted {
+            cpus.push(cpu);
+        }
+    }
+    Some(cpus.leak())
 }
 
 /// The environment with each key once: the value given last, at the place where the key stood first.
