@@ -10,7 +10,6 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, read, write};
 
 use super::host::Child;
@@ -132,15 +131,15 @@ struct Relay {
     master: OwnedFd,
     input: Pipe,
     output: Pipe,
-    cooked: Option<Termios>,
+    cooked: Option<libc::termios>,
 }
 
 /// Has the container's terminal end a line as the program does: what shows it, if that is a terminal, adds the carriage
 /// return, and a pipe or a file gets none, as by runc. Before the program can write.
 pub fn relayed(master: &OwnedFd) -> Result<()> {
-    let mut theirs = tcgetattr(master).at("tcgetattr")?;
-    theirs.output_flags.remove(OutputFlags::ONLCR);
-    tcsetattr(master, SetArg::TCSANOW, &theirs).at("tcsetattr")
+    let mut theirs = tty::attributes(master.as_fd()).at("tcgetattr")?;
+    theirs.c_oflag &= !libc::ONLCR;
+    tty::set_attributes(master.as_fd(), &theirs).at("tcsetattr")
 }
 
 impl Relay {
@@ -148,12 +147,9 @@ impl Relay {
         // It is polled for both directions at once, and must never be waited for in one of them.
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).at("fcntl")?;
         // Our own terminal, if there is one, hands every key through; the container's does the editing.
-        let cooked = tcgetattr(STDIN).ok();
+        let cooked = tty::attributes(STDIN).ok();
         if let Some(cooked) = &cooked {
-            let mut raw = cooked.clone();
-            cfmakeraw(&mut raw);
-            raw.output_flags.insert(cooked.output_flags & OutputFlags::OPOST);
-            tcsetattr(STDIN, SetArg::TCSANOW, &raw).at("tcsetattr")?;
+            tty::set_attributes(STDIN, &tty::raw(cooked)).at("tcsetattr")?;
         }
         let relay = Relay { master, input: Pipe::default(), output: Pipe::default(), cooked };
         relay.resize();
@@ -227,7 +223,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if let Some(cooked) = &self.cooked {
-            let _ = tcsetattr(STDIN, SetArg::TCSANOW, cooked);
+            let _ = tty::set_attributes(STDIN, cooked);
         }
     }
 }

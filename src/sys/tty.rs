@@ -56,6 +56,31 @@ pub fn set_size(tty: BorrowedFd<'_>, (rows, columns): (u16, u16)) -> Result<()> 
     done(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) })
 }
 
+/// What a terminal does with what passes (termios(3)).
+pub fn attributes(tty: BorrowedFd<'_>) -> Result<libc::termios> {
+    // SAFETY: all zeroes is a valid termios, which the call fills in.
+    unsafe {
+        let mut attributes: libc::termios = std::mem::zeroed();
+        done(libc::tcgetattr(tty.as_raw_fd(), &raw mut attributes))?;
+        Ok(attributes)
+    }
+}
+
+/// Sets that, at once.
+pub fn set_attributes(tty: BorrowedFd<'_>, attributes: &libc::termios) -> Result<()> {
+    // SAFETY: reads one termios.
+    done(unsafe { libc::tcsetattr(tty.as_raw_fd(), libc::TCSANOW, attributes) })
+}
+
+/// The same for a terminal that hands every key through. Output is treated as before.
+pub fn raw(cooked: &libc::termios) -> libc::termios {
+    let mut raw = *cooked;
+    // SAFETY: changes flags of the one termios.
+    unsafe { libc::cfmakeraw(&raw mut raw) };
+    raw.c_oflag |= cooked.c_oflag & libc::OPOST;
+    raw
+}
+
 /// Brings the loopback interface of this network namespace up.
 pub fn loopback_up() -> Result<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
