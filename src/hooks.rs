@@ -1,7 +1,7 @@
 //! Running the programs of `hooks`: the state on stdin, the environment that the config gives (or, as by the peers, its caller's), bounded by
 //! their timeout, their last words in the error.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2, read};
 
 use crate::bundle::json::Json;
-use crate::bundle::spec::{Hook, HookKind, Hooks};
+use crate::bundle::spec::{Hook, HookKind, Hooks, c_text};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::run::interrupt;
@@ -58,23 +58,21 @@ fn named(kind: HookKind, index: usize, hook: &Hook) -> String {
 
 /// What a hook is run with, laid out before the clone.
 struct Program {
-    path: CString,
+    path: &'static CStr,
     argv: CStrings,
     envp: CStrings,
     /// The config gives it no environment.
     inherits: bool,
-    dir: Option<CString>,
+    dir: Option<&'static CStr>,
     stdin: OwnedFd,
 }
 
 impl Program {
     fn new(hook: &Hook, state: &Json) -> Result<Program> {
-        let c = |s: &str| CString::new(s).map_err(|_| Error::from(Errno::EINVAL));
-        let all = |strings: &[&str]| -> Result<CStrings> {
-            let strings: Vec<CString> = strings.iter().map(|s| c(s)).collect::<Result<_>>()?;
-            Ok(CStrings::new(strings.into_iter().map(CString::into_boxed_c_str)))
-        };
-        let argv = all(if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args })?;
+        let c = |s: &str| c_text(s.as_bytes()).ok_or(Errno::EINVAL);
+        // Nothing that was read from a document holds a NUL.
+        let all = |strings: &[&str]| CStrings::new(strings.iter().filter_map(|s| c_text(s.as_bytes())));
+        let argv = all(if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args });
         let dir = match state.get("bundle") {
             Some(Json::Str(bundle)) => Some(c(bundle)?),
             _ => None,
@@ -83,7 +81,7 @@ impl Program {
         let stdin =
             process::memory_file(c"state", state.compact().as_bytes()).at("the state for its stdin")?;
         let inherits = hook.env.is_empty();
-        let envp = if inherits { process::environment() } else { all(hook.env)? };
+        let envp = if inherits { process::environment() } else { all(hook.env) };
         Ok(Program { path: c(hook.path)?, argv, envp, inherits, dir, stdin })
     }
 
@@ -95,13 +93,13 @@ impl Program {
         if let Some(dir) = place.dir {
             let _ = nix::unistd::fchdir(dir);
         } else if let Some(dir) = &self.dir {
-            let _ = nix::unistd::chdir(dir.as_c_str());
+            let _ = nix::unistd::chdir(*dir);
         }
         let streams = [&self.stdin, output, output];
         let moved = (0..).zip(streams).try_for_each(|(n, fd)| process::replace(n, fd));
         process::close_from(3, true);
         let envp = place.envp.filter(|_| self.inherits).unwrap_or(&self.envp);
-        let errno = moved.err().unwrap_or_else(|| process::execve(&self.path, &self.argv, envp));
+        let errno = moved.err().unwrap_or_else(|| process::execve(self.path, &self.argv, envp));
         let _ = nix::unistd::write(crate::sys::start::STDERR, crate::error::describe(errno).as_bytes());
         process::exit(127)
     }

@@ -1,6 +1,5 @@
 //! `ps`: the processes of a container, as numbers or as rows of the host's ps(1).
 
-use std::ffi::CString;
 use std::io::Read as _;
 
 use nix::fcntl::OFlag;
@@ -10,6 +9,7 @@ use super::args::{Format, Globals};
 use super::print;
 use super::state::look;
 use crate::bundle::json::Json;
+use crate::bundle::spec::c_text;
 use crate::error::{Context, Error, Result};
 use crate::state::observe::Status;
 use crate::state::record::Record;
@@ -59,10 +59,8 @@ fn rows(table: &str, pids: &[i32]) -> Result<String> {
 /// Runs the host's ps with these options (`-ef` if there are none) and returns what it prints.
 fn host_ps(options: &[&str]) -> Result<String> {
     let options = if options.is_empty() { &["-ef"] } else { options };
-    let c = |s: &str| {
-        CString::new(s).map(CString::into_boxed_c_str).map_err(|_| Error::new("ps: an option holds NUL"))
-    };
-    let mut argv = CStrings::new([Box::from(c"ps")]);
+    let c = |s: &str| c_text(s.as_bytes()).ok_or_else(|| Error::new("ps: an option holds NUL"));
+    let mut argv = CStrings::new([c"ps"]);
     for option in options {
         argv.push(c(option)?);
     }

@@ -84,7 +84,7 @@ impl Init<'_> {
     }
 
     fn scene(&self) -> Result<Scene> {
-        let c = |s: &Text| CString::new(*s).map(CString::into_boxed_c_str).ok();
+        let c = |s: &Text| c_text(s.as_bytes());
         Ok(Scene {
             procfs: ProcFs::open()?,
             rootfs: None,
@@ -169,7 +169,7 @@ impl Init<'_> {
                     // An exec is in the container already.
                     None => here().map_or("/".into(), |root| home(&root, &scene.procfs, uid)),
                 };
-                program::set_home(&mut scene.envp, || home(self.plan.program.uid));
+                program::set_home(&mut scene.envp, &self.plan.program, || home(self.plan.program.uid));
                 scene.program = Some(program::find(&self.plan.program)?);
                 Ok(())
             }

@@ -9,6 +9,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, access, faccessat};
 
+use crate::bundle::spec::c_text;
 use crate::error::{Error, Quoted, Result, engine};
 use crate::plan::Program;
 use crate::sys::process::CStrings;
@@ -66,11 +67,11 @@ fn executable(path: &Path) -> std::result::Result<(), Errno> {
 }
 
 /// Sets HOME to what `home` finds (in the container's /etc/passwd) where the process' environment has none, as runc does.
-pub fn set_home(envp: &mut CStrings, home: impl FnOnce() -> String) {
-    if envp.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.to_bytes().len() > 5) {
+pub fn set_home(envp: &mut CStrings, program: &Program, home: impl FnOnce() -> String) {
+    if program.env.iter().any(|e| e.len() > 5 && e.starts_with("HOME=")) {
         return;
     }
-    if let Ok(entry) = CString::new(format!("HOME={}", home())) {
-        envp.push(entry.into_boxed_c_str());
+    if let Some(entry) = c_text(format!("HOME={}", home()).as_bytes()) {
+        envp.push(entry);
     }
 }

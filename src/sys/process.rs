@@ -202,36 +202,30 @@ pub fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// A NULL-terminated array of C strings, laid out before it is needed: nothing is allocated at exec.
-pub struct CStrings {
-    strings: Vec<Box<CStr>>,
-    pointers: Vec<*const c_char>,
-}
+/// A NULL-terminated array of C strings that stay, laid out before it is needed: nothing is allocated at exec.
+pub struct CStrings(Vec<*const c_char>);
 
 impl CStrings {
-    /// Takes over the strings.
-    pub fn new(strings: impl IntoIterator<Item = Box<CStr>>) -> CStrings {
-        let mut all = CStrings { strings: Vec::new(), pointers: vec![std::ptr::null()] };
+    /// Of these strings.
+    pub fn new(strings: impl IntoIterator<Item = &'static CStr>) -> CStrings {
+        let mut all = CStrings(vec![std::ptr::null()]);
         strings.into_iter().for_each(|s| all.push(s));
         all
     }
 
     /// Adds one string at the end.
-    pub fn push(&mut self, s: Box<CStr>) {
-        self.pointers.insert(self.pointers.len() - 1, s.as_ptr());
-        self.strings.push(s);
-    }
-
-    /// The strings.
-    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        self.strings.iter().map(|s| &**s)
+    pub fn push(&mut self, s: &'static CStr) {
+        if let Some(end) = self.0.last_mut() {
+            *end = s.as_ptr();
+        }
+        self.0.push(std::ptr::null());
     }
 }
 
 /// Becomes another program; returns only if that failed. Allocates nothing.
 pub fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
-    // SAFETY: both arrays end in NULL and point at C strings that `CStrings` owns on the heap.
-    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    // SAFETY: both arrays end in NULL and point at C strings that stay.
+    unsafe { libc::execve(path.as_ptr(), argv.0.as_ptr(), envp.0.as_ptr()) };
     Errno::last()
 }
 
@@ -243,8 +237,8 @@ pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Err
             libc::SYS_execveat,
             program.as_raw_fd() as c_long,
             c"".as_ptr(),
-            argv.pointers.as_ptr(),
-            envp.pointers.as_ptr(),
+            argv.0.as_ptr(),
+            envp.0.as_ptr(),
             libc::AT_EMPTY_PATH as c_long,
         )
     };
@@ -253,7 +247,7 @@ pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Err
 
 /// The C strings of this process' environment, unchanged.
 pub fn environment() -> CStrings {
-    CStrings::new(super::start::environment().map(Box::from))
+    CStrings::new(super::start::environment())
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11), or closes them: by /proc/self/fd

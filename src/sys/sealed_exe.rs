@@ -31,7 +31,7 @@ pub fn ensure() -> Result<()> {
         Ok(tree) => tree,
         Err(_) => sealed_copy(exe).at("copy /proc/self/exe to memory")?,
     };
-    let argv = CStrings::new(super::start::arguments().map(Box::from));
+    let argv = CStrings::new(super::start::arguments());
     Err(Error::os(
         "run /proc/self/exe from its read-only mount",
         fexecve(program.as_fd(), &argv, &environment()),
