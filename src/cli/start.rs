@@ -39,9 +39,9 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }
     let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
-    start::go(dir, |listener| {
+    start::go(dir, &|listener| {
         if let Some(recorder) = recorder {
-            return recorder.listen(&listener);
+            return recorder.listen(listener);
         }
         let agent = agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
         serve_listener(
@@ -49,7 +49,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
             record,
             Status::Creating,
             record.init.as_ref().map_or(0, |init| init.pid),
-            &listener,
+            listener,
         )
     })?;
     let pid = match &record.init {

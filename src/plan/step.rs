@@ -27,13 +27,6 @@ pub enum Sync {
     Created = 3,
 }
 
-impl Sync {
-    /// From the wire.
-    pub fn from_byte(byte: u8) -> Option<Sync> {
-        [Sync::Cgroup, Sync::RuntimeHooks, Sync::Created].into_iter().find(|s| *s as u8 == byte)
-    }
-}
-
 /// What the host process does, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostStep {

@@ -11,7 +11,7 @@ use super::init::Init;
 use super::interrupt;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
-use super::wire::{Channel, Message};
+use super::wire::{Channel, Message, What};
 use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
@@ -257,39 +257,28 @@ impl<'a> Host<'a> {
 
     /// Handles what init says until it asks for `sync`.
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
-        match self.next_message()? {
-            Some((Message::Ask(asked), _)) if asked == sync => Ok(()),
-            Some((other, _)) => Err(Error::new(format!("init said {other:?} where it should ask {sync}"))),
-            None => Err(self.died()),
-        }
+        let asked = self.message(What::Ask)?.number;
+        if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
 
     fn take_terminal(&mut self) -> Result<()> {
-        match self.next_message()? {
-            Some((Message::Terminal(number), Some(master))) => match self.outputs.console_socket {
-                Some(socket) => outputs::send_terminal(socket, number, master.as_fd()),
-                None => {
-                    super::foreground::relayed(&master)?;
-                    self.terminal = Some(master);
-                    Ok(())
-                }
-            },
-            Some((other, _)) => {
-                Err(Error::new(format!("init said {other:?} where it should hand a terminal")))
+        let message = self.message(What::Terminal)?;
+        let master = message.fd.ok_or(Errno::EBADMSG)?;
+        match self.outputs.console_socket {
+            Some(socket) => outputs::send_terminal(socket, message.number, master.as_fd()),
+            None => {
+                super::foreground::relayed(&master)?;
+                self.terminal = Some(master);
+                Ok(())
             }
-            None => Err(self.died()),
         }
     }
 
     /// Waits until init has closed its end: it runs the program, or waits for `start` on its own.
     fn wait_for_end(&mut self) -> Result<()> {
-        match self.next_message()? {
-            None => {
-                self.channel = None;
-                Ok(())
-            }
-            Some((other, _)) => Err(Error::new(format!("init said {other:?} where it should be done"))),
-        }
+        self.message(What::End)?;
+        self.channel = None;
+        Ok(())
     }
 
     /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody.
@@ -305,33 +294,25 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// The next message that is no warning and no failure.
-    fn next_message(&mut self) -> Result<Option<(Message, Option<OwnedFd>)>> {
-        loop {
-            let channel = self.channel()?;
-            interrupt::wait_for(channel.as_fd())?;
-            match channel.receive().at("hear from init")? {
-                Some((Message::Warn(text), _)) => log::warn(&text),
-                Some((Message::Listener, Some(listener))) => self.serve_listener(&listener)?,
-                Some((Message::Failed { step, errno, text }, _)) => {
-                    return Err(init_failed(&self.plan.init, step, errno, text));
-                }
-                other => return Ok(other),
-            }
+    /// The next message that counts, which must be this one.
+    fn message(&mut self, wanted: What) -> Result<Message> {
+        let message = hear(self.channel()?, &self.plan.init, &|listener| self.serve_listener(listener))?;
+        match message.what {
+            what if what == wanted => Ok(message),
+            What::End => Err(self.died()),
+            _ => Err(message.instead_of(wanted)),
         }
     }
 
     /// Init waits under its filter until somebody has the listener.
     fn serve_listener(&self, listener: &OwnedFd) -> Result<()> {
         if let Some(recorder) = self.subject.making.as_ref().and_then(|m| m.recorder) {
-            recorder.listen(listener)?;
-            return Ok(self.channel()?.go()?);
+            return recorder.listen(listener);
         }
         let agent = self.plan.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
         // As runc tells it: of a process in a container that runs, or of a container that is on its way there.
         let status = if self.subject.making.is_some() { Status::Creating } else { Status::Running };
-        serve_listener(agent, &self.subject.record, status, self.pid()?.as_raw(), listener)?;
-        Ok(self.channel()?.go()?)
+        serve_listener(agent, &self.subject.record, status, self.pid()?.as_raw(), listener)
     }
 
     /// Init is gone without a word: the kernel has killed it.
@@ -412,6 +393,27 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Waits for the next message that is no warning, no listener, which `serve` takes, and no failure of one of the steps.
+pub fn hear(
+    channel: &Channel,
+    steps: &[InitStep],
+    serve: &dyn Fn(&OwnedFd) -> Result<()>,
+) -> Result<Message> {
+    loop {
+        interrupt::wait_for(channel.as_fd())?;
+        let message = channel.receive().at("hear from init")?;
+        match (message.what, &message.fd) {
+            (What::Warn, _) => log::warn(&message.text),
+            (What::Listener, Some(listener)) => {
+                serve(listener)?;
+                channel.go()?;
+            }
+            (What::Failed, _) => return Err(init_failed(steps, message)),
+            _ => return Ok(message),
+        }
+    }
+}
+
 /// Names the reason if it is one that nothing else tells.
 pub fn out_of_memory(cgroup: Option<&Cgroup>, e: Error) -> Error {
     let killed = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
@@ -446,9 +448,9 @@ pub fn hook_state(record: &Record, kind: HookKind, pid: i32) -> Json {
 }
 
 /// The failure of a child, with its step in full: this process has the same plan.
-pub fn init_failed(steps: &[InitStep], step: u16, errno: i32, text: String) -> Error {
-    let e = Error::caused(text, errno);
-    match steps.get(usize::from(step)) {
+fn init_failed(steps: &[InitStep], message: Message) -> Error {
+    let e = Error::caused(message.text, message.number as i32);
+    match steps.get(usize::from(message.step)) {
         // The look-up and the exec say themselves what they are about, in the words that engines match.
         Some(InitStep::FindProgram | InitStep::Exec { .. }) | None => e,
         Some(step) => e.context(step),

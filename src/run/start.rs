@@ -7,8 +7,9 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, umask};
 
-use super::wire::{Channel, Message};
-use crate::error::{Context, Error, Result};
+use super::host::hear;
+use super::wire::{Channel, What};
+use crate::error::{Context, Result};
 use crate::state::store::{Entry, Locked};
 
 /// The socket's name in the container's directory.
@@ -32,7 +33,7 @@ pub fn listen(dir: &Locked) -> Result<OwnedFd> {
 /// it is about.
 ///
 /// A filter that asks for a listener is loaded here; `listener` hands it to whom it is for.
-pub fn go(dir: &Entry, listener: impl Fn(OwnedFd) -> Result<()>) -> Result<()> {
+pub fn go(dir: &Entry, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
     let call = || -> Result<Channel> {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         connect(socket.as_raw_fd(), &UnixAddr::new(dir.path_of(SOCKET).as_str())?)?;
@@ -40,21 +41,6 @@ pub fn go(dir: &Entry, listener: impl Fn(OwnedFd) -> Result<()>) -> Result<()> {
         channel.go()?;
         Ok(channel)
     };
-    let channel = call().at(SOCKET)?;
-    loop {
-        match channel.receive().at("hear from init")? {
-            None => return Ok(()),
-            Some((Message::Failed { errno, text, .. }, _)) => {
-                return Err(Error::caused(text, errno));
-            }
-            Some((Message::Listener, Some(fd))) => {
-                listener(fd)?;
-                channel.go()?;
-            }
-            Some((Message::Warn(text), _)) => crate::log::warn(&text),
-            Some((other, _)) => {
-                return Err(Error::new(format!("init said {other:?} where it should be done")));
-            }
-        }
-    }
+    let message = hear(&call().at(SOCKET)?, &[], listener)?;
+    if message.what == What::End { Ok(()) } else { Err(message.instead_of(What::End)) }
 }

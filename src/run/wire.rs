@@ -11,54 +11,71 @@
 //! | child | end of file | exec succeeded: the child's end is close-on-exec |
 //! | host | end of file | the host is gone: the child ends |
 
-use std::fmt;
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 
-use crate::error::Quoted;
+use crate::error::Error;
 use crate::plan::step::Sync;
 use crate::seccomp::record::HAND_OVER;
-use crate::sys::descriptor::send_fd;
+use crate::sys::descriptor::{receive_fd, send_fd};
 
 /// The longest text that goes into one message; longer ones are cut.
 const TEXT: usize = 4000;
 
+/// What a message begins with: what it is, the step, the number. A text follows.
+const HEAD: usize = 8;
+
 /// What a child says.
-#[derive(PartialEq)]
-pub enum Message {
-    /// It waits for [`Channel::go`].
-    Ask(Sync),
-    /// A pty's number; its master comes as the message's descriptor.
-    Terminal(u32),
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(u8)]
+pub enum What {
+    /// Nothing any more: it has closed its end.
+    End,
+    /// It waits for [`Channel::go`] at the [`Sync`] of the number.
+    Ask,
+    /// The number of a pty; its master comes as the message's descriptor.
+    Terminal,
     /// The listener of the filter that is in force now comes as the message's descriptor.
     Listener,
-    /// To be logged.
-    Warn(String),
-    /// It failed at this step and has ended.
-    Failed {
-        /// Index into the plan's list of the child.
-        step: u16,
-        /// The errno at the root of it; 0 if there was none.
-        errno: i32,
-        /// What failed within the step.
-        text: String,
-    },
+    /// A text to be logged.
+    Warn,
+    /// It failed at the step and has ended: the text says of what within the step, the number is the errno at the root of it,
+    /// 0 if there was none.
+    Failed,
 }
 
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Message::Ask(sync) => write!(f, "Ask({sync:?})"),
-            Message::Terminal(number) => write!(f, "Terminal({number})"),
-            Message::Listener => f.write_str("Listener"),
-            Message::Warn(text) => write!(f, "Warn({})", Quoted(text)),
-            Message::Failed { step, errno, text } => {
-                write!(f, "Failed {{ step: {step}, errno: {errno}, text: {} }}", Quoted(text))
-            }
-        }
+/// What there is, each with what it is to say it.
+const ALL: [(What, &str); 6] = [
+    (What::End, "be done"),
+    (What::Ask, "ask"),
+    (What::Terminal, "hand a terminal"),
+    (What::Listener, "hand a listener"),
+    (What::Warn, "warn"),
+    (What::Failed, "fail"),
+];
+
+/// A message of a child.
+#[derive(Debug)]
+pub struct Message {
+    /// What it is.
+    pub what: What,
+    /// Index into the plan's list of the child.
+    pub step: u16,
+    /// A [`Sync`], the number of a pty or an errno.
+    pub number: u32,
+    /// Of a warning or a failure.
+    pub text: String,
+    /// What came with it.
+    pub fd: Option<OwnedFd>,
+}
+
+impl Message {
+    /// The error of a message that is out of turn.
+    pub fn instead_of(&self, wanted: What) -> Error {
+        let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
+        Error::new(format!("init should {wanted} here, and not {said}"))
     }
 }
 
@@ -83,7 +100,7 @@ impl Channel {
 
     /// Asks, and waits for the answer. EPIPE if the other side is gone.
     pub fn ask(&self, sync: Sync) -> Result<()> {
-        self.send(&[b'A', sync as u8], None)?;
+        self.say(What::Ask, 0, sync as u32, "")?;
         self.wait_go()
     }
 
@@ -106,65 +123,56 @@ impl Channel {
 
     /// Lets the other side go on.
     pub fn go(&self) -> Result<()> {
-        self.send(b"G", None)
+        self.send(b"G")
     }
 
     /// Hands a terminal's master over.
     pub fn terminal(&self, number: u32, master: BorrowedFd<'_>) -> Result<()> {
-        let mut bytes = [b'T', 0, 0, 0, 0];
-        bytes[1..].copy_from_slice(&number.to_le_bytes());
-        self.send(&bytes, Some(master))
+        send_fd(self.as_fd(), &head(What::Terminal, 0, number), master, 0).map(drop)
     }
 
     /// Hands the seccomp listener over, and waits until somebody serves it. Allocates nothing: the filter is in force.
     pub fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
-        send_fd(self.0.as_fd(), b"L", listener, HAND_OVER)?;
+        send_fd(self.as_fd(), &head(What::Listener, 0, 0), listener, HAND_OVER)?;
         self.wait_for_go(MsgFlags::from_bits_retain(HAND_OVER))
     }
 
     /// Says something that does not stop the launch.
     pub fn warn(&self, text: &str) -> Result<()> {
-        self.send_text(b"W", text)
+        self.say(What::Warn, 0, 0, text)
     }
 
     /// Says that the step failed. Allocates nothing: it is used under the container's own seccomp filter.
     pub fn failed(&self, step: u16, errno: i32, text: &str) -> Result<()> {
-        let mut head = [b'F', 0, 0, 0, 0, 0, 0];
-        head[1..3].copy_from_slice(&step.to_le_bytes());
-        head[3..].copy_from_slice(&errno.to_le_bytes());
-        self.send_text(&head, text)
+        self.say(What::Failed, step, errno as u32, text)
     }
 
-    fn send_text(&self, head: &[u8], text: &str) -> Result<()> {
-        let mut buffer = [0u8; TEXT + 8];
+    fn say(&self, what: What, step: u16, number: u32, text: &str) -> Result<()> {
+        let mut buffer = [0u8; HEAD + TEXT];
         let text = &text.as_bytes()[..text.len().min(TEXT)];
-        buffer[..head.len()].copy_from_slice(head);
-        buffer[head.len()..head.len() + text.len()].copy_from_slice(text);
-        self.send(&buffer[..head.len() + text.len()], None)
+        buffer[..HEAD].copy_from_slice(&head(what, step, number));
+        buffer[HEAD..][..text.len()].copy_from_slice(text);
+        self.send(&buffer[..HEAD + text.len()])
     }
 
-    fn send(&self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
-        match fd {
-            None => socket::send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop),
-            Some(fd) => send_fd(self.0.as_fd(), bytes, fd, 0).map(drop),
-        }
+    fn send(&self, bytes: &[u8]) -> Result<()> {
+        socket::send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
     }
 
-    /// The next message and the descriptor that came with it; `None` when the other side has closed its end.
-    pub fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
-        let mut buffer = [0u8; TEXT + 8];
+    /// The next message.
+    pub fn receive(&self) -> Result<Message> {
+        let mut buffer = [0u8; HEAD + TEXT];
         let (n, fd) = loop {
-            match receive_fd(self.0.as_fd(), &mut buffer) {
+            match receive_fd(self.as_fd(), &mut buffer) {
                 Err(Errno::EINTR) => {}
                 // The other side died with our message unread.
-                Err(Errno::ECONNRESET) => return Ok(None),
+                Err(Errno::ECONNRESET) => break (0, None),
                 other => break other?,
             }
         };
-        if n == 0 {
-            return Ok(None);
-        }
-        decode(&buffer[..n]).map(|m| Some((m, fd))).ok_or(Errno::EBADMSG)
+        let mut message = decode(&buffer[..n]).ok_or(Errno::EBADMSG)?;
+        message.fd = fd;
+        Ok(message)
     }
 }
 
@@ -174,34 +182,23 @@ impl AsFd for Channel {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Message> {
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    Some(match bytes {
-        [b'A', sync] => Message::Ask(Sync::from_byte(*sync)?),
-        [b'T', n @ ..] => Message::Terminal(u32::from_le_bytes(n.try_into().ok()?)),
-        [b'L'] => Message::Listener,
-        [b'W', t @ ..] => Message::Warn(text(t)),
-        [b'F', a, b, c, d, e, f, t @ ..] => Message::Failed {
-            step: u16::from_le_bytes([*a, *b]),
-            errno: i32::from_le_bytes([*c, *d, *e, *f]),
-            text: text(t),
-        },
-        _ => return None,
-    })
+/// Both sides are one program: numbers are as the processor has them.
+fn head(what: What, step: u16, number: u32) -> [u8; HEAD] {
+    let ([a, b], [c, d, e, f]) = (step.to_ne_bytes(), number.to_ne_bytes());
+    [what as u8, 0, a, b, c, d, e, f]
 }
 
-fn receive_fd(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-    let mut control = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let mut iov = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let got = socket::recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut control), flags)?;
-    let mut fd = None;
-    for message in got.cmsgs()? {
-        if let socket::ControlMessageOwned::ScmRights(fds) = message {
-            fd = fds.first().map(|&n| crate::sys::process::adopt(n));
-        }
-    }
-    Ok((got.bytes, fd))
+fn decode(bytes: &[u8]) -> Option<Message> {
+    // No message at all is the end.
+    let (head, text) = if bytes.is_empty() { (&[0; HEAD], bytes) } else { bytes.split_first_chunk()? };
+    let [what, _, a, b, number @ ..] = *head;
+    Some(Message {
+        what: ALL.get(usize::from(what))?.0,
+        step: u16::from_ne_bytes([a, b]),
+        number: u32::from_ne_bytes(number),
+        text: String::from_utf8_lossy(text).into_owned(),
+        fd: None,
+    })
 }
 
 #[cfg(test)]
@@ -215,14 +212,13 @@ mod tests {
         child.terminal(7, std::io::stdin().as_fd()).unwrap();
         child.failed(300, 13, &"x".repeat(5000)).unwrap();
         drop(child);
-        assert_eq!(host.receive().unwrap().unwrap().0, Message::Warn("careful".into()));
-        let (message, fd) = host.receive().unwrap().unwrap();
-        assert!(message == Message::Terminal(7) && fd.is_some());
-        let Message::Failed { step: 300, errno: 13, text } = host.receive().unwrap().unwrap().0 else {
-            panic!()
-        };
-        assert_eq!(text.len(), TEXT);
-        assert!(host.receive().unwrap().is_none());
+        let m = host.receive().unwrap();
+        assert!(m.what == What::Warn && m.text == "careful" && m.fd.is_none());
+        let m = host.receive().unwrap();
+        assert!(m.what == What::Terminal && m.number == 7 && m.fd.is_some());
+        let m = host.receive().unwrap();
+        assert_eq!((m.what, m.step, m.number, m.text.len()), (What::Failed, 300, 13, TEXT));
+        assert_eq!(host.receive().unwrap().what, What::End);
     }
 
     #[test]
@@ -233,9 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn everything_has_its_place_in_the_list() {
+        assert!(ALL.iter().enumerate().all(|(i, (what, _))| *what as usize == i));
+    }
+
+    #[test]
     fn nonsense_is_refused() {
-        for bytes in [&b"A"[..], b"A\xff", b"T123", b"F123456"[..6].as_ref(), b"?"] {
-            assert_eq!(decode(bytes), None, "{bytes:?}");
+        for bytes in [&b"A"[..], &[1; 7], &[6; 8], b"?"] {
+            assert!(decode(bytes).is_none(), "{bytes:?}");
         }
     }
 }

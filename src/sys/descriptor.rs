@@ -1,6 +1,6 @@
 //! Descriptors that travel.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Errno;
 
@@ -27,4 +27,25 @@ pub fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>, flags: 
         libc::sendmsg(socket.as_raw_fd(), &raw const message, flags | libc::MSG_NOSIGNAL)
     };
     Errno::result(sent).map(|n| n as usize)
+}
+
+/// Receives bytes, and the descriptor that came beside them, if one did.
+pub fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let mut control = [0u64; 3];
+    // SAFETY: all zeroes is a valid msghdr; the kernel writes into `bytes` and `control`, into the latter no more than a
+    // header and one descriptor, which is ours then.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut iov;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as _;
+        let n = Errno::result(libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC))?;
+        let header = libc::CMSG_FIRSTHDR(&raw const message).as_ref();
+        let fd = header
+            .filter(|h| h.cmsg_level == libc::SOL_SOCKET && h.cmsg_type == libc::SCM_RIGHTS)
+            .map(|h| OwnedFd::from_raw_fd(libc::CMSG_DATA(h).cast::<libc::c_int>().read_unaligned()));
+        Ok((n as usize, fd))
+    }
 }
