@@ -6,21 +6,22 @@
 //! Without a file, warnings go to stderr. Errors go to stderr always, once, and to the file if there is one.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::OnceLock;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use crate::bundle::json::Json;
 use crate::bundle::read::one_line;
 use crate::cli::args::LogFormat;
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
+use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::start::{STDERR, write_all};
 
 struct Log {
-    file: Option<File>,
+    file: Option<OwnedFd>,
     format: LogFormat,
     debug: bool,
 }
@@ -28,15 +29,11 @@ struct Log {
 static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Opens the log; to be called once, before anything is logged.
-pub fn open(path: Option<&Path>, format: LogFormat, debug: bool) -> Result<()> {
-    let open = |p: &Path| {
-        File::options()
-            .append(true)
-            .create(true)
-            .mode(0o644)
-            .custom_flags(libc::O_SYNC | libc::O_NOCTTY)
-            .open(p)
-            .about(format_args!("open log file {}", p.display()))
+pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
+    let open = |path: &str| {
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_SYNC | OFlag::O_NOCTTY;
+        create(AT_FDCWD, path, flags, Mode::from_bits_truncate(0o644))
+            .about(format_args!("open log file {path}"))
     };
     let file = path.map(open).transpose()?;
     let _ = LOG.set(Log { file, format, debug });

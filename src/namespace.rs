@@ -3,19 +3,19 @@
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 
 use crate::bundle::spec::{NamespaceKind, Text};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
 use crate::sys;
+use crate::sys::file;
 
 /// A kind and a path, as a plan has them.
 pub type Join = (NamespaceKind, Text);
 
 // The error of this one does not name the namespace.
 fn check((kind, path): &Join) -> Result<OwnedFd> {
-    let fd = nix::fcntl::open(*path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())?;
+    let fd = file::open(*path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
     // Linux before 4.11 cannot tell; setns(2) refuses what is of the wrong kind all the same.
     match sys::namespace::kind_of(&fd) {
         Ok(flag) if flag == kind.clone_flag() => Ok(fd),
@@ -47,7 +47,7 @@ pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
 
 /// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
 pub fn are_ids_mapped() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = file::read_text("/proc/self/uid_map").unwrap_or_default();
     !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
@@ -65,7 +65,7 @@ pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> 
 /// The namespaces of a process that are not this process' own, in the order of [`NamespaceKind::ALL`]. A process that
 /// ends meanwhile is noticed when they are opened ([`open_all_of`]).
 pub fn foreign(pid: i32) -> Result<Vec<Join>> {
-    let inode = |path: &str| nix::sys::stat::stat(path).map(|s| (s.st_dev, s.st_ino));
+    let inode = |path: &str| file::stat(path).map(|s| (s.st_dev, s.st_ino));
     let mut out = Vec::new();
     for kind in NamespaceKind::ALL {
         let theirs = format!("/proc/{pid}/ns/{}", kind.proc_name());

@@ -28,7 +28,7 @@ impl Dir {
     }
 
     fn fails(&self) -> String {
-        let says = load(&self.0).unwrap_err().to_string();
+        let says = load(self.0.to_str().unwrap()).unwrap_err().to_string();
         assert_eq!(says.lines().count(), 1, "{says}");
         says
     }
@@ -52,9 +52,9 @@ fn a_sound_bundle_is_read_through_links_and_kept_as_it_was() {
     let dir = Dir::bundle("sound");
     let link = dir.0.join("link");
     symlink(&dir.0, &link).unwrap();
-    let loaded = load(&link).unwrap();
-    assert_eq!(loaded.dir, dir.0);
-    assert_eq!(loaded.rootfs, dir.0.join("rootfs"));
+    let loaded = load(link.to_str().unwrap()).unwrap();
+    assert_eq!(Path::new(loaded.dir), dir.0);
+    assert_eq!(Path::new(loaded.rootfs), dir.0.join("rootfs"));
     assert_eq!(loaded.text, SOUND.as_bytes());
     assert_eq!(loaded.spec.root.path, "rootfs");
 }
@@ -63,12 +63,12 @@ fn a_sound_bundle_is_read_through_links_and_kept_as_it_was() {
 fn an_absolute_rootfs_stands_by_itself() {
     let dir = Dir::bundle("absolute");
     fs::write(dir.0.join("config.json"), SOUND.replace("rootfs", "/usr")).unwrap();
-    assert_eq!(load(&dir.0).unwrap().rootfs, Path::new("/usr"));
+    assert_eq!(load(dir.0.to_str().unwrap()).unwrap().rootfs, "/usr");
 }
 
 #[test]
 fn no_bundle() {
-    let says = load(Path::new("/nonexistent/bundle")).unwrap_err().to_string();
+    let says = load("/nonexistent/bundle").unwrap_err().to_string();
     assert_eq!(says, "bundle /nonexistent/bundle: no such file or directory (ENOENT)");
 }
 
@@ -153,6 +153,6 @@ fn a_bundle_that_is_a_file() {
     let dir = Dir::bundle("file");
     let file = dir.0.join("config.json");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let says = load(&file).unwrap_err().to_string();
+    let says = load(file.to_str().unwrap()).unwrap_err().to_string();
     assert!(says.contains("not a directory (ENOTDIR)"), "{says}");
 }

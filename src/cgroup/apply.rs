@@ -8,6 +8,7 @@ use super::hints;
 use super::resources::Resources;
 use super::{Controller, Knob, Missing, knobs_v1, knobs_v2};
 use crate::error::{Errno, Error, Quoted, Result};
+use crate::sys::file::read_text;
 
 /// Which of the resources to set. A memory limit set after the container's first process is ready counts against the
 /// container only; set before, it bounds that process' start too.
@@ -111,7 +112,7 @@ impl Cgroup {
             ))
             .hint(NOT_DELEGATED);
         }
-        let known = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        let known = read_text("/proc/cgroups").unwrap_or_default();
         let v2_only = self.is_v2_only();
         let host = match (self.branches.is_empty(), v2_only) {
             (true, _) => hints::Host::Bare,

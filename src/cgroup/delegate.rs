@@ -1,9 +1,10 @@
 //! Giving a container its cgroup (config-linux.md, "Cgroup ownership"): v2 only. Who may have it is the plan's to say.
 
-use nix::unistd::{Uid, fchown, fchownat};
+use nix::unistd::Uid;
 
 use super::fs::Cgroup;
 use crate::error::{Context, Errno, Result};
+use crate::sys::file::{chown, chownat, read_text};
 
 /// What the kernel lists in `/sys/kernel/cgroup/delegate`, where it does not.
 const FILES: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
@@ -14,10 +15,10 @@ impl Cgroup {
     pub fn give(&self, owner: Uid) -> Result<()> {
         let Some(branch) = self.v2() else { return Ok(()) };
         let dir = branch.dir().context(|| format!("open {}", branch.place.directory()))?;
-        fchown(dir, Some(owner), None).context(|| format!("chown {}", branch.place.directory()))?;
-        let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+        chown(dir, owner.as_raw()).context(|| format!("chown {}", branch.place.directory()))?;
+        let listed = read_text("/sys/kernel/cgroup/delegate");
         for file in listed.as_deref().unwrap_or(FILES).lines().filter(|f| !f.is_empty() && !f.contains('/')) {
-            match fchownat(dir, file, Some(owner), None, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+            match chownat(dir, file, owner.as_raw(), None) {
                 // The kernel may list what this cgroup has not (memory.oom.group without the controller).
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(e) => return Err(e).context(|| format!("chown {}/{file}", branch.place.directory())),

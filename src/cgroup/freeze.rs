@@ -4,12 +4,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
 
 use super::fs::{Branch, Cgroup};
 use crate::error::{Errno, Error, Result};
+use crate::sys::file::openat;
 
 /// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
 pub(super) fn is_frozen(branch: &Branch) -> bool {
@@ -27,7 +27,7 @@ pub(super) fn wait_for_event(
     line: &str,
     deadline: Instant,
 ) -> std::result::Result<bool, Errno> {
-    let file = openat(dir, "cgroup.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let file = openat(dir, "cgroup.events", OFlag::O_RDONLY)?;
     loop {
         let mut text = [0; 256];
         let n = nix::sys::uio::pread(&file, &mut text, 0)?;

@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::Pid;
@@ -14,6 +14,7 @@ use super::systemd::{self, Placeholder};
 use super::unit::Unit;
 use super::{Controller, walk};
 use crate::error::{Context, Errno, Error, Result};
+use crate::sys::file::{AT_FDCWD, lstatat, mkdirat, open, openat, read_all, rmdirat};
 
 /// A handle on the container's cgroup in every hierarchy.
 pub struct Cgroup {
@@ -76,38 +77,28 @@ impl Branch {
 
     /// Opens a file to be written, perhaps more than once.
     pub(super) fn open(&self, file: &str) -> std::result::Result<OwnedFd, Errno> {
-        openat(self.dir()?, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+        openat(self.dir()?, file, OFlag::O_WRONLY)
     }
 
     fn has_file(&self, file: &str) -> bool {
-        let flags = nix::fcntl::AtFlags::empty();
-        self.dir().is_ok_and(|dir| nix::sys::stat::fstatat(dir, file, flags).is_ok())
+        self.dir().is_ok_and(|dir| lstatat(dir, file).is_ok())
     }
 }
 
 fn open_directory(path: &str) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty())
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    open(path, flags)
 }
 
 /// A file of a cgroup, as text.
 pub(super) fn read(dir: BorrowedFd<'_>, file: &str) -> std::result::Result<String, Errno> {
-    let fd = openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut text = Vec::new();
-    loop {
-        let start = text.len();
-        text.resize(start + 4096, 0);
-        let n = nix::unistd::read(&fd, &mut text[start..])?;
-        text.truncate(start + n);
-        if n == 0 {
-            return Ok(String::from_utf8_lossy(&text).into_owned());
-        }
-    }
+    let fd = openat(dir, file, OFlag::O_RDONLY)?;
+    Ok(String::from_utf8_lossy(&read_all(&fd, usize::MAX)?).into_owned())
 }
 
 /// Writes a file of a cgroup: at once, the kernel takes each write for a command.
 pub(super) fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> std::result::Result<(), Errno> {
-    let fd = openat(dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let fd = openat(dir, file, OFlag::O_WRONLY)?;
     nix::unistd::write(&fd, value.as_bytes()).map(drop)
 }
 
@@ -280,7 +271,7 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
     let mut retries = 3;
     while let Some((directory, _)) = levels.get(at) {
         let last = at + 1 == levels.len();
-        match nix::unistd::mkdir(directory.as_str(), mode) {
+        match mkdirat(AT_FDCWD, &**directory, mode) {
             Ok(()) => {
                 place.made += 1;
                 at += 1;
@@ -306,7 +297,7 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
             Err(e) => {
                 // The parents that were made must go again, and the last is not there.
                 for (parent, _) in levels[..at].iter().rev().take(place.made as usize) {
-                    let _ = std::fs::remove_dir(parent);
+                    let _ = rmdirat(AT_FDCWD, &**parent);
                 }
                 place.made = 0;
                 let e = Error::os(format_args!("mkdir {directory}"), e);

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use super::fs::{Branch, Cgroup};
 use super::{freeze, systemd, walk};
 use crate::error::{Errno, Error, Result};
+use crate::sys::file::{AT_FDCWD, rmdirat};
 use crate::sys::process;
 
 impl Cgroup {
@@ -133,7 +134,7 @@ impl Cgroup {
 }
 
 fn remove_dir(path: &str) -> std::result::Result<(), Errno> {
-    std::fs::remove_dir(path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+    rmdirat(AT_FDCWD, path)
 }
 
 fn pids(branch: &Branch) -> Result<Vec<Pid>> {

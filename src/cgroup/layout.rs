@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::error::{Context, Result};
+use crate::sys::file::read_text;
 
 /// The hierarchies that are mounted where this process sees them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +47,7 @@ impl Layout {
 
     /// The same hierarchies with the cgroups that another process, by its pid, is in.
     pub(super) fn of(process: &str) -> Result<Layout> {
-        let read = |file: &str| std::fs::read_to_string(Path::new(file)).about(format_args!("read {file}"));
+        let read = |file: &str| read_text(file).about(format_args!("read {file}"));
         let cgroups = match read(&format!("/proc/{process}/cgroup")) {
             // A kernel without CONFIG_CGROUPS.
             Err(e) if e.errno() == Some(crate::error::Errno::ENOENT) => return Ok(Layout::default()),

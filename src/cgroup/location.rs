@@ -8,6 +8,7 @@ use crate::bundle::json::Json;
 use crate::bundle::read::Read;
 use crate::bundle::shape::Shape::{self, Also, Flag, List, Must, Object, Text};
 use crate::bundle::shape::U32;
+use crate::sys::file::stat;
 
 /// The container's cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +86,7 @@ impl Location {
                 controllers: tree.controllers.clone(),
                 made: 0,
             };
-            let missing = |level: &&(String, bool)| !std::path::Path::new(&level.0).exists();
+            let missing = |level: &&(String, bool)| stat(&*level.0).is_err();
             place.made = place.levels().iter().rev().take_while(missing).count() as u32;
             place
         };

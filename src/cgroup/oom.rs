@@ -2,14 +2,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
-use nix::sys::stat::Mode;
 
 use super::fs::Cgroup;
 use super::stats::field;
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::event;
+use crate::sys::file::openat;
 
 /// Watches a cgroup for kills by the out-of-memory killer.
 pub struct OomWatch {
@@ -50,7 +50,7 @@ impl Cgroup {
         let branch =
             v1.or(self.v2()).ok_or_else(|| Error::new("watch for oom: there is no memory controller"))?;
         let open = || {
-            let file = openat(branch.dir()?, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            let file = openat(branch.dir()?, file, OFlag::O_RDONLY)?;
             let counter = v1.map(|_| event::counter()).transpose()?;
             if let Some(counter) = &counter {
                 branch

@@ -5,6 +5,8 @@
 
 use super::fs::{Branch, Cgroup};
 use crate::bundle::json::Json;
+use crate::sys::file::{entries, open};
+use nix::fcntl::OFlag;
 
 type Members = Vec<(&'static str, Json)>;
 
@@ -187,10 +189,10 @@ impl Cgroup {
 
     fn hugetlb_stats(&self) -> Json {
         let mut sizes = Vec::new();
-        let pools = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
-        for pool in pools.filter_map(|p| p.file_name().into_string().ok()) {
+        let pools = open("/sys/kernel/mm/hugepages", OFlag::O_PATH).and_then(entries).unwrap_or_default();
+        for pool in pools.iter().filter_map(|(name, _)| name.to_str().ok()) {
             let Some((b, v1)) = self.either("hugetlb") else { break };
-            let Some(size) = page_size(&pool) else { continue };
+            let Some(size) = page_size(pool) else { continue };
             // Reservations, where the kernel counts them (5.7): they are what the limit is on.
             let files = [format!("hugetlb.{size}.rsvd."), format!("hugetlb.{size}.")];
             let entry = counts(b, &[&files[0], &files[1]], if v1 { HUGETLB_V1 } else { HUGETLB_V2 });

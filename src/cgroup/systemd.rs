@@ -1,7 +1,6 @@
 //! The cgroup as a scope of systemd (org.freedesktop.systemd1(5)): systemd makes it, keeps its properties, and is told when
 //! it ends. What is in it is done by the cgroup file system as without systemd; `Delegate=yes` allows that.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
@@ -13,6 +12,7 @@ use super::path::CgroupPath;
 use super::resources::Resources;
 use super::unit::{self, Unit};
 use crate::error::{Context, Error, Quoted, Result};
+use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
 
 /// How long systemd may take to do a job.
@@ -67,7 +67,7 @@ fn ask(user: bool, method: &Method, body: Writer) -> Result<Reader> {
 
 /// Whether systemd runs this machine (sd_booted(3)).
 fn is_running() -> bool {
-    Path::new("/run/systemd/system").is_dir()
+    is_dir("/run/systemd/system")
 }
 
 impl Location {
@@ -143,7 +143,7 @@ pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Plac
     ] {
         properties.push((name.to_owned(), value));
     }
-    let drivers = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+    let drivers = read_text("/proc/devices").unwrap_or_default();
     // A user's manager may set no device rules.
     properties.append(&mut unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
     properties.append(&mut unit.properties.clone());
@@ -231,7 +231,7 @@ pub(super) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
 
 /// Tells systemd of changed resources.
 pub(super) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()> {
-    let drivers = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+    let drivers = read_text("/proc/devices").unwrap_or_default();
     let devices = (!unit.user && !resources.devices.is_empty()).then_some(drivers.as_str());
     let properties = unit::properties(resources, v2, devices);
     if properties.is_empty() {

@@ -1,58 +1,49 @@
 //! Going through a cgroup and the cgroups below it, which a payload may have made as many and as deep as it liked: by
 //! descriptors, holding one at a time, never by a path.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::dir::{Dir, Type};
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+use nix::fcntl::OFlag;
+use nix::unistd::Pid;
 
 use super::fs::read;
 use crate::error::Errno;
+use crate::sys::file::{entries, fstat, openat, rmdirat};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-fn open(dir: impl AsFd, name: &std::ffi::CStr) -> Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(dir, name, flags, Mode::empty())
+fn open(dir: impl AsFd, name: &CStr) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    openat(dir, name, flags)
 }
 
 /// The names of the cgroups directly below.
-fn children(dir: impl AsFd) -> Result<Vec<CString>> {
+fn children(dir: impl AsFd) -> Result<Vec<&'static CStr>> {
     // cgroupfs counts a link for each.
-    if nix::sys::stat::fstat(&dir)?.st_nlink == 2 {
+    if fstat(&dir)?.st_nlink == 2 {
         return Ok(Vec::new());
     }
-    let mut names = Vec::new();
-    for entry in Dir::from_fd(open(dir, c".")?)?.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type() == Some(Type::Directory) && name != c"." && name != c".." {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
+    Ok(entries(dir)?.into_iter().filter_map(|(name, directory)| directory.then_some(name)).collect())
 }
 
 /// Visits every cgroup below `top`, children before parents, with the directory that holds it and its name. `enter` says
 /// whether to go into it first.
 fn below(
     top: BorrowedFd<'_>,
-    enter: &mut dyn FnMut(BorrowedFd<'_>, &CString) -> bool,
-    leave: &mut dyn FnMut(BorrowedFd<'_>, &CString),
+    enter: &mut dyn FnMut(BorrowedFd<'_>, &CStr) -> bool,
+    leave: &mut dyn FnMut(BorrowedFd<'_>, &CStr),
 ) -> Result<()> {
     let mut here = open(top, c".")?;
     let mut todo = vec![children(&here)?];
-    let mut way: Vec<CString> = Vec::new();
+    let mut way: Vec<&CStr> = Vec::new();
     while let Some(names) = todo.last_mut() {
         if let Some(name) = names.pop() {
-            if !enter(here.as_fd(), &name) {
+            if !enter(here.as_fd(), name) {
                 continue;
             }
             // One that is gone by now needs no visit.
-            let Ok(child) = open(&here, &name) else { continue };
+            let Ok(child) = open(&here, name) else { continue };
             let Ok(names) = children(&child) else { continue };
             todo.push(names);
             way.push(name);
@@ -61,7 +52,7 @@ fn below(
             todo.pop();
             if let Some(name) = way.pop() {
                 here = open(&here, c"..")?;
-                leave(here.as_fd(), &name);
+                leave(here.as_fd(), name);
             }
         }
     }
@@ -84,7 +75,7 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
         Err(e) => failed = Some(e),
     };
     list(top);
-    let mut enter = |dir: BorrowedFd<'_>, name: &CString| {
+    let mut enter = |dir: BorrowedFd<'_>, name: &CStr| {
         if let Ok(child) = open(dir, name) {
             list(child.as_fd());
         }
@@ -102,10 +93,8 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
 
 /// Removes the cgroups below `top`, as far as they can be.
 pub(super) fn remove_below(top: BorrowedFd<'_>) -> Result<()> {
-    let gone = |dir: BorrowedFd<'_>, name: &CString| {
-        unlinkat(dir, name.as_c_str(), UnlinkatFlags::RemoveDir).is_ok()
-    };
-    let mut leave = |dir: BorrowedFd<'_>, name: &CString| {
+    let gone = |dir: BorrowedFd<'_>, name: &CStr| rmdirat(dir, name).is_ok();
+    let mut leave = |dir: BorrowedFd<'_>, name: &CStr| {
         gone(dir, name);
     };
     below(top, &mut |dir, name| !gone(dir, name), &mut leave)

@@ -1,19 +1,19 @@
 //! From flags to what is meant: one typed value per command.
 
-use std::path::{Path, PathBuf};
-
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
+use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::run::outputs::Outputs;
+use crate::sys::file;
 
 /// What the flags before the command say.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Globals {
     /// Where the state of containers is kept; absolute, never `/`.
-    pub root: PathBuf,
+    pub root: Text,
     /// A file to append log lines to.
-    pub log: Option<&'static Path>,
+    pub log: Option<Text>,
     /// The form of these lines.
     pub log_format: LogFormat,
     /// Log more than warnings and errors.
@@ -90,8 +90,8 @@ pub enum Command {
     },
     /// `seccomp record`
     Record {
-        bundle: &'static Path,
-        output: Option<&'static Path>,
+        bundle: Text,
+        output: Option<Text>,
         merge: Vec<&'static str>,
     },
     Resume {
@@ -106,7 +106,7 @@ pub enum Command {
         arch: Option<&'static str>,
     },
     Spec {
-        bundle: PathBuf,
+        bundle: Text,
         rootless: bool,
         role: Option<&'static str>,
     },
@@ -129,9 +129,9 @@ pub enum Command {
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct CreateOptions {
     /// Absolute.
-    pub bundle: PathBuf,
+    pub bundle: Text,
     /// The configuration, absolute, if it is not the bundle's config.json.
-    pub config: Option<PathBuf>,
+    pub config: Option<Text>,
     /// What the caller is given.
     pub outputs: Outputs,
     /// Move the root mount instead of pivot_root(2).
@@ -177,7 +177,7 @@ pub struct ExecOptions {
     /// Supplementary groups beside the config's.
     pub additional_gids: Vec<u32>,
     /// JSON file that describes the process.
-    pub process: Option<&'static Path>,
+    pub process: Option<Text>,
     /// Return when the process runs.
     pub detach: bool,
     /// Set no_new_privs.
@@ -231,19 +231,17 @@ pub struct Caller {
     /// The same, or root of a user namespace under whatever name.
     pub delegated: bool,
     /// `$XDG_RUNTIME_DIR`
-    pub runtime_dir: Option<PathBuf>,
+    pub runtime_dir: Option<Text>,
 }
 
 impl Caller {
     /// Where the state is kept if nobody says: `/run/embrun`, for an ordinary user in his own runtime directory; a
     /// program that is installed as `runc` or `crun` keeps to that runtime's directory, where others look for it.
-    pub fn default_root(&self) -> PathBuf {
-        let called = Path::new(self.name).file_name().and_then(|n| n.to_str());
+    pub fn default_root(&self) -> Text {
+        let called = self.name.rsplit('/').next();
         let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
-        match &self.runtime_dir {
-            Some(dir) if self.rootless => dir.join(name),
-            _ => Path::new("/run").join(name),
-        }
+        let dir = self.runtime_dir.filter(|_| self.rootless).unwrap_or("/run");
+        file::join(dir, name).leak()
     }
 }
 
@@ -280,7 +278,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         Some(dir) if !dir.is_empty() => absolute("--root", dir)?,
         _ => caller.default_root(),
     };
-    if root.components().count() < 2 {
+    if root == "/" {
         return Err(Error::new("--root: must not be the root directory \"/\"").into());
     }
     let globals = Globals {
@@ -365,7 +363,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
             if w.text("arch").is_some() {
                 return Err(Error::new("seccomp record: takes no --arch: what runs is recorded"));
             }
-            Command::Record { bundle: Path::new(bundle), output: path(w, "output"), merge: w.all("merge") }
+            Command::Record { bundle, output: path(w, "output"), merge: w.all("merge") }
         }
         "seccomp" if w.text("output").is_some() || w.text("merge").is_some() => {
             return Err(Error::new(format!("seccomp {id}: --output and --merge are of record")));
@@ -436,17 +434,16 @@ fn outputs(w: &Words) -> Outputs {
     }
 }
 
-fn path(w: &Words, name: &str) -> Option<&'static Path> {
-    w.text(name).filter(|s| !s.is_empty()).map(Path::new)
+fn path(w: &Words, name: &str) -> Option<Text> {
+    w.text(name).filter(|s| !s.is_empty())
 }
 
-fn absolute(flag: &str, dir: &str) -> Result<PathBuf> {
-    std::path::absolute(dir).about(format_args!("{flag} {dir}"))
+fn absolute(flag: &str, path: &str) -> Result<Text> {
+    Ok(file::absolute(path).about(format_args!("{flag} {path}"))?.leak())
 }
 
-fn bundle(w: &Words) -> Result<PathBuf> {
-    let dir = w.text("bundle").filter(|s| !s.is_empty()).unwrap_or(".");
-    absolute("--bundle", dir).map(|p| p.components().collect())
+fn bundle(w: &Words) -> Result<Text> {
+    absolute("--bundle", w.text("bundle").filter(|s| !s.is_empty()).unwrap_or("."))
 }
 
 fn preserve_fds(w: &Words) -> Result<u32> {

@@ -1,14 +1,12 @@
 //! `create`: "The runtime applies everything of config.json but `process.args`" (runtime.md, "Create").
 
-use std::path::Path;
-
 use super::args::{CgroupManager, CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load_with};
-use crate::bundle::spec::{NamespaceKind, Text};
+use crate::bundle::spec::NamespaceKind;
 use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
 use crate::cgroup::path::CgroupPath;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::facts::HostFacts;
 use crate::log;
 use crate::plan::create::{CreateRequest, compile};
@@ -57,8 +55,8 @@ impl Creation {
     /// Reads the bundle and compiles the plan. Nothing is made yet but the state root.
     pub fn new(globals: &Globals, id: &str, options: &CreateOptions, mode: Mode) -> Result<Creation> {
         crate::bundle::id::check(id)?;
-        let config = options.config.as_deref().unwrap_or(Path::new("config.json"));
-        Creation::of(globals, id, options, mode, load_with(&options.bundle, config)?)
+        let config = options.config.unwrap_or("config.json");
+        Creation::of(globals, id, options, mode, load_with(options.bundle, config)?)
     }
 
     /// The same of a bundle that was read.
@@ -97,8 +95,8 @@ impl Creation {
         let spec = &loaded.spec;
         let request = CreateRequest {
             id: id.to_owned().leak(),
-            bundle: text(&loaded.dir)?,
-            rootfs: text(&loaded.rootfs)?,
+            bundle: loaded.dir,
+            rootfs: loaded.rootfs,
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
             preserve_fds: inherited.count(),
@@ -122,7 +120,7 @@ impl Creation {
         };
         let record = record(&request, &loaded, &cgroup)?;
         Ok(Creation {
-            store: Store::open_or_make(&globals.root)?,
+            store: Store::open_or_make(globals.root)?,
             plan,
             record,
             cgroup,
@@ -150,12 +148,6 @@ impl Creation {
             .perform()
             .about(format_args!("create {}", self.record.id))
     }
-}
-
-fn text(path: &Path) -> Result<Text> {
-    path.to_str()
-        .map(|text| &*text.to_owned().leak())
-        .ok_or_else(|| Error::new(format!("{}: a path that is not UTF-8 is not supported", path.display())))
 }
 
 fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result<Record> {

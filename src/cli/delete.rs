@@ -62,7 +62,7 @@ fn is_begun(observed: &Observed) -> bool {
 
 /// Locks a container; `None` if there is none. What is left of an interrupted create or delete is removed on the way.
 fn lock(globals: &Globals, id: &str) -> Result<Option<Locked>> {
-    let Some(store) = Store::open(&globals.root)? else { return Ok(None) };
+    let Some(store) = Store::open(globals.root)? else { return Ok(None) };
     let dir = match store.lock(id) {
         Err(e) if e.is(engine::NOT_EXIST) => return Ok(None),
         other => other?,

@@ -5,9 +5,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor, mknodat, stat, umask};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, major, minor, umask};
 
 use super::args::Globals;
 use super::store;
@@ -20,6 +19,7 @@ use crate::rootfs::path::InsidePath;
 use crate::rootfs::root::{Handle, Links, RootDir, kind};
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};
+use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, stat, unlinkat};
 
 /// Adds or removes a device of the host.
 ///
@@ -121,8 +121,8 @@ fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
 fn root_of(held: &Held) -> Result<RootDir> {
     let init = held.record.init.as_ref().ok_or_else(|| Error::new(crate::error::engine::NOT_RUNNING))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root: OwnedFd = open(format!("/proc/{}/root", init.pid).as_str(), flags, Mode::empty())
-        .at("open the root of the container")?;
+    let root: OwnedFd =
+        open(format!("/proc/{}/root", init.pid).as_str(), flags).at("open the root of the container")?;
     // If init lives still, its pid was not another's when the root was opened.
     if !init.lives() {
         return Err(Error::new(crate::error::engine::NOT_RUNNING));
@@ -134,7 +134,7 @@ fn root_of(held: &Held) -> Result<RootDir> {
 fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool> {
     let (above, name) = path.split().ok_or(Errno::EISDIR)?;
     let directory = root.parent(&above)?;
-    if let Ok(there) = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    if let Ok(there) = lstatat(&directory, name) {
         return match kind(&there) == kind(host) && there.st_rdev == host.st_rdev {
             true => Ok(false),
             false => Err(Error::new("something else is there already").hint("give another path with --as")),
@@ -146,8 +146,7 @@ fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool>
     let made = mknodat(&directory, name, kind(host), mode, host.st_rdev);
     umask(mask);
     made.at("mknod")?;
-    let (uid, gid) = (Uid::from_raw(host.st_uid), Gid::from_raw(host.st_gid));
-    let owned = fchownat(&directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
+    let owned = chownat(&directory, name, host.st_uid, Some(host.st_gid));
     if let Err(e) = owned {
         let _ = unlink(directory.as_fd(), name);
         return Err(Error::os("chown", e));
@@ -172,14 +171,14 @@ fn remove_node(root: &RootDir, path: &InsidePath, rule: &DeviceRule) -> Result<(
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         found => found?,
     };
-    match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    match lstatat(&directory, name) {
         Ok(found) if rule_of(&found, rule.access) == Some(*rule) => unlink(directory.as_fd(), name),
         _ => Ok(()),
     }
 }
 
 fn unlink(directory: std::os::fd::BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+    match unlinkat(directory, name) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(e) => Err(e.into()),
     }

@@ -25,7 +25,7 @@ pub fn run(globals: &Globals, options: &ExecOptions) -> Result<u8> {
 fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
-    let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
+    let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let entry = store.entry(options.id)?;
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
@@ -69,7 +69,7 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
         Some(file) => {
             let read =
                 || -> Result<Box<Process>> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
-            let mut p = read().about(format_args!("--process {}", file.display()))?;
+            let mut p = read().about(format_args!("--process {}", file))?;
             p.terminal |= options.tty;
             return Ok(p);
         }

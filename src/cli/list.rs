@@ -10,10 +10,11 @@ use crate::log;
 use crate::state::observe::{Facts, status};
 use crate::state::public_state;
 use crate::state::store::Store;
+use crate::sys::file::read_text;
 
 /// Prints the list.
 pub fn run(globals: &Globals, format: Format, quiet: bool) -> Result<()> {
-    let states = match Store::open(&globals.root)? {
+    let states = match Store::open(globals.root)? {
         Some(store) => states(&store)?,
         None => Vec::new(),
     };
@@ -36,10 +37,10 @@ pub fn run(globals: &Globals, format: Format, quiet: bool) -> Result<()> {
 fn states(store: &Store) -> Result<Vec<Json>> {
     let mut states = Vec::new();
     for id in store.ids()? {
-        match state(store, &id) {
+        match state(store, id) {
             Ok(Some(state)) => states.push(state),
             Ok(None) => {}
-            Err(e) => log::warn(&e.context(&id).to_string()),
+            Err(e) => log::warn(&e.context(id).to_string()),
         }
     }
     Ok(states)
@@ -87,7 +88,7 @@ fn table(states: &[Json]) -> String {
 
 /// The name of a user in /etc/passwd, or `#UID`.
 fn user_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = read_text("/etc/passwd").unwrap_or_default();
     let name = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -28,7 +28,6 @@ pub mod units;
 pub mod update;
 
 use std::ffi::CStr;
-use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
@@ -90,7 +89,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Seccomp { words, arch } => {
             seccomp::run(&words, arch).at("seccomp").and_then(|text| print(&text))
         }
-        Command::Spec { bundle, rootless, role } => spec::run(&bundle, rootless, role),
+        Command::Spec { bundle, rootless, role } => spec::run(bundle, rootless, role),
         Command::State { id } => about("state", id, state::run(globals, id)),
         Command::Update { id, resources, flags } => {
             about("update", id, update::run(globals, id, resources, &flags))
@@ -114,7 +113,7 @@ fn about<T>(verb: &str, id: &str, done: Result<T>) -> Result<T> {
 
 /// The state root, which exists if there is any container.
 fn store(globals: &Globals) -> Result<Store> {
-    Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
+    Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
 }
 
 /// Prints to stdout. What cannot be printed is an error: a state that nobody could read was not told.
@@ -132,7 +131,7 @@ fn version() -> String {
 pub const SPEC_VERSION: &str = "1.3.0";
 
 fn caller(name: &'static str) -> Caller {
-    let runtime_dir = variable("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
+    let runtime_dir = variable("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
     let root = nix::unistd::geteuid().is_root();
     let in_user_namespace = namespace::are_ids_mapped();
     let calls_himself_root = variable("USER") == Some("root");

@@ -1,7 +1,5 @@
 //! `ps`: the processes of a container, as numbers or as rows of the host's ps(1).
 
-use std::io::Read as _;
-
 use nix::fcntl::OFlag;
 use nix::unistd::{dup2_stdout, pipe2};
 
@@ -13,6 +11,7 @@ use crate::bundle::spec::c_text;
 use crate::error::{Context, Error, Result};
 use crate::state::observe::Status;
 use crate::state::record::Record;
+use crate::sys::file::read_all;
 use crate::sys::process::{self, CStrings, Cloned, Ended, default_signals, environment, execve};
 use crate::sys::start::variable;
 
@@ -84,8 +83,7 @@ fn host_ps(options: &[&str]) -> Result<String> {
         Cloned::Parent { pid, .. } => pid,
     };
     drop(theirs);
-    let mut text = Vec::new();
-    std::fs::File::from(ours).read_to_end(&mut text).at("read from ps")?;
+    let text = read_all(&ours, usize::MAX).context(|| "read from ps")?;
     match process::wait(pid, true).at("wait for ps")? {
         Some((_, Ended::Exited(0))) => Ok(String::from_utf8_lossy(&text).into_owned()),
         Some((_, Ended::Exited(127))) => {

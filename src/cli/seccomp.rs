@@ -1,19 +1,18 @@
 //! `seccomp`: what a profile means. `explain` says which rule decides over a call, `dump` prints the filter.
 
-use std::path::Path;
-
 use crate::bundle::json::Json;
 use crate::bundle::load::read_file;
 use crate::error::{Context as _, Error, Quoted, Result};
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
 use crate::seccomp::policy::{Policy, policy};
+use crate::sys::file::{is_dir, join};
 
 /// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
 pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
     let arch = arch.map_or(Ok(Arch::NATIVE), named)?;
     match words {
-        ["dump", file] => explain::dump(&read(Path::new(file))?, arch),
+        ["dump", file] => explain::dump(&read(file)?, arch),
         ["explain", file, call, args @ ..] => {
             let mut numbers = Vec::new();
             for arg in args {
@@ -21,7 +20,7 @@ pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
             }
             // A foreign architecture is asked about for another machine.
             let native = if arch.runs_beside(Arch::NATIVE) { Arch::NATIVE } else { arch };
-            explain::explain(&read(Path::new(file))?, native, arch, call, &numbers)
+            explain::explain(&read(file)?, native, arch, call, &numbers)
         }
         _ => Err(Error::new(
             "expected explain BUNDLE|PROFILE SYSCALL [ARG...], dump BUNDLE|PROFILE or record BUNDLE",
@@ -30,15 +29,15 @@ pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
 }
 
 /// The profile of a bundle, of a config.json, or by itself.
-pub fn read(path: &Path) -> Result<Policy> {
-    let file = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
+pub fn read(path: &str) -> Result<Policy> {
+    let file = if is_dir(path) { join(path, "config.json") } else { path.to_owned() };
     let parse = || {
         let json = Json::parse(&read_file(&file)?)?;
         let Some(linux) = json.get("linux") else { return Ok(policy(&json)?) };
         let seccomp = linux.get("seccomp").ok_or_else(|| Error::new("linux.seccomp: is not there"))?;
         Ok(policy(seccomp).map_err(|f| f.at("seccomp").at("linux"))?)
     };
-    parse().map_err(|e: Error| e.context(file.display()))
+    parse().map_err(|e: Error| e.context(&file))
 }
 
 /// An architecture by the spec's name, or the end of it, in small letters too.

@@ -3,8 +3,6 @@
 //! The container is created and started, not run, so that the profile also has what the runtime itself calls under a filter on
 //! the longer of the two ways. With no_new_privs that is execve alone.
 
-use std::path::Path;
-
 use super::args::{CreateOptions, Globals};
 use super::create::{Creation, Mode};
 use super::{delete, seccomp, start};
@@ -16,22 +14,23 @@ use crate::run::interrupt;
 use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
 use crate::seccomp::record::{Profile, policy};
+use crate::sys::file::join;
 use crate::sys::process::Ended;
 use crate::sys::{sealed_exe, seccomp as kernel};
 
 /// Records a run in the foreground. The exit status is the workload's.
-pub fn run(globals: &Globals, bundle: &Path, output: Option<&Path>, merge: &[&str]) -> Result<u8> {
+pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
     nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
     let mut profile = Profile::default();
     for file in merge {
-        let merged = profile.merge(&seccomp::read(Path::new(file))?);
+        let merged = profile.merge(&seccomp::read(file)?);
         merged.about(format_args!("--merge {file}"))?;
     }
     let mut loaded = load(bundle)?;
-    let output = output.map_or_else(|| loaded.dir.join("seccomp.json"), Path::to_owned);
-    let named = || format!("--output {}", output.display());
+    let output = output.map_or_else(|| join(loaded.dir, "seccomp.json"), str::to_owned);
+    let named = || format!("--output {}", output);
     can_replace(&output).context(named)?;
     if loaded.spec.linux.seccomp.replace(policy(kernel::support())).is_some() {
         log::warn("linux.seccomp of the bundle is not in force while it is recorded");

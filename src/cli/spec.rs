@@ -1,15 +1,17 @@
 //! `spec`: a config.json to start from.
 
-use std::io::Write as _;
-use std::path::Path;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use crate::bundle::role::role as role_config;
 use crate::bundle::template;
 use crate::cgroup::layout::Layout;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Errno, Error, Result};
+use crate::sys::file::{AT_FDCWD, create, join};
+use crate::sys::start::write_all;
 
 /// Writes it into a directory, over nothing that is there.
-pub fn run(bundle: &Path, rootless: bool, role: Option<&str>) -> Result<()> {
+pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let cgroups = Layout::discover()?.trees;
     let unified = !cgroups.is_empty() && cgroups.iter().all(|tree| tree.is_v2());
@@ -24,12 +26,18 @@ pub fn run(bundle: &Path, rootless: bool, role: Option<&str>) -> Result<()> {
         None if rootless => template::rootless(ids.0, ids.1, unified)?,
         None => template::template(unified)?,
     };
-    let path = bundle.join("config.json");
-    let mut file = match std::fs::File::create_new(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::new("File config.json exists. Remove it first"));
-        }
-        other => other.context(|| path.display())?,
+    let path = join(bundle, "config.json");
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let file = match create(AT_FDCWD, &*path, flags, Mode::from_bits_truncate(0o666)) {
+        Err(Errno::EEXIST) => return Err(Error::new("File config.json exists. Remove it first")),
+        other => other.at(&path)?,
     };
-    file.write_all((config.pretty(4) + "\n").as_bytes()).context(|| path.display())
+    write_all(
+        std::os::fd::AsFd::as_fd(&file),
+        (config.pretty(4)
+            + "
+")
+        .as_bytes(),
+    )
+    .at(&path)
 }

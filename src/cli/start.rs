@@ -26,7 +26,7 @@ pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result
 }
 
 fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
-    let store = Store::open(&globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
+    let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let created = match Observed::of(store.lock(id)?)? {
         Observed::Created(created) => created,
         other => return Err(refuse(other.status())),

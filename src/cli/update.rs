@@ -1,9 +1,5 @@
 //! `update`: other resource limits for a container that is there, all of them or none.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
-
 use super::args::Globals;
 use super::{store, units};
 use crate::bundle::json::Json;
@@ -14,6 +10,7 @@ use crate::error::{Context as _, Error, Quoted, Result, engine};
 use crate::log;
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};
+use crate::sys::file::read_all;
 use crate::sys::start::STDIN;
 
 /// What a flag's value is.
@@ -93,15 +90,8 @@ pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>
 }
 
 fn read(file: &str) -> Result<Json> {
-    let bytes = if file == "-" {
-        let mut bytes = Vec::new();
-        let stdin = STDIN.try_clone_to_owned().map(File::from);
-        let read = stdin.and_then(|stdin| stdin.take(16 << 20).read_to_end(&mut bytes));
-        read.at("read stdin")?;
-        bytes
-    } else {
-        read_argument(Path::new(file))?
-    };
+    let bytes =
+        if file == "-" { read_all(STDIN, 16 << 20).context(|| "read stdin")? } else { read_argument(file)? };
     Json::parse(&bytes).map_err(|e| e.context(format_args!("--resources {file}")))
 }
 

@@ -4,9 +4,8 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, makedev, mknodat, umask};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, makedev, umask};
 
 use super::Rootfs;
 use super::path::InsidePath;
@@ -14,6 +13,7 @@ use super::root::{Handle, kind, open_name};
 use crate::bundle::spec::DeviceKind;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
+use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, readlinkat, symlinkat, unlinkat};
 
 /// runtime-linux.md, "Dev symbolic links".
 const LINKS: [(&CStr, &CStr); 4] = [
@@ -62,7 +62,7 @@ impl Rootfs {
         let at = &directory.handle;
         match mknodat(at, name, kind, Mode::from_bits_truncate(node.mode), number) {
             Ok(()) => own(directory, name, node),
-            Err(Errno::EEXIST) => same(&fstatat(at, name, AtFlags::AT_SYMLINK_NOFOLLOW)?, kind, number),
+            Err(Errno::EEXIST) => same(&lstatat(at, name)?, kind, number),
             // In a user namespace no device node can be made; the host's is shown.
             Err(Errno::EPERM) if kind != SFlag::S_IFIFO => self.bind_device(node, at, name, kind, number),
             Err(e) => Err(e.into()),
@@ -78,8 +78,8 @@ impl Rootfs {
         number: libc::dev_t,
     ) -> Result<()> {
         let path = CString::new(node.path.to_string()).map_err(|_| Errno::EINVAL)?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let host = open(path.as_c_str(), flags, Mode::empty())
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let host = open(path.as_c_str(), flags)
             .map_err(|e| Error::os("mknod is not permitted, and the host's node cannot be bound", e))?;
         same(&fstat(&host)?, kind, number).at("mknod is not permitted, and the host's node")?;
         mknodat(directory, name, SFlag::S_IFREG, Mode::empty(), 0)?;
@@ -95,7 +95,7 @@ impl Rootfs {
             link(&dev, name, text)?;
         }
         // Only some kernels have it.
-        if fstatat(self.proc(), c"kcore", AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+        if lstatat(self.proc(), c"kcore").is_ok() {
             link(&dev, c"core", c"/proc/kcore")?;
         }
         ptmx(&dev).at("/dev/ptmx")
@@ -142,8 +142,7 @@ fn own(directory: &Directory, name: &CStr, node: &DeviceNode) -> Result<()> {
     if node.uid == 0 && node.gid == 0 && !directory.gives_group {
         return Ok(());
     }
-    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    Ok(fchownat(&directory.handle, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    Ok(chownat(&directory.handle, name, node.uid, Some(node.gid))?)
 }
 
 fn same(stat: &FileStat, wanted: SFlag, number: libc::dev_t) -> Result<()> {
@@ -179,10 +178,10 @@ fn link(dev: &Handle, name: &CStr, text: &CStr) -> Result<()> {
 fn ptmx(dev: &Handle) -> Result<()> {
     const NAME: &CStr = c"ptmx";
     const TEXT: &CStr = c"pts/ptmx";
-    if readlinkat(dev, NAME).is_ok_and(|text| text == "pts/ptmx") {
+    if readlinkat(dev, NAME).is_ok_and(|text| text == TEXT.to_bytes()) {
         return Ok(());
     }
-    match unlinkat(dev, NAME, UnlinkatFlags::NoRemoveDir) {
+    match unlinkat(dev, NAME) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(e) => return Err(e.into()),
     }

@@ -20,12 +20,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, makedev};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, makedev};
 
 use crate::bundle::spec::Propagation;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
+use crate::sys::file::{fstat, open};
 use crate::sys::mount_api::mount;
 use procfs::ProcFs;
 use root::{Handle, Resolver, RootDir};
@@ -61,7 +62,7 @@ impl Rootfs {
         let resolver = ways.resolver.unwrap_or(Resolver::Kernel);
         let mut workshop = Workshop::new(ProcFs::with(resolver)?, ways.api);
         set_propagation(propagation)?;
-        let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .about(format_args!("root.path {}", Lossy(path)))?;
         if !apart(propagation) {
             pivot::make_parent_private(path)?;
@@ -127,9 +128,9 @@ fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
 
 /// The host's `/dev/null`, proven to be the device. What is bound over a file to hide it had better not be another file.
 fn host_null() -> Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = open(c"/dev/null", flags, Mode::empty()).at("open /dev/null of the host")?;
-    let stat = nix::sys::stat::fstat(&fd)?;
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    let fd = open(c"/dev/null", flags).at("open /dev/null of the host")?;
+    let stat = fstat(&fd)?;
     let real = root::kind(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
     if real { Ok(fd) } else { Err(Error::new("/dev/null of the host is not the null device")) }
 }

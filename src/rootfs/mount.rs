@@ -2,12 +2,9 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
-use nix::fcntl::readlink;
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
-use nix::unistd::symlinkat;
+use nix::sys::stat::{Mode, SFlag};
 
 use super::procfs::is_procfs;
 use super::root::{Handle, Links, kind, open_name};
@@ -17,6 +14,7 @@ use super::{Rootfs, copy};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{CgroupEntry, MountStep, NewMount, READONLY, What, may_cover_proc};
 use crate::plan::options::{Change, ms};
+use crate::sys::file::{FileStat, fstat, mkdirat, path_of, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
 
 /// The mode of directories that are made for mounts.
@@ -130,8 +128,8 @@ impl Rootfs {
         if !is_procfs(target)? || step.target.as_bytes() == b"proc" {
             return Ok(());
         }
-        let leads_to = readlink(FdPath::new(target.as_fd()).as_c_str())?;
-        if may_cover_proc(leads_to.as_bytes()) {
+        let leads_to = path_of(target)?;
+        if may_cover_proc(&leads_to) {
             return Ok(());
         }
         Err(Error::new(format!("{} leads into /proc, where nothing may be mounted over", step.target)))
@@ -151,7 +149,7 @@ impl Rootfs {
             self.hierarchy(&tree, flags, entry).about(format_args!("{}", Lossy(entry.directory)))?;
         }
         for (name, directory) in links {
-            symlinkat(*directory, &tree, *name).about(format_args!("{}", Lossy(name)))?;
+            symlinkat(directory, &tree, name).about(format_args!("{}", Lossy(name)))?;
         }
         if readonly {
             self.workshop.change(tree.as_fd(), &READONLY)?;
@@ -201,9 +199,8 @@ fn cannot_make(errno: Errno, step: &MountStep) -> Error {
 }
 
 fn mismatch(errno: Errno, source: &Tree, target: &Handle) -> Error {
-    let is_directory = |s: std::result::Result<nix::sys::stat::FileStat, Errno>| {
-        s.map(|s| kind(&s) == SFlag::S_IFDIR).unwrap_or_default()
-    };
+    let is_directory =
+        |s: std::result::Result<FileStat, Errno>| s.map(|s| kind(&s) == SFlag::S_IFDIR).unwrap_or_default();
     let e = Error::from(errno);
     match (is_directory(fstat(source)), is_directory(target.stat())) {
         (true, false) => Error::os("the source is a directory and the destination is not", Errno::ENOTDIR),

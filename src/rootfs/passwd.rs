@@ -1,11 +1,11 @@
 //! The home directory of a user, from the `/etc/passwd` of the image.
 
 use nix::errno::Errno;
-use nix::unistd::read;
 
 use super::path::InsidePath;
 use super::procfs::ProcFs;
 use super::root::{Links, RootDir};
+use crate::sys::file::read_all;
 
 /// A passwd file longer than this is not read to its end. (More than 10,000 users.)
 const MAX_SIZE: usize = 1 << 20;
@@ -20,17 +20,7 @@ pub fn home(root: &RootDir, proc: &ProcFs, uid: u32) -> String {
 fn content(root: &RootDir, proc: &ProcFs) -> Result<Vec<u8>, Errno> {
     let path = InsidePath::new("/etc/passwd").ok_or(Errno::EINVAL)?;
     let file = proc.reopen_regular(&root.resolve(&path, Links::Follow)?)?;
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    while text.len() < MAX_SIZE {
-        match read(&file, &mut buffer) {
-            Ok(0) => break,
-            Ok(n) => text.extend_from_slice(&buffer[..n]),
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(text)
+    read_all(&file, MAX_SIZE)
 }
 
 /// passwd(5): `name:password:uid:gid:comment:home:shell`. The first line of a uid counts.

@@ -4,40 +4,42 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat, readlink};
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::ProcFs;
 use super::{Rootfs, apart, propagation_flags};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
-use crate::sys::mount_api::{FdPath, mount};
+use crate::sys::file::{canonical, open, openat, path_of, read_all};
+use crate::sys::mount_api::mount;
 
-const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
 /// Makes the mount that `path` is on private: pivot_root(2) refuses a root whose parent mount is shared. Which of the
 /// directories above is that mount's root, the kernel tells.
 pub(super) fn make_parent_private(path: &CStr) -> Result<()> {
-    let path = std::fs::canonicalize(std::path::Path::new(&*path.to_string_lossy()))?;
-    for directory in path.ancestors() {
-        let name = CString::new(directory.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+    let mut path = canonical(path)?;
+    loop {
+        let name = CString::new(&path[..]).map_err(|_| Errno::EINVAL)?;
         match mount(None, &name, None, ms::PRIVATE, None) {
             Ok(()) => return Ok(()),
             // Not the root of a mount.
-            Err(Errno::EINVAL) => {}
-            Err(e) => return Err(e).about(format_args!("make {} private", directory.display())),
+            Err(Errno::EINVAL) if path.len() > 1 => {}
+            Err(Errno::EINVAL) => return Err(Error::new("the root file system is on no mount")),
+            Err(e) => return Err(e).about(format_args!("make {} private", Lossy(&name))),
         }
+        let parent = path.iter().rposition(|b| *b == b'/').unwrap_or_default();
+        path.truncate(parent.max(1));
     }
-    Err(Error::new("the root file system is on no mount"))
 }
 
 impl Rootfs {
     /// Makes the container's root the root of this process and lets the host's go, with all that is mounted there. Then the
     /// root gets the propagation that was asked for.
     pub fn pivot(&mut self) -> Result<()> {
-        let old = open(c"/", LOOK, Mode::empty()).at("open /")?;
+        let old = open(c"/", LOOK).at("open /")?;
         fchdir(&self.root)?;
         match pivot_root(c".", c".") {
             // Of an initramfs nothing can be pivoted away: it is the root of the mount namespace itself.
@@ -111,11 +113,10 @@ struct MountLine {
 }
 
 fn mounts(proc: &ProcFs) -> Result<Vec<MountLine>> {
-    let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY);
     // A thread may be in a mount namespace of its own; procfs tells of threads from Linux 3.17.
     let file = read(c"thread-self/mountinfo").or_else(|_| read(c"self/mountinfo"))?;
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut text)?;
+    let text = read_all(&file, usize::MAX)?;
     Ok(text.split(|b| *b == b'\n').filter_map(parse).collect())
 }
 
@@ -159,10 +160,10 @@ fn mounts_below(proc: &ProcFs) -> Result<Vec<CString>> {
 /// Takes away every whole procfs and sysfs that is mounted outside the container's root, or covers it where it may not be
 /// unmounted.
 fn remove_views(rootfs: &Rootfs) -> Result<()> {
-    let inside = readlink(FdPath::new(rootfs.root.as_fd()).as_c_str())?;
+    let inside = path_of(&rootfs.root)?;
     let all = mounts(rootfs.proc())?;
     let views = all.iter().rev().filter(|m| {
-        let within = m.point.strip_prefix(inside.as_encoded_bytes());
+        let within = m.point.strip_prefix(&inside[..]);
         let within = within.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'));
         matches!(&m.kind[..], b"proc" | b"sysfs") && m.root == b"/" && !within
     });

@@ -8,15 +8,15 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, open, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::{OFlag, ResolveFlag};
+use nix::sys::stat::SFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::root::{Handle, Resolver, kind};
 use crate::error::{Context, Error, Lossy, Quoted, Result};
+use crate::sys::file::{fstat, open, openat, readlinkat};
 use crate::sys::openat2::{is_missing, openat2};
 
 /// The root directory of a procfs, proven to be one.
@@ -45,8 +45,7 @@ impl ProcFs {
 
     /// The same with a resolver of choice; a kernel that turns out to lack openat2 is not asked again.
     pub fn with(resolver: Resolver) -> Result<ProcFs> {
-        let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .at("open /proc")?;
+        let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY).at("open /proc")?;
         // The root of every procfs is inode 1: nothing else in it can pass for it.
         let real = is_procfs(&fd)? && fstat(&fd)?.st_ino == 1;
         if !real {
@@ -104,7 +103,7 @@ impl ProcFs {
     /// namespace, which need not be ours.
     fn below(&self, link: &CStr, path: &str) -> Result<CString> {
         let text = readlinkat(&self.fd, link).about(format_args!("read /proc/{}", Lossy(link)))?;
-        let mut whole = text.as_bytes().to_vec();
+        let mut whole = text;
         whole.push(b'/');
         whole.extend_from_slice(path.as_bytes());
         CString::new(whole).map_err(|_| Error::from(Errno::EINVAL))
@@ -130,11 +129,11 @@ impl ProcFs {
     fn walk_beneath(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let device = fstat(&self.fd)?.st_dev;
         let mount = self.mount_id(self.as_fd());
-        let mut here = openat(&self.fd, c".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut here = openat(&self.fd, c".", OFlag::O_PATH)?;
         for name in path.to_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty()) {
             let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-            let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let next = openat(&here, name.as_c_str(), look, Mode::empty())?;
+            let look = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+            let next = openat(&here, name.as_c_str(), look)?;
             let stat = fstat(&next)?;
             if name.as_c_str() == c".." || stat.st_dev != device || self.mount_id(next.as_fd()) != mount {
                 return Err(Errno::EXDEV);
@@ -150,7 +149,7 @@ impl ProcFs {
     /// Opens once more what an `O_PATH` descriptor is open on.
     pub fn reopen(&self, file: BorrowedFd<'_>, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let path = CString::new(format!("self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
-        let fd = openat(&self.fd, path.as_c_str(), flags | OFlag::O_CLOEXEC, Mode::empty())?;
+        let fd = openat(&self.fd, path.as_c_str(), flags)?;
         // Something mounted over that part of procfs would have shown us another file.
         let (is, was) = (fstat(&fd)?, fstat(file)?);
         if is.st_dev == was.st_dev && is.st_ino == was.st_ino { Ok(fd) } else { Err(Errno::EXDEV) }
@@ -159,8 +158,7 @@ impl ProcFs {
     /// The id of the mount that a file is on (`/proc/self/fdinfo`, Linux 3.15).
     fn mount_id(&self, file: BorrowedFd<'_>) -> Option<u32> {
         let path = CString::new(format!("self/fdinfo/{}", file.as_raw_fd())).ok()?;
-        let info =
-            openat(&self.fd, path.as_c_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        let info = openat(&self.fd, path.as_c_str(), OFlag::O_RDONLY).ok()?;
         let mut text = [0; 512];
         let length = nix::unistd::read(&info, &mut text).ok()?;
         let text = std::str::from_utf8(&text[..length]).ok()?;

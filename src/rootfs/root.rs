@@ -9,11 +9,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::fcntl::{OFlag, ResolveFlag};
+use nix::sys::stat::{Mode, SFlag};
 
 use super::path::InsidePath;
 use super::walk::{self, Missing};
+pub use crate::sys::file::kind;
+use crate::sys::file::{FileStat, fstat, openat};
 use crate::sys::openat2::{is_missing, openat2};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -50,11 +52,6 @@ impl Handle {
     pub fn kind(&self) -> Result<SFlag> {
         Ok(kind(&self.stat()?))
     }
-}
-
-/// The kind that a file's mode tells.
-pub fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
 /// Which symbolic links a resolution follows. Links of procfs that lead to files instead of names are followed by none.
@@ -168,5 +165,5 @@ impl RootDir {
 
 /// What stands under a name in a directory, links not followed.
 pub fn open_name(directory: impl AsFd, name: &CStr) -> Result<Handle> {
-    openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map(Handle)
+    openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW).map(Handle)
 }

@@ -7,13 +7,14 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
 
 use super::procfs::ProcFs;
 use super::root::kind;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::{Change, attr, ms};
+use crate::sys::file::{AT_FDCWD, fstat, open, openat};
 use crate::sys::mount_api::{self, FdPath, MountAttr, mount_on};
 
 /// How mounts are handled.
@@ -70,9 +71,9 @@ impl Workshop {
     /// Clones what is at a path of the host, links followed.
     pub fn clone_path(&mut self, path: &CStr, recursive: bool) -> Result<Tree> {
         match self.api {
-            Api::Detached => mount_api::clone_tree(nix::fcntl::AT_FDCWD, path, recursive).map(Tree),
+            Api::Detached => mount_api::clone_tree(AT_FDCWD, path, recursive).map(Tree),
             Api::Staged => {
-                let file = open(path, LOOK, Mode::empty()).about(format_args!("{}", Lossy(path)))?;
+                let file = open(path, LOOK).about(format_args!("{}", Lossy(path)))?;
                 return self.clone_file(file.as_fd(), recursive).about(format_args!("{}", Lossy(path)));
             }
         }
@@ -111,9 +112,9 @@ impl Workshop {
             self.private = true;
         }
         let name = if directory { STAGE_DIRECTORY } else { STAGE_FILE };
-        let place = openat(&self.proc, name, LOOK, Mode::empty())?;
+        let place = openat(&self.proc, name, LOOK)?;
         mount_on(source, place.as_fd(), kind, flags, data)?;
-        Ok(Tree(openat(&self.proc, name, LOOK, Mode::empty())?))
+        Ok(Tree(openat(&self.proc, name, LOOK)?))
     }
 
     /// Puts a mount, with all below it, on top of what is at `target`.

@@ -9,21 +9,21 @@
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::root::{Links, kind};
+use crate::sys::file::{fstat, mkdirat, mknodat, openat, readlinkat};
 
 /// path_resolution(7): the kernel's limit for one path.
 const MAX_LINKS: u32 = 40;
 /// The inode of procfs's root directory.
 const PROC_ROOT_INO: libc::ino_t = 1;
 
-const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW);
 
 /// What to do about what is not there.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ pub fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing
             _ => {}
         }
         let here = passed.last().map_or(root, |fd| fd.as_fd());
-        let look = || openat(here, name.as_c_str(), LOOK, Mode::empty());
+        let look = || openat(here, name.as_c_str(), LOOK);
         let found = match look() {
             Err(Errno::ENOENT) => {
                 missing.make(here, &name, rest.is_empty())?;
@@ -102,7 +102,7 @@ pub fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing
     }
     match passed.pop() {
         Some(fd) => Ok(fd),
-        None => openat(root, c".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()),
+        None => openat(root, c".", OFlag::O_PATH),
     }
 }
 
@@ -123,7 +123,7 @@ fn push_front(rest: &mut VecDeque<CString>, path: &[u8]) -> Result<(), Errno> {
 /// Those stand below a process's directory. Their texts are absolute or no paths at all; the ordinary ones that procfs has,
 /// such as `self`, `mounts` and `device-tree`, stand in its root or are plain and relative.
 fn read_link(directory: BorrowedFd<'_>, link: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let text = readlinkat(link, c"")?.as_bytes().to_vec();
+    let text = readlinkat(link, c"")?;
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-/".contains(b);
     let ordinary = !text.starts_with(b"/") && text.iter().all(plain);
     let in_proc = || Ok::<_, Errno>(fstatfs(link)?.filesystem_type() == PROC_SUPER_MAGIC);

@@ -25,6 +25,7 @@ use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Links, RootDir};
 use crate::rootfs::{Rootfs, Ways, home};
 use crate::sys::credentials::{self, CapSets};
+use crate::sys::file::open;
 use crate::sys::process::{self, CStrings};
 use crate::sys::scheduling::{self, SchedAttr};
 use crate::sys::{seccomp, tty};
@@ -300,7 +301,7 @@ impl Scene {
 /// The root directory of this process.
 pub fn here() -> Result<RootDir> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(RootDir::new(nix::fcntl::open("/", flags, Mode::empty()).at("open /")?))
+    Ok(RootDir::new(open(c"/", flags).at("open /")?))
 }
 
 fn personality(domain: Personality) -> Result<()> {

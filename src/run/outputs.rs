@@ -1,105 +1,118 @@
 //! What a launch gives its caller: the pid file, the terminal and the pidfd.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
 
-use crate::error::{Context, Error, Result};
+use crate::bundle::spec::Text;
+use crate::error::{Context, Errno, Error, Result};
 use crate::sys::descriptor::send_fd;
+use crate::sys::file::{AT_FDCWD, create, kind, lstatat, open, renameat, unlinkat};
+use crate::sys::start::write_all;
 
 /// Where the results go.
 #[derive(Clone, Copy, Default)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Outputs {
     /// A file for the pid.
-    pub pid_file: Option<&'static Path>,
+    pub pid_file: Option<Text>,
     /// A socket for the terminal's master.
-    pub console_socket: Option<&'static Path>,
+    pub console_socket: Option<Text>,
     /// A socket for a pidfd.
-    pub pidfd_socket: Option<&'static Path>,
+    pub pidfd_socket: Option<Text>,
 }
 
 /// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
-pub fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<()> {
+pub fn write_pid_file(path: Option<&str>, pid: Pid) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    replace(path, pid.to_string().as_bytes()).about(format_args!("--pid-file {}", path.display()))
+    replace(path, pid.to_string().as_bytes()).about(format_args!("--pid-file {}", path))
 }
 
 /// Writes a file in the place of the one that may be there, so that a reader sees all of the one or of the other.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn replace(path: &str, bytes: &[u8]) -> Result<()> {
     write_beside(path, Some(bytes))
 }
 
 /// An error if a file could not be written there, or if what is there is no file.
-pub fn can_replace(path: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(there) if !there.is_file() => Err(Error::new("is there and no regular file")),
+pub fn can_replace(path: &str) -> Result<()> {
+    match lstatat(AT_FDCWD, path) {
+        Ok(there) if kind(&there) != SFlag::S_IFREG => Err(Error::new("is there and no regular file")),
         _ => write_beside(path, None),
     }
 }
 
 /// Without bytes it is only tried.
-fn write_beside(path: &Path, bytes: Option<&[u8]>) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| Error::new("is no file"))?;
-    let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let write = || -> Result<()> {
+fn write_beside(path: &str, bytes: Option<&[u8]>) -> Result<()> {
+    let (dir, name) = split(path);
+    if matches!(name, "" | "." | "..") {
+        return Err(Error::new("is no file"));
+    }
+    let temporary = format!("{dir}.{name}.{}", std::process::id());
+    let write = || {
         // One that is there is what an earlier process of our pid left when it was killed.
-        let _ = fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&temporary)?;
+        let _ = unlinkat(AT_FDCWD, &*temporary);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let file = create(AT_FDCWD, &*temporary, flags, Mode::from_bits_truncate(0o666))?;
         match bytes {
             Some(bytes) => {
-                file.write_all(bytes)?;
-                Ok(fs::rename(&temporary, path)?)
+                write_all(file.as_fd(), bytes)?;
+                renameat(AT_FDCWD, &temporary, path)
             }
-            None => Ok(fs::remove_file(&temporary)?),
+            None => unlinkat(AT_FDCWD, &*temporary),
         }
     };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+    let written = write();
+    if written.is_err() {
+        let _ = unlinkat(AT_FDCWD, &*temporary);
+    }
+    Ok(written?)
+}
+
+/// A path up to the slash before its last name, and that name.
+fn split(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
 /// Connects to the socket that takes the terminal and sends it the master with the name of the slave.
-pub fn send_terminal(path: &Path, number: u32, master: BorrowedFd<'_>) -> Result<()> {
+pub fn send_terminal(path: &str, number: u32, master: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
         let socket = connect_to(path)?;
-        use std::os::fd::AsFd;
         Ok(send_fd(socket.as_fd(), format!("/dev/pts/{number}").as_bytes(), master, 0).map(drop)?)
     };
-    send().about(format_args!("--console-socket {}", path.display()))
+    send().about(format_args!("--console-socket {}", path))
 }
 
 /// Connects to the socket that takes a pidfd and sends it.
-pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> Result<()> {
+pub fn send_pidfd(path: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
         let socket = connect_to(path)?;
-        use std::os::fd::AsFd;
         Ok(send_fd(socket.as_fd(), b"pidfd", pidfd, 0).map(drop)?)
     };
-    send().about(format_args!("--pidfd-socket {}", path.display()))
+    send().about(format_args!("--pidfd-socket {}", path))
 }
 
 /// A connected stream socket. A longer path than an address holds (107 bytes) goes by the descriptor of its directory.
-pub fn connect_to(path: &Path) -> Result<OwnedFd> {
+pub fn connect_to(path: &str) -> Result<OwnedFd> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    let (parent, name) = (path.parent(), path.file_name());
-    let (address, _parent) = match (UnixAddr::new(path), parent, name) {
-        (Err(nix::Error::ENAMETOOLONG), Some(parent), Some(name)) => {
-            let parent = fs::File::open(parent)?;
-            let short = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
-            (UnixAddr::new(&short)?, Some(parent))
+    match UnixAddr::new(path) {
+        Err(Errno::ENAMETOOLONG) => {
+            let (dir, name) = split(path);
+            let dir = open(if dir.is_empty() { "." } else { dir }, OFlag::O_PATH)?;
+            let short = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+            connect(socket.as_raw_fd(), &UnixAddr::new(&*short)?)?;
         }
-        (address, ..) => (address?, None),
-    };
-    connect(socket.as_raw_fd(), &address)?;
+        address => connect(socket.as_raw_fd(), &address?)?,
+    }
     Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -108,10 +121,10 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         let path = dir.join("pid");
         fs::write(&path, "old and longer").unwrap();
-        write_pid_file(Some(&path), Pid::from_raw(42)).unwrap();
+        write_pid_file(path.to_str(), Pid::from_raw(42)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "42");
         let missing = dir.join("no/pid");
-        let e = write_pid_file(Some(&missing), Pid::from_raw(42)).unwrap_err().to_string();
+        let e = write_pid_file(missing.to_str(), Pid::from_raw(42)).unwrap_err().to_string();
         assert!(e.starts_with("--pid-file ") && e.contains("ENOENT"), "{e}");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         fs::remove_dir_all(&dir).unwrap();
@@ -124,7 +137,7 @@ mod tests {
         let cwd = fs::File::open(&dir).unwrap();
         let short = format!("/proc/self/fd/{}/s", cwd.as_raw_fd());
         let listener = std::os::unix::net::UnixListener::bind(short).unwrap();
-        assert!(connect_to(&dir.join("s")).is_ok());
+        assert!(connect_to(dir.join("s").to_str().unwrap()).is_ok());
         drop(listener);
         fs::remove_dir_all(&dir).unwrap();
     }

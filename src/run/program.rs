@@ -1,27 +1,24 @@
 //! Finding the program inside the container, as the container's user.
 
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::{SFlag, stat};
-use nix::unistd::{AccessFlags, access, faccessat};
+use nix::sys::stat::SFlag;
 
 use crate::bundle::spec::c_text;
 use crate::error::{Error, Quoted, Result, engine};
 use crate::plan::Program;
+use crate::sys::file::{join, kind, may_run, stat};
 use crate::sys::process::CStrings;
 
 /// The path of `args[0]`: itself if it has a slash, else the first executable of that name in the PATH of the process'
 /// own environment (execvp(3)).
 pub fn find(program: &Program) -> Result<CString> {
     let name = program.args.first().copied().unwrap_or_default();
-    let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(Errno::EINVAL));
+    let c = |path: &str| CString::new(path).map_err(|_| Error::from(Errno::EINVAL));
     if name.contains('/') {
-        return match executable(Path::new(name)) {
-            Ok(()) => c(Path::new(name)),
+        return match executable(name) {
+            Ok(()) => c(name),
             // Go's words for a look-up that did not get as far as the permissions; engines read the end of the line.
             Err(e) if e == Errno::ENOENT || e == Errno::ENOTDIR => {
                 Err(Error::os(format_args!("exec: {}: stat {name}", Quoted(name)), e))
@@ -32,7 +29,7 @@ pub fn find(program: &Program) -> Result<CString> {
     let path = program.env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
     let mut denied = None;
     for dir in path.split(':').filter(|_| !name.is_empty()) {
-        let candidate = Path::new(if dir.is_empty() { "." } else { dir }).join(name);
+        let candidate = join(if dir.is_empty() { "." } else { dir }, name);
         match executable(&candidate) {
             Ok(()) => return c(&candidate),
             Err(Errno::EACCES) => denied = Some(Errno::EACCES),
@@ -52,15 +49,13 @@ pub fn failed(name: &str, errno: Errno) -> Error {
     if errno == Errno::EISDIR { e.hint(engine::DENIED) } else { e }
 }
 
-fn executable(path: &Path) -> std::result::Result<(), Errno> {
-    let kind = SFlag::from_bits_truncate(stat(path)?.st_mode) & SFlag::S_IFMT;
-    match kind {
+fn executable(path: &str) -> std::result::Result<(), Errno> {
+    match kind(&stat(path)?) {
         SFlag::S_IFDIR => Err(Errno::EISDIR),
-        SFlag::S_IFREG => access(path, AccessFlags::X_OK).or_else(|e| {
+        SFlag::S_IFREG => may_run(path, false).or_else(|e| {
             // access(2) leaves out the capabilities that the program will be run with. The newer call may be one that the
             // filter, which can be in force already, does not know.
-            let by_capability = || faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok();
-            if e == Errno::EACCES && by_capability() { Ok(()) } else { Err(e) }
+            if e == Errno::EACCES && may_run(path, true).is_ok() { Ok(()) } else { Err(e) }
         }),
         _ => Err(Errno::EACCES),
     }

@@ -4,12 +4,13 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{SFlag, makedev};
 
 use crate::error::{Context, Error, Result};
 use crate::rootfs::path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Links, RootDir, kind};
+use crate::sys::file::fstat;
 use crate::sys::process;
 
 /// Puts the container's own /dev/null in the place of the host's, so that no descriptor of a file of the host's stays.

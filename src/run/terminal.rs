@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{SFlag, makedev};
 
 use super::wire::Channel;
 use crate::error::{Context, Error, Result};
@@ -16,6 +16,7 @@ use crate::rootfs::Rootfs;
 use crate::rootfs::path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Handle, Links, RootDir, kind};
+use crate::sys::file::fstat;
 use crate::sys::{process, tty};
 
 /// Linux's `DEVPTS_SUPER_MAGIC`.

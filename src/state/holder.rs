@@ -1,9 +1,8 @@
 //! Who holds a lock, for errors.
 
-use nix::sys::stat::fstat;
-
 use super::store::Entry;
 use crate::error::Error;
+use crate::sys::file::{fstat, read_text};
 
 /// The error for a lock that was not to be had, with who holds it as far as the kernel tells (proc(5), /proc/locks).
 pub fn busy(entry: &Entry) -> Error {
@@ -11,7 +10,7 @@ pub fn busy(entry: &Entry) -> Error {
     let error = Error::caused(text, libc::EAGAIN);
     match holder(entry) {
         Some(pid) => {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let name = read_text(&format!("/proc/{pid}/comm")).unwrap_or_default();
             error.hint(format_args!("process {pid}, {}", name.trim_ascii_end()))
         }
         None => error,
@@ -20,7 +19,7 @@ pub fn busy(entry: &Entry) -> Error {
 
 fn holder(entry: &Entry) -> Option<i32> {
     let inode = fstat(entry.dir()).ok()?.st_ino.to_string();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let locks = read_text("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return None };

@@ -7,14 +7,14 @@ use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::sys::stat::Mode;
 use nix::unistd::read;
 
 use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
 use crate::error::{Context, Error, Result};
+use crate::sys::file::{open, read_text};
 
 /// A container's status (runtime.md, "State"; `paused` is runc's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ fn listening(dir: &Entry) -> bool {
 /// The boot that runs now.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).about(format_args!("read {path}"))?;
+    let text = read_text(path).about(format_args!("read {path}"))?;
     Ok(text.trim_ascii_end().to_owned())
 }
 
@@ -129,7 +129,7 @@ impl Stat {
         let (mut path, mut line) = ([0; 32], [0; 1024]);
         write!(&mut path[..], "/proc/{pid}/stat").ok()?;
         let path = CStr::from_bytes_until_nul(&path).ok()?;
-        let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        let file = open(path, OFlag::O_RDONLY).ok()?;
         let n = read(file, &mut line).ok()?;
         Stat::parse(&line[..n])
     }

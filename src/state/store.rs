@@ -2,30 +2,33 @@
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{fsync, geteuid};
 
 use super::record::Record;
 use super::{holder, observe};
 use crate::bundle::id;
 use crate::bundle::json::Json;
+use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::log;
+use crate::sys::file::{
+    FileStat, create, entries, fstat, join, kind, lstatat, make_directories, mkdirat, open, openat, read_all,
+    renameat, rmdirat, unlinkat,
+};
 use crate::sys::lock::Lock;
+use crate::sys::start::write_all;
 
 /// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a create waits for the lock of the directory that it has just made.
 const A_MOMENT: Duration = Duration::from_millis(500);
 /// Larger than any file kept here; what is larger is damaged.
-const LARGEST: u64 = 16 << 20;
+const LARGEST: usize = 16 << 20;
 
 const RECORD: &str = "record";
 const CONFIG: &str = "config.json";
@@ -34,7 +37,7 @@ const PUBLIC: &str = "state.json";
 /// The state root (`--root`).
 pub struct Store {
     dir: OwnedFd,
-    path: PathBuf,
+    path: Text,
 }
 
 /// The directory of one container. Holding one says that it was there; not that it still is.
@@ -53,33 +56,30 @@ pub struct Locked {
 
 impl Store {
     /// Opens the root for looking at it; `None` if nobody has ever made a container there.
-    pub fn open(path: &Path) -> Result<Option<Store>> {
-        match open(path, directory(), Mode::empty()) {
+    pub fn open(path: Text) -> Result<Option<Store>> {
+        match open(path, directory()) {
             Ok(dir) => Store::check(dir, path).map(Some),
             Err(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(Error::os(format_args!("--root {}", path.display()), e)),
+            Err(e) => Err(Error::os(format_args!("--root {}", path), e)),
         }
     }
 
     /// Opens the root, making it and its parents if need be.
-    pub fn open_or_make(path: &Path) -> Result<Store> {
+    pub fn open_or_make(path: Text) -> Result<Store> {
         if let Some(store) = Store::open(path)? {
             return Ok(store);
         }
         // The sticky bit keeps a root in $XDG_RUNTIME_DIR from being cleaned up by age (XDG Base Directory spec).
         let sticky = if geteuid().is_root() { 0 } else { 0o1000 };
-        let mut make = std::fs::DirBuilder::new();
-        make.recursive(true)
-            .mode(0o700 | sticky)
-            .create(path)
-            .about(format_args!("make --root {}", path.display()))?;
-        Store::open(path)?.ok_or_else(|| Error::new("vanished").context(path.display()))
+        make_directories(path, Mode::from_bits_truncate(0o700 | sticky))
+            .about(format_args!("make --root {path}"))?;
+        Store::open(path)?.ok_or_else(|| Error::new("vanished").context(path))
     }
 
-    fn check(dir: OwnedFd, path: &Path) -> Result<Store> {
+    fn check(dir: OwnedFd, path: Text) -> Result<Store> {
         let stat = fstat(&dir)?;
-        let refuse = |why: &str| Err(Error::new(format!("--root {}: {why}", path.display())));
-        if fstatat(&dir, "..", AtFlags::empty()).is_ok_and(|up| same(&up, &stat)) {
+        let refuse = |why: &str| Err(Error::new(format!("--root {}: {why}", path)));
+        if lstatat(&dir, "..").is_ok_and(|up| same(&up, &stat)) {
             return refuse("must not be the root directory \"/\"");
         }
         if stat.st_mode & 0o002 != 0 {
@@ -88,12 +88,12 @@ impl Store {
         if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
             return refuse("belongs to another user");
         }
-        Ok(Store { dir, path: path.to_owned() })
+        Ok(Store { dir, path })
     }
 
     /// The ids that have a directory, sorted.
-    pub fn ids(&self) -> Result<Vec<String>> {
-        let mut ids: Vec<String> =
+    pub fn ids(&self) -> Result<Vec<Text>> {
+        let mut ids: Vec<Text> =
             names(self.dir.as_fd())?.into_iter().filter(|n| id::check(n).is_ok()).collect();
         ids.sort_unstable();
         Ok(ids)
@@ -102,10 +102,10 @@ impl Store {
     /// Looks at a container without locking it.
     pub fn entry(&self, id: &str) -> Result<Entry> {
         id::check(id)?;
-        match openat(&self.dir, id, directory() | OFlag::O_NOFOLLOW, Mode::empty()) {
+        match openat(&self.dir, id, directory() | OFlag::O_NOFOLLOW) {
             Ok(dir) => Ok(Entry { dir, id: id.to_owned() }),
             Err(Errno::ENOENT) => Err(Error::new(engine::NOT_EXIST)),
-            Err(e) => Err(Error::os(self.path.join(id).display(), e)),
+            Err(e) => Err(Error::os(join(self.path, id), e)),
         }
     }
 
@@ -132,7 +132,7 @@ impl Store {
             let ours = match mkdirat(&self.dir, id, Mode::from_bits_truncate(0o711)) {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
-                Err(e) => return Err(Error::os(format_args!("mkdir {}", self.path.join(id).display()), e)),
+                Err(e) => return Err(Error::os(format_args!("mkdir {}", join(self.path, id)), e)),
             };
             match self.take(id, ours) {
                 Ok(Some(locked)) => return Ok(locked),
@@ -140,7 +140,7 @@ impl Store {
                 Ok(None) => return Err(Error::new(engine::ALREADY_EXISTS)),
                 Err(e) => {
                     if ours && !e.is(engine::ALREADY_EXISTS) {
-                        let _ = unlinkat(&self.dir, id, UnlinkatFlags::RemoveDir);
+                        let _ = rmdirat(&self.dir, id);
                     }
                     return Err(e);
                 }
@@ -192,7 +192,7 @@ impl Store {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         };
-        let still = fstatat(&self.dir, entry.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        let still = lstatat(&self.dir, entry.id.as_str());
         match still {
             Ok(s) if same(&s, &fstat(&entry.dir)?) => {
                 Ok(Some(Locked { entry, root: self.dir.try_clone()?, _lock: lock }))
@@ -275,16 +275,13 @@ impl Entry {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let fd = openat(&self.dir, name, flags, Mode::empty()).at(name)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let fd = openat(&self.dir, name, flags).at(name)?;
         let stat = fstat(&fd)?;
-        let regular = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
-        if !regular || stat.st_size as u64 > LARGEST {
+        if kind(&stat) != SFlag::S_IFREG || stat.st_size as u64 > LARGEST as u64 {
             return Err(Error::new(format!("{name}: is not a file of this program")));
         }
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).at(name)?;
-        Ok(bytes)
+        read_all(&fd, LARGEST).at(name)
     }
 }
 
@@ -321,28 +318,27 @@ impl Locked {
     /// Removes the directory with all that is in it; the record goes last, so that an interrupted delete can go on.
     pub fn destroy(self) -> Result<()> {
         self.empty()?;
-        match unlinkat(&self.root, self.id(), UnlinkatFlags::RemoveDir) {
+        match rmdirat(&self.root, self.id()) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(Error::os(format_args!("remove the state directory of {}", self.id()), e)),
         }
     }
 
     fn empty(&self) -> Result<()> {
-        for name in names(self.dir())?.iter().filter(|n| *n != RECORD) {
+        for name in names(self.dir())?.iter().filter(|n| **n != RECORD) {
             self.unlink(name)?;
         }
         self.unlink(RECORD)
     }
 
     fn unlink(&self, name: &str) -> Result<()> {
-        match unlinkat(self.dir(), name, UnlinkatFlags::NoRemoveDir) {
+        match unlinkat(self.dir(), name) {
             Err(Errno::EISDIR) => {
-                let dir = openat(self.dir(), name, directory() | OFlag::O_NOFOLLOW, Mode::empty())?;
+                let dir = openat(self.dir(), name, directory() | OFlag::O_NOFOLLOW)?;
                 for inner in names(dir.as_fd())? {
-                    unlinkat(&dir, inner.as_str(), UnlinkatFlags::NoRemoveDir)
-                        .about(format_args!("remove {name}/{inner}"))?;
+                    unlinkat(&dir, inner).about(format_args!("remove {name}/{inner}"))?;
                 }
-                unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir).about(format_args!("remove {name}"))
+                rmdirat(self.dir(), name).about(format_args!("remove {name}"))
             }
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(Error::os(format_args!("remove {name}"), e)),
@@ -359,20 +355,13 @@ impl Locked {
     }
 
     fn write_and_rename(&self, temporary: &str, name: &str, bytes: &[u8], durable: bool) -> Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let fd = openat(self.dir(), temporary, flags, Mode::from_bits_truncate(0o600))?;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match nix::unistd::write(&fd, rest) {
-                Ok(n) => rest = &rest[n..],
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+        let fd = create(self.dir(), temporary, flags, Mode::from_bits_truncate(0o600))?;
+        write_all(fd.as_fd(), bytes)?;
         if durable {
             fsync(&fd)?;
         }
-        renameat(self.dir(), temporary, self.dir(), name)?;
+        renameat(self.dir(), temporary, name)?;
         if durable {
             fsync(self.dir())?;
         }
@@ -385,24 +374,14 @@ fn temporary(name: &str) -> String {
 }
 
 fn directory() -> OFlag {
-    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
+    OFlag::O_RDONLY | OFlag::O_DIRECTORY
 }
 
 fn same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
-fn names(dir: BorrowedFd<'_>) -> Result<Vec<String>> {
-    // A descriptor of its own, so that its reading position is nobody else's.
-    let mut dir = Dir::from_fd(openat(dir, ".", directory(), Mode::empty())?)?;
-    let mut names = Vec::new();
-    for entry in dir.iter() {
-        let entry = entry?;
-        match entry.file_name().to_str() {
-            Ok("." | "..") => {}
-            Ok(name) => names.push(name.to_owned()),
-            Err(_) => return Err(Error::new("a file in the state directory has a name that is not UTF-8")),
-        }
-    }
-    Ok(names)
+fn names(dir: BorrowedFd<'_>) -> Result<Vec<Text>> {
+    let utf8 = |_| Error::new("a file in the state directory has a name that is not UTF-8");
+    entries(dir)?.into_iter().map(|(name, _)| name.to_str().map_err(utf8)).collect()
 }

@@ -12,6 +12,10 @@ use crate::bundle::json::Json;
 /// A directory of the test's own, removed with it.
 struct Scratch(PathBuf);
 
+fn named(path: PathBuf) -> &'static str {
+    path.into_os_string().into_string().unwrap().leak()
+}
+
 impl Scratch {
     fn new() -> Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -25,7 +29,7 @@ impl Scratch {
     }
 
     fn store(&self) -> Store {
-        Store::open_or_make(&self.0.join("root")).unwrap()
+        Store::open_or_make(named(self.0.join("root"))).unwrap()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -57,7 +61,7 @@ fn text<T>(r: crate::error::Result<T>) -> String {
 #[test]
 fn nothing_is_there_before_the_first_create() {
     let scratch = Scratch::new();
-    assert!(Store::open(&scratch.0.join("root")).unwrap().is_none());
+    assert!(Store::open(named(scratch.0.join("root"))).unwrap().is_none());
     assert!(scratch.store().ids().unwrap().is_empty());
     assert_eq!(text(scratch.store().lock("web")), "container does not exist");
     assert_eq!(text(scratch.store().entry("web")), "container does not exist");
@@ -164,10 +168,10 @@ fn a_root_that_anybody_can_write_is_refused() {
     drop(scratch.store());
     let root = scratch.0.join("root");
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o1777)).unwrap();
-    assert!(text(Store::open_or_make(&root)).contains("is writable by everybody"));
-    assert!(text(Store::open(&PathBuf::from("/usr/.."))).contains("must not be the root directory"));
+    assert!(text(Store::open_or_make(named(root.clone()))).contains("is writable by everybody"));
+    assert!(text(Store::open("/usr/..")).contains("must not be the root directory"));
     std::fs::write(scratch.0.join("file"), "").unwrap();
-    assert!(text(Store::open(&scratch.0.join("file"))).ends_with("not a directory (ENOTDIR)"));
+    assert!(text(Store::open(named(scratch.0.join("file")))).ends_with("not a directory (ENOTDIR)"));
 }
 
 #[test]

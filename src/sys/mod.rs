@@ -12,6 +12,7 @@ pub mod descriptor;
 pub mod errno;
 pub mod event;
 pub mod fault;
+pub mod file;
 pub mod heap;
 pub mod lock;
 pub mod mount_api;

@@ -1,7 +1,7 @@
 //! Making, watching, signalling and becoming processes.
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -54,7 +54,7 @@ pub enum Cloned {
 ///
 /// Refuses with EBUSY if this process has other threads: the child would find their locks taken for ever.
 pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
-    if nix::sys::stat::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink > 3) {
+    if super::file::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink > 3) {
         return Err(Errno::EBUSY);
     }
     let mut pidfd: RawFd = -1;
@@ -354,16 +354,14 @@ pub fn session_keyring(name: &CStr) -> Result<()> {
 
 /// A file in memory that holds these bytes, positioned at its start (memfd_create(2), Linux 3.17).
 pub fn memory_file(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
-    use std::io::{Seek as _, Write as _};
     // SAFETY: a C string and flags in, a new fd of ours out.
     let fd = unsafe {
         let fd = libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC);
         OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd)
     };
-    let mut file = std::fs::File::from(fd);
-    let written = file.write_all(bytes).and_then(|()| file.rewind());
-    written.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    Ok(file.into())
+    super::start::write_all(fd.as_fd(), bytes)?;
+    nix::unistd::lseek(&fd, 0, nix::unistd::Whence::SeekSet)?;
+    Ok(fd)
 }
 
 /// Takes ownership of a descriptor that the kernel has just installed for this process (SCM_RIGHTS).

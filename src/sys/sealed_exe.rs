@@ -10,6 +10,7 @@ use std::ffi::c_long;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::process::{CStrings, environment, fexecve};
@@ -22,8 +23,7 @@ const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW |
 /// `/proc/self/exe` (the program is run again so that it cannot, where need be), and neither its memory nor its descriptors
 /// can be looked into by a process without CAP_SYS_PTRACE on the host (CVE-2016-9962).
 pub fn ensure() -> Result<()> {
-    let exe = nix::fcntl::open(SELF, flags(libc::O_RDONLY), nix::sys::stat::Mode::empty())
-        .at("open /proc/self/exe")?;
+    let exe = super::file::open(SELF, OFlag::O_RDONLY).at("open /proc/self/exe")?;
     if is_sealed(exe.as_fd()) {
         return nix::sys::prctl::set_dumpable(false).at("PR_SET_DUMPABLE");
     }
@@ -36,10 +36,6 @@ pub fn ensure() -> Result<()> {
         "run /proc/self/exe from its read-only mount",
         fexecve(program.as_fd(), &argv, &environment()),
     ))
-}
-
-fn flags(access: i32) -> nix::fcntl::OFlag {
-    nix::fcntl::OFlag::from_bits_retain(access | libc::O_CLOEXEC)
 }
 
 fn is_sealed(exe: BorrowedFd<'_>) -> bool {
@@ -104,5 +100,5 @@ fn sealed_copy(exe: OwnedFd) -> Result<OwnedFd> {
     Errno::result(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) }).at("F_ADD_SEALS")?;
     // A file that is open for writing cannot be run: it is opened anew before the writer goes.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    nix::fcntl::open(path.as_str(), self::flags(libc::O_RDONLY), nix::sys::stat::Mode::empty()).at(&path)
+    super::file::open(path.as_str(), OFlag::O_RDONLY).at(&path)
 }

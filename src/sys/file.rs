@@ -1,0 +1,430 @@
+//! Files by their paths, one function for every kind of path and descriptor.
+//!
+//! All calls that take a path, from a directory's descriptor or [`AT_FDCWD`], have the same form ([`at`]): that is where a
+//! path becomes what the kernel takes.
+
+use std::ffi::{CStr, CString, c_long};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+pub use libc::stat64 as FileStat;
+pub use nix::fcntl::AT_FDCWD;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
+
+use super::Errno;
+use super::mount_api::FdPath;
+use crate::error::Error;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// The longest path that the kernel takes, with its NUL.
+const PATH_MAX: usize = 4096;
+const NOFOLLOW: usize = libc::AT_SYMLINK_NOFOLLOW as usize;
+const EMPTY_PATH: usize = 0x1000;
+/// Leaves the user or the group as it is.
+const NOBODY: u32 = u32::MAX;
+
+// 32-bit ARM and x86 keep the plain numbers for narrower structures.
+#[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
+use libc::{SYS_fstat as FSTAT, SYS_newfstatat as FSTATAT};
+#[cfg(any(target_arch = "arm", target_arch = "x86"))]
+use libc::{SYS_fstat64 as FSTAT, SYS_fstatat64 as FSTATAT};
+
+/// What a path or a name is given as.
+pub trait Path {
+    /// It without a NUL.
+    fn as_path(&self) -> &[u8];
+}
+
+impl Path for str {
+    fn as_path(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl Path for CStr {
+    fn as_path(&self) -> &[u8] {
+        self.to_bytes()
+    }
+}
+
+impl Path for [u8] {
+    fn as_path(&self) -> &[u8] {
+        self
+    }
+}
+
+/// `call(dir, path, …)`.
+///
+/// # Safety
+/// Where the call takes a pointer among the rest, it is good for what the call does with it.
+#[inline(never)]
+unsafe fn at(call: c_long, dir: BorrowedFd<'_>, path: &[u8], rest: [usize; 3]) -> Result<i32> {
+    if path.len() >= PATH_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    if path.contains(&0) {
+        return Err(Errno::EINVAL);
+    }
+    let mut text = MaybeUninit::<[u8; PATH_MAX]>::uninit();
+    let text = text.as_mut_ptr().cast::<u8>();
+    // SAFETY: there is room for the path and its NUL, as was just checked; for the rest the caller answers.
+    unsafe {
+        text.copy_from_nonoverlapping(path.as_ptr(), path.len());
+        text.add(path.len()).write(0);
+        let [a, b, c] = rest;
+        Errno::result(libc::syscall(call, dir.as_raw_fd() as c_long, text, a, b, c))
+            .map(|answer| answer as i32)
+    }
+}
+
+/// Opens a file, which is made with that mode if `flags` say so. Close-on-exec always.
+pub fn create(dir: impl AsFd, path: &(impl Path + ?Sized), flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+    let flags = flags.bits() | libc::O_CLOEXEC | libc::O_LARGEFILE;
+    // SAFETY: no more pointers, and a new descriptor of ours out.
+    unsafe {
+        let fd =
+            at(libc::SYS_openat, dir.as_fd(), path.as_path(), [flags as usize, mode.bits() as usize, 0])?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Opens what is there.
+pub fn openat(dir: impl AsFd, path: &(impl Path + ?Sized), flags: OFlag) -> Result<OwnedFd> {
+    create(dir, path, flags, Mode::empty())
+}
+
+/// The same by a path of the host.
+pub fn open(path: &(impl Path + ?Sized), flags: OFlag) -> Result<OwnedFd> {
+    openat(AT_FDCWD, path, flags)
+}
+
+/// What is known of an open file, but for its times.
+pub fn fstat(file: impl AsFd) -> Result<FileStat> {
+    let mut stat = MaybeUninit::<FileStat>::zeroed();
+    // SAFETY: the kernel fills in its own form, which is the library's up to the times; all zeroes are valid.
+    unsafe {
+        Errno::result(libc::syscall(FSTAT, file.as_fd().as_raw_fd() as c_long, stat.as_mut_ptr()))?;
+        Ok(stat.assume_init())
+    }
+}
+
+fn look(dir: BorrowedFd<'_>, path: &[u8], flags: usize) -> Result<FileStat> {
+    let mut stat = MaybeUninit::<FileStat>::zeroed();
+    // SAFETY: as in `fstat`.
+    unsafe {
+        at(FSTATAT, dir, path, [stat.as_mut_ptr() as usize, flags, 0])?;
+        Ok(stat.assume_init())
+    }
+}
+
+/// What stands under a name, a link not followed.
+pub fn lstatat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<FileStat> {
+    look(dir.as_fd(), name.as_path(), NOFOLLOW)
+}
+
+/// What a path of the host leads to.
+pub fn stat(path: &(impl Path + ?Sized)) -> Result<FileStat> {
+    look(AT_FDCWD, path.as_path(), 0)
+}
+
+/// The kind that a file's mode tells.
+pub fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Whether a path of the host leads to a directory.
+pub fn is_dir(path: &str) -> bool {
+    stat(path).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR)
+}
+
+/// Whether this process, with its capabilities, may run a file of the host; by the real ids if not `effective`
+/// (faccessat2(2), Linux 5.8).
+pub fn may_run(path: &str, effective: bool) -> Result<()> {
+    const FACCESSAT2: c_long = 439;
+    let (call, flags) = if effective { (FACCESSAT2, libc::AT_EACCESS) } else { (libc::SYS_faccessat, 0) };
+    // SAFETY: plain integers.
+    unsafe { at(call, AT_FDCWD, path.as_bytes(), [libc::X_OK as usize, flags as usize, 0]) }.map(drop)
+}
+
+/// Makes a directory.
+pub fn mkdirat(dir: impl AsFd, path: &(impl Path + ?Sized), mode: Mode) -> Result<()> {
+    // SAFETY: plain integers.
+    unsafe { at(libc::SYS_mkdirat, dir.as_fd(), path.as_path(), [mode.bits() as usize, 0, 0]) }.map(drop)
+}
+
+/// Makes a directory of the host, with those above it.
+pub fn make_directories(path: &str, mode: Mode) -> Result<()> {
+    let above = path.match_indices('/').map(|(slash, _)| &path[..slash]).filter(|above| !above.is_empty());
+    for path in above.chain([path]) {
+        match mkdirat(AT_FDCWD, path, mode) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a node, or with `S_IFREG` an empty file.
+pub fn mknodat(dir: impl AsFd, name: &CStr, kind: SFlag, mode: Mode, device: libc::dev_t) -> Result<()> {
+    let mode = (kind.bits() | mode.bits()) as usize;
+    // SAFETY: plain integers. The kernel's numbers of devices have 32 bits.
+    unsafe { at(libc::SYS_mknodat, dir.as_fd(), name.as_path(), [mode, device as usize, 0]) }.map(drop)
+}
+
+/// Removes a name of what is no directory.
+pub fn unlinkat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<()> {
+    // SAFETY: plain integers.
+    unsafe { at(libc::SYS_unlinkat, dir.as_fd(), name.as_path(), [0, 0, 0]) }.map(drop)
+}
+
+/// Removes a directory that is empty.
+pub fn rmdirat(dir: impl AsFd, path: &(impl Path + ?Sized)) -> Result<()> {
+    let flags = libc::AT_REMOVEDIR as usize;
+    // SAFETY: plain integers.
+    unsafe { at(libc::SYS_unlinkat, dir.as_fd(), path.as_path(), [flags, 0, 0]) }.map(drop)
+}
+
+/// Gives a file another name in the same directory; what has that name goes.
+pub fn renameat(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
+    let number = dir.as_fd().as_raw_fd() as usize;
+    let to = CString::new(to).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: a C string that outlives the call. The number of a directory and a path, without flags.
+    unsafe { at(libc::SYS_renameat2, dir.as_fd(), from.as_path(), [number, to.as_ptr() as usize, 0]) }
+        .map(drop)
+}
+
+/// Makes a link with this text.
+pub fn symlinkat(text: &CStr, dir: impl AsFd, name: &CStr) -> Result<()> {
+    let rest = [dir.as_fd().as_raw_fd() as usize, name.as_ptr() as usize, 0];
+    // SAFETY: as above, with the text in the place of the first path.
+    let answer = unsafe { libc::syscall(libc::SYS_symlinkat, text.as_ptr(), rest[0], rest[1]) };
+    Errno::result(answer).map(drop)
+}
+
+/// The text of a link. An empty name is the link that `dir` is open on.
+pub fn readlinkat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<Vec<u8>> {
+    let mut text = [0u8; PATH_MAX];
+    let rest = [text.as_mut_ptr() as usize, text.len(), 0];
+    // SAFETY: the kernel writes no more than there is room for.
+    let length = unsafe { at(libc::SYS_readlinkat, dir.as_fd(), name.as_path(), rest) }?;
+    Ok(text[..length as usize].to_vec())
+}
+
+/// Changes owner and group of what stands under a name, a link not followed.
+pub fn chownat(dir: impl AsFd, name: &(impl Path + ?Sized), uid: u32, gid: Option<u32>) -> Result<()> {
+    let rest = [uid as usize, gid.unwrap_or(NOBODY) as usize, NOFOLLOW];
+    // SAFETY: plain integers.
+    unsafe { at(libc::SYS_fchownat, dir.as_fd(), name.as_path(), rest) }.map(drop)
+}
+
+/// Changes the owner of an open file.
+pub fn chown(file: impl AsFd, uid: u32) -> Result<()> {
+    // SAFETY: plain integers.
+    unsafe { at(libc::SYS_fchownat, file.as_fd(), b"", [uid as usize, NOBODY as usize, EMPTY_PATH]) }
+        .map(drop)
+}
+
+/// Changes the mode of what a name leads to.
+pub fn chmodat(dir: impl AsFd, name: &CStr, mode: Mode) -> Result<()> {
+    // SAFETY: plain integers.
+    unsafe { at(libc::SYS_fchmodat, dir.as_fd(), name.as_path(), [mode.bits() as usize, 0, 0]) }.map(drop)
+}
+
+/// What is left to read, `limit` bytes at most.
+pub fn read_all(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
+    read_up_to(file.as_fd(), limit)
+}
+
+fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let room = chunk.len().min(limit - bytes.len());
+        match nix::unistd::read(file, &mut chunk[..room]) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A file of the host that is text.
+pub fn read_text(path: &str) -> crate::error::Result<String> {
+    let text = read_all(open(path, OFlag::O_RDONLY)?, usize::MAX)?;
+    String::from_utf8(text).map_err(|_| Error::new("stream did not contain valid UTF-8"))
+}
+
+/// The names in a directory, and which of them are directories as far as the file system tells at once.
+pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
+    /// Of `struct linux_dirent64`: a record's length, its kind, and where its name starts.
+    const LENGTH: usize = 16;
+    const KIND: usize = 18;
+    const NAME: usize = 19;
+    // A descriptor of its own, so that its reading position is nobody else's.
+    let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    let mut names = Vec::new();
+    loop {
+        // Eight bytes each, as records are aligned.
+        let mut records = [0u8; 4096];
+        // SAFETY: the kernel writes no more than there is room for.
+        let length = Errno::result(unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                dir.as_raw_fd() as c_long,
+                records.as_mut_ptr(),
+                records.len(),
+            )
+        })?;
+        let mut rest = &records[..length as usize];
+        if rest.is_empty() {
+            return Ok(names);
+        }
+        while let [_, ..] = rest {
+            let size = usize::from(u16::from_ne_bytes([rest[LENGTH], rest[LENGTH + 1]]));
+            let (record, next) = rest.split_at(size);
+            rest = next;
+            let name = CStr::from_bytes_until_nul(&record[NAME..]).unwrap_or_default();
+            if name != c"." && name != c".." {
+                let name: &'static CStr = Box::leak(name.into());
+                names.push((name, record[KIND] == libc::DT_DIR));
+            }
+        }
+    }
+}
+
+/// The absolute path of a file without links, dots or double slashes, as the kernel knows it.
+pub fn canonical(path: &(impl Path + ?Sized)) -> Result<Vec<u8>> {
+    path_of(open(path, OFlag::O_PATH)?)
+}
+
+/// The path of an open file, as the kernel knows it.
+pub fn path_of(file: impl AsFd) -> Result<Vec<u8>> {
+    readlinkat(AT_FDCWD, FdPath::new(file.as_fd()).as_c_str())
+}
+
+/// The working directory; ENOENT if it has no path here.
+pub fn current_dir() -> Result<String> {
+    let mut text = [0u8; PATH_MAX];
+    // SAFETY: the kernel writes no more than there is room for, and a NUL at the end.
+    Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, text.as_mut_ptr(), text.len()) })?;
+    let path = CStr::from_bytes_until_nul(&text).unwrap_or_default();
+    // The kernel has words for one that cannot be reached from the root.
+    if !text.starts_with(b"/") {
+        return Err(Errno::ENOENT);
+    }
+    path.to_str().map(str::to_owned).map_err(|_| Errno::EILSEQ)
+}
+
+/// A path without what changes nothing in it, from the working directory if it is relative.
+pub fn absolute(path: &str) -> Result<String> {
+    let mut all = if path.starts_with('/') { String::new() } else { current_dir()? };
+    for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
+        if !all.ends_with('/') {
+            all.push('/');
+        }
+        all.push_str(name);
+    }
+    if all.is_empty() {
+        all.push('/');
+    }
+    Ok(all)
+}
+
+/// The path of `name` from a directory: behind it, unless it is absolute.
+pub fn join(dir: &str, name: &str) -> String {
+    match name.starts_with('/') {
+        true => name.to_owned(),
+        false => format!("{}/{name}", dir.strip_suffix('/').unwrap_or(dir)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_read_up_to_the_limit() {
+        for size in [0, 1, 4096, 4097, 50_000] {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let text: Vec<u8> = (0..size).map(|i| i as u8).collect();
+            crate::sys::start::write_all(theirs.as_fd(), &text).unwrap();
+            drop(theirs);
+            assert_eq!(read_all(&ours, size / 2).unwrap(), text[..size / 2]);
+            assert_eq!(read_all(&ours, usize::MAX).unwrap(), text[size / 2..]);
+        }
+        assert!(read_text("/proc/self/status").unwrap().contains("Pid:"));
+        let binary = read_text("/proc/self/exe").unwrap_err().to_string();
+        assert_eq!(binary, "stream did not contain valid UTF-8");
+        assert_eq!(read_text("/nowhere").unwrap_err().errno(), Some(Errno::ENOENT));
+    }
+
+    #[test]
+    fn files_are_what_the_standard_library_says() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = std::env::temp_dir().join(format!("embrun-file-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let here = open(dir.to_str().unwrap(), OFlag::O_RDONLY).unwrap();
+        mkdirat(&here, "sub", Mode::S_IRWXU).unwrap();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let file = create(&here, c"a", flags, Mode::S_IRUSR).unwrap();
+        crate::sys::start::write_all(file.as_fd(), b"12345").unwrap();
+        chmodat(&here, c"a", Mode::S_IRWXU).unwrap();
+        renameat(&here, "a", "b").unwrap();
+        symlinkat(c"b", &here, c"link").unwrap();
+        mknodat(&here, c"pipe", SFlag::S_IFIFO, Mode::S_IRWXU, 0).unwrap();
+        chownat(&here, c"pipe", 0, Some(7)).unwrap();
+        chown(&file, 3).unwrap();
+
+        for (name, size) in [("sub", None), ("b", Some(5)), ("link", Some(1)), ("pipe", Some(0))] {
+            let (ours, theirs) = (lstatat(&here, name).unwrap(), dir.join(name).symlink_metadata().unwrap());
+            assert_eq!((ours.st_dev, ours.st_ino), (theirs.dev(), theirs.ino()), "{name}");
+            assert_eq!((ours.st_mode, ours.st_nlink), (theirs.mode(), theirs.nlink() as _), "{name}");
+            assert_eq!((ours.st_uid, ours.st_gid), (theirs.uid(), theirs.gid()), "{name}");
+            assert_eq!((ours.st_size as u64, ours.st_rdev), (theirs.size(), theirs.rdev()), "{name}");
+            assert!(size.is_none_or(|size| size == ours.st_size), "{name}");
+        }
+        assert_eq!(fstat(&file).unwrap().st_ino, lstatat(&here, "b").unwrap().st_ino);
+        assert_eq!(stat("/dev/null").unwrap().st_rdev, libc::makedev(1, 3));
+        assert_eq!(readlinkat(&here, c"link").unwrap(), b"b");
+        let link = dir.join("link");
+        assert_eq!(canonical(link.to_str().unwrap()).unwrap(), dir.join("b").to_str().unwrap().as_bytes());
+        assert!(may_run(dir.join("b").to_str().unwrap(), false).is_ok());
+        assert!(is_dir(dir.to_str().unwrap()) && !is_dir(link.to_str().unwrap()));
+
+        let mut names = entries(&here).unwrap();
+        names.sort_unstable();
+        assert_eq!(names, [(c"b", false), (c"link", false), (c"pipe", false), (c"sub", true)]);
+        for (name, directory) in names {
+            if directory { rmdirat(&here, name) } else { unlinkat(&here, name) }.unwrap();
+        }
+        assert_eq!(entries(&here).unwrap(), []);
+        std::fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn paths_that_are_none_are_refused() {
+        assert_eq!(open("a\0b", OFlag::O_RDONLY).unwrap_err(), Errno::EINVAL);
+        assert_eq!(open(&"a/".repeat(2048)[..], OFlag::O_RDONLY).unwrap_err(), Errno::ENAMETOOLONG);
+        assert_eq!(open(&*format!("{}x", "./".repeat(2047)), OFlag::O_RDONLY).unwrap_err(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn absolute_paths_are_plain() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.to_str().unwrap();
+        for (path, plain) in [("/", "/"), ("//./", "/"), ("/a//b/./c/", "/a/b/c"), ("/a/../b", "/a/../b")] {
+            assert_eq!(absolute(path).unwrap(), plain);
+        }
+        assert_eq!(absolute(".").unwrap(), here);
+        assert_eq!(absolute("./a/").unwrap(), format!("{here}/a"));
+    }
+
+    #[test]
+    fn paths_join_as_the_standard_librarys_do() {
+        for (dir, name) in [("/a", "b"), ("/a/", "b/c"), ("/a", "/b"), ("/", "b"), ("a", "../b")] {
+            assert_eq!(join(dir, name), std::path::Path::new(dir).join(name).to_str().unwrap());
+        }
+    }
+}
