@@ -18,7 +18,7 @@
 //! | [`hooks`] | running the programs of `hooks` |
 //! | [`namespace`] | namespaces to join, opened and checked |
 //! | [`log`] | the log in runc's two forms |
-//! | [`packed`] | texts that are rarely read |
+//! | [`mod@packed`] | texts that are rarely read |
 //! | [`state`] | records on disk, locks, and the observed status |
 //! | [`sys`] | system calls: the only room with `unsafe` |
 
