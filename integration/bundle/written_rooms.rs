@@ -1,56 +1,78 @@
 //! `linux.resources` and `linux.seccomp` written out as the file that says the same.
 
-use embrun::cgroup::resources::{DeviceRule, READ, Resources, RuleKind, Throttle, WRITE, WeightDevice};
+use embrun::cgroup::resources::{DeviceRule, READ, Resources, RuleKind, Setting, WRITE, What};
 use embrun::seccomp::policy::{ACTIONS, Action, FLAGS, OPERATORS, Policy, Rule};
 use serde_json::{Map, Value, json};
 
 pub fn resources(r: &Resources) -> Value {
+    let n = |what| r.number(what);
+    let unsigned = |what| r.number(what).map(|n| n as u64);
+    let flag = |what| r.number(what).map(|n| n == 1);
+    let text = |what| Some(r.text(what)).filter(|text| !text.is_empty());
     json!({
         "devices": r.devices.iter().map(device_rule).collect::<Value>(),
         "memory": {
-            "limit": r.memory.limit,
-            "reservation": r.memory.reservation,
-            "swap": r.memory.swap,
-            "swappiness": r.memory.swappiness,
-            "disableOOMKiller": r.memory.disable_oom_killer,
-            "useHierarchy": r.memory.use_hierarchy,
-            "checkBeforeUpdate": r.memory.check_before_update,
+            "limit": n(What::Limit),
+            "reservation": n(What::Reservation),
+            "swap": n(What::Swap),
+            "swappiness": n(What::Swappiness),
+            "disableOOMKiller": flag(What::DisableOomKiller),
+            "useHierarchy": flag(What::UseHierarchy),
+            "checkBeforeUpdate": flag(What::CheckBeforeUpdate).unwrap_or(false),
         },
         "cpu": {
-            "shares": r.cpu.shares,
-            "quota": r.cpu.quota,
-            "burst": r.cpu.burst,
-            "period": r.cpu.period,
-            "realtimeRuntime": r.cpu.realtime_runtime,
-            "realtimePeriod": r.cpu.realtime_period,
-            "cpus": r.cpu.cpus,
-            "mems": r.cpu.mems,
-            "idle": r.cpu.idle,
+            "shares": unsigned(What::Shares),
+            "quota": n(What::Quota),
+            "burst": unsigned(What::Burst),
+            "period": unsigned(What::Period),
+            "realtimeRuntime": n(What::RealtimeRuntime),
+            "realtimePeriod": unsigned(What::RealtimePeriod),
+            "cpus": text(What::Cpus),
+            "mems": text(What::Mems),
+            "idle": n(What::Idle),
         },
-        "pids": { "limit": r.pids_limit },
+        "pids": { "limit": n(What::Pids) },
         "blockIO": {
-            "weight": r.block_io.weight,
-            "leafWeight": r.block_io.leaf_weight,
-            "weightDevice": r.block_io.weight_device.iter().map(weight_device).collect::<Value>(),
-            "throttleReadBpsDevice": throttles(&r.block_io.read_bps),
-            "throttleWriteBpsDevice": throttles(&r.block_io.write_bps),
-            "throttleReadIOPSDevice": throttles(&r.block_io.read_iops),
-            "throttleWriteIOPSDevice": throttles(&r.block_io.write_iops),
+            "weight": n(What::Weight),
+            "leafWeight": n(What::LeafWeight),
+            "weightDevice": weight_devices(r),
+            "throttleReadBpsDevice": throttles(r, What::ReadBps),
+            "throttleWriteBpsDevice": throttles(r, What::WriteBps),
+            "throttleReadIOPSDevice": throttles(r, What::ReadIops),
+            "throttleWriteIOPSDevice": throttles(r, What::WriteIops),
         },
-        "hugepageLimits": r.hugepage_limits.iter().map(|(size, limit)| {
-            json!({ "pageSize": size, "limit": limit })
+        "hugepageLimits": all(r, What::Hugepages).map(|s| {
+            json!({ "pageSize": s.of, "limit": s.n as u64 })
         }).collect::<Value>(),
         "network": {
-            "classID": r.network.class_id,
-            "priorities": r.network.priorities.iter().map(|(name, priority)| {
-                json!({ "name": name, "priority": priority })
+            "classID": n(What::ClassId),
+            "priorities": all(r, What::Priority).map(|s| {
+                json!({ "name": s.of, "priority": s.n })
             }).collect::<Value>(),
         },
-        "rdma": r.rdma.iter().map(|(name, limits)| {
-            (name.clone(), json!({ "hcaHandles": limits.handles, "hcaObjects": limits.objects }))
-        }).collect::<Map<_, _>>(),
-        "unified": r.unified.iter().map(|(file, value)| (file.clone(), json!(value))).collect::<Map<_, _>>(),
+        "rdma": all(r, What::Rdma).map(|s| rdma(s.of)).collect::<Map<_, _>>(),
+        "unified": r.unified.iter().map(|(file, value)| ((*file).to_owned(), json!(value))).collect::<Map<_, _>>(),
     })
+}
+
+fn all(r: &Resources, what: What) -> impl Iterator<Item = &Setting> {
+    r.settings.iter().filter(move |s| s.what == what)
+}
+
+/// `8:0`
+fn numbers(device: &str) -> (u32, u32) {
+    let (major, minor) = device.split_once(':').unwrap();
+    (major.parse().unwrap(), minor.parse().unwrap())
+}
+
+/// `m hca_handle=3 hca_object=4`
+fn rdma(line: &str) -> (String, Value) {
+    let mut words = line.split(' ');
+    let name = words.next().unwrap().to_owned();
+    let limits: Vec<(&str, u32)> =
+        words.map(|w| w.split_once('=').unwrap()).map(|(k, n)| (k, n.parse().unwrap())).collect();
+    let limit = |key| limits.iter().find(|(k, _)| *k == key).map(|(_, n)| *n);
+    (name, json!({ "hcaHandles": limit("hca_handle"), "hcaObjects": limit("hca_object") }))
 }
 
 fn device_rule(rule: &DeviceRule) -> Value {
@@ -64,12 +86,30 @@ fn device_rule(rule: &DeviceRule) -> Value {
     json!({ "allow": rule.allow, "type": kind, "major": rule.major, "minor": rule.minor, "access": access })
 }
 
-fn weight_device(d: &WeightDevice) -> Value {
-    json!({ "major": d.major, "minor": d.minor, "weight": d.weight, "leafWeight": d.leaf_weight })
+/// The weight of a device and that of its leaves are one item.
+fn weight_devices(r: &Resources) -> Value {
+    let is = |s: &&Setting| matches!(s.what, What::DeviceWeight | What::DeviceLeafWeight);
+    let mut items: Vec<Value> = Vec::new();
+    let mut last: Option<&Setting> = None;
+    for s in r.settings.iter().filter(is) {
+        let leaf = s.what == What::DeviceLeafWeight;
+        if !leaf || last.is_none_or(|l| l.what != What::DeviceWeight || l.of != s.of) {
+            let (major, minor) = numbers(s.of);
+            items.push(json!({ "major": major, "minor": minor, "weight": null, "leafWeight": null }));
+        }
+        items.last_mut().unwrap()[if leaf { "leafWeight" } else { "weight" }] = json!(s.n);
+        last = Some(s);
+    }
+    Value::Array(items)
 }
 
-fn throttles(all: &[Throttle]) -> Value {
-    all.iter().map(|t| json!({ "major": t.major, "minor": t.minor, "rate": t.rate })).collect()
+fn throttles(r: &Resources, what: What) -> Value {
+    all(r, what)
+        .map(|s| {
+            let (major, minor) = numbers(s.of);
+            json!({ "major": major, "minor": minor, "rate": s.n as u64 })
+        })
+        .collect()
 }
 
 pub fn policy(p: &Policy) -> Value {

@@ -120,7 +120,8 @@ impl Json {
         Ok(out)
     }
 
-    fn each_item(&self, key: &str, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
+    /// Hands out the items of an array member; absent has none.
+    pub(crate) fn each_item(&self, key: &str, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
         match self.get(key) {
             None => Ok(()),
             Some(value) => items(value, take).map_err(|f| f.at(key)),

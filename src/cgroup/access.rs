@@ -6,7 +6,7 @@ use super::apply::{on, write_all};
 use super::devices::{self, Whitelist};
 use super::fs::{Access, Branch, Cgroup};
 use super::resources::{DeviceRule, Resources};
-use super::{Knob, Missing, systemd};
+use super::systemd;
 use crate::error::{Errno, Error, Result};
 use crate::sys::bpf;
 
@@ -15,7 +15,7 @@ impl Cgroup {
     pub(super) fn allow_devices(&self, rules: &[DeviceRule]) -> Result<()> {
         let all = devices::complete(rules);
         if let Some(branch) = self.v1("devices") {
-            return write_all(&on(branch, devices::v1(&all)?.knobs()));
+            return write_all(&on(branch, &devices::v1(&all)?.knobs()));
         }
         match self.v2() {
             Some(branch) => match set_program(branch, &all) {
@@ -24,7 +24,7 @@ impl Cgroup {
                 done => done,
             },
             None if rules.is_empty() || self.access != Access::Full => Ok(()),
-            None => Err(self.missing("devices", None, "devices")),
+            None => Err(self.missing("devices", "", "devices")),
         }
     }
 
@@ -42,18 +42,14 @@ impl Cgroup {
         let Some(branch) = self.v1("devices") else { return self.allow_devices(rules) };
         let target = devices::v1(&devices::complete(rules))?;
         let text = branch.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;
-        let Some(present) = devices::parse_list(&text) else { return write_all(&on(branch, target.knobs())) };
+        let Some(present) = devices::parse_list(&text) else {
+            return write_all(&on(branch, &target.knobs()));
+        };
         if target.allow {
-            return write_all(&on(branch, target.knobs()));
+            return write_all(&on(branch, &target.knobs()));
         }
         let change = |file: &'static str, from: &Whitelist, to: &Whitelist| {
-            let line = |rule: DeviceRule| Knob {
-                field: "devices",
-                file: file.into(),
-                value: rule.line(),
-                missing: Missing::Fails,
-            };
-            on(branch, devices::beyond(from, to).into_iter().map(line).collect())
+            on(branch, &devices::knobs(file, &devices::beyond(from, to)))
         };
         let more = change("devices.allow", &target, &present);
         let less = change("devices.deny", &present, &target);

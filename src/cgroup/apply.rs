@@ -48,18 +48,15 @@ impl Cgroup {
     /// What to write where, all controllers found and all values converted before anything is written.
     pub(super) fn knobs(&self, resources: &Resources, part: Part) -> Result<Vec<(&Branch, Knob)>> {
         let mut all = Vec::new();
-        for controller in Controller::ALL.into_iter().filter(|c| part.has(*c)) {
-            let Some(field) = controller.asked(resources) else { continue };
-            if let Some(branch) = self.v1(controller.v1()) {
-                all.append(&mut on(branch, knobs_v1::knobs(controller, resources)));
+        for controller in Controller::ALL.into_iter().filter(|c| part.has(*c) && c.is_asked(resources)) {
+            let (v1, v2, field) = controller.names();
+            if let Some(branch) = self.v1(v1) {
+                all.append(&mut on(branch, &knobs_v1::knobs(controller, resources)));
                 continue;
             }
-            let name = controller.v2();
-            match self.v2().filter(|_| name.is_none_or(|n| self.v2_offers(n))) {
-                Some(branch) => {
-                    all.append(&mut on(branch, knobs_v2::knobs(controller, resources)?));
-                }
-                None => return Err(self.missing(controller.v1(), name, field)),
+            match self.v2().filter(|_| v2.is_empty() || self.v2_offers(v2)) {
+                Some(branch) => all.append(&mut on(branch, &knobs_v2::knobs(controller, resources)?)),
+                None => return Err(self.missing(v1, v2, field)),
             }
         }
         if part != Part::Memory {
@@ -79,7 +76,7 @@ impl Cgroup {
             };
             let controller = file.split('.').next().unwrap_or_default();
             if controller != "cgroup" && !self.v2_offers(controller) {
-                return Err(self.missing(controller, Some(controller), "unified").context(format_args!(
+                return Err(self.missing(controller, controller, "unified").context(format_args!(
                     "unified resource {} can't be set: controller {controller} not available",
                     Quoted(file),
                     controller = Quoted(controller)
@@ -87,8 +84,8 @@ impl Cgroup {
             }
             // Files by device take a line at a time.
             for line in value.split_inclusive('\n') {
-                let knob = Knob::new("unified", file.clone(), line.trim_end_matches('\n'));
-                all.push((branch, knob));
+                let value = line.trim_end_matches('\n');
+                all.push((branch, Knob { field: "unified", file, value, missing: Missing::Fails }));
             }
         }
         Ok(())
@@ -100,8 +97,8 @@ impl Cgroup {
         on.is_some_and(|text| text.split_ascii_whitespace().any(|c| c == controller))
     }
 
-    pub(super) fn missing(&self, v1: &str, v2: Option<&str>, field: &str) -> Error {
-        if let Some((_, e)) = self.refused.iter().find(|(c, _)| Some(c.as_str()) == v2) {
+    pub(super) fn missing(&self, v1: &str, v2: &str, field: &str) -> Error {
+        if let Some((_, e)) = self.refused.iter().find(|(c, _)| c == v2) {
             return Error::new(format!(
                 "linux.resources.{field}: the {v1} controller cannot be turned on: {e}"
             ));
@@ -125,8 +122,8 @@ impl Cgroup {
 
 /// The knobs, each to be written there.
 #[inline(never)]
-pub(super) fn on(branch: &Branch, knobs: Vec<Knob>) -> Vec<(&Branch, Knob)> {
-    knobs.into_iter().map(|k| (branch, k)).collect()
+pub(super) fn on<'a>(branch: &'a Branch, knobs: &[Knob]) -> Vec<(&'a Branch, Knob)> {
+    knobs.iter().map(|k| (branch, *k)).collect()
 }
 
 /// Writes all, and what the kernel refuses for the values of the moment (a limit above one that is about to be raised) once
@@ -166,7 +163,7 @@ impl LastFile {
 }
 
 fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
-    let mut done = last.write(branch, &knob.file, &knob.value);
+    let mut done = last.write(branch, knob.file, knob.value);
     // What each processor has counted in advance, a quarter of a MiB, is given back only a moment after a first limit was
     // refused (v1; drain_all_stock in mm/memcontrol.c).
     for _ in 0..PATIENCE {
@@ -174,9 +171,9 @@ fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::
             break;
         }
         std::thread::sleep(Duration::from_millis(5));
-        done = last.write(branch, &knob.file, &knob.value);
+        done = last.write(branch, knob.file, knob.value);
     }
-    match (done, &knob.missing) {
+    match (done, knob.missing) {
         (Err(Errno::ENOENT), Missing::Skips) => Ok(()),
         (Err(Errno::ENOENT), Missing::Use(file, value)) => last.write(branch, file, value),
         (done, _) => done,
@@ -185,7 +182,7 @@ fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::
 
 fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
     let directory = branch.place.directory();
-    let (field, value) = (knob.field, &knob.value);
+    let (field, value) = (knob.field, knob.value);
     let gone = matches!(errno, Errno::ENOENT | Errno::ENODEV) && branch.read("cgroup.procs").is_err();
     if gone {
         return Error::new(format!("linux.resources.{field}: the cgroup {directory} is gone"));
@@ -207,7 +204,7 @@ fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
         _ => e,
     };
     let e = e.context(format_args!("linux.resources.{field}"));
-    match hints::write(&knob.file, errno) {
+    match hints::write(knob.file, errno) {
         "" => e,
         hint => e.hint(hint),
     }

@@ -4,8 +4,8 @@
 //! one, and at the end the devices that every container has are allowed (as in runc: engines open the list with a denial
 //! of everything and rely on it).
 
+use super::Knob;
 use super::resources::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
-use super::{Knob, Missing};
 use crate::bundle::json::Json;
 use crate::error::{Error, Result};
 use crate::sys::bpf::Instruction;
@@ -153,15 +153,15 @@ impl Whitelist {
     pub fn knobs(&self) -> Vec<Knob> {
         let (base, other) =
             if self.allow { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
-        let knob = |file, value| Knob {
-            field: "devices",
-            file: std::borrow::Cow::Borrowed(file),
-            value,
-            missing: Missing::Fails,
-        };
-        let exceptions = self.exceptions.iter().map(|e| knob(other, e.line()));
-        std::iter::once(knob(base, "a".to_owned())).chain(exceptions).collect()
+        let mut list = vec![Knob::new("devices", base, "a".to_owned())];
+        list.append(&mut knobs(other, &self.exceptions));
+        list
     }
+}
+
+/// What to write into `devices.allow` or `devices.deny`.
+pub(super) fn knobs(file: &'static str, rules: &[DeviceRule]) -> Vec<Knob> {
+    rules.iter().map(|rule| Knob::new("devices", file, rule.line())).collect()
 }
 
 /// v1's `devices.list`; `None` in the mode that allows everything, whose exceptions the kernel does not show.
@@ -457,7 +457,7 @@ mod tests {
             .unwrap()
             .knobs()
             .into_iter()
-            .map(|k| (k.file.into_owned(), k.value))
+            .map(|k| (k.file.to_owned(), k.value.to_owned()))
             .collect();
         let allowed = [
             "c 188:0 rw",
@@ -477,7 +477,7 @@ mod tests {
 
         let everything = DeviceRule { allow: true, ..all };
         let lines = v1(&complete(&[everything])).unwrap().knobs();
-        assert_eq!((lines.len(), lines[0].file.as_ref(), lines[0].value.as_str()), (1, "devices.allow", "a"));
+        assert_eq!((lines.len(), lines[0].file, lines[0].value), (1, "devices.allow", "a"));
     }
 
     #[test]

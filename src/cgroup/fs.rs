@@ -322,9 +322,14 @@ fn wanted_of_v2(all: &Location, resources: &Resources) -> Option<Vec<&'static st
     if all.places.len() == 1 {
         return None;
     }
-    let missing_on_v1 = |c: &Controller| !all.places.iter().any(|p| p.has(c.v1()));
-    let asked = Controller::ALL.into_iter().filter(|c| c.asked(resources).is_some());
-    Some(asked.filter(missing_on_v1).filter_map(Controller::v2).collect())
+    let mut wanted = Vec::new();
+    for c in Controller::ALL {
+        let (v1, v2, _) = c.names();
+        if c.is_asked(resources) && !v2.is_empty() && !all.places.iter().any(|p| p.has(v1)) {
+            wanted.push(v2);
+        }
+    }
+    Some(wanted)
 }
 
 /// Turns controllers on in every directory above the cgroup, and tells which could not be.

@@ -1,26 +1,62 @@
 //! `linux.resources` as files of cgroup v2 (kernel documentation: admin-guide/cgroup-v2), by the conversions of the spec,
 //! and a refusal where there is none.
 
-use super::knobs_v1::{cpuset, hugetlb, pids, rdma};
-use super::resources::{BlockIo, Cpu, Memory, Resources};
-use super::{Controller, Knob, shown};
+use super::knobs_v1::{hugepages, pids};
+use super::resources::{Resources, Setting, What};
+use super::{Controller, Knob, Missing};
 use crate::error::{Error, Result};
 
 /// What to write into the container's cgroup for this controller.
 ///
 /// Errors name the field that cgroup v2 has nothing for.
 pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
-    match of {
-        Controller::Cpuset => Ok(cpuset(&r.cpu)),
-        Controller::Cpu => cpu(&r.cpu),
-        Controller::Pids => Ok(pids(r.pids_limit)),
-        Controller::BlockIo => block_io(&r.block_io),
-        Controller::Hugetlb => Ok(hugetlb(&r.hugepage_limits, "max")),
-        Controller::NetCls => Err(inconvertible("network.classID")),
-        Controller::NetPrio => Err(inconvertible("network.priorities")),
-        Controller::Rdma => Ok(rdma(r)),
-        Controller::Memory => memory(&r.memory),
+    let mut knobs = Vec::new();
+    if of == Controller::Memory {
+        knobs.extend(swap(r)?);
     }
+    for s in r.of(of) {
+        let (field, as_on_v1, n) = (s.what.member().field, s.what.member().v1, s.n);
+        let (file, value) = match s.what {
+            What::Cpus | What::Mems | What::Rdma | What::Idle => (as_on_v1, s.value()),
+            What::Shares => ("cpu.weight", weight_of_shares(n as u64).to_string()),
+            What::Quota if r.number(What::Period).is_none() => ("cpu.max", bytes(n)),
+            What::Period => {
+                let quota = r.number(What::Quota).map_or("max".to_owned(), bytes);
+                knobs.push(Knob::new("cpu.quota", "cpu.max", format!("{quota} {}", s.digits())));
+                continue;
+            }
+            What::Burst => ("cpu.max.burst", s.digits()),
+            What::Pids => {
+                knobs.push(pids(s));
+                continue;
+            }
+            What::Weight | What::DeviceWeight => {
+                // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
+                let knob = Knob::new(field, "io.bfq.weight", s.value());
+                let io_weight = Setting { n: 1 + (n - 10) * 9999 / 990, ..*s }.value().leak();
+                knobs.push(Knob { missing: Missing::Use("io.weight", io_weight), ..knob });
+                continue;
+            }
+            What::ReadBps => ("io.max", rate(s, "rbps")),
+            What::WriteBps => ("io.max", rate(s, "wbps")),
+            What::ReadIops => ("io.max", rate(s, "riops")),
+            What::WriteIops => ("io.max", rate(s, "wiops")),
+            What::Hugepages => {
+                knobs.push(hugepages(s, "max"));
+                continue;
+            }
+            What::Reservation => ("memory.low", bytes(n)),
+            What::Limit => ("memory.max", bytes(n)),
+            What::DeviceLeafWeight => return Err(inconvertible("blockIO.weightDevice.leafWeight")),
+            What::UseHierarchy if n == 1 => continue,
+            What::DisableOomKiller if n == 0 => continue,
+            // With the period, and before all others.
+            What::Quota | What::Swap => continue,
+            _ => return Err(inconvertible(field)),
+        };
+        knobs.push(Knob::new(field, file, value));
+    }
+    Ok(knobs)
 }
 
 fn inconvertible(field: &str) -> Error {
@@ -29,68 +65,39 @@ fn inconvertible(field: &str) -> Error {
     ))
 }
 
-/// Refuses a field of v1 that is set to something v2 cannot do.
-fn refuse(set: bool, field: &str) -> Result<()> {
-    if set { Err(inconvertible(field)) } else { Ok(()) }
-}
-
-/// Bytes, or `max` for -1.
+/// Bytes or microseconds, or `max` for -1.
 fn bytes(n: i64) -> String {
     if n < 0 { "max".to_owned() } else { n.to_string() }
 }
 
-fn memory(memory: &Memory) -> Result<Vec<Knob>> {
-    refuse(memory.swappiness.is_some(), "memory.swappiness")?;
-    refuse(memory.disable_oom_killer == Some(true), "memory.disableOOMKiller")?;
-    refuse(memory.use_hierarchy == Some(false), "memory.useHierarchy")?;
-    let mut knobs = Vec::new();
-    if let Some(n) = swap(memory)? {
-        // No swap file means that the kernel has no swap, or does not account it: then these two hold already.
-        let knob = Knob::new("memory.swap", "memory.swap.max", bytes(n));
-        knobs.push(if n <= 0 { knob.or_skip() } else { knob });
-    }
-    knobs.append(&mut Knob::numbers(&[
-        ("memory.reservation", "memory.low", shown(&memory.reservation.map(bytes))),
-        ("memory.limit", "memory.max", shown(&memory.limit.map(bytes))),
-    ]));
-    Ok(knobs)
+/// A line of `io.max`.
+fn rate(s: &Setting, key: &str) -> String {
+    let rate = if s.n == 0 { "max".to_owned() } else { s.digits() };
+    format!("{} {key}={rate}", s.of)
 }
 
 /// v1 limits memory and swap together, v2 swap alone: swap = together - memory.
-fn swap(memory: &Memory) -> Result<Option<i64>> {
+fn swap(r: &Resources) -> Result<Option<Knob>> {
     let refuse = |why: String| Err(Error::new(format!("linux.resources.memory.swap: {why}")));
-    match (memory.swap, memory.limit) {
-        (None, Some(-1)) => Ok(Some(-1)),
-        (None, _) => Ok(None),
-        (Some(-1), _) => Ok(Some(-1)),
+    let alone = match (r.number(What::Swap), r.number(What::Limit)) {
+        (None, Some(-1)) | (Some(-1), _) => -1,
+        (None, _) => return Ok(None),
         (Some(_), None | Some(-1)) => {
-            refuse("needs a memory.limit, it is memory and swap together".to_owned())
+            return refuse("needs a memory.limit, it is memory and swap together".to_owned());
         }
         (Some(both), Some(limit)) if both < limit => {
-            refuse(format!("{both} is memory and swap together, and less than memory.limit, {limit}"))
+            return refuse(format!(
+                "{both} is memory and swap together, and less than memory.limit, {limit}"
+            ));
         }
-        (Some(both), Some(limit)) => Ok(Some(both - limit)),
+        (Some(both), Some(limit)) => both - limit,
+    };
+    let mut knob = Knob::new("memory.swap", "memory.swap.max", bytes(alone));
+    // No swap file means that the kernel has no swap, or does not account it: then these two hold already.
+    if alone <= 0 {
+        knob.missing = Missing::Skips;
     }
-}
-
-fn cpu(cpu: &Cpu) -> Result<Vec<Knob>> {
-    refuse(cpu.realtime_runtime.is_some(), "cpu.realtimeRuntime")?;
-    refuse(cpu.realtime_period.is_some(), "cpu.realtimePeriod")?;
-    Ok(Knob::numbers(&[
-        ("cpu.shares", "cpu.weight", shown(&cpu.shares.map(weight_of_shares))),
-        ("cpu.idle", "cpu.idle", shown(&cpu.idle)),
-        ("cpu.quota", "cpu.max", shown(&cpu_max(cpu))),
-        ("cpu.burst", "cpu.max.burst", shown(&cpu.burst)),
-    ]))
-}
-
-/// `cpu.max`: quota and period. A quota alone keeps the period as it is.
-fn cpu_max(cpu: &Cpu) -> Option<String> {
-    let quota = cpu.quota.map_or_else(|| "max".to_owned(), bytes);
-    match cpu.period {
-        None => cpu.quota.map(|_| quota),
-        Some(period) => Some(format!("{quota} {period}")),
-    }
+    Ok(Some(knob))
 }
 
 /// `cpu.weight` (1 to 10000) of v1's shares (2 to 262144), by the quadratic of the spec's formula that meets both ends and
@@ -132,34 +139,8 @@ fn log2(n: u64) -> u128 {
     result
 }
 
-fn block_io(io: &BlockIo) -> Result<Vec<Knob>> {
-    refuse(io.leaf_weight.is_some(), "blockIO.leafWeight")?;
-    refuse(io.weight_device.iter().any(|d| d.leaf_weight.is_some()), "blockIO.weightDevice.leafWeight")?;
-    // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
-    let io_weight = |n: u16| 1 + (u32::from(n) - 10) * 9999 / 990;
-    let mut knobs = Vec::new();
-    if let Some(n) = io.weight {
-        let knob = Knob::new("blockIO.weight", "io.bfq.weight", n.to_string());
-        knobs.push(knob.or_use("io.weight", io_weight(n).to_string()));
-    }
-    for d in &io.weight_device {
-        let Some(n) = d.weight else { continue };
-        let line = |n: u32| format!("{}:{} {n}", d.major, d.minor);
-        let knob = Knob::new("blockIO.weightDevice", "io.bfq.weight", line(n.into()));
-        knobs.push(knob.or_use("io.weight", line(io_weight(n))));
-    }
-    for (field, _, key, list) in io.throttles() {
-        for t in list {
-            let rate = if t.rate == 0 { "max".to_owned() } else { t.rate.to_string() };
-            knobs.push(Knob::new(field, "io.max", format!("{}:{} {key}={rate}", t.major, t.minor)));
-        }
-    }
-    Ok(knobs)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Missing;
     use super::super::knobs_v1;
     use super::*;
     use crate::bundle::json::Json;
@@ -167,8 +148,8 @@ mod tests {
     /// (file, value) of all controllers, `file|file2` and both values where there is an alternative, `file?` if optional.
     fn brief(knobs: impl IntoIterator<Item = Knob>) -> Vec<(String, String)> {
         let one = |k: Knob| match k.missing {
-            Missing::Fails => (k.file.into_owned(), k.value),
-            Missing::Skips => (format!("{}?", k.file), k.value),
+            Missing::Fails => (k.file.to_owned(), k.value.to_owned()),
+            Missing::Skips => (format!("{}?", k.file), k.value.to_owned()),
             Missing::Use(file, value) => (format!("{}|{file}", k.file), format!("{}|{value}", k.value)),
         };
         knobs.into_iter().map(one).collect()
@@ -183,7 +164,7 @@ mod tests {
     }
 
     fn v2(r: &Resources) -> Result<Vec<(String, String)>> {
-        let asked = Controller::ALL.into_iter().filter(|c| c.asked(r).is_some());
+        let asked = Controller::ALL.into_iter().filter(|c| c.is_asked(r));
         let lists: Result<Vec<Vec<Knob>>> = asked.map(|c| knobs(c, r)).collect();
         Ok(brief(lists?.into_iter().flatten()))
     }

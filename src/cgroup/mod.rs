@@ -26,63 +26,36 @@ mod unit;
 mod update;
 mod walk;
 
-use std::borrow::Cow;
-use std::fmt::Display;
-
 use resources::Resources;
 
 /// What to write to one file of a cgroup, and which field of `config.json` wants it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knob {
     /// The field, below `linux.resources.`, for errors.
     pub field: &'static str,
     /// The file's name in the cgroup's directory.
-    pub file: Cow<'static, str>,
+    pub file: &'static str,
     /// What is written.
-    pub value: String,
+    pub value: &'static str,
     /// What to do on a kernel without that file.
     pub missing: Missing,
 }
 
 /// What to do if a [`Knob`]'s file is not there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missing {
     /// It is an error.
     Fails,
     /// The value is what the kernel does anyway.
     Skips,
     /// This file and value mean the same.
-    Use(Cow<'static, str>, String),
+    Use(&'static str, &'static str),
 }
 
 impl Knob {
-    fn new(field: &'static str, file: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Knob {
-        Knob { field, file: file.into(), value: value.into(), missing: Missing::Fails }
+    fn new(field: &'static str, file: &'static str, value: String) -> Knob {
+        Knob { field, file, value: value.leak(), missing: Missing::Fails }
     }
-
-    /// Those of plain numbers that are set.
-    fn numbers(rows: &[(&'static str, &'static str, Option<&dyn Display>)]) -> Vec<Knob> {
-        let mut knobs = Vec::new();
-        for (field, file, number) in rows {
-            if let Some(n) = number {
-                knobs.push(Knob::new(field, *file, n.to_string()));
-            }
-        }
-        knobs
-    }
-
-    fn or_skip(self) -> Knob {
-        Knob { missing: Missing::Skips, ..self }
-    }
-
-    fn or_use(self, file: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Knob {
-        Knob { missing: Missing::Use(file.into(), value.into()), ..self }
-    }
-}
-
-/// A number that may be set, for [`Knob::numbers`].
-fn shown<T: Display>(n: &Option<T>) -> Option<&dyn Display> {
-    n.as_ref().map(|n| n as &dyn Display)
 }
 
 /// A controller that a field of `linux.resources` needs.
@@ -107,44 +80,34 @@ impl Controller {
         [Cpuset, Cpu, Pids, BlockIo, Hugetlb, NetCls, NetPrio, Rdma, Memory]
     };
 
+    /// Its name on cgroup v1, its name on v2 (none if it is not there at all), and the field below `linux.resources.` that
+    /// needs it, for errors.
+    fn names(self) -> (&'static str, &'static str, &'static str) {
+        [
+            ("cpuset", "cpuset", "cpu.cpus"),
+            ("cpu", "cpu", "cpu"),
+            ("pids", "pids", "pids.limit"),
+            ("blkio", "io", "blockIO"),
+            ("hugetlb", "hugetlb", "hugepageLimits"),
+            ("net_cls", "", "network.classID"),
+            ("net_prio", "", "network.priorities"),
+            ("rdma", "rdma", "rdma"),
+            ("memory", "memory", "memory"),
+        ][self as usize]
+    }
+
     /// Its name on cgroup v1.
     pub fn v1(self) -> &'static str {
-        match self {
-            Controller::BlockIo => "blkio",
-            Controller::NetCls => "net_cls",
-            Controller::NetPrio => "net_prio",
-            other => other.v2().unwrap_or_default(),
-        }
+        self.names().0
     }
 
-    /// Its name on cgroup v2, if it is there at all.
-    pub fn v2(self) -> Option<&'static str> {
-        match self {
-            Controller::Cpuset => Some("cpuset"),
-            Controller::Cpu => Some("cpu"),
-            Controller::Pids => Some("pids"),
-            Controller::BlockIo => Some("io"),
-            Controller::Hugetlb => Some("hugetlb"),
-            Controller::NetCls | Controller::NetPrio => None,
-            Controller::Rdma => Some("rdma"),
-            Controller::Memory => Some("memory"),
-        }
+    /// Its name on cgroup v2; empty if it is not there at all.
+    pub fn v2(self) -> &'static str {
+        self.names().1
     }
 
-    /// The field below `linux.resources.` that needs it, if there is one that is set.
-    #[inline(never)]
-    pub fn asked(self, r: &Resources) -> Option<&'static str> {
-        let (set, field) = match self {
-            Controller::Cpuset => (r.cpu.cpus.is_some() || r.cpu.mems.is_some(), "cpu.cpus"),
-            Controller::Cpu => (r.cpu.has_time(), "cpu"),
-            Controller::Pids => (r.pids_limit.is_some(), "pids.limit"),
-            Controller::BlockIo => (!r.block_io.is_idle(), "blockIO"),
-            Controller::Hugetlb => (!r.hugepage_limits.is_empty(), "hugepageLimits"),
-            Controller::NetCls => (r.network.class_id.is_some(), "network.classID"),
-            Controller::NetPrio => (!r.network.priorities.is_empty(), "network.priorities"),
-            Controller::Rdma => (!r.rdma.is_empty(), "rdma"),
-            Controller::Memory => (r.memory.has_limits(), "memory"),
-        };
-        set.then_some(field)
+    /// Something is set that needs it.
+    fn is_asked(self, r: &Resources) -> bool {
+        r.of(self).next().is_some()
     }
 }

@@ -3,7 +3,7 @@
 use super::dbus::Value;
 use super::devices;
 use super::knobs_v2::weight_of_shares;
-use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE};
+use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
 use crate::error::{Error, Quoted, Result};
 
 /// The scope that a container is.
@@ -85,47 +85,62 @@ const UNIFIED: [(&str, &str); 6] = [
     ("pids.max", "TasksMax"),
 ];
 
+/// Numbers that are properties, by their names on v2 and on v1.
+const PROPERTIES: [(What, &str, &str); 8] = [
+    (What::Limit, "MemoryMax", "MemoryLimit"),
+    (What::Shares, "CPUWeight", "CPUShares"),
+    (What::Pids, "TasksMax", "TasksMax"),
+    (What::Quota, "CPUQuotaPerSecUSec", "CPUQuotaPerSecUSec"),
+    (What::Period, "CPUQuotaPeriodUSec", "CPUQuotaPeriodUSec"),
+    (What::Reservation, "MemoryLow", ""),
+    (What::Swap, "MemorySwapMax", ""),
+    (What::Weight, "IOWeight", "BlockIOWeight"),
+];
+
+/// The kernel's period of a quota, in microseconds.
+const DEFAULT_PERIOD: u64 = 100_000;
+
 /// Resources as properties of the unit, so that systemd does not turn them back when it is reloaded. What has no property
 /// is written to the cgroup's files only, as everything is.
 pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
-    let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
-    let (memory, cpu) = (&r.memory, &r.cpu);
-    let period = cpu.period.unwrap_or(100_000);
-    let swap = match (memory.swap, memory.limit) {
-        (Some(-1), _) | (None, Some(-1)) => Some(u64::MAX),
-        (Some(both), Some(limit)) => u64::try_from(both.saturating_sub(limit)).ok(),
-        _ => None,
-    };
-    let weight = r.block_io.weight.map(u64::from);
     let mut list = Vec::new();
-    let mut set = |numbers: &[(&str, Option<u64>)]| {
-        for (name, number) in numbers {
-            if let Some(n) = number {
-                list.push(((*name).to_owned(), Value::U64(*n)));
-            }
-        }
-    };
-    let (limit, shares) = (memory.limit.map(unlimited), cpu.shares);
-    set(&[
-        (if v2 { "MemoryMax" } else { "MemoryLimit" }, limit),
-        (if v2 { "CPUWeight" } else { "CPUShares" }, if v2 { shares.map(weight_of_shares) } else { shares }),
-        ("TasksMax", r.pids_limit.map(|n| unlimited(n).max(1))),
-        ("CPUQuotaPerSecUSec", cpu.quota.map(|quota| quota_per_second(quota, period))),
-        ("CPUQuotaPeriodUSec", cpu.period.filter(|p| *p != 100_000)),
-        ("MemoryLow", memory.reservation.filter(|_| v2).map(unlimited)),
-        ("MemorySwapMax", swap.filter(|_| v2)),
-        ("IOWeight", weight.filter(|_| v2).map(|n| 1 + (n - 10) * 9999 / 990)),
-        ("BlockIOWeight", weight.filter(|_| !v2)),
-    ]);
+    let mut set = |name: &str, n: u64| list.push((name.to_owned(), Value::U64(n)));
+    let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
+    for (what, on_v2, on_v1) in PROPERTIES {
+        let name = if v2 { on_v2 } else { on_v1 };
+        let Some(n) = r.number(what).filter(|_| !name.is_empty()) else { continue };
+        let n = match what {
+            What::Shares if v2 => weight_of_shares(n as u64),
+            What::Pids => unlimited(n).max(1),
+            What::Quota => quota_per_second(n, r.number(What::Period).map_or(DEFAULT_PERIOD, |n| n as u64)),
+            What::Period if n as u64 == DEFAULT_PERIOD => continue,
+            What::Weight if v2 => 1 + (n as u64 - 10) * 9999 / 990,
+            What::Swap => match (n, r.number(What::Limit)) {
+                (-1, _) => u64::MAX,
+                (both, Some(limit)) if both >= limit => (both - limit) as u64,
+                _ => continue,
+            },
+            What::Shares | What::Period => n as u64,
+            _ => unlimited(n),
+        };
+        set(name, n);
+    }
     if v2 {
+        if r.number(What::Limit) == Some(-1) && r.number(What::Swap).is_none() {
+            set("MemorySwapMax", u64::MAX);
+        }
         for (file, value) in &r.unified {
-            if let Some((_, name)) = UNIFIED.iter().find(|(known, _)| known == file) {
-                let value = value.trim_ascii();
-                set(&[(name, if value == "max" { Some(u64::MAX) } else { value.parse().ok() })]);
+            let property = UNIFIED.iter().find(|(known, _)| known == file);
+            let n = match value.trim_ascii() {
+                "max" => Some(u64::MAX),
+                n => n.parse().ok(),
+            };
+            if let (Some((_, name)), Some(n)) = (property, n) {
+                set(name, n);
             }
         }
-        for (name, cpus) in [("AllowedCPUs", &cpu.cpus), ("AllowedMemoryNodes", &cpu.mems)] {
-            if let Some(mask) = cpus.as_deref().and_then(mask_of_list) {
+        for (name, what) in [("AllowedCPUs", What::Cpus), ("AllowedMemoryNodes", What::Mems)] {
+            if let Some(mask) = mask_of_list(r.text(what)) {
                 list.push((name.to_owned(), Value::Bytes(mask)));
             }
         }

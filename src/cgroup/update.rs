@@ -2,7 +2,7 @@
 
 use super::apply::{Part, write_all};
 use super::fs::{Branch, Cgroup};
-use super::resources::{Memory, Resources};
+use super::resources::{Resources, Setting, What};
 use super::{Knob, Missing, systemd};
 use crate::error::{Error, Result};
 
@@ -13,7 +13,7 @@ impl Cgroup {
     pub fn update(&self, resources: &Resources) -> Result<()> {
         let resources = self.completed(resources);
         let knobs = self.knobs(&resources, Part::All)?;
-        self.check_usage(&resources.memory)?;
+        self.check_usage(&resources)?;
         let mut undo: Vec<(&Branch, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
         let done = write_all(&knobs)
@@ -39,20 +39,24 @@ impl Cgroup {
     fn completed(&self, resources: &Resources) -> Resources {
         let mut resources = resources.clone();
         let Some(v2) = self.v2() else { return resources };
-        if resources.cpu.period.is_some() && resources.cpu.quota.is_none() && self.v1("cpu").is_none() {
-            let text = v2.read("cpu.max").unwrap_or_default();
-            resources.cpu.quota = text.split(' ').next().and_then(|quota| quota.parse().ok());
-        }
-        let memory = &mut resources.memory;
-        if memory.swap.is_some_and(|n| n > 0) && memory.limit.is_none() && self.v1("memory").is_none() {
-            memory.limit = v2.read("memory.max").ok().and_then(|text| text.trim_ascii().parse().ok());
-        }
+        let half = |has: Option<i64>, lacks, v1, file| {
+            let there = (has.is_some() && resources.number(lacks).is_none() && self.v1(v1).is_none())
+                .then(|| v2.read(file).unwrap_or_default())?;
+            let n = there.split_ascii_whitespace().next()?.parse().ok()?;
+            Some(Setting { what: lacks, of: "", n })
+        };
+        let quota = half(resources.number(What::Period), What::Quota, "cpu", "cpu.max");
+        let limit =
+            half(resources.number(What::Swap).filter(|n| *n > 0), What::Limit, "memory", "memory.max");
+        resources.settings.extend(quota);
+        resources.settings.extend(limit);
         resources
     }
 
     /// v1 refuses a limit below the usage by itself; v2 would kill processes until it fits.
-    fn check_usage(&self, memory: &Memory) -> Result<()> {
-        let (Some(limit @ 0..), true, Some(v2)) = (memory.limit, memory.check_before_update, self.v2())
+    fn check_usage(&self, resources: &Resources) -> Result<()> {
+        let (Some(limit @ 0..), Some(1), Some(v2)) =
+            (resources.number(What::Limit), resources.number(What::CheckBeforeUpdate), self.v2())
         else {
             return Ok(());
         };
@@ -67,14 +71,16 @@ impl Cgroup {
 
 /// The knob that turns the file back to what it says now.
 fn as_it_is(branch: &Branch, knob: &Knob) -> Option<Knob> {
-    let there = |file: &str| branch.read(file).ok().map(|text| (file.to_owned(), text));
-    let (file, text, value) = match (there(&knob.file), &knob.missing) {
-        (Some((file, text)), _) => (file, text, knob.value.as_str()),
-        (None, Missing::Use(file, value)) => there(file).map(|(file, text)| (file, text, value.as_str()))?,
-        (None, _) => return None,
+    let (mut file, mut value) = (knob.file, knob.value);
+    let text = match (branch.read(file), knob.missing) {
+        (Ok(text), _) => text,
+        (Err(_), Missing::Use(other, same)) => {
+            (file, value) = (other, same);
+            branch.read(file).ok()?
+        }
+        (Err(_), _) => return None,
     };
-    let value = restore(&file, &text, value)?;
-    Some(Knob { field: knob.field, file: file.into(), value, missing: Missing::Fails })
+    Some(Knob::new(knob.field, file, restore(file, &text, value)?))
 }
 
 /// What to write into `file`, which has this `text`, to undo the writing of `value`. `None` for a file that cannot be told

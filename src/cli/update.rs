@@ -55,7 +55,9 @@ pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str
         set(&mut asked, name, text).map_err(|e| e.context(format_args!("--{name}")))?;
     }
     let mut asked = resources(&asked).map_err(Error::from)?;
-    asked.warnings().iter().for_each(|w| log::warn(w));
+    if let Some(line) = asked.warning() {
+        log::warn(line);
+    }
     let mut held = live(Observed::of(store(globals)?.lock(id)?)?)?;
     let new = std::mem::take(&mut asked.devices);
     let before = held.record.device_rules.clone();

@@ -1,0 +1,144 @@
+use super::*;
+use crate::bundle::json::Json;
+use crate::error::Error;
+
+fn read(text: &str) -> Result<Resources, String> {
+    resources(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string())
+}
+
+#[test]
+fn every_field_is_read() {
+    let r = read(
+        r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":-1,"access":"rm"}],
+        "memory":{"limit":1048576,"reservation":-1,"swap":2097152,"kernel":5,"swappiness":0,"disableOOMKiller":false,
+            "useHierarchy":true,"checkBeforeUpdate":true},
+        "cpu":{"shares":1024,"quota":50000,"burst":1000,"period":100000,"realtimeRuntime":10,"realtimePeriod":20,
+            "cpus":"0-1","mems":"0","idle":1},
+        "pids":{"limit":0},
+        "blockIO":{"weight":10,"leafWeight":1000,"weightDevice":[{"major":8,"minor":0,"weight":500,"leafWeight":300}],
+            "throttleReadBpsDevice":[{"major":8,"minor":0,"rate":600}],"throttleWriteIOPSDevice":[{"major":8,"minor":16,"rate":0}]},
+        "hugepageLimits":[{"pageSize":"2MB","limit":9223372036854772000},{"pageSize":"64KB","limit":1}],
+        "network":{"classID":1048577,"priorities":[{"name":"eth0","priority":500}]},
+        "rdma":{"mlx5_1":{"hcaHandles":3,"hcaObjects":10000}},
+        "unified":{"memory.high":"1000"}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        r.devices,
+        [
+            DeviceRule { allow: false, kind: RuleKind::All, major: None, minor: None, access: ANY },
+            DeviceRule {
+                allow: true,
+                kind: RuleKind::Char,
+                major: Some(1),
+                minor: None,
+                access: READ | MKNOD
+            },
+        ]
+    );
+    let settings = [
+        (What::Cpus, "0-1", 0),
+        (What::Mems, "0", 0),
+        (What::Shares, "", 1024),
+        (What::Idle, "", 1),
+        (What::Period, "", 100_000),
+        (What::Quota, "", 50_000),
+        (What::Burst, "", 1000),
+        (What::RealtimePeriod, "", 20),
+        (What::RealtimeRuntime, "", 10),
+        (What::Pids, "", 0),
+        (What::Weight, "", 10),
+        (What::LeafWeight, "", 1000),
+        (What::ClassId, "", 1_048_577),
+        (What::UseHierarchy, "", 1),
+        (What::Reservation, "", -1),
+        (What::Swappiness, "", 0),
+        (What::DisableOomKiller, "", 0),
+        (What::Limit, "", 1 << 20),
+        (What::Swap, "", 2 << 20),
+        (What::CheckBeforeUpdate, "", 1),
+        (What::Kernel, "", 5),
+        (What::DeviceWeight, "8:0", 500),
+        (What::DeviceLeafWeight, "8:0", 300),
+        (What::ReadBps, "8:0", 600),
+        (What::WriteIops, "8:16", 0),
+        (What::Hugepages, "2MB", 9223372036854772000),
+        (What::Hugepages, "64KB", 1),
+        (What::Priority, "eth0", 500),
+        (What::Rdma, "mlx5_1 hca_handle=3 hca_object=10000", 0),
+    ];
+    assert_eq!(r.settings, settings.map(|(what, of, n)| Setting { what, of, n }));
+    assert!(r.warning().is_some());
+    assert_eq!(r.unified, [("memory.high", "1000")]);
+}
+
+#[test]
+fn members_are_in_the_order_of_the_enum() {
+    for (at, member) in MEMBERS.iter().enumerate() {
+        assert_eq!(at, member.what as usize, "{}", member.field);
+    }
+}
+
+#[test]
+fn numbers_without_a_sign_use_all_their_bits() {
+    let r = read(
+        r#"{"cpu":{"shares":18446744073709551615,"quota":-7},"hugepageLimits":[{"pageSize":"2MB","limit":18446744073709551615}]}"#,
+    );
+    let values: Vec<String> = r.unwrap().settings.iter().map(Setting::value).collect();
+    assert_eq!(values, ["18446744073709551615", "-1", "18446744073709551615"]);
+}
+
+#[test]
+fn zero_is_not_set_where_go_cannot_tell() {
+    let r = read(
+        r#"{"memory":{"limit":0,"swap":0,"reservation":0},"cpu":{"shares":0,"period":0,"cpus":""},"blockIO":{"weight":0},
+            "network":null,"pids":{}}"#,
+    );
+    assert_eq!(r, Ok(Resources::default()));
+    assert_eq!(read(r#"{"cpu":{"quota":0}}"#).unwrap().number(What::Quota), Some(-1));
+}
+
+#[test]
+fn faults_name_the_field() {
+    for (text, says) in [
+        ("[]", "must be an object, is an array"),
+        (r#"{"devices":[{"type":"c"}]}"#, "devices[0].allow: is required"),
+        (r#"{"devices":[{"allow":true,"type":"p"}]}"#, "devices[0].type: unknown \"p\" (known: a, b, c)"),
+        (
+            r#"{"devices":[{"allow":true,"access":"rx"}]}"#,
+            "devices[0].access: must be made of r, w and m, is \"rx\"",
+        ),
+        (
+            r#"{"devices":[{"allow":true,"access":""}]}"#,
+            "devices[0].access: must be made of r, w and m, is \"\"",
+        ),
+        (r#"{"devices":[{"allow":true,"major":-2}]}"#, "devices[0].major: -2 is no device number"),
+        (r#"{"memory":{"limit":-2}}"#, "memory.limit: must be a number of bytes, or -1 for unlimited"),
+        (r#"{"memory":{"swappiness":101}}"#, "memory.swappiness: must be 0 to 100, is 101"),
+        (r#"{"cpu":{"idle":2}}"#, "cpu.idle: must be 0 or 1, is 2"),
+        (r#"{"cpu":{"shares":"1"}}"#, "cpu.shares: must be an integer, is a string"),
+        (r#"{"cpu":{"quota":10,"burst":11}}"#, "cpu.burst: 11 is more than the quota of 10"),
+        (r#"{"pids":7}"#, "pids: must be an object, is a number"),
+        (r#"{"blockIO":{"weight":9}}"#, "blockIO.weight: must be 10 to 1000, is 9"),
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0}]}}"#,
+            "blockIO.weightDevice[0]: needs weight or leafWeight",
+        ),
+        (
+            r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0}]}}"#,
+            "blockIO.throttleReadBpsDevice[0].rate: is required",
+        ),
+        (r#"{"rdma":{"a b":{"hcaHandles":1}}}"#, "rdma.a b: must be a name without blanks, is \"a b\""),
+        (r#"{"rdma":{"a":{}}}"#, "rdma.a: needs hcaHandles or hcaObjects"),
+        (
+            r#"{"unified":{"../x.y":"1"}}"#,
+            "unified.../x.y: must be the name of a cgroup v2 file, such as memory.high",
+        ),
+    ] {
+        assert_eq!(read(text), Err(says.to_owned()), "{text}");
+    }
+    for size in ["", "MB", "2M", "2mb", "02MB", "+2MB", "2TB", "../2MB", "2 MB", "2KMB"] {
+        let text = format!(r#"{{"hugepageLimits":[{{"pageSize":"{size}","limit":1}}]}}"#);
+        assert!(read(&text).unwrap_err().starts_with("hugepageLimits[0].pageSize: must be a size"), "{size}");
+    }
+}
