@@ -3,10 +3,11 @@
 //! Times are nanoseconds, sizes bytes. A file that the kernel has not, or a controller that is not there, leaves its
 //! member out. On v2 the members keep v1's meaning where it has a counterpart (swap is memory and swap together).
 
+use nix::fcntl::OFlag;
+
 use super::fs::{Branch, Cgroup};
 use crate::bundle::json::Json;
 use crate::sys::file::{entries, open};
-use nix::fcntl::OFlag;
 
 type Members = Vec<(&'static str, Json)>;
 

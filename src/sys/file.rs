@@ -266,7 +266,6 @@ pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
     let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let mut names = Vec::new();
     loop {
-        // Eight bytes each, as records are aligned.
         let mut records = [0u8; 4096];
         // SAFETY: the kernel writes no more than there is room for.
         let length = Errno::result(unsafe {
