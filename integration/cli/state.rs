@@ -21,7 +21,7 @@ fn a_root_that_cannot_be_trusted_is_refused() {
     let root = s.path("root");
     std::fs::create_dir(&root).unwrap();
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let why = "is writable by everybody; containers' state could be forged there (chmod 0700)";
+    let why = "is writable by others; containers' state could be forged there (chmod 0700)";
     for command in [&["list"][..], &["state", "web"], &["delete", "-f", "web"]] {
         let said = s.call(command);
         assert_eq!(said.status, 1, "{said:?}");

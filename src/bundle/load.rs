@@ -9,7 +9,7 @@ use crate::error::{Context as _, Errno, Error, Quoted, Result};
 use crate::sys::file::{canonical, fstat, join, kind, open, read_all, stat};
 
 /// A configuration file longer than this is not one (the longest known, with a seccomp profile, have some 100 KiB).
-const LONGEST: usize = 16 << 20;
+pub const LONGEST: usize = 16 << 20;
 
 /// A bundle, read: later changes to its `config.json` have no effect (runtime.md, "Create").
 #[derive(Debug)]

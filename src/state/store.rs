@@ -13,6 +13,7 @@ use super::record::Record;
 use super::{holder, observe};
 use crate::bundle::id;
 use crate::bundle::json::Json;
+use crate::bundle::load::LONGEST;
 use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::log;
@@ -27,8 +28,9 @@ use crate::sys::start::write_all;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a create waits for the lock of the directory that it has just made.
 const A_MOMENT: Duration = Duration::from_millis(500);
-/// Larger than any file kept here; what is larger is damaged.
-const LARGEST: usize = 16 << 20;
+/// Larger than any file kept here; what is larger is damaged. A record has the configuration's annotations, and its copy escapes
+/// what is escaped in it already.
+const LARGEST: usize = 4 * LONGEST;
 
 const RECORD: &str = "record";
 const CONFIG: &str = "config.json";
@@ -82,8 +84,8 @@ impl Store {
         if lstatat(&dir, "..").is_ok_and(|up| same(&up, &stat)) {
             return refuse("must not be the root directory \"/\"");
         }
-        if stat.st_mode & 0o002 != 0 {
-            return refuse("is writable by everybody; containers' state could be forged there (chmod 0700)");
+        if stat.st_mode & 0o022 != 0 {
+            return refuse("is writable by others; containers' state could be forged there (chmod 0700)");
         }
         if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
             return refuse("belongs to another user");
@@ -91,10 +93,11 @@ impl Store {
         Ok(Store { dir, path })
     }
 
-    /// The ids that have a directory, sorted.
+    /// The ids that have a directory, sorted. What else is there is nobody's concern.
     pub fn ids(&self) -> Result<Vec<Text>> {
+        let entries = entries(&self.dir)?.into_iter();
         let mut ids: Vec<Text> =
-            names(self.dir.as_fd())?.into_iter().filter(|n| id::check(n).is_ok()).collect();
+            entries.filter_map(|(name, _)| name.to_str().ok()).filter(|n| id::check(n).is_ok()).collect();
         ids.sort_unstable();
         Ok(ids)
     }
@@ -226,7 +229,7 @@ impl Entry {
 
     /// What is kept of the container; `None` if nothing is, because its create has not begun or its delete has ended.
     ///
-    /// A record that is damaged or missing is replaced by the copy in `state.json`: it is as old as `created`, and good
+    /// A record that is damaged, cannot be read or is missing is replaced by the copy in `state.json`: it is as old as `created`, and good
     /// enough to kill and to clean up by.
     pub fn record(&self) -> Result<Option<Record>> {
         let damage = match self.read(RECORD) {
@@ -236,7 +239,7 @@ impl Entry {
                 Err(e) => e,
             },
             Err(e) if e.errno() == Some(Errno::ENOENT) => Error::new("the record is missing"),
-            Err(e) => return Err(e),
+            Err(e) => e,
         };
         if let Some(record) = self.copy() {
             log::debug(|| format!("{}: {damage}; using the copy in {PUBLIC}", self.id));
