@@ -43,7 +43,7 @@ fn a_mutated_document_is_read_or_refused_by_path() {
                     let refused = [
                         validate(&spec),
                         mounts::compile(&spec, &MountFacts::default()).err().unwrap_or_default(),
-                        devices::compile(&spec).err().unwrap_or_default(),
+                        devices::compile(&spec, &[]).err().unwrap_or_default(),
                     ]
                     .concat();
                     for refusal in refused {

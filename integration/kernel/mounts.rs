@@ -21,6 +21,8 @@ pub const CASES: &[Case] = cases![
     bind_ro_and_rbind_ro_protect_the_source,
     bind_with_options_has_these_alone,
     destination_below_the_hosts_path_of_the_root,
+    remount_has_the_last_word,
+    options_of_a_tmpfs_are_not_cut_off,
     bind_takes_submounts_only_when_recursive,
     recursive_options_reach_submounts,
     propagation_options_are_applied,
@@ -377,4 +379,32 @@ fn destination_below_the_hosts_path_of_the_root(t: &Test) {
     c.mount("/mnt", "tmpfs", "t", &[]);
     c.mount(inside.to_str().unwrap(), "tmpfs", "t", &["mode=711"]);
     assert_eq!(c.probe("mounts").run().ok().probe().mount("/mnt/there")["type"], "tmpfs");
+}
+
+fn remount_has_the_last_word(t: &Test) {
+    let mut c = t.container();
+    c.mount("/mnt", "tmpfs", "t", &["ro"]).mount("/mnt", "", "", &["remount", "rw"]);
+    c.mount("/run", "tmpfs", "t", &[]).mount("/run", "", "", &["remount", "bind", "ro"]);
+    // Made read-only after its devices are there.
+    c.mount("/dev", "", "", &["remount", "bind", "ro"]);
+    let seen =
+        c.probe("mounts write /mnt/x 1 write /run/x 1 write /dev/x 1 stat /dev/null").run().ok().probe();
+    for (write, answer) in [("/mnt/x", "ok"), ("/run/x", "EROFS"), ("/dev/x", "EROFS")] {
+        assert_eq!(seen.result(&format!("write {write}")), answer, "{write}");
+    }
+    assert_eq!(seen.result("stat /dev/null")["mode"], json!(0o666));
+    expect(seen.mount("/mnt"), &["rw"]);
+}
+
+fn options_of_a_tmpfs_are_not_cut_off(t: &Test) {
+    let mut c = t.container();
+    fs::create_dir(c.rootfs.join("mnt")).unwrap();
+    // Nearly as long as the kernel takes it, and then the mode of the directory.
+    c.mount("/mnt", "tmpfs", "t", &[&"uid=0,".repeat(680), "size=1024k"]);
+    let out = c.probe("mounts").run();
+    if out.status == 0 {
+        expect(out.probe().mount("/mnt"), &["size=1024k"]);
+    } else {
+        out.exits(1).fails(&["argument list too long"]);
+    }
 }

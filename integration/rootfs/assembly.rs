@@ -42,10 +42,11 @@ pub fn assemble(bundle: &Path, spec: &Spec, ways: Ways) -> Result<()> {
 /// The same up to the pivot.
 pub fn built(bundle: &Path, spec: &Spec, ways: Ways) -> Result<Rootfs> {
     let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), spec.linux.rootfs_propagation, ways)?;
-    for step in mounts::compile(spec, &facts(bundle)).unwrap() {
+    let mounts = mounts::compile(spec, &facts(bundle)).unwrap();
+    for step in mounts {
         rootfs.mount(step).map_err(|e| e.context(step))?;
     }
-    if let Some(dev) = devices::compile(spec).unwrap() {
+    if let Some(dev) = devices::compile(spec, mounts).unwrap() {
         rootfs.devices(&dev)?;
     }
     let inside = |paths: &[&str]| paths.iter().map(|p| InsidePath::new(p).unwrap()).collect::<Vec<_>>();

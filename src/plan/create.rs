@@ -65,6 +65,15 @@ fn unsupported(spec: &Spec, refusals: &mut Vec<Refusal>) {
             );
         }
     }
+    for (field, there) in [
+        ("uidMappings", !spec.linux.uid_mappings.is_empty()),
+        ("gidMappings", !spec.linux.gid_mappings.is_empty()),
+        ("timeOffsets", !spec.linux.time_offsets.is_empty()),
+    ] {
+        if there {
+            refuse(refusals, format_args!("linux.{field}"), format_args!("{UNSUPPORTED}"));
+        }
+    }
 }
 
 /// Whether the terminal asked for can be handed to anybody.
@@ -122,7 +131,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
     when(true, Spawn);
     // Init mounts meanwhile: on v1 each of these writes waits for a grace period of the kernel.
     when(true, JoinCgroup);
-    let owner = cgroup_owner(spec, facts);
+    let owner = cgroup_owner(spec, request, facts);
     when(owner.is_some(), GiveCgroup(owner.unwrap_or_default()));
     when(true, Await(Sync::Cgroup));
     when(true, Answer(Sync::Cgroup));
@@ -149,10 +158,11 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
 
 /// Whose the cgroup will be, if not root's (config-linux.md, "Cgroup ownership"): v2 can be delegated safely, to a container
 /// that has a cgroup namespace of its own and a writable view of it.
-fn cgroup_owner(spec: &Spec, facts: &HostFacts) -> Option<u32> {
+fn cgroup_owner(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Option<u32> {
     let writable = |m: &Mount| {
         let last = m.options.iter().rev().find(|o| matches!(**o, "ro" | "rw"));
-        m.destination == "/sys/fs/cgroup" && m.kind == Some("cgroup") && last.is_none_or(|o| *o != "ro")
+        let there = mounts::target(m, request.rootfs).is_some_and(|t| t.as_bytes() == b"sys/fs/cgroup");
+        there && m.kind == Some("cgroup") && last.is_none_or(|o| *o != "ro")
     };
     let may =
         facts.cgroups.is_pure_v2() && is_new(spec, NamespaceKind::Cgroup) && spec.mounts.iter().any(writable);
@@ -177,12 +187,9 @@ fn init(
     seal_root(spec, request, &mut steps);
     if let Some(p) = &spec.process {
         plan.program = Program::of(p);
+        // Before the filter, which could forbid it.
+        steps.add_some(spec.linux.personality.map(InitStep::Personality));
         privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
-    }
-    if let Some(domain) = spec.linux.personality {
-        let steps = &mut steps.0;
-        let at = steps.iter().position(|s| matches!(s, InitStep::NoNewPrivileges | InitStep::BoundingSet(_)));
-        steps.insert(at.unwrap_or(steps.len()), InitStep::Personality(domain));
     }
     finish(spec, request, plan, &mut steps);
     plan.init = steps.0;
@@ -228,7 +235,7 @@ fn root_and_mounts(
     for step in rest {
         steps.add(InitStep::Mount(step));
     }
-    let devices = devices::compile(spec).unwrap_or_else(|found| {
+    let devices = devices::compile(spec, mounts).unwrap_or_else(|found| {
         refusals.extend(found);
         None
     });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::mounts::{MountStep, What};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, List, Spec};
 use crate::rootfs::path::InsidePath;
@@ -42,14 +43,10 @@ const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// What is to be made in `/dev`, or every reason why not. `None` if `/dev` is a bind mount: that is somebody else's, and is
-/// left as it is (runc's rule).
-pub fn compile(spec: &Spec) -> Result<Option<DevStep>, Vec<Refusal>> {
-    let binds_dev = spec.mounts.iter().any(|m| {
-        let bind = m.options.iter().any(|o| matches!(*o, "bind" | "rbind"));
-        bind && InsidePath::new(m.destination).is_some_and(|d| d.as_bytes() == b"dev")
-    });
-    if binds_dev {
+/// What is to be made in `/dev`, or every reason why not. `None` if one of the mounts binds something there: that is
+/// somebody else's, and is left as it is (runc's rule).
+pub fn compile(spec: &Spec, mounts: &[MountStep]) -> Result<Option<DevStep>, Vec<Refusal>> {
+    if mounts.iter().any(|m| m.target.as_bytes() == b"dev" && matches!(m.what, What::Bind { .. })) {
         return Ok(None);
     }
     let mut nodes = Vec::with_capacity(DEFAULT.len() + spec.linux.devices.len());
@@ -119,23 +116,24 @@ impl fmt::Display for DevStep {
 mod tests {
     use super::*;
     use crate::bundle::spec::Mount;
+    use crate::plan::mounts::{self, MountFacts};
 
     fn device(path: &'static str, kind: DeviceKind, major: u32, minor: u32) -> Device {
         Device { kind, path, major, minor, file_mode: None, uid: 0, gid: 0 }
     }
 
-    fn with(devices: &[Device], mounts: &[Mount]) -> Spec {
+    fn with(devices: &[Device], mounts: &[Mount]) -> Result<Option<DevStep>, Vec<Refusal>> {
         let mut spec = Spec { mounts: mounts.to_vec().leak(), ..Spec::default() };
         spec.linux.devices = devices.to_vec().leak();
-        spec
+        let facts = MountFacts { rootfs: "/b/rootfs", ..MountFacts::default() };
+        compile(&spec, mounts::compile(&spec, &facts).unwrap())
     }
 
     #[test]
     fn default_nodes_come_first_and_may_be_replaced() {
         let tty = Device { file_mode: Some(0o600), uid: 7, ..device("/dev/tty", DeviceKind::Char, 5, 0) };
         let disk = device("dev//disk", DeviceKind::Block, 8, 0);
-        let spec = with(&[tty, disk, device("/dev/ptmx", DeviceKind::Char, 5, 2)], &[]);
-        let step = compile(&spec).unwrap().unwrap();
+        let step = with(&[tty, disk, device("/dev/ptmx", DeviceKind::Char, 5, 2)], &[]).unwrap().unwrap();
         let says: Vec<String> = step.nodes.iter().map(|n| n.to_string()).collect();
         assert_eq!(
             says,
@@ -154,21 +152,28 @@ mod tests {
 
     #[test]
     fn a_bind_mount_at_dev_is_left_as_it_is() {
-        let mount =
-            |destination, option| Mount { destination, options: vec![option].leak(), ..Mount::default() };
+        let mount = |destination, options: &[&'static str]| Mount {
+            destination,
+            kind: Some("tmpfs"),
+            source: Some("/x"),
+            options: options.to_vec().leak(),
+            ..Mount::default()
+        };
         for (mount, left) in [
-            (mount("/dev", "rbind"), true),
-            (mount("dev/", "bind"), true),
-            (mount("/dev", "nosuid"), false),
-            (mount("/dev/x", "bind"), false),
+            (mount("/dev", &["rbind"]), true),
+            (mount("dev/", &["bind"]), true),
+            (mount("/b/rootfs/dev", &["bind"]), true),
+            (mount("/dev", &["nosuid"]), false),
+            (mount("/dev", &["remount", "bind", "ro"]), false),
+            (mount("/dev/x", &["bind"]), false),
         ] {
-            assert_eq!(compile(&with(&[], &[mount])).unwrap().is_none(), left, "{mount:?}");
+            assert_eq!(with(&[], &[mount]).unwrap().is_none(), left, "{mount:?}");
         }
     }
 
     #[test]
     fn a_device_cannot_be_the_root() {
-        let refused = compile(&with(&[device("/dev/..", DeviceKind::Fifo, 0, 0)], &[])).unwrap_err();
+        let refused = with(&[device("/dev/..", DeviceKind::Fifo, 0, 0)], &[]).unwrap_err();
         assert_eq!(refused[0].to_string(), "linux.devices[0].path: is the root directory");
     }
 }

@@ -149,7 +149,7 @@ pub fn may_cover_proc(path: &[u8]) -> bool {
 }
 
 /// mount(2) takes one page of data, the NUL included.
-const MAX_DATA: usize = 4095;
+pub const MAX_DATA: usize = 4095;
 
 /// The steps for all of `mounts[]`, in order, or every reason why not.
 pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<Refusal>> {
@@ -163,7 +163,45 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
             }
         }
     }
+    for at in 1..steps.len() {
+        let (before, rest) = steps.split_at_mut(at);
+        postpone(before, &mut rest[0]);
+    }
     if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
+}
+
+/// What a later entry says of whether a mount is read-only counts, also where that has to wait until everything is in it.
+fn postpone(before: &mut [MountStep], step: &mut MountStep) {
+    let (readonly, says) = match step.what {
+        What::Remount { flags, .. } => (flags & ms::RDONLY != 0, true),
+        What::Change => {
+            let any = |bits: fn(&Change) -> u32| step.changes.iter().any(|c| bits(c) & attr::RDONLY != 0);
+            (any(|c| c.set), any(|c| c.set | c.clear))
+        }
+        _ => return,
+    };
+    let Some(earlier) = before.iter_mut().rev().find(|b| b.target == step.target) else { return };
+    let What::New(new) = &mut earlier.what else { return };
+    if !says || !fills_up(new.kind.to_bytes() == b"tmpfs", &step.target) {
+        return;
+    }
+    new.late_readonly = readonly;
+    if let What::Remount { flags, .. } = &mut step.what {
+        *flags &= !ms::RDONLY;
+    }
+    let later = |c: &Change| Change { set: c.set & !attr::RDONLY, ..*c };
+    step.changes = step.changes.iter().map(later).collect::<Vec<_>>().leak();
+}
+
+/// Whether mount points and device nodes are still to be made in a new mount.
+fn fills_up(tmpfs: bool, target: &InsidePath) -> bool {
+    tmpfs || target.as_bytes() == b"dev"
+}
+
+/// Where an entry goes; `None` if its destination holds a NUL. As by runc: some name the place by the host's path of it.
+pub(super) fn target(mount: &Mount, rootfs: &str) -> Option<InsidePath> {
+    let inside = mount.destination.strip_prefix(rootfs).filter(|rest| rest.starts_with('/'));
+    InsidePath::new(inside.unwrap_or(mount.destination))
 }
 
 /// Which property is refused, and why.
@@ -176,10 +214,7 @@ fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
 }
 
 fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) -> Result<MountStep, Refused> {
-    // As by runc: some name the place by the host's path of it.
-    let inside = mount.destination.strip_prefix(facts.rootfs).filter(|rest| rest.starts_with('/'));
-    let target = InsidePath::new(inside.unwrap_or(mount.destination))
-        .ok_or(("destination", "contains a NUL character"))?;
+    let target = target(mount, facts.rootfs).ok_or(("destination", "contains a NUL character"))?;
     let options = Options::parse(mount.options);
     if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         let field = if options.idmap { "options" } else { "uidMappings" };
@@ -287,8 +322,7 @@ fn new_mount(
         for_fs = format!("{for_fs}{comma}context=\"{label}\"");
     }
     let tmpfs = kind == "tmpfs";
-    // Mount points and device nodes are still to be made in these.
-    let late_readonly = options.set & ms::RDONLY != 0 && (tmpfs || target.as_bytes() == b"dev");
+    let late_readonly = options.set & ms::RDONLY != 0 && fills_up(tmpfs, &target);
     Ok(NewMount {
         source: text("source", mount.source.unwrap_or(kind))?,
         flags: options.set & !ms::NOSYMFOLLOW & if late_readonly { !ms::RDONLY } else { !0 },

@@ -27,10 +27,19 @@ pub fn broken(plan: &Plan) -> Vec<String> {
     let find = ("the program's look-up", at(|s| matches!(s, InitStep::FindProgram)));
     let nnp = ("no_new_privs", at(|s| matches!(s, InitStep::NoNewPrivileges)));
     let seccomp = ("the filter", at(|s| matches!(s, InitStep::Seccomp)));
+    let personality = ("the personality", at(|s| matches!(s, InitStep::Personality(_))));
+    let devices = ("the devices", at(|s| matches!(s, InitStep::Devices(_))));
+    let null = ("the container's null device", at(|s| matches!(s, InitStep::StdioNull)));
+    let finish = ("what mounts wait for", at(|s| matches!(s, InitStep::FinishMounts)));
+    let readonly = ("the read-only root", at(|s| matches!(s, InitStep::ReadonlyRoot)));
     let start = ("the wait for start", at(|s| matches!(s, InitStep::AwaitStart { .. })));
     for (first, then) in [
         (root, mount),
         (mount, mask),
+        (devices, null),
+        (null, finish),
+        (finish, mask),
+        (finish, readonly),
         // Once the container's root is ours, its /proc is not to be trusted.
         (mask, pivot),
         (sysctl, pivot),
@@ -40,6 +49,8 @@ pub fn broken(plan: &Plan) -> Vec<String> {
         // As the container's user, or it would see what only root may.
         (caps, cwd),
         (caps, find),
+        // The container's filter could forbid it.
+        (personality, seccomp),
     ] {
         before(first, then, &mut out);
     }

@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::{process, sysctl};
 use crate::bundle::read::one_line;
-use crate::bundle::spec::{IdMapping, Linux, Namespace, NamespaceKind, Process, Scheduler, Spec, Text};
+use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec, Text};
+use crate::rootfs::path::InsidePath;
 
 /// Why a configuration is refused, and which property is at fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,9 +39,7 @@ pub const UNSUPPORTED: &str = "is not supported by this version; remove it";
 pub fn validate(spec: &Spec) -> Vec<Refusal> {
     let mut out = Vec::new();
     namespaces(spec, &mut out);
-    user_namespace(&spec.linux, &mut out);
-    time_namespace(&spec.linux, &mut out);
-    mounts(spec, &mut out);
+    paths(&spec.linux, &mut out);
     for (key, _) in spec.linux.sysctl {
         if let Err(why) = sysctl::path(key, spec.linux.namespaces) {
             refuse(&mut out, format_args!("linux.sysctl.{key}"), format_args!("{why}"));
@@ -108,75 +107,15 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     }
 }
 
-fn user_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
-    let maps = [("linux.uidMappings", linux.uid_mappings), ("linux.gidMappings", linux.gid_mappings)];
-    let made = linux.namespace(NamespaceKind::User).map(|n| n.path.is_none());
-    for (field, map) in maps {
-        match made {
-            Some(true) if map.is_empty() => {
-                refuse(out, format_args!("{field}"), format_args!("is required for a new user namespace"));
-            }
-            None if !map.is_empty() => {
-                let what = "needs a user namespace (add {\"type\": \"user\"} to linux.namespaces)";
-                refuse(out, format_args!("{field}"), format_args!("{what}"));
-            }
-            _ => lines(format_args!("{field}"), map, out),
-        }
+/// The root is no path within itself: what is put over it, init does not notice.
+fn paths(linux: &Linux, out: &mut Vec<Refusal>) {
+    let is_root = |path: &&Text| InsidePath::new(path).is_some_and(|path| path.is_root());
+    if linux.masked_paths.iter().any(|path| is_root(&path)) {
+        refuse(out, format_args!("linux.maskedPaths"), format_args!("the root cannot be hidden"));
     }
-}
-
-/// user_namespaces(7): a map has at most 340 lines (5 before Linux 4.15), and none of them overlap.
-fn lines(field: fmt::Arguments<'_>, map: &[IdMapping], out: &mut Vec<Refusal>) {
-    if map.len() > 340 {
-        refuse(
-            out,
-            format_args!("{field}"),
-            format_args!("has {} lines, of which the kernel takes 340", map.len()),
-        );
-        return;
-    }
-    // No line ends beyond 32 bits.
-    let meet = |a: u32, a_size: u32, b: u32, b_size: u32| a < b + b_size && b < a + a_size;
-    for (i, one) in map.iter().enumerate() {
-        for (j, other) in map[..i].iter().enumerate() {
-            if meet(one.container_id, one.size, other.container_id, other.size)
-                || meet(one.host_id, one.size, other.host_id, other.size)
-            {
-                refuse(out, format_args!("{field}[{i}]"), format_args!("overlaps {field}[{j}]"));
-            }
-        }
-    }
-}
-
-fn time_namespace(linux: &Linux, out: &mut Vec<Refusal>) {
-    if linux.time_offsets.is_empty() {
-        return;
-    }
-    match linux.namespace(NamespaceKind::Time) {
-        Some(n) if n.path.is_none() => {}
-        Some(_) => refuse(
-            out,
-            format_args!("linux.timeOffsets"),
-            format_args!("cannot be set for a time namespace that is joined"),
-        ),
-        None => refuse(
-            out,
-            format_args!("linux.timeOffsets"),
-            format_args!("needs a time namespace (add {{\"type\": \"time\"}} to linux.namespaces)"),
-        ),
-    }
-}
-
-fn mounts(spec: &Spec, out: &mut Vec<Refusal>) {
-    let userns = spec.linux.namespace(NamespaceKind::User).is_some();
-    for (i, mount) in spec.mounts.iter().enumerate() {
-        let idmap = mount.options.iter().any(|o| matches!(*o, "idmap" | "ridmap"));
-        if idmap && mount.uid_mappings.is_empty() && !userns {
-            let what = "idmap needs uidMappings and gidMappings, or a user namespace to take them from";
-            refuse(out, format_args!("mounts[{i}].options"), format_args!("{what}"));
-        }
-        lines(format_args!("mounts[{i}].uidMappings"), mount.uid_mappings, out);
-        lines(format_args!("mounts[{i}].gidMappings"), mount.gid_mappings, out);
+    if linux.readonly_paths.iter().any(|path| is_root(&path)) {
+        let what = format_args!("the root is made read-only by root.readonly");
+        refuse(out, format_args!("linux.readonlyPaths"), what);
     }
 }
 
@@ -233,35 +172,27 @@ mod tests {
 
     #[test]
     fn a_sound_configuration_is_not_refused() {
-        let map = r#"[{"containerID":0,"hostID":1000,"size":10},{"containerID":10,"hostID":1010,"size":1}]"#;
-        let linux = format!(
-            r#","uidMappings":{map},"gidMappings":{map},"timeOffsets":{{"boottime":{{"secs":-1}}}},"sysctl":{{"net.ipv4.ip_forward":"1"}}"#
-        );
-        let kinds = ["mount", "uts", "user", "time", "network"]
-            .map(|kind| format!(r#"{{"type":"{kind}"}}"#))
-            .join(",");
-        let more =
-            r#","hostname":"a","domainname":"b","mounts":[{"destination":"/a","options":["bind","idmap"]}]"#;
-        assert_eq!(refusals(more, &kinds, &linux), [""; 0]);
+        let linux = r#","sysctl":{"net.ipv4.ip_forward":"1"},"maskedPaths":["/a"],"readonlyPaths":["/.a"],"netDevices":{}"#;
+        let kinds = ["mount", "uts", "network"].map(|kind| format!(r#"{{"type":"{kind}"}}"#)).join(",");
+        assert_eq!(refusals(r#","hostname":"a","domainname":"b""#, &kinds, linux), [""; 0]);
     }
 
     #[test]
     fn every_refusal_is_collected() {
-        let linux = r#","uidMappings":[{"containerID":0,"hostID":0,"size":1}],"timeOffsets":{"monotonic":{"secs":1}},
-            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{"closID":"x"}"#;
-        let more = r#","hostname":"a","domainname":"b","mounts":[{"destination":"/a","options":["ridmap"]}]"#;
+        let linux = r#","maskedPaths":["/"],"readonlyPaths":["/a","/a/.."],
+            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{},"memoryPolicy":{}"#;
         assert_eq!(
-            refusals(more, "", linux),
+            refusals(r#","hostname":"a","domainname":"b""#, "", linux),
             [
                 r#"linux.namespaces: a mount namespace is required (add {"type": "mount"})"#,
                 r#"hostname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
                 r#"domainname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
-                r#"linux.uidMappings: needs a user namespace (add {"type": "user"} to linux.namespaces)"#,
-                r#"linux.timeOffsets: needs a time namespace (add {"type": "time"} to linux.namespaces)"#,
-                "mounts[0].options: idmap needs uidMappings and gidMappings, or a user namespace to take them from",
+                "linux.maskedPaths: the root cannot be hidden",
+                "linux.readonlyPaths: the root is made read-only by root.readonly",
                 "linux.sysctl.net.core.somaxconn: needs a network namespace of the container's own",
                 "linux.sysctl.vm.x: is not in a namespace: it would change the host",
                 "linux.intelRdt: is not supported by this version; remove it",
+                "linux.memoryPolicy: is not supported by this version; remove it",
             ]
         );
     }
@@ -272,47 +203,6 @@ mod tests {
         let more = format!(r#","hostname":"{name}","domainname":"{}""#, &name[1..]);
         let says = refusals(&more, r#"{"type":"mount"},{"type":"uts"}"#, "");
         assert_eq!(says, ["hostname: is longer than 64 bytes"]);
-    }
-
-    #[test]
-    fn id_maps() {
-        let user = r#"{"type":"mount"},{"type":"user"}"#;
-        assert_eq!(
-            refusals("", user, ""),
-            [
-                "linux.uidMappings: is required for a new user namespace",
-                "linux.gidMappings: is required for a new user namespace",
-            ]
-        );
-        let joined = r#"{"type":"mount"},{"type":"user","path":"/proc/1/ns/user"}"#;
-        assert_eq!(refusals("", joined, ""), [""; 0]);
-        let one = r#"{"containerID":0,"hostID":1000,"size":10}"#;
-        for other in
-            [r#"{"containerID":9,"hostID":2000,"size":1}"#, r#"{"containerID":20,"hostID":999,"size":2}"#]
-        {
-            let linux = format!(r#","uidMappings":[{one},{other}],"gidMappings":[{one}]"#);
-            assert_eq!(refusals("", user, &linux), ["linux.uidMappings[1]: overlaps linux.uidMappings[0]"]);
-        }
-    }
-
-    #[test]
-    fn id_maps_have_as_many_lines_as_the_kernel_takes() {
-        let lines = |n: u32| {
-            let line = |i| format!(r#"{{"containerID":{i},"hostID":{i},"size":1}}"#);
-            (0..n).map(line).collect::<Vec<_>>().join(",")
-        };
-        let user = r#"{"type":"mount"},{"type":"user"}"#;
-        let refused =
-            |n| refusals("", user, &format!(r#","uidMappings":[{}],"gidMappings":[{}]"#, lines(n), lines(1)));
-        assert_eq!(refused(340), [""; 0]);
-        assert_eq!(refused(341), ["linux.uidMappings: has 341 lines, of which the kernel takes 340"]);
-    }
-
-    #[test]
-    fn a_joined_time_namespace_keeps_its_offsets() {
-        let joined = r#"{"type":"mount"},{"type":"time","path":"/proc/1/ns/time"}"#;
-        let says = refusals("", joined, r#","timeOffsets":{"monotonic":{"secs":1}}"#);
-        assert_eq!(says, ["linux.timeOffsets: cannot be set for a time namespace that is joined"]);
     }
 
     #[test]

@@ -180,3 +180,28 @@ fn a_resolved_path_in_proc_is_checked_by_its_end() {
         assert_eq!(may_cover_proc(path.as_bytes()), may, "{path}");
     }
 }
+
+#[test]
+fn a_remount_has_the_last_word_on_what_waits() {
+    for (first, second, says) in [
+        ("ro", "remount rw", ["mount tmpfs at /x (mode of the directory)", "remount /x"]),
+        ("ro", "remount nosuid", ["mount tmpfs at /x (mode of the directory)", "remount /x (nosuid)"]),
+        ("", "remount ro", ["mount tmpfs at /x (ro at last,mode of the directory)", "remount /x"]),
+        (
+            "",
+            "remount bind ro nosuid",
+            ["mount tmpfs at /x (ro at last,mode of the directory)", "change the mount at /x (nosuid)"],
+        ),
+        (
+            "ro",
+            "remount bind nosuid",
+            ["mount tmpfs at /x (ro at last,mode of the directory)", "change the mount at /x (nosuid)"],
+        ),
+    ] {
+        let both = [entry("/x", "tmpfs", "x", first), entry("/x", "", "", second)].join(",");
+        assert_eq!(plan(&both), says, "{first}; {second}");
+    }
+    // What holds nothing of ours is read-only at once.
+    let bind = [entry("/x", "none", "/y", "bind"), entry("/x", "", "", "remount bind ro")].join(",");
+    assert_eq!(plan(&bind), ["bind /y at /x", "change the mount at /x (ro)"]);
+}
