@@ -45,6 +45,12 @@ pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
     open(&(kind, format!("/proc/self/ns/{}", kind.proc_name()).leak()))
 }
 
+/// Whether a namespace is the runtime's own.
+pub fn is_own(kind: NamespaceKind, fd: &OwnedFd) -> Result<bool> {
+    let (own, this) = (file::fstat(own(kind)?)?, file::fstat(fd)?);
+    Ok((own.st_dev, own.st_ino) == (this.st_dev, this.st_ino))
+}
+
 /// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
 pub fn are_ids_mapped() -> bool {
     let map = file::read_text("/proc/self/uid_map").unwrap_or_default();
@@ -98,7 +104,9 @@ mod tests {
 
     #[test]
     fn a_namespace_is_what_it_is() {
-        assert!(own(NamespaceKind::Network).is_ok());
+        let ours = own(NamespaceKind::Network).unwrap();
+        assert!(is_own(NamespaceKind::Network, &ours).unwrap());
+        assert!(!is_own(NamespaceKind::Ipc, &ours).unwrap());
         let wrong = open(&(NamespaceKind::Network, "/proc/self/ns/uts")).unwrap_err().to_string();
         assert_eq!(wrong, "network namespace /proc/self/ns/uts: is a uts namespace, not a network one");
         let none = open(&(NamespaceKind::Ipc, "/dev/null")).unwrap_err().to_string();

@@ -249,6 +249,17 @@ impl fmt::Display for HostStep {
     }
 }
 
+impl InitStep {
+    /// The kind of namespace that it sets something of.
+    pub fn sets(&self) -> Option<NamespaceKind> {
+        match self {
+            InitStep::Hostname(_) | InitStep::Domainname(_) => Some(NamespaceKind::Uts),
+            InitStep::Sysctl((file, _)) => super::sysctl::owner(file).ok(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for InitStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

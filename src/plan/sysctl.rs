@@ -28,7 +28,8 @@ const IPC: [&str; 11] = [
     "shmmni",
 ];
 
-fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
+/// The kind of namespace that a parameter belongs to, or why it may not be set.
+pub fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
     let (top, rest) = path.split_once('/').unwrap_or((path, ""));
     match top {
         "net" => Ok(NamespaceKind::Network),
