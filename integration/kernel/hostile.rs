@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const CASES: &[Case] = cases![
-    dev_that_is_a_link_is_not_followed,
+    dev_that_is_a_link_is_refused,
+    root_under_another_name_is_not_mounted_over,
+    nothing_is_set_in_a_namespace_of_the_hosts,
     dev_null_of_the_image_is_not_trusted,
     device_nodes_that_are_links_are_refused,
     console_that_is_a_link_is_refused,
@@ -104,17 +106,73 @@ fn inventory(directory: &Path) -> Vec<String> {
     all
 }
 
-fn dev_that_is_a_link_is_not_followed(t: &Test) {
-    for text in ["../outside", "/outside", "../../../../../outside"] {
+fn dev_that_is_a_link_is_refused(t: &Test) {
+    let trap = Trap::new(t).with_the_images_dev();
+    let absolute = trap.outside.to_str().unwrap().to_owned();
+    for text in ["../outside", "/outside", "../../../../../outside", &absolute] {
         let trap = Trap::new(t).with_the_images_dev();
         symlink(text, trap.c.rootfs.join("dev")).unwrap();
-        trap.run();
-        // What the link means inside is another directory, and that has the devices.
-        assert!(trap.c.rootfs.join("outside/ptmx").is_symlink());
+        trap.refused("/dev of the root file system is or goes through a symbolic link");
+        assert!(!trap.c.rootfs.join("outside").exists());
     }
-    let trap = Trap::new(t).with_the_images_dev();
-    symlink(&trap.outside, trap.c.rootfs.join("dev")).unwrap();
-    trap.run();
+    // A volume is the host's.
+    let mut trap = Trap::new(t).with_the_images_dev();
+    symlink("volume", trap.c.rootfs.join("dev")).unwrap();
+    trap.c.mount("/volume", "none", &absolute, &["bind", "rw"]);
+    trap.refused("/dev of the root file system is or goes through a symbolic link");
+    // Below it too.
+    fs::create_dir(trap.c.rootfs.join("real")).unwrap();
+    fs::remove_file(trap.c.rootfs.join("dev")).unwrap();
+    fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
+    symlink("/volume", trap.c.rootfs.join("dev/net")).unwrap();
+    trap.c.config["linux"]["devices"] =
+        json!([{"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200}]);
+    trap.refused("/dev/net of the root file system is or goes through a symbolic link");
+}
+
+fn root_under_another_name_is_not_mounted_over(t: &Test) {
+    // It would be of no effect: what is mounted on the root is not what init pivots to.
+    for (field, says) in [("maskedPaths", "mask /up"), ("readonlyPaths", "make /up read-only")] {
+        let mut trap = Trap::new(t);
+        symlink("/", trap.c.rootfs.join("up")).unwrap();
+        trap.c.config["linux"][field] = json!(["/up"]);
+        trap.refused(&format!("{says}: it is the root of the container"));
+        trap.c.config["linux"][field] = json!(["/"]);
+        trap.refused(&format!("linux.{field}: the root "));
+    }
+    let mut trap = Trap::new(t);
+    symlink("..", trap.c.rootfs.join("data")).unwrap();
+    let volume = trap.outside.to_str().unwrap().to_owned();
+    trap.c.mount("/data", "none", &volume, &["bind", "rw"]);
+    trap.refused("it is the root of the container");
+    // The same directory at another place is another place.
+    let mut trap = Trap::new(t);
+    fs::create_dir(trap.c.rootfs.join("again")).unwrap();
+    let root = trap.c.rootfs.to_str().unwrap().to_owned();
+    trap.c.mount("/again", "none", &root, &["bind"]);
+    trap.c.config["linux"]["readonlyPaths"] = json!(["/again"]);
+    trap.c.config["root"]["readonly"] = json!(false);
+    let seen = trap.c.probe("write /again/x 1 write /x 1").run().ok().probe();
+    assert_eq!((seen.result("write /again/x"), seen.result("write /x")), (&json!("EROFS"), &json!("ok")));
+}
+
+fn nothing_is_set_in_a_namespace_of_the_hosts(t: &Test) {
+    // The host of this test, so that a failure of it changes nothing of the machine's.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS | nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    let before = nix::unistd::gethostname().unwrap();
+    let mut trap = Trap::new(t);
+    trap.c.namespace_path("uts", "/proc/self/ns/uts");
+    trap.c.config["hostname"] = json!("evil");
+    trap.refused("set hostname evil: not allowed in the host's uts namespace");
+    assert_eq!(nix::unistd::gethostname().unwrap(), before);
+    let mut trap = Trap::new(t);
+    trap.c.namespace_path("network", "/proc/self/ns/net");
+    trap.c.config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "99"});
+    trap.refused("not allowed in the host's network namespace");
+    assert_ne!(fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap().trim(), "99");
+    // Without anything that is set there, it may be joined.
+    trap.c.config["linux"].as_object_mut().unwrap().remove("sysctl");
+    trap.run().ok();
 }
 
 fn dev_null_of_the_image_is_not_trusted(t: &Test) {

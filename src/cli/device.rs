@@ -133,7 +133,7 @@ fn root_of(held: &Held) -> Result<RootDir> {
 /// Makes the node, or finds the same one there; says whether it was made.
 fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool> {
     let (above, name) = path.split().ok_or(Errno::EISDIR)?;
-    let directory = root.parent(&above)?;
+    let directory = root.directory(&above)?;
     if let Ok(there) = lstatat(&directory, name) {
         return match kind(&there) == kind(host) && there.st_rdev == host.st_rdev {
             true => Ok(false),

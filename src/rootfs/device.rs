@@ -7,9 +7,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, makedev, umask};
 
-use super::Rootfs;
+use super::mount::bind_over;
 use super::path::InsidePath;
 use super::root::{Handle, kind, open_name};
+use super::{Rootfs, through_a_link};
 use crate::bundle::spec::DeviceKind;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
@@ -42,7 +43,7 @@ impl Rootfs {
                 // Nearly all of them are in /dev.
                 let directory = match last.take() {
                     Some((path, directory)) if path == above => directory,
-                    _ => Directory::new(self.root.parent(&above)?)?,
+                    _ => Directory::new(self.device_directory(&above)?)?,
                 };
                 let (_, directory) = last.insert((above, directory));
                 self.node(node, directory, name)
@@ -50,6 +51,13 @@ impl Rootfs {
             act().about(format_args!("device {}", node.path))?;
         }
         Ok(())
+    }
+
+    fn device_directory(&self, path: &InsidePath) -> Result<Handle> {
+        self.root.directory(path).map_err(|e| match e {
+            Errno::ELOOP => through_a_link(path),
+            e => Error::os(format_args!("{path}"), e),
+        })
     }
 
     /// Makes one device node: in its directory, by a name that nothing else stands under.
@@ -83,14 +91,14 @@ impl Rootfs {
             .map_err(|e| Error::os("mknod is not permitted, and the host's node cannot be bound", e))?;
         same(&fstat(&host)?, kind, number).at("mknod is not permitted, and the host's node")?;
         mknodat(directory, name, SFlag::S_IFREG, Mode::empty(), 0)?;
-        self.bind_file(&host, &open_name(directory, name)?)
+        bind_over(&host, &open_name(directory, name)?)
     }
 
     /// The links of `/dev`. One that is there already is left alone, except for `ptmx`: the image's would be another
     /// container's, or the host's.
     fn links(&self) -> Result<()> {
         let dev = InsidePath::new("/dev").ok_or(Errno::EINVAL)?;
-        let dev = self.root.parent(&dev).at("/dev")?;
+        let dev = self.device_directory(&dev)?;
         for (name, text) in LINKS {
             link(&dev, name, text)?;
         }
@@ -107,7 +115,7 @@ impl Rootfs {
         let path = InsidePath::new("/dev/console").ok_or(Errno::EINVAL)?;
         let mut act = || -> Result<()> {
             let (above, name) = path.split().ok_or(Errno::EISDIR)?;
-            let directory = self.root.parent(&above)?;
+            let directory = self.device_directory(&above)?;
             match mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(e) => return Err(e.into()),

@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
+use super::mount::bind_over;
 use super::path::InsidePath;
 use super::root::Handle;
 use super::{Rootfs, find, host_null};
 use crate::error::{Context, Error, Result};
 use crate::plan::options::{Change, attr, ms};
-use crate::sys::mount_api::FdPath;
 
 impl Rootfs {
     /// Hides what is at these paths: a file by the null device, a directory by an empty one. What is not there needs no
@@ -25,6 +25,7 @@ impl Rootfs {
     }
 
     fn hide(&mut self, target: &Handle, null: &mut Option<OwnedFd>) -> Result<()> {
+        self.not_the_root(target)?;
         if target.kind()? == SFlag::S_IFDIR {
             return self.cover_with_nothing(target);
         }
@@ -32,14 +33,13 @@ impl Rootfs {
             Some(null) => null,
             none => none.insert(host_null()?),
         };
-        self.bind_file(null, target)
+        bind_over(&*null, target)
     }
 
     /// One tmpfs serves all directories: it can hold nothing, and is read-only.
     fn cover_with_nothing(&mut self, target: &Handle) -> Result<()> {
         if let Some(nothing) = &self.nothing {
-            let source = FdPath::new(nothing.as_fd());
-            return Ok(mount_bind(&source, target)?);
+            return bind_over(nothing, target);
         }
         let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
         // Two inodes, as some kernels count the root twice.
@@ -59,6 +59,7 @@ impl Rootfs {
     }
 
     fn freeze(&mut self, target: &Handle) -> Result<()> {
+        self.not_the_root(target)?;
         let tree = self.workshop.clone_file(target.as_fd(), true)?;
         let change = |recursive| Change { recursive, set: attr::RDONLY, ..Change::default() };
         match self.workshop.change(tree.as_fd(), &change(true)) {
@@ -70,8 +71,4 @@ impl Rootfs {
         }
         self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(Error::from)
     }
-}
-
-fn mount_bind(source: &FdPath, target: &Handle) -> std::result::Result<(), Errno> {
-    crate::sys::mount_api::mount_on(Some(source.as_c_str()), target.as_fd(), None, ms::BIND, None)
 }

@@ -83,6 +83,11 @@ impl Rootfs {
         self.workshop.proc()
     }
 
+    /// Refuses to put something over the root itself, where a link may have led: it would be of no effect.
+    fn not_the_root(&self, target: &Handle) -> Result<()> {
+        if self.root.is(target)? { Err(Error::new("it is the root of the container")) } else { Ok(()) }
+    }
+
     /// Makes those mounts of ours read-only that had to wait, after everything that goes into them is there.
     pub fn finish(&mut self) -> Result<()> {
         for mount in std::mem::take(&mut self.late) {
@@ -133,6 +138,11 @@ fn host_null() -> Result<OwnedFd> {
     let stat = fstat(&fd)?;
     let real = root::kind(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
     if real { Ok(fd) } else { Err(Error::new("/dev/null of the host is not the null device")) }
+}
+
+/// What is said of a path that must be what it is called, and is not.
+fn through_a_link(path: &path::InsidePath) -> Error {
+    Error::new(format!("{path} of the root file system is or goes through a symbolic link"))
 }
 
 /// What a path of the container's leads to, if anything.

@@ -1,7 +1,7 @@
 //! Performing `mounts[]`.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
@@ -10,9 +10,9 @@ use super::procfs::is_procfs;
 use super::root::{Handle, Links, kind, open_name};
 use super::tree::Tree;
 use super::walk::Missing;
-use super::{Rootfs, copy};
+use super::{Rootfs, copy, through_a_link};
 use crate::error::{Context, Error, Lossy, Result};
-use crate::plan::mounts::{CgroupEntry, MountStep, NewMount, READONLY, What, may_cover_proc};
+use crate::plan::mounts::{CgroupEntry, MAX_DATA, MountStep, NewMount, READONLY, What, may_cover_proc};
 use crate::plan::options::{Change, ms};
 use crate::sys::file::{FileStat, fstat, mkdirat, path_of, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
@@ -28,12 +28,12 @@ impl Rootfs {
             What::Bind { source, recursive } => self.bind(step, source, *recursive, step.changes),
             What::Remount { flags, data } => {
                 let target = self.existing(step)?;
-                mount_on(None, target.as_fd(), None, *flags, *data).at("remount")?;
-                self.change_all(&target, step.changes)
+                mount_on(None, target.as_fd(), None, *flags, *data).at("remount").map_err(no_mount)?;
+                self.change_all(&target, step.changes).map_err(no_mount)
             }
             What::Change => {
                 let target = self.existing(step)?;
-                self.change_all(&target, step.changes)
+                self.change_all(&target, step.changes).map_err(no_mount)
             }
             What::CgroupV1 { flags, entries, links } => self.cgroup_v1(step, *flags, entries, links),
         }
@@ -114,17 +114,17 @@ impl Rootfs {
                 Ok((found, !made))
             }
             Err(Errno::ELOOP) if links == Links::Never => {
-                let why =
-                    format!("{} of the root file system is or goes through a symbolic link", step.target);
                 // runc's words.
-                Err(Error::new(why).hint("it must be mounted on ordinary directory"))
+                Err(through_a_link(&step.target).hint("it must be mounted on ordinary directory"))
             }
             Err(e) => Err(cannot_make(e, step)),
         }
     }
 
-    /// Refuses to cover anything of a procfs but a few files: what runs in the container relies on the rest.
+    /// Refuses to cover the root, which init would not notice, and anything of a procfs but a few files: what runs in the
+    /// container relies on the rest.
     fn check_cover(&self, step: &MountStep, target: &Handle) -> Result<()> {
+        self.not_the_root(target)?;
         if !is_procfs(target)? || step.target.as_bytes() == b"proc" {
             return Ok(());
         }
@@ -170,22 +170,29 @@ impl Rootfs {
         self.change_all(&own, change)?;
         Ok(self.workshop.attach(own.as_fd(), place.as_fd())?)
     }
+}
 
-    /// Attaches a clone of a file of the host to a path of the container, made there if it is missing.
-    pub(super) fn bind_file(&mut self, file: &OwnedFd, target: &Handle) -> Result<()> {
-        let source = FdPath::new(file.as_fd());
-        Ok(mount_on(Some(source.as_c_str()), target.as_fd(), None, ms::BIND, None)?)
-    }
+/// Binds what is open here over a file or a directory of the container.
+pub(super) fn bind_over(what: impl AsFd, target: &Handle) -> Result<()> {
+    let source = FdPath::new(what.as_fd());
+    Ok(mount_on(Some(source.as_c_str()), target.as_fd(), None, ms::BIND, None)?)
 }
 
 /// The data of a tmpfs that gets the mode of the directory it covers.
 fn with_mode(target: &Handle, new: &NewMount) -> Result<CString> {
-    let mut text = format!("mode={:04o}", target.stat()?.st_mode & 0o7777).into_bytes();
-    if let Some(data) = new.data {
-        text.push(b',');
-        text.extend_from_slice(data.to_bytes());
+    let mut text = new.data.map_or(Vec::new(), |data| [data.to_bytes(), b","].concat());
+    text.extend_from_slice(format!("mode={:04o}", target.stat()?.st_mode & 0o7777).as_bytes());
+    if text.len() > MAX_DATA {
+        return Err(Error::os("the options and the mode of the directory", Errno::E2BIG));
     }
     CString::new(text).map_err(|_| Error::from(Errno::EINVAL))
+}
+
+fn no_mount(e: Error) -> Error {
+    match e.errno() {
+        Some(Errno::EINVAL) => e.hint("only a mount can be remounted: bind or mount something there first"),
+        _ => e,
+    }
 }
 
 fn cannot_make(errno: Errno, step: &MountStep) -> Error {

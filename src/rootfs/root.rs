@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag};
 use super::path::InsidePath;
 use super::walk::{self, Missing};
 pub use crate::sys::file::kind;
-use crate::sys::file::{FileStat, fstat, openat};
+use crate::sys::file::{FileStat, fstat, openat, path_of};
 use crate::sys::openat2::{is_missing, openat2};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -108,6 +108,13 @@ impl RootDir {
         self.find(path.as_c_str(), links).map(Handle)
     }
 
+    /// Whether what was found is the root itself. What is mounted on it hides nothing from init, which goes on below.
+    pub fn is(&self, found: &Handle) -> Result<bool> {
+        let (root, stat) = (fstat(&self.fd)?, found.stat()?);
+        // Bound to another place it is the same file under another path.
+        Ok((root.st_dev, root.st_ino) == (stat.st_dev, stat.st_ino) && path_of(&self.fd)? == path_of(found)?)
+    }
+
     fn find(&self, path: &CStr, links: Links) -> Result<OwnedFd> {
         if self.resolver.get() == Resolver::Kernel {
             let path = if path.is_empty() { c"." } else { path };
@@ -157,9 +164,11 @@ impl RootDir {
         }
     }
 
-    /// The directory that a new file goes into, made if it is missing.
-    pub fn parent(&self, directory: &InsidePath) -> Result<Handle> {
-        self.mkdir_all(directory, Links::Follow, DIRECTORY)
+    /// The directory that a device or a link goes into, made if it is missing. `/dev` is a place of its own: an image whose
+    /// `/dev` is a link would have them made in a volume of the host.
+    pub fn directory(&self, path: &InsidePath) -> Result<Handle> {
+        let links = if path.is_within("dev") { Links::Never } else { Links::Follow };
+        self.mkdir_all(path, links, DIRECTORY)
     }
 }
 

@@ -158,7 +158,12 @@ fn set_attributes(mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
     };
     match mount_api::mount_setattr(mount, change.recursive, &attributes) {
         // mount_setattr knows this attribute since 5.14 only.
-        Err(Errno::EINVAL) if (change.set | change.clear) & attr::NOSYMFOLLOW != 0 => remount(mount, change),
+        Err(Errno::EINVAL) if (change.set | change.clear) & attr::NOSYMFOLLOW != 0 => {
+            if change.recursive {
+                return Err(Error::from(Errno::EINVAL).hint("rnosymfollow and rsymfollow need Linux 5.14"));
+            }
+            remount(mount, change)
+        }
         other => Ok(other?),
     }
 }
