@@ -227,10 +227,32 @@ fn created_container_accepts(t: &Test) {
     c.remove();
 }
 
+/// The highest number is refused too: the system calls take it for "no change", and the process would stay root.
 fn user_that_is_no_number_is_refused(t: &Test) {
     let c = up(t);
-    for user in ["nobody", "-1", "1:x", "4294967296", "1 2"] {
-        c.exec_with(&["--user", user], &["probe", "ids"]).exits(255);
+    for (user, ids) in [("1", [1, 0]), ("1:2", [1, 2])] {
+        let seen = c.exec_with(&["--user", user], &["probe", "ids"]).ok().probe();
+        assert_eq!([&seen["ids"]["uid"][0], &seen["ids"]["gid"][0]], ids, "{user}");
+    }
+    let users = [
+        "nobody",
+        ":5",
+        "-1",
+        "+7",
+        "4294967295",
+        "4294967296",
+        "1:",
+        "1:x",
+        "1 ",
+        "1 2",
+        "",
+        "7:4294967295",
+    ];
+    let groups = ["staff", "-1", "+7", "4294967295", "4294967296", ""];
+    let flags = users.map(|u| ("--user", u)).into_iter().chain(groups.map(|g| ("--additional-gids", g)));
+    for (flag, value) in flags {
+        let refused = c.exec_with(&[flag, value], &["probe", "ids"]).exits(255).fails(&[flag]);
+        assert_eq!(refused.stdout, "", "{flag} {value:?}: it has run");
     }
     c.remove();
 }

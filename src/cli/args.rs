@@ -4,6 +4,7 @@ use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
 use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result};
+use crate::plan::process::{env_entry, group, user};
 use crate::run::outputs::Outputs;
 use crate::sys::file;
 
@@ -400,12 +401,10 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
         );
     }
     let env = w.all("env");
-    if let Some(odd) = env.iter().find(|e| e.starts_with('=') || !e.contains('=')) {
-        return Err(Error::new(format!("exec: --env: must be KEY=VALUE, is {}", Quoted(odd))));
-    }
+    env.iter().try_for_each(|entry| env_entry(entry)).at("exec")?;
     let mut additional_gids = Vec::new();
     for gid in w.all("additional-gids") {
-        additional_gids.push(number("--additional-gids", gid)?);
+        additional_gids.push(group(gid).at("exec")?);
     }
     Ok(ExecOptions {
         id,
@@ -414,7 +413,7 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
         cwd: w.text("cwd").filter(|s| !s.is_empty()),
         env,
         tty: w.on("tty"),
-        user: w.text("user").map(user).transpose()?,
+        user: w.text("user").map(user).transpose().at("exec")?,
         additional_gids,
         process,
         detach: w.on("detach"),
@@ -452,15 +451,6 @@ fn preserve_fds(w: &Words) -> Result<u32> {
 
 fn number(flag: &str, text: &str) -> Result<u32> {
     text.parse().map_err(|_| Error::new(format!("{flag}: must be a number, is {}", Quoted(text))))
-}
-
-fn user(text: &str) -> Result<(u32, Option<u32>)> {
-    let id = |s: &str| s.parse::<u32>().ok();
-    let ids = match text.split_once(':') {
-        Some((uid, gid)) => id(uid).zip(id(gid).map(Some)),
-        None => id(text).map(|uid| (uid, None)),
-    };
-    ids.ok_or_else(|| Error::new(format!("exec: --user: must be UID[:GID] in numbers, is {}", Quoted(text))))
 }
 
 fn format(w: &Words) -> Result<Format> {

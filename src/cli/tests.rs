@@ -260,11 +260,20 @@ fn mistakes_get_one_clear_error() {
         ("kill", "\"kill\" requires a minimum of 1 argument(s)"),
         ("kill a b c", "\"kill\" requires a maximum of 2 argument(s)"),
         ("exec ID", "exec: process args cannot be empty (name a command, or --process FILE)"),
-        ("exec -u root ID a", "exec: --user: must be UID[:GID] in numbers, is \"root\""),
-        ("exec -u 1: ID a", "exec: --user: must be UID[:GID] in numbers, is \"1:\""),
-        ("exec -u -1 ID a", "exec: --user: must be UID[:GID] in numbers, is \"-1\""),
-        ("exec -e =x ID a", "exec: --env: must be KEY=VALUE, is \"=x\""),
-        ("exec -g x ID a", "--additional-gids: must be a number, is \"x\""),
+        (
+            "exec -u root ID a",
+            "exec: --user: \"root\" is not UID or UID:GID (each a number from 0 to 4294967294)",
+        ),
+        ("exec -u ∅ ID a", "exec: --user: \"\" is not UID or UID:GID (each a number from 0 to 4294967294)"),
+        (
+            "exec -u 4294967295 ID a",
+            "exec: --user: \"4294967295\" is not UID or UID:GID (each a number from 0 to 4294967294)",
+        ),
+        ("exec -e =x ID a", "exec: --env: \"=x\" is not KEY=VALUE"),
+        (
+            "exec -g 4294967295 ID a",
+            "exec: --additional-gids: \"4294967295\" is not a group id (a number from 0 to 4294967294)",
+        ),
         ("create --preserve-fds -1 ID", "--preserve-fds: must be a number, is \"-1\""),
         ("--log-format x list", "invalid log-format: x"),
         ("--rootless=maybe list", "--rootless: must be true, false or auto, is \"maybe\""),
@@ -274,6 +283,10 @@ fn mistakes_get_one_clear_error() {
         ("list -f xml", "--format: must be table or json, is \"xml\" (invalid format option)"),
     ] {
         assert_eq!(says(line), error, "{line}");
+    }
+    // As runc: what is wrong with the process is a failed exec.
+    for line in ["exec ID", "exec -u +7 ID a", "exec -e A ID a", "exec -g ∅ ID a"] {
+        assert_eq!(fails(line).error.exit(), 255, "{line}");
     }
     for line in ["start -x ID", "state", "--bogus list"] {
         assert!(fails(line).help.starts_with("Incorrect Usage.\n\n"), "{line}");
