@@ -43,7 +43,7 @@ fn document() -> Result<Json> {
                 "netDevices": {{"enabled": false}}
             }},
             "annotations": {{"org.embrun.version": "{version}"}},
-            "potentiallyUnsafeConfigAnnotations": []
+            "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
         }}"#,
         hooks = quoted(&mut HookKind::NAMES.iter().copied()),
         options = quoted(&mut options::names().filter(|name| !name.ends_with("idmap"))),
@@ -84,6 +84,11 @@ mod tests {
         assert!(has("mountOptions", "rro") && has("mountOptions", "tmpcopyup"));
         assert!(has("linux.namespaces", "pid") && has("linux.capabilities", "CAP_CHECKPOINT_RESTORE"));
         assert!(has("linux.seccomp.archs", "SCMP_ARCH_ARM"));
+        // What engines must not pass on from strangers: it sets properties of the container's systemd unit.
+        assert_eq!(
+            at(&document, "potentiallyUnsafeConfigAnnotations"),
+            &Json::strs(["org.systemd.property."])
+        );
     }
 
     #[test]
