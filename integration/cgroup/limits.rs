@@ -164,7 +164,7 @@ fn block_io_is_limited() {
     } else {
         assert_eq!(lines(""), format!("{major}:{minor} rbps=1048576 wbps=2097152 riops=100 wiops=200"));
     }
-    own.cgroup.update(&read(&format!(r#"{{"blockIO":{{{}}}}}"#, rate("throttleReadBpsDevice", 0)))).unwrap();
+    own.update(&read(&format!(r#"{{"blockIO":{{{}}}}}"#, rate("throttleReadBpsDevice", 0)))).unwrap();
     assert!(!lines("blkio.throttle.read_bps_device").contains("1048576"), "0 is no limit");
     let none = r#"{"blockIO":{"throttleReadBpsDevice":[{"major":4095,"minor":0,"rate":1}]}}"#;
     let e = own.cgroup.apply(&read(none), Part::All).unwrap_err().to_string();

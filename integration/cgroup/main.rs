@@ -42,6 +42,10 @@ impl Own {
         own
     }
 
+    fn update(&self, resources: &Resources) -> embrun::error::Result<()> {
+        self.cgroup.update(resources, &[], &|| Ok(()))
+    }
+
     /// The directory in the hierarchy of a v1 controller, else in v2.
     fn directory(&self, v1: &str) -> String {
         let places = &self.location.places;

@@ -10,17 +10,17 @@ fn changes_what_is_asked_for_and_keeps_the_rest() {
     }
     let text = r#"{"pids":{"limit":50},"memory":{"limit":67108864,"swap":134217728},"cpu":{"quota":30000,"period":60000}}"#;
     let own = Own::with("update", &read(text));
-    own.cgroup.update(&read(r#"{"pids":{"limit":7}}"#)).unwrap();
+    own.update(&read(r#"{"pids":{"limit":7}}"#)).unwrap();
     assert_eq!(own.read("pids", "pids.max", "pids.max"), "7");
     assert_eq!(own.read("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
-    own.cgroup.update(&read(r#"{"cpu":{"period":40000}}"#)).unwrap();
+    own.update(&read(r#"{"cpu":{"period":40000}}"#)).unwrap();
     assert_eq!(own.read("cpu", "cpu.cfs_quota_us", "cpu.max").split(' ').next(), Some("30000"));
     assert!(own.read("cpu", "cpu.cfs_period_us", "cpu.max").ends_with("40000"));
     // Memory and swap together, without saying the limit again.
     let has_swap = own.directory("memory")
         + if on_v1("memory") { "/memory.memsw.limit_in_bytes" } else { "/memory.swap.max" };
     if std::path::Path::new(&has_swap).exists() {
-        own.cgroup.update(&read(r#"{"memory":{"swap":100663296}}"#)).unwrap();
+        own.update(&read(r#"{"memory":{"swap":100663296}}"#)).unwrap();
         let total = own.read("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
         assert_eq!(total, if on_v1("memory") { "100663296" } else { "33554432" });
     }
@@ -53,7 +53,7 @@ fn puts_everything_back_when_one_write_fails() {
         r#"{"pids":{"limit":9},"cpu":{"quota":40000,"period":1}}"#,
         r#"{"pids":{"limit":9},"rdma":{"x":{"hcaHandles":1}}}"#,
     ] {
-        let e = own.cgroup.update(&read(text)).unwrap_err().to_string();
+        let e = own.update(&read(text)).unwrap_err().to_string();
         assert!(e.starts_with("linux.resources."), "{e}");
         assert!(!e.contains("put back"), "{e}");
         assert_eq!(all(), before, "after {text}");
@@ -69,7 +69,7 @@ fn a_paused_container_is_updated() {
     let shell = Shell::new();
     own.cgroup.join(shell.pid(), false).unwrap();
     own.cgroup.freeze(soon()).unwrap();
-    own.cgroup.update(&read(r#"{"pids":{"limit":9},"devices":[{"allow":false}]}"#)).unwrap();
+    own.update(&read(r#"{"pids":{"limit":9},"devices":[{"allow":false}]}"#)).unwrap();
     assert!(own.cgroup.frozen());
     assert_eq!(own.read("pids", "pids.max", "pids.max"), "9");
     // A process frozen by v1 does not die.
@@ -86,7 +86,7 @@ fn a_limit_below_the_usage_is_refused_if_it_is_to_be_checked() {
     own.cgroup.join(shell.pid(), false).unwrap();
     assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
     let text = r#"{"memory":{"limit":65536,"checkBeforeUpdate":true},"pids":{"limit":5}}"#;
-    let e = own.cgroup.update(&read(text)).unwrap_err().to_string();
+    let e = own.update(&read(text)).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.memory.limit: 65536 is below the usage of "), "{e}");
     assert!(shell.ask("true"), "it lives");
 }

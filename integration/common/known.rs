@@ -213,6 +213,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("update::update_of_a_stopped_one_is_refused", "crun", "it does nothing"),
     ("update::update_that_cannot_be_is_refused_whole", "crun", OURS),
     ("update::update_that_cannot_be_is_refused_whole", "runc", OURS),
+    ("update::what_cannot_be_recorded_is_undone", "crun", OURS),
+    ("update::what_cannot_be_recorded_is_undone", "runc", OURS),
 ];
 
 /// Why this test is not expected to pass under this runtime, if it is listed.

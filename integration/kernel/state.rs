@@ -311,11 +311,19 @@ fn cgroup_that_was_there_stays_and_is_emptied(t: &Test) {
 }
 
 /// Puts a file system of its own over the state root for as long as the closure runs.
-fn with_small_root(options: &str, run: impl FnOnce()) {
+pub fn with_small_root(options: &str, run: impl FnOnce()) {
     mount(Some("state"), STATE, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
     run();
     assert_eq!(fs::read_dir(STATE).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>(), [""; 0]);
     umount2(STATE, MntFlags::empty()).unwrap();
+}
+
+/// Takes all of the space that there is at the state root, with the file that is returned.
+pub fn fill_root() -> PathBuf {
+    let filler = Path::new(STATE).join(".filler");
+    let full = fs::write(&filler, vec![1; 1 << 20]);
+    assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    filler
 }
 
 fn full_disk_lets_kill_and_delete_work(t: &Test) {
@@ -324,9 +332,7 @@ fn full_disk_lets_kill_and_delete_work(t: &Test) {
             let mut c = paused(t);
             c.config["hooks"]["poststop"] = json!([{"path": "/bin/true"}]);
             c.up();
-            let filler = Path::new(STATE).join(".filler");
-            let full = fs::write(&filler, vec![1; 1 << 20]);
-            assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+            let filler = fill_root();
             assert_eq!(c.status(), "running");
             c.kill("KILL").ok();
             c.stopped();

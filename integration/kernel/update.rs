@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::common::{Case, Container, Runtime, Test, eventually, own_memory};
+use crate::state::{fill_root, with_small_root};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Stdio;
@@ -20,6 +21,7 @@ pub const CASES: &[Case] = cases![
     device_is_plugged_in_and_out,
     loop_and_tty_devices_are_plugged_in_and_out,
     device_that_is_none_is_refused,
+    what_cannot_be_recorded_is_undone,
 ];
 
 const MIB: i64 = 1 << 20;
@@ -310,4 +312,47 @@ fn device_that_is_none_is_refused(t: &Test) {
     if t.runtime == Runtime::Embrun {
         t.call(&["device", "add", &c.id, "/dev/null"]).fails(&["does not exist"]);
     }
+}
+
+/// What is in force and not written down is lost, or comes back, with the next change.
+fn what_cannot_be_recorded_is_undone(t: &Test) {
+    needs(t, &["devices", "pids"]);
+    with_small_root("mode=700,size=64k", || {
+        let c = with_mknod(t);
+        let pids = || c.knob("pids", "pids.max", "pids.max");
+        // By the node that is plugged in, and by one that is made inside.
+        let open = || {
+            let words = "probe open /dev/kmsg r mknod /dev/y c 1 11 open /dev/y r unlink /dev/y";
+            let seen = c.exec(&words.split(' ').collect::<Vec<_>>()).ok().probe();
+            [seen.result("open /dev/kmsg").clone(), seen.result("open /dev/y").clone()]
+        };
+        let device = |verb: &str| t.call(&["device", verb, &c.id, "/dev/kmsg"]);
+        let file = t.path("resources");
+        let update = |resources: Value| {
+            fs::write(&file, resources.to_string()).unwrap();
+            c.call(&["update", "--resources", file.to_str().unwrap()])
+        };
+        let full = &["write record: no space left on device"];
+        let limit = pids();
+
+        let filler = fill_root();
+        let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11});
+        update(json!({"devices": [rule], "pids": {"limit": 9}})).exits(1).fails(full);
+        assert_eq!((open(), pids()), ([json!("ENOENT"), json!("EPERM")], limit.clone()));
+        device("add").exits(1).fails(full);
+        assert_eq!(open(), ["ENOENT", "EPERM"]);
+        fs::remove_file(&filler).unwrap();
+
+        device("add").ok();
+        fill_root();
+        device("remove").exits(1).fails(full);
+        assert_eq!(open(), ["ok", "ok"]);
+        update(json!({"devices": [{"allow": false}], "pids": {"limit": 9}})).exits(1).fails(full);
+        assert_eq!((open(), pids()), ([json!("ok"), json!("ok")], limit));
+        fs::remove_file(&filler).unwrap();
+
+        device("remove").ok();
+        assert_eq!(open(), ["ENOENT", "EPERM"]);
+        c.remove();
+    });
 }

@@ -2,33 +2,42 @@
 
 use super::apply::{Part, write_all};
 use super::fs::{Branch, Cgroup};
-use super::resources::{Resources, Setting, What};
+use super::resources::{DeviceRule, Resources, Setting, What};
 use super::{Knob, Missing, systemd};
 use crate::error::{Error, Result};
 
 impl Cgroup {
-    /// Sets what is asked for and leaves the rest as it is. When a write fails, what was written before is put back.
+    /// Sets what is asked for and leaves the rest as it is. When something fails, what was done before is undone.
     ///
-    /// Device rules are the whole new list of the container, if there are any. Works on a paused container too.
-    pub fn update(&self, resources: &Resources) -> Result<()> {
+    /// Device rules are the whole new list of the container, if there are any, and `before` is the one in force. `note` keeps
+    /// what must be known later; it is called when everything is in force and nobody else, systemd, is told yet. Works on a
+    /// paused container too.
+    pub fn update(
+        &self,
+        resources: &Resources,
+        before: &[DeviceRule],
+        note: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         let resources = self.completed(resources);
         let knobs = self.knobs(&resources, Part::All)?;
         self.check_usage(&resources)?;
         let mut undo: Vec<(&Branch, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
-        let done = write_all(&knobs)
-            .and_then(|()| match resources.devices.is_empty() {
-                true => Ok(()),
-                false => self.replace_devices(&resources.devices),
-            })
-            .and_then(|()| match &self.unit {
-                Some(unit) => systemd::update(unit, &resources, self.is_v2_only()),
-                None => Ok(()),
-            });
-        let Err(e) = done else { return Ok(()) };
+        let mut replaced = false;
+        let mut act = || {
+            write_all(&knobs)?;
+            if !resources.devices.is_empty() {
+                self.replace_devices(&resources.devices)?;
+                replaced = true;
+            }
+            note()?;
+            self.unit.as_ref().map_or(Ok(()), |unit| systemd::update(unit, &resources, self.is_v2_only()))
+        };
+        let Err(e) = act() else { return Ok(()) };
+        let devices = if replaced { self.replace_devices(before) } else { Ok(()) };
         // What could not be written (a device that is not there) cannot be written in the undoing either, and needs none.
         undo.retain(|(branch, knob)| as_it_is(branch, knob).is_none_or(|now| now.value != knob.value));
-        Err(match write_all(&undo) {
+        Err(match write_all(&undo).and(devices) {
             Ok(()) => e,
             Err(again) => e.hint(format_args!("and the values from before could not be put back: {again}")),
         })

@@ -49,8 +49,7 @@ fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8
     let host = stat(device).at(device)?;
     let rule = rule_of(&host, access).ok_or_else(|| Error::new(format!("{device} is no device")))?;
     let root = root_of(&held)?;
-    let before = held.record.device_rules.clone();
-    change_rules(&mut held, rule)?;
+    let before = change_rules(&mut held, rule)?;
     let mut make = || -> Result<()> {
         let made = make_node(&root, path, &host)?;
         if made {
@@ -62,7 +61,7 @@ fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8
         })
     };
     make().map_err(|e| {
-        let _ = device_rules(&held.dir, &before).and_then(|rules| held.record.cgroup().set_devices(&rules));
+        put_back(&held, &before);
         e.context(format_args!("make {inside} in the container"))
     })
 }
@@ -75,12 +74,13 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
     let known = ours.or_else(on_host).or_else(|| of_config(&held.dir, inside));
     let known =
         known.ok_or_else(|| Error::new(format!("{device} is no device of the host or the container")))?;
-    change_rules(&mut held, DeviceRule { allow: false, access: ANY, ..known })?;
-    if let Some(rule) = ours {
-        remove_node(&root, path, &rule)
-            .map_err(|e| e.context(format_args!("remove {inside} in the container")))?;
-        held.record.device_nodes.retain(|(n, _)| *n != inside);
-    }
+    let before = change_rules(&mut held, DeviceRule { allow: false, access: ANY, ..known })?;
+    // Before the node goes: a denial that nobody has written down is lifted by the next change of the rules.
+    held.dir.write_record(&held.record).inspect_err(|_| put_back(&held, &before))?;
+    let Some(rule) = ours else { return Ok(()) };
+    remove_node(&root, path, &rule)
+        .map_err(|e| e.context(format_args!("remove {inside} in the container")))?;
+    held.record.device_nodes.retain(|(n, _)| *n != inside);
     held.dir.write_record(&held.record)
 }
 
@@ -98,11 +98,18 @@ fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
     device_rule(&rule).ok()
 }
 
-/// Puts the rule into force after all others.
-fn change_rules(held: &mut Held, rule: DeviceRule) -> Result<()> {
+/// Puts the rule into force after all others, or leaves it; returns those that came since create without it.
+fn change_rules(held: &mut Held, rule: DeviceRule) -> Result<Vec<DeviceRule>> {
+    let before = held.record.device_rules.clone();
     devices::append(&mut held.record.device_rules, rule);
     let rules = device_rules(&held.dir, &held.record.device_rules)?;
-    held.record.cgroup().set_devices(&rules)
+    held.record.cgroup().set_devices(&rules).inspect_err(|_| put_back(held, &before))?;
+    Ok(before)
+}
+
+/// Puts the rules from before into force, when what belongs to the new ones has failed.
+fn put_back(held: &Held, before: &[DeviceRule]) {
+    let _ = device_rules(&held.dir, before).and_then(|rules| held.record.cgroup().set_devices(&rules));
 }
 
 /// The rule that allows this access to a device by its node.

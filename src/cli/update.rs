@@ -61,14 +61,22 @@ pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str
     let mut held = live(Observed::of(store(globals)?.lock(id)?)?)?;
     let new = std::mem::take(&mut asked.devices);
     let before = held.record.device_rules.clone();
+    let mut in_force = Vec::new();
     if !new.is_empty() {
+        in_force = device_rules(&held.dir, &before)?;
         for rule in new {
             devices::append(&mut held.record.device_rules, rule);
         }
         asked.devices = device_rules(&held.dir, &held.record.device_rules)?;
     }
-    held.record.cgroup().update(&asked)?;
-    if held.record.device_rules == before { Ok(()) } else { held.dir.write_record(&held.record) }
+    let changed = held.record.device_rules != before;
+    let note = || if changed { held.dir.write_record(&held.record) } else { Ok(()) };
+    let Err(e) = held.record.cgroup().update(&asked, &in_force, &note) else { return Ok(()) };
+    if changed {
+        held.record.device_rules = before;
+        let _ = held.dir.write_record(&held.record);
+    }
+    Err(e)
 }
 
 /// A container whose resources can be changed.
