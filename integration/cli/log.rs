@@ -56,6 +56,16 @@ fn success_writes_no_line() {
     assert_eq!(read(&log), "");
 }
 
+/// As crun names other logs than a file.
+#[test]
+fn a_log_that_is_no_file_makes_none() {
+    let s = Scratch::new();
+    for log in ["journald:web", "syslog:web"] {
+        s.shell(&format!("$E --log={log} state web")).fails("state web: container does not exist");
+    }
+    assert_eq!(std::fs::read_dir(&s.0).unwrap().count(), 0);
+}
+
 #[test]
 fn a_log_that_cannot_be_opened_is_named() {
     let s = Scratch::new();

@@ -284,7 +284,8 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
     }
     let globals = Globals {
         root,
-        log: path(&found, "log"),
+        // crun's names for other logs than a file, which conmon-rs passes on: what they would get goes to stderr.
+        log: path(&found, "log").filter(|l| !l.starts_with("journald:") && !l.starts_with("syslog:")),
         log_format,
         debug: found.on("debug") || matches!(found.text("log-level"), Some("debug" | "trace")),
         cgroup_manager,

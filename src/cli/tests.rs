@@ -137,6 +137,16 @@ fn conmon_and_conmon_rs() {
     );
     let (globals, _) = ok("--log-level=debug --cgroup-manager=cgroupfs --root=/r list");
     assert!(globals.debug);
+    for (log, file) in [
+        ("journald:ID", None),
+        ("syslog:ID", None),
+        ("journald:", None),
+        ("journald", path("journald")),
+        ("./syslog:x", path("./syslog:x")),
+    ] {
+        assert_eq!(ok(&format!("--log={log} list")).0.log, file, "{log}");
+        assert_eq!(ok(&format!("--log {log} list")).0.log, file, "{log}");
+    }
 }
 
 #[test]
