@@ -254,15 +254,11 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         Some("json") => LogFormat::Json,
         Some(other) => return Err(Error::new(format!("invalid log-format: {other}")).into()),
     };
-    let rootless = match found.text("rootless") {
-        None | Some("auto") => None,
-        Some("true" | "1") => Some(true),
-        Some("false" | "0") => Some(false),
-        Some(other) => {
-            return Err(
-                Error::new(format!("--rootless: must be true, false or auto, is {}", Quoted(other))).into()
-            );
-        }
+    let rootless = match found.text("rootless").filter(|r| !r.is_empty() && !r.eq_ignore_ascii_case("auto")) {
+        None => None,
+        Some(text) => Some(lexer::boolean(text).ok_or_else(|| {
+            Error::new(format!("--rootless: must be true, false or auto, is {}", Quoted(text)))
+        })?),
     };
     let cgroup_manager = match found.text("cgroup-manager") {
         Some("systemd") => CgroupManager::Systemd,

@@ -92,7 +92,12 @@ fn lex(words: &[&'static str], verb: Verb) -> Result<Words> {
             .ok_or_else(|| Error::new(format!("flag provided but not defined: -{name}")))?;
         let value = match given {
             None if flag.value.is_empty() => "true",
-            Some(value) if flag.value.is_empty() => switch(name, value)?,
+            Some(value) if flag.value.is_empty() => {
+                let on = boolean(value).ok_or_else(|| {
+                    Error::new(format!("invalid boolean value {} for -{name}", Quoted(value)))
+                })?;
+                if on { "true" } else { "false" }
+            }
             Some(value) => value,
             None => words.next().ok_or_else(|| Error::new(format!("flag needs an argument: -{name}")))?,
         };
@@ -107,10 +112,10 @@ fn flag_named(verb: Verb, name: &str) -> Option<Flag> {
 }
 
 /// The spellings of Go's `strconv.ParseBool`.
-fn switch(name: &str, value: &str) -> Result<&'static str> {
+pub fn boolean(value: &str) -> Option<bool> {
     match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true"),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok("false"),
-        _ => Err(Error::new(format!("invalid boolean value {} for -{name}", Quoted(value)))),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }

@@ -249,6 +249,29 @@ fn every_way_to_write_a_flag() {
 }
 
 #[test]
+fn rootless_is_told_as_runc_is_told() {
+    for (text, told) in [
+        ("", None),
+        ("auto", None),
+        ("AUTO", None),
+        ("true", Some(true)),
+        ("T", Some(true)),
+        ("1", Some(true)),
+        ("FALSE", Some(false)),
+        ("f", Some(false)),
+        ("0", Some(false)),
+    ] {
+        // Who is asked if nobody says.
+        for user in [false, true] {
+            let caller = Caller { rootless: user, delegated: user, ..caller() };
+            let (globals, _) = globals(&["--rootless", text], &caller).unwrap();
+            let is = told.unwrap_or(user);
+            assert_eq!((globals.delegated, globals.user_manager), (is, is), "{text:?} of {user}");
+        }
+    }
+}
+
+#[test]
 fn mistakes_get_one_clear_error() {
     for (line, error) in [
         ("bogus", "unknown command \"bogus\" (embrun --help lists the commands)"),
