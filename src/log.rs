@@ -55,22 +55,23 @@ pub fn debug(message: impl FnOnce() -> String) {
 /// The one error of a failed command: to stderr, and to the log file if there is one.
 pub fn error(error: &Error) {
     let message = error.to_string();
-    if LOG.get().is_some_and(|l| l.file.is_some()) {
-        write("error", &message, "");
-    }
+    to_file("error", &message);
     to_stderr("", &message);
 }
 
+/// To the log file; without one, or when it cannot be written and nobody else is left to tell, to stderr.
 fn write(level: &str, message: &str, prefix: &str) {
-    let Some(Log { file: Some(file), format, .. }) = LOG.get() else {
-        return to_stderr(prefix, message);
-    };
-    let (secs, _) = clock::now();
-    let text = line(*format, level, message, &rfc3339(secs, 0));
-    // Nobody is left to tell when the log itself cannot be written; what it would have said goes to stderr.
-    if write_all(file.as_fd(), text.as_bytes()).is_err() {
+    if !to_file(level, message) {
         to_stderr(prefix, message);
     }
+}
+
+/// Writes a line to the log file; says whether there is one, and it has it.
+fn to_file(level: &str, message: &str) -> bool {
+    let Some(Log { file: Some(file), format, .. }) = LOG.get() else { return false };
+    let (secs, _) = clock::now();
+    let text = line(*format, level, message, &rfc3339(secs, 0));
+    write_all(file.as_fd(), text.as_bytes()).is_ok()
 }
 
 /// One line, whatever names and whatever output of a hook the message quotes; and nothing that a terminal would obey.

@@ -77,11 +77,8 @@ fn a_log_that_cannot_be_opened_is_named() {
 #[test]
 fn a_log_that_cannot_be_written_hides_no_error() {
     let s = Scratch::new();
-    let said = s.call(&["--log", "/dev/full", "state", "web"]);
-    assert_eq!(said.status, 1);
-    assert!(said.stderr.lines().all(|l| l == "embrun: state web: container does not exist"), "{said:?}");
+    let says = "state web: container does not exist";
+    s.call(&["--log", "/dev/full", "state", "web"]).fails(says);
     // A file size limit is an error of write(2) and not the end by SIGXFSZ.
-    let said = s.shell("ulimit -f 0; $E --log log state web");
-    assert_eq!(said.status, 1, "{said:?}");
-    assert!(said.stderr.contains("container does not exist"), "{said:?}");
+    s.shell("ulimit -f 0; $E --log log state web").fails(says);
 }
