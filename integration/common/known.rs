@@ -205,6 +205,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("update::events_stats_has_what_runc_has", "crun", "it has no events"),
     ("update::events_take_no_memory_by_the_hour", "crun", OURS),
     ("update::events_take_no_memory_by_the_hour", "runc", OURS),
+    ("update::events_tell_of_the_kill_that_ended_the_container", "crun", OURS),
+    ("update::events_tell_of_the_kill_that_ended_the_container", "runc", OURS),
     ("update::events_tell_of_the_oom_killer", "crun", "it has no events"),
     ("update::loop_and_tty_devices_are_plugged_in_and_out", "crun", OURS),
     ("update::loop_and_tty_devices_are_plugged_in_and_out", "runc", OURS),

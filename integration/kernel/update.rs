@@ -3,8 +3,11 @@
 use crate::cases;
 use crate::common::{Case, Container, Runtime, Test, eventually, own_memory};
 use crate::state::{fill_root, with_small_root};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Read;
 use std::process::Stdio;
 
 pub const CASES: &[Case] = cases![
@@ -18,6 +21,7 @@ pub const CASES: &[Case] = cases![
     events_end_with_the_container,
     events_take_no_memory_by_the_hour,
     events_tell_of_the_oom_killer,
+    events_tell_of_the_kill_that_ended_the_container,
     device_is_plugged_in_and_out,
     loop_and_tty_devices_are_plugged_in_and_out,
     device_that_is_none_is_refused,
@@ -213,6 +217,28 @@ fn events_tell_of_the_oom_killer(t: &Test) {
     eventually("it is told", || running.stdout().contains(r#""type":"oom""#));
     c.remove();
     running.wait().ok();
+}
+
+/// It comes while the statistics are being printed, and nobody reads them for a while.
+fn events_tell_of_the_kill_that_ended_the_container(t: &Test) {
+    t.needs_controller("memory");
+    let mut c = t.container();
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB, "swap": 24 * MIB});
+    c.probe("eat 200").create().ok();
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut command = t.command(&["events", "--interval=1ms", &c.id]);
+    let mut events = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
+    drop(command);
+    // A line or two, and the pipe is full.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    c.start();
+    c.stopped();
+    let mut text = String::new();
+    fs::File::from(reader).read_to_string(&mut text).unwrap();
+    assert!(events.wait().unwrap().success());
+    assert!(text.contains(r#""type":"stats""#) && text.contains(r#""type":"oom""#), "{text}");
+    c.delete().ok();
 }
 
 fn device_is_plugged_in_and_out(t: &Test) {

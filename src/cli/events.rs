@@ -56,7 +56,11 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
             next = Instant::now() + interval;
         }
     }
-    Ok(())
+    // The kill that ended the container may have come after the last look.
+    match watch.map_or(Oom::Quiet, |mut w| w.look()) {
+        Oom::Killed => print(&line("oom", id, None)),
+        Oom::Gone | Oom::Quiet => Ok(()),
+    }
 }
 
 /// Does it in a child. This goes on for months, and no memory is given back here (`sys::heap`).
