@@ -403,11 +403,16 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
     for gid in w.all("additional-gids") {
         additional_gids.push(group(gid).at("exec")?);
     }
+    let cwd = path(w, "cwd");
+    if let Some(relative) = cwd.filter(|dir| !dir.starts_with('/')) {
+        let what = format!("exec: --cwd: must be an absolute path, is {}", Quoted(relative));
+        return Err(Error::new(what));
+    }
     Ok(ExecOptions {
         id,
         args: args.to_vec(),
         outputs: outputs(w),
-        cwd: w.text("cwd").filter(|s| !s.is_empty()),
+        cwd,
         env,
         tty: w.on("tty"),
         user: w.text("user").map(user).transpose().at("exec")?,

@@ -307,6 +307,7 @@ fn mistakes_get_one_clear_error() {
             "exec -g 4294967295 ID a",
             "exec: --additional-gids: \"4294967295\" is not a group id (a number from 0 to 4294967294)",
         ),
+        ("exec --cwd tmp ID a", "exec: --cwd: must be an absolute path, is \"tmp\""),
         ("create --preserve-fds -1 ID", "--preserve-fds: must be a number, is \"-1\""),
         ("--log-format x list", "invalid log-format: x"),
         ("--rootless=maybe list", "--rootless: must be true, false or auto, is \"maybe\""),
@@ -318,13 +319,15 @@ fn mistakes_get_one_clear_error() {
         assert_eq!(says(line), error, "{line}");
     }
     // As runc: what is wrong with the process is a failed exec.
-    for line in ["exec ID", "exec -u +7 ID a", "exec -e A ID a", "exec -g ∅ ID a"] {
+    for line in ["exec ID", "exec -u +7 ID a", "exec -e A ID a", "exec -g ∅ ID a", "exec --cwd . ID a"] {
         assert_eq!(fails(line).error.exit(), 255, "{line}");
     }
     for line in ["start -x ID", "state", "--bogus list"] {
         assert!(fails(line).help.starts_with("Incorrect Usage.\n\n"), "{line}");
     }
     assert_eq!(fails("bogus").help, "");
+    // Empty is not given.
+    assert_eq!(ok("exec --cwd ∅ ID a").1, exec(&["a"], |_| ()));
 }
 
 #[test]
