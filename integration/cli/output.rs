@@ -74,7 +74,9 @@ fn spec_writes_a_config_and_nothing_over_it() {
     assert_eq!(spec.process().as_ref().unwrap().args().as_ref().unwrap(), &["sh"]);
     s.call(&["spec", "-b", &bundle]).fails("File config.json exists. Remove it first");
     std::fs::remove_file(s.path("bundle/config.json")).unwrap();
-    s.call(&["spec", "-b", &bundle, "--rootless"]).ok();
+    let said = s.call(&["spec", "-b", &bundle, "--rootless"]);
+    let warning = "embrun: warning: --rootless: this version does not run what it has written: user namespaces are not supported yet\n";
+    assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", warning));
     let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
     assert_eq!(spec.linux().as_ref().unwrap().uid_mappings().as_ref().unwrap().len(), 1);
     std::fs::remove_file(s.path("bundle/config.json")).unwrap();

@@ -1,5 +1,7 @@
 //! `spec`: a config.json to start from.
 
+use std::os::fd::AsFd as _;
+
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
@@ -7,6 +9,7 @@ use crate::bundle::role::role as role_config;
 use crate::bundle::template;
 use crate::cgroup::layout::Layout;
 use crate::error::{Context, Errno, Error, Result};
+use crate::log;
 use crate::sys::file::{AT_FDCWD, create, join};
 use crate::sys::start::write_all;
 
@@ -32,12 +35,11 @@ pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {
         Err(Errno::EEXIST) => return Err(Error::new("File config.json exists. Remove it first")),
         other => other.at(&path)?,
     };
-    write_all(
-        std::os::fd::AsFd::as_fd(&file),
-        (config.pretty(4)
-            + "
-")
-        .as_bytes(),
-    )
-    .at(&path)
+    write_all(file.as_fd(), (config.pretty(4) + "\n").as_bytes()).at(&path)?;
+    if rootless {
+        log::warn(
+            "--rootless: this version does not run what it has written: user namespaces are not supported yet",
+        );
+    }
+    Ok(())
 }
