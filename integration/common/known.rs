@@ -64,6 +64,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("lifecycle::kill_by_name_number_and_case", "crun", "signal names in small letters are not known"),
     ("lifecycle::kill_of_a_created_one_ends_it", "crun", "the kernel spares it: it has no handler"),
     ("lifecycle::kill_of_an_unknown_signal_is_refused", "crun", "it is taken for signal 0"),
+    ("lifecycle::notify_socket_that_nobody_serves_is_told", "crun", OURS),
+    ("lifecycle::notify_socket_that_nobody_serves_is_told", "runc", OURS),
     ("lifecycle::pause_refusals", "crun", "resume of a running container succeeds"),
     ("lifecycle::pidfd_socket_receives_a_pidfd", "crun", "it has no --pidfd-socket"),
     ("lifecycle::pidfd_socket_receives_a_pidfd", "runc", "--pidfd-socket came with runc 1.2"),

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     state_of_a_missing_container_says_so,
     config_changed_after_create_has_no_effect,
     config_may_have_another_name,
+    notify_socket_that_nobody_serves_is_told,
     pid_file_holds_the_pid_and_no_newline,
     pidfd_socket_receives_a_pidfd,
     id_taken_is_refused_and_the_first_lives_on,
@@ -110,6 +111,22 @@ fn config_changed_after_create_has_no_effect(t: &Test) {
     c.start().ok();
     assert_eq!(c.says("env")["env"]["CHANGED"], Value::Null);
     c.remove();
+}
+
+/// An engine that waits for readiness waits in vain.
+fn notify_socket_that_nobody_serves_is_told(t: &Test) {
+    let c = t.container();
+    c.write();
+    let warning =
+        "embrun: warning: NOTIFY_SOCKET: not supported by this version, readiness is not passed on\n";
+    for command in ["create", "run"] {
+        for (socket, says) in [(Some("/run/notify"), warning), (Some(""), ""), (None, "")] {
+            let mut command = t.command(&[command, "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+            command.env_remove("NOTIFY_SOCKET").envs(socket.map(|s| ("NOTIFY_SOCKET", s)));
+            assert_eq!(t.finish(command).ok().stderr, says, "{socket:?}");
+            t.call(&["delete", "--force", &c.id]).ok();
+        }
+    }
 }
 
 fn pid_file_holds_the_pid_and_no_newline(t: &Test) {

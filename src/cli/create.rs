@@ -20,6 +20,7 @@ use crate::state::observe::boot_id;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::sealed_exe;
+use crate::sys::start::variable;
 
 /// Makes the container and leaves it waiting for `start`.
 pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {
@@ -109,6 +110,9 @@ impl Creation {
         };
         let plan = compile(spec, &request, &facts).map_err(refused)?;
         plan.warnings.iter().for_each(|w| log::warn(w));
+        if variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()) {
+            log::warn("NOTIFY_SOCKET: not supported by this version, readiness is not passed on");
+        }
         let cgroup = match unit {
             Some(location) => location,
             None if no_cgroup => Location::default(),
