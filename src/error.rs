@@ -241,7 +241,8 @@ mod tests {
         assert_eq!(describe(Errno::ENOENT), "no such file or directory (ENOENT)");
         assert_eq!(describe(Errno::EACCES), "permission denied (EACCES)");
         assert_eq!(describe(Errno::EISDIR), "is a directory (EISDIR)");
-        assert_eq!(describe(Errno::EUCLEAN), "no error information (EUCLEAN)");
+        assert_eq!(describe(Errno::EUCLEAN), "structure needs cleaning (EUCLEAN)");
+        assert_eq!(describe(Errno::ENOTNAM), "no error information (ENOTNAM)");
         assert_eq!(describe(Errno::UnknownErrno), "no error information (UnknownErrno)");
     }
 

@@ -1,4 +1,5 @@
 //! What the errnos are called, and what they mean: in the words of musl with a small letter at the start, wherever embrun runs.
+//! One has glibc's, as musl has none: what a damaged file system answers, on flash after a loss of power.
 
 use super::Errno;
 
@@ -121,7 +122,7 @@ EHOSTUNREACH host is unreachable
 EALREADY operation already in progress
 EINPROGRESS operation in progress
 ESTALE stale file handle
-EUCLEAN
+EUCLEAN structure needs cleaning
 ENOTNAM
 ENAVAIL
 EISNAM
