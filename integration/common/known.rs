@@ -23,6 +23,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("devices::allowed_by_wildcard_and_denied_again", "crun", "on v1 the denial is without effect"),
     ("devices::device_without_numbers_is_refused", "crun", "they are taken for 0"),
     ("devices::device_without_numbers_is_refused", "runc", "they are taken for 0"),
+    ("descriptors::what_the_caller_does_not_have_is_refused", "crun", OURS),
+    ("descriptors::what_the_caller_does_not_have_is_refused", "runc", OURS),
     ("exec::callers_cpu_affinity_is_not_the_containers", "crun", "the caller's is kept"),
     ("exec::callers_cpu_affinity_is_not_the_containers", "runc", "it came with a later version"),
     ("exec::cap_that_may_be_inherited_is_kept_by_a_user", "crun", "--cap adds nothing to the ambient ones"),

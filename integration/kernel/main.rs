@@ -5,6 +5,7 @@ mod bad_input;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
+mod descriptors;
 mod devices;
 mod docker;
 mod engines;
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
     let cases = [
         bad_input::CASES,
         confine::CASES,
+        descriptors::CASES,
         devices::CASES,
         exec::CASES,
         filters::CASES,

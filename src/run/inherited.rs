@@ -12,14 +12,14 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Counts them, and checks that they are open.
+    /// Counts them, and checks that they are open, and the caller's: our own lead out of the container.
     pub fn check(preserved: u32) -> Result<Inherited> {
         let var = crate::sys::start::variable;
         let for_us = var("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
         let listen = var("LISTEN_FDS").filter(|_| for_us).and_then(|n| n.parse().ok()).unwrap_or(0);
         let inherited = Inherited { listen, names: var("LISTEN_FDNAMES").filter(|_| listen > 0), preserved };
         for i in 0..inherited.count() {
-            if process::inherited(3 + i as i32).is_none() {
+            if !process::came_by_exec(3 + i as i32) {
                 let (what, fd) = (if i < listen { "LISTEN_FDS" } else { "--preserve-fds" }, 3 + i);
                 return Err(Error::new(format!(
                     "{what}: descriptor {fd} is not open (unable to stat preserved-fd)"

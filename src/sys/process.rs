@@ -376,6 +376,13 @@ pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
     unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| BorrowedFd::borrow_raw(fd)) }
 }
 
+/// Whether a descriptor came with the exec of this program: what it has opened itself is close-on-exec, which none that
+/// came can be.
+pub fn came_by_exec(fd: RawFd) -> bool {
+    // SAFETY: plain integers; a number that is not open answers EBADF.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) == 0 }
+}
+
 /// Makes the descriptor `number`, one of the standard streams, another name for `fd`.
 pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
     // SAFETY: nothing in this program owns the standard streams.

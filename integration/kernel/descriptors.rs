@@ -1,0 +1,66 @@
+//! Which descriptors a program has: the caller's that are asked for, and no others, of the caller's or of the runtime's own.
+
+use crate::cases;
+use crate::common::{Case, Container, Output, Test};
+use std::process::Command;
+
+pub const CASES: &[Case] =
+    cases![what_the_caller_passes_on_is_there, what_the_caller_does_not_have_is_refused];
+
+/// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
+fn from_a_shell(t: &Test, line: &str, args: &[&str]) -> Output {
+    let command = t.command(args);
+    let mut shell = Command::new("sh");
+    let close = "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-";
+    shell.args(["-c", &format!("{close}; {line} exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    t.finish(shell)
+}
+
+fn running(t: &Test) -> Container<'_> {
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c
+}
+
+fn what_the_caller_passes_on_is_there(t: &Test) {
+    let file = t.path("passed");
+    std::fs::write(&file, "from the caller\n").unwrap();
+    let open = format!("exec 3<{} 4<&0;", file.display());
+    let mut c = t.container();
+    c.args(&["sh", "-c", "cat <&3; ls /proc/self/fd"]).write();
+    let bundle = c.bundle.to_str().unwrap();
+    let seen = from_a_shell(t, &open, &["run", "--bundle", bundle, "--preserve-fds", "2", &c.id]).ok();
+    assert_eq!(seen.stdout, "from the caller\n0\n1\n2\n3\n4\n5\n");
+    let c = running(t);
+    let seen = from_a_shell(t, &open, &["exec", "--preserve-fds", "1", &c.id, "sh", "-c", "cat <&3"]).ok();
+    assert_eq!(seen.stdout, "from the caller\n");
+    c.remove();
+}
+
+/// The runtime has opened some of those numbers itself by then: its log, the state root, the container's directory.
+fn what_the_caller_does_not_have_is_refused(t: &Test) {
+    let log = t.path("log");
+    let log = log.to_str().unwrap();
+    let refused = |line: &str, args: &[&str]| {
+        let said = from_a_shell(t, line, &[&["--log", log], args].concat());
+        assert_ne!(said.status, 0, "{}", said.stdout);
+        let said = said.stderr + &std::fs::read_to_string(log).unwrap();
+        assert!(said.contains("descriptor 3 is not open"), "{said}");
+        std::fs::remove_file(log).unwrap();
+    };
+    let fresh = t.container();
+    fresh.write();
+    let bundle = fresh.bundle.to_str().unwrap();
+    let up = running(t);
+    for n in ["1", "2", "4", "6"] {
+        refused("", &["run", "--bundle", bundle, "--preserve-fds", n, &fresh.id]);
+        refused("", &["create", "--bundle", bundle, "--preserve-fds", n, &fresh.id]);
+        refused("", &["exec", "--preserve-fds", n, &up.id, "ls", "-l", "/proc/self/fd"]);
+    }
+    let socket = "export LISTEN_PID=$$ LISTEN_FDS=1;";
+    refused(socket, &["run", "--bundle", bundle, &fresh.id]);
+    refused(socket, &["exec", &up.id, "true"]);
+    up.remove();
+}
