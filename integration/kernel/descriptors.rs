@@ -1,11 +1,16 @@
 //! Which descriptors a program has: the caller's that are asked for, and no others, of the caller's or of the runtime's own.
 
 use crate::cases;
-use crate::common::{Case, Container, Output, Test};
+use crate::common::{Case, Container, Output, Probed, Test};
+use nix::fcntl::{FcntlArg, fcntl};
+use serde_json::json;
 use std::process::Command;
 
-pub const CASES: &[Case] =
-    cases![what_the_caller_passes_on_is_there, what_the_caller_does_not_have_is_refused];
+pub const CASES: &[Case] = cases![
+    what_the_caller_passes_on_is_there,
+    what_the_caller_does_not_have_is_refused,
+    what_lies_above_the_limit_stays_outside,
+];
 
 /// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
 fn from_a_shell(t: &Test, line: &str, args: &[&str]) -> Output {
@@ -63,4 +68,32 @@ fn what_the_caller_does_not_have_is_refused(t: &Test) {
     refused(socket, &["run", "--bundle", bundle, &fresh.id]);
     refused(socket, &["exec", &up.id, "true"]);
     up.remove();
+}
+
+/// The limit of open files says nothing of what was opened before it was lowered.
+fn what_lies_above_the_limit_stays_outside(t: &Test) {
+    let high = fcntl(std::fs::File::open("/etc").unwrap(), FcntlArg::F_DUPFD(100)).unwrap();
+    assert!(high >= 100);
+    let mut c = t.container();
+    c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]);
+    c.probe("fds").write();
+    let bundle = c.bundle.to_str().unwrap();
+    let numbers = |seen: Probed| seen["fds"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(numbers(c.run().ok().probe()), ["0", "1", "2"]);
+    let seen = from_a_shell(t, "exec 3<&0;", &["run", "--bundle", bundle, "--preserve-fds", "1", &c.id]);
+    assert_eq!(numbers(seen.ok().probe()), ["0", "1", "2", "3"]);
+    c.probe("fds say pause");
+    c.create().ok();
+    let mut waiting: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", c.pid()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    waiting.sort();
+    // The last one is what it waits at.
+    assert_eq!(waiting, ["0", "1", "2", "3"]);
+    c.start().ok();
+    assert_eq!(numbers(c.says("fds")), ["0", "1", "2"]);
+    assert_eq!(numbers(c.exec(&["probe", "fds"]).ok().probe()), ["0", "1", "2"]);
+    c.remove();
+    nix::unistd::close(high).unwrap();
 }

@@ -63,6 +63,9 @@ impl Init<'_> {
     pub fn perform(mut self) -> ! {
         let _ = nix::sys::prctl::set_name(c"embrun:[INIT]");
         process::default_signals();
+        // While the host's procfs is there, and before any limit: where the kernel cannot do it in one go. What is opened
+        // from here on is close-on-exec by itself.
+        process::close_from_on_exec(3);
         // Also a container that waits to be started can be asked to end.
         process::end_when_asked();
         interrupt::forget();
@@ -174,7 +177,7 @@ impl Init<'_> {
                 scene.program = Some(program::find(&self.plan.program)?);
                 Ok(())
             }
-            InitStep::AwaitStart { preserve_fds } => self.await_start(preserve_fds),
+            InitStep::AwaitStart { preserve_fds } => self.await_start(preserve_fds, &scene.procfs),
             InitStep::Exec { preserve_fds } => {
                 let path =
                     scene.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
@@ -271,10 +274,11 @@ impl Init<'_> {
 
     /// Keeps nothing but the standard streams and the listener, and waits for somebody to say go. Whoever connects and
     /// goes away (a look at the status) is nobody.
-    fn await_start(&mut self, preserve_fds: u32) -> Result<()> {
+    fn await_start(&mut self, preserve_fds: u32, procfs: &ProcFs) -> Result<()> {
         let listener = self.listener.take().ok_or_else(|| Error::new("no socket to wait at"))?;
         // Also ends the host's wait for us: it sees its end of the conversation close.
-        let listener = process::close_all_but(listener, 3 + preserve_fds as i32).at("dup3")?;
+        let listener =
+            process::close_all_but(listener, 3 + preserve_fds as i32, procfs.as_fd()).at("dup3")?;
         loop {
             let peer = match nix::sys::socket::accept4(
                 listener.as_raw_fd(),
@@ -350,12 +354,10 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     credentials::keep_capabilities(false).at("PR_SET_KEEPCAPS")
 }
 
-/// Sees to it that the program inherits the standard streams and so many descriptors more, and no others. What is opened
-/// later is close-on-exec by itself.
+/// Sees to it that the program inherits so many descriptors beside the standard streams. All others are close-on-exec since
+/// the start.
 fn pass_on(preserve_fds: u32) {
-    let first = 3 + preserve_fds as i32;
-    process::close_from(first, true);
-    (3..first).for_each(process::keep_across_exec);
+    (3..3 + preserve_fds as i32).for_each(process::keep_across_exec);
 }
 
 /// Allocates nothing until it has failed.

@@ -84,7 +84,7 @@ fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
     if process::replace(0, listener).and_then(|()| process::replace(1, host)).is_err() {
         process::exit(1)
     }
-    process::close_from(2, false);
+    process::close_from(2);
     let (Some(listener), Some(host)) = (process::inherited(0), process::inherited(1)) else {
         process::exit(1)
     };

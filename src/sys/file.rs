@@ -258,13 +258,22 @@ pub fn read_text(path: &str) -> crate::error::Result<String> {
 
 /// The names in a directory, and which of them are directories as far as the file system tells at once.
 pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
+    // A descriptor of its own, so that its reading position is nobody else's.
+    let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    let mut names = Vec::new();
+    each_entry(dir.as_fd(), &mut |name, directory| {
+        let name: &'static CStr = Box::leak(name.into());
+        names.push((name, directory));
+    })?;
+    Ok(names)
+}
+
+/// The same, told one by one from where the directory was read to. Allocates nothing.
+pub fn each_entry(dir: BorrowedFd<'_>, told: &mut dyn FnMut(&CStr, bool)) -> Result<()> {
     /// Of `struct linux_dirent64`: a record's length, its kind, and where its name starts.
     const LENGTH: usize = 16;
     const KIND: usize = 18;
     const NAME: usize = 19;
-    // A descriptor of its own, so that its reading position is nobody else's.
-    let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-    let mut names = Vec::new();
     loop {
         let mut records = [0u8; 4096];
         // SAFETY: the kernel writes no more than there is room for.
@@ -278,7 +287,7 @@ pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
         })?;
         let mut rest = &records[..length as usize];
         if rest.is_empty() {
-            return Ok(names);
+            return Ok(());
         }
         while let [_, ..] = rest {
             let size = usize::from(u16::from_ne_bytes([rest[LENGTH], rest[LENGTH + 1]]));
@@ -286,8 +295,7 @@ pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
             rest = next;
             let name = CStr::from_bytes_until_nul(&record[NAME..]).unwrap_or_default();
             if name != c"." && name != c".." {
-                let name: &'static CStr = Box::leak(name.into());
-                names.push((name, record[KIND] == libc::DT_DIR));
+                told(name, record[KIND] == libc::DT_DIR);
             }
         }
     }

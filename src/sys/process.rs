@@ -4,8 +4,10 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::done;
+use super::file::{AT_FDCWD, each_entry, openat};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
 
@@ -250,18 +252,45 @@ pub fn environment() -> CStrings {
     CStrings::new(super::start::environment())
 }
 
-/// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11), or closes them: by /proc/self/fd
-/// up to the limit where the kernel has no such call. Allocates nothing.
-pub fn close_from(first: RawFd, on_exec: bool) {
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn close_from_on_exec(first: RawFd) {
+    each_from(first, true, AT_FDCWD, c"/proc/self/fd");
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: RawFd) {
+    each_from(first, false, AT_FDCWD, c"/proc/self/fd");
+}
+
+/// Closes every descriptor from `place` on but `keep`, which moves to that number. `procfs` lists them, and goes too.
+pub fn close_all_but(keep: OwnedFd, place: RawFd, procfs: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // It may have the number itself.
+    let moved = if procfs.as_raw_fd() == place { procfs.try_clone_to_owned().ok() } else { None };
+    let moved = std::mem::ManuallyDrop::new(moved);
+    let others = || each_from(place + 1, false, moved.as_ref().map_or(procfs, AsFd::as_fd), c"self/fd");
+    if keep.as_raw_fd() == place {
+        others();
+        return Ok(keep);
+    }
+    // SAFETY: whatever has the number `place` goes away with the others; `keep` is closed with them after it was copied.
+    unsafe {
+        Errno::result(libc::dup3(keep.as_raw_fd(), place, libc::O_CLOEXEC))?;
+        std::mem::forget(keep);
+        others();
+        Ok(OwnedFd::from_raw_fd(place))
+    }
+}
+
+/// By close_range(2) (Linux 5.9, on exec 5.11), or one by one as they are listed: the limit may have been lowered since they
+/// were opened. Allocates nothing.
+fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
     let flags: c_uint = if on_exec { 4 } else { 0 };
     // SAFETY: only descriptors that nothing below uses any more are named by the caller; close-on-exec is harmless.
     let r = unsafe { libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, flags) };
     if r == 0 {
         return;
     }
-    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-    let last = limit.map_or(1024, |(soft, _)| soft.min(1 << 20)) as RawFd;
-    for fd in first..last {
+    let act = |fd: RawFd| {
         // SAFETY: as above; a number that is not open answers EBADF.
         unsafe {
             if on_exec {
@@ -270,21 +299,24 @@ pub fn close_from(first: RawFd, on_exec: bool) {
                 libc::close(fd);
             }
         }
-    }
-}
-
-/// Closes every descriptor from `place` on but `keep`, which moves to that number.
-pub fn close_all_but(keep: OwnedFd, place: RawFd) -> Result<OwnedFd> {
-    if keep.as_raw_fd() == place {
-        close_from(place + 1, false);
-        return Ok(keep);
-    }
-    // SAFETY: whatever has the number `place` goes away with the others; `keep` is closed with them after it was copied.
-    unsafe {
-        Errno::result(libc::dup3(keep.as_raw_fd(), place, libc::O_CLOEXEC))?;
-        std::mem::forget(keep);
-        close_from(place + 1, false);
-        Ok(OwnedFd::from_raw_fd(place))
+    };
+    let by_list = || -> Result<()> {
+        let list = openat(dir, list, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        each_entry(list.as_fd(), &mut |name, _| {
+            let number = name.to_str().ok().and_then(|name| name.parse().ok());
+            number.filter(|fd| *fd >= first && *fd != list.as_raw_fd()).into_iter().for_each(act);
+        })
+    };
+    if by_list().is_err() {
+        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+        let last = limit.map_or(1024, |(soft, _)| soft.min(1 << 20)) as RawFd;
+        let dir = dir.as_raw_fd();
+        (first..last).filter(|fd| *fd != dir).for_each(act);
+        // The limit may have left no number for the list.
+        let _ = by_list();
+        if dir >= first {
+            act(dir);
+        }
     }
 }
 
