@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     pids_limit_is_held,
     minus_one_is_unlimited,
     limits_hold_for_exec,
+    out_of_memory_in_the_past_is_not_an_execs,
     exec_into_a_cgroup_below,
     exec_into_a_cgroup_of_one_controller,
     exec_into_a_cgroup_that_cannot_be,
@@ -179,6 +180,21 @@ fn limits_hold_for_exec(t: &Test) {
     c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB});
     c.up();
     c.exec(&["probe", "eat", "200"]).exits(137);
+    c.remove();
+}
+
+/// The kernel's count is of the cgroup's whole life.
+fn out_of_memory_in_the_past_is_not_an_execs(t: &Test) {
+    t.needs_controller("memory");
+    let mut c = t.container();
+    c.probe("pause");
+    c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB});
+    c.create().ok();
+    c.exec(&["probe", "eat", "200"]).exits(137);
+    c.start().ok();
+    for _ in 0..30 {
+        c.exec(&["true"]).ok();
+    }
     c.remove();
 }
 

@@ -39,6 +39,9 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }
     let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
+    // The count is never set back.
+    let cgroup = record.cgroup();
+    let killed_before = cgroup.oom_kills();
     start::go(dir, &|listener| {
         if let Some(recorder) = recorder {
             return recorder.listen(listener);
@@ -54,7 +57,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     })?;
     let pid = match &record.init {
         // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
-        Some(init) if !init.lives() && record.cgroup().oom_kills() > 0 => {
+        Some(init) if !init.lives() && cgroup.oom_kills() > killed_before => {
             return Err(Error::new(engine::INIT_OOM));
         }
         init => init.as_ref().map_or(0, |init| init.pid),

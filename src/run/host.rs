@@ -87,6 +87,8 @@ pub struct Host<'a> {
     channel: Option<Channel>,
     child: Option<Child>,
     in_cgroup: bool,
+    /// What the out-of-memory killer had killed in the cgroup before the clone: its count is never set back.
+    killed_before: u64,
     terminal: Option<OwnedFd>,
     hooks_began: bool,
 }
@@ -116,6 +118,7 @@ impl<'a> Host<'a> {
             channel: None,
             child: None,
             in_cgroup: false,
+            killed_before: 0,
             terminal: None,
             hooks_began: false,
         }
@@ -228,6 +231,7 @@ impl<'a> Host<'a> {
             setns(&self.namespaces[i], CloneFlags::CLONE_NEWPID)
                 .context(|| namespace::named(&self.plan.join[i]))?;
         }
+        self.killed_before = self.oom_kills();
         let cgroup = self.subject.cgroup.as_ref().and_then(Cgroup::v2_dir);
         let cloned = process::clone(self.plan.new_namespaces, cgroup);
         if let (Some(home), Ok(Cloned::Parent { .. }) | Err(_)) = (&home, &cloned) {
@@ -295,17 +299,21 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody.
+    /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody. Of an exec
+    /// its status tells, as of any program that is killed.
     fn survived(&self) -> Result<()> {
-        let ended = self
-            .child
-            .as_ref()
-            .and_then(|c| c.pidfd.as_ref())
-            .is_some_and(|fd| process::has_ended(fd.as_fd()));
-        match self.subject.cgroup.as_ref().filter(|_| ended).map(Cgroup::oom_kills) {
-            None | Some(0) => Ok(()),
-            Some(_) => Err(Error::new(engine::INIT_OOM)),
+        if self.subject.making.is_some() && process::is_killed(self.pid()?) && self.oom_kills_now() {
+            return Err(Error::new(engine::INIT_OOM));
         }
+        Ok(())
+    }
+
+    fn oom_kills(&self) -> u64 {
+        self.subject.cgroup.as_ref().map_or(0, Cgroup::oom_kills)
+    }
+
+    fn oom_kills_now(&self) -> bool {
+        self.oom_kills() > self.killed_before
     }
 
     /// The next message that counts, which must be this one.
@@ -331,12 +339,16 @@ impl<'a> Host<'a> {
 
     /// Init is gone without a word: the kernel has killed it.
     fn died(&mut self) -> Error {
-        let how = match self.reap() {
+        let ended = self.reap();
+        let e = Error::new(match ended {
             Some(Ended::Signalled(signal)) => format!("signal {signal} killed init"),
             Some(Ended::Exited(status)) => format!("init ended with status {status}"),
             None => "init closed the conversation".into(),
-        };
-        out_of_memory(self.subject.cgroup.as_ref(), Error::new(how))
+        });
+        if ended == Some(Ended::Signalled(libc::SIGKILL)) && self.oom_kills_now() {
+            return Error::new(engine::INIT_OOM).context(e);
+        }
+        e
     }
 
     fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
@@ -426,12 +438,6 @@ pub fn hear(
             _ => return Ok(message),
         }
     }
-}
-
-/// Names the reason if it is one that nothing else tells.
-pub fn out_of_memory(cgroup: Option<&Cgroup>, e: Error) -> Error {
-    let killed = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
-    if killed { Error::new(engine::INIT_OOM).context(e) } else { e }
 }
 
 fn no_making() -> Error {

@@ -129,12 +129,6 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
     }
 }
 
-/// Whether the process behind a pidfd has ended.
-pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|n| n > 0)
-}
-
 /// Sends a signal to the process behind a pidfd (pidfd_send_signal(2), Linux 5.1). Signals are numbers: real-time ones
 /// have no name in nix.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
@@ -195,6 +189,18 @@ pub fn wait(pid: Pid, block: bool) -> Result<Option<(Pid, Ended)>> {
                 return Ok(Some((Pid::from_raw(pid), ended)));
             }
         }
+    }
+}
+
+/// Whether SIGKILL has ended a child, which is still to be waited for.
+pub fn is_killed(child: Pid) -> bool {
+    // SAFETY: the kernel fills the structure in, or leaves it zero: nothing has ended.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_PID, child.as_raw() as libc::id_t, &mut info, flags) == 0
+            && info.si_code == libc::CLD_KILLED
+            && info.si_status() == libc::SIGKILL
     }
 }
 
