@@ -4,10 +4,11 @@
 //! connection is closed.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::bundle::json::Json;
 use crate::bundle::spec::Text;
@@ -15,8 +16,8 @@ use crate::error::{Context as _, Errno, Result};
 use crate::seccomp::policy::Policy;
 use crate::sys::descriptor::send_fd;
 
-/// How long an agent may take to read what it asked for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an agent may take to take the call, and to read what it asked for. In the tests nobody has that long.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 10_000 });
 
 /// The seccomp agent of a policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +37,7 @@ impl Agent {
     /// Hands it the listener of the filter that is in force for process `pid` of the container in this state.
     pub fn serve(&self, oci_version: &str, pid: i32, state: Json, listener: BorrowedFd<'_>) -> Result<()> {
         let state = process_state(oci_version, pid, self.metadata, state);
-        send(Path::new(self.path), &state, listener)
+        send(self.path, &state, listener)
     }
 }
 
@@ -54,14 +55,23 @@ fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Jso
 }
 
 /// Sends it to the agent at `path` (`linux.seccomp.listenerPath`).
-fn send(path: &Path, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
+fn send(path: &str, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
     deliver(path, process_state.compact().as_bytes(), listener)
-        .about(format_args!("linux.seccomp.listenerPath: {}", path.display()))
+        .about(format_args!("linux.seccomp.listenerPath: {path}"))
 }
 
-fn deliver(path: &Path, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
-    let mut agent = UnixStream::connect(path).at("connect")?;
+fn deliver(path: &str, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
+    let agent = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).at("socket")?;
+    let mut agent = UnixStream::from(agent);
+    // Before the connect, which this bounds too: it waits while as many wait for the agent as it lets (listen(2)).
     agent.set_write_timeout(Some(PATIENCE))?;
+    let address = UnixAddr::new(path).at("connect")?;
+    loop {
+        match connect(agent.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            other => break other.at("connect")?,
+        }
+    }
     let sent = loop {
         match send_fd(agent.as_fd(), document, listener, 0) {
             Err(Errno::EINTR) => {}
@@ -75,6 +85,8 @@ fn deliver(path: &Path, document: &[u8], listener: BorrowedFd<'_>) -> Result<()>
 mod tests {
     use std::io::Read as _;
     use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{Backlog, bind, listen};
 
     use super::*;
 
@@ -93,7 +105,7 @@ mod tests {
             peer.read_to_string(&mut text).unwrap();
             text
         });
-        send(&path, &state, std::io::stdin().as_fd()).unwrap();
+        send(path.to_str().unwrap(), &state, std::io::stdin().as_fd()).unwrap();
         let text = reader.join().unwrap();
         assert!(
             text == expected
@@ -101,10 +113,31 @@ mod tests {
         );
         assert!(text.ends_with(r#","state":{"id":"web"}}"#));
 
-        let e = send(&dir.join("nobody"), &state, std::io::stdin().as_fd()).unwrap_err().to_string();
+        let e = send(dir.join("nobody").to_str().unwrap(), &state, std::io::stdin().as_fd())
+            .unwrap_err()
+            .to_string();
         assert!(
             e.starts_with("linux.seccomp.listenerPath: ")
                 && e.ends_with("nobody: connect: no such file or directory (ENOENT)"),
+            "{e}"
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_agent_that_takes_no_more_calls_is_not_waited_for_for_good() {
+        let dir = std::env::temp_dir().join(format!("embrun-notify-busy-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("agent");
+        let agent = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(agent.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&agent, Backlog::new(0).unwrap()).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        let state = Json::str("state");
+        let e = send(path.to_str().unwrap(), &state, std::io::stdin().as_fd()).unwrap_err().to_string();
+        assert!(
+            e.starts_with("linux.seccomp.listenerPath: ")
+                && e.ends_with("agent: connect: resource temporarily unavailable (EAGAIN)"),
             "{e}"
         );
         std::fs::remove_dir_all(&dir).unwrap();
