@@ -114,13 +114,11 @@ pub fn listed(policy: &Policy, native: Arch) -> Vec<Arch> {
 fn flags(policy: &Policy, notify: bool) -> (u32, u32) {
     // As in runc: a policy that says nothing of flags does not ask to slow its container down.
     let optional = if policy.flags.is_none() { policy::SPEC_ALLOW } else { 0 };
-    let mut flags = policy.flags.unwrap_or(optional);
+    // Who loads the filter has one thread, so there is nothing to synchronise; and up to Linux 5.6 this flag does not go
+    // with a listener.
+    let mut flags = policy.flags.unwrap_or(optional) & !policy::TSYNC;
     if notify {
         flags |= policy::NEW_LISTENER;
-        // The two together need a third, as both have something to return.
-        if flags & policy::TSYNC != 0 {
-            flags |= policy::TSYNC_ESRCH;
-        }
     } else {
         // Without a listener nobody waits for one; the kernel would refuse it.
         flags &= !policy::WAIT_KILLABLE_RECV;

@@ -8,7 +8,7 @@ use crate::bundle::shape::{U16, U64};
 use crate::bundle::spec::Text;
 use crate::error::Quoted;
 
-/// `SECCOMP_FILTER_FLAG_TSYNC` (`linux/seccomp.h`).
+/// `SECCOMP_FILTER_FLAG_TSYNC` (`linux/seccomp.h`), Linux 3.17.
 pub const TSYNC: u32 = 1;
 /// `SECCOMP_FILTER_FLAG_LOG`, Linux 4.14.
 pub const LOG: u32 = 1 << 1;
@@ -16,8 +16,6 @@ pub const LOG: u32 = 1 << 1;
 pub const SPEC_ALLOW: u32 = 1 << 2;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`, Linux 5.0.
 pub const NEW_LISTENER: u32 = 1 << 3;
-/// `SECCOMP_FILTER_FLAG_TSYNC_ESRCH`, Linux 5.7.
-pub const TSYNC_ESRCH: u32 = 1 << 4;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19.
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 

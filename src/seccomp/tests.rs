@@ -308,6 +308,19 @@ fn a_kernel_without_what_is_asked_for_is_named() {
     assert_eq!(e, "flags: this kernel has no SECCOMP_FILTER_FLAG_LOG");
 }
 
+#[test]
+fn threads_are_not_synchronised_as_there_is_one() {
+    use super::compile::Support;
+    use super::policy::{LOG, NEW_LISTENER, TSYNC};
+    for (action, flags) in [(Action::Notify, LOG | NEW_LISTENER), (Action::Errno(1), LOG)] {
+        let mut p = policy(Action::Allow, &[(&["read"], action, &[])]);
+        p.flags = Some(TSYNC | LOG);
+        let mut f = compile(&p, Arch::NATIVE).unwrap();
+        assert_eq!(f.flags, flags, "{action:?}");
+        f.fit(Support { flags: LOG | NEW_LISTENER, actions: u32::MAX }).unwrap();
+    }
+}
+
 /// What the engines give a container that asks for nothing.
 fn engines_default() -> Policy {
     let text = include_bytes!("../../seccomp-profiles/default.json");

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd};
 use super::{Errno, done};
 use crate::seccomp::code::SockFilter;
 use crate::seccomp::compile::Support;
-use crate::seccomp::policy::{ACTIONS, FLAGS, NEW_LISTENER, TSYNC, TSYNC_ESRCH, WAIT_KILLABLE_RECV};
+use crate::seccomp::policy::{ACTIONS, FLAGS, NEW_LISTENER, WAIT_KILLABLE_RECV};
 
 const SET_MODE_FILTER: libc::c_uint = 1;
 const GET_ACTION_AVAIL: libc::c_uint = 2;
@@ -27,9 +27,7 @@ pub fn load(program: &[SockFilter], flags: u32) -> Result<Option<OwnedFd>, Errno
         -1 => Err(Errno::last()),
         // SAFETY: with this flag the answer is a new file descriptor that nothing else owns (close-on-exec).
         fd if flags & NEW_LISTENER != 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
-        0 => Ok(None),
-        // The thread that could not be synchronised.
-        _ => Err(Errno::ESRCH),
+        _ => Ok(None),
     }
 }
 
@@ -52,9 +50,6 @@ pub fn support() -> Support {
         if knows(flag | with) {
             flags |= flag;
         }
-    }
-    if flags & TSYNC != 0 && knows(TSYNC | TSYNC_ESRCH) {
-        flags |= TSYNC_ESRCH;
     }
     Support { flags, actions: actions() }
 }
@@ -149,6 +144,7 @@ pub fn proceed(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seccomp::policy::TSYNC;
 
     #[test]
     fn a_kernel_that_answers_knows_the_first_actions() {
