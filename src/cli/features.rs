@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::plan::options;
 use crate::plan::process::capability_names;
 use crate::seccomp::{arch, policy};
+use crate::sys::seccomp;
 
 /// Prints the document.
 pub fn run() -> Result<()> {
@@ -34,7 +35,7 @@ fn document() -> Result<Json> {
                     "operators": [{operators}],
                     "archs": [{archs}],
                     "knownFlags": [{flags}],
-                    "supportedFlags": [{flags}]
+                    "supportedFlags": [{supported}]
                 }},
                 "apparmor": {{"enabled": false}},
                 "selinux": {{"enabled": false}},
@@ -51,10 +52,17 @@ fn document() -> Result<Json> {
         actions = quoted(&mut policy::ACTIONS.iter().map(|(_, name)| *name)),
         operators = quoted(&mut policy::OPERATORS.iter().map(|(_, name)| *name)),
         archs = quoted(&mut arch::ALL.iter().map(|(_, name)| *name)),
-        flags = quoted(&mut policy::FLAGS.iter().map(|(_, name)| *name)),
+        flags = flags(u32::MAX),
+        // This alone is by where it runs (features-linux.md).
+        supported = flags(seccomp::support().flags),
         version = env!("CARGO_PKG_VERSION"),
     );
     Json::parse(text.as_bytes())
+}
+
+/// Those of the filter flags that a policy can name.
+fn flags(among: u32) -> String {
+    quoted(&mut policy::FLAGS.iter().filter(|(flag, _)| among & flag != 0).map(|(_, name)| *name))
 }
 
 /// Names, which are plain, as the members of a list.
@@ -89,6 +97,20 @@ mod tests {
             at(&document, "potentiallyUnsafeConfigAnnotations"),
             &Json::strs(["org.systemd.property."])
         );
+    }
+
+    #[test]
+    fn flags_that_this_kernel_lacks_are_known_and_not_supported() {
+        assert_eq!(flags(policy::LOG | policy::NEW_LISTENER), r#""SECCOMP_FILTER_FLAG_LOG""#);
+        assert_eq!(flags(0), "");
+        let document = document().unwrap();
+        let list = |name: &str| match at(&document, &format!("linux.seccomp.{name}")) {
+            Json::List(names) => names.len() as u32,
+            _ => panic!("{name}"),
+        };
+        let all = policy::FLAGS.iter().fold(0, |all, (flag, _)| all | flag);
+        assert_eq!(list("knownFlags"), all.count_ones());
+        assert_eq!(list("supportedFlags"), (seccomp::support().flags & all).count_ones());
     }
 
     #[test]
