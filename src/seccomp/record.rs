@@ -2,7 +2,7 @@
 
 use super::arch::{ALL, Arch, X32_BIT};
 use super::compile::Support;
-use super::policy::{Action, Arg, Op, Policy, Rule, WAIT_KILLABLE_RECV};
+use super::policy::{self, Action, Arg, Op, Policy, Rule, WAIT_KILLABLE_RECV};
 use super::syscalls::Call;
 use crate::bundle::json::{Json, add_name};
 use crate::bundle::read::{Fault, Read};
@@ -12,10 +12,10 @@ use crate::error::Result;
 /// to any system call (`MSG_FIN`, `MSG_SYN`, `MSG_RST`), so that a filter can tell them from a workload's.
 pub const HAND_OVER: i32 = 0x1600;
 
-/// Asks about every call of every architecture that the kernel can run, but for the two by which the listener is handed over:
-/// until then nobody could answer.
+/// Asks about every call of every architecture that the kernel can run, but for those by which the listener is handed over
+/// ([`policy::HAND_OVER_CALLS`]): until then nobody could answer.
 pub fn policy(kernel: Support) -> Policy {
-    let pass = |name, index| Rule {
+    let pass = |&(name, index): &(&'static str, u8)| Rule {
         names: vec![name],
         action: Action::Allow,
         args: vec![Arg { index, op: Op::MaskedEq, value: HAND_OVER as u64, value_two: HAND_OVER as u64 }],
@@ -28,8 +28,7 @@ pub fn policy(kernel: Support) -> Policy {
         flags: Some(kernel.flags & WAIT_KILLABLE_RECV),
         listener_path: None,
         listener_metadata: None,
-        // The C library of 32-bit ARM receives by the third.
-        syscalls: vec![pass("sendmsg", 2), pass("recvfrom", 3), pass("recv", 3)],
+        syscalls: policy::HAND_OVER_CALLS.iter().map(pass).collect(),
     }
 }
 
@@ -145,7 +144,6 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::seccomp::compile::compile;
-    use crate::seccomp::policy;
     use crate::seccomp::sim::{Data, check, run};
 
     fn verdict(program: &[crate::seccomp::code::SockFilter], arch: Arch, name: &str, args: [u64; 6]) -> u32 {
