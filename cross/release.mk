@@ -3,13 +3,15 @@ RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm
 	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
 TARGET ?= x86_64-unknown-linux-musl
 
-.PHONY: release release-all release-check size sizes deb lint-recipes kernels
+.PHONY: release release-all release-check size sizes deb lint-recipes kernels check-glibc
 release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
 	cross/release $(TARGET)
 release-all: ## all of them, within cross/budget, and the table of sizes
 	cross/release $(RELEASE_TARGETS)
 release-check: ## build TARGET in two folders and compare the bits
 	cross/reproduce $(TARGET)
+check-glibc: ## does it compile for 32-bit ARM with glibc, as image builders have it
+	cross/glibc-check
 size: ## what TARGET's bytes are, by crate and module
 	cross/build $(TARGET) && cross/size $(TARGET)
 deb: release ## TARGET as a Debian package; for this machine's architecture also tried in a fresh Debian

@@ -21,7 +21,7 @@ use crate::sys::file::{fstat, mkdirat, mknodat, openat, readlinkat};
 /// path_resolution(7): the kernel's limit for one path.
 const MAX_LINKS: u32 = 40;
 /// The inode of procfs's root directory.
-const PROC_ROOT_INO: libc::ino_t = 1;
+const PROC_ROOT_INO: u64 = 1;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW);
 
