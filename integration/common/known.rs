@@ -79,6 +79,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("limits::exec_into_a_cgroup_of_one_controller", "crun", "--cgroup takes a path alone"),
     ("limits::exec_into_a_cgroup_that_cannot_be", "crun", "--cgroup takes a path alone, and any"),
     ("limits::minus_one_is_unlimited", "crun", "-1 is not known for pids on v1"),
+    ("limits::with_the_manager_disabled_a_container_has_no_cgroup", "crun", OURS),
+    ("limits::with_the_manager_disabled_a_container_has_no_cgroup", "runc", OURS),
     ("limits::without_cgroups_only_what_needs_none_runs", "crun", OURS),
     ("limits::without_cgroups_only_what_needs_none_runs", "runc", OURS),
     ("mounts::bind_with_options_has_these_alone", "crun", "what the source has is kept"),

@@ -31,6 +31,7 @@ impl Cgroup {
     /// Replaces the rules of a running container by these (and the default devices), so that at no moment something is
     /// denied that is allowed before and after. All or nothing. systemd is told, if the cgroup is a scope of its.
     pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        self.required()?;
         self.replace_devices(rules)?;
         let Some(unit) = &self.unit else { return Ok(()) };
         let resources = Resources { devices: rules.to_vec(), ..Resources::default() };

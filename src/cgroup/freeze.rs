@@ -92,6 +92,7 @@ impl Cgroup {
 
     /// The branch with the freezer, and whether it is v2's.
     fn freezer(&self) -> Result<(&Branch, bool)> {
+        self.required()?;
         if self.v2_has_file("cgroup.freeze") {
             return Ok((self.v2().expect("has a file"), true));
         }

@@ -152,6 +152,14 @@ impl Cgroup {
         Cgroup::on(branches, Access::Full, location.unit.clone())
     }
 
+    /// Demands that there is one at all: mounting something now would not give the container one.
+    pub(super) fn required(&self) -> Result<()> {
+        match self.branches.is_empty() {
+            true => Err(Error::new("the container has no cgroup").hint("it was created without one")),
+            false => Ok(()),
+        }
+    }
+
     /// For the state record.
     pub fn location(&self) -> Location {
         Location { places: self.branches.iter().map(|b| b.place.clone()).collect(), unit: self.unit.clone() }

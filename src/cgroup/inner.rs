@@ -11,6 +11,9 @@ impl Cgroup {
     /// Errors name the argument, in the words of runc: a path that leads out, a controller that v1 has not here, one
     /// hierarchy named twice, a path without its controllers beside others, a cgroup that is not there.
     pub fn inner(mut self, wanted: &[&str]) -> Result<Cgroup> {
+        if !wanted.is_empty() {
+            self.required().at("--cgroup")?;
+        }
         let mut named = vec![false; self.branches.len()];
         for arg in wanted {
             let refuse = |why: String| Err(Error::new(format!("invalid --cgroup argument: {arg} ({why})")));
@@ -42,9 +45,6 @@ impl Cgroup {
                 let e = branch.dir().context(|| format!("open {}", branch.place.directory()));
                 e.about(format_args!("--cgroup {arg}"))?;
             }
-        }
-        if !named.contains(&true) && !wanted.is_empty() {
-            return Err(Error::new("--cgroup: the container has no cgroup"));
         }
         Ok(self)
     }

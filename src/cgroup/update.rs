@@ -18,6 +18,9 @@ impl Cgroup {
         before: &[DeviceRule],
         note: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
+        if *resources != Resources::default() {
+            self.required()?;
+        }
         let resources = self.completed(resources);
         let knobs = self.knobs(&resources, Part::All)?;
         self.check_usage(&resources)?;
