@@ -21,6 +21,7 @@ pub const CASES: &[Case] = cases![
     contradictions,
     all_refusals_at_once,
     no_process_can_be_created_but_not_started,
+    what_fails_later_names_command_and_container_once,
     exec_process_file,
     mutants_are_created_or_leave_nothing,
 ];
@@ -61,13 +62,17 @@ fn edit(config: &mut Value, at: &str, value: &str) {
     }
 }
 
-/// What refused has one line for it and status 1, and there is no trace of the container.
+/// What refused has one line for it, which names the command and the container, and status 1, and there is no trace of the container.
 #[track_caller]
 fn refused(c: &Container<'_>, output: Output, says: &str) {
     let output = output.exits(1);
     if c.test.runtime == Runtime::Embrun {
         assert_eq!(output.stderr.lines().count(), 1, "not one line: {:?}", output.stderr);
         assert!(output.stderr.contains(says), "{:?} does not say {says:?}", output.stderr);
+        let verb = if output.command.contains(" run ") { "run" } else { "create" };
+        let about = format!("{verb} {}: ", c.id);
+        assert!(output.stderr.starts_with(&format!("embrun: {about}")), "{:?}", output.stderr);
+        assert_eq!(output.stderr.matches(&about).count(), 1, "{:?}", output.stderr);
     }
     nothing_of(c);
 }
@@ -369,6 +374,17 @@ fn no_process_can_be_created_but_not_started(t: &Test) {
     assert_ne!(c.status(), "running");
     c.remove();
     nothing_of(&c);
+}
+
+fn what_fails_later_names_command_and_container_once(t: &Test) {
+    let mut c = t.container();
+    c.args(&["no-such-tool"]);
+    refused(&c, c.create(), "executable file not found in $PATH");
+    refused(&c, c.run(), "executable file not found in $PATH");
+    c.args(&["true"]);
+    c.mount("/mnt", "nosuchfs", "x", &[]);
+    refused(&c, c.create(), "no such device (ENODEV)");
+    refused(&c, c.run(), "no such device (ENODEV)");
 }
 
 fn exec_process_file(t: &Test) {

@@ -6,7 +6,7 @@ use crate::bundle::spec::NamespaceKind;
 use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
 use crate::cgroup::path::CgroupPath;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::facts::HostFacts;
 use crate::log;
 use crate::plan::create::{CreateRequest, compile};
@@ -148,9 +148,7 @@ impl Creation {
             }),
             cgroup: None,
         };
-        Host::new(&self.plan, &self.outputs, subject)
-            .perform()
-            .about(format_args!("create {}", self.record.id))
+        Host::new(&self.plan, &self.outputs, subject).perform()
     }
 }
 

@@ -98,8 +98,8 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Record { bundle, output, merge } => {
             return about("seccomp", "record", seccomp_record::run(globals, bundle, output, &merge));
         }
-        Command::Create { id, options } => return create::run(globals, id, &options),
-        Command::Run { id, options } => return run::run(globals, id, &options),
+        Command::Create { id, options } => return about("create", id, create::run(globals, id, &options)),
+        Command::Run { id, options } => return about("run", id, run::run(globals, id, &options)),
         Command::Start { id } => return start::run(globals, id),
         Command::Exec(options) => return exec::run(globals, &options),
     };

@@ -26,7 +26,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     drop(launched.dir);
     let ended = supervise(&signals, &launched.child, launched.terminal);
     if !options.keep {
-        delete::after_run(globals, id).about(format_args!("delete {id}"))?;
+        delete::after_run(globals, id).at("delete")?;
     }
     Ok(ended?.status())
 }

@@ -56,7 +56,7 @@ fn perform(
     recorder: &Recorder,
     signals: &Signals,
 ) -> Result<Ended> {
-    let launched = creation.launch(Some(recorder))?;
+    let launched = creation.launch(Some(recorder)).about(format_args!("create {id}"))?;
     drop(launched.dir);
     let ended = start::start(globals, id, Some(recorder))
         .and_then(|()| supervise(signals, &launched.child, launched.terminal));
