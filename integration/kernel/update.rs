@@ -104,6 +104,9 @@ fn update_that_cannot_be_is_refused_whole(t: &Test) {
     c.config["linux"]["resources"]["pids"] = json!({"limit": 20});
     c.probe("pause").up();
     let limit = c.knob("memory", "memory.limit_in_bytes", "memory.max");
+    let file = t.path("resources");
+    fs::write(&file, json!({"pids": {"limit": 9}, "blockIO": {"weight": 5}}).to_string()).unwrap();
+    let wrong = file.to_str().unwrap();
     for (flags, says) in [
         (&["--pids-limit=9", "--cpu-quota=10"][..], "linux.resources.cpu.quota: write \"10\" to "),
         (&["--memory=64x"], "--memory: must be a size such as 64m"),
@@ -112,6 +115,8 @@ fn update_that_cannot_be_is_refused_whole(t: &Test) {
         (&["--memory=64m", "--cpu-quota=10"], "linux.resources.cpu.quota"),
         (&["--l3-cache-schema=x"], "not supported"),
         (&["--resources=/no/such/file"], "/no/such/file"),
+        (&["--resources", wrong], &format!("--resources {wrong}: blockIO.weight: must be 10 to 1000, is 5")),
+        (&["--resources", wrong, "--blkio-weight=7"], "c1: blockIO.weight: must be 10 to 1000, is 7"),
     ] {
         c.call(&[&["update"], flags].concat()).fails(&[says]);
         assert_eq!(c.knob("pids", "pids.max", "pids.max"), "20", "after {flags:?}");

@@ -51,10 +51,20 @@ pub const FIELDS: &[Field] = &[
 /// begins with the denial of everything.
 pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str)]) -> Result<()> {
     let mut asked = file.map_or(Ok(Json::Object(Vec::new())), read)?;
+    // No error yet: a flag may win over it.
+    let of_file = resources(&asked).err().map(|fault| Error::from(fault).to_string());
     for (name, text) in flags {
         set(&mut asked, name, text).map_err(|e| e.context(format_args!("--{name}")))?;
     }
-    let mut asked = resources(&asked).map_err(Error::from)?;
+    let mut asked = resources(&asked).map_err(|fault| {
+        let e = Error::from(fault);
+        match file {
+            Some(file) if of_file.is_some_and(|fault| e.is(&fault)) => {
+                e.context(format_args!("--resources {file}"))
+            }
+            _ => e,
+        }
+    })?;
     if let Some(line) = asked.warning() {
         log::warn(line);
     }
