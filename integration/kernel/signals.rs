@@ -5,6 +5,7 @@ use crate::common::{Case, Test, eventually, own_memory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use std::process::Command;
 
 pub const CASES: &[Case] = cases![
     exit_statuses_are_passed_on,
@@ -14,6 +15,7 @@ pub const CASES: &[Case] = cases![
     term_ends_a_container_that_takes_it,
     orphans_of_the_container_die_with_it,
     runtime_killed_leaves_a_container_that_can_be_deleted,
+    caller_that_ignores_the_end_of_children_does_not_matter,
 ];
 
 fn exit_statuses_are_passed_on(t: &Test) {
@@ -94,5 +96,23 @@ fn runtime_killed_leaves_a_container_that_can_be_deleted(t: &Test) {
     kill(Pid::from_raw(running.pid()), Signal::SIGKILL).unwrap();
     running.wait().exits(137);
     assert_eq!(c.status(), "running");
+    c.remove();
+}
+
+fn caller_that_ignores_the_end_of_children_does_not_matter(t: &Test) {
+    let ignoring = |args: &[&str]| {
+        let command = t.command(args);
+        let mut env = Command::new("env");
+        env.arg("--ignore-signal=CHLD").arg(command.get_program()).args(command.get_args());
+        t.finish(env)
+    };
+    let mut c = t.container();
+    c.config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]});
+    c.probe("exit 3").write();
+    let bundle = c.bundle.to_str().unwrap();
+    ignoring(&["run", "--bundle", bundle, &c.id]).exits(3);
+    c.probe("pause");
+    c.up();
+    ignoring(&["exec", &c.id, "probe", "exit", "4"]).exits(4);
     c.remove();
 }

@@ -33,7 +33,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
-use crate::sys::process::ignore_signal;
+use crate::sys::process::{default_signal, ignore_signal};
 use crate::sys::start::{STDOUT, variable, write_all};
 use crate::{log, namespace};
 use args::{Caller, Command, Globals, Misuse};
@@ -44,6 +44,8 @@ pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
     // A closed pipe and a file size limit are errors of write(2), not the end of this program half-way.
     ignore_signal(Signal::SIGPIPE);
     ignore_signal(Signal::SIGXFSZ);
+    // Ignored by the caller, it would be inherited, and the kernel would take children away before they are waited for.
+    default_signal(Signal::SIGCHLD);
     match obey(argv) {
         Ok(status) => status,
         Err(Misuse { help, error }) => {

@@ -354,6 +354,12 @@ pub fn ignore_signal(signal: Signal) {
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
 }
 
+/// Gives a signal its default action, whatever the caller has left.
+pub fn default_signal(signal: Signal) {
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+}
+
 /// Sets a soft and a hard limit, 64 bits wide on every architecture (prlimit(2)).
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = [soft, hard];
