@@ -277,14 +277,15 @@ pub fn each_entry(dir: BorrowedFd<'_>, told: &mut dyn FnMut(&CStr, bool)) -> Res
     loop {
         let mut records = [0u8; 4096];
         // SAFETY: the kernel writes no more than there is room for.
-        let length = Errno::result(unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                dir.as_raw_fd() as c_long,
-                records.as_mut_ptr(),
-                records.len(),
-            )
-        })?;
+        let length = unsafe {
+            let (room, size) = (records.as_mut_ptr(), records.len());
+            libc::syscall(libc::SYS_getdents64, dir.as_raw_fd() as c_long, room, size)
+        };
+        let length = match Errno::result(length) {
+            // A directory that is gone has nothing in it, as readdir(3) tells it.
+            Err(Errno::ENOENT) => 0,
+            length => length?,
+        };
         let mut rest = &records[..length as usize];
         if rest.is_empty() {
             return Ok(());
@@ -408,6 +409,7 @@ mod tests {
         }
         assert_eq!(entries(&here).unwrap(), []);
         std::fs::remove_dir(&dir).unwrap();
+        assert_eq!(entries(&here).unwrap(), []);
     }
 
     #[test]
