@@ -72,6 +72,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("lifecycle::pidfd_socket_receives_a_pidfd", "crun", "it has no --pidfd-socket"),
     ("lifecycle::pidfd_socket_receives_a_pidfd", "runc", "--pidfd-socket came with runc 1.2"),
     ("lifecycle::run_detached_and_keep", "crun", "--keep came with crun 1.9"),
+    ("lifecycle::start_of_one_that_dies_before_it_hears_is_an_error", "crun", "start has returned by then"),
     ("limits::cgroup_with_strangers_is_refused_or_left_alone", "crun", OURS),
     ("limits::cgroup_with_strangers_is_refused_or_left_alone", "runc", OURS),
     ("limits::cgroups_path_with_dots_is_refused_or_stays_below", "crun", OURS),

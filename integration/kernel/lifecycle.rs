@@ -2,9 +2,11 @@
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Runtime, Test, eventually};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
+use std::time::Duration;
 
 pub const CASES: &[Case] = cases![
     create_start_delete_in_order,
@@ -21,6 +23,7 @@ pub const CASES: &[Case] = cases![
     id_is_free_again_after_delete,
     start_twice_is_refused,
     start_of_a_stopped_one_is_refused,
+    start_of_one_that_dies_before_it_hears_is_an_error,
     kill_by_name_number_and_case,
     kill_of_a_created_one_ends_it,
     kill_of_a_stopped_one_says_so,
@@ -438,4 +441,20 @@ fn kill_of_a_created_one_ends_it(t: &Test) {
     let asking =
         [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].iter().fold(0, |all, s| all | 1 << (*s as u64 - 1));
     assert_eq!(caught & asking, 0, "{caught:x}");
+}
+
+fn start_of_one_that_dies_before_it_hears_is_an_error(t: &Test) {
+    let mut c = t.container();
+    c.probe("pid say pause");
+    c.create().ok();
+    let init = Pid::from_raw(c.pid());
+    kill(init, Signal::SIGSTOP).unwrap();
+    let starting = t.spawn(t.command(&["start", &c.id]));
+    // By then it has said go, and waits for what comes of it.
+    std::thread::sleep(Duration::from_millis(500));
+    kill(init, Signal::SIGKILL).unwrap();
+    let said = ["cannot start a container that has stopped", "container process is already dead"];
+    starting.wait().exits(1).fails(&said);
+    assert_eq!(c.stdout(), "");
+    c.remove();
 }

@@ -9,7 +9,7 @@ use nix::sys::stat::{Mode, umask};
 
 use super::host::hear;
 use super::wire::{Channel, What};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result, engine};
 use crate::state::store::{Entry, Locked};
 
 /// The socket's name in the container's directory.
@@ -42,5 +42,10 @@ pub fn go(dir: &Entry, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> 
         Ok(channel)
     };
     let message = hear(&call().at(SOCKET)?, &[], listener)?;
-    if message.what == What::End { Ok(()) } else { Err(message.instead_of(What::End)) }
+    match (message.what, message.number) {
+        (What::End, 0) => Ok(()),
+        // Init was killed before it took that in.
+        (What::End, _) => Err(Error::new(engine::START_STOPPED)),
+        _ => Err(message.instead_of(What::End)),
+    }
 }

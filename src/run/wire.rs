@@ -31,7 +31,7 @@ const HEAD: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub enum What {
-    /// Nothing any more: it has closed its end.
+    /// Nothing any more: it has closed its end. The number is ECONNRESET if it never read what it was told last.
     End,
     /// It waits for [`Channel::go`] at the [`Sync`] of the number.
     Ask,
@@ -162,16 +162,22 @@ impl Channel {
     /// The next message.
     pub fn receive(&self) -> Result<Message> {
         let mut buffer = [0u8; HEAD + TEXT];
+        let mut reset = false;
         let (n, fd) = loop {
             match receive_fd(self.as_fd(), &mut buffer) {
                 Err(Errno::EINTR) => {}
-                // The other side died with our message unread.
-                Err(Errno::ECONNRESET) => break (0, None),
+                Err(Errno::ECONNRESET) => {
+                    reset = true;
+                    break (0, None);
+                }
                 other => break other?,
             }
         };
         let mut message = decode(&buffer[..n]).ok_or(Errno::EBADMSG)?;
         message.fd = fd;
+        if reset {
+            message.number = Errno::ECONNRESET as u32;
+        }
         Ok(message)
     }
 }
@@ -226,6 +232,20 @@ mod tests {
         let (host, child) = Channel::pair().unwrap();
         drop(host);
         assert_eq!(child.ask(Sync::Created), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn an_end_tells_whether_the_last_word_was_heard() {
+        for (heard, number) in [(true, 0), (false, Errno::ECONNRESET as u32)] {
+            let (host, child) = Channel::pair().unwrap();
+            host.go().unwrap();
+            if heard {
+                child.wait_go().unwrap();
+            }
+            drop(child);
+            let m = host.receive().unwrap();
+            assert_eq!((m.what, m.number), (What::End, number));
+        }
     }
 
     #[test]
