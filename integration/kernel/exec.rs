@@ -26,6 +26,7 @@ pub const CASES: &[Case] = cases![
     created_container_accepts,
     user_that_is_no_number_is_refused,
     many_at_once,
+    runs_in_a_container_that_is_busy,
     leaves_no_descriptor_open,
     cpu_affinity_is_set_for_exec_only,
     callers_cpu_affinity_is_not_the_containers,
@@ -268,6 +269,24 @@ fn many_at_once(t: &Test) {
     eventually("only init is left", || {
         c.call(&["ps", "--format", "json"]).json().as_array().is_some_and(|p| p.len() == 1)
     });
+    c.remove();
+}
+
+/// Before Linux 6.6 a new process that another moves into a busy cgroup of v1 may wait there for what the queue that it comes
+/// from is ahead in virtual time.
+fn runs_in_a_container_that_is_busy(t: &Test) {
+    t.needs_controller("cpu");
+    let mut c = t.container();
+    c.args(&["sh", "-c", "while :; do :; done"]);
+    if !t.hierarchy("cpu").unwrap().v2 {
+        // Virtual time passes 68 times as fast where nothing runs but what is as nice as that.
+        let words = ["-n", "19", "timeout", "1", "sh", "-c", "while :; do :; done"];
+        Command::new("nice").args(words).status().unwrap();
+    }
+    c.up();
+    for _ in 0..10 {
+        c.exec(&["true"]).ok();
+    }
     c.remove();
 }
 

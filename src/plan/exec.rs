@@ -48,7 +48,7 @@ pub fn compile(
 
 fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
     use HostStep::*;
-    let mut steps = vec![OpenNamespaces, Spawn, JoinCgroup, Await(Sync::Cgroup), Answer(Sync::Cgroup)];
+    let mut steps = vec![OpenNamespaces, Spawn, JoinUnified, Await(Sync::Cgroup), Answer(Sync::Cgroup)];
     let mut when = |wanted: bool, step: HostStep| {
         if wanted {
             steps.push(step);
@@ -76,6 +76,7 @@ fn init(
     // In the cgroup before anything of the container can be waited for: what this process costs is the container's.
     steps.add(InitStep::DieWithHost);
     steps.add_some(p.exec_cpu_affinity.and_then(|a| cpus(a.initial)));
+    steps.add(InitStep::JoinCgroup);
     steps.add(InitStep::Ask(Sync::Cgroup));
     // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
     steps.add_some(match p.exec_cpu_affinity {

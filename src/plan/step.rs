@@ -46,6 +46,8 @@ pub enum HostStep {
     Spawn,
     /// Move init into the cgroup, unless the clone has put it there.
     JoinCgroup,
+    /// Move it into the cgroup of v2 only, unless the clone has put it there.
+    JoinUnified,
     /// Give the container's cgroup to the user that runs in it.
     GiveCgroup(u32),
     /// Wait until init asks.
@@ -101,6 +103,8 @@ pub enum InitStep {
     DieWithHost,
     /// Stop dying with the host process.
     OutliveHost,
+    /// Join the cgroups of v1.
+    JoinCgroup,
     /// Wait for the host.
     Ask(Sync),
     /// Become the leader of a new session.
@@ -235,6 +239,7 @@ impl fmt::Display for HostStep {
             HostStep::Listen => f.write_str("listen for start"),
             HostStep::Spawn => f.write_str("clone init"),
             HostStep::JoinCgroup => f.write_str("put init into the cgroup"),
+            HostStep::JoinUnified => f.write_str("put init into the cgroup of v2"),
             HostStep::GiveCgroup(uid) => write!(f, "give user {uid} the cgroup"),
             HostStep::Await(sync) => write!(f, "await {sync}"),
             HostStep::Answer(sync) => write!(f, "answer {sync}"),
@@ -265,6 +270,7 @@ impl fmt::Display for InitStep {
         match self {
             InitStep::DieWithHost => f.write_str("die with the host process"),
             InitStep::OutliveHost => f.write_str("outlive the host process"),
+            InitStep::JoinCgroup => f.write_str("join the cgroups of v1"),
             InitStep::Ask(sync) => write!(f, "ask {sync}"),
             InitStep::NewSession => f.write_str("new session"),
             InitStep::Keyring(name) => write!(f, "session keyring {name}"),

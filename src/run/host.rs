@@ -152,7 +152,8 @@ impl<'a> Host<'a> {
                 Ok(())
             }
             HostStep::Spawn => self.spawn(),
-            HostStep::JoinCgroup => self.join_cgroup(),
+            HostStep::JoinCgroup => self.join_cgroup(Cgroup::join),
+            HostStep::JoinUnified => self.join_cgroup(Cgroup::join_v2),
             HostStep::GiveCgroup(uid) => {
                 self.subject.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.give(Uid::from_raw(uid)))
             }
@@ -250,6 +251,7 @@ impl<'a> Host<'a> {
                     channel: init_end,
                     namespaces: std::mem::take(&mut self.namespaces),
                     listener: self.listener.take(),
+                    cgroup: self.subject.cgroup.as_ref(),
                     hooks: self.subject.hooks,
                     state: &|kind, pid| hook_state(record, kind, pid),
                 }
@@ -266,9 +268,9 @@ impl<'a> Host<'a> {
         }
     }
 
-    fn join_cgroup(&mut self) -> Result<()> {
+    fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
         match &self.subject.cgroup {
-            Some(cgroup) => cgroup.join(self.pid()?, self.in_cgroup),
+            Some(cgroup) => join(cgroup, self.pid()?, self.in_cgroup),
             None => Ok(()),
         }
     }

@@ -17,6 +17,7 @@ use super::wire::Channel;
 use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler, Text, c_text};
+use crate::cgroup::fs::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
 use crate::plan::Plan;
@@ -40,6 +41,8 @@ pub struct Init<'a> {
     pub namespaces: Vec<OwnedFd>,
     /// Where `start` will call.
     pub listener: Option<OwnedFd>,
+    /// Of a container that is there.
+    pub cgroup: Option<&'a Cgroup>,
     /// The config's.
     pub hooks: &'a Hooks,
     /// The state that hooks are told, with the pid put in.
@@ -104,6 +107,7 @@ impl Init<'_> {
         match step {
             InitStep::DieWithHost => self.die_with_host(),
             InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).at("prctl")?),
+            InitStep::JoinCgroup => self.cgroup.map_or(Ok(()), Cgroup::join_v1),
             InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
             InitStep::NewSession => nix::unistd::setsid().map(drop).at("setsid"),
             InitStep::Keyring(name) => self.keyring(name),
