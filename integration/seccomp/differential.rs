@@ -58,13 +58,20 @@ fn verdicts_are_those_of_libseccomp() {
             (_, Err(Refusal::Crash)) => *counts.entry("libseccomp crashes or does not end").or_default() += 1,
             (Err(_), Err(_)) => *counts.entry("refused by both").or_default() += 1,
             (Ok(_), Err(_)) => *counts.entry("refused by libseccomp alone").or_default() += 1,
+            (Err(e), Ok(_)) if overlooked(&policy, &e.to_string()) => {
+                *counts
+                    .entry("libseccomp overlooks two parts of ipc that contradict each other")
+                    .or_default() += 1;
+            }
             (Err(e), Ok(_)) => failures.push(format!("seed {seed}: refused by us alone: {e}")),
         }
     }
     eprintln!("{counts:#?}");
     let n = failures.len();
     failures.truncate(40);
-    let few = counts.get(ORDER).copied().unwrap_or(0) * 20_000 <= counts["calls"];
+    // One seed alone may be of a policy that is refused.
+    let count = |what| counts.get(what).copied().unwrap_or(0);
+    let few = count(ORDER) * 20_000 <= count("calls");
     assert!(few, "too many: {counts:#?}");
     assert!(n == 0, "{n} verdicts differ:\n{}", failures.join("\n"));
 }
@@ -154,9 +161,24 @@ fn matching(policy: &Policy, arch: Arch, data: &Data) -> Vec<u32> {
     verdicts
 }
 
+/// Two rules about a call that x86 makes through `ipc`, the one with conditions and the other without, contradict each
+/// other, and libseccomp says so, unless a rule about `ipc` itself stands between (`SEED=4389`).
+fn overlooked(policy: &Policy, refusal: &str) -> bool {
+    refusal.ends_with("different actions for ipc under the same conditions")
+        && policy.syscalls.iter().any(|r| r.names.contains(&"ipc"))
+}
+
 /// The differences that are meant.
 fn intended(policy: &Policy, arch: Arch, data: &Data, ours: u32, theirs: u32) -> Option<&'static str> {
     let default = policy.default_action.code();
+    // Processes of x86_64 are those of x32 if the number says so.
+    let x32 = Call::of(Arch::X32, data.number).filter(|_| Some(data.audit) == Arch::X32.audit());
+    if x32.is_some_and(|c| c.name() == "map_shadow_stack")
+        && matching(policy, Arch::X32, data) == [ours]
+        && theirs == default
+    {
+        return Some("map_shadow_stack, which libseccomp does not know on x32");
+    }
     let matching = matching(policy, arch, data);
     if matching == [ours] {
         return Some("libseccomp does not do what all rules that match say");
