@@ -48,14 +48,21 @@ APT::Architecture "$2"; APT::Architectures { "$2"; }; APT::Sandbox::User "root";
 Dir::Etc::sourcelist "$root/sources.list"; Dir::Etc::sourceparts "$root/empty"; Dir::Etc::preferencesparts "$root/empty";
 Dir::State::lists "$root/lists"; Dir::State::status "$root/status"; Dir::Cache "$root"; Debug::NoLocking "1";
 A
-  apt-get -qq update 2> "$root/update.log" || return 1
+  # Without the option an index that could not be fetched is a warning, and the root would be ready without it.
+  apt-get -qq update --error-on=any 2> "$root/update.log" || return 1
   : > "$root/ready"
 }
 
-# apt_fetch ARCH "SUITE..." DIR PACKAGE...: download into DIR from the first suite whose index can be had.
+# apt_fetch ARCH "SUITE..." DIR PACKAGE...: download into DIR from the first suite whose index can be had. An index is kept, and
+# names packages that the mirror has replaced since: then it is fetched again.
 apt_fetch() {
-  local a=$1 suites=$2 dir=$3 s; shift 3; mkdir -p "$dir"
+  local a=$1 suites=$2 dir=$3 s ready; shift 3; mkdir -p "$dir"
   for s in $suites; do
+    ready=$cache/apt/$s-$a/ready
+    if [ -e "$ready" ]; then
+      (apt_root "$s" "$a"; cd "$dir" && apt-get -qq download "$@" 2> "${ready%ready}download.log") && return 0
+      rm -f "$ready" "${@/#/$dir/}"_*.deb
+    fi
     (apt_root "$s" "$a" && cd "$dir" && apt-get -qq download "$@") && return 0
     say "$s for $a cannot be had$([ ! -s "$cache/apt/$s-$a/update.log" ] || sed -n '1s/^E: /: /p' "$cache/apt/$s-$a/update.log")"
   done
