@@ -5,14 +5,19 @@ TARGET ?= x86_64-unknown-linux-musl
 
 .PHONY: release release-all release-check size sizes deb lint-recipes kernels check-glibc
 release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
+	@integration/needs release
 	cross/release $(TARGET)
 release-all: ## all of them, within cross/budget, and the table of sizes
+	@integration/needs release
 	cross/release $(RELEASE_TARGETS)
 release-check: ## build TARGET in two folders and compare the bits
+	@integration/needs release
 	cross/reproduce $(TARGET)
 check-glibc: ## does it compile for 32-bit ARM with glibc, as image builders have it
+	@integration/needs release
 	cross/glibc-check
 size: ## what TARGET's bytes are, by crate and module
+	@integration/needs release
 	cross/build $(TARGET) && cross/size $(TARGET)
 deb: release ## TARGET as a Debian package; for this machine's architecture also tried in a fresh Debian
 	@integration/needs deb
