@@ -13,6 +13,9 @@ PROVIDES += "virtual/runc"
 
 require ${BPN}-crates.inc
 
+# The recipe lies in the tree that it builds and cannot name the commit that it is a part of: it takes the last one, whose name
+# BitBake adds to the package's version. A build that must stay what it is names one: SRCREV:pn-embrun = "..." in local.conf.
+PV .= "+git"
 SRC_URI += "git://${EMBRUN_TREE};protocol=file;nobranch=1;usehead=1;destsuffix=${BP}"
 SRCREV = "${AUTOREV}"
 
@@ -21,15 +24,15 @@ S = "${UNPACKDIR}/${BP}"
 inherit cargo cargo-update-recipe-crates
 
 CARGO_BUILD_FLAGS += "--bin embrun"
-# 64-bit time on 32-bit ARM: musl has no other since 1.2.
-export RUST_LIBC_UNSTABLE_MUSL_V1_2_3 = "1"
+# 64-bit time on 32-bit ARM with musl, which has no other since 1.2. With glibc nothing is to be set: cross/README.md says why.
+RUSTFLAGS += "--cfg=libc_unstable_musl_v1_2"
 # Symbols are BitBake's to split off.
 export CARGO_PROFILE_RELEASE_STRIP = "false"
 
 do_install:append() {
     ln -sf embrun ${D}${bindir}/runc
-    install -d ${D}${datadir}/embrun
-    cp -R --no-dereference --preserve=mode,links ${S}/seccomp-profiles ${D}${datadir}/embrun/
+    install -d ${D}${datadir}/embrun/seccomp-profiles
+    install -m 0644 ${S}/seccomp-profiles/*.json ${D}${datadir}/embrun/seccomp-profiles/
 }
 
 PACKAGES =+ "${PN}-runc"
