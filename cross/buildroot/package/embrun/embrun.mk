@@ -4,26 +4,35 @@
 #
 ################################################################################
 
-# The last commit of the tree that this external tree is a part of.
-EMBRUN_TREE = $(realpath $(BR2_EXTERNAL_EMBRUN_PATH)/../..)
-EMBRUN_VERSION := $(shell git -C $(EMBRUN_TREE) rev-parse HEAD)
-EMBRUN_SITE = file://$(EMBRUN_TREE)
-EMBRUN_SITE_METHOD = git
+EMBRUN_VERSION = 0.1.0
+# The tree that this external tree is a part of, as it is.
+EMBRUN_SITE = $(realpath $(BR2_EXTERNAL_EMBRUN_PATH)/../..)
+EMBRUN_SITE_METHOD = local
+EMBRUN_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude=/target
 EMBRUN_LICENSE = Apache-2.0
 EMBRUN_LICENSE_FILES = LICENSE
-# No archive of a commit that is yet to come has a known hash.
-BR_NO_CHECK_HASH_FOR += $(EMBRUN_SOURCE)
 
 EMBRUN_CARGO_BUILD_OPTS = --bin embrun
-# 64-bit time on 32-bit ARM: musl has no other since 1.2.
-EMBRUN_CARGO_ENV = RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+# 64-bit time on 32-bit ARM with musl, which has no other since 1.2. With
+# glibc nothing is to be set: cross/README.md says why. Joined to
+# Buildroot's own flags for the target.
+EMBRUN_CARGO_BUILD_OPTS += --config 'target.$(RUSTC_TARGET_NAME).rustflags="--cfg=libc_unstable_musl_v1_2"'
+
+# Buildroot fetches crates into an archive, and what is local has none. Those
+# that are in its download folder already want no network.
+define EMBRUN_VENDOR_CRATES
+	mkdir -p $(@D)/.cargo
+	cd $(@D) && $(TARGET_MAKE_ENV) $(PKG_CARGO_ENV) \
+		cargo vendor --locked VENDOR > .cargo/config.toml
+endef
+EMBRUN_PRE_CONFIGURE_HOOKS += EMBRUN_VENDOR_CRATES
 
 define EMBRUN_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0755 \
 		$(@D)/target/$(RUSTC_TARGET_NAME)/$(if $(BR2_ENABLE_DEBUG),debug,release)/embrun \
 		$(TARGET_DIR)/usr/bin/embrun
-	mkdir -p $(TARGET_DIR)/usr/share/embrun
-	cp -R $(@D)/seccomp-profiles $(TARGET_DIR)/usr/share/embrun/
+	mkdir -p $(TARGET_DIR)/usr/share/embrun/seccomp-profiles
+	$(INSTALL) -m 0644 $(@D)/seccomp-profiles/*.json $(TARGET_DIR)/usr/share/embrun/seccomp-profiles/
 endef
 
 ifeq ($(BR2_PACKAGE_EMBRUN_AS_RUNC),y)
@@ -34,7 +43,8 @@ endef
 EMBRUN_TARGET_FINALIZE_HOOKS += EMBRUN_LINK_RUNC
 endif
 
-# Those of cross/kernel/embrun.cfg, for kernels that Buildroot builds.
+# Those of cross/kernel/embrun.cfg but what is only the engines', for kernels
+# that Buildroot builds.
 define EMBRUN_LINUX_CONFIG_FIXUPS
 	$(call KCONFIG_ENABLE_OPT,CONFIG_NAMESPACES)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_PROC_FS)
@@ -64,11 +74,6 @@ define EMBRUN_LINUX_CONFIG_FIXUPS
 	$(call KCONFIG_ENABLE_OPT,CONFIG_BPF_SYSCALL)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_CGROUP_BPF)
 	$(call KCONFIG_ENABLE_OPT,CONFIG_EVENTFD)
-	$(call KCONFIG_ENABLE_OPT,CONFIG_OVERLAY_FS)
-	$(call KCONFIG_ENABLE_OPT,CONFIG_VETH)
-	$(call KCONFIG_ENABLE_OPT,CONFIG_BRIDGE)
-	$(call KCONFIG_ENABLE_OPT,CONFIG_KEYS)
-	$(call KCONFIG_ENABLE_OPT,CONFIG_USER_NS)
 endef
 
 $(eval $(cargo-package))
