@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use embrun::bundle::load;
+use embrun::bundle::load::{load, load_with};
 
 const SOUND: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"linux":{}}"#;
 
@@ -81,6 +81,9 @@ fn no_config() {
         "config.json: no such file or directory (ENOENT) (the bundle directory must hold config.json: name it with \
          --bundle, or write one with \"embrun spec\")"
     );
+    // Where another file is named, the bundle is not at fault.
+    let says = load_with(dir.0.to_str().unwrap(), "/no/such").unwrap_err().to_string();
+    assert_eq!(says, "/no/such: no such file or directory (ENOENT)");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub fn load_with(dir: &str, config: &str) -> Result<Loaded> {
     let dir = text(canonical(dir).about(format_args!("bundle {dir}"))?)?;
     let file = join(dir, config);
     let text = read_file(&file).map_err(|e| match e.errno() {
-        Some(Errno::ENOENT) => {
+        Some(Errno::ENOENT) if config == "config.json" => {
             e.hint("the bundle directory must hold config.json: name it with --bundle, or write one with \"embrun spec\"")
         }
         _ => e,

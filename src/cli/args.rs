@@ -382,7 +382,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
 fn create(w: &Words) -> Result<CreateOptions> {
     Ok(CreateOptions {
         bundle: bundle(w)?,
-        config: w.text("config").map(|file| absolute("--config", file)).transpose()?,
+        config: path(w, "config").map(|file| absolute("--config", file)).transpose()?,
         outputs: outputs(w),
         no_pivot: w.on("no-pivot"),
         no_new_keyring: w.on("no-new-keyring"),

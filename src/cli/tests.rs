@@ -215,6 +215,7 @@ fn every_way_to_write_a_flag() {
         "create --b /b ID",
         "create -b /x -b /b ID",
         "create -b /b/ ID",
+        "create -b /b --config ∅ ID",
     ] {
         assert_eq!(ok(line).1, create(|_| ()), "{line}");
     }
