@@ -212,8 +212,6 @@ pub mod engine {
     pub const NOT_RUNNING: &str = "container not running";
     /// runc's words.
     pub const NOT_PAUSED: &str = "container not paused";
-    /// runc's words.
-    pub const PAUSED: &str = "container paused";
     /// runc's words, for exec.
     pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";
     /// runc's words, for exec.

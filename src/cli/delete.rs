@@ -44,16 +44,6 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     }
 }
 
-/// Takes down what a foreground `run` ran; somebody else may have been faster.
-pub fn after_run(globals: &Globals, id: &str) -> Result<()> {
-    run(globals, id, true)
-}
-
-/// Takes a container down, whatever its state.
-pub fn force(held: Held) -> Result<()> {
-    take_down(held)
-}
-
 /// A delete that was begun can be completed without being forced again.
 fn is_begun(observed: &Observed) -> bool {
     matches!(observed, Observed::Running(r) if r.0.record.phase == Phase::Deleting)
@@ -74,7 +64,8 @@ fn lock(globals: &Globals, id: &str) -> Result<Option<Locked>> {
     Ok(None)
 }
 
-fn take_down(held: Held) -> Result<()> {
+/// Takes a container down, whatever its state.
+pub fn take_down(held: Held) -> Result<()> {
     let Held { dir, mut record } = held;
     // Of an earlier boot nothing is left, and its pids and cgroups may be somebody else's by now.
     let same_boot = boot_id()? == record.boot_id;

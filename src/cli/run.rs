@@ -26,7 +26,8 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     drop(launched.dir);
     let ended = supervise(&signals, &launched.child, launched.terminal);
     if !options.keep {
-        delete::after_run(globals, id).at("delete")?;
+        // With force: somebody else may have been faster.
+        delete::run(globals, id, true).at("delete")?;
     }
     Ok(ended?.status())
 }

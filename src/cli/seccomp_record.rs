@@ -60,6 +60,6 @@ fn perform(
     drop(launched.dir);
     let ended = start::start(globals, id, Some(recorder))
         .and_then(|()| supervise(signals, &launched.child, launched.terminal));
-    delete::after_run(globals, id).about(format_args!("delete {id}"))?;
+    delete::run(globals, id, true).about(format_args!("delete {id}"))?;
     ended
 }

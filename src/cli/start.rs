@@ -65,7 +65,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     hooks::run_all(&spec.hooks, HookKind::Poststart, &hook_state(record, HookKind::Poststart, pid)).map_err(
         |e| {
             // The spec's way since 1.2.1: the container is stopped and taken down.
-            match delete::force(created.0) {
+            match delete::take_down(created.0) {
                 Ok(()) => e,
                 Err(left) => e.hint(format_args!("and it could not be deleted: {left}")),
             }
