@@ -14,7 +14,7 @@ use crate::bundle::json::Json;
 use crate::bundle::spec::{Hook, HookKind, Hooks, c_text};
 use crate::error::{Context, Error, Result};
 use crate::log;
-use crate::run::interrupt;
+use crate::run::{interrupt, killed};
 
 use crate::sys::process::{self, CStrings, Cloned, Ended};
 
@@ -121,7 +121,7 @@ fn run(place: &Place<'_>, hook: &Hook, state: &Json) -> Result<()> {
         // With all that it has started: they are in its session and, unless they left it, its process group.
         let _ = process::kill(Pid::from_raw(-pid.as_raw()), libc::SIGKILL);
         let _ = process::kill(pid, libc::SIGKILL);
-        let _ = process::wait(pid, true);
+        let _ = killed::wait(pid, pidfd.as_ref(), killed::DEADLINE);
     }
     match ended? {
         Some(Ended::Exited(0)) => Ok(()),

@@ -1,17 +1,17 @@
 //! The interpreter in the host process: one match over the steps, and the way back when one fails.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Pid, Uid};
 
 use super::init::Init;
-use super::interrupt;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
 use super::wire::{Channel, Message, What};
+use super::{interrupt, killed};
 use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
@@ -27,9 +27,6 @@ use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::{Locked, Store};
 use crate::sys::process::{self, Cloned, Ended};
 use crate::{hooks, log, namespace, state};
-
-/// How long the kernel may take to end what was killed.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A container that is being made, or that gets one more process.
 pub struct Subject<'a> {
@@ -341,7 +338,7 @@ impl<'a> Host<'a> {
 
     /// Init is gone without a word: the kernel has killed it.
     fn died(&mut self) -> Error {
-        let ended = self.reap();
+        let ended = self.reap().ok().flatten();
         let e = Error::new(match ended {
             Some(Ended::Signalled(signal)) => format!("signal {signal} killed init"),
             Some(Ended::Exited(status)) => format!("init ended with status {status}"),
@@ -390,9 +387,14 @@ impl<'a> Host<'a> {
         self.child.as_ref().map(|c| c.pid).ok_or_else(|| Error::new("no init"))
     }
 
-    fn reap(&mut self) -> Option<Ended> {
-        let child = self.child.take()?;
-        process::wait(child.pid, true).ok().flatten().map(|(_, ended)| ended)
+    /// How init has ended; `None` if it does not.
+    fn reap(&mut self) -> nix::Result<Option<Ended>> {
+        let Some(child) = &self.child else { return Err(Errno::ECHILD) };
+        let ended = killed::wait(child.pid, child.pidfd.as_ref(), killed::DEADLINE)?;
+        if ended.is_some() {
+            self.child = None;
+        }
+        Ok(ended)
     }
 
     /// Takes back what was made, and returns the error that made it necessary, with what could not be taken back.
@@ -400,10 +402,15 @@ impl<'a> Host<'a> {
         interrupt::forget();
         if let Some(child) = &self.child {
             let _ = child.signal(libc::SIGKILL);
-            self.reap();
+            if self.reap() == Ok(None) {
+                return cause.hint(match self.dir {
+                    Some(_) => "init does not end; delete it later",
+                    None => "its process does not end",
+                });
+            }
         }
         let Some(dir) = self.dir.take() else { return cause };
-        let deadline = Instant::now() + KILL_DEADLINE;
+        let deadline = Instant::now() + killed::DEADLINE;
         if let Some(cgroup) = &self.subject.cgroup {
             if let Err(e) = cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)) {
                 return cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"));

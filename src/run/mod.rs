@@ -29,6 +29,7 @@ pub mod host;
 pub mod inherited;
 pub mod init;
 pub mod interrupt;
+pub mod killed;
 pub mod outputs;
 pub mod program;
 pub mod public;
