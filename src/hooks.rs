@@ -162,17 +162,17 @@ fn watch(
         // Without a pidfd (before Linux 5.2) its end is looked for now and then.
         let nap = if pidfd.is_some() { Duration::from_secs(60) } else { Duration::from_millis(10) };
         let wait = left.unwrap_or(nap).min(nap).as_millis() as u16;
-        let mut fds = Vec::with_capacity(2);
-        fds.extend(pidfd.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
-        fds.extend(interrupt::fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        if open {
-            fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
+        // No vector: a hook may take long, and memory is not given back (`sys::heap`).
+        let mut fds = std::array::from_fn::<_, 3, _>(|_| PollFd::new(output.as_fd(), PollFlags::POLLIN));
+        let mut count = usize::from(open);
+        for fd in [pidfd.map(|fd| fd.as_fd()), interrupt::fd()].into_iter().flatten() {
+            fds[count] = PollFd::new(fd, PollFlags::POLLIN);
+            count += 1;
         }
-        match poll(&mut fds, PollTimeout::from(wait.max(1))) {
+        match poll(&mut fds[..count], PollTimeout::from(wait.max(1))) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::os("poll", e)),
         }
-        drop(fds);
         interrupt::check()?;
         open &= words.listen(output.as_fd());
     }

@@ -48,6 +48,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("hooks::hanging_hook_is_ended_by_its_timeout", "crun", OURS),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "runc", OURS),
     ("hooks::hook_need_not_read_the_state", "crun", OURS),
+    ("hooks::hook_that_talks_for_hours_takes_no_memory", "crun", OURS),
+    ("hooks::hook_that_talks_for_hours_takes_no_memory", "runc", OURS),
     ("hooks::interrupted_in_a_hook_create_takes_everything_back", "crun", OURS),
     ("hooks::interrupted_in_a_hook_create_takes_everything_back", "runc", OURS),
     ("hooks::missing_hook_fails_create_and_is_named", "crun", "without the reason"),

@@ -1,7 +1,7 @@
 //! `hooks`: six kinds, their order, what they are told, and what their failure does.
 
 use crate::cases;
-use crate::common::{Case, Container, Test, eventually};
+use crate::common::{Case, Container, Test, eventually, own_memory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ pub const CASES: &[Case] = cases![
     missing_hook_fails_create_and_is_named,
     hanging_hook_is_ended_by_its_timeout,
     interrupted_in_a_hook_create_takes_everything_back,
+    hook_that_talks_for_hours_takes_no_memory,
 ];
 
 const KINDS: [&str; 6] =
@@ -292,4 +293,27 @@ fn hook_on_the_host_without_env_has_the_runtimes(t: &Test) {
     command.env("MARK", "the caller's");
     t.finish(command).ok();
     assert_eq!(fs::read_to_string(log.join("env")).unwrap(), "the caller's\n");
+}
+
+/// Nothing gives memory back, so what may last must not take any.
+fn hook_that_talks_for_hours_takes_no_memory(t: &Test) {
+    let (mut c, log) = hooked(t);
+    let talk = "n=0; while [ $n -lt 3000 ]; do echo word; n=$((n + 1)); done";
+    let step = |name: &str| format!("echo {name} >> {}/order", log.display());
+    let wait = |name: &str| format!("while [ ! -e {}/{name} ]; do sleep 0.02; done", log.display());
+    let line =
+        [&*talk, &step("one"), &wait("go"), talk, &step("two"), &wait("end")].map(String::from).join("; ");
+    c.config["hooks"]["createRuntime"] = json!([after_reading(&line)]);
+    c.write();
+    let running = t.spawn(t.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]));
+    let order = || fs::read_to_string(log.join("order")).unwrap_or_default();
+    eventually("it has talked", || order() == "one\n");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let before = own_memory(running.pid());
+    fs::write(log.join("go"), "").unwrap();
+    eventually("it has talked again", || order() == "one\ntwo\n");
+    assert_eq!(own_memory(running.pid()), before);
+    fs::write(log.join("end"), "").unwrap();
+    running.wait().ok();
+    c.remove();
 }
