@@ -191,6 +191,18 @@ fn a_read_only_mount_is_named() {
 }
 
 #[test]
+fn a_mount_point_that_is_no_text_stops_nothing() {
+    if !mounted() {
+        return;
+    }
+    if !is_inside() {
+        let change = "mount -t tmpfs none /mnt && odd=$(printf '/mnt/\\377') && mkdir $odd && mount -t tmpfs none $odd";
+        return inside("hostile::a_mount_point_that_is_no_text_stops_nothing", change);
+    }
+    Own::new("bytes");
+}
+
+#[test]
 fn hidden_mounts_are_not_used() {
     if !is_inside() {
         return inside("hostile::hidden_mounts_are_not_used", "mount -t tmpfs none /sys/fs/cgroup");

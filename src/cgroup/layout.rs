@@ -6,8 +6,10 @@
 
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+
 use crate::error::{Context, Result};
-use crate::sys::file::read_text;
+use crate::sys::file::{open, read_all};
 
 /// The hierarchies that are mounted where this process sees them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,7 +49,11 @@ impl Layout {
 
     /// The same hierarchies with the cgroups that another process, by its pid, is in.
     pub(super) fn of(process: &str) -> Result<Layout> {
-        let read = |file: &str| read_text(file).about(format_args!("read {file}"));
+        // What anybody has mounted somewhere need not be UTF-8.
+        let read = |file: &str| {
+            let text = open(file, OFlag::O_RDONLY).and_then(|fd| read_all(fd, usize::MAX));
+            text.about(format_args!("read {file}")).map(|text| String::from_utf8_lossy(&text).into_owned())
+        };
         let cgroups = match read(&format!("/proc/{process}/cgroup")) {
             // A kernel without CONFIG_CGROUPS.
             Err(e) if e.errno() == Some(crate::error::Errno::ENOENT) => return Ok(Layout::default()),
