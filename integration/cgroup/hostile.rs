@@ -203,6 +203,24 @@ fn a_mount_point_that_is_no_text_stops_nothing() {
 }
 
 #[test]
+fn a_mount_over_it_is_told() {
+    if !mounted() {
+        return;
+    }
+    if !is_inside() {
+        return inside("hostile::a_mount_over_it_is_told", "true");
+    }
+    let own = Own::new("covered");
+    let directory = own.location.places[0].directory();
+    assert!(Command::new("mount").args(["-t", "tmpfs", "none", &directory]).status().unwrap().success());
+    let start = Instant::now();
+    let e = Cgroup::adopt(&own.location).remove(start + Duration::from_secs(1)).unwrap_err().to_string();
+    assert!(e.contains(&directory) && e.contains("something is mounted over it"), "{e}");
+    assert!(start.elapsed() < Duration::from_secs(5) * patience());
+    assert!(Command::new("umount").arg(&directory).status().unwrap().success());
+}
+
+#[test]
 fn hidden_mounts_are_not_used() {
     if !is_inside() {
         return inside("hostile::hidden_mounts_are_not_used", "mount -t tmpfs none /sys/fs/cgroup");

@@ -98,28 +98,31 @@ impl Cgroup {
         let directory = branch.place.directory();
         let mut pause = Duration::from_millis(1);
         loop {
+            let refused = |e| Error::os(format_args!("rmdir {directory}"), e);
             match remove_dir(&directory) {
                 Ok(()) | Err(Errno::ENOENT) => break,
                 Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
-                Err(e) => return Err(Error::os(format_args!("rmdir {directory}"), e)),
+                Err(e) => return Err(refused(e)),
             }
-            let dir = match branch.dir() {
-                Ok(dir) => dir,
-                // Removed by somebody else meanwhile: the next round sees it.
-                Err(Errno::ENOENT) => continue,
+            let e = match branch.dir() {
+                Ok(dir) => {
+                    if !pids(branch)?.is_empty() {
+                        self.kill_one_by_one(branch, deadline)?;
+                    }
+                    let _ = walk::remove_below(dir);
+                    match remove_dir(&directory) {
+                        Ok(()) | Err(Errno::ENOENT) => break,
+                        Err(e) => refused(e),
+                    }
+                }
+                // Removed by somebody else meanwhile, which the next round sees, or under something else for good.
+                Err(Errno::ENOENT) => refused(Errno::EBUSY).hint("something is mounted over it"),
                 Err(e) => return Err(Error::os(format_args!("open {directory}"), e)),
             };
-            if !pids(branch)?.is_empty() {
-                self.kill_one_by_one(branch, deadline)?;
+            if Instant::now() >= deadline {
+                return Err(e);
             }
-            let _ = walk::remove_below(dir);
-            match remove_dir(&directory) {
-                Ok(()) | Err(Errno::ENOENT) => break,
-                Err(e) if Instant::now() >= deadline => {
-                    return Err(Error::os(format_args!("rmdir {directory}"), e));
-                }
-                Err(_) => std::thread::sleep(pause),
-            }
+            std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         }
         let mut levels = branch.place.levels();
