@@ -155,7 +155,7 @@ enum Rule {
     Word,
     /// Bytes, -1 for unlimited, 0 for not set.
     Bytes,
-    /// Microseconds; none are unlimited.
+    /// Microseconds, negative for unlimited, 0 for not set.
     Time,
     /// 0 or 1.
     Bit,

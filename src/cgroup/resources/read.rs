@@ -110,9 +110,8 @@ fn set(
         }),
         _ => number(found, rule).map(|n| {
             setting.n = n;
-            let zero_is_unset =
-                matches!(rule, Rule::SignedOrUnset | Rule::UnsignedOrUnset | Rule::Bytes | Rule::Share);
-            n != 0 || !zero_is_unset
+            use Rule::*;
+            n != 0 || !matches!(rule, SignedOrUnset | UnsignedOrUnset | Bytes | Share | Time)
         }),
     };
     if is_set.map_err(|f| f.at(key))? {
@@ -130,7 +129,7 @@ fn number(v: &Json, rule: Rule) -> Read<i64> {
         _ => integer::<i64>(v)?,
     };
     let range = match (rule, n) {
-        (Rule::Time, ..=0) => return Ok(-1),
+        (Rule::Time, ..0) => return Ok(-1),
         (Rule::Bytes, ..-1) => "a number of bytes, or -1 for unlimited",
         (Rule::Bit, ..0 | 2..) => "0 or 1",
         (Rule::Percent, ..0 | 101..) => "0 to 100",

@@ -95,7 +95,7 @@ fn zero_is_not_set_where_go_cannot_tell() {
             "network":null,"pids":{}}"#,
     );
     assert_eq!(r, Ok(Resources::default()));
-    assert_eq!(read(r#"{"cpu":{"quota":0}}"#).unwrap().number(What::Quota), Some(-1));
+    assert_eq!(read(r#"{"cpu":{"quota":0}}"#).unwrap().number(What::Quota), None);
 }
 
 #[test]
