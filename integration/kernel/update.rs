@@ -333,6 +333,7 @@ fn device_that_is_none_is_refused(t: &Test) {
         (&["add", "/dev/null", "--as", "relative"], "must be an absolute path"),
         (&["add", "/dev/null", "--mode", "x"], "--mode: must be made of r, w and m"),
         (&["remove", "/no/such/device"], "/no/such/device is no device"),
+        (&["remove", "/dev/null"], "/dev/null cannot be removed: every container has this device"),
         (&["plug", "/dev/null"], "expected add or remove"),
         // Something else has that name in the container.
         (&["add", "/dev/kmsg", "--as", "/dev/zero"], "something else is there already"),

@@ -33,6 +33,11 @@ pub fn complete(rules: &[DeviceRule]) -> Vec<DeviceRule> {
     rules.iter().chain(&DEFAULTS).copied().collect()
 }
 
+/// Every container has this device, whatever its rules say.
+pub fn is_default(device: &DeviceRule) -> bool {
+    DEFAULTS.iter().any(|d| d.access == ANY && d.kind == device.kind && d.covers(device))
+}
+
 impl DeviceRule {
     /// Holds for every device and every access.
     fn is_total(&self) -> bool {

@@ -74,6 +74,9 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
     let known = ours.or_else(on_host).or_else(|| of_config(&held.dir, inside));
     let known =
         known.ok_or_else(|| Error::new(format!("{device} is no device of the host or the container")))?;
+    if ours.is_none() && devices::is_default(&known) {
+        return Err(Error::new(format!("{device} cannot be removed: every container has this device")));
+    }
     let before = change_rules(&mut held, DeviceRule { allow: false, access: ANY, ..known })?;
     // Before the node goes: a denial that nobody has written down is lifted by the next change of the rules.
     held.dir.write_record(&held.record).inspect_err(|_| put_back(&held, &before))?;
