@@ -130,10 +130,11 @@ mod tests {
             ("500ms", 500),
             ("2500us", 2),
             ("1.s", 1000),
+            (".5s", 500),
         ] {
             assert_eq!(duration(text).unwrap().as_millis(), ms, "{text}");
         }
-        for text in ["", "0s", "5", "s", "5 s", "-5s", "1x", "1.2.3s", "99999999999999h", "1m30"] {
+        for text in ["", "0s", "5", "s", ".s", "5 s", "-5s", "1x", "1.2.3s", "99999999999999h", "1m30"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

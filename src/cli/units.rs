@@ -10,9 +10,10 @@ pub fn split(text: &str) -> (&str, &str) {
 /// point, or is too large.
 pub fn times(number: &str, unit: u64) -> Option<u64> {
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    if part.len() > 9 {
+    if part.len() > 9 || number == "." {
         return None;
     }
+    let whole = if part.is_empty() || !whole.is_empty() { whole } else { "0" };
     let mut fraction = 0;
     for digit in part.chars().rev() {
         fraction = (fraction + u64::from(digit.to_digit(10)?) * unit) / 10;
@@ -36,7 +37,8 @@ mod tests {
             ("18446744073709551615", 2, None),
             ("18446744073709551616", 1, None),
             ("1.0000000001", 1, None),
-            (".5", 10, None),
+            (".5", 10, Some(5)),
+            (".", 10, None),
             ("1.2.3", 10, None),
             ("", 10, None),
         ] {

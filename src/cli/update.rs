@@ -154,7 +154,7 @@ fn size(text: &str) -> Option<i64> {
         return Some(-1);
     }
     let (number, unit) = units::split(text);
-    if number.ends_with('.') {
+    if number.ends_with('.') || number.starts_with('.') {
         return None;
     }
     let shift = match unit.trim_start_matches(' ').to_ascii_lowercase().as_bytes() {
@@ -194,6 +194,7 @@ mod tests {
             "1x",
             "1.m",
             "1..5m",
+            ".5m",
             "0x10",
             "+1",
             "1m1",
