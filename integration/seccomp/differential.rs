@@ -8,7 +8,7 @@ use crate::libseccomp::{Library, Refusal};
 use crate::random::{FAMILIES, Random};
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::compile::compile;
-use embrun::seccomp::policy::{Action, Policy};
+use embrun::seccomp::policy::{Action, Arg, Policy};
 use embrun::seccomp::sim::{Data, check, run};
 use embrun::seccomp::syscalls::Call;
 
@@ -139,14 +139,19 @@ fn matching(policy: &Policy, arch: Arch, data: &Data) -> Vec<u32> {
         (Arch::X86, "ipc") => IPC.iter().find(|(n, _)| u64::from(*n) == data.args[0]).map(|(_, name)| name),
         _ => None,
     };
+    // The other values that are drawn for these have 32 bits.
+    let lower = |v: u64| if arch.wide() { v } else { v & 0xffff_ffff };
+    let cut = |a: &Arg| Arg { value: lower(a.value), value_two: lower(a.value_two), ..*a };
     let mut verdicts = Vec::new();
     for rule in policy.syscalls.iter().filter(|r| r.action != policy.default_action) {
         let names = |name: &str| rule.names.contains(&name);
         let twice =
             rule.args.iter().enumerate().any(|(i, a)| rule.args[..i].iter().any(|b| a.index == b.index));
         let holds = |free: &[u8]| {
-            let mut each =
-                rule.args.iter().map(|a| free.contains(&a.index) || a.holds(data.args[usize::from(a.index)]));
+            let mut each = rule
+                .args
+                .iter()
+                .map(|a| free.contains(&a.index) || cut(a).holds(data.args[usize::from(a.index)]));
             rule.args.is_empty() || (if twice { each.any(|h| h) } else { each.all(|h| h) })
         };
         if names(call.name()) && holds(&[]) || part.is_some_and(|name| names(name)) && holds(&[0]) {
@@ -171,23 +176,28 @@ fn overlooked(policy: &Policy, refusal: &str) -> bool {
 /// The differences that are meant.
 fn intended(policy: &Policy, arch: Arch, data: &Data, ours: u32, theirs: u32) -> Option<&'static str> {
     let default = policy.default_action.code();
-    // Processes of x86_64 are those of x32 if the number says so.
-    let x32 = Call::of(Arch::X32, data.number).filter(|_| Some(data.audit) == Arch::X32.audit());
-    if x32.is_some_and(|c| c.name() == "map_shadow_stack")
-        && matching(policy, Arch::X32, data) == [ours]
-        && theirs == default
-    {
+    // Calls of x86_64 are those of x32 if the number says so, whichever was drawn.
+    let arch = match arch {
+        Arch::X86_64 | Arch::X32 if data.number >> 30 == 1 => Arch::X32,
+        Arch::X86_64 | Arch::X32 => Arch::X86_64,
+        other => other,
+    };
+    let matching = matching(policy, arch, data);
+    let name = Call::of(arch, data.number).map_or("", Call::name);
+    if (arch, name) == (Arch::X32, "map_shadow_stack") && matching == [ours] && theirs == default {
         return Some("map_shadow_stack, which libseccomp does not know on x32");
     }
-    let matching = matching(policy, arch, data);
     if matching == [ours] {
         return Some("libseccomp does not do what all rules that match say");
     }
     if matching.contains(&ours) && matching.contains(&theirs) {
         return Some(ORDER);
     }
-    if theirs == default && !matching.is_empty() && !matching.contains(&default) && matching.contains(&ours) {
-        return Some("libseccomp passes over all rules that match");
+    if matching.contains(&ours) && !matching.contains(&theirs) {
+        return Some(match theirs == default {
+            true => "libseccomp passes over all rules that match",
+            false => "libseccomp follows a rule that does not match",
+        });
     }
     if ours == ENOSYS && theirs == default {
         match arch {

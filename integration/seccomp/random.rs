@@ -103,6 +103,8 @@ const ACTIONS: &[Action] = &[
 const OPS: &[Op] = &[Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Ge, Op::Gt, Op::MaskedEq];
 const SMALL: &[u64] =
     &[0, 1, 2, 3, 5, 8, 40, 0xff, 0x100, 0x1000, 0x7e02_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
+/// Ints below zero as they are written with 64 bits, which are ints on every architecture.
+const NEGATIVE: &[u64] = &[u64::MAX, -100i64 as u64, -0x1000i64 as u64, -0x8000_0000i64 as u64];
 const LARGE: &[u64] = &[
     1 << 32,
     1 << 32 | 5,
@@ -147,11 +149,14 @@ pub fn policy(random: &mut Random, family: &[Arch], calls: &[Call]) -> Policy {
 }
 
 fn args(random: &mut Random, large: bool) -> Vec<Arg> {
-    let arg = |random: &mut Random| Arg {
-        index: random.pick(&[0, 0, 0, 1, 1, 2, 3, 4, 5]),
-        op: random.pick(OPS),
-        value: value(random, large),
-        value_two: value(random, large),
+    let arg = |random: &mut Random| {
+        let index = random.pick(&[0, 0, 0, 1, 1, 2, 3, 4, 5]);
+        let op = random.pick(OPS);
+        let int = matches!(op, Op::Eq | Op::Ne | Op::MaskedEq);
+        let value = |random: &mut Random| {
+            if !large && int && random.one_in(6) { random.pick(NEGATIVE) } else { value(random, large) }
+        };
+        Arg { index, op, value: value(random), value_two: value(random) }
     };
     (0..1 + random.below(3)).map(|_| arg(random)).collect()
 }

@@ -234,6 +234,8 @@ impl Arg {
     }
 }
 
+const LOWER_HALF: u64 = u32::MAX as u64;
+
 enum Known {
     Never,
     Always,
@@ -242,15 +244,21 @@ enum Known {
 
 /// A condition where the argument has 64 bits (`wide`) or 32.
 fn simplify(mut arg: Arg, wide: bool) -> Known {
+    // Who writes AT_FDCWD as 64 bits means the same -100 where an int has 32.
+    let negative = (if arg.op == Op::MaskedEq { arg.value_two } else { arg.value }) >> 32 == LOWER_HALF;
+    if !wide && negative && matches!(arg.op, Op::Eq | Op::Ne | Op::MaskedEq) {
+        arg.value &= LOWER_HALF;
+        arg.value_two &= LOWER_HALF;
+    }
     arg.value_two = if arg.op == Op::MaskedEq { arg.value_two & arg.value } else { 0 };
-    if !wide && arg.compared() > u64::from(u32::MAX) {
+    if !wide && arg.compared() > LOWER_HALF {
         return match arg.op {
             Op::Eq | Op::Ge | Op::Gt | Op::MaskedEq => Known::Never,
             Op::Ne | Op::Lt | Op::Le => Known::Always,
         };
     }
     if !wide && arg.op == Op::MaskedEq {
-        arg.value &= u64::from(u32::MAX);
+        arg.value &= LOWER_HALF;
     }
     match (arg.op, arg.value) {
         (Op::MaskedEq, 0) => Known::Always,

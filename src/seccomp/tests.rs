@@ -118,7 +118,9 @@ fn operators_compare_all_64_bits() {
                 for v in values {
                     let expected = if a.holds(v) { ALLOW } else { EPERM };
                     assert_eq!(wide.call(Arch::X86_64, "read", &[9, 9, 9, v]), expected, "{v:#x} {a:?}");
-                    if v <= u64::from(u32::MAX) && (op != Op::MaskedEq || value != 0) {
+                    // What is negative there has a test of its own.
+                    let negative = if op == Op::MaskedEq { *value_two } else { value } == u64::MAX;
+                    if v <= u64::from(u32::MAX) && !negative && (op != Op::MaskedEq || value != 0) {
                         assert_eq!(
                             narrow.call(Arch::Arm, "read", &[9, 9, 9, v]),
                             expected,
@@ -127,6 +129,46 @@ fn operators_compare_all_64_bits() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_negative_int_is_one_where_arguments_have_32_bits() {
+    const AT_FDCWD: u64 = -100i64 as u64;
+    let mask = !0xffu64;
+    for (op, value, value_two, hit, miss) in [
+        (Op::Eq, AT_FDCWD, 0, Some(0xffff_ff9c), Some(0x9c)),
+        (Op::Ne, AT_FDCWD, 0, Some(3), Some(0xffff_ff9c)),
+        (Op::MaskedEq, u64::MAX, AT_FDCWD, Some(0xffff_ff9c), Some(0xffff_ff9d)),
+        (Op::MaskedEq, mask, AT_FDCWD, Some(0xffff_ff01), Some(0x9c)),
+        (Op::MaskedEq, mask, 0, Some(0x7f), Some(0x100)),
+        (Op::MaskedEq, 0xffff, AT_FDCWD, Some(0x7fff_ff9c), Some(0x9c)),
+        // No int at all.
+        (Op::Eq, 1 << 32 | 5, 0, None, Some(5)),
+        (Op::Ne, 1 << 32 | 5, 0, Some(5), None),
+        (Op::MaskedEq, 1 << 32 | 0xff, 1 << 32 | 5, None, Some(5)),
+        // An order is one of unsigned values.
+        (Op::Lt, AT_FDCWD, 0, Some(0xffff_ffff), None),
+        (Op::Le, AT_FDCWD, 0, Some(0xffff_ffff), None),
+        (Op::Ge, AT_FDCWD, 0, None, Some(0xffff_ffff)),
+        (Op::Gt, AT_FDCWD, 0, None, Some(0xffff_ffff)),
+    ] {
+        let a = Arg { index: 0, op, value, value_two };
+        let mut p = policy(Action::Allow, &[(&["openat"], Action::Errno(1), &[a])]);
+        p.architectures = vec![Arch::Arm, Arch::X86];
+        for (native, arch) in [(Arch::Arm, Arch::Arm), (Arch::X86, Arch::X86), (Arch::Aarch64, Arch::Arm)] {
+            let answers = Answers::of(&p, native);
+            for (v, verdict) in [(hit, EPERM), (miss, ALLOW)] {
+                let Some(v) = v else { continue };
+                assert_eq!(answers.call(arch, "openat", &[v]), verdict, "{arch:?} {v:#x} {a:x?}");
+            }
+        }
+        // Where they have 64, so has the value.
+        let wide = Answers::of(&p, Arch::Aarch64);
+        for v in [AT_FDCWD, 0xffff_ff9c, 5] {
+            let verdict = if a.holds(v) { EPERM } else { ALLOW };
+            assert_eq!(wide.call(Arch::Aarch64, "openat", &[v]), verdict, "{v:#x} {a:x?}");
         }
     }
 }
