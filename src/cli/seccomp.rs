@@ -48,11 +48,8 @@ fn named(name: &str) -> Result<Arch> {
 }
 
 fn number(text: &str) -> Result<u64> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|e| Error::new(e.to_string())).about(format_args!("argument {}", Quoted(text)))
+    let parsed = explain::number(text).map_err(|e| Error::new(e.to_string()));
+    parsed.about(format_args!("argument {}", Quoted(text)))
 }
 
 #[cfg(test)]

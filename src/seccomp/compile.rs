@@ -168,7 +168,7 @@ enum Span {
 }
 
 /// What libseccomp gives for architectures that are not listed.
-const FOREIGN: u32 = Action::KillThread.code();
+pub const FOREIGN: u32 = Action::KillThread.code();
 
 /// What a kernel that lacks a call gives for it, and what C libraries take for an answer when they try a new one.
 const UNHEARD: u32 = Action::Errno(38).code();

@@ -1,10 +1,11 @@
 //! A policy in words: why a call is answered as it is, and the filter as people read it.
 
 use std::fmt::Write as _;
+use std::num::ParseIntError;
 
-use super::arch::Arch;
+use super::arch::{Arch, X32_BIT};
 use super::code::{AND, JEQ, JGT, JUMP, LOAD, RETURN, SockFilter};
-use super::compile::{Filter, compile, listed};
+use super::compile::{FOREIGN, Filter, compile, listed};
 use super::policy::{ACTIONS, Action, Arg, Op, Policy};
 use super::rules::Rules;
 use super::sim::{self, Data};
@@ -14,33 +15,52 @@ use crate::error::{Error, Quoted, Result, describe};
 /// Which rule decides over a call, and what happens. `call` is a name or a number.
 pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u64]) -> Result<String> {
     let filter = compile(policy, native)?;
-    let arch_name = arch.name();
-    let audit = arch
-        .audit()
-        .ok_or_else(|| Error::new(format!("the system calls of {arch_name} are not known to this build")))?;
-    let number = match call.parse() {
-        Ok(number) => number,
-        Err(_) => Call::find(call)
+    let audit = audit(arch)?;
+    let number = match number(call).map(u32::try_from) {
+        Ok(Ok(number)) => number,
+        _ => Call::find(call)
             .ok_or_else(|| Error::new(format!("unknown system call {}", Quoted(call))))?
             .number(arch)
-            .ok_or_else(|| Error::new(format!("{arch_name} has no system call {call}")))?,
+            .ok_or_else(|| Error::new(format!("{} has no system call {call}", arch.name())))?,
     };
     let mut data = Data { number, audit, args: [0; 6] };
     if args.len() > data.args.len() {
         return Err(Error::new(format!("a system call has 6 arguments, not {}", args.len())));
     }
     data.args[..args.len()].copy_from_slice(args);
+    let listed = listed(policy, native);
+    let arch = owner(arch, number, &listed);
+    if !arch.wide() {
+        // The rest is not there, or not looked at.
+        data.args = data.args.map(|a| a & u64::from(u32::MAX));
+    }
     let (verdict, executed) = sim::run(&filter.program, &data);
     let name = Call::of(arch, number).map_or("no known call", Call::name);
-    let mut out = format!("{name}, number {number} of {arch_name}: {}\n", told(verdict));
-    if listed(policy, native).contains(&arch) {
+    let mut out = format!("{name}, number {number} of {}", arch.name());
+    if native != Arch::NATIVE {
+        // Where another one is native, another one need not be listed.
+        let _ = write!(out, " on a machine of {}", native.name());
+    }
+    let _ = writeln!(out, ": {}", told(verdict));
+    if listed.contains(&arch) {
         reason(&mut out, policy, arch, &data, verdict)?;
     } else {
-        let _ = writeln!(out, "because: architectures does not list {arch_name}");
+        let _ = writeln!(out, "because: architectures does not list {}", arch.name());
     }
     let worst = sim::worst(&filter.program, number, audit);
     let _ = writeln!(out, "instructions: {executed}, at most {worst} with other arguments");
     Ok(out)
+}
+
+/// Whose call a number is: the kernel tells those of x86_64 and of x32, which share an audit value, by a bit of the number
+/// alone. -1 is nobody's.
+fn owner(arch: Arch, number: u32, listed: &[Arch]) -> Arch {
+    match arch {
+        Arch::X86_64 | Arch::X32 if number == u32::MAX && !listed.contains(&Arch::X32) => Arch::X86_64,
+        Arch::X86_64 | Arch::X32 if number & X32_BIT != 0 => Arch::X32,
+        Arch::X32 => Arch::X86_64,
+        _ => arch,
+    }
 }
 
 fn reason(out: &mut String, policy: &Policy, arch: Arch, data: &Data, verdict: u32) -> Result<()> {
@@ -61,16 +81,18 @@ fn reason(out: &mut String, policy: &Policy, arch: Arch, data: &Data, verdict: u
         return Ok(());
     }
     let default = policy.default_action;
-    let newest = rules.newest(arch, 0, data.number).and_then(|n| Call::of(arch, n));
-    let _ = match newest {
-        Some(newest) if !by_rules && verdict != default.code() => writeln!(
-            out,
-            "because: newer than all that the policy names (the newest of these: {}), and the default is {}",
-            newest.name(),
-            default.name()
-        ),
-        _ => writeln!(out, "because: defaultAction ({})", default.name()),
-    };
+    if by_rules || verdict == default.code() {
+        let _ = writeln!(out, "because: defaultAction ({})", default.name());
+    } else if verdict == FOREIGN {
+        // As by libseccomp, what is above x32 is x32's where that is not listed.
+        let _ = writeln!(out, "because: architectures does not list {}", Arch::X32.name());
+    } else {
+        out.push_str("because: newer than all that the policy names");
+        if let Some(newest) = rules.newest(arch, 0, data.number).and_then(|n| Call::of(arch, n)) {
+            let _ = write!(out, " (the newest of these: {})", newest.name());
+        }
+        let _ = writeln!(out, ", and the default is {}", default.name());
+    }
     Ok(())
 }
 
@@ -102,8 +124,22 @@ fn told(verdict: u32) -> String {
     }
 }
 
+/// A number as people write it, also in hexadecimal.
+pub fn number(text: &str) -> std::result::Result<u64, ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    }
+}
+
+fn audit(arch: Arch) -> Result<u32> {
+    arch.audit()
+        .ok_or_else(|| Error::new(format!("the system calls of {} are not known to this build", arch.name())))
+}
+
 /// The filter, instruction by instruction, and what it costs.
 pub fn dump(policy: &Policy, native: Arch) -> Result<String> {
+    audit(native)?;
     let filter = compile(policy, native)?;
     let mut out = String::new();
     for warning in &filter.warnings {
