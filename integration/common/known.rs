@@ -44,6 +44,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("filters::errno_on_an_action_without_one_is_refused", "runc", "errnoRet is ignored there, as the spec had it before 1.1"),
     ("filters::flags_are_loaded_with", "runc", "flags came with runc 1.2"),
     ("filters::gateway_roles_hold_in_a_container", "runc", "it opens its exec fifo for writing under the filter"),
+    (
+        "filters::policy_without_default_action_and_rules_means_no_filter",
+        "crun",
+        "its reader requires the default action",
+    ),
     ("hooks::create_container_hook_starts_in_the_root", "crun", "it starts where the runtime was called"),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "crun", OURS),
     ("hooks::hanging_hook_is_ended_by_its_timeout", "runc", OURS),

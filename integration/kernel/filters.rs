@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 pub const CASES: &[Case] = cases![
     no_policy_means_no_filter,
+    policy_without_default_action_and_rules_means_no_filter,
     errno_with_its_own_number,
     default_errno_with_the_rest_allowed,
     kill_process_ends_the_payload,
@@ -40,6 +41,13 @@ fn no_policy_means_no_filter(t: &Test) {
     let ours = std::fs::read_to_string("/proc/self/status").unwrap();
     let ours = ours.lines().find_map(|l| l.strip_prefix("Seccomp:")).unwrap().trim();
     assert_eq!(t.container().probe("seccomp").run().ok().probe()["seccomp"].to_string(), ours);
+}
+
+fn policy_without_default_action_and_rules_means_no_filter(t: &Test) {
+    let without = t.container().probe("seccomp").run().ok().probe();
+    for policy in [json!({}), json!({"defaultAction": "", "architectures": [], "syscalls": []})] {
+        assert_eq!(with(t, policy).probe("seccomp").run().ok().probe()["seccomp"], without["seccomp"]);
+    }
 }
 
 fn errno_with_its_own_number(t: &Test) {

@@ -5,7 +5,7 @@ use crate::bundle::load::read_file;
 use crate::error::{Context as _, Error, Quoted, Result};
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
-use crate::seccomp::policy::{Policy, policy};
+use crate::seccomp::policy::{Policy, policy, section};
 use crate::sys::file::{is_dir, join};
 
 /// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
@@ -34,8 +34,8 @@ pub fn read(path: &str) -> Result<Policy> {
     let parse = || {
         let json = Json::parse(&read_file(&file)?)?;
         let Some(linux) = json.get("linux") else { return Ok(policy(&json)?) };
-        let seccomp = linux.get("seccomp").ok_or_else(|| Error::new("linux.seccomp: is not there"))?;
-        Ok(policy(seccomp).map_err(|f| f.at("seccomp").at("linux"))?)
+        let seccomp = linux.optional("seccomp", section).map_err(|f| f.at("linux"))?.flatten();
+        seccomp.ok_or_else(|| Error::new("linux.seccomp: is not there"))
     };
     parse().map_err(|e: Error| e.context(&file))
 }

@@ -161,7 +161,7 @@ impl Action {
 }
 
 static POLICY: Shape = Object(&[
-    ("defaultAction", &Must(&Also(&Plain, action))),
+    ("defaultAction", &Also(&Plain, default_action)),
     ("defaultErrnoRet", &U16),
     ("architectures", &ListOf(&Also(&Plain, architecture))),
     ("flags", &ListOf(&Also(&Plain, flag))),
@@ -184,9 +184,21 @@ static ARG: Shape = Object(&[
     ("valueTwo", &U64),
 ]);
 
-/// Reads `linux.seccomp`.
+/// Reads `linux.seccomp`. As in runc it asks for no filter if it has neither a default action nor rules: engines may write
+/// that for "none".
+pub fn section(v: &Json) -> Read<Option<Policy>> {
+    if v.text("defaultAction").is_none() && v.items("syscalls").is_empty() {
+        return POLICY.check(v).map(|()| None);
+    }
+    policy(v).map(Some)
+}
+
+/// Reads a profile.
 pub fn policy(v: &Json) -> Read<Policy> {
     POLICY.check(v)?;
+    if v.text("defaultAction").is_none() {
+        return Err(Fault::new("is required").at("defaultAction"));
+    }
     let mut policy = Policy {
         default_action: with_errno(v, "defaultAction", "defaultErrnoRet")?,
         architectures: v.texts("architectures").iter().filter_map(|name| named(name, arch::ALL)).collect(),
@@ -255,6 +267,10 @@ fn named<T: Copy>(name: &str, names: &[(T, &str)]) -> Option<T> {
     names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t)
 }
 
+fn default_action(v: &Json) -> Read<()> {
+    known(v, "action", &|name| name.is_empty() || named(name, ACTIONS).is_some())
+}
+
 fn action(v: &Json) -> Read<()> {
     known(v, "action", &|name| named(name, ACTIONS).is_some())
 }
@@ -312,6 +328,27 @@ mod tests {
         );
         assert_eq!(p.syscalls[1].action, Action::Trace(1));
         assert_eq!(read(r#"{"defaultAction":"SCMP_ACT_KILL"}"#).unwrap().flags, None);
+    }
+
+    #[test]
+    fn a_section_that_asks_for_nothing_is_none() {
+        let read = |text: &str| section(&Json::parse(text.as_bytes()).unwrap());
+        for text in ["{}", r#"{"defaultAction":"","architectures":["SCMP_ARCH_X86_64"],"syscalls":[]}"#] {
+            assert_eq!(read(text).unwrap(), None, "{text}");
+        }
+        assert!(read(r#"{"defaultAction":"SCMP_ACT_KILL"}"#).unwrap().is_some());
+        for (text, says) in [
+            ("[]", "must be an object"),
+            (r#"{"defaultAction":5}"#, "defaultAction: must be a string"),
+            (r#"{"architectures":["amd64"]}"#, "architectures[0]: unknown architecture"),
+            (
+                r#"{"defaultAction":"","syscalls":[{"names":["a"],"action":"SCMP_ACT_LOG"}]}"#,
+                "defaultAction: is required",
+            ),
+        ] {
+            let e = Error::from(read(text).unwrap_err()).to_string();
+            assert!(e.contains(says), "{e:?} does not say {says:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::bundle::spec::{
 };
 use crate::cgroup::resources::resources;
 use crate::error::Quoted;
-use crate::seccomp::policy::policy;
+use crate::seccomp::policy::section;
 
 pub(super) static LINUX: Shape = Object(&[
     ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
@@ -50,7 +50,7 @@ pub(super) fn fill(linux: &mut Linux, v: &Json) -> Read<()> {
     if let Some(v) = v.get("resources") {
         linux.resources = resources(v).map_err(|f| f.at("resources"))?;
     }
-    linux.seccomp = v.optional("seccomp", policy)?;
+    linux.seccomp = v.optional("seccomp", section)?.flatten();
     Ok(())
 }
 
