@@ -74,11 +74,7 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
         Builder { code: Code::default(), default: policy.default_action.code(), blocks: Vec::new() };
     let program = builder.program(policy, &rules, &listed(policy, native))?;
     if program.len() > MAX_INSTRUCTIONS {
-        return Err(Error::new(format!(
-            "the filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, conditions or \
-             architectures",
-            program.len()
-        )));
+        return Err(too_long(program.len()));
     }
     let mut actions = bit(policy.default_action);
     for rule in &policy.syscalls {
@@ -91,6 +87,14 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
         warnings.push(format!("seccomp: unknown system calls are skipped: {}", rules.unknown.join(", ")));
     }
     Ok(Filter { program, flags, warnings, notify, optional, actions })
+}
+
+/// What is said of a filter that has this many instructions, or more.
+pub fn too_long(instructions: usize) -> Error {
+    Error::new(format!(
+        "the filter has at least {instructions} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, \
+         conditions or architectures"
+    ))
 }
 
 /// The bit of an action in [`Support::actions`].

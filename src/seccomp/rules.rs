@@ -5,6 +5,7 @@
 //! file ([`key`]); two that agree on when but not on what are an error.
 
 use super::arch::Arch;
+use super::compile::{MAX_INSTRUCTIONS, too_long};
 use super::policy::{Arg, Op, Policy};
 use super::syscalls::Call;
 use crate::bundle::spec::{List, Text};
@@ -81,16 +82,24 @@ impl Rules {
         order.extend(all.iter().enumerate().map(|(i, v)| u64::from(v.number) << 32 | i as u64));
         order.sort_unstable();
         let mut decisions: Vec<Variant> = Vec::with_capacity(all.len());
-        let mut begin = 0;
-        for at in order {
-            let v = all[at as u32 as usize];
-            if decisions.get(begin).is_some_and(|first| first.number != v.number) {
-                sort(&mut decisions[begin..]);
-                begin = decisions.len();
+        for same in order.chunk_by(|a, b| a >> 32 == b >> 32) {
+            let same = || same.iter().map(|at| all[*at as u32 as usize]);
+            let alone = same().any(|v| v.args.is_empty());
+            let begin = decisions.len();
+            for v in same() {
+                add(&mut decisions, begin, v, arch)?;
+                // Each has a load and a jump at least. Nobody waits until all of a long list are held against each other.
+                let least = 2 * (decisions.len() - begin);
+                if least > MAX_INSTRUCTIONS {
+                    if !alone {
+                        return Err(too_long(least));
+                    }
+                    // What decides alone leaves nothing to it.
+                    decisions.pop();
+                }
             }
-            add(&mut decisions, begin, v, arch)?;
+            sort(&mut decisions[begin..]);
         }
-        sort(&mut decisions[begin..]);
         Ok(decisions)
     }
 }

@@ -330,6 +330,19 @@ fn long_programs_jump_far_and_too_long_ones_are_refused() {
 }
 
 #[test]
+fn a_call_with_too_many_conditions_is_refused_before_they_are_compared() {
+    let mut p = policy(Action::Errno(1), &[]);
+    for i in 0..5_000 {
+        p.syscalls.push(Rule { names: vec!["read"], action: Action::Allow, args: vec![arg(0, Op::Eq, i)] });
+    }
+    let e = compile(&p, Arch::Aarch64).unwrap_err().to_string();
+    assert!(e.starts_with("the filter has at least 4098 instructions, the kernel takes 4096: "), "{e}");
+    // An unconditional rule leaves nothing to them, also one that comes last.
+    p.syscalls.push(Rule { names: vec!["read"], action: Action::Log, args: Vec::new() });
+    assert_eq!(Answers::of(&p, Arch::Aarch64).call(Arch::Aarch64, "read", &[5]), Action::Log.code());
+}
+
+#[test]
 fn a_kernel_without_what_is_asked_for_is_named() {
     use super::compile::Support;
     use super::policy::{LOG, SPEC_ALLOW};
