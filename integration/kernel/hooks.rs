@@ -302,7 +302,7 @@ fn hook_that_talks_for_hours_takes_no_memory(t: &Test) {
     let step = |name: &str| format!("echo {name} >> {}/order", log.display());
     let wait = |name: &str| format!("while [ ! -e {}/{name} ]; do sleep 0.02; done", log.display());
     let line =
-        [&*talk, &step("one"), &wait("go"), talk, &step("two"), &wait("end")].map(String::from).join("; ");
+        [talk, &step("one"), &wait("go"), talk, &step("two"), &wait("end")].map(String::from).join("; ");
     c.config["hooks"]["createRuntime"] = json!([after_reading(&line)]);
     c.write();
     let running = t.spawn(t.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]));

@@ -47,6 +47,7 @@ mod tests {
             child.kill().unwrap();
             assert_eq!(wait(pid, pidfd.as_ref(), DEADLINE), Ok(Some(Ended::Signalled(libc::SIGKILL))));
             assert_eq!(wait(pid, pidfd.as_ref(), DEADLINE), Err(Errno::ECHILD));
+            assert!(child.wait().is_err());
         }
     }
 }
