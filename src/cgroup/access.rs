@@ -73,7 +73,7 @@ fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {
             Some(Errno::ENOSYS) => e.hint("the kernel has no bpf(2): CONFIG_BPF_SYSCALL"),
             Some(Errno::EINVAL) => e.hint("device rules on cgroup v2 need Linux 4.15 with CONFIG_CGROUP_BPF"),
             Some(Errno::EPERM) => {
-                e.hint("needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, in the initial user namespace")
+                e.hint("needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, in the initial user namespace, and before Linux 5.11 RLIMIT_MEMLOCK or CAP_SYS_RESOURCE")
             }
             _ => e,
         }

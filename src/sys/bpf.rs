@@ -2,7 +2,10 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use super::Errno;
+use super::process::set_rlimit;
 
 /// An eBPF instruction (`struct bpf_insn` of linux/bpf.h).
 #[repr(C)]
@@ -74,9 +77,23 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
         .pointer(8, program.as_ptr())
         .pointer(16, c"Apache-2.0".as_ptr());
     // SAFETY: the instructions and the licence outlive the call, with the length that is given and a NUL at the end.
-    let fd = unsafe { attribute.call(PROG_LOAD) }?;
+    let mut load = || unsafe { attribute.call(PROG_LOAD) };
+    let fd = match load() {
+        Err(Errno::EPERM) => unlimited(&mut load),
+        done => done,
+    }?;
     // SAFETY: the kernel made this descriptor for us (close-on-exec, as all of bpf's).
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Does it without a limit on locked memory: before Linux 5.11 programs are charged to that, for all that the user has loaded
+/// together. What is inherited from here on has the old limit.
+fn unlimited(load: &mut dyn FnMut() -> Result<RawFd, Errno>) -> Result<RawFd, Errno> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    set_rlimit(Resource::RLIMIT_MEMLOCK as u32, u64::MAX, u64::MAX)?;
+    let done = load();
+    set_rlimit(Resource::RLIMIT_MEMLOCK as u32, soft, hard)?;
+    done
 }
 
 /// Attaches a device program to a cgroup of v2, beside those that are there, or in the place of one of them (Linux 5.6,
