@@ -249,5 +249,18 @@ fn unified_is_for_v2() {
         let e =
             own.cgroup.apply(&read(r#"{"unified":{"memory.high":"1"}}"#), Part::All).unwrap_err().to_string();
         assert!(e.contains("memory.high"), "{e}");
+        if on_v1("memory") && layout.v2().is_some() {
+            assert!(e.contains("the memory controller is v1's on this host"), "{e}");
+        }
+        // What v1 has not, v2 may have: then it is turned on.
+        let huge = |tree: &embrun::cgroup::layout::Tree| {
+            let there = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap();
+            there.split_whitespace().any(|c| c == "hugetlb")
+        };
+        let sizes = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();
+        if sizes && layout.v2().is_some_and(huge) {
+            let own = Own::with("unified-on", &read(r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#));
+            assert_eq!(own.read("x", "", "hugetlb.2MB.max"), "2097152");
+        }
     }
 }

@@ -76,7 +76,8 @@ impl Cgroup {
             };
             let controller = file.split('.').next().unwrap_or_default();
             if controller != "cgroup" && !self.v2_offers(controller) {
-                return Err(self.missing(controller, controller, "unified").context(format_args!(
+                let v1 = Controller::of_v2(controller).map_or(controller, Controller::v1);
+                return Err(self.missing(v1, controller, "unified").context(format_args!(
                     "unified resource {} can't be set: controller {controller} not available",
                     Quoted(file),
                     controller = Quoted(controller)
@@ -97,6 +98,12 @@ impl Cgroup {
         on.is_some_and(|text| text.split_ascii_whitespace().any(|c| c == controller))
     }
 
+    /// The controller is v2's here, on in the container's cgroup or not.
+    fn v2_could(&self, controller: &str) -> bool {
+        let root = self.v2().and_then(|b| read_text(&format!("{}/cgroup.controllers", b.place.mount)).ok());
+        root.is_some_and(|text| text.split_ascii_whitespace().any(|c| c == controller))
+    }
+
     pub(super) fn missing(&self, v1: &str, v2: &str, field: &str) -> Error {
         if let Some((_, e)) = self.refused.iter().find(|(c, _)| c == v2) {
             return Error::new(format!(
@@ -110,13 +117,14 @@ impl Cgroup {
             .hint(NOT_DELEGATED);
         }
         let known = read_text("/proc/cgroups").unwrap_or_default();
-        let v2_only = self.is_v2_only();
-        let host = match (self.branches.is_empty(), v2_only) {
-            (true, _) => hints::Host::Bare,
-            (_, true) => hints::Host::V2,
+        let host = match self.branches.is_empty() {
+            true => hints::Host::Bare,
+            _ if self.v1(v1).is_some() => hints::Host::Taken,
+            // Beside v1, too: v2 has what no hierarchy of v1 has taken.
+            _ if self.is_v2_only() || self.v2_could(v2) => hints::Host::V2,
             _ => hints::Host::V1,
         };
-        Error::new(format!("linux.resources.{field}: {}", hints::missing(v1, host, &known)))
+        Error::new(format!("linux.resources.{field}: {}", hints::missing(v1, v2, host, &known)))
     }
 }
 

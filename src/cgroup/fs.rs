@@ -359,6 +359,13 @@ fn wanted_of_v2(all: &Location, resources: &Resources) -> Option<Vec<&'static st
             wanted.push(v2);
         }
     }
+    for (file, _) in &resources.unified {
+        let controller = file.split('.').next().unwrap_or_default();
+        let v1 = Controller::of_v2(controller).map_or(controller, Controller::v1);
+        if !all.places.iter().any(|p| p.has(v1)) {
+            wanted.push(controller);
+        }
+    }
     Some(wanted)
 }
 

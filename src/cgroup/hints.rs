@@ -9,12 +9,14 @@ pub(super) enum Host {
     Bare,
     /// v1 hierarchies, with or without a v2 beside them.
     V1,
-    /// v2 alone.
+    /// v2 alone, or v2 has the controller.
     V2,
+    /// A v1 hierarchy has the controller, and v2 is asked for it.
+    Taken,
 }
 
-/// Why a controller (by its v1 name) is not there, and what brings it; `known` is the text of `/proc/cgroups`.
-pub(super) fn missing(controller: &str, host: Host, known: &str) -> String {
+/// Why a controller (by its names on v1 and on v2) is not there, and what brings it; `known` is the text of `/proc/cgroups`.
+pub(super) fn missing(controller: &str, v2: &str, host: Host, known: &str) -> String {
     let option = match controller {
         "cpuset" => "CONFIG_CPUSETS",
         "cpu" => "CONFIG_CGROUP_SCHED and CONFIG_FAIR_GROUP_SCHED",
@@ -30,6 +32,9 @@ pub(super) fn missing(controller: &str, host: Host, known: &str) -> String {
     };
     if host == Host::Bare {
         return "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)".to_owned();
+    }
+    if host == Host::Taken {
+        return format!("the {controller} controller is v1's on this host; use the fields of v1");
     }
     if host == Host::V2 && matches!(controller, "net_cls" | "net_prio") {
         return format!("cgroup v2 has no {controller} controller; remove the field, or boot with cgroup v1");
@@ -62,7 +67,7 @@ pub(super) fn missing(controller: &str, host: Host, known: &str) -> String {
             )
         }
         Some(_) => format!(
-            "the {controller} controller is not given to this cgroup (echo +{controller} > cgroup.subtree_control of every parent)"
+            "the {controller} controller is not given to this cgroup (echo +{v2} > cgroup.subtree_control of every parent)"
         ),
         None => format!("the kernel has no {controller} controller: {option}"),
     }
@@ -149,6 +154,7 @@ mod tests {
                 Host::V1,
                 "not mounted: mkdir /sys/fs/cgroup/pids && mount -t cgroup -o pids pids /sys/fs/cgroup/pids",
             ),
+            ("pids", Host::Taken, "the pids controller is v1's on this host"),
             ("pids", Host::V2, "echo +pids > cgroup.subtree_control"),
             ("cpu", Host::V1, "bound to a v1 hierarchy that is not mounted here"),
             ("cpu", Host::V2, "bound to a v1 hierarchy; unmount"),
@@ -156,7 +162,7 @@ mod tests {
             ("net_cls", Host::V2, "cgroup v2 has no net_cls controller"),
             ("net_cls", Host::V1, "CONFIG_CGROUP_NET_CLASSID"),
         ] {
-            let text = missing(controller, host, KNOWN);
+            let text = missing(controller, controller, host, KNOWN);
             assert!(text.contains(says), "{controller} on {host:?}: {text}");
         }
     }

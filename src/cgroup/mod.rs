@@ -96,6 +96,11 @@ impl Controller {
         ][self as usize]
     }
 
+    /// The one of this name on v2.
+    fn of_v2(name: &str) -> Option<Controller> {
+        Controller::ALL.into_iter().find(|c| c.v2() == name)
+    }
+
     /// Its name on cgroup v1.
     pub fn v1(self) -> &'static str {
         self.names().0
