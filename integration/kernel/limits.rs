@@ -348,7 +348,7 @@ fn has_no_cgroup(c: &Container<'_>) {
         &["update", "--pids-limit", "5", &c.id],
         &["update", "--resources", file.to_str().unwrap(), &c.id],
         &["device", "add", &c.id, "/dev/kmsg"],
-        &["device", "remove", &c.id, "/dev/null"],
+        &["device", "remove", &c.id, "/dev/kmsg"],
         &["exec", "--cgroup", "a", &c.id, "true"],
         &["exec", "--cgroup", "pids:a", &c.id, "true"],
     ] {
