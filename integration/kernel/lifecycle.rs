@@ -6,7 +6,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
-use std::time::Duration;
 
 pub const CASES: &[Case] = cases![
     create_start_delete_in_order,
@@ -451,7 +450,7 @@ fn start_of_one_that_dies_before_it_hears_is_an_error(t: &Test) {
     kill(init, Signal::SIGSTOP).unwrap();
     let starting = t.spawn(t.command(&["start", &c.id]));
     // By then it has said go, and waits for what comes of it.
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(std::time::Duration::from_millis(500));
     kill(init, Signal::SIGKILL).unwrap();
     let said = ["cannot start a container that has stopped", "container process is already dead"];
     starting.wait().exits(1).fails(&said);
