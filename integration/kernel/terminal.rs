@@ -14,6 +14,7 @@ pub const CASES: &[Case] = cases![
     foreground_run_relays_and_restores_the_terminal,
     foreground_run_passes_on_a_resize,
     foreground_run_into_a_pipe_ends_lines_as_the_program_does,
+    terminal_that_is_closed_and_opened_again_is_relayed,
     detached_without_a_console_socket_is_refused,
     console_socket_without_a_terminal_is_refused,
     console_socket_that_is_missing_is_refused,
@@ -155,4 +156,14 @@ fn foreground_run_into_a_pipe_ends_lines_as_the_program_does(t: &Test) {
     c.config["process"]["terminal"] = json!(true);
     c.args(&["sh", "-c", "echo one; echo two"]);
     assert_eq!(c.run().ok().stdout, "one\ntwo\n");
+}
+
+fn terminal_that_is_closed_and_opened_again_is_relayed(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["terminal"] = json!(true);
+    c.args(&["sh", "-c", "echo one; exec <&- >&- 2>&-; sleep 0.5; echo two > /dev/console"]);
+    let (mut terminal, slave) = Terminal::pair(20, 60);
+    let mut child = foreground(&c, slave);
+    terminal.read_until("two");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

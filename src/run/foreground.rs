@@ -105,7 +105,7 @@ impl Pipe {
             Ok(0) => self.ended = true,
             Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // EIO is how a pty master says that nobody holds the slave any more.
+            // EIO is how a pty master says that nobody holds the slave any more (before Linux 4.13 we do not).
             Err(_) => self.ended = true,
         }
     }
@@ -129,6 +129,8 @@ impl Pipe {
 
 struct Relay {
     master: OwnedFd,
+    /// Kept open, so that a program may close its terminal and open it again (Linux 4.13).
+    _slave: Option<OwnedFd>,
     input: Pipe,
     output: Pipe,
     cooked: Option<libc::termios>,
@@ -151,7 +153,8 @@ impl Relay {
         if let Some(cooked) = &cooked {
             tty::set_attributes(STDIN, &tty::raw(cooked)).at("tcsetattr")?;
         }
-        let relay = Relay { master, input: Pipe::default(), output: Pipe::default(), cooked };
+        let slave = tty::pty_peer(master.as_fd()).ok();
+        let relay = Relay { master, _slave: slave, input: Pipe::default(), output: Pipe::default(), cooked };
         relay.resize();
         Ok(relay)
     }
