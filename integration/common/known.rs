@@ -210,6 +210,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("strain::deleted_while_paused_and_while_it_pauses", "crun", "a pause at the same time can keep it from being deleted"),
     ("strain::deleted_while_paused_and_while_it_pauses", "runc", "a pause at the same time can keep it from being deleted"),
     ("strain::out_of_memory_again_and_again", "crun", "it has no events"),
+    ("terminal::last_words_that_nobody_takes_are_waited_with_until_term", "crun", OURS),
+    ("terminal::last_words_that_nobody_takes_are_waited_with_until_term", "runc", OURS),
     ("update::device_is_plugged_in_and_out", "crun", OURS),
     ("update::device_is_plugged_in_and_out", "runc", OURS),
     ("update::device_that_is_none_is_refused", "crun", OURS),

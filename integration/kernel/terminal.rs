@@ -2,8 +2,12 @@
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Container, Terminal, Test, eventually};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
 use serde_json::json;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 pub const CASES: &[Case] = cases![
     console_socket_receives_the_terminal,
@@ -15,6 +19,7 @@ pub const CASES: &[Case] = cases![
     foreground_run_passes_on_a_resize,
     foreground_run_into_a_pipe_ends_lines_as_the_program_does,
     terminal_that_is_closed_and_opened_again_is_relayed,
+    last_words_that_nobody_takes_are_waited_with_until_term,
     detached_without_a_console_socket_is_refused,
     console_socket_without_a_terminal_is_refused,
     console_socket_that_is_missing_is_refused,
@@ -166,4 +171,36 @@ fn terminal_that_is_closed_and_opened_again_is_relayed(t: &Test) {
     let mut child = foreground(&c, slave);
     terminal.read_until("two");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The processor time that a process has had, in hundredths of a second.
+fn ticks(pid: i32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields.skip(11).take(2).map(|n| n.parse::<u32>().unwrap()).sum()
+}
+
+fn last_words_that_nobody_takes_are_waited_with_until_term(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["terminal"] = json!(true);
+    // More than a page, which is all that the pipe takes, and less than the terminal holds beside it.
+    c.args(&["sh", "-c", "n=0; while [ $n -lt 100 ]; do printf %099d $n; echo; n=$((n + 1)); done"]).write();
+    let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+    fcntl(&write, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut run = t.command(&["run", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+    run.stdin(Stdio::null()).stdout(write);
+    let mut child = run.spawn().unwrap();
+    drop(run);
+    let pid = child.id() as i32;
+    eventually("it has stopped", || {
+        let state = c.call(&["state"]);
+        state.status == 0 && state.json()["status"] == "stopped"
+    });
+    let before = ticks(pid);
+    std::thread::sleep(Duration::from_millis(500));
+    let spent = ticks(pid) - before;
+    assert!(spent < 10, "{spent}");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(read);
 }

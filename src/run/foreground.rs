@@ -52,7 +52,7 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
         while let Some((pid, ended)) = reap()? {
             if pid == child.pid {
                 if let Some(relay) = &mut relay {
-                    relay.drain();
+                    relay.drain(signals);
                 }
                 return Ok(ended);
             }
@@ -207,11 +207,26 @@ impl Relay {
         }
     }
 
-    /// After the process has ended: what it wrote last still goes out.
-    fn drain(&mut self) {
+    /// After the process has ended: what it wrote last still goes out, unless nobody takes it and SIGTERM comes.
+    fn drain(&mut self, signals: &Signals) {
         loop {
             while !self.output.bytes.is_empty() {
-                self.output.empty(STDOUT);
+                // A stdout that does not block would be written to over and over.
+                let stdout = PollFd::new(STDOUT, PollFlags::POLLOUT);
+                let mut fds = [stdout, PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+                match poll(&mut fds, PollTimeout::NONE) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(_) => return,
+                }
+                if fds[0].any().unwrap_or(true) {
+                    self.output.empty(STDOUT);
+                    continue;
+                }
+                while let Ok(Some(info)) = signals.0.read_signal() {
+                    if info.ssi_signo as i32 == libc::SIGTERM {
+                        return;
+                    }
+                }
             }
             let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
             let more = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0);
