@@ -10,6 +10,8 @@ pub const CASES: &[Case] = cases![
     what_the_caller_passes_on_is_there,
     what_the_caller_does_not_have_is_refused,
     what_lies_above_the_limit_stays_outside,
+    limit_too_low_to_be_started_is_refused,
+    created_container_outlives_a_want_of_descriptors,
 ];
 
 /// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
@@ -96,4 +98,48 @@ fn what_lies_above_the_limit_stays_outside(t: &Test) {
     assert_eq!(numbers(c.exec(&["probe", "fds"]).ok().probe()), ["0", "1", "2"]);
     c.remove();
     nix::unistd::close(high).unwrap();
+}
+
+fn limit_too_low_to_be_started_is_refused(t: &Test) {
+    let mut c = t.container();
+    let limit = |c: &mut Container<'_>, n: u32| {
+        c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": n, "hard": 64}]);
+        c.write();
+    };
+    c.args(&["true"]);
+    limit(&mut c, 0);
+    c.run().exits(1).fails(&["process.rlimits[0].soft"]);
+    for n in [1, 4] {
+        limit(&mut c, n);
+        c.create().exits(1).fails(&["process.rlimits[0].soft"]);
+        // Nobody is waited for.
+        c.run().ok();
+    }
+    limit(&mut c, 5);
+    let bundle = c.bundle.to_str().unwrap();
+    from_a_shell(t, "exec 3<&0;", &["create", "--bundle", bundle, "--preserve-fds", "1", &c.id])
+        .exits(1)
+        .fails(&["process.rlimits[0].soft"]);
+    c.up();
+    c.stopped();
+    c.delete().ok();
+}
+
+fn created_container_outlives_a_want_of_descriptors(t: &Test) {
+    let mut c = t.container();
+    c.probe("pid say pause");
+    c.create().ok();
+    let limit = |n: u32| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([format!("--pid={}", c.pid()), format!("--nofile={n}:64")]);
+        t.finish(prlimit).ok();
+    };
+    limit(4);
+    let starting = t.spawn(t.command(&["start", &c.id]));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(c.status(), "created");
+    limit(64);
+    starting.wait().ok();
+    assert_eq!(c.says("pid")["pid"], 1);
+    c.remove();
 }

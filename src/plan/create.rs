@@ -2,7 +2,7 @@
 
 use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::step::{HostStep, InitStep, Recipe, Sync};
-use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
+use super::validate::{Refusal, UNSUPPORTED, open_files, refuse, validate};
 use super::{Plan, Program, devices, mounts, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, List, Mount, Namespace, NamespaceKind, Process, Spec, Text};
 use crate::cgroup::path::CgroupPath;
@@ -46,6 +46,9 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
     if spec.process.is_none() && !request.await_start {
         let what = format_args!("is required to run a container (only create does without)");
         refuse(&mut refusals, format_args!("process"), what);
+    }
+    if let Some(p) = &spec.process {
+        open_files(p, request.await_start, request.preserve_fds, &mut refusals);
     }
     let mut plan = Box::<Plan>::default();
     namespaces(spec, &mut plan);

@@ -37,6 +37,7 @@ pub fn compile(
 ) -> Result<Box<Plan>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
+    validate::open_files(p, false, request.preserve_fds, &mut refusals);
     create::terminal(Some(p), request.detach, request.console_socket, &mut refusals);
     let mut plan = Box::<Plan>::default();
     plan.join.clone_from(&request.join);

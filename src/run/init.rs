@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
@@ -196,8 +197,8 @@ impl Init<'_> {
     fn die_with_host(&self) -> Result<()> {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")?;
         // It may have died before that took effect; its end of the conversation is closed then.
-        let mut fds = [nix::poll::PollFd::new(self.channel.as_fd(), nix::poll::PollFlags::empty())];
-        match nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO) {
+        let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::ZERO) {
             Ok(0) => Ok(()),
             _ => Err(Errno::EPIPE.into()),
         }
@@ -290,6 +291,11 @@ impl Init<'_> {
             ) {
                 Ok(fd) => Channel::over(process::adopt(fd)),
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                // What there is too little of now need not be the end of a container: who calls is still there then.
+                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS) => {
+                    let _ = poll(&mut [], PollTimeout::from(20u8));
+                    continue;
+                }
                 Err(e) => return Err(Error::os("accept", e)),
             };
             if peer.wait_go().is_ok() {
