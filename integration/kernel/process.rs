@@ -15,6 +15,7 @@ pub const CASES: &[Case] = cases![
     cwd_into_an_inherited_descriptor_is_refused,
     args_are_looked_up_on_the_containers_own_path,
     args_not_found_fail_create_with_the_engines_words,
+    args_are_not_looked_up_in_the_working_directory,
     args_with_a_missing_absolute_path_fail_create,
     args_not_executable_fail_create,
     args_executable_by_a_capability_only,
@@ -384,4 +385,15 @@ fn args_executable_by_a_capability_only(t: &Test) {
     c.create().exits(1).fails(&["permission denied"]);
     c.capabilities(&["CAP_DAC_OVERRIDE"]);
     c.run().ok();
+}
+
+fn args_are_not_looked_up_in_the_working_directory(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["cwd"] = json!("/bin");
+    c.args(&["true"]);
+    let said = ["not found in $PATH", "cannot run executable found relative to current directory"];
+    for env in [json!([]), json!(["PATH="]), json!(["PATH=:/nowhere"]), json!(["PATH=/nowhere:"])] {
+        c.config["process"]["env"] = env;
+        c.run().fails(&said);
+    }
 }

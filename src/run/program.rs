@@ -12,7 +12,7 @@ use crate::sys::file::{join, kind, may_run, stat};
 use crate::sys::process::CStrings;
 
 /// The path of `args[0]`: itself if it has a slash, else the first executable of that name in the PATH of the process'
-/// own environment (execvp(3)).
+/// own environment. The working directory is none of them: unlike for execvp(3), an empty part of PATH is nothing.
 pub fn find(program: &Program) -> Result<CString> {
     let name = program.args.first().copied().unwrap_or_default();
     let c = |path: &str| CString::new(path).map_err(|_| Error::from(Errno::EINVAL));
@@ -28,8 +28,8 @@ pub fn find(program: &Program) -> Result<CString> {
     }
     let path = program.env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
     let mut denied = None;
-    for dir in path.split(':').filter(|_| !name.is_empty()) {
-        let candidate = join(if dir.is_empty() { "." } else { dir }, name);
+    for dir in path.split(':').filter(|dir| !dir.is_empty() && !name.is_empty()) {
+        let candidate = join(dir, name);
         match executable(&candidate) {
             Ok(()) => return c(&candidate),
             Err(Errno::EACCES) => denied = Some(Errno::EACCES),
