@@ -17,7 +17,10 @@ extern "C" fn main(_: c_int, argv: *const *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __xpg_strerror_r(errno: c_int, buffer: *mut u8, length: usize) -> c_int {
     let (_, words) = embrun::sys::errno::texts(embrun::error::Errno::from_raw(errno));
-    let length = words.len().min(length.saturating_sub(1));
+    if length == 0 {
+        return libc::ERANGE;
+    }
+    let length = words.len().min(length - 1);
     // SAFETY: the caller's buffer has room for its length, of which one byte is left for the NUL.
     unsafe {
         buffer.copy_from_nonoverlapping(words.as_ptr(), length);
