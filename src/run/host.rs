@@ -280,7 +280,7 @@ impl<'a> Host<'a> {
 
     fn take_terminal(&mut self) -> Result<()> {
         let message = self.message(What::Terminal)?;
-        let master = message.fd.ok_or(Errno::EBADMSG)?;
+        let master = message.fd.ok_or_else(no_room)?;
         match self.outputs.console_socket {
             Some(socket) => outputs::send_terminal(socket, message.number, master.as_fd()),
             None => {
@@ -443,10 +443,16 @@ pub fn hear(
                 serve(listener)?;
                 channel.go()?;
             }
+            (What::Listener, None) => return Err(no_room()),
             (What::Failed, _) => return Err(init_failed(steps, message)),
             _ => return Ok(message),
         }
     }
+}
+
+/// The kernel drops a descriptor that comes when no number is free.
+fn no_room() -> Error {
+    Error::os("take a descriptor from init", Errno::EMFILE)
 }
 
 fn no_making() -> Error {
@@ -496,5 +502,18 @@ fn clone_error(e: Errno, flags: u64) -> Error {
         Some(Errno::ENOSPC) => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
         Some(Errno::EPERM) => e.hint("needs CAP_SYS_ADMIN"),
         _ => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_is_lost_on_its_way_is_told() {
+        let (host, child) = Channel::pair().unwrap();
+        nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let e = hear(&host, &[], &|_| Ok(())).unwrap_err();
+        assert_eq!(e.errno(), Some(Errno::EMFILE));
     }
 }
