@@ -24,7 +24,7 @@ deb: release ## TARGET as a Debian package; for this machine's architecture also
 	cross/deb $(TARGET)
 lint-recipes: ## what image builders get, each file by a tool that reads it
 	@integration/needs build recipes
-	cross/lint $(LINT)
+	cross/lint
 sizes: ## the sizes in README.md, measured again, beside Debian's crun and runc
 	cross/sizes --write
 kernels: release-all ## run the release binaries on every kernel that can be had; writes its section of docs/kernels.md
