@@ -3,7 +3,7 @@ RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm
 	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
 TARGET ?= x86_64-unknown-linux-musl
 
-.PHONY: release release-all release-check size sizes deb lint-recipes kernels check-glibc
+.PHONY: release release-all release-check size sizes deb lint-recipes kernels check-glibc check-rustup
 release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
 	@integration/needs release
 	cross/release $(TARGET)
@@ -16,6 +16,9 @@ release-check: ## build TARGET in two folders and compare the bits
 check-glibc: ## does it compile for 32-bit ARM with glibc, as image builders have it
 	@integration/needs release
 	cross/glibc-check
+check-rustup: ## a static binary by `rustup target add` and plain cargo, where rustup can fetch a target
+	@integration/needs release
+	cross/rustup-check
 size: ## what TARGET's bytes are, by crate and module
 	@integration/needs release
 	cross/build $(TARGET) && cross/size $(TARGET)
