@@ -200,6 +200,32 @@ fn every_resource_is_a_property() {
     assert_eq!(show("tst-web.scope", "LoadState"), "not-found");
 }
 
+/// Systemd keeps a rate and a period, and writes the files anew by them.
+#[test]
+fn quota_and_period_change_alone_and_together() {
+    if !runs() || !has("cpu", "cpu") {
+        return;
+    }
+    let b = Bundle::new("systemd-quota");
+    for (flags, now) in [
+        (&["--cpu-quota=100000"][..], "100000 200000"),
+        (&["--cpu-period=50000"], "50000 50000"),
+        (&["--cpu-quota=50000", "--cpu-period=100000"], "50000 100000"),
+    ] {
+        b.config("machine.slice:tst:web", "", r#"{"cpu":{"quota":50000,"period":200000}}"#);
+        b.create();
+        b.ok(&[&["update"], flags, &["x"]].concat());
+        assert!(say("systemctl", &["daemon-reload"]).0);
+        let file = |file| Bundle::file("cpu", GROUP, file);
+        let seen = match on_v1("cpu") {
+            true => file("cpu.cfs_quota_us") + " " + &file("cpu.cfs_period_us"),
+            false => file("cpu.max"),
+        };
+        assert_eq!(seen, now, "{flags:?}");
+        b.ok(&["delete", "--force", "x"]);
+    }
+}
+
 #[test]
 fn annotations_are_properties_of_their_type() {
     if !runs() {

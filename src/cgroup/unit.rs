@@ -113,7 +113,6 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
             What::Shares if v2 => weight_of_shares(n as u64),
             What::Pids => unlimited(n).max(1),
             What::Quota => quota_per_second(n, r.number(What::Period).map_or(DEFAULT_PERIOD, |n| n as u64)),
-            What::Period if n as u64 == DEFAULT_PERIOD => continue,
             What::Weight if v2 => 1 + (n as u64 - 10) * 9999 / 990,
             What::Swap => match (n, r.number(What::Limit)) {
                 (-1, _) => u64::MAX,
@@ -154,7 +153,7 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
 /// Microseconds a second; systemd keeps whole percents of it.
 fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
-        Err(_) | Ok(0) => u64::MAX,
+        Err(_) => u64::MAX,
         Ok(quota) => quota.saturating_mul(1_000_000).div_ceil(period).next_multiple_of(10_000),
     }
 }
@@ -385,6 +384,10 @@ mod tests {
             ]
         );
         assert_eq!(quota_per_second(-1, 100_000), u64::MAX);
+        // The kernel's own as well: the unit may have had another before.
+        let back = read(r#"{"cpu":{"quota":50000,"period":100000}}"#);
+        let both = ["CPUQuotaPerSecUSec=U64(500000)", "CPUQuotaPeriodUSec=U64(100000)"];
+        assert_eq!(shown(properties(&back, false, None)), both);
     }
 
     #[test]

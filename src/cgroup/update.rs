@@ -47,21 +47,26 @@ impl Cgroup {
     }
 
     /// What v2 has in one file and v1 in two is completed by the half that stays: a period without a quota, and a total of
-    /// memory and swap without a limit.
+    /// memory and swap without a limit. systemd wants to know quota and period both, to have a rate.
     fn completed(&self, resources: &Resources) -> Resources {
         let mut resources = resources.clone();
-        let Some(v2) = self.v2() else { return resources };
-        let half = |has: Option<i64>, lacks, v1, file| {
-            let there = (has.is_some() && resources.number(lacks).is_none() && self.v1(v1).is_none())
-                .then(|| v2.read(file).unwrap_or_default())?;
-            let n = there.split_ascii_whitespace().next()?.parse().ok()?;
-            Some(Setting { what: lacks, of: "", n })
-        };
-        let quota = half(resources.number(What::Period), What::Quota, "cpu", "cpu.max");
-        let limit =
-            half(resources.number(What::Swap).filter(|n| *n > 0), What::Limit, "memory", "memory.max");
-        resources.settings.extend(quota);
-        resources.settings.extend(limit);
+        match self.v1("cpu") {
+            Some(v1) if self.unit.is_some() => complete_quota(&mut resources, &|| {
+                [v1.read("cpu.cfs_quota_us"), v1.read("cpu.cfs_period_us")]
+                    .map(|text| text.unwrap_or_default())
+                    .concat()
+            }),
+            None if self.v2().is_some() => complete_quota(&mut resources, &|| {
+                self.v2().and_then(|v2| v2.read("cpu.max").ok()).unwrap_or_default()
+            }),
+            _ => {}
+        }
+        let v2 = self.v2().filter(|_| self.v1("memory").is_none());
+        if let (Some(v2), Some(1..), None) = (v2, resources.number(What::Swap), resources.number(What::Limit))
+        {
+            let limit = v2.read("memory.max").ok().and_then(|text| text.trim_ascii().parse().ok());
+            resources.settings.extend(limit.map(|n| Setting { what: What::Limit, of: "", n }));
+        }
         resources
     }
 
@@ -78,6 +83,21 @@ impl Cgroup {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// The half of quota and period that is not asked for, from the text that has both.
+fn complete_quota(resources: &mut Resources, text: &dyn Fn() -> String) {
+    let half = match [What::Quota, What::Period].map(|what| resources.number(what)) {
+        [Some(_), None] => What::Period,
+        [None, Some(_)] => What::Quota,
+        _ => return,
+    };
+    let text = text();
+    let mut words =
+        text.split_ascii_whitespace().map(|word| if word == "max" { Some(-1) } else { word.parse().ok() });
+    if let Some(n) = words.nth(usize::from(half == What::Period)).flatten() {
+        resources.settings.push(Setting { what: half, of: "", n });
     }
 }
 
@@ -130,6 +150,31 @@ fn plain(file: &str, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quota_and_period_are_completed() {
+        let of = |quota, period| {
+            let settings = [(What::Period, period), (What::Quota, quota)].into_iter();
+            let settings = settings.filter_map(|(what, n)| Some(Setting { what, of: "", n: n? }));
+            Resources { settings: settings.collect(), ..Resources::default() }
+        };
+        for (asked, text, both) in [
+            ((Some(100_000), None), "50000 200000\n", (Some(100_000), Some(200_000))),
+            ((None, Some(50_000)), "50000 200000\n", (Some(50_000), Some(50_000))),
+            ((None, Some(50_000)), "50000\n200000\n", (Some(50_000), Some(50_000))),
+            ((Some(50_000), Some(100_000)), "1 2\n", (Some(50_000), Some(100_000))),
+            ((None, Some(50_000)), "max 100000\n", (Some(-1), Some(50_000))),
+            ((None, Some(50_000)), "-1\n100000\n", (Some(-1), Some(50_000))),
+            ((Some(-1), None), "50000 200000\n", (Some(-1), Some(200_000))),
+            ((None, None), "50000 200000\n", (None, None)),
+            ((Some(7000), None), "", (Some(7000), None)),
+        ] {
+            let mut resources = of(asked.0, asked.1);
+            complete_quota(&mut resources, &|| text.to_owned());
+            let now = (resources.number(What::Quota), resources.number(What::Period));
+            assert_eq!(now, both, "{asked:?} over {text:?}");
+        }
+    }
 
     #[test]
     fn every_kind_of_file_can_be_put_back() {
