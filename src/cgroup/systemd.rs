@@ -10,7 +10,7 @@ use super::layout::Layout;
 use super::location::Location;
 use super::path::CgroupPath;
 use super::resources::Resources;
-use super::unit::{self, Unit};
+use super::unit::{self, Property, Unit};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
@@ -63,6 +63,21 @@ fn connect(user: bool) -> Result<Connection> {
 /// One call, by a connection of its own.
 fn ask(user: bool, method: &Method, body: Writer) -> Result<Reader> {
     connect(user)?.call(method, body)
+}
+
+/// The same with properties; once more without the late ones, if this systemd does not know them.
+fn tell(
+    connection: &mut Connection,
+    method: &Method,
+    properties: &[Property],
+    body: &dyn Fn(&[Property]) -> Writer,
+) -> Result<Reader> {
+    connection.call(method, body(properties)).or_else(|e| {
+        match unit::known_of_old(properties, &e.to_string()) {
+            Some(known) => connection.call(method, body(&known)),
+            None => Err(e),
+        }
+    })
 }
 
 /// Whether systemd runs this machine (sd_booted(3)).
@@ -148,16 +163,17 @@ pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Plac
     properties.append(&mut unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
     properties.append(&mut unit.properties.clone());
 
-    let call = |connection: &mut Connection| {
+    let body = |properties: &[Property]| {
         let mut body = Writer::default();
         body.str(&unit.name);
         body.str("replace");
-        body.properties(&properties);
+        body.properties(properties);
         body.nothing();
-        connection.call(&manager("StartTransientUnit", "ssa(sv)a(sa(sv))"), body)
+        body
     };
     let started = connect(unit.user).and_then(|mut connection| {
-        let job = call(&mut connection)?.str().unwrap_or_default();
+        let method = manager("StartTransientUnit", "ssa(sv)a(sa(sv))");
+        let job = tell(&mut connection, &method, &properties, &body)?.str().unwrap_or_default();
         finish(&mut connection, &job)
     });
     started.map_err(|e| {
@@ -237,12 +253,16 @@ pub(super) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()>
     if properties.is_empty() {
         return Ok(());
     }
-    let mut body = Writer::default();
-    body.str(&unit.name);
-    // Until the unit is gone, not for ever.
-    body.bool(true);
-    body.properties(&properties);
-    ask(unit.user, &manager("SetUnitProperties", "sba(sv)"), body)
+    let body = |properties: &[Property]| {
+        let mut body = Writer::default();
+        body.str(&unit.name);
+        // Until the unit is gone, not for ever.
+        body.bool(true);
+        body.properties(properties);
+        body
+    };
+    connect(unit.user)
+        .and_then(|mut c| tell(&mut c, &manager("SetUnitProperties", "sba(sv)"), &properties, &body))
         .map(drop)
         .map_err(|e| e.context(format_args!("set properties of systemd unit {}", unit.name)))
 }

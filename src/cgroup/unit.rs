@@ -150,6 +150,19 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
     list
 }
 
+/// A property's name and value.
+pub(super) type Property = (String, Value);
+
+/// Properties that came with systemd 242 and 244. What they say is in the cgroup's files as well.
+const LATE: [&str; 3] = ["CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes"];
+
+/// What is left of the properties for a systemd that knows one of the late ones not, if that is what it says.
+pub(super) fn known_of_old(list: &[Property], answer: &str) -> Option<Vec<Property>> {
+    let late = |name: &str| LATE.contains(&name);
+    answer.split_once("Cannot set property ")?.1.split_once(',').filter(|(name, _)| late(name))?;
+    Some(list.iter().filter(|(name, _)| !late(name)).cloned().collect())
+}
+
 /// Microseconds a second; systemd keeps whole percents of it.
 fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
@@ -388,6 +401,19 @@ mod tests {
         let back = read(r#"{"cpu":{"quota":50000,"period":100000}}"#);
         let both = ["CPUQuotaPerSecUSec=U64(500000)", "CPUQuotaPeriodUSec=U64(100000)"];
         assert_eq!(shown(properties(&back, false, None)), both);
+    }
+
+    #[test]
+    fn late_properties_are_left_out_for_an_old_systemd() {
+        let list = properties(&read(r#"{"cpu":{"quota":50000,"period":200000,"cpus":"0"}}"#), true, None);
+        let says = "StartTransientUnit: Cannot set property AllowedCPUs, or unknown property. (org.freedesktop.DBus.Error.PropertyReadOnly)";
+        let left = known_of_old(&list, says).unwrap();
+        assert_eq!(shown(left), ["CPUQuotaPerSecUSec=U64(250000)"]);
+        for other in
+            ["Cannot set property Bogus, or unknown property.", "AllowedCPUs is out of range", "no answer"]
+        {
+            assert_eq!(known_of_old(&list, other), None, "{other}");
+        }
     }
 
     #[test]
