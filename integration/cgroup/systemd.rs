@@ -198,15 +198,11 @@ fn every_resource_is_a_property() {
     );
     b.ok(&["delete", "--force", "x"]);
     assert_eq!(show("tst-web.scope", "LoadState"), "not-found");
+    quota_and_period_change_alone_and_together(&b);
 }
 
 /// Systemd keeps a rate and a period, and writes the files anew by them.
-#[test]
-fn quota_and_period_change_alone_and_together() {
-    if !runs() || !has("cpu", "cpu") {
-        return;
-    }
-    let b = Bundle::new("systemd-quota");
+fn quota_and_period_change_alone_and_together(b: &Bundle) {
     for (flags, now) in [
         (&["--cpu-quota=100000"][..], "100000 200000"),
         (&["--cpu-period=50000"], "50000 50000"),
