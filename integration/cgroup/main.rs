@@ -98,14 +98,19 @@ fn on_v1(controller: &str) -> bool {
     Layout::discover().unwrap().trees.iter().any(|t| t.has(controller))
 }
 
-/// The controller can be had here; if not, says so: the test has nothing to look at.
-fn has(controller: &str, v2: &str) -> bool {
+/// The controller can be had here.
+fn is_there(controller: &str, v2: &str) -> bool {
     let layout = Layout::discover().unwrap();
     let in_v2 = |tree: &embrun::cgroup::layout::Tree| {
         let on = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap_or_default();
         on.split_whitespace().any(|c| c == v2)
     };
-    let there = layout.trees.iter().any(|t| t.has(controller)) || layout.v2().is_some_and(in_v2);
+    layout.trees.iter().any(|t| t.has(controller)) || layout.v2().is_some_and(in_v2)
+}
+
+/// The same; if not, says so: the test has nothing to look at.
+fn has(controller: &str, v2: &str) -> bool {
+    let there = is_there(controller, v2);
     if !there {
         eprintln!("SKIPPED: there is no {controller} controller on this host");
     }
