@@ -70,7 +70,7 @@ fn args_do_not_run_before_start(t: &Test) {
     let shared = c.share();
     c.probe("write /shared/ran x");
     c.create().ok();
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(std::time::Duration::from_millis(100));
     assert!(!shared.join("ran").exists());
     c.start().ok();
     eventually("it ran", || shared.join("ran").exists());
@@ -320,7 +320,7 @@ fn pause_and_resume(t: &Test) {
     c.call(&["pause"]).ok();
     assert_eq!(c.status(), "paused");
     let frozen = size();
-    std::thread::sleep(Duration::from_millis(150));
+    std::thread::sleep(std::time::Duration::from_millis(150));
     assert_eq!(size(), frozen);
     c.exec(&["true"]).fails(&["paused"]);
     c.call(&["resume"]).ok();
