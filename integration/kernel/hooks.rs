@@ -312,7 +312,9 @@ fn hook_that_talks_for_hours_takes_no_memory(t: &Test) {
     let before = own_memory(running.pid());
     fs::write(log.join("go"), "").unwrap();
     eventually("it has talked again", || order() == "one\ntwo\n");
-    assert_eq!(own_memory(running.pid()), before);
+    let after = own_memory(running.pid());
+    // A page or two may be touched for the first time; what each word took would be more.
+    assert!(after <= before + 16, "{before} KB, then {after}");
     fs::write(log.join("end"), "").unwrap();
     running.wait().ok();
     c.remove();
