@@ -170,7 +170,8 @@ fn minus_one_is_unlimited(t: &Test) {
     c.create().ok();
     assert_eq!(c.knob("pids", "pids.max", "pids.max"), "max");
     let memory = c.knob("memory", "memory.limit_in_bytes", "memory.max");
-    assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|n| n > 1 << 60), "{memory}");
+    // Without a limit v1 shows the largest number of pages: on a 32-bit kernel 2^31 of them.
+    assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|n| n > 1 << 42), "{memory}");
     c.remove();
 }
 
