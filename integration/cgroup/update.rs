@@ -60,6 +60,31 @@ fn puts_everything_back_when_one_write_fails() {
     }
 }
 
+/// Device rules, too: here nobody knows the unit that is to be told.
+#[test]
+fn puts_device_rules_back() {
+    if !mounted() {
+        return;
+    }
+    let rules = r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":1,"access":"r"}]}"#;
+    let own = Own::with("rollback-devices", &read(rules));
+    let mut location = own.location.clone();
+    // Without a name it would be the caller's.
+    location.unit.get_or_insert_default().name = "embrun-test-none.scope".to_owned();
+    let cgroup = Cgroup::adopt(&location);
+    let mut shell = Shell::new();
+    own.cgroup.join(shell.pid(), false).unwrap();
+    let others =
+        r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11,"access":"rw"}]}"#;
+    let e = cgroup.update(&read(others), &read(rules).devices, &|| Ok(())).unwrap_err().to_string();
+    assert!(e.contains("systemd") && !e.contains("put back"), "{e}");
+    assert!(!shell.ask("true < /dev/kmsg") && shell.ask("true < /dev/null"));
+    // What is behind the number need not be there: only what is forbidden answers EPERM.
+    if std::path::Path::new("/dev/mem").exists() {
+        assert!(!shell.ask("LC_ALL=C sh -c 'true < /dev/mem' 2>&1 | grep -q 'not permitted'"));
+    }
+}
+
 #[test]
 fn a_paused_container_is_updated() {
     if !has("pids", "pids") {
