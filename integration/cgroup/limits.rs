@@ -263,7 +263,13 @@ fn unified_is_for_v2() {
         };
         let sizes = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();
         if sizes && layout.v2().is_some_and(huge) {
-            let own = Own::with("unified-on", &read(r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#));
+            // Below one of its own, where nothing is on yet.
+            let (resources, id) = (read(r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#), std::process::id());
+            let path = CgroupPath::new(Some(&format!("/embrun-test-{id}-unified-on/below")), "").unwrap();
+            let location = Location::plan(&layout, &path);
+            let cgroup = Cgroup::create(&location, &resources, Access::Full).unwrap();
+            let own = Own { location: cgroup.location(), cgroup };
+            own.cgroup.apply(&resources, Part::All).unwrap();
             assert_eq!(own.read("x", "", "hugetlb.2MB.max"), "2097152");
         }
     }
