@@ -108,7 +108,7 @@ fn update_that_cannot_be_is_refused_whole(t: &Test) {
     fs::write(&file, json!({"pids": {"limit": 9}, "blockIO": {"weight": 5}}).to_string()).unwrap();
     let wrong = file.to_str().unwrap();
     for (flags, says) in [
-        (&["--pids-limit=9", "--cpu-quota=10"][..], "linux.resources.cpu.quota: write \"10\" to "),
+        (&["--pids-limit=9", "--cpu-quota=10"][..], "linux.resources.cpu.quota: write \"10"),
         (&["--memory=64x"], "--memory: must be a size such as 64m"),
         (&["--pids-limit=many"], "--pids-limit: must be a number"),
         (&["--pids-limit=9", "--blkio-weight=5"], "blockIO.weight: must be 10 to 1000, is 5"),
