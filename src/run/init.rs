@@ -151,7 +151,7 @@ impl Init<'_> {
             InitStep::MaskedPaths(paths) => scene.rootfs()?.mask(paths),
             InitStep::PivotRoot => scene.rootfs()?.pivot(),
             InitStep::MoveRoot => scene.rootfs()?.move_over(),
-            InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).at("prlimit"),
+            InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).map(drop).at("prlimit"),
             InitStep::Scheduler(s) => set_scheduler(s),
             InitStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
             InitStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::Resource;
 
 use super::Errno;
 use super::process::set_rlimit;
@@ -89,10 +89,10 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
 /// Does it without a limit on locked memory: before Linux 5.11 programs are charged to that, for all that the user has loaded
 /// together. What is inherited from here on has the old limit.
 fn unlimited(load: &mut dyn FnMut() -> Result<RawFd, Errno>) -> Result<RawFd, Errno> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
-    set_rlimit(Resource::RLIMIT_MEMLOCK as u32, u64::MAX, u64::MAX)?;
+    let memlock = Resource::RLIMIT_MEMLOCK as u32;
+    let (soft, hard) = set_rlimit(memlock, u64::MAX, u64::MAX)?;
     let done = load();
-    set_rlimit(Resource::RLIMIT_MEMLOCK as u32, soft, hard)?;
+    set_rlimit(memlock, soft, hard)?;
     done
 }
 

@@ -360,20 +360,15 @@ pub fn default_signal(signal: Signal) {
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
 }
 
-/// Sets a soft and a hard limit, 64 bits wide on every architecture (prlimit(2)).
-pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let limit = [soft, hard];
-    // SAFETY: two 64-bit words, as the kernel's struct rlimit64; pid 0 is this process.
+/// Sets a soft and a hard limit and returns what they were, 64 bits wide on every architecture and with every C library
+/// (prlimit(2)).
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(u64, u64)> {
+    let (limit, mut last) = ([soft, hard], [0_u64; 2]);
+    // SAFETY: two times two 64-bit words, each as the kernel's struct rlimit64; pid 0 is this process.
     let r = unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0 as c_long,
-            resource as c_long,
-            limit.as_ptr(),
-            std::ptr::null::<[u64; 2]>(),
-        )
+        libc::syscall(libc::SYS_prlimit64, 0 as c_long, resource as c_long, limit.as_ptr(), last.as_mut_ptr())
     };
-    done(r as c_int)
+    done(r as c_int).map(|()| (last[0], last[1]))
 }
 
 /// Sets the NIS domain name of the UTS namespace.
