@@ -23,7 +23,7 @@ mod tty;
 pub use container::Container;
 pub use host::Hierarchy;
 pub use output::{Output, Probed};
-pub use runner::run;
+pub use runner::{rounds, run};
 pub use test::{Runtime, Test, eventually, own_memory};
 pub use tty::{ConsoleSocket, Terminal};
 

@@ -105,7 +105,12 @@ impl Options {
 
 /// Multiplies every deadline: emulated and loaded hosts are slow (`IT_SLOW=5`).
 pub fn patience() -> u32 {
-    std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+    std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// How often to repeat what chance decides: less on a slow host, for the others do it in full.
+pub fn rounds(full: u32) -> u32 {
+    full / patience()
 }
 
 fn perform(chosen: &[&Case], options: &Options) -> ExitCode {

@@ -4,7 +4,7 @@
 //! loosely.
 
 use crate::cases;
-use crate::common::{Case, Container, Output, Runtime, Test};
+use crate::common::{Case, Container, Output, Runtime, Test, rounds};
 use crate::mutate::{Random, mutate};
 use embrun::bundle::json::Json;
 use serde_json::{Value, json};
@@ -431,7 +431,7 @@ fn mutants_are_created_or_leave_nothing(t: &Test) {
     let bundle = c.bundle.to_str().unwrap().to_owned();
     let sound = Json::parse(c.config.to_string().as_bytes()).unwrap();
     let (mut created, mut failed) = (0, 0);
-    for _ in 0..150 {
+    for _ in 0..rounds(150) {
         let mut mutant = sound.clone();
         for _ in 0..=random.below(2) {
             mutate(&mut mutant, &mut random);
@@ -459,5 +459,5 @@ fn mutants_are_created_or_leave_nothing(t: &Test) {
         nothing_of(&c);
     }
     println!("{created} created, {failed} failed");
-    assert!(created > 10 && failed > 10, "{created} created, {failed} failed");
+    assert!(created > 0 && failed > 0, "{created} created, {failed} failed");
 }

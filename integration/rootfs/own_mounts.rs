@@ -52,6 +52,11 @@ impl Stop {
     }
 }
 
+/// How often to repeat what chance decides: less on an emulated host (`IT_SLOW=5`), for the others do it in full.
+pub fn rounds(full: u32) -> u32 {
+    full / std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1).max(1)
+}
+
 /// A path as the kernel takes it.
 pub fn c(path: &Path) -> CString {
     CString::new(path.as_os_str().as_encoded_bytes()).unwrap()

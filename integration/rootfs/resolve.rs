@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::exchange::exchange;
-use super::own_mounts::{Stop, with_scratch};
+use super::own_mounts::{Stop, rounds, with_scratch};
 
 fn root(path: &Path, resolver: Resolver) -> RootDir {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -236,7 +236,7 @@ fn the_walk_agrees_with_the_kernel_on_random_trees() {
         let mut dice = Dice(seed);
         let rootfs = scratch.join("rootfs");
         let (mut asked, mut there) = (0, 0);
-        for _ in 0..150 {
+        for _ in 0..rounds(150) {
             fs::remove_dir_all(&rootfs).unwrap();
             fs::create_dir(&rootfs).unwrap();
             let mut directories = vec![rootfs.clone()];
@@ -292,7 +292,7 @@ fn a_swapped_directory_leads_nowhere_else() {
             let end = stop.at_the_end();
             let racer = threads.spawn(|| race(scratch, &stop));
             let (mut made, mut refused) = (0, 0);
-            for i in 0..800 {
+            for i in 0..rounds(800) {
                 let path = claim(&format!("/shared/dir/x{i}/y"));
                 match root.mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755)) {
                     Ok(_) => made += 1,
