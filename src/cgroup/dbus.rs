@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Context, Errno, Error, Result};
+use crate::sys::socket::connect;
 
 /// A value of a property or an argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,9 +243,9 @@ const HELLO: Method = Method {
 impl Connection {
     /// Connects to a socket and shows who we are. With a bus behind it, says hello to that.
     pub fn open(socket: &str, has_bus: bool, patience: Duration) -> Result<Connection> {
-        let stream = UnixStream::connect(socket).about(format_args!("connect to {socket}"))?;
-        stream.set_nonblocking(true).at("set O_NONBLOCK")?;
         let deadline = Instant::now() + patience;
+        let stream = connect(socket, patience).about(format_args!("connect to {socket}"))?;
+        stream.set_nonblocking(true).at("set O_NONBLOCK")?;
         let mut connection = Connection { stream, serial: 0, has_bus, deadline, signals: Vec::new() };
         connection.authenticate().map_err(|e| e.context(socket))?;
         if has_bus {

@@ -1,17 +1,21 @@
 //! What a launch gives its caller: the pid file, the terminal and the pidfd.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
 
 use crate::bundle::spec::Text;
-use crate::error::{Context, Errno, Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys::descriptor::send_fd;
-use crate::sys::file::{AT_FDCWD, create, kind, lstatat, open, renameat, unlinkat};
+use crate::sys::file::{AT_FDCWD, create, kind, lstatat, renameat, unlinkat};
+use crate::sys::socket::connect;
 use crate::sys::start::write_all;
+
+/// How long the caller may take to take what was made for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the results go.
 #[derive(Clone, Copy, Default)]
@@ -79,7 +83,7 @@ fn split(path: &str) -> (&str, &str) {
 /// Connects to the socket that takes the terminal and sends it the master with the name of the slave.
 pub fn send_terminal(path: &str, number: u32, master: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
-        let socket = connect_to(path)?;
+        let socket = connect(path, PATIENCE)?;
         Ok(send_fd(socket.as_fd(), format!("/dev/pts/{number}").as_bytes(), master, 0).map(drop)?)
     };
     send().about(format_args!("--console-socket {}", path))
@@ -88,25 +92,10 @@ pub fn send_terminal(path: &str, number: u32, master: BorrowedFd<'_>) -> Result<
 /// Connects to the socket that takes a pidfd and sends it.
 pub fn send_pidfd(path: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
-        let socket = connect_to(path)?;
+        let socket = connect(path, PATIENCE)?;
         Ok(send_fd(socket.as_fd(), b"pidfd", pidfd, 0).map(drop)?)
     };
     send().about(format_args!("--pidfd-socket {}", path))
-}
-
-/// A connected stream socket. A longer path than an address holds (107 bytes) goes by the descriptor of its directory.
-pub fn connect_to(path: &str) -> Result<OwnedFd> {
-    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    match UnixAddr::new(path) {
-        Err(Errno::ENAMETOOLONG) => {
-            let (dir, name) = split(path);
-            let dir = open(if dir.is_empty() { "." } else { dir }, OFlag::O_PATH)?;
-            let short = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
-            connect(socket.as_raw_fd(), &UnixAddr::new(&*short)?)?;
-        }
-        address => connect(socket.as_raw_fd(), &address?)?,
-    }
-    Ok(socket)
 }
 
 #[cfg(test)]
@@ -127,18 +116,6 @@ mod tests {
         let e = write_pid_file(missing.to_str(), Pid::from_raw(42)).unwrap_err().to_string();
         assert!(e.starts_with("--pid-file ") && e.contains("ENOENT"), "{e}");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn a_socket_may_have_a_long_path() {
-        let dir = std::env::temp_dir().join(format!("embrun-{}-{}", std::process::id(), "x".repeat(120)));
-        fs::create_dir(&dir).unwrap();
-        let cwd = fs::File::open(&dir).unwrap();
-        let short = format!("/proc/self/fd/{}/s", cwd.as_raw_fd());
-        let listener = std::os::unix::net::UnixListener::bind(short).unwrap();
-        assert!(connect_to(dir.join("s").to_str().unwrap()).is_ok());
-        drop(listener);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -4,20 +4,18 @@
 //! connection is closed.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
-
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::bundle::json::Json;
 use crate::bundle::spec::Text;
 use crate::error::{Context as _, Errno, Result};
 use crate::seccomp::policy::Policy;
 use crate::sys::descriptor::send_fd;
+use crate::sys::socket::connect;
 
-/// How long an agent may take to take the call, and to read what it asked for. In the tests nobody has that long.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 10_000 });
+/// How long an agent may take to take the call, and to read what it asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The seccomp agent of a policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,17 +59,7 @@ fn send(path: &str, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()
 }
 
 fn deliver(path: &str, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
-    let agent = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).at("socket")?;
-    let mut agent = UnixStream::from(agent);
-    // Before the connect, which this bounds too: it waits while as many wait for the agent as it lets (listen(2)).
-    agent.set_write_timeout(Some(PATIENCE))?;
-    let address = UnixAddr::new(path).at("connect")?;
-    loop {
-        match connect(agent.as_raw_fd(), &address) {
-            Err(Errno::EINTR) => {}
-            other => break other.at("connect")?,
-        }
-    }
+    let mut agent = connect(path, PATIENCE).at("connect")?;
     let sent = loop {
         match send_fd(agent.as_fd(), document, listener, 0) {
             Err(Errno::EINTR) => {}
@@ -85,8 +73,6 @@ fn deliver(path: &str, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> 
 mod tests {
     use std::io::Read as _;
     use std::os::unix::net::UnixListener;
-
-    use nix::sys::socket::{Backlog, bind, listen};
 
     use super::*;
 
@@ -119,25 +105,6 @@ mod tests {
         assert!(
             e.starts_with("linux.seccomp.listenerPath: ")
                 && e.ends_with("nobody: connect: no such file or directory (ENOENT)"),
-            "{e}"
-        );
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn an_agent_that_takes_no_more_calls_is_not_waited_for_for_good() {
-        let dir = std::env::temp_dir().join(format!("embrun-notify-busy-{}", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
-        let path = dir.join("agent");
-        let agent = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(agent.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
-        listen(&agent, Backlog::new(0).unwrap()).unwrap();
-        let _waits = UnixStream::connect(&path).unwrap();
-        let state = Json::str("state");
-        let e = send(path.to_str().unwrap(), &state, std::io::stdin().as_fd()).unwrap_err().to_string();
-        assert!(
-            e.starts_with("linux.seccomp.listenerPath: ")
-                && e.ends_with("agent: connect: resource temporarily unavailable (EAGAIN)"),
             "{e}"
         );
         std::fs::remove_dir_all(&dir).unwrap();

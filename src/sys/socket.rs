@@ -1,0 +1,75 @@
+//! Stream sockets of others, which may not listen.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_to, socket};
+
+use super::Errno;
+use super::file::open;
+
+/// A connection to the stream socket at `path`. ETIMEDOUT if nobody has taken it after `patience`: connect(2) waits while
+/// as many wait as the listener lets (listen(2)). What is written to it has that long too. A path longer than an address
+/// holds (107 bytes, unix(7)) goes by the descriptor of its directory.
+pub fn connect(path: &str, patience: Duration) -> Result<UnixStream, Errno> {
+    let deadline = Instant::now() + patience;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let stream = UnixStream::from(stream);
+    stream.set_write_timeout(Some(patience)).map_err(|_| Errno::EDOM)?;
+    let directory: OwnedFd;
+    let address = match UnixAddr::new(path) {
+        Err(Errno::ENAMETOOLONG) => {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+            directory = open(if parent.is_empty() { "/" } else { parent }, OFlag::O_PATH)?;
+            UnixAddr::new(&*format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
+        }
+        address => address,
+    }?;
+    loop {
+        match connect_to(stream.as_raw_fd(), &address) {
+            Ok(()) => return Ok(stream),
+            Err(Errno::EINTR) if Instant::now() < deadline => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_socket_may_have_a_long_path() {
+        let dir = std::env::temp_dir().join(format!("embrun-{}-{}", std::process::id(), "x".repeat(120)));
+        fs::create_dir(&dir).unwrap();
+        let cwd = fs::File::open(&dir).unwrap();
+        let short = format!("/proc/self/fd/{}/s", cwd.as_raw_fd());
+        let listener = UnixListener::bind(short).unwrap();
+        assert!(connect(dir.join("s").to_str().unwrap(), SHORT).is_ok());
+        drop(listener);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn who_takes_no_more_calls_is_not_waited_for_for_good() {
+        let dir = std::env::temp_dir().join(format!("embrun-busy-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let path = dir.join("s");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        assert_eq!(connect(path.to_str().unwrap(), SHORT).unwrap_err(), Errno::ETIMEDOUT);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
