@@ -98,6 +98,22 @@ pub fn names(flags: u64) -> String {
     names
 }
 
+/// Those of a set of `CLONE_NEW…` flags that this kernel does not have, each with the option that brings it.
+pub fn absent(flags: u64) -> String {
+    let mut absent = String::new();
+    for kind in NamespaceKind::ALL {
+        let name = kind.proc_name();
+        if flags & kind.clone_flag() != 0 && file::stat(&*format!("/proc/self/ns/{name}")).is_err() {
+            let option = match kind {
+                NamespaceKind::Cgroup => "CGROUPS".to_owned(),
+                _ => format!("{}_NS", name.to_ascii_uppercase()),
+            };
+            absent += &format!("{}{kind} (CONFIG_{option})", if absent.is_empty() { "" } else { ", " });
+        }
+    }
+    absent
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -495,10 +495,10 @@ fn init_failed(steps: &[InitStep], message: Message) -> Error {
 fn clone_error(e: Errno, flags: u64) -> Error {
     let e = Error::os("clone", e);
     match e.errno() {
-        Some(Errno::EINVAL) => e.hint(format_args!(
-            "the kernel lacks one of the namespaces asked for ({}): CONFIG_NAMESPACES and its options",
-            namespace::names(flags)
-        )),
+        Some(Errno::EINVAL) => match namespace::absent(flags) {
+            absent if absent.is_empty() => e,
+            absent => e.hint(format_args!("the kernel lacks namespaces that linux.namespaces asks for: {absent}")),
+        },
         Some(Errno::ENOSPC) => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
         Some(Errno::EPERM) => e.hint("needs CAP_SYS_ADMIN"),
         _ => e,
