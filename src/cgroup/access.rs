@@ -21,6 +21,12 @@ impl Cgroup {
             Some(branch) => match set_program(branch, &all) {
                 // A user namespace can neither load programs nor make device nodes.
                 Err(e) if self.access != Access::Full && e.errno() == Some(Errno::EPERM) => Ok(()),
+                // A kernel without programs holds nobody back.
+                Err(e)
+                    if devices::deny_nothing(&all) && matches!(e.errno(), Some(LACKS_CALL | LACKS_KIND)) =>
+                {
+                    Ok(())
+                }
                 done => done,
             },
             None if rules.is_empty() || self.access != Access::Full => Ok(()),
@@ -61,6 +67,13 @@ impl Cgroup {
     }
 }
 
+/// What bpf(2) answers on a kernel without it, and on one without programs of cgroups, or with none for devices.
+const LACKS_CALL: Errno = Errno::ENOSYS;
+const LACKS_KIND: Errno = Errno::EINVAL;
+/// What can be had there.
+const WITHOUT: &str =
+    r#"; without it only {"allow": true, "access": "rwm"}, which denies nothing, is accepted"#;
+
 fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {
     let program = devices::v2(rules)?;
     let load = || {
@@ -70,8 +83,8 @@ fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {
     load().map_err(|e| {
         let e = Error::os("linux.resources.devices: load the device program", e);
         match e.errno() {
-            Some(Errno::ENOSYS) => e.hint("the kernel has no bpf(2): CONFIG_BPF_SYSCALL"),
-            Some(Errno::EINVAL) => e.hint("device rules on cgroup v2 need Linux 4.15 with CONFIG_CGROUP_BPF"),
+            Some(LACKS_CALL) => e.hint(format_args!("the kernel has no bpf(2): CONFIG_BPF_SYSCALL{WITHOUT}")),
+            Some(LACKS_KIND) => e.hint(format_args!("device rules on cgroup v2 need Linux 4.15 with CONFIG_CGROUP_BPF{WITHOUT}")),
             Some(Errno::EPERM) => {
                 e.hint("needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, in the initial user namespace, and before Linux 5.11 RLIMIT_MEMLOCK or CAP_SYS_RESOURCE")
             }

@@ -33,6 +33,11 @@ pub fn complete(rules: &[DeviceRule]) -> Vec<DeviceRule> {
     rules.iter().chain(&DEFAULTS).copied().collect()
 }
 
+/// Whether every access to every device is allowed.
+pub fn deny_nothing(rules: &[DeviceRule]) -> bool {
+    rules.iter().rposition(DeviceRule::is_total).is_some_and(|last| rules[last..].iter().all(|r| r.allow))
+}
+
 /// Every container has this device, whatever its rules say.
 pub fn is_default(device: &DeviceRule) -> bool {
     DEFAULTS.iter().any(|d| d.access == ANY && d.kind == device.kind && d.covers(device))
@@ -387,6 +392,7 @@ mod tests {
     #[test]
     fn the_program_means_what_the_rules_mean() {
         let mut dice = Dice(0x9e3779b97f4a7c15);
+        let mut free = 0;
         for round in 0..3000 {
             let rules: Vec<DeviceRule> = (0..dice.roll(9)).map(|_| dice.rule()).collect();
             let program = v2(&rules).unwrap();
@@ -396,8 +402,14 @@ mod tests {
                     reference(&rules, kind, major, minor, asked),
                 );
                 assert_eq!(is, should, "round {round}: {asked} of {kind:?} {major}:{minor} under {rules:#?}");
+                assert!(
+                    should || !deny_nothing(&rules),
+                    "{asked} of {kind:?} {major}:{minor} under {rules:#?}"
+                );
             }
+            free += u32::from(deny_nothing(&rules));
         }
+        assert!(free > 0, "{free} lists deny nothing");
     }
 
     #[test]

@@ -497,7 +497,9 @@ fn clone_error(e: Errno, flags: u64) -> Error {
     match e.errno() {
         Some(Errno::EINVAL) => match namespace::absent(flags) {
             absent if absent.is_empty() => e,
-            absent => e.hint(format_args!("the kernel lacks namespaces that linux.namespaces asks for: {absent}")),
+            absent => {
+                e.hint(format_args!("the kernel lacks namespaces that linux.namespaces asks for: {absent}"))
+            }
         },
         Some(Errno::ENOSPC) => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
         Some(Errno::EPERM) => e.hint("needs CAP_SYS_ADMIN"),
