@@ -63,7 +63,8 @@ fn the_program_holds_on_any_v2() {
         (r#"{"devices":[{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#, (true, true, false)),
         (r#"{"devices":[{"allow":true},{"allow":false,"type":"c","access":"w"}]}"#, (true, true, false)),
     ] {
-        let program = devices::v2(&devices::complete(&read(text).devices)).unwrap();
+        let program =
+            embrun::cgroup::device_program::compile(&devices::complete(&read(text).devices)).unwrap();
         let program = bpf::load_device_program(&program).unwrap();
         bpf::set_device_program(dir, program.as_fd()).unwrap();
         assert_eq!(bpf::device_programs(dir).unwrap().len(), 1, "the new one replaces the old");

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::apply::{on, write_all};
+use super::device_program;
 use super::devices::{self, Whitelist};
 use super::fs::{Access, Branch, Cgroup};
 use super::resources::{DeviceRule, Resources};
@@ -75,7 +76,7 @@ const WITHOUT: &str =
     r#"; without it only {"allow": true, "access": "rwm"}, which denies nothing, is accepted"#;
 
 fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {
-    let program = devices::v2(rules)?;
+    let program = device_program::compile(rules)?;
     let load = || {
         let program = bpf::load_device_program(&program)?;
         bpf::set_device_program(branch.dir()?, program.as_fd())

@@ -1,4 +1,4 @@
-//! Device rules: what a container may do with which devices, as lists of cgroup v1 and as an eBPF program of v2.
+//! Device rules: what a container may do with which devices, and the lists of cgroup v1.
 //!
 //! The meaning is the same on both: everything is denied, then the rules hold in their order, a later one over an earlier
 //! one, and at the end the devices that every container has are allowed (as in runc: engines open the list with a denial
@@ -8,7 +8,6 @@ use super::Knob;
 use super::resources::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
 use crate::bundle::json::Json;
 use crate::error::{Error, Result};
-use crate::sys::bpf::Instruction;
 
 const fn char_device(major: Option<u32>, minor: Option<u32>, access: u8) -> DeviceRule {
     DeviceRule { allow: true, kind: RuleKind::Char, major, minor, access }
@@ -45,7 +44,7 @@ pub fn is_default(device: &DeviceRule) -> bool {
 
 impl DeviceRule {
     /// Holds for every device and every access.
-    fn is_total(&self) -> bool {
+    pub(super) fn is_total(&self) -> bool {
         let (kind, numbers) = (self.kind == RuleKind::All, self.major.is_none() && self.minor.is_none());
         kind && numbers && self.access == ANY
     }
@@ -215,104 +214,12 @@ pub fn to_json(rules: &[DeviceRule]) -> Json {
     Json::List(rules.iter().map(DeviceRule::to_json).collect())
 }
 
-/// What the kernel takes from everybody (BPF_MAXINSNS); privileged loaders may have more since Linux 5.2.
-const MOST_INSTRUCTIONS: usize = 4096;
-
-// Registers by what they hold.
-const VERDICT: u8 = 0;
-const CONTEXT: u8 = 1;
-const TYPE: u8 = 2;
-const ASKED: u8 = 3;
-const MAJOR: u8 = 4;
-const MINOR: u8 = 5;
-const SCRATCH: u8 = 6;
-
-// Codes of linux/bpf.h and linux/bpf_common.h.
-const LOAD_WORD: u8 = 0x61; // BPF_LDX | BPF_MEM | BPF_W
-const MOVE: u8 = 0xb7; // BPF_ALU64 | BPF_MOV | BPF_K
-const MOVE_REGISTER: u8 = 0xbf; // BPF_ALU64 | BPF_MOV | BPF_X
-const AND: u8 = 0x57; // BPF_ALU64 | BPF_AND | BPF_K
-const SHIFT_RIGHT: u8 = 0x77; // BPF_ALU64 | BPF_RSH | BPF_K
-const JUMP_IF_EQUAL: u8 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const JUMP_UNLESS_EQUAL: u8 = 0x55; // BPF_JMP | BPF_JNE | BPF_K
-const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
-
-fn op(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction { code, registers, offset, immediate }
-}
-
-/// The rules as a program of type `BPF_PROG_TYPE_CGROUP_DEVICE`: 1 allows, 0 denies.
-///
-/// It goes through the rules from the last to the first, which for each access asked for is the first that matches, and
-/// crosses off what is allowed. Rules before one that holds for everything are never reached, and left out (the kernel's
-/// verifier would refuse them).
-///
-/// Errors when there are more rules than fit.
-pub fn v2(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
-    // struct bpf_cgroup_dev_ctx { u32 access_type (access << 16 | type), major, minor }
-    let mut program = vec![
-        op(LOAD_WORD, TYPE | CONTEXT << 4, 0, 0),
-        op(LOAD_WORD, MAJOR | CONTEXT << 4, 4, 0),
-        op(LOAD_WORD, MINOR | CONTEXT << 4, 8, 0),
-        op(MOVE_REGISTER, ASKED | TYPE << 4, 0, 0),
-        op(SHIFT_RIGHT, ASKED, 0, 16),
-        op(AND, TYPE, 0, 0xffff),
-    ];
-    for rule in rules.iter().rev() {
-        rule_into(&mut program, rule);
-        if rule.is_total() {
-            return fitting(program);
-        }
-    }
-    program.extend([op(MOVE, VERDICT, 0, 0), op(EXIT, 0, 0, 0)]);
-    fitting(program)
-}
-
-fn fitting(program: Vec<Instruction>) -> Result<Vec<Instruction>> {
-    if program.len() > MOST_INSTRUCTIONS {
-        let n = program.len();
-        return Err(Error::new(format!(
-            "linux.resources.devices: {n} instructions are more than the kernel's {MOST_INSTRUCTIONS}; merge rules by leaving out minor"
-        )));
-    }
-    Ok(program)
-}
-
-fn rule_into(program: &mut Vec<Instruction>, rule: &DeviceRule) {
-    let mut body = Vec::with_capacity(4);
-    let access = i32::from(rule.access);
-    if rule.access != ANY && rule.allow {
-        body.extend([op(AND, ASKED, 0, !access), op(JUMP_UNLESS_EQUAL, ASKED, 2, 0)]);
-    } else if rule.access != ANY {
-        let asked_too = [op(MOVE_REGISTER, SCRATCH | ASKED << 4, 0, 0), op(AND, SCRATCH, 0, access)];
-        body.extend(asked_too);
-        body.push(op(JUMP_IF_EQUAL, SCRATCH, 2, 0));
-    }
-    body.extend([op(MOVE, VERDICT, 0, rule.allow.into()), op(EXIT, 0, 0, 0)]);
-
-    // BPF_DEVCG_DEV_BLOCK is 1, BPF_DEVCG_DEV_CHAR 2.
-    let kind = match rule.kind {
-        RuleKind::All => None,
-        RuleKind::Block => Some(1),
-        RuleKind::Char => Some(2),
-    };
-    let tests = [(TYPE, kind), (MAJOR, rule.major), (MINOR, rule.minor)];
-    let mut left = tests.iter().filter(|(_, wanted)| wanted.is_some()).count();
-    for (register, wanted) in tests {
-        if let Some(n) = wanted {
-            left -= 1;
-            program.push(op(JUMP_UNLESS_EQUAL, register, (left + body.len()) as i16, n as i32));
-        }
-    }
-    program.extend(body);
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The meaning of the rules, said plainly: for each access the last rule that matches decides.
-    fn reference(rules: &[DeviceRule], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
+    pub fn reference(rules: &[DeviceRule], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
         [READ, WRITE, MKNOD].iter().filter(|bit| asked & **bit != 0).all(|bit| {
             let matches = |r: &&DeviceRule| {
                 (r.kind == RuleKind::All || r.kind == kind)
@@ -324,34 +231,6 @@ mod tests {
         })
     }
 
-    /// An interpreter of the instructions above that checks what the kernel's verifier does.
-    fn interpret(program: &[Instruction], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
-        let kind = if kind == RuleKind::Block { 1 } else { 2 };
-        let context = [u32::from(asked) << 16 | kind, major, minor];
-        let mut registers: [Option<u64>; 11] = [None; 11];
-        registers[CONTEXT as usize] = Some(0);
-        let mut at = 0;
-        loop {
-            let i = program[at];
-            let (to, from) = (usize::from(i.registers & 15), usize::from(i.registers >> 4));
-            let constant = i64::from(i.immediate) as u64;
-            let value = |n: usize| registers[n].expect("a register is read before it is set");
-            at += 1;
-            match i.code {
-                LOAD_WORD => registers[to] = Some(context[usize::try_from(i.offset).unwrap() / 4].into()),
-                MOVE => registers[to] = Some(constant),
-                MOVE_REGISTER => registers[to] = Some(value(from)),
-                AND => registers[to] = Some(value(to) & constant),
-                SHIFT_RIGHT => registers[to] = Some(value(to) >> constant),
-                JUMP_IF_EQUAL if value(to) != constant => {}
-                JUMP_UNLESS_EQUAL if value(to) == constant => {}
-                JUMP_IF_EQUAL | JUMP_UNLESS_EQUAL => at += usize::try_from(i.offset).unwrap(),
-                EXIT => return value(VERDICT as usize) == 1,
-                other => panic!("code {other:#x}"),
-            }
-        }
-    }
-
     /// The verdict of a v1 device cgroup (security/device_cgroup.c).
     fn whitelist(list: &Whitelist, kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
         let request = DeviceRule { allow: true, kind, major: Some(major), minor: Some(minor), access: asked };
@@ -360,17 +239,17 @@ mod tests {
     }
 
     /// xorshift: the same rules in every run.
-    struct Dice(u64);
+    pub struct Dice(pub u64);
 
     impl Dice {
-        fn roll(&mut self, sides: u64) -> u64 {
+        pub fn roll(&mut self, sides: u64) -> u64 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
             self.0 % sides
         }
 
-        fn rule(&mut self) -> DeviceRule {
+        pub fn rule(&mut self) -> DeviceRule {
             let number = |n: u64| n.checked_sub(1).map(|n| n as u32);
             DeviceRule {
                 allow: self.roll(2) == 1,
@@ -383,57 +262,10 @@ mod tests {
     }
 
     /// Every request that the dice's rules can tell apart, as the kernel asks: mknod alone, or reading and writing.
-    fn requests() -> impl Iterator<Item = (RuleKind, u32, u32, u8)> {
+    pub fn requests() -> impl Iterator<Item = (RuleKind, u32, u32, u8)> {
         let numbers = (0..4).flat_map(|major| (0..4).map(move |minor| (major, minor)));
         let kinds = numbers.flat_map(|n| [RuleKind::Char, RuleKind::Block].map(|k| (k, n.0, n.1)));
         kinds.flat_map(|(k, major, minor)| [READ, WRITE, READ | WRITE, MKNOD].map(|a| (k, major, minor, a)))
-    }
-
-    #[test]
-    fn the_program_means_what_the_rules_mean() {
-        let mut dice = Dice(0x9e3779b97f4a7c15);
-        let mut free = 0;
-        for round in 0..3000 {
-            let rules: Vec<DeviceRule> = (0..dice.roll(9)).map(|_| dice.rule()).collect();
-            let program = v2(&rules).unwrap();
-            for (kind, major, minor, asked) in requests() {
-                let (is, should) = (
-                    interpret(&program, kind, major, minor, asked),
-                    reference(&rules, kind, major, minor, asked),
-                );
-                assert_eq!(is, should, "round {round}: {asked} of {kind:?} {major}:{minor} under {rules:#?}");
-                assert!(
-                    should || !deny_nothing(&rules),
-                    "{asked} of {kind:?} {major}:{minor} under {rules:#?}"
-                );
-            }
-            free += u32::from(deny_nothing(&rules));
-        }
-        assert!(free > 0, "{free} lists deny nothing");
-    }
-
-    #[test]
-    fn every_instruction_can_be_reached() {
-        let mut dice = Dice(42);
-        for _ in 0..1000 {
-            let rules: Vec<DeviceRule> = (0..dice.roll(9)).map(|_| dice.rule()).collect();
-            let program = v2(&rules).unwrap();
-            let mut reached = vec![false; program.len()];
-            let mut todo = vec![0usize];
-            while let Some(at) = todo.pop() {
-                if std::mem::replace(&mut reached[at], true) {
-                    continue;
-                }
-                match program[at].code {
-                    EXIT => {}
-                    JUMP_IF_EQUAL | JUMP_UNLESS_EQUAL => {
-                        todo.extend([at + 1, at + 1 + program[at].offset as usize])
-                    }
-                    _ => todo.push(at + 1),
-                }
-            }
-            assert!(reached.iter().all(|r| *r), "the verifier refuses dead code: {program:?} of {rules:?}");
-        }
     }
 
     #[test]
@@ -545,7 +377,5 @@ mod tests {
             v1(&[allow, deny]).unwrap_err().to_string(),
             "linux.resources.devices: cgroup v1 cannot deny c 1:3 rwm as an exception to the earlier rule for c 1:* rwm"
         );
-        let many = vec![DeviceRule { minor: Some(1), ..allow }; 900];
-        assert!(v2(&many).unwrap_err().to_string().contains("linux.resources.devices"));
     }
 }

@@ -7,6 +7,7 @@ mod access;
 pub mod apply;
 mod dbus;
 mod delegate;
+pub mod device_program;
 pub mod devices;
 mod freeze;
 pub mod fs;

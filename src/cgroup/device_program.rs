@@ -1,0 +1,186 @@
+//! Device rules ([`super::devices`]) as an eBPF program, as cgroup v2 wants them.
+
+use super::resources::{ANY, DeviceRule, RuleKind};
+use crate::error::{Error, Result};
+use crate::sys::bpf::Instruction;
+
+/// What the kernel takes from everybody (BPF_MAXINSNS); privileged loaders may have more since Linux 5.2.
+const MOST_INSTRUCTIONS: usize = 4096;
+
+// Registers by what they hold.
+const VERDICT: u8 = 0;
+const CONTEXT: u8 = 1;
+const TYPE: u8 = 2;
+const ASKED: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+const SCRATCH: u8 = 6;
+
+// Codes of linux/bpf.h and linux/bpf_common.h.
+const LOAD_WORD: u8 = 0x61; // BPF_LDX | BPF_MEM | BPF_W
+const MOVE: u8 = 0xb7; // BPF_ALU64 | BPF_MOV | BPF_K
+const MOVE_REGISTER: u8 = 0xbf; // BPF_ALU64 | BPF_MOV | BPF_X
+const AND: u8 = 0x57; // BPF_ALU64 | BPF_AND | BPF_K
+const SHIFT_RIGHT: u8 = 0x77; // BPF_ALU64 | BPF_RSH | BPF_K
+const JUMP_IF_EQUAL: u8 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_UNLESS_EQUAL: u8 = 0x55; // BPF_JMP | BPF_JNE | BPF_K
+const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
+
+fn op(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers, offset, immediate }
+}
+
+/// The rules as a program of type `BPF_PROG_TYPE_CGROUP_DEVICE`: 1 allows, 0 denies.
+///
+/// It goes through the rules from the last to the first, which for each access asked for is the first that matches, and
+/// crosses off what is allowed. Rules before one that holds for everything are never reached, and left out (the kernel's
+/// verifier would refuse them).
+///
+/// Errors when there are more rules than fit.
+pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
+    // struct bpf_cgroup_dev_ctx { u32 access_type (access << 16 | type), major, minor }
+    let mut program = vec![
+        op(LOAD_WORD, TYPE | CONTEXT << 4, 0, 0),
+        op(LOAD_WORD, MAJOR | CONTEXT << 4, 4, 0),
+        op(LOAD_WORD, MINOR | CONTEXT << 4, 8, 0),
+        op(MOVE_REGISTER, ASKED | TYPE << 4, 0, 0),
+        op(SHIFT_RIGHT, ASKED, 0, 16),
+        op(AND, TYPE, 0, 0xffff),
+    ];
+    for rule in rules.iter().rev() {
+        rule_into(&mut program, rule);
+        if rule.is_total() {
+            return fitting(program);
+        }
+    }
+    program.extend([op(MOVE, VERDICT, 0, 0), op(EXIT, 0, 0, 0)]);
+    fitting(program)
+}
+
+fn fitting(program: Vec<Instruction>) -> Result<Vec<Instruction>> {
+    if program.len() > MOST_INSTRUCTIONS {
+        let n = program.len();
+        return Err(Error::new(format!(
+            "linux.resources.devices: {n} instructions are more than the kernel's {MOST_INSTRUCTIONS}; merge rules by leaving out minor"
+        )));
+    }
+    Ok(program)
+}
+
+fn rule_into(program: &mut Vec<Instruction>, rule: &DeviceRule) {
+    let mut body = Vec::with_capacity(4);
+    let access = i32::from(rule.access);
+    if rule.access != ANY && rule.allow {
+        body.extend([op(AND, ASKED, 0, !access), op(JUMP_UNLESS_EQUAL, ASKED, 2, 0)]);
+    } else if rule.access != ANY {
+        let asked_too = [op(MOVE_REGISTER, SCRATCH | ASKED << 4, 0, 0), op(AND, SCRATCH, 0, access)];
+        body.extend(asked_too);
+        body.push(op(JUMP_IF_EQUAL, SCRATCH, 2, 0));
+    }
+    body.extend([op(MOVE, VERDICT, 0, rule.allow.into()), op(EXIT, 0, 0, 0)]);
+
+    // BPF_DEVCG_DEV_BLOCK is 1, BPF_DEVCG_DEV_CHAR 2.
+    let kind = match rule.kind {
+        RuleKind::All => None,
+        RuleKind::Block => Some(1),
+        RuleKind::Char => Some(2),
+    };
+    let tests = [(TYPE, kind), (MAJOR, rule.major), (MINOR, rule.minor)];
+    let mut left = tests.iter().filter(|(_, wanted)| wanted.is_some()).count();
+    for (register, wanted) in tests {
+        if let Some(n) = wanted {
+            left -= 1;
+            program.push(op(JUMP_UNLESS_EQUAL, register, (left + body.len()) as i16, n as i32));
+        }
+    }
+    program.extend(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices::deny_nothing;
+    use super::super::devices::tests::{Dice, reference, requests};
+    use super::*;
+
+    /// An interpreter of the instructions above that checks what the kernel's verifier does.
+    fn interpret(program: &[Instruction], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
+        let kind = if kind == RuleKind::Block { 1 } else { 2 };
+        let context = [u32::from(asked) << 16 | kind, major, minor];
+        let mut registers: [Option<u64>; 11] = [None; 11];
+        registers[CONTEXT as usize] = Some(0);
+        let mut at = 0;
+        loop {
+            let i = program[at];
+            let (to, from) = (usize::from(i.registers & 15), usize::from(i.registers >> 4));
+            let constant = i64::from(i.immediate) as u64;
+            let value = |n: usize| registers[n].expect("a register is read before it is set");
+            at += 1;
+            match i.code {
+                LOAD_WORD => registers[to] = Some(context[usize::try_from(i.offset).unwrap() / 4].into()),
+                MOVE => registers[to] = Some(constant),
+                MOVE_REGISTER => registers[to] = Some(value(from)),
+                AND => registers[to] = Some(value(to) & constant),
+                SHIFT_RIGHT => registers[to] = Some(value(to) >> constant),
+                JUMP_IF_EQUAL if value(to) != constant => {}
+                JUMP_UNLESS_EQUAL if value(to) == constant => {}
+                JUMP_IF_EQUAL | JUMP_UNLESS_EQUAL => at += usize::try_from(i.offset).unwrap(),
+                EXIT => return value(VERDICT as usize) == 1,
+                other => panic!("code {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_program_means_what_the_rules_mean() {
+        let mut dice = Dice(0x9e3779b97f4a7c15);
+        let mut free = 0;
+        for round in 0..3000 {
+            let rules: Vec<DeviceRule> = (0..dice.roll(9)).map(|_| dice.rule()).collect();
+            let program = compile(&rules).unwrap();
+            for (kind, major, minor, asked) in requests() {
+                let (is, should) = (
+                    interpret(&program, kind, major, minor, asked),
+                    reference(&rules, kind, major, minor, asked),
+                );
+                assert_eq!(is, should, "round {round}: {asked} of {kind:?} {major}:{minor} under {rules:#?}");
+                assert!(
+                    should || !deny_nothing(&rules),
+                    "{asked} of {kind:?} {major}:{minor} under {rules:#?}"
+                );
+            }
+            free += u32::from(deny_nothing(&rules));
+        }
+        assert!(free > 0, "{free} lists deny nothing");
+    }
+
+    #[test]
+    fn every_instruction_can_be_reached() {
+        let mut dice = Dice(42);
+        for _ in 0..1000 {
+            let rules: Vec<DeviceRule> = (0..dice.roll(9)).map(|_| dice.rule()).collect();
+            let program = compile(&rules).unwrap();
+            let mut reached = vec![false; program.len()];
+            let mut todo = vec![0usize];
+            while let Some(at) = todo.pop() {
+                if std::mem::replace(&mut reached[at], true) {
+                    continue;
+                }
+                match program[at].code {
+                    EXIT => {}
+                    JUMP_IF_EQUAL | JUMP_UNLESS_EQUAL => {
+                        todo.extend([at + 1, at + 1 + program[at].offset as usize])
+                    }
+                    _ => todo.push(at + 1),
+                }
+            }
+            assert!(reached.iter().all(|r| *r), "the verifier refuses dead code: {program:?} of {rules:?}");
+        }
+    }
+    #[test]
+    fn more_rules_than_fit_are_refused() {
+        let rule =
+            DeviceRule { allow: true, kind: RuleKind::Char, major: Some(1), minor: Some(1), access: ANY };
+        let e = compile(&vec![rule; 900]).unwrap_err().to_string();
+        assert!(e.starts_with("linux.resources.devices: "), "{e}");
+    }
+}
