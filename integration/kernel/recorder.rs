@@ -74,7 +74,9 @@ fn profile_is_enough_and_one_act_more_is_denied(t: &Test) {
         let seen = c.probe("mkdir /dev/shm/x rmdir /dev/shm/x socket unix stream").run().ok().probe();
         assert_eq!(seen.result("mkdir"), "ok");
         assert_eq!(seen.result("rmdir"), "EPERM");
-        assert_eq!(seen.result("socket"), "EPERM");
+        // Its number on 32-bit ARM is above those of all the calls seen.
+        let unknown = if cfg!(target_arch = "arm") { "ENOSYS" } else { "EPERM" };
+        assert_eq!(seen.result("socket"), unknown);
     }
 }
 
