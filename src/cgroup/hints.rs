@@ -31,7 +31,7 @@ pub(super) fn missing(controller: &str, v2: &str, host: Host, known: &str) -> St
         _ => "a newer kernel",
     };
     if host == Host::Bare {
-        return "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)".to_owned();
+        return "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup), or cgroups are disabled (--cgroup-manager)".to_owned();
     }
     if host == Host::Taken {
         return format!("the {controller} controller is v1's on this host; use the fields of v1");
@@ -144,7 +144,7 @@ mod tests {
             (
                 "memory",
                 Host::Bare,
-                "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)",
+                "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup), or cgroups are disabled (--cgroup-manager)",
             ),
             ("memory", Host::V1, "boot with cgroup_enable=memory"),
             ("memory", Host::V2, "boot with cgroup_enable=memory"),
