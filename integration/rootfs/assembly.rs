@@ -59,8 +59,20 @@ pub fn built(bundle: &Path, spec: &Spec, ways: Ways) -> Result<Rootfs> {
     Ok(rootfs)
 }
 
+/// Whether this kernel has the new way (mount_setattr(2)), by its number and not by what embrun finds out.
+pub fn is_new() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(5), Some(12))
+}
+
+/// The ways that can be tried here.
+pub fn each_way() -> &'static [Ways] {
+    if is_new() { &[NEW, OLD] } else { &[OLD] }
+}
+
 pub fn on_each_kernel(test: impl Fn(&Path, Ways) + Send + Copy + 'static) {
-    for ways in [NEW, OLD] {
+    for &ways in each_way() {
         with_scratch(move |bundle| test(bundle, ways));
     }
 }

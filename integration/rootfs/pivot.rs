@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, chdir, chroot, unlinkat};
 
-use super::assembly::{NEW, OLD, assemble, built, mounted, on_each_kernel, spec};
+use super::assembly::{assemble, built, each_way, mounted, on_each_kernel, spec};
 use super::mounts::{NONE, entry, one, propagation};
 use super::own_mounts::with_scratch;
 
@@ -28,7 +28,7 @@ fn propagation_of_the_root() {
         (Some("rshared"), "shared"),
         (Some("unbindable"), "unbindable"),
     ] {
-        for ways in [NEW, OLD] {
+        for &ways in each_way() {
             with_scratch(move |bundle| {
                 // As on a host with systemd: everything is shared.
                 mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).unwrap();
@@ -128,7 +128,7 @@ fn enter_initial_root() -> InitialRoot {
 }
 
 fn on_an_initramfs(test: fn(&Path, Ways, &InitialRoot)) {
-    for ways in [NEW, OLD] {
+    for &ways in each_way() {
         with_scratch(move |_| {
             let root = enter_initial_root();
             // pivot_root has nothing to pivot away here; without that this would be no test.
