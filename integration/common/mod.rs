@@ -24,7 +24,7 @@ pub use container::Container;
 pub use host::Hierarchy;
 pub use output::{Output, Probed};
 pub use runner::{rounds, run};
-pub use test::{Runtime, Test, eventually, own_memory};
+pub use test::{Runtime, Test, eventually, has_not_grown, own_memory};
 pub use tty::{ConsoleSocket, Terminal};
 
 /// A test by its name, `module::function`.

@@ -103,6 +103,13 @@ pub fn own_memory(pid: i32) -> u64 {
     line.trim_end_matches("kB").trim().parse().expect("a number")
 }
 
+/// That a process has no more of its own memory than `before`, but for a page or two that it may have touched for the first
+/// time; each thing that took some would be more by now.
+pub fn has_not_grown(pid: i32, before: u64) {
+    let after = own_memory(pid);
+    assert!(after <= before + 16, "{before} KB, then {after}");
+}
+
 impl Test {
     /// A new container over a fresh copy of the fixture, with the config that `runc spec` writes but for the terminal.
     pub fn container(&self) -> Container<'_> {
