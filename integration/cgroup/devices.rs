@@ -71,3 +71,36 @@ fn the_program_holds_on_any_v2() {
         assert_eq!(usable(&own), may, "(null, read kmsg, write kmsg) under {text}");
     }
 }
+
+/// As on a kernel without bpf(2), and on one without programs of cgroups. Lists of v1 need neither.
+#[test]
+fn without_ebpf_v2_accepts_what_denies_nothing() {
+    if !mounted() {
+        return;
+    }
+    use embrun::seccomp::{arch::Arch, compile, policy};
+    for (number, option) in [(libc::ENOSYS, "CONFIG_BPF_SYSCALL"), (libc::EINVAL, "CONFIG_CGROUP_BPF")] {
+        // A filter is of one thread.
+        let test = move || {
+            let own = Own::new(option);
+            let profile = format!(
+                r#"{{"defaultAction":"SCMP_ACT_ALLOW",
+                    "syscalls":[{{"names":["bpf"],"action":"SCMP_ACT_ERRNO","errnoRet":{number}}}]}}"#
+            );
+            let policy = policy::policy(&Json::parse(profile.as_bytes()).unwrap()).unwrap();
+            let filter = compile::compile(&policy, Arch::NATIVE).unwrap();
+            embrun::sys::seccomp::load(&filter.program, 0).unwrap();
+            let apply = |rules: &str| own.cgroup.apply(&read(rules), Part::All);
+            apply(r#"{"devices":[{"allow":false},{"allow":true,"access":"rwm"}]}"#).unwrap();
+            let denied = apply(r#"{"devices":[{"allow":true},{"allow":false,"type":"b"}]}"#);
+            match on_v1("devices") {
+                true => denied.unwrap(),
+                false => {
+                    let e = denied.unwrap_err().to_string();
+                    assert!(e.contains(option) && e.contains("denies nothing"), "{e}");
+                }
+            }
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+}
