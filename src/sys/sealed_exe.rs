@@ -2,9 +2,11 @@
 //!
 //! A process inside a container can reach the runtime's executable by `/proc/PID/exe` (a program `#!/proc/self/exe` even
 //! becomes it) and, where it is root, write to it: the next call would run the attacker's code on the host
-//! (CVE-2019-5736). What it reaches must therefore lie on a read-only mount: the program runs itself again from a
-//! detached read-only clone of the mount of its file (Linux 5.12), or from a sealed copy in memory where the kernel
-//! cannot do that.
+//! (CVE-2019-5736). So the program runs itself again from a detached read-only clone of the mount of its file (Linux
+//! 5.12), or from a sealed copy in memory where the kernel cannot do that.
+//!
+//! No other read-only mount will do: the administrator remounts it writable for the next update, and a descriptor that a
+//! container has kept is writable from then on. A detached mount is in no mount namespace, so nobody can change it.
 
 use std::ffi::c_long;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -13,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
+use super::file::{AT_FDCWD, readlinkat};
 use super::process::{CStrings, environment, fexecve};
 use crate::error::{Context, Error, Result};
 
@@ -38,11 +41,22 @@ pub fn ensure() -> Result<()> {
     ))
 }
 
+/// Whether the program runs from its sealed copy, or from its detached read-only clone.
 fn is_sealed(exe: BorrowedFd<'_>) -> bool {
     // SAFETY: F_GET_SEALS takes no argument; files that know no seals answer EINVAL.
     let seals = unsafe { libc::fcntl(exe.as_raw_fd(), libc::F_GET_SEALS) };
-    seals >= 0 && seals & SEALS == SEALS
-        || fstatvfs(exe).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY))
+    seals >= 0 && seals & SEALS == SEALS || is_detached() && is_read_only(exe)
+}
+
+fn is_read_only(exe: BorrowedFd<'_>) -> bool {
+    fstatvfs(exe).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// Whether the program's file is the root of a mount that is attached nowhere: the kernel gives such a file the path "/",
+/// which no file of a mount namespace can have.
+fn is_detached() -> bool {
+    // The clone of a file that was replaced since, as an update does, is as good.
+    readlinkat(AT_FDCWD, SELF).is_ok_and(|path| matches!(&path[..], b"/" | b"/ (deleted)"))
 }
 
 /// Linux's `struct mount_attr`.
