@@ -97,7 +97,8 @@ impl Program {
         }
         let streams = [&self.stdin, output, output];
         let moved = (0..).zip(streams).try_for_each(|(n, fd)| process::replace(n, fd));
-        process::close_from_on_exec(3);
+        // For good: what is close-on-exec only is still open while the kernel resolves the path and its interpreter.
+        process::close_from(3);
         let envp = place.envp.filter(|_| self.inherits).unwrap_or(&self.envp);
         let errno = moved.err().unwrap_or_else(|| process::execve(self.path, &self.argv, envp));
         let _ = nix::unistd::write(crate::sys::start::STDERR, crate::error::describe(errno).as_bytes());

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
 
-use crate::bundle::spec::{NamespaceKind, Text};
+use crate::bundle::spec::{Namespace, NamespaceKind, Text};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
 use crate::sys;
@@ -68,12 +68,15 @@ pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> 
     if owner.lives() { Ok(fds) } else { Err(Error::new(engine::NOT_RUNNING)) }
 }
 
-/// The namespaces of a process that are not this process' own, in the order of [`NamespaceKind::ALL`]. A process that
+/// The namespaces of a container's init of those kinds that the container was created with, as far as they are not this
+/// process' own, in the order of [`NamespaceKind::ALL`].
+///
+/// Kinds that init has left by itself since do not count: it could hide from an exec behind a user namespace. A process that
 /// ends meanwhile is noticed when they are opened ([`open_all_of`]).
-pub fn foreign(pid: i32) -> Result<Vec<Join>> {
+pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
     let inode = |path: &str| file::stat(path).map(|s| (s.st_dev, s.st_ino));
     let mut out = Vec::new();
-    for kind in NamespaceKind::ALL {
+    for kind in NamespaceKind::ALL.into_iter().filter(|kind| with.iter().any(|n| n.kind == *kind)) {
         let theirs = format!("/proc/{pid}/ns/{}", kind.proc_name());
         match (inode(&theirs), inode(&format!("/proc/self/ns/{}", kind.proc_name()))) {
             (Ok(a), Ok(b)) if a == b => {}
@@ -132,7 +135,8 @@ mod tests {
 
     #[test]
     fn this_process_has_no_foreign_namespaces() {
-        assert_eq!(foreign(std::process::id() as i32).unwrap(), []);
+        let all = NamespaceKind::ALL.map(|kind| Namespace { kind, path: None });
+        assert_eq!(recorded(std::process::id() as i32, &all).unwrap(), []);
     }
 
     #[test]

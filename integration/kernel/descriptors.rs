@@ -10,8 +10,8 @@ pub const CASES: &[Case] = cases![
     what_the_caller_passes_on_is_there,
     what_the_caller_does_not_have_is_refused,
     what_lies_above_the_limit_stays_outside,
-    limit_too_low_to_be_started_is_refused,
-    created_container_outlives_a_want_of_descriptors,
+    limit_of_the_program_is_none_of_the_start,
+    created_container_needs_no_descriptor_to_start,
 ];
 
 /// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
@@ -91,8 +91,8 @@ fn what_lies_above_the_limit_stays_outside(t: &Test) {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     waiting.sort();
-    // The last one is what it waits at.
-    assert_eq!(waiting, ["0", "1", "2", "3"]);
+    // The last two are what it waits at.
+    assert_eq!(waiting, ["0", "1", "2", "3", "4"]);
     c.start().ok();
     assert_eq!(numbers(c.says("fds")), ["0", "1", "2"]);
     assert_eq!(numbers(c.exec(&["probe", "fds"]).ok().probe()), ["0", "1", "2"]);
@@ -100,46 +100,29 @@ fn what_lies_above_the_limit_stays_outside(t: &Test) {
     nix::unistd::close(high).unwrap();
 }
 
-fn limit_too_low_to_be_started_is_refused(t: &Test) {
+/// Everything is open before the limits of the program are set.
+fn limit_of_the_program_is_none_of_the_start(t: &Test) {
     let mut c = t.container();
-    let limit = |c: &mut Container<'_>, n: u32| {
+    for n in [0, 1, 4] {
         c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": n, "hard": 64}]);
-        c.write();
-    };
-    c.args(&["true"]);
-    limit(&mut c, 0);
-    c.run().exits(1).fails(&["process.rlimits[0].soft"]);
-    for n in [1, 4] {
-        limit(&mut c, n);
-        c.create().exits(1).fails(&["process.rlimits[0].soft"]);
-        // Nobody is waited for.
-        c.run().ok();
+        c.args(&["true"]).run().ok();
+        c.up();
+        c.stopped();
+        c.delete().ok();
+        c.args(&["sleep", "60"]).up();
+        c.exec(&["true"]).ok();
+        c.remove();
     }
-    limit(&mut c, 5);
-    let bundle = c.bundle.to_str().unwrap();
-    from_a_shell(t, "exec 3<&0;", &["create", "--bundle", bundle, "--preserve-fds", "1", &c.id])
-        .exits(1)
-        .fails(&["process.rlimits[0].soft"]);
-    c.up();
-    c.stopped();
-    c.delete().ok();
 }
 
-fn created_container_outlives_a_want_of_descriptors(t: &Test) {
+fn created_container_needs_no_descriptor_to_start(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");
     c.create().ok();
-    let limit = |n: u32| {
-        let mut prlimit = Command::new("prlimit");
-        prlimit.args([format!("--pid={}", c.pid()), format!("--nofile={n}:64")]);
-        t.finish(prlimit).ok();
-    };
-    limit(4);
-    let starting = t.spawn(t.command(&["start", &c.id]));
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    assert_eq!(c.status(), "created");
-    limit(64);
-    starting.wait().ok();
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args([format!("--pid={}", c.pid()), "--nofile=3:64".to_owned()]);
+    t.finish(prlimit).ok();
+    c.start().ok();
     assert_eq!(c.says("pid")["pid"], 1);
     c.remove();
 }

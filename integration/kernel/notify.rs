@@ -16,10 +16,10 @@ pub const CASES: &[Case] = cases![
     agent_answers_for_run_with_no_new_privileges,
     agent_answers_for_run_without_no_new_privileges,
     agent_answers_with_every_flag,
-    agent_gets_the_listener_at_start,
+    agent_gets_the_listener_at_create,
     connection_is_closed_after_one_document,
     agent_gets_a_listener_for_exec,
-    agent_that_is_not_there_fails_the_start,
+    agent_that_is_not_there_fails_the_creation,
     listener_path_without_a_rule_for_it_is_ignored,
     notify_of_what_the_runtime_itself_calls_is_refused,
 ];
@@ -143,17 +143,20 @@ fn agent_answers_with_every_flag(t: &Test) {
     }
 }
 
-fn agent_gets_the_listener_at_start(t: &Test) {
-    let socket = t.path("agent");
-    let agent = agent(socket.clone(), 1);
-    let mut c = container(t, socket.to_str().unwrap());
-    c.config["process"]["noNewPrivileges"] = true.into();
-    c.probe("sethostname y").create().ok();
-    let pid = c.pid();
-    c.start().ok();
-    c.stopped();
-    assert_eq!(agent.join().unwrap()["pid"], pid);
-    c.delete().ok();
+fn agent_gets_the_listener_at_create(t: &Test) {
+    for nnp in [true, false] {
+        let socket = t.path("agent");
+        let agent = agent(socket.clone(), 1);
+        let mut c = container(t, socket.to_str().unwrap());
+        c.config["process"]["noNewPrivileges"] = nnp.into();
+        c.probe("sethostname y").create().ok();
+        let pid = c.pid();
+        std::fs::remove_file(socket).unwrap();
+        c.start().ok();
+        c.stopped();
+        assert_eq!(agent.join().unwrap()["pid"], pid);
+        c.delete().ok();
+    }
 }
 
 fn agent_gets_a_listener_for_exec(t: &Test) {
@@ -180,9 +183,24 @@ fn connection_is_closed_after_one_document(t: &Test) {
     assert_eq!(agent.join().unwrap()["closed"], true);
 }
 
-fn agent_that_is_not_there_fails_the_start(t: &Test) {
-    let mut c = container(t, "/no/such/agent");
-    c.probe("pid").run().fails(&["/no/such/agent"]);
+/// With no_new_privs too: the engine learns of it from `create`, and `start` is the administrator's word that all is well.
+fn agent_that_is_not_there_fails_the_creation(t: &Test) {
+    for nnp in [true, false] {
+        let mut c = container(t, "/no/such/agent");
+        c.config["process"]["noNewPrivileges"] = nnp.into();
+        c.probe("pid").run().fails(&["/no/such/agent"]);
+        c.create().fails(&["/no/such/agent"]);
+        c.call(&["state"]).fails(&["does not exist"]);
+        let socket = t.path("gone");
+        let first = agent(socket.clone(), 0);
+        let mut c = container(t, socket.to_str().unwrap());
+        c.config["process"]["noNewPrivileges"] = nnp.into();
+        c.probe("sleep 60").up();
+        first.join().unwrap();
+        c.exec(&["/bin/probe", "pid"]).exits(255).fails(&["gone"]);
+        c.remove();
+        std::fs::remove_file(&socket).unwrap();
+    }
 }
 
 fn listener_path_without_a_rule_for_it_is_ignored(t: &Test) {

@@ -32,7 +32,7 @@ fn request(facts: &Json) -> Read<CreateRequest> {
         bundle: "/bundles/web",
         rootfs: "/bundles/web/rootfs",
         no_pivot: yes("noPivot")?,
-        no_new_keyring: yes("noNewKeyring")?,
+        keyring: if yes("noNewKeyring")? { None } else { Some("_ses.web.0123456789abcdef") },
         preserve_fds: facts.or_default("preserveFds", integer)?,
         await_start: yes("create")?,
         detach: yes("detach")? || yes("create")?,

@@ -2,11 +2,11 @@
 
 use super::args::{CgroupManager, CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load_with};
-use crate::bundle::spec::NamespaceKind;
+use crate::bundle::spec::{NamespaceKind, Text};
 use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
 use crate::cgroup::path::CgroupPath;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::facts::HostFacts;
 use crate::log;
 use crate::plan::create::{CreateRequest, compile};
@@ -19,6 +19,7 @@ use crate::run::recorder::Recorder;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
+use crate::sys::file::read_text;
 use crate::sys::sealed_exe;
 use crate::sys::start::variable;
 
@@ -99,7 +100,7 @@ impl Creation {
             bundle: loaded.dir,
             rootfs: loaded.rootfs,
             no_pivot: options.no_pivot,
-            no_new_keyring: options.no_new_keyring,
+            keyring: if options.no_new_keyring { None } else { Some(keyring_name(id)?) },
             preserve_fds: inherited.count(),
             await_start: mode.await_start,
             detach: mode.detach,
@@ -152,6 +153,14 @@ impl Creation {
     }
 }
 
+/// The name of the session keyring that an exec joins later. runc's, with an end that no other container can know beforehand: a
+/// keyring is found by its name, and whoever has made it first would share the keys.
+fn keyring_name(id: &str) -> Result<Text> {
+    let path = "/proc/sys/kernel/random/uuid";
+    let random = read_text(path).about(format_args!("read {path}"))?;
+    Ok(format!("_ses.{id}.{}", random.trim_ascii_end()).leak())
+}
+
 fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result<Record> {
     let spec = &loaded.spec;
     Ok(Record {
@@ -169,7 +178,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, cgroup: &Location) -> Result
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
-        own_keyring: !request.no_new_keyring,
+        keyring: request.keyring,
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION"),
     })

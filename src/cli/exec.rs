@@ -40,11 +40,9 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         console_socket: options.outputs.console_socket.is_some(),
         pidfd_socket: options.outputs.pidfd_socket.is_some(),
         pid_file: options.outputs.pid_file.is_some(),
-        personality: spec.linux.personality,
         ..ExecRequest::default()
     };
-    let launched =
-        launch(record, &process, spec.linux.seccomp.as_ref(), request, &options.cgroups, &options.outputs)?;
+    let launched = launch(record, &process, &spec.linux, request, &options.cgroups, &options.outputs)?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())

@@ -62,7 +62,8 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     let mut words: Vec<&'static str> = Vec::new();
     for (i, word) in argv.enumerate() {
         let word = word.to_str().map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?;
-        words.push(word);
+        // A copy: init wipes the original.
+        words.push(word.to_owned().leak());
     }
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;

@@ -3,11 +3,13 @@
 //! The container is created and started, not run, so that the profile also has what the runtime itself calls under a filter on
 //! the longer of the two ways. With no_new_privs that is execve alone.
 
+use std::os::fd::AsFd;
+
 use super::args::{CreateOptions, Globals};
 use super::create::{Creation, Mode};
 use super::{delete, seccomp, start};
 use crate::bundle::load::load;
-use crate::error::{Context, Result};
+use crate::error::{Context, Errno, Error, Result};
 use crate::log;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::interrupt;
@@ -15,13 +17,14 @@ use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
 use crate::seccomp::record::{Profile, policy};
 use crate::sys::file::join;
-use crate::sys::process::Ended;
+use crate::sys::process::{self, Ended};
 use crate::sys::{sealed_exe, seccomp as kernel};
 
 /// Records a run in the foreground. The exit status is the workload's.
 pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
+    can_take_a_listener().map_err(|e| Error::os("recording needs Linux 5.6 (pidfd_getfd)", e))?;
     nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
     let mut profile = Profile::default();
     for file in merge {
@@ -47,6 +50,12 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let ended = ended?;
     replace(&output, (profile.json()?.pretty(4) + "\n").as_bytes()).context(named)?;
     Ok(ended.status())
+}
+
+/// A filter that asks about every call leaves its process no way to send the listener.
+fn can_take_a_listener() -> std::result::Result<(), Errno> {
+    let own = process::pidfd_open(nix::unistd::getpid())?;
+    process::pidfd_getfd(own.as_fd(), 0).map(drop)
 }
 
 fn perform(

@@ -42,7 +42,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     // The count is never set back.
     let cgroup = record.cgroup();
     let killed_before = cgroup.oom_kills();
-    start::go(dir, &|listener| {
+    start::go(dir, record.init.as_ref(), &|listener| {
         if let Some(recorder) = recorder {
             return recorder.listen(listener);
         }

@@ -2,7 +2,7 @@
 
 use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::step::{HostStep, InitStep, Recipe, Sync};
-use super::validate::{Refusal, UNSUPPORTED, open_files, refuse, validate};
+use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
 use super::{Plan, Program, devices, mounts, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, List, Mount, Namespace, NamespaceKind, Process, Spec, Text};
 use crate::cgroup::path::CgroupPath;
@@ -20,8 +20,8 @@ pub struct CreateRequest {
     pub rootfs: Text,
     /// Use no pivot_root.
     pub no_pivot: bool,
-    /// Keep the caller's session keyring.
-    pub no_new_keyring: bool,
+    /// The name of the session keyring to make; `None` keeps the caller's.
+    pub keyring: Option<Text>,
     /// How many descriptors after the standard streams the program inherits.
     pub preserve_fds: u32,
     /// Init waits for `start` after the creation (`create`), or goes on at once (`run`).
@@ -46,9 +46,6 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
     if spec.process.is_none() && !request.await_start {
         let what = format_args!("is required to run a container (only create does without)");
         refuse(&mut refusals, format_args!("process"), what);
-    }
-    if let Some(p) = &spec.process {
-        open_files(p, request.await_start, request.preserve_fds, &mut refusals);
     }
     let mut plan = Box::<Plan>::default();
     namespaces(spec, &mut plan);
@@ -107,11 +104,6 @@ fn namespaces(spec: &Spec, plan: &mut Plan) {
     }
 }
 
-/// The name of a container's session keyring, runc's.
-pub fn keyring_name(id: &str) -> Text {
-    format!("_ses.{id}").leak()
-}
-
 fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
     spec.linux.namespace(kind).is_some_and(|n| n.path.is_none())
 }
@@ -146,6 +138,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
         }
         when(true, Answer(Sync::RuntimeHooks));
     }
+    when(joins(&plan.join, NamespaceKind::Pid).is_some(), Adopt);
     when(true, Await(Sync::Created));
     when(true, LimitMemory);
     when(request.pidfd_socket, SendPidfd);
@@ -183,15 +176,20 @@ fn init(
     steps.add(InitStep::DieWithHost);
     join_namespaces(&plan.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
     steps.add(InitStep::NewSession);
-    steps.add_if(!request.no_new_keyring, InitStep::Keyring(keyring_name(request.id)));
+    steps.add_some(request.keyring.map(InitStep::Keyring));
     root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
     kernel_names(spec, &mut steps);
     steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
     seal_root(spec, request, &mut steps);
-    if let Some(p) = &spec.process {
-        plan.program = Program::of(p);
+    if spec.process.is_some() {
         // Before the filter, which could forbid it.
         steps.add_some(spec.linux.personality.map(InitStep::Personality));
+        steps.add(InitStep::Home);
+    }
+    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
+    let_go(&plan.join, request.preserve_fds, terminal, &mut steps);
+    if let Some(p) = &spec.process {
+        plan.program = Program::of(p);
         privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
     }
     finish(spec, request, plan, &mut steps);
@@ -206,6 +204,26 @@ pub(super) fn join_namespaces(join: &[(NamespaceKind, Text)], but: &[NamespaceKi
             steps.add_if(now, InitStep::JoinNamespace { kind: *kind, index });
         }
     }
+}
+
+/// From here on this process holds nothing of the host but the conversation, so it may be seen from inside the container.
+/// A pid namespace that others are in already is entered only now, by a clone.
+pub(super) fn let_go(join: &[(NamespaceKind, Text)], preserve_fds: u32, terminal: bool, steps: &mut Recipe) {
+    let pid = joins(join, NamespaceKind::Pid);
+    steps.add_some(pid.map(|index| InitStep::JoinNamespace { kind: NamespaceKind::Pid, index }));
+    steps.add(InitStep::LetGo { preserve_fds });
+    if pid.is_some() {
+        steps.add(InitStep::EnterPidNamespace);
+        steps.add(InitStep::DieWithHost);
+        // The session of the process that it is a clone of ends with that one.
+        steps.add(InitStep::NewSession);
+    }
+    steps.add_if(terminal, InitStep::ControllingTerminal);
+}
+
+/// Where the namespace of a kind is among those to join.
+fn joins(join: &[(NamespaceKind, Text)], kind: NamespaceKind) -> Option<usize> {
+    join.iter().position(|(joined, _)| *joined == kind)
 }
 
 /// The root, everything mounted and made in it, up to the hooks that still see the host's file systems.
@@ -287,7 +305,7 @@ fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Recipe) {
     // The caller may have been confined to a few processors; the container has its cgroup's.
     steps.add(InitStep::CpuAffinity(&[]));
     steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
-    if let Some(index) = plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Cgroup) {
+    if let Some(index) = joins(&plan.join, NamespaceKind::Cgroup) {
         steps.add(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
     }
 }
@@ -319,13 +337,13 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe) {
 
 fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Recipe) {
     // Created is what the host writes down; whoever starts the container finds init waiting, its parent long gone.
-    let preserve_fds = request.preserve_fds;
     steps.add(InitStep::Ask(Sync::Created));
+    steps.add_if(plan.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);
-    steps.add_if(request.await_start, InitStep::AwaitStart { preserve_fds });
+    steps.add_if(request.await_start, InitStep::AwaitStart);
     privileges::seccomp_last(plan, steps);
     // Under the filter: the hook's program comes from the container's own file system.
     let hooks = HookKind::StartContainer;
     steps.add_if(hooks.is_in(&spec.hooks), InitStep::RunHooks(hooks));
-    steps.add(InitStep::Exec { preserve_fds });
+    steps.add(InitStep::Exec);
 }

@@ -37,7 +37,6 @@ pub fn compile(
 ) -> Result<Box<Plan>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
-    validate::open_files(p, false, request.preserve_fds, &mut refusals);
     create::terminal(Some(p), request.detach, request.console_socket, &mut refusals);
     let mut plan = Box::<Plan>::default();
     plan.join.clone_from(&request.join);
@@ -56,6 +55,7 @@ fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
         }
     };
     when(p.terminal, TakeTerminal);
+    when(request.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid), Adopt);
     when(true, Await(Sync::Created));
     when(request.pidfd_socket, SendPidfd);
     when(request.pid_file, WritePidFile);
@@ -92,10 +92,13 @@ fn init(
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // Before anything of the container's that could forbid it: its filter.
     steps.add_some(request.personality.map(InitStep::Personality));
+    steps.add(InitStep::Home);
+    create::let_go(&request.join, request.preserve_fds, p.terminal, &mut steps);
     privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
     steps.add(InitStep::Ask(Sync::Created));
+    steps.add_if(plan.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);
     privileges::seccomp_last(plan, &mut steps);
-    steps.add(InitStep::Exec { preserve_fds: request.preserve_fds });
+    steps.add(InitStep::Exec);
     steps.0
 }

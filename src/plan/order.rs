@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::step::{HostStep, InitStep, Sync};
+use crate::bundle::spec::HookKind;
 
 /// Every law that the plan breaks, in words; none for a good plan.
 pub fn broken(plan: &Plan) -> Vec<String> {
@@ -32,7 +33,14 @@ pub fn broken(plan: &Plan) -> Vec<String> {
     let null = ("the container's null device", at(|s| matches!(s, InitStep::StdioNull)));
     let finish = ("what mounts wait for", at(|s| matches!(s, InitStep::FinishMounts)));
     let readonly = ("the read-only root", at(|s| matches!(s, InitStep::ReadonlyRoot)));
-    let start = ("the wait for start", at(|s| matches!(s, InitStep::AwaitStart { .. })));
+    let start = ("the wait for start", at(|s| matches!(s, InitStep::AwaitStart)));
+    let let_go = ("letting go of the host", at(|s| matches!(s, InitStep::LetGo { .. })));
+    let enter = ("entering the pid namespace", at(|s| matches!(s, InitStep::EnterPidNamespace)));
+    let program = ("a program of the container", at(runs_a_program_of_the_container));
+    let join =
+        ("the last namespace", plan.init.iter().rposition(|s| matches!(s, InitStep::JoinNamespace { .. })));
+    let listened = ("a filter with an agent", seccomp_with_agent(plan));
+    let created = ("created", at(|s| *s == InitStep::Ask(Sync::Created)));
     for (first, then) in [
         (root, mount),
         (mount, mask),
@@ -51,6 +59,16 @@ pub fn broken(plan: &Plan) -> Vec<String> {
         (caps, find),
         // The container's filter could forbid it.
         (personality, seccomp),
+        (let_go, seccomp),
+        // What is open while the kernel resolves a path of the container's leads out of it.
+        (pivot, let_go),
+        (join, let_go),
+        (let_go, program),
+        // What others in the pid namespace can look at holds nothing of the host.
+        (let_go, enter),
+        (enter, program),
+        // Its agent must be there, or the container is not created.
+        (listened, created),
     ] {
         before(first, then, &mut out);
     }
@@ -58,19 +76,32 @@ pub fn broken(plan: &Plan) -> Vec<String> {
         // With no_new_privs the filter comes last; without, it needs CAP_SYS_ADMIN.
         Some(_) => {
             before(nnp, seccomp, &mut out);
-            before(start, seccomp, &mut out);
             before(find, seccomp, &mut out);
+            if plan.agent.is_none() {
+                before(start, seccomp, &mut out);
+            }
         }
         None => before(seccomp, bounding, &mut out),
     }
-    if plan.init.iter().rposition(|s| matches!(s, InitStep::Exec { .. })) != plan.init.len().checked_sub(1) {
+    if plan.init.iter().rposition(|s| matches!(s, InitStep::Exec)) != plan.init.len().checked_sub(1) {
         out.push("exec must be the last step".into());
+    }
+    if let_go.1.is_none() {
+        out.push("init must let go of the host".into());
     }
     if plan.filter.is_some() != seccomp.1.is_some() {
         out.push("a filter must be loaded, and only if there is one".into());
     }
     dying(plan, &mut out);
     out
+}
+
+fn runs_a_program_of_the_container(step: &InitStep) -> bool {
+    matches!(step, InitStep::RunHooks(HookKind::StartContainer) | InitStep::Exec)
+}
+
+fn seccomp_with_agent(plan: &Plan) -> Option<usize> {
+    plan.agent.as_ref().and_then(|_| plan.init.iter().position(|s| matches!(s, InitStep::Seccomp)))
 }
 
 /// Both processes meet at the same points, in the same order: no deadlock by omission.
@@ -91,6 +122,10 @@ fn conversation(plan: &Plan, out: &mut Vec<String>) {
     if terminal != plan.host.contains(&HostStep::TakeTerminal) {
         out.push("a terminal is made by init and taken by the host, or neither".into());
     }
+    let enters = plan.init.iter().any(|s| matches!(s, InitStep::EnterPidNamespace));
+    if enters != plan.host.contains(&HostStep::Adopt) {
+        out.push("the process that enters the pid namespace is adopted by the host, or there is none".into());
+    }
 }
 
 /// Init dies with the host until the host has written it down, also after the change of ids, which clears that.
@@ -98,8 +133,8 @@ fn dying(plan: &Plan, out: &mut Vec<String>) {
     let mut dies = false;
     for step in &plan.init {
         match step {
-            InitStep::DieWithHost => dies = true,
-            InitStep::Ids(_) | InitStep::OutliveHost => dies = false,
+            InitStep::DieWithHost | InitStep::DieWithHostStill => dies = true,
+            InitStep::Ids(_) | InitStep::EnterPidNamespace | InitStep::OutliveHost => dies = false,
             InitStep::Ask(_) if !dies => out.push(format!("init could outlive the host at \"{step}\"")),
             _ => {}
         }

@@ -15,7 +15,8 @@ use crate::seccomp::policy::Policy;
 /// Adds the steps from the resource limits to the program's look-up, and the filter to the plan.
 ///
 /// Without no_new_privs the kernel takes a filter only from a process with CAP_SYS_ADMIN, so the filter comes before the
-/// capabilities go, and the profile must allow what follows here. With it the filter comes last ([`seccomp_last`]).
+/// capabilities go, and the profile must allow what follows here. With it the filter comes last ([`seccomp_last`]), but for
+/// one with an agent: that comes before the host is asked for the last time, so that a missing agent fails the creation.
 pub fn compile(
     p: &Process,
     seccomp: Option<&Policy>,
@@ -48,10 +49,13 @@ pub fn compile(
     steps.add(InitStep::Ids(Box::leak(Box::new(p.user))));
     steps.add(InitStep::Capabilities(caps));
     // The change of ids has cleared it.
-    steps.add(InitStep::DieWithHost);
+    steps.add(InitStep::DieWithHostStill);
     steps.add(InitStep::Cwd);
     steps.add_some(p.user.umask.map(InitStep::Umask));
     steps.add(InitStep::FindProgram);
+    if plan.agent.is_some() {
+        seccomp_last(plan, steps);
+    }
 }
 
 /// Compiles the filter, with what goes with it.

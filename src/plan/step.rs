@@ -56,6 +56,8 @@ pub enum HostStep {
     Answer(Sync),
     /// Take the terminal's master from init, and pass it on or keep it.
     TakeTerminal,
+    /// Take over the process that init has cloned into the pid namespace, in init's place.
+    Adopt,
     /// Run the hooks of a kind in the runtime's namespaces.
     RunHooks(HookKind),
     /// Write the record `created`, durably.
@@ -101,6 +103,8 @@ impl Recipe {
 pub enum InitStep {
     /// Die when the host process does, from here on.
     DieWithHost,
+    /// The same once more, after something has cleared it.
+    DieWithHostStill,
     /// Stop dying with the host process.
     OutliveHost,
     /// Join the cgroups of v1.
@@ -146,6 +150,17 @@ pub enum InitStep {
         /// (rows, columns)
         size: Option<(u16, u16)>,
     },
+    /// Make the terminal that is the standard streams the controlling one of this session.
+    ControllingTerminal,
+    /// Find the user's home directory for the environment, unless that has one.
+    Home,
+    /// Close everything but the standard streams, what the program inherits and the conversation; wipe the command line.
+    LetGo {
+        /// How many descriptors after the standard streams the program inherits.
+        preserve_fds: u32,
+    },
+    /// Clone a process into the pid namespace that was joined, which goes on in the place of this one.
+    EnterPidNamespace,
     /// Run the hooks of a kind here.
     RunHooks(HookKind),
     /// Write a kernel parameter: its file, and the value as in the config.
@@ -186,6 +201,8 @@ pub enum InitStep {
     NoNewPrivileges,
     /// Load the seccomp filter.
     Seccomp,
+    /// Close the listener of the filter, which the host has by now.
+    CloseListener,
     /// Drop every capability but those of `bounding` from the bounding set.
     BoundingSet(&'static CapSets),
     /// Become the container's user: all three user ids, all three group ids, exactly these supplementary groups.
@@ -194,16 +211,10 @@ pub enum InitStep {
     Capabilities(&'static CapSets),
     /// Find the program in PATH, as this user.
     FindProgram,
-    /// Keep nothing open but the standard streams, what the program inherits and the start socket; wait for `start`.
-    AwaitStart {
-        /// How many descriptors after the standard streams the program inherits.
-        preserve_fds: u32,
-    },
+    /// Wait for `start`.
+    AwaitStart,
     /// Become the program.
-    Exec {
-        /// How many descriptors after the standard streams it inherits.
-        preserve_fds: u32,
-    },
+    Exec,
 }
 
 impl fmt::Display for Sync {
@@ -244,6 +255,7 @@ impl fmt::Display for HostStep {
             HostStep::Await(sync) => write!(f, "await {sync}"),
             HostStep::Answer(sync) => write!(f, "answer {sync}"),
             HostStep::TakeTerminal => f.write_str("take the terminal"),
+            HostStep::Adopt => f.write_str("adopt the process in the pid namespace"),
             HostStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
             HostStep::RecordCreated => f.write_str("record created"),
             HostStep::SendPidfd => f.write_str("send the pidfd"),
@@ -269,6 +281,7 @@ impl fmt::Display for InitStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InitStep::DieWithHost => f.write_str("die with the host process"),
+            InitStep::DieWithHostStill => f.write_str("still die with the host process"),
             InitStep::OutliveHost => f.write_str("outlive the host process"),
             InitStep::JoinCgroup => f.write_str("join the cgroups of v1"),
             InitStep::Ask(sync) => write!(f, "ask {sync}"),
@@ -291,6 +304,13 @@ impl fmt::Display for InitStep {
             InitStep::Terminal { size: Some((rows, columns)) } => {
                 write!(f, "make the terminal ({rows}x{columns})")
             }
+            InitStep::ControllingTerminal => f.write_str("take the terminal as the controlling one"),
+            InitStep::Home => f.write_str("find the home directory"),
+            InitStep::LetGo { preserve_fds: 0 } => f.write_str("let go of the host"),
+            InitStep::LetGo { preserve_fds } => {
+                write!(f, "let go of the host but for {preserve_fds} descriptors")
+            }
+            InitStep::EnterPidNamespace => f.write_str("enter the pid namespace"),
             InitStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
             InitStep::Sysctl((file, value)) => write!(f, "set sysctl {file}={value}"),
             InitStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),
@@ -319,6 +339,7 @@ impl fmt::Display for InitStep {
             InitStep::Cwd => f.write_str("enter the working directory"),
             InitStep::NoNewPrivileges => f.write_str("set no_new_privs"),
             InitStep::Seccomp => f.write_str("load the seccomp filter"),
+            InitStep::CloseListener => f.write_str("close the listener"),
             InitStep::BoundingSet(sets) => write!(f, "bounding set {:x}", sets.bounding),
             InitStep::Ids(user) => {
                 let ids = format_args!("become {}:{} groups", user.uid, user.gid);
@@ -330,9 +351,8 @@ impl fmt::Display for InitStep {
                 s.effective, s.permitted, s.inheritable, s.ambient
             ),
             InitStep::FindProgram => f.write_str("find the program"),
-            InitStep::AwaitStart { .. } => f.write_str("await start"),
-            InitStep::Exec { preserve_fds: 0 } => f.write_str("exec"),
-            InitStep::Exec { preserve_fds } => write!(f, "exec with {preserve_fds} more descriptors"),
+            InitStep::AwaitStart => f.write_str("await start"),
+            InitStep::Exec => f.write_str("exec"),
         }
     }
 }

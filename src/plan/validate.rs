@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::{process, sysctl};
 use crate::bundle::read::one_line;
-use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Rlimit, Scheduler, Spec, Text};
+use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec, Text};
 use crate::rootfs::path::InsidePath;
 
 /// Why a configuration is refused, and which property is at fault.
@@ -73,18 +73,6 @@ pub fn of_process(p: &Process, out: &mut Vec<Refusal>) {
         if label.is_some() {
             refuse(out, format_args!("process.{field}"), format_args!("{UNSUPPORTED}"));
         }
-    }
-}
-
-/// What the launch itself takes when the limits are in force: one to poll, and to be started a socket behind the descriptors
-/// that are passed on, and the call at it.
-#[allow(clippy::unnecessary_cast)]
-pub fn open_files(p: &Process, waits: bool, preserve_fds: u32, out: &mut Vec<Refusal>) {
-    let least = if waits { u64::from(preserve_fds) + 5 } else { 1 };
-    let low = |limit: &Rlimit| limit.resource == libc::RLIMIT_NOFILE as u32 && limit.soft < least;
-    if let Some(i) = p.rlimits.iter().position(low) {
-        let what = format_args!("is too low: the start takes {least} open files");
-        refuse(out, format_args!("process.rlimits[{i}].soft"), what);
     }
 }
 
@@ -233,33 +221,6 @@ mod tests {
             refusals_of_process(r#""apparmorProfile":"","execCPUAffinity":{"initial":"0-1","final":""}"#),
             [""; 0]
         );
-    }
-
-    #[test]
-    fn limits_of_open_files() {
-        let process = |soft: u32| {
-            let limits = format!(
-                r#"{{"type":"RLIMIT_CORE","soft":0,"hard":0}},{{"type":"RLIMIT_NOFILE","soft":{soft},"hard":{soft}}}"#
-            );
-            let text =
-                format!(r#"{{"args":["x"],"cwd":"/","user":{{"uid":0,"gid":0}},"rlimits":[{limits}]}}"#);
-            crate::bundle::config::process(&Json::parse(text.as_bytes()).unwrap()).unwrap()
-        };
-        for (soft, waits, preserved, least) in [
-            (4, true, 0, Some(5)),
-            (5, true, 0, None),
-            (6, true, 2, Some(7)),
-            (0, false, 0, Some(1)),
-            (1, false, 9, None),
-            (u32::MAX, true, u32::MAX, Some(4_294_967_300u64)),
-        ] {
-            let mut refused = Vec::new();
-            open_files(&process(soft), waits, preserved, &mut refused);
-            let said: Vec<_> = refused.iter().map(|r| r.to_string()).collect();
-            let wanted =
-                least.map(|n| format!("process.rlimits[1].soft: is too low: the start takes {n} open files"));
-            assert_eq!(said, Vec::from_iter(wanted));
-        }
     }
 
     #[test]

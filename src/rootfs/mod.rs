@@ -10,6 +10,7 @@ pub mod tree;
 
 mod copy;
 mod device;
+mod foreign_proc;
 mod mask;
 mod mount;
 mod passwd;
@@ -44,6 +45,8 @@ pub struct Rootfs {
     /// A read-only tmpfs with nothing in it, once there is one.
     nothing: Option<OwnedFd>,
     propagation: Option<Propagation>,
+    /// The pid namespace of the container, where this process is not in it.
+    pid_namespace: Option<OwnedFd>,
 }
 
 /// Which ways of the kernel's to use; the best it has, unless a test wants to see the others.
@@ -70,7 +73,12 @@ impl Rootfs {
         let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
         workshop.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
-        Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation })
+        Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
+    }
+
+    /// Whose processes a procfs shows that is mounted from now on.
+    pub fn set_pid_namespace(&mut self, namespace: OwnedFd) {
+        self.pid_namespace = Some(namespace);
     }
 
     /// The root's descriptor.

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
 
+use super::foreign_proc::ForeignProc;
 use super::procfs::is_procfs;
 use super::root::{Handle, Links, kind, open_name};
 use super::tree::Tree;
@@ -52,7 +53,8 @@ impl Rootfs {
         let (target, was_there) = self.directory(step, links)?;
         let with_mode = if new.inherit_mode && was_there { Some(with_mode(&target, new)?) } else { None };
         let data = with_mode.as_deref().or(new.data);
-        let plain = step.changes.is_empty() && !new.copy_up && !new.late_readonly;
+        let foreign = self.pid_namespace.is_some() && new.kind == c"proc";
+        let plain = step.changes.is_empty() && !new.copy_up && !new.late_readonly && !foreign;
         let done = if plain {
             mount_on(Some(new.source), target.as_fd(), Some(new.kind), new.flags, data).map_err(Error::from)
         } else {
@@ -75,7 +77,15 @@ impl Rootfs {
         target: &Handle,
         data: Option<&CStr>,
     ) -> Result<()> {
-        let tree = self.workshop.new_fs(new.kind, new.source, new.flags, data)?;
+        let tree = match &self.pid_namespace {
+            Some(namespace) if new.kind == c"proc" => self.workshop.foreign_proc(&ForeignProc {
+                namespace: namespace.as_fd(),
+                source: new.source,
+                flags: new.flags,
+                data,
+            }),
+            _ => self.workshop.new_fs(new.kind, new.source, new.flags, data),
+        }?;
         if new.copy_up {
             copy::directory(target, &tree).at("copy the directory below")?;
         }

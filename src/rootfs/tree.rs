@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
+use super::foreign_proc::ForeignProc;
 use super::procfs::ProcFs;
 use super::root::kind;
 use crate::error::{Context, Error, Lossy, Result};
@@ -98,6 +99,14 @@ impl Workshop {
         self.stage(true, Some(source), Some(kind), flags, data)
     }
 
+    /// Mounts the procfs of another pid namespace.
+    pub(super) fn foreign_proc(&mut self, proc: &ForeignProc<'_>) -> Result<Tree> {
+        match self.api {
+            Api::Detached => proc.detached(&self.proc).map(Tree),
+            Api::Staged => self.stage_by(true, &|place, procfs| proc.attached(place, procfs)),
+        }
+    }
+
     fn stage(
         &mut self,
         directory: bool,
@@ -106,6 +115,14 @@ impl Workshop {
         flags: u32,
         data: Option<&CStr>,
     ) -> Result<Tree> {
+        self.stage_by(directory, &|place, _| Ok(mount_on(source, place, kind, flags, data)?))
+    }
+
+    fn stage_by(
+        &mut self,
+        directory: bool,
+        mount: &dyn Fn(BorrowedFd<'_>, &ProcFs) -> Result<()>,
+    ) -> Result<Tree> {
         if !self.private {
             // From below a shared mount nothing can be moved away.
             mount_on(None, self.proc.as_fd(), None, ms::PRIVATE, None).at("make /proc private")?;
@@ -113,7 +130,7 @@ impl Workshop {
         }
         let name = if directory { STAGE_DIRECTORY } else { STAGE_FILE };
         let place = openat(&self.proc, name, LOOK)?;
-        mount_on(source, place.as_fd(), kind, flags, data)?;
+        mount(place.as_fd(), &self.proc)?;
         Ok(Tree(openat(&self.proc, name, LOOK)?))
     }
 

@@ -2,31 +2,29 @@
 
 use super::host::{Host, Launched, Subject};
 use super::outputs::Outputs;
-use crate::bundle::spec::{Hooks, Process};
+use crate::bundle::spec::{Hooks, Linux, Process};
 #[cfg(doc)]
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Error, Result, engine};
 use crate::facts::HostFacts;
 use crate::namespace;
-use crate::plan::create::keyring_name;
 use crate::plan::exec::{ExecRequest, compile};
 use crate::plan::refused;
-use crate::seccomp::policy::Policy;
 use crate::state::record::Record;
 
 /// Starts a process in the container of a record, in its cgroup or in `cgroups` below it ([`Cgroup::inner`]). The caller has
-/// seen that the container runs.
+/// seen that the container runs, and gives what it was created with.
 pub fn launch(
     record: Record,
     process: &Process,
-    seccomp: Option<&Policy>,
+    created: &Linux,
     request: ExecRequest,
     cgroups: &[&str],
     outputs: &Outputs,
 ) -> Result<Launched> {
     let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
-    let keyring = record.own_keyring.then(|| keyring_name(record.id));
-    let request = ExecRequest { join: namespace::foreign(init.pid)?, keyring, ..request };
+    let (join, seccomp) = (namespace::recorded(init.pid, created.namespaces)?, created.seccomp.as_ref());
+    let request = ExecRequest { join, keyring: record.keyring, personality: created.personality, ..request };
     let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));
     let cgroup = match cgroups {

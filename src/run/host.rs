@@ -1,20 +1,20 @@
 //! The interpreter in the host process: one match over the steps, and the way back when one fails.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Pid, Uid};
 
 use super::init::Init;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
+use super::start::Waiting;
 use super::wire::{Channel, Message, What};
 use super::{interrupt, killed};
 use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
-use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
+use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::apply::Part;
 use crate::cgroup::fs::{Access, Cgroup};
 use crate::cgroup::location::Location;
@@ -80,7 +80,7 @@ pub struct Host<'a> {
     subject: Subject<'a>,
     dir: Option<Locked>,
     namespaces: Vec<OwnedFd>,
-    listener: Option<OwnedFd>,
+    waiting: Option<Waiting>,
     channel: Option<Channel>,
     child: Option<Child>,
     in_cgroup: bool,
@@ -111,7 +111,7 @@ impl<'a> Host<'a> {
             subject,
             dir: None,
             namespaces: Vec::new(),
-            listener: None,
+            waiting: None,
             channel: None,
             child: None,
             in_cgroup: false,
@@ -145,7 +145,7 @@ impl<'a> Host<'a> {
             HostStep::LimitMemory => self.limit_cgroup(Part::Memory),
             HostStep::OpenNamespaces => self.open_namespaces(),
             HostStep::Listen => {
-                self.listener = Some(super::start::listen(self.dir()?)?);
+                self.waiting = Some(super::start::listen(self.dir()?)?);
                 Ok(())
             }
             HostStep::Spawn => self.spawn(),
@@ -160,6 +160,7 @@ impl<'a> Host<'a> {
                 told => Ok(told?),
             },
             HostStep::TakeTerminal => self.take_terminal(),
+            HostStep::Adopt => self.adopt(),
             HostStep::RunHooks(kind) => self.run_hooks(kind),
             HostStep::SendPidfd => self.send_pidfd(),
             HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file, self.pid()?),
@@ -222,23 +223,9 @@ impl<'a> Host<'a> {
 
     fn spawn(&mut self) -> Result<()> {
         let (host_end, init_end) = Channel::pair().at("socketpair")?;
-        // Whoever joins a pid namespace moves only its children to come, so the way back is kept.
-        let pid_namespace = self.plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid);
-        let home = pid_namespace.map(|_| namespace::own(NamespaceKind::Pid)).transpose()?;
-        if let Some(i) = pid_namespace {
-            setns(&self.namespaces[i], CloneFlags::CLONE_NEWPID)
-                .context(|| namespace::named(&self.plan.join[i]))?;
-        }
         self.killed_before = self.oom_kills();
         let cgroup = self.subject.cgroup.as_ref().and_then(Cgroup::v2_dir);
         let cloned = process::clone(self.plan.new_namespaces, cgroup);
-        if let (Some(home), Ok(Cloned::Parent { .. }) | Err(_)) = (&home, &cloned) {
-            match setns(home, CloneFlags::CLONE_NEWPID) {
-                // From a user namespace there is no way back to the host's; only hooks would be led astray.
-                Err(Errno::EPERM) if self.subject.hooks.0.iter().all(|kind| kind.is_empty()) => {}
-                back => back.at("setns back to the runtime's pid namespace")?,
-            }
-        }
         match cloned.map_err(|e| clone_error(e, self.plan.new_namespaces))? {
             Cloned::Child => {
                 drop(host_end);
@@ -247,7 +234,8 @@ impl<'a> Host<'a> {
                     plan: self.plan,
                     channel: init_end,
                     namespaces: std::mem::take(&mut self.namespaces),
-                    listener: self.listener.take(),
+                    waiting: self.waiting.take(),
+                    listener: None,
                     cgroup: self.subject.cgroup.as_ref(),
                     hooks: self.subject.hooks,
                     state: &|kind, pid| hook_state(record, kind, pid),
@@ -259,10 +247,20 @@ impl<'a> Host<'a> {
                 self.child = Some(Child { pid, pidfd });
                 self.in_cgroup = in_cgroup;
                 self.namespaces.clear();
-                self.listener = None;
+                self.waiting = None;
                 Ok(())
             }
         }
+    }
+
+    /// From here on the process in the pid namespace is the child; the one that it is a clone of has nothing left to do.
+    fn adopt(&mut self) -> Result<()> {
+        let message = self.message(What::Entered)?;
+        let entered = Child { pid: Pid::from_raw(message.number as i32), pidfd: message.fd };
+        if let Some(first) = self.child.replace(entered) {
+            killed::wait(first.pid, first.pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
+        }
+        Ok(self.channel()?.go()?)
     }
 
     fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
@@ -317,7 +315,9 @@ impl<'a> Host<'a> {
 
     /// The next message that counts, which must be this one.
     fn message(&mut self, wanted: What) -> Result<Message> {
-        let message = hear(self.channel()?, &self.plan.init, &|listener| self.serve_listener(listener))?;
+        let pidfd = self.child.as_ref().and_then(|child| child.pidfd.as_ref()).map(AsFd::as_fd);
+        let message =
+            hear(self.channel()?, &self.plan.init, pidfd, &|listener| self.serve_listener(listener))?;
         match message.what {
             what if what == wanted => Ok(message),
             What::End => Err(self.died()),
@@ -428,23 +428,25 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Waits for the next message that is no warning, no listener, which `serve` takes, and no failure of one of the steps.
+/// Waits for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes, and no failure
+/// of one of the steps.
 pub fn hear(
     channel: &Channel,
     steps: &[InitStep],
+    pidfd: Option<BorrowedFd<'_>>,
     serve: &dyn Fn(&OwnedFd) -> Result<()>,
 ) -> Result<Message> {
     loop {
         interrupt::wait_for(channel.as_fd())?;
         let message = channel.receive().at("hear from init")?;
-        match (message.what, &message.fd) {
-            (What::Warn, _) => log::warn(&message.text),
-            (What::Listener, Some(listener)) => {
-                serve(listener)?;
-                channel.go()?;
+        match message.what {
+            What::Warn => log::warn(&message.text),
+            What::Announce => {
+                let taken = channel.take_listener(pidfd, message.number as i32);
+                taken.at("take the listener from init")?.as_ref().map_or(Ok(()), serve)?;
             }
-            (What::Listener, None) => return Err(no_room()),
-            (What::Failed, _) => return Err(init_failed(steps, message)),
+            What::Listener => serve(message.fd.as_ref().ok_or_else(no_room)?)?,
+            What::Failed => return Err(init_failed(steps, message)),
             _ => return Ok(message),
         }
     }
@@ -487,7 +489,7 @@ fn init_failed(steps: &[InitStep], message: Message) -> Error {
     let e = Error::caused(message.text, message.number as i32);
     match steps.get(usize::from(message.step)) {
         // The look-up and the exec say themselves what they are about, in the words that engines match.
-        Some(InitStep::FindProgram | InitStep::Exec { .. }) | None => e,
+        Some(InitStep::FindProgram | InitStep::Exec) | None => e,
         Some(step) => e.context(step),
     }
 }
@@ -514,8 +516,8 @@ mod tests {
     #[test]
     fn a_descriptor_that_is_lost_on_its_way_is_told() {
         let (host, child) = Channel::pair().unwrap();
-        nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        let e = hear(&host, &[], &|_| Ok(())).unwrap_err();
+        nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let e = hear(&host, &[], None, &|_| Ok(())).unwrap_err();
         assert_eq!(e.errno(), Some(Errno::EMFILE));
     }
 }

@@ -14,10 +14,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
+use super::start::Waiting;
 use super::wire::Channel;
 use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
-use crate::bundle::spec::{HookKind, Hooks, Personality, Scheduler, Text, c_text};
+use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler, Text, c_text};
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
@@ -28,8 +29,9 @@ use crate::rootfs::root::{Links, RootDir};
 use crate::rootfs::{Rootfs, Ways, home};
 use crate::sys::credentials::{self, CapSets};
 use crate::sys::file::open;
-use crate::sys::process::{self, CStrings};
+use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::scheduling::{self, SchedAttr};
+use crate::sys::start::{self, STDIN};
 use crate::sys::{seccomp, tty};
 
 /// What the child starts with.
@@ -40,7 +42,9 @@ pub struct Init<'a> {
     pub channel: Channel,
     /// The namespaces to join, in the order of the plan.
     pub namespaces: Vec<OwnedFd>,
-    /// Where `start` will call.
+    /// Where it will wait for `start`.
+    pub waiting: Option<Waiting>,
+    /// That of the filter in force, until the host has it too.
     pub listener: Option<OwnedFd>,
     /// Of a container that is there.
     pub cgroup: Option<&'a Cgroup>,
@@ -52,14 +56,20 @@ pub struct Init<'a> {
 
 /// What the steps hand to each other.
 struct Scene {
-    /// The host's, opened before anything of the container is in reach; an own root has its own.
-    procfs: ProcFs,
-    /// Of a container that is being made.
-    rootfs: Option<Rootfs>,
+    /// Until it is let go.
+    host: Option<OfTheHost>,
     in_cwd: bool,
     program: Option<CString>,
     argv: CStrings,
     envp: CStrings,
+}
+
+/// The way back to the host: as long as it is there, nothing of the container may run.
+struct OfTheHost {
+    /// The host's, opened before anything of the container is in reach; an own root has its own.
+    procfs: ProcFs,
+    /// Of a container that is being made.
+    rootfs: Option<Rootfs>,
 }
 
 impl Init<'_> {
@@ -74,8 +84,7 @@ impl Init<'_> {
         process::end_when_asked();
         interrupt::forget();
         let mut step = 0;
-        // Never dropped: from the wait for start on its descriptors are closed, and their numbers may be others'.
-        let mut scene = self.scene().map(ManuallyDrop::new);
+        let mut scene = self.scene();
         let failure = match &mut scene {
             Err(e) => std::mem::replace(e, Errno::EIO.into()),
             Ok(scene) => loop {
@@ -94,8 +103,7 @@ impl Init<'_> {
     fn scene(&self) -> Result<Scene> {
         let c = |s: &Text| c_text(s.as_bytes());
         Ok(Scene {
-            procfs: ProcFs::open()?,
-            rootfs: None,
+            host: Some(OfTheHost { procfs: ProcFs::open()?, rootfs: None }),
             in_cwd: false,
             program: None,
             argv: CStrings::new(self.plan.program.args.iter().filter_map(c)),
@@ -107,6 +115,7 @@ impl Init<'_> {
     fn step(&mut self, step: InitStep, scene: &mut Scene) -> Result<()> {
         match step {
             InitStep::DieWithHost => self.die_with_host(),
+            InitStep::DieWithHostStill => die_with_parent(),
             InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).at("prctl")?),
             InitStep::JoinCgroup => self.cgroup.map_or(Ok(()), Cgroup::join_v1),
             InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
@@ -123,7 +132,12 @@ impl Init<'_> {
             InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),
             InitStep::PrepareRoot { rootfs, propagation } => {
                 let path = c_text(rootfs.as_bytes()).ok_or(Errno::EINVAL)?;
-                scene.rootfs = Some(Rootfs::prepare(path, propagation, Ways::default())?);
+                let rootfs =
+                    scene.host()?.rootfs.insert(Rootfs::prepare(path, propagation, Ways::default())?);
+                // Entered last, but what it is mounted for is the container's.
+                if let Some(i) = self.plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
+                    rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
+                }
                 Ok(())
             }
             InitStep::Mount(mount) => scene.rootfs()?.mount(mount),
@@ -138,12 +152,17 @@ impl Init<'_> {
                 stdio::take_null(rootfs.root(), rootfs.proc())
             }
             InitStep::Terminal { size } => {
-                terminal::make(scene.rootfs.as_mut(), &scene.procfs, size, &self.channel)
+                let host = scene.host()?;
+                terminal::make(host.rootfs.as_mut(), &host.procfs, size, &self.channel)
             }
+            InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
+            InitStep::Home => self.find_home(scene),
+            InitStep::LetGo { preserve_fds } => self.let_go(preserve_fds, scene),
+            InitStep::EnterPidNamespace => self.enter_pid_namespace(),
             InitStep::RunHooks(kind) => self.run_hooks(kind, scene),
-            InitStep::Sysctl((file, value)) => scene.procfs.sysctl(file, value),
+            InitStep::Sysctl((file, value)) => scene.host()?.procfs.sysctl(file, value),
             InitStep::OomScoreAdj(score) => {
-                scene.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
+                scene.host()?.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
             }
             InitStep::FinishMounts => scene.rootfs()?.finish(),
             InitStep::ReadonlyRoot => scene.rootfs()?.make_readonly(),
@@ -165,6 +184,10 @@ impl Init<'_> {
             InitStep::Cwd => self.cwd(scene),
             InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
             InitStep::Seccomp => self.load_filter(),
+            InitStep::CloseListener => {
+                self.listener = None;
+                Ok(())
+            }
             InitStep::BoundingSet(keep) => credentials::drop_bounding(keep.bounding).at("PR_CAPBSET_DROP"),
             InitStep::Ids(user) => become_user(user.uid, user.gid, user.additional_gids),
             InitStep::Capabilities(s) => {
@@ -173,29 +196,20 @@ impl Init<'_> {
                 credentials::set_ambient(s.ambient).at("PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
-                let home = |uid| match &scene.rootfs {
-                    Some(rootfs) => home(rootfs.root(), &scene.procfs, uid),
-                    // An exec is in the container already.
-                    None => here().map_or("/".into(), |root| home(&root, &scene.procfs, uid)),
-                };
-                program::set_home(&mut scene.envp, &self.plan.program, || home(self.plan.program.uid));
                 scene.program = Some(program::find(&self.plan.program)?);
                 Ok(())
             }
-            InitStep::AwaitStart { preserve_fds } => self.await_start(preserve_fds, &scene.procfs),
-            InitStep::Exec { preserve_fds } => {
+            InitStep::AwaitStart => self.await_start(),
+            InitStep::Exec => {
                 let path =
                     scene.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
-                if self.plan.filter.is_none() {
-                    pass_on(preserve_fds);
-                }
                 Err(exec(path, &scene.argv, &scene.envp))
             }
         }
     }
 
     fn die_with_host(&self) -> Result<()> {
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")?;
+        die_with_parent()?;
         // It may have died before that took effect; its end of the conversation is closed then.
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::ZERO) {
@@ -223,8 +237,9 @@ impl Init<'_> {
         let pid = nix::unistd::getpid().as_raw();
         let place = hooks::Place {
             dir: scene
-                .rootfs
+                .host
                 .as_ref()
+                .and_then(|host| host.rootfs.as_ref())
                 .filter(|_| kind == HookKind::CreateContainer)
                 .map(|r| r.root().as_fd()),
             envp: Some(&scene.envp).filter(|_| kind == HookKind::StartContainer),
@@ -263,53 +278,97 @@ impl Init<'_> {
         }
     }
 
-    /// What comes behind it is under the filter, and the profile must allow it. So nothing is closed but by exec.
-    fn load_filter(&self) -> Result<()> {
-        let Some(filter) = &self.plan.filter else { return Ok(()) };
-        if let Some(InitStep::Exec { preserve_fds }) = self.plan.init.last() {
-            pass_on(*preserve_fds);
-        }
-        match seccomp::load(&filter.program, filter.flags).at("seccomp")?.map(ManuallyDrop::new) {
-            Some(listener) => self.channel.listener(listener.as_fd()).context(|| {
-                "hand the listener over (the profile must let sendmsg and recvfrom pass before anybody listens)"
-            }),
-            None => Ok(()),
+    /// As root, since the image's file may be for root alone; nothing but the home directory comes of it.
+    fn find_home(&self, scene: &mut Scene) -> Result<()> {
+        let host = scene.host.as_ref().ok_or_else(let_go_of)?;
+        let find = |uid| match &host.rootfs {
+            Some(rootfs) => home(rootfs.root(), &host.procfs, uid),
+            // An exec is in the container already.
+            None => here().map_or("/".into(), |root| home(&root, &host.procfs, uid)),
+        };
+        let program = &self.plan.program;
+        program::set_home(&mut scene.envp, program, || find(program.uid));
+        Ok(())
+    }
+
+    /// Closes everything of the host's, for good: close-on-exec descriptors are still open while the kernel resolves the
+    /// program's path and its interpreter, and whatever others in the container can do to this process by then finds none.
+    /// The conversation gets the numbers behind those that the program inherits.
+    fn let_go(&mut self, preserve_fds: u32, scene: &mut Scene) -> Result<()> {
+        let host = ManuallyDrop::new(scene.host.take().ok_or_else(let_go_of)?);
+        std::mem::forget(std::mem::take(&mut self.namespaces));
+        let (first, channel, procfs) =
+            (3 + preserve_fds as i32, self.channel.as_fd().as_raw_fd(), host.procfs.as_fd());
+        let only = "close what is the host's";
+        let channel = match self.waiting.take().map(ManuallyDrop::new) {
+            Some(waiting) => {
+                let keep = [waiting.start.as_raw_fd(), waiting.started.as_raw_fd(), channel];
+                let [start, started, channel] = process::keep_only(first, keep, procfs).at(only)?;
+                self.waiting = Some(Waiting { start, started });
+                channel
+            }
+            None => {
+                let [channel] = process::keep_only(first, [channel], procfs).at(only)?;
+                channel
+            }
+        };
+        std::mem::forget(std::mem::replace(&mut self.channel, Channel::over(channel)));
+        start::wipe();
+        Ok(())
+    }
+
+    /// The clone goes on; this process ends when the host knows of it. Nobody in the pid namespace has seen this one.
+    fn enter_pid_namespace(&self) -> Result<()> {
+        match process::clone_sibling().at("clone")? {
+            Cloned::Child => Ok(self.channel.wait_go()?),
+            Cloned::Parent { pid, pidfd, .. } => {
+                let told = self.channel.entered(pid.as_raw() as u32, pidfd.as_ref().map(|fd| fd.as_fd()));
+                process::exit(i32::from(told.is_err()))
+            }
         }
     }
 
-    /// Keeps nothing but the standard streams and the listener, and waits for somebody to say go. Whoever connects and
-    /// goes away (a look at the status) is nobody.
-    fn await_start(&mut self, preserve_fds: u32, procfs: &ProcFs) -> Result<()> {
-        let listener = self.listener.take().ok_or_else(|| Error::new("no socket to wait at"))?;
-        // Also ends the host's wait for us: it sees its end of the conversation close.
-        let listener =
-            process::close_all_but(listener, 3 + preserve_fds as i32, procfs.as_fd()).at("dup3")?;
-        loop {
-            let peer = match nix::sys::socket::accept4(
-                listener.as_raw_fd(),
-                nix::sys::socket::SockFlag::SOCK_CLOEXEC,
-            ) {
-                Ok(fd) => Channel::over(process::adopt(fd)),
-                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
-                // What there is too little of now need not be the end of a container: who calls is still there then.
-                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS) => {
-                    let _ = poll(&mut [], PollTimeout::from(20u8));
-                    continue;
-                }
-                Err(e) => return Err(Error::os("accept", e)),
-            };
-            if peer.wait_go().is_ok() {
-                std::mem::forget(std::mem::replace(&mut self.channel, peer));
-                return Ok(());
-            }
+    /// Everything behind it is under the filter, and the profile must allow it.
+    fn load_filter(&mut self) -> Result<()> {
+        let Some(filter) = &self.plan.filter else { return Ok(()) };
+        let mut send = false;
+        if filter.notify {
+            send = self.channel.announce_listener(process::next_descriptor()?)?;
         }
+        self.listener = seccomp::load(&filter.program, filter.flags).at("seccomp")?;
+        match &self.listener {
+            Some(listener) if send => self.channel.send_listener(listener.as_fd()).context(|| {
+                "hand the listener over (before Linux 5.6 the profile must allow sendmsg before anybody listens)"
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the conversation with the host, which sees the end of it, and waits for somebody to say go.
+    fn await_start(&mut self) -> Result<()> {
+        let Waiting { start, started } =
+            self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
+        drop(std::mem::replace(&mut self.channel, Channel::fifos(start, started)));
+        Ok(self.channel.wait_go()?)
     }
 }
 
 impl Scene {
-    fn rootfs(&mut self) -> Result<&mut Rootfs> {
-        self.rootfs.as_mut().ok_or_else(|| Error::new("the root is not prepared"))
+    fn host(&mut self) -> Result<&mut OfTheHost> {
+        self.host.as_mut().ok_or_else(let_go_of)
     }
+
+    fn rootfs(&mut self) -> Result<&mut Rootfs> {
+        self.host()?.rootfs.as_mut().ok_or_else(|| Error::new("the root is not prepared"))
+    }
+}
+
+fn let_go_of() -> Error {
+    Error::new("the host is let go of already")
+}
+
+fn die_with_parent() -> Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")
 }
 
 /// The root directory of this process.
@@ -362,12 +421,6 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     credentials::keep_capabilities(true).at("PR_SET_KEEPCAPS")?;
     credentials::set_ids(uid, gid, groups)?;
     credentials::keep_capabilities(false).at("PR_SET_KEEPCAPS")
-}
-
-/// Sees to it that the program inherits so many descriptors beside the standard streams. All others are close-on-exec since
-/// the start.
-fn pass_on(preserve_fds: u32) {
-    (3..3 + preserve_fds as i32).for_each(process::keep_across_exec);
 }
 
 /// Allocates nothing until it has failed.

@@ -1,51 +1,80 @@
 //! Where init waits for `start`, and the call that lets it go on.
+//!
+//! Two FIFOs in the container's directory: `start` writes one byte into the first and reads from the second what init has to
+//! say until it becomes the program, which closes init's ends. Init opens both before the container's own filter is in
+//! force, and needs read(2), write(2) and nothing else for them.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen as listen_on, socket,
-};
-use nix::sys::stat::{Mode, umask};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{Pid, read};
 
 use super::host::hear;
 use super::wire::{Channel, What};
 use crate::error::{Context, Error, Result, engine};
+use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Locked};
+use crate::sys::file::mknodat;
+use crate::sys::process;
 
-/// The socket's name in the container's directory.
-pub const SOCKET: &str = "start.sock";
+/// The FIFO that init waits at. Its name in the container's directory.
+pub const START: &std::ffi::CStr = c"start.fifo";
 
-/// Makes the socket that init will wait at. Only the runtime's own user may connect.
-pub fn listen(dir: &Locked) -> Result<OwnedFd> {
-    let make = || -> Result<OwnedFd> {
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let bound = UnixAddr::new(dir.path_of(SOCKET).as_str()).and_then(|a| bind(socket.as_raw_fd(), &a));
-        umask(before);
-        bound?;
-        listen_on(&socket, Backlog::MAXCONN)?;
-        Ok(socket)
+/// The FIFO for what init has to say to `start`.
+const STARTED: &std::ffi::CStr = c"started.fifo";
+
+/// Init's ends.
+pub struct Waiting {
+    /// `start` writes here.
+    pub start: OwnedFd,
+    /// `start` reads here.
+    pub started: OwnedFd,
+}
+
+/// Makes the FIFOs. Only the runtime's own user may open them.
+///
+/// Both ends of both are init's, so that neither side is missing while nobody starts it: a FIFO without a writer is at its
+/// end, and one without a reader cannot be written.
+pub fn listen(dir: &Locked) -> Result<Waiting> {
+    let make = |name| -> Result<OwnedFd> {
+        mknodat(dir.dir(), name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)?;
+        Ok(dir.fifo(name, OFlag::O_RDWR)?)
     };
-    make().at(SOCKET)
+    Ok(Waiting { start: make(START).at("start.fifo")?, started: make(STARTED).at("started.fifo")? })
 }
 
 /// Lets init go on, and waits until the program runs. What fails between (the filter, a hook, the exec) says itself what
 /// it is about.
 ///
-/// A filter that asks for a listener is loaded here; `listener` hands it to whom it is for.
-pub fn go(dir: &Entry, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-    let call = || -> Result<Channel> {
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-        connect(socket.as_raw_fd(), &UnixAddr::new(dir.path_of(SOCKET).as_str())?)?;
-        let channel = Channel::over(socket);
-        channel.go()?;
-        Ok(channel)
-    };
-    let message = hear(&call().at(SOCKET)?, &[], listener)?;
-    match (message.what, message.number) {
-        (What::End, 0) => Ok(()),
+/// A filter that is recorded is loaded here; `listener` takes its listener.
+pub fn go(dir: &Entry, init: Option<&ProcessMark>, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
+    let pidfd =
+        init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok().filter(|_| init.lives()));
+    let (channel, rest) = call(dir).at("start.fifo")?;
+    let message = hear(&channel, &[], pidfd.as_ref().map(AsFd::as_fd), listener)?;
+    match message.what {
         // Init was killed before it took that in.
-        (What::End, _) => Err(Error::new(engine::START_STOPPED)),
+        What::End if read(&rest, &mut [0]) == Ok(1) => Err(Error::new(engine::START_STOPPED)),
+        What::End => Ok(()),
         _ => Err(message.instead_of(What::End)),
     }
+}
+
+/// Says go. Returns the conversation, and where a word that init has not taken would be left.
+fn call(dir: &Entry) -> Result<(Channel, OwnedFd)> {
+    let nonblocking = OFlag::O_NONBLOCK;
+    let to = match dir.fifo(START, OFlag::O_WRONLY | nonblocking) {
+        Err(Errno::ENXIO) => return Err(Error::new(engine::START_STOPPED)),
+        opened => opened?,
+    };
+    let rest = dir.fifo(START, OFlag::O_RDONLY | nonblocking)?;
+    // An earlier start was killed before init took its word.
+    let _ = read(&rest, &mut [0; 16]);
+    let from = dir.fifo(STARTED, OFlag::O_RDONLY | nonblocking)?;
+    fcntl(&from, FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;
+    let channel = Channel::fifos(from, to);
+    channel.go()?;
+    Ok((channel, rest))
 }

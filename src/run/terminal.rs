@@ -22,8 +22,7 @@ use crate::sys::{process, tty};
 /// Linux's `DEVPTS_SUPER_MAGIC`.
 const DEVPTS: i64 = 0x1cd1;
 
-/// Makes a terminal, hands its master over the channel, and makes its slave the controlling terminal and the standard
-/// streams of this process. Of a container that is being made (`rootfs`), it becomes /dev/console too; else this process is
+/// Makes a terminal, hands its master over the channel, and makes its slave the standard streams of this process. Of a container that is being made (`rootfs`), it becomes /dev/console too; else this process is
 /// in the container already.
 pub fn make(
     rootfs: Option<&mut Rootfs>,
@@ -50,7 +49,6 @@ pub fn make(
     if let Some(rootfs) = rootfs {
         rootfs.console(slave.as_fd())?;
     }
-    tty::set_controlling(slave.as_fd()).at("ioctl TIOCSCTTY")?;
     (0..3).try_for_each(|n| process::replace(n, &slave)).at("dup2")
 }
 

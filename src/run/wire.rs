@@ -1,31 +1,44 @@
-//! The conversation between the host process and a child: whole messages over one `SOCK_SEQPACKET` pair.
+//! The conversation between the host process and a child: whole messages over one `SOCK_SEQPACKET` pair, or over the two
+//! FIFOs of a container that waits for `start` ([`super::start`]).
 //!
 //! | from | message | means |
 //! |---|---|---|
 //! | child | `Ask(sync)` | the child waits here until the host answers |
 //! | child | `Terminal(number)` + fd | the master of the container's terminal |
-//! | child | `Listener` + fd | the seccomp listener; the child waits here until the host answers |
-//! | child | `Warn(text)` | something to tell the user, and the launch goes on |
+//! | child | `Announce(number)` | the child is about to load a filter whose listener will have this number; it waits for an answer |
+//! | child | `Listener` + fd | the listener, if the host has asked for it by `Send` |
+//! | child | `Entered(pid)` + pidfd | this clone of the child goes on in its place, and waits here until the host answers |
+//! | child | `Warn(text)` | something the user should know; the launch goes on |
 //! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number |
 //! | host | `Go` | go on |
+//! | host | `Send` | send the listener: the host cannot take it by itself |
 //! | child | end of file | exec succeeded: the child's end is close-on-exec |
 //! | host | end of file | the host is gone: the child ends |
+//!
+//! A child under its filter uses read(2) and write(2) alone, which every profile that runs under runc allows: the host
+//! takes the listener out of the child by pidfd_getfd(2) (Linux 5.6).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::unistd::{read, write};
 
 use crate::error::Error;
 use crate::plan::step::Sync;
-use crate::seccomp::record::HAND_OVER;
 use crate::sys::descriptor::{receive_fd, send_fd};
+use crate::sys::process;
 
 /// The longest text that goes into one message; longer ones are cut.
 const TEXT: usize = 4000;
 
-/// What a message begins with: what it is, the step, the number. A text follows.
-const HEAD: usize = 8;
+/// A message begins with its kind, the step, the number and the length of the text that follows.
+const HEAD: usize = 10;
+
+/// The host's answers.
+const GO: u8 = b'G';
+const SEND: u8 = b'S';
 
 /// What a child says.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,8 +50,12 @@ pub enum What {
     Ask,
     /// The number of a pty; its master comes as the message's descriptor.
     Terminal,
+    /// The number that the listener of the next filter will have; the child waits for the answer.
+    Announce,
     /// The listener of the filter that is in force now comes as the message's descriptor.
     Listener,
+    /// The pid of the clone that goes on in the child's place; its pidfd comes as the message's descriptor.
+    Entered,
     /// A text to be logged.
     Warn,
     /// It failed at the step and has ended: the text says of what within the step, the number is the errno at the root of it,
@@ -47,11 +64,13 @@ pub enum What {
 }
 
 /// What there is, each with what it is to say it.
-const ALL: [(What, &str); 6] = [
+const ALL: [(What, &str); 8] = [
     (What::End, "be done"),
     (What::Ask, "ask"),
     (What::Terminal, "hand a terminal"),
+    (What::Announce, "announce a listener"),
     (What::Listener, "hand a listener"),
+    (What::Entered, "enter a pid namespace"),
     (What::Warn, "warn"),
     (What::Failed, "fail"),
 ];
@@ -80,7 +99,11 @@ impl Message {
 }
 
 /// One end of the conversation.
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    from: OwnedFd,
+    /// Where the answers go, if that is another descriptor: of a pair of FIFOs.
+    to: Option<OwnedFd>,
+}
 
 /// The errors of a conversation are errnos: it is used where nothing may be allocated.
 type Result<T> = std::result::Result<T, Errno>;
@@ -90,12 +113,17 @@ impl Channel {
     pub fn pair() -> Result<(Channel, Channel)> {
         let (a, b) =
             socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        Ok((Channel(a), Channel(b)))
+        Ok((Channel { from: a, to: None }, Channel { from: b, to: None }))
     }
 
-    /// A connected socket as a conversation.
+    /// Two FIFOs as a conversation.
+    pub fn fifos(from: OwnedFd, to: OwnedFd) -> Channel {
+        Channel { from, to: Some(to) }
+    }
+
+    /// A socket as a conversation.
     pub fn over(socket: OwnedFd) -> Channel {
-        Channel(socket)
+        Channel { from: socket, to: None }
     }
 
     /// Asks, and waits for the answer. EPIPE if the other side is gone.
@@ -106,15 +134,15 @@ impl Channel {
 
     /// Waits for the other side to say go.
     pub fn wait_go(&self) -> Result<()> {
-        self.wait_for_go(MsgFlags::empty())
+        self.answer().map(drop)
     }
 
-    fn wait_for_go(&self, flags: MsgFlags) -> Result<()> {
+    fn answer(&self) -> Result<u8> {
         let mut byte = [0u8; 1];
         loop {
-            match socket::recv(self.0.as_raw_fd(), &mut byte, flags) {
+            match read(&self.from, &mut byte) {
                 Ok(0) => return Err(Errno::EPIPE),
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(byte[0]),
                 Err(Errno::EINTR) => {}
                 Err(e) => return Err(e),
             }
@@ -123,18 +151,64 @@ impl Channel {
 
     /// Lets the other side go on.
     pub fn go(&self) -> Result<()> {
-        self.send(b"G")
+        self.tell(GO)
+    }
+
+    fn tell(&self, answer: u8) -> Result<()> {
+        match &self.to {
+            None => socket::send(self.from.as_raw_fd(), &[answer], MsgFlags::MSG_NOSIGNAL).map(drop),
+            Some(to) => write(to, &[answer]).map(drop),
+        }
     }
 
     /// Hands a terminal's master over.
     pub fn terminal(&self, number: u32, master: BorrowedFd<'_>) -> Result<()> {
-        send_fd(self.as_fd(), &head(What::Terminal, 0, number), master, 0).map(drop)
+        send_fd(self.as_fd(), &head(What::Terminal, 0, number, 0), master, 0).map(drop)
     }
 
-    /// Hands the seccomp listener over, and waits until somebody serves it. Allocates nothing: the filter is in force.
-    pub fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
-        send_fd(self.as_fd(), &head(What::Listener, 0, 0), listener, HAND_OVER)?;
-        self.wait_for_go(MsgFlags::from_bits_retain(HAND_OVER))
+    /// Says which process goes on in the place of this one.
+    pub fn entered(&self, pid: u32, pidfd: Option<BorrowedFd<'_>>) -> Result<()> {
+        match pidfd {
+            Some(pidfd) => send_fd(self.as_fd(), &head(What::Entered, 0, pid, 0), pidfd, 0).map(drop),
+            None => self.say(What::Entered, 0, pid, ""),
+        }
+    }
+
+    /// Announces the listener of the filter that is loaded next, by the number that it will have. Returns whether it must be
+    /// sent ([`Channel::send_listener`]), since the host cannot take it.
+    pub fn announce_listener(&self, number: RawFd) -> Result<bool> {
+        self.say(What::Announce, 0, number as u32, "")?;
+        Ok(self.answer()? == SEND)
+    }
+
+    /// Sends the listener. The filter is in force, and must allow sendmsg(2).
+    pub fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
+        send_fd(self.as_fd(), &head(What::Listener, 0, 0, 0), listener, 0).map(drop)
+    }
+
+    /// Takes the listener that was announced out of the child behind `pidfd`, as soon as it is there. `None` if the next
+    /// message says what came instead: the child was asked to send it, or failed.
+    pub fn take_listener(&self, pidfd: Option<BorrowedFd<'_>>, number: RawFd) -> Result<Option<OwnedFd>> {
+        // Standard input is always there: this asks whether the kernel lets us.
+        let Some(pidfd) = pidfd.filter(|pidfd| process::pidfd_getfd(*pidfd, 0).is_ok()) else {
+            return self.tell(SEND).map(|()| None);
+        };
+        self.tell(GO)?;
+        loop {
+            // Looked for first: a child that has its filter may go on and ask for something.
+            let said = self.is_readable(1);
+            match process::pidfd_getfd(pidfd, number) {
+                Ok(listener) => return Ok(Some(listener)),
+                Err(Errno::EBADF | Errno::ESRCH) if said => return Ok(None),
+                Err(Errno::EBADF) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn is_readable(&self, milliseconds: u8) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::from(milliseconds)).is_ok_and(|n| n > 0)
     }
 
     /// Says something that does not stop the launch.
@@ -150,13 +224,16 @@ impl Channel {
     fn say(&self, what: What, step: u16, number: u32, text: &str) -> Result<()> {
         let mut buffer = [0u8; HEAD + TEXT];
         let text = &text.as_bytes()[..text.len().min(TEXT)];
-        buffer[..HEAD].copy_from_slice(&head(what, step, number));
+        buffer[..HEAD].copy_from_slice(&head(what, step, number, text.len() as u16));
         buffer[HEAD..][..text.len()].copy_from_slice(text);
-        self.send(&buffer[..HEAD + text.len()])
-    }
-
-    fn send(&self, bytes: &[u8]) -> Result<()> {
-        socket::send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+        // At most PIPE_BUF: a FIFO takes it whole too.
+        let message = &buffer[..HEAD + text.len()];
+        loop {
+            match write(self.to.as_ref().unwrap_or(&self.from), message) {
+                Err(Errno::EINTR) => {}
+                done => return done.map(drop),
+            }
+        }
     }
 
     /// The next message.
@@ -164,7 +241,11 @@ impl Channel {
         let mut buffer = [0u8; HEAD + TEXT];
         let mut reset = false;
         let (n, fd) = loop {
-            match receive_fd(self.as_fd(), &mut buffer) {
+            let received = match &self.to {
+                None => receive_fd(self.as_fd(), &mut buffer),
+                Some(_) => self.receive_bytes(&mut buffer).map(|n| (n, None)),
+            };
+            match received {
                 Err(Errno::EINTR) => {}
                 Err(Errno::ECONNRESET) => {
                     reset = true;
@@ -180,28 +261,46 @@ impl Channel {
         }
         Ok(message)
     }
+
+    /// One message out of a stream of them. A writer that ends in the middle of one is no writer of ours.
+    fn receive_bytes(&self, buffer: &mut [u8; HEAD + TEXT]) -> Result<usize> {
+        let (mut have, mut want) = (0, HEAD);
+        while have < want {
+            match read(&self.from, &mut buffer[have..want])? {
+                0 => break,
+                n => have += n,
+            }
+            if have == HEAD {
+                want = HEAD + usize::from(u16::from_ne_bytes([buffer[8], buffer[9]])).min(TEXT);
+            }
+        }
+        Ok(have)
+    }
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.from.as_fd()
     }
 }
 
 /// Both sides are one program: numbers are as the processor has them.
-fn head(what: What, step: u16, number: u32) -> [u8; HEAD] {
-    let ([a, b], [c, d, e, f]) = (step.to_ne_bytes(), number.to_ne_bytes());
-    [what as u8, 0, a, b, c, d, e, f]
+fn head(what: What, step: u16, number: u32, length: u16) -> [u8; HEAD] {
+    let ([a, b], [c, d, e, f], [g, h]) = (step.to_ne_bytes(), number.to_ne_bytes(), length.to_ne_bytes());
+    [what as u8, 0, a, b, c, d, e, f, g, h]
 }
 
 fn decode(bytes: &[u8]) -> Option<Message> {
     // No message at all is the end.
     let (head, text) = if bytes.is_empty() { (&[0; HEAD], bytes) } else { bytes.split_first_chunk()? };
-    let [what, _, a, b, number @ ..] = *head;
+    let [what, _, a, b, c, d, e, f, length @ ..] = *head;
+    if usize::from(u16::from_ne_bytes(length)) != text.len() {
+        return None;
+    }
     Some(Message {
         what: ALL.get(usize::from(what))?.0,
         step: u16::from_ne_bytes([a, b]),
-        number: u32::from_ne_bytes(number),
+        number: u32::from_ne_bytes([c, d, e, f]),
         text: String::from_utf8_lossy(text).into_owned(),
         fd: None,
     })
@@ -225,6 +324,30 @@ mod tests {
         let m = host.receive().unwrap();
         assert_eq!((m.what, m.step, m.number, m.text.len()), (What::Failed, 300, 13, TEXT));
         assert_eq!(host.receive().unwrap().what, What::End);
+    }
+
+    #[test]
+    fn messages_over_fifos_arrive_whole_and_in_order() {
+        let (from, to) = nix::unistd::pipe().unwrap();
+        let (unused, answers) = nix::unistd::pipe().unwrap();
+        let child = Channel::fifos(unused, to);
+        child.warn("careful").unwrap();
+        child.ask_without_answer(Sync::Created);
+        child.failed(300, 13, &"x".repeat(5000)).unwrap();
+        drop(child);
+        let host = Channel::fifos(from, answers);
+        let m = host.receive().unwrap();
+        assert!(m.what == What::Warn && m.text == "careful");
+        assert_eq!(host.receive().unwrap().number, Sync::Created as u32);
+        let m = host.receive().unwrap();
+        assert_eq!((m.what, m.step, m.number, m.text.len()), (What::Failed, 300, 13, TEXT));
+        assert_eq!(host.receive().unwrap().what, What::End);
+    }
+
+    impl Channel {
+        fn ask_without_answer(&self, sync: Sync) {
+            self.say(What::Ask, 0, sync as u32, "").unwrap();
+        }
     }
 
     #[test]
@@ -255,7 +378,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bytes in [&b"A"[..], &[1; 7], &[6; 8], b"?"] {
+        let long = head(What::Warn, 0, 0, 5);
+        let unknown = [99, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for bytes in [&b"A"[..], &[1; 9], &unknown, &long, b"?"] {
             assert!(decode(bytes).is_none(), "{bytes:?}");
         }
     }

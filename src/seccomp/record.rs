@@ -2,24 +2,14 @@
 
 use super::arch::{ALL, Arch, X32_BIT};
 use super::compile::Support;
-use super::policy::{self, Action, Arg, Op, Policy, Rule, WAIT_KILLABLE_RECV};
+use super::policy::{Action, Policy, WAIT_KILLABLE_RECV};
 use super::syscalls::Call;
 use crate::bundle::json::{Json, add_name};
 use crate::bundle::read::{Fault, Read};
 use crate::error::Result;
 
-/// The flags of the messages by which a listener is handed over, beside `MSG_NOSIGNAL`: three of TCP's that mean nothing
-/// to any system call (`MSG_FIN`, `MSG_SYN`, `MSG_RST`), so that a filter can tell them from a workload's.
-pub const HAND_OVER: i32 = 0x1600;
-
-/// Asks about every call of every architecture that the kernel can run, but for those by which the listener is handed over
-/// ([`policy::HAND_OVER_CALLS`]): until then nobody could answer.
+/// Asks about every call of every architecture that the kernel can run.
 pub fn policy(kernel: Support) -> Policy {
-    let pass = |&(name, index): &(&'static str, u8)| Rule {
-        names: vec![name],
-        action: Action::Allow,
-        args: vec![Arg { index, op: Op::MaskedEq, value: HAND_OVER as u64, value_two: HAND_OVER as u64 }],
-    };
     let beside = |(arch, _): &(Arch, &str)| arch.runs_beside(Arch::NATIVE).then_some(*arch);
     Policy {
         default_action: Action::Notify,
@@ -28,7 +18,7 @@ pub fn policy(kernel: Support) -> Policy {
         flags: Some(kernel.flags & WAIT_KILLABLE_RECV),
         listener_path: None,
         listener_metadata: None,
-        syscalls: policy::HAND_OVER_CALLS.iter().map(pass).collect(),
+        syscalls: Vec::new(),
     }
 }
 
@@ -141,6 +131,7 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::policy;
     use super::*;
     use crate::error::Error;
     use crate::seccomp::compile::compile;
@@ -152,11 +143,11 @@ mod tests {
     }
 
     #[test]
-    fn every_call_is_asked_about_but_the_hand_over() {
+    fn every_call_is_asked_about() {
         let filter = compile(&policy(Support::default()), Arch::NATIVE).unwrap();
         check(&filter.program).unwrap();
         assert!(filter.notify && filter.optional == 0);
-        let (notify, allow) = (Action::Notify.code(), Action::Allow.code());
+        let notify = Action::Notify.code();
         for call in Call::all() {
             for arch in ALL.iter().map(|a| a.0).filter(|a| a.runs_beside(Arch::NATIVE)) {
                 if call.number(arch).is_some() {
@@ -169,10 +160,6 @@ mod tests {
                 }
             }
         }
-        let flags = 0x4000 | HAND_OVER as u64;
-        assert_eq!(verdict(&filter.program, Arch::NATIVE, "sendmsg", [3, 9, flags, 0, 0, 0]), allow);
-        assert_eq!(verdict(&filter.program, Arch::NATIVE, "recvfrom", [3, 9, 1, flags, 0, 0]), allow);
-        assert_eq!(verdict(&filter.program, Arch::NATIVE, "recvfrom", [3, 9, 1, 0x4000, 0, 0]), notify);
         // Newer than all that has a name here.
         let data = Data { number: 2000, audit: Arch::NATIVE.audit().unwrap(), args: [0; 6] };
         assert_eq!(run(&filter.program, &data).0, notify);

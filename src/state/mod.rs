@@ -10,7 +10,7 @@
 //! | `record` | the private record, with a checksum | durably: before the first side effect, when created, when deleting |
 //! | `config.json` | the bundle's configuration as it was at create | once, before `record` says `created` |
 //! | `state.json` | runc's documented keys for other programs, and a copy of the record | when created; not durable |
-//! | `start.sock` | init listens there from created until it is started | by init |
+//! | `start.fifo`, `started.fifo` | init waits at the first until it is started, and says over the second what fails then | when created |
 //!
 //! Every command that changes something holds an exclusive lock on `ROOT/ID`; `state`, `list` and `kill` hold none and rely on
 //! the record being replaced whole.

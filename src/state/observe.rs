@@ -4,11 +4,8 @@
 
 use std::ffi::CStr;
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::read;
 
 use super::record::{Phase, ProcessMark, Record};
@@ -49,7 +46,7 @@ pub struct Facts {
     pub creator_lives: bool,
     /// Its init is there, and not a zombie.
     pub init_lives: bool,
-    /// Init listens for `start`.
+    /// Init waits for `start`.
     pub listening: bool,
     /// Its cgroup is frozen.
     pub frozen: bool,
@@ -83,13 +80,9 @@ impl Facts {
     }
 }
 
-/// Whether init listens for `start`: the socket's backlog takes a connection or is full. Init notices the connection, and
-/// that nothing came over it.
+/// Whether init waits for `start`: a FIFO that nobody reads cannot be opened for writing (ENXIO, fifo(7)).
 fn listening(dir: &Entry) -> bool {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let Ok(socket) = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None) else { return false };
-    let Ok(address) = UnixAddr::new(dir.path_of("start.sock").as_str()) else { return false };
-    matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+    dir.fifo(crate::run::start::START, OFlag::O_WRONLY | OFlag::O_NONBLOCK).is_ok()
 }
 
 /// The boot that runs now.

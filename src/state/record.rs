@@ -79,8 +79,8 @@ pub struct Record {
     pub device_nodes: Vec<(Text, DeviceRule)>,
     /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
     pub own_pid_namespace: bool,
-    /// Its processes have a session keyring of their own.
-    pub own_keyring: bool,
+    /// The name of its processes' session keyring, if they have one of their own.
+    pub keyring: Option<Text>,
     /// Poststop hooks that have run.
     pub poststop_done: u32,
     /// The version of this program that made it.
@@ -128,7 +128,7 @@ impl Record {
             ("deviceRules", devices::to_json(&self.device_rules)),
             ("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect())),
             ("ownPidNamespace", self.own_pid_namespace.into()),
-            ("ownKeyring", self.own_keyring.into()),
+            ("keyring", self.keyring.map_or(Json::Null, Json::Str)),
             ("poststopDone", self.poststop_done.into()),
             ("embrun", Json::Str(self.embrun)),
         ])
@@ -171,7 +171,7 @@ static RECORD: Shape = Object(&[
     ("annotations", &Map(&Plain)),
     ("cgroup", &ListOf(&location::ENTRY)),
     ("ownPidNamespace", &Must(&Flag)),
-    ("ownKeyring", &Must(&Flag)),
+    ("keyring", &Plain),
     ("poststopDone", &Must(&U32)),
     ("embrun", &Must(&Plain)),
 ]);
@@ -199,7 +199,7 @@ fn record(v: &Json) -> Read<Record> {
         device_rules: v.list("deviceRules", device_rule)?,
         device_nodes,
         own_pid_namespace: v.flag("ownPidNamespace"),
-        own_keyring: v.flag("ownKeyring"),
+        keyring: v.text("keyring"),
         poststop_done: v.number("poststopDone"),
         embrun: text("embrun"),
     })
@@ -234,7 +234,7 @@ pub(crate) mod tests {
             device_rules: vec![devices::DEFAULTS[1]],
             device_nodes: vec![("/dev/ttyUSB0", devices::DEFAULTS[3])],
             own_pid_namespace: true,
-            own_keyring: true,
+            keyring: Some("_ses.web.0"),
             poststop_done: 2,
             embrun: "0.1.0",
         }

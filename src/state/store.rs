@@ -1,7 +1,8 @@
 //! The directories of containers: made, locked, read, written and removed through their file descriptors.
 
+use std::ffi::CStr;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -221,10 +222,12 @@ impl Entry {
         Ok(fstat(&self.dir)?.st_uid)
     }
 
-    /// A path of a file in it, good for as long as this value lives and in this process only: for calls that want a path
-    /// (bind(2), connect(2)), which holds at most 107 bytes.
-    pub fn path_of(&self, name: &str) -> String {
-        format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd())
+    /// Opens a FIFO in it. EINVAL if it is none: opening it for writing could do something.
+    pub fn fifo(&self, name: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+        if kind(&lstatat(&self.dir, name)?) != SFlag::S_IFIFO {
+            return Err(Errno::EINVAL);
+        }
+        openat(&self.dir, name, flags | OFlag::O_NOFOLLOW)
     }
 
     /// What is kept of the container; `None` if nothing is, because its create has not begun or its delete has ended.

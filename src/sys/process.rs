@@ -59,6 +59,11 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     if super::file::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink > 3) {
         return Err(Errno::EBUSY);
     }
+    clone_unchecked(flags, cgroup)
+}
+
+/// The same in a process that is known to have one thread, where there need be no procfs.
+pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: flags | CLONE_PIDFD,
@@ -92,6 +97,31 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
             // SAFETY: the kernel stored a new fd of ours there, or left -1.
             let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
             Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd, in_cgroup })
+        }
+    }
+}
+
+/// Clones this process, whose parent becomes the clone's too, and which has no other threads. The new process is in the pid
+/// namespace that this one has set for its children (setns(2)).
+pub fn clone_sibling() -> Result<Cloned> {
+    const CLONE_PARENT: u64 = libc::CLONE_PARENT as u64;
+    let mut pidfd: RawFd = -1;
+    // The signal at its end is that of this process: clone3 refuses another one.
+    let pidfd_at = &raw mut pidfd as usize as u64;
+    let args = CloneArgs { flags: CLONE_PARENT | CLONE_PIDFD, pidfd: pidfd_at, ..CloneArgs::default() };
+    let mut answer = clone3(&args);
+    if answer == Err(Errno::ENOSYS) {
+        answer = clone_legacy(CLONE_PARENT | CLONE_PIDFD, &mut pidfd);
+        if answer == Err(Errno::EINVAL) {
+            answer = clone_legacy(CLONE_PARENT, &mut pidfd);
+        }
+    }
+    match answer? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel stored a new fd of ours there, or left -1.
+            let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+            Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd, in_cgroup: true })
         }
     }
 }
@@ -143,6 +173,26 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
         )
     };
     done(r as c_int)
+}
+
+/// A descriptor of another process, by its number there (pidfd_getfd(2), Linux 5.6).
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: plain integers in, a new fd of ours out, close-on-exec.
+    unsafe {
+        let (pidfd, number) = (pidfd.as_raw_fd() as c_long, number as c_long);
+        let r = libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0 as c_long);
+        Ok(OwnedFd::from_raw_fd(Errno::result(r)? as RawFd))
+    }
+}
+
+/// The number that the next new descriptor of this process will have.
+pub fn next_descriptor() -> Result<RawFd> {
+    // SAFETY: the duplicate is closed at once, and nobody else has seen its number.
+    unsafe {
+        let fd = Errno::result(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0))?;
+        libc::close(fd);
+        Ok(fd)
+    }
 }
 
 /// Sends a signal, given by number, to a process by its pid (kill(2)).
@@ -268,22 +318,37 @@ pub fn close_from(first: RawFd) {
     each_from(first, false, AT_FDCWD, c"/proc/self/fd");
 }
 
-/// Closes every descriptor from `place` on but `keep`, which moves to that number. `procfs` lists them, and goes too.
-pub fn close_all_but(keep: OwnedFd, place: RawFd, procfs: BorrowedFd<'_>) -> Result<OwnedFd> {
-    // It may have the number itself.
-    let moved = if procfs.as_raw_fd() == place { procfs.try_clone_to_owned().ok() } else { None };
-    let moved = std::mem::ManuallyDrop::new(moved);
-    let others = || each_from(place + 1, false, moved.as_ref().map_or(procfs, AsFd::as_fd), c"self/fd");
-    if keep.as_raw_fd() == place {
-        others();
-        return Ok(keep);
-    }
-    // SAFETY: whatever has the number `place` goes away with the others; `keep` is closed with them after it was copied.
+/// Gives the descriptors `keep` the numbers from `first` on, in this order, and closes every other one from there on. Those
+/// below `first` stay open across exec. `procfs` lists them on old kernels, and is closed too.
+///
+/// Returns the new owners. The old ones own numbers that are others' now, and must be forgotten.
+pub fn keep_only<const N: usize>(
+    first: RawFd,
+    keep: [RawFd; N],
+    procfs: BorrowedFd<'_>,
+) -> Result<[OwnedFd; N]> {
+    let mut fds = keep;
+    let end = first + N as RawFd;
+    // SAFETY: plain integers; what is replaced or closed here is used by nobody after this, as the caller promises.
     unsafe {
-        Errno::result(libc::dup3(keep.as_raw_fd(), place, libc::O_CLOEXEC))?;
-        std::mem::forget(keep);
-        others();
-        Ok(OwnedFd::from_raw_fd(place))
+        let elsewhere = |fd: RawFd| Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, end));
+        let mut list = procfs.as_raw_fd();
+        if (first..end).contains(&list) {
+            list = elsewhere(list)?;
+        }
+        for i in 0..N {
+            let place = first + i as RawFd;
+            if let Some(other) = fds[i + 1..].iter_mut().find(|fd| **fd == place) {
+                *other = elsewhere(place)?;
+            }
+            if fds[i] != place {
+                Errno::result(libc::dup3(fds[i], place, libc::O_CLOEXEC))?;
+            }
+            fds[i] = place;
+        }
+        (3..first).for_each(keep_across_exec);
+        each_from(end, false, BorrowedFd::borrow_raw(list), c"self/fd");
+        Ok(fds.map(|fd| OwnedFd::from_raw_fd(fd)))
     }
 }
 
@@ -378,12 +443,13 @@ pub fn set_domain_name(name: &str) -> Result<()> {
 }
 
 /// Joins the session keyring of that name, which is made if there is none (keyctl(2)), so that the caller's keys stay
-/// outside. Whoever is the same user finds it by its name, as an exec in the container must.
+/// outside. An exec by the same user joins it by its name, which nobody else can read.
 pub fn session_keyring(name: &CStr) -> Result<()> {
     const JOIN_SESSION_KEYRING: c_long = 1;
     const SETPERM: c_long = 5;
-    // Everything for its possessor; view, read, search and link for its user: what the kernel gives, and search.
-    const PERMISSIONS: c_long = 0x3f1b_0000;
+    // Everything for its possessor. For its user, who may be that of other containers too, search, which a join takes, but not
+    // view: /proc/keys would show the name.
+    const PERMISSIONS: c_long = 0x3f08_0000;
     // SAFETY: a C string that the kernel copies.
     let keyring = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
     let keyring = Errno::result(keyring)?;
@@ -429,7 +495,7 @@ pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
 }
 
 /// Keeps an inherited descriptor open across exec.
-pub fn keep_across_exec(fd: RawFd) {
+fn keep_across_exec(fd: RawFd) {
     // SAFETY: flags of a number; harmless if it is not open.
     unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
 }

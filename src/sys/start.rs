@@ -39,8 +39,7 @@ pub fn arguments() -> impl Iterator<Item = &'static CStr> {
 
 /// The environment, `NAME=VALUE` each.
 pub fn environment() -> impl Iterator<Item = &'static CStr> {
-    // SAFETY: nothing in this program changes it.
-    strings(unsafe { environ })
+    strings(environment_list())
 }
 
 /// A variable of the environment, if it is there and UTF-8.
@@ -49,6 +48,30 @@ pub fn variable(name: &str) -> Option<&'static str> {
         let value = entry.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
         std::str::from_utf8(value).ok()
     })
+}
+
+/// Overwrites the arguments and the environment that the kernel shows of this process (`/proc/PID/cmdline` and `environ`) with
+/// a title and zeros. Nothing in this process may use [`arguments`], [`environment`] or [`variable`] afterwards, or keep
+/// what they returned: `cli` copies what it is given.
+pub fn wipe() {
+    let mut title = &b"embrun init"[..];
+    for string in strings(ARGUMENTS.load(Ordering::Relaxed)).chain(environment()) {
+        let length = string.to_bytes().len();
+        let shown = &title[..title.len().min(length)];
+        // SAFETY: the strings lie in this process' own writable memory, each with `length` bytes before its NUL, and nobody
+        // reads them any more.
+        unsafe {
+            let start = string.as_ptr().cast_mut().cast::<u8>();
+            start.write_bytes(0, length);
+            start.copy_from_nonoverlapping(shown.as_ptr(), shown.len());
+        }
+        title = b"";
+    }
+}
+
+fn environment_list() -> *const *const c_char {
+    // SAFETY: nothing in this program changes it.
+    unsafe { environ }
 }
 
 fn strings(mut list: *const *const c_char) -> impl Iterator<Item = &'static CStr> {

@@ -1,0 +1,136 @@
+//! The procfs of a pid namespace that others are in already.
+//!
+//! A procfs shows the pid namespace of the process that mounts it. Init cannot be that process: while it prepares the root it is
+//! in the host's mount namespace, which everybody in the pid namespace could read in its `/proc/PID/mountinfo`. So a helper
+//! moves into a mount namespace with nothing in it, closes everything, enters the pid namespace by a clone, mounts the procfs
+//! there and sends a detached clone of the mount back.
+//!
+//! Before Linux 5.12 a mount cannot leave its mount namespace. Then the helper stays in init's, for one call of mount(2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot, pivot_root};
+
+use super::procfs::{ProcFs, is_procfs};
+use crate::error::{Context, Error, Result};
+use crate::plan::options::ms;
+use crate::run::killed;
+use crate::sys::descriptor::{receive_fd, send_fd};
+use crate::sys::file::{AT_FDCWD, fstat, mkdirat};
+use crate::sys::mount_api::{clone_tree, mount, mount_on};
+use crate::sys::process::{self, Cloned, Ended};
+use crate::sys::start;
+
+type Done = std::result::Result<(), Errno>;
+
+/// How long the helper may take. Others in the pid namespace could stop it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to mount.
+pub(super) struct ForeignProc<'a> {
+    pub(super) namespace: BorrowedFd<'a>,
+    pub(super) source: &'a CStr,
+    pub(super) flags: u32,
+    pub(super) data: Option<&'a CStr>,
+}
+
+impl ForeignProc<'_> {
+    /// Mounts it nowhere (Linux 5.12).
+    pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
+        let socket = theirs.as_raw_fd();
+        self.by_a_helper(|| {
+            nowhere()?;
+            let [socket, namespace] =
+                process::keep_only(3, [socket, self.namespace.as_raw_fd()], procfs.as_fd())?;
+            let there = || -> Done {
+                mkdirat(AT_FDCWD, c"/proc", Mode::from_bits_truncate(0o755))?;
+                mount(Some(self.source), c"/proc", Some(c"proc"), self.flags, self.data)?;
+                let tree = clone_tree(AT_FDCWD, c"/proc", false)?;
+                send_fd(socket.as_fd(), b"P", tree.as_fd(), 0).map(drop)
+            };
+            inside(namespace, there)
+        })?;
+        drop(theirs);
+        let (_, tree) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
+        let tree = tree.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))?;
+        // Others in the pid namespace may have had their hands on the helper.
+        let real = is_procfs(&tree)? && fstat(&tree)?.st_ino == 1;
+        if real { Ok(tree) } else { Err(Error::new("the helper sent something else than a procfs")) }
+    }
+
+    /// Mounts it on a directory of this mount namespace.
+    pub(super) fn attached(&self, place: BorrowedFd<'_>, procfs: &ProcFs) -> Result<()> {
+        self.by_a_helper(|| {
+            let keep = [place.as_raw_fd(), self.namespace.as_raw_fd()];
+            let [place, namespace] = process::keep_only(3, keep, procfs.as_fd())?;
+            let there = || mount_on(Some(self.source), place.as_fd(), Some(c"proc"), self.flags, self.data);
+            inside(namespace, there)
+        })
+    }
+
+    fn by_a_helper(&self, work: impl FnOnce() -> Done) -> Result<()> {
+        let (pid, pidfd) = match process::clone(0, None).at("clone")? {
+            Cloned::Child => process::exit(status(work())),
+            Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
+        };
+        match killed::wait(pid, pidfd.as_ref(), PATIENCE).at("waitpid")? {
+            Some(Ended::Exited(0)) => Ok(()),
+            Some(Ended::Exited(errno)) => Err(Errno::from_raw(errno.into()).into()),
+            Some(Ended::Signalled(signal)) => Err(Error::new(format!("signal {signal} killed the helper"))),
+            None => {
+                let _ = process::kill(pid, libc::SIGKILL);
+                let _ = killed::wait(pid, pidfd.as_ref(), PATIENCE);
+                Err(Error::os("the helper in the pid namespace", Errno::ETIMEDOUT))
+            }
+        }
+    }
+}
+
+/// In a clone of the calling process that is in the pid namespace; its clone waits for it, and it ends with that.
+fn inside(namespace: OwnedFd, there: impl FnOnce() -> Done) -> Done {
+    setns(&namespace, CloneFlags::CLONE_NEWPID)?;
+    drop(namespace);
+    start::wipe();
+    match process::clone_unchecked(0, None)? {
+        Cloned::Child => {
+            let ready = set_pdeathsig(Signal::SIGKILL);
+            process::exit(status(ready.and_then(|()| there())))
+        }
+        Cloned::Parent { pid, .. } => match process::wait(pid, true)? {
+            Some((_, Ended::Exited(0))) => Ok(()),
+            Some((_, Ended::Exited(errno))) => Err(Errno::from_raw(errno.into())),
+            _ => Err(Errno::EIO),
+        },
+    }
+}
+
+/// Moves this process into a mount namespace that has an empty directory and nothing else.
+fn nowhere() -> Done {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None, c"/", None, ms::PRIVATE | ms::REC, None)?;
+    mount(Some(c"tmpfs"), c"/proc", Some(c"tmpfs"), 0, Some(c"mode=755,size=64k"))?;
+    chdir(c"/proc")?;
+    match pivot_root(c".", c".") {
+        Ok(()) => umount2(c".", MntFlags::MNT_DETACH)?,
+        // On an initramfs, whose root cannot be pivoted away: its mounts are not in sight from here.
+        Err(Errno::EINVAL) => chroot(c".")?,
+        Err(e) => return Err(e),
+    }
+    chdir(c"/")
+}
+
+fn status(done: Done) -> i32 {
+    done.err().map_or(0, |e| e as i32)
+}
