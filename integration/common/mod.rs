@@ -18,6 +18,7 @@ pub mod known;
 mod output;
 mod runner;
 pub mod test;
+pub mod tracer;
 mod tty;
 
 pub use container::Container;

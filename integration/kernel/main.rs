@@ -9,6 +9,7 @@ mod descriptors;
 mod devices;
 mod docker;
 mod engines;
+mod escape;
 #[path = "../exchange.rs"]
 mod exchange;
 mod exec;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         confine::CASES,
         descriptors::CASES,
         devices::CASES,
+        escape::CASES,
         exec::CASES,
         filters::CASES,
         hooks::CASES,
@@ -60,5 +62,8 @@ fn main() -> std::process::ExitCode {
         terminal::CASES,
         update::CASES,
     ];
-    common::run(&cases, &[docker::CASES, engines::CASES, robust::SLOW, selftest::FAILING, sweep::SLOW])
+    common::run(
+        &cases,
+        &[docker::CASES, engines::CASES, escape::SLOW, robust::SLOW, selftest::FAILING, sweep::SLOW],
+    )
 }

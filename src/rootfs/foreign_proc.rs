@@ -5,7 +5,9 @@
 //! moves into a mount namespace with nothing in it, closes everything, enters the pid namespace by a clone, mounts the procfs
 //! there and sends a detached clone of the mount back.
 //!
-//! Before Linux 5.12 a mount cannot leave its mount namespace. Then the helper stays in init's, for one call of mount(2).
+//! Before Linux 5.2 a mount cannot leave its mount namespace. Then the helper stays in init's, with a directory of the host's
+//! procfs as its root, for one call of mount(2). A process in the pid namespace that has CAP_SYS_PTRACE and looks at that
+//! moment finds the way to the host.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,7 +20,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, chroot, pivot_root};
+use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::{ProcFs, is_procfs};
 use crate::error::{Context, Error, Result};
@@ -26,7 +28,7 @@ use crate::plan::options::ms;
 use crate::run::killed;
 use crate::sys::descriptor::{receive_fd, send_fd};
 use crate::sys::file::{AT_FDCWD, fstat, mkdirat};
-use crate::sys::mount_api::{clone_tree, mount, mount_on};
+use crate::sys::mount_api::{clone_tree, mount};
 use crate::sys::process::{self, Cloned, Ended};
 use crate::sys::start;
 
@@ -44,7 +46,7 @@ pub(super) struct ForeignProc<'a> {
 }
 
 impl ForeignProc<'_> {
-    /// Mounts it nowhere (Linux 5.12).
+    /// Mounts it nowhere (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) =
@@ -73,10 +75,11 @@ impl ForeignProc<'_> {
     /// Mounts it on a directory of this mount namespace.
     pub(super) fn attached(&self, place: BorrowedFd<'_>, procfs: &ProcFs) -> Result<()> {
         self.by_a_helper(|| {
-            let keep = [place.as_raw_fd(), self.namespace.as_raw_fd()];
-            let [place, namespace] = process::keep_only(3, keep, procfs.as_fd())?;
-            let there = || mount_on(Some(self.source), place.as_fd(), Some(c"proc"), self.flags, self.data);
-            inside(namespace, there)
+            fchdir(place)?;
+            let [namespace] = process::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
+            // What is mounted elsewhere is not in /proc/PID/mountinfo then.
+            chroot(c".")?;
+            inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
         })
     }
 

@@ -101,9 +101,14 @@ impl Workshop {
 
     /// Mounts the procfs of another pid namespace.
     pub(super) fn foreign_proc(&mut self, proc: &ForeignProc<'_>) -> Result<Tree> {
-        match self.api {
-            Api::Detached => proc.detached(&self.proc).map(Tree),
-            Api::Staged => self.stage_by(true, &|place, procfs| proc.attached(place, procfs)),
+        match (proc.detached(&self.proc), self.api) {
+            (Err(e), _) if e.errno() == Some(Errno::ENOSYS) => {
+                self.stage_by(true, &|place, procfs| proc.attached(place, procfs))
+            }
+            (Ok(tree), Api::Staged) => {
+                self.stage_by(true, &|place, _| Ok(mount_api::move_mount(tree.as_fd(), place)?))
+            }
+            (tree, _) => tree.map(Tree),
         }
     }
 

@@ -190,6 +190,13 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+        // Looks at what else appears in the pid namespace until a file is there.
+        "stare" => {
+            let path = probe.argument(word);
+            probe.say();
+            let found = crate::stare::stare(&path);
+            probe.note(&[word], found);
+        }
         other => fail(&format!("no such question or act: {other:?}")),
     }
 }

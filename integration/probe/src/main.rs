@@ -8,6 +8,7 @@
 mod act;
 mod ask;
 mod json;
+mod stare;
 
 use std::io::Write;
 

@@ -1,0 +1,101 @@
+//! A tracer that stops every process of a command at each execve and lists the descriptors that are open at that moment, also
+//! those that the exec is about to close: the kernel resolves the program's path while they are open.
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+
+/// One execve that was about to happen.
+#[derive(Debug)]
+pub struct Exec {
+    /// The name of the process so far (proc(5), `comm`).
+    pub comm: String,
+    /// The path given.
+    pub path: String,
+    /// The descriptors that are open, and what they are.
+    pub fds: BTreeMap<i32, String>,
+}
+
+/// Runs a command with its output thrown away, to the end of all its processes, and returns what they executed.
+pub fn trace(mut command: Command) -> JoinHandle<Vec<Exec>> {
+    std::thread::spawn(move || {
+        // SAFETY: the closure makes one system call and touches no memory.
+        #[allow(unsafe_code)]
+        unsafe {
+            command.pre_exec(|| Ok(ptrace::traceme()?));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        #[allow(clippy::zombie_processes)]
+        let child = command.spawn().expect("the command");
+        follow(Pid::from_raw(child.id() as i32))
+    })
+}
+
+fn follow(first: Pid) -> Vec<Exec> {
+    let mut execs = Vec::new();
+    waitpid(first, None).expect("it stops at its exec");
+    let all = Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACESYSGOOD;
+    ptrace::setoptions(first, all).expect("PTRACE_SETOPTIONS");
+    ptrace::syscall(first, None).expect("PTRACE_SYSCALL");
+    // Who is traced, and who of them is inside a system call.
+    let (mut traced, mut inside) = (BTreeSet::from([first]), BTreeSet::new());
+    while !traced.is_empty() {
+        // Other threads of the test have children of their own.
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        let Ok(status) = waitpid(None, Some(flags)) else { break };
+        let Some(pid) = status.pid() else { continue };
+        let mut deliver = None;
+        match status {
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
+                traced.remove(&pid);
+                inside.remove(&pid);
+                continue;
+            }
+            WaitStatus::PtraceSyscall(_) if inside.remove(&pid) => {}
+            WaitStatus::PtraceSyscall(_) => {
+                inside.insert(pid);
+                execs.extend(about_to_exec(pid));
+            }
+            // A new process stops once before anything else.
+            WaitStatus::Stopped(_, Signal::SIGSTOP) if traced.insert(pid) => {}
+            WaitStatus::Stopped(_, Signal::SIGTRAP) => {}
+            WaitStatus::Stopped(_, signal) => deliver = Some(signal),
+            _ => {}
+        }
+        // It may have been killed meanwhile.
+        let _ = ptrace::syscall(pid, deliver);
+    }
+    execs
+}
+
+fn about_to_exec(pid: Pid) -> Option<Exec> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    let call = read("syscall")?;
+    let mut words = call.split_ascii_whitespace();
+    if words.next()?.parse() != Ok(libc::SYS_execve) {
+        return None;
+    }
+    let address = u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok()?;
+    let mut bytes = [0; 256];
+    let n = File::open(format!("/proc/{pid}/mem")).ok()?.read_at(&mut bytes, address).ok()?;
+    let path = bytes[..n].split(|b| *b == 0).next().unwrap_or_default();
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().filter_map(|entry| {
+        let link = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+        Some((entry.file_name().to_str()?.parse().ok()?, link))
+    });
+    Some(Exec {
+        comm: read("comm")?.trim_end().to_owned(),
+        path: String::from_utf8_lossy(path).into_owned(),
+        fds: fds.collect(),
+    })
+}

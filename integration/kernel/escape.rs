@@ -1,0 +1,405 @@
+//! Ways out of a container that lead through the runtime itself: its descriptors while it becomes the program, its process
+//! while it enters, its executable.
+
+use crate::cases;
+use crate::common::tracer::{Exec, trace};
+use crate::common::{Case, ConsoleSocket, Container, Output, Test, eventually};
+use embrun::sys::mount_api;
+use nix::mount::{MsFlags, mount};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub const CASES: &[Case] = cases![
+    nothing_of_the_host_is_open_at_execve,
+    no_descriptor_leads_a_program_to_the_host,
+    no_descriptor_leads_exec_to_the_host_through_hundreds_of_numbers,
+    no_descriptor_leads_a_hook_to_the_host,
+    hostile_process_finds_nothing_of_an_exec_in_hundreds,
+    hostile_process_finds_nothing_of_a_container_that_joins_its_pids,
+    executable_stays_unwritable_on_any_mount,
+    procfs_of_joined_pids_shows_them_alone,
+    init_in_a_user_namespace_cannot_hide_from_exec,
+    keyring_cannot_be_squatted_or_found,
+];
+
+pub const SLOW: &[Case] = cases![no_descriptor_leads_anything_to_the_host_through_a_thousand_numbers];
+
+/// What a filter is like in the matrix.
+const FILTERS: [&str; 4] = ["none", "with no_new_privs", "without no_new_privs", "with an agent"];
+
+/// An agent that takes every listener and never answers: no call of the tests is asked about.
+fn agent(t: &Test) -> (PathBuf, UnixListener) {
+    let path = t.path("agent");
+    (path.clone(), UnixListener::bind(path).unwrap())
+}
+
+fn set_filter(c: &mut Container<'_>, filter: &str, agent: &Path) {
+    let action = if filter == "with an agent" { "SCMP_ACT_NOTIFY" } else { "SCMP_ACT_ERRNO" };
+    c.config["process"]["noNewPrivileges"] = json!(filter != "without no_new_privs");
+    c.config["linux"]["seccomp"] = match filter {
+        "none" => Value::Null,
+        _ => json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.to_str().unwrap(),
+                    "syscalls": [{"names": ["sethostname"], "action": action}]}),
+    };
+}
+
+/// Each execve of the container's and of its hooks has the streams, what was passed on, and of the rest the conversation.
+fn check(execs: &[Exec], program: &str, preserved: i32, what: &str) {
+    let hook = |path: &str| path.ends_with("/true");
+    assert!(execs.iter().any(|e| e.path.ends_with(program)), "{what}: {program} was not seen: {execs:?}");
+    for exec in execs.iter().filter(|e| hook(&e.path) || e.comm.starts_with("embrun:")) {
+        let kept = if hook(&exec.path) && program != "true" { 0 } else { preserved };
+        let rest: Vec<_> = exec.fds.range(3 + kept..).map(|(_, link)| link.as_str()).collect();
+        let conversation = |link: &&str| {
+            link.starts_with("socket:") || link.ends_with("/start.fifo") || link.ends_with("/started.fifo")
+        };
+        assert!(rest.iter().all(conversation) && rest.len() <= 2, "{what}: {exec:?}");
+        assert!(kept == preserved || rest.is_empty(), "{what}: a hook has more than its streams: {exec:?}");
+    }
+}
+
+fn nothing_of_the_host_is_open_at_execve(t: &Test) {
+    let (path, _agent) = agent(t);
+    for filter in FILTERS {
+        for preserve in [0, 2] {
+            let mut c = t.container();
+            set_filter(&mut c, filter, &path);
+            let hook = json!([{"path": "/bin/true", "args": ["true"]}]);
+            for kind in
+                ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+            {
+                c.config["hooks"][kind] = hook.clone();
+            }
+            c.args(&["/bin/sleep", "0.1"]).write();
+            let bundle = c.bundle.to_str().unwrap().to_owned();
+            let number = preserve.to_string();
+            let flags = ["--preserve-fds", &number, "--bundle", &bundle];
+            let what = format!("filter {filter}, {preserve} descriptors");
+            let run = trace(passing(t, &[&["run"], &flags[..], &[&c.id]].concat(), preserve));
+            check(&run.join().unwrap(), "sleep", preserve, &format!("run, {what}"));
+            // Created, and started by another process.
+            let create = trace(passing(t, &[&["create"], &flags[..], &[&c.id]].concat(), preserve));
+            eventually("the container is created", || {
+                let state = t.call(&["state", &c.id]);
+                state.status == 0 && state.json()["status"] == "created"
+            });
+            c.start().ok();
+            check(&create.join().unwrap(), "sleep", preserve, &format!("create, {what}"));
+            c.remove();
+            execs(t, &mut c, preserve, &what);
+        }
+    }
+}
+
+/// The same of exec in all its forms.
+fn execs(t: &Test, c: &mut Container<'_>, preserve: i32, what: &str) {
+    c.config.as_object_mut().unwrap().remove("hooks");
+    c.args(&["sleep", "60"]).up();
+    let process = t.path("process.json");
+    let mut given = c.config["process"].clone();
+    given["args"] = json!(["/bin/sleep", "0"]);
+    fs::write(&process, given.to_string()).unwrap();
+    let number = preserve.to_string();
+    let preserved = ["--preserve-fds", &number];
+    let sleep = ["/bin/sleep", "0"];
+    let console = ConsoleSocket::listen(t.path("console"));
+    let forms: [(&[&str], &[&str]); 4] = [
+        (&[], &sleep),
+        (&["--detach"], &sleep),
+        (&["--process", process.to_str().unwrap()], &[]),
+        (&["--tty", "--detach", "--console-socket", console.path.to_str().unwrap()], &sleep),
+    ];
+    for (flags, words) in forms {
+        let args = [&["exec"], &preserved[..], flags, &[&c.id], words].concat();
+        let seen = trace(passing(t, &args, preserve)).join().unwrap();
+        check(&seen, "sleep", preserve, &format!("exec {flags:?}, {what}"));
+    }
+    drop(console.receive());
+    c.remove();
+}
+
+/// The runtime with so many descriptors of a directory of the host's passed on, and some more above them that are not.
+fn passing(t: &Test, args: &[&str], count: i32) -> Command {
+    let command = t.command(args);
+    let mut shell = Command::new("sh");
+    let passed: String = (3..3 + count).map(|n| format!("exec {n}</; ")).collect();
+    let more = format!("exec {}</etc; exec {}</; ", 3 + count, 6 + count);
+    shell.args(["-c", &format!("{passed}{more}exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
+}
+
+/// A static program that is on the host and nowhere in the container.
+fn program(t: &Test) -> PathBuf {
+    let program = t.path("program");
+    fs::copy(t.rootfs().join("bin/probe"), &program).unwrap();
+    program
+}
+
+/// The path of a file of the host's through a descriptor of a directory.
+fn through(fd: u32, file: &Path) -> String {
+    format!("/proc/self/fd/{fd}/../../../../../../../../../..{}", file.display())
+}
+
+fn nowhere(out: &Output, how: &str) {
+    assert_ne!(out.status, 0, "{how}: a program of the host ran: {}", out.stdout);
+    let lost = ["no such file or directory", "not a directory", "permission denied", "too many levels"];
+    assert!(lost.iter().any(|l| out.stderr.to_lowercase().contains(l)), "{how}: {}", out.stderr);
+}
+
+fn start_by(t: &Test, c: &mut Container<'_>, numbers: impl Iterator<Item = u32>) {
+    let program = program(t);
+    c.config["root"]["readonly"] = json!(false);
+    let script = c.rootfs.join("script");
+    for n in numbers {
+        let path = through(n, &program);
+        let out = c.args(&[&path, "pid"]).run();
+        nowhere(&out, &format!("run {path}"));
+        // The working directory, and a program below it.
+        c.config["process"]["cwd"] = json!(format!("/proc/self/fd/{n}"));
+        let out = c.args(&["sh", "-c", "ls .."]).run();
+        assert_ne!(out.status, 0, "cwd {n}: {}", out.stdout);
+        c.config["process"]["cwd"] = json!("/");
+        // An interpreter.
+        fs::write(&script, format!("#!{path} print\n")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let out = c.args(&["/script"]).run();
+        nowhere(&out, &format!("#!{path}"));
+        c.create().ok();
+        let out = c.start();
+        nowhere(&out, &format!("create and start #!{path}"));
+        c.remove();
+    }
+}
+
+fn no_descriptor_leads_a_program_to_the_host(t: &Test) {
+    start_by(t, &mut t.container(), 3..24);
+}
+
+fn exec_by(t: &Test, c: &Container<'_>, numbers: impl Iterator<Item = u32>) {
+    let program = program(t);
+    let script = c.rootfs.join("script");
+    for n in numbers {
+        let path = through(n, &program);
+        let out = c.exec(&[&path, "pid"]);
+        nowhere(&out, &format!("exec {path}"));
+        let cwd = format!("/proc/self/fd/{n}");
+        assert_ne!(c.exec_with(&["--cwd", &cwd], &["ls", ".."]).status, 0, "{cwd}");
+        if n < 40 {
+            fs::write(&script, format!("#!{path} print\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let out = c.exec(&["/script"]);
+            nowhere(&out, &format!("exec #!{path}"));
+        }
+    }
+}
+
+fn no_descriptor_leads_exec_to_the_host_through_hundreds_of_numbers(t: &Test) {
+    let mut c = t.container();
+    c.args(&["sleep", "600"]).up();
+    exec_by(t, &c, (3..40).chain((41..1024).step_by(17)).chain([1023]));
+    c.remove();
+}
+
+fn no_descriptor_leads_a_hook_to_the_host(t: &Test) {
+    let program = program(t);
+    for n in 3..24 {
+        for nnp in [true, false] {
+            let mut c = t.container();
+            c.config["process"]["noNewPrivileges"] = json!(nnp);
+            let path = through(n, &program);
+            c.config["hooks"]["startContainer"] = json!([{"path": path, "args": ["probe", "pid"]}]);
+            let out = c.args(&["true"]).run();
+            nowhere(&out, &format!("hook {path}"));
+            let script = c.rootfs.join("script");
+            fs::write(&script, format!("#!{path} print\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            c.config["hooks"]["startContainer"] = json!([{"path": "/script"}]);
+            let out = c.run();
+            nowhere(&out, &format!("hook #!{path}"));
+        }
+    }
+}
+
+fn no_descriptor_leads_anything_to_the_host_through_a_thousand_numbers(t: &Test) {
+    start_by(t, &mut t.container(), 24..1024);
+    let mut c = t.container();
+    c.args(&["sleep", "600"]).up();
+    exec_by(t, &c, 3..1024);
+    c.remove();
+}
+
+/// A container whose init looks at all that appears, with the capability to take it, and the file that ends that.
+fn hostile(t: &Test) -> (Container<'_>, PathBuf) {
+    let mark = t.path("mount-of-the-host");
+    fs::create_dir(&mark).unwrap();
+    mount(Some("mark"), &mark, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let mut c = t.container();
+    c.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    let shared = c.share();
+    c.probe("stare /shared/stop").create().ok();
+    c.start().ok();
+    (c, shared)
+}
+
+fn found_nothing(c: &Container<'_>, shared: &Path) {
+    fs::write(shared.join("stop"), "").unwrap();
+    let acts = c.says("acts");
+    let found = acts["acts"][0][1].as_array().unwrap();
+    let found: Vec<_> = found.iter().filter_map(Value::as_str).collect();
+    assert_eq!(found, ["looked at many"]);
+    let mark = fs::read_dir("/run/it/tmp").unwrap().flatten();
+    for entry in mark.filter(|e| e.file_name().to_string_lossy().ends_with("mount-of-the-host")) {
+        nix::mount::umount(&entry.path()).unwrap();
+    }
+}
+
+fn hostile_process_finds_nothing_of_an_exec_in_hundreds(t: &Test) {
+    let (c, shared) = hostile(t);
+    let process = t.path("process.json");
+    let mut given = c.config["process"].clone();
+    given["args"] = json!(["true"]);
+    fs::write(&process, given.to_string()).unwrap();
+    let secret = ["--env", "X=secret-argument"];
+    let forms: [(&[&str], &[&str]); 4] = [
+        (&secret, &["true"]),
+        (&[secret[0], secret[1], "--detach"], &["true"]),
+        (&["--process", process.to_str().unwrap()], &[]),
+        (&[secret[0], secret[1], "--cap", "CAP_SYS_ADMIN", "--user", "1000"], &["true"]),
+    ];
+    for (flags, words) in forms {
+        for _ in 0..200 {
+            let mut exec = t.command(&[&["exec"], flags, &[&c.id], words].concat());
+            exec.env("HOST", "secret-of-the-host");
+            t.finish(exec).ok();
+        }
+    }
+    for n in 0..50 {
+        let socket = ConsoleSocket::listen(t.path(&format!("console{n}")));
+        let path = socket.path.to_str().unwrap().to_owned();
+        c.exec_with(&["--tty", "--detach", "--console-socket", &path], &["true"]).ok();
+        drop(socket.receive());
+    }
+    found_nothing(&c, &shared);
+    c.remove();
+}
+
+fn hostile_process_finds_nothing_of_a_container_that_joins_its_pids(t: &Test) {
+    let root = fs::File::open("/").unwrap();
+    if mount_api::clone_tree(root.as_fd(), c"", false).is_err_and(|e| e == nix::errno::Errno::ENOSYS) {
+        t.skip("before Linux 5.2 a helper of the runtime can be seen");
+    }
+    let (c, shared) = hostile(t);
+    let mut second = t.container();
+    second.namespace_path("pid", &format!("/proc/{}/ns/pid", c.pid()));
+    second.args(&["true"]).write();
+    let bundle = second.bundle.to_str().unwrap();
+    for _ in 0..40 {
+        let mut run = t.command(&["run", "--bundle", bundle, &second.id]);
+        run.env("HOST", "secret-of-the-host");
+        t.finish(run).ok();
+        second.up();
+        second.stopped();
+        second.delete().ok();
+    }
+    found_nothing(&c, &shared);
+    c.remove();
+}
+
+/// A gateway remounts its root writable for an update: what a container has kept of the runtime's file must not become writable
+/// then.
+fn executable_stays_unwritable_on_any_mount(t: &Test) {
+    let none: Option<&str> = None;
+    for readonly in [true, false] {
+        let dir = t.path("bin");
+        fs::create_dir(&dir).unwrap();
+        mount(Some("bin"), &dir, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let runtime = dir.join("embrun");
+        fs::copy(t.runtime_path(), &runtime).unwrap();
+        let remount = |flags: MsFlags| mount(none, &dir, none, MsFlags::MS_REMOUNT | flags, none).unwrap();
+        if readonly {
+            remount(MsFlags::MS_RDONLY);
+        }
+        let mut c = t.container();
+        c.args(&["sleep", "60"]).write();
+        let mut create = Command::new(&runtime);
+        create.args(["--root", "/run/it/state", "create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+        t.finish(create).ok();
+        let exe = format!("/proc/{}/exe", c.pid());
+        let kept = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(exe).unwrap();
+        c.remove();
+        remount(MsFlags::empty());
+        let again = format!("/proc/self/fd/{}", kept.as_raw_fd());
+        // A sealed file in memory can be opened, and no more.
+        let written =
+            fs::OpenOptions::new().append(true).open(again).and_then(|mut file| file.write_all(b"x"));
+        let errno = written.unwrap_err().raw_os_error().unwrap();
+        assert!([libc::EROFS, libc::EPERM].contains(&errno), "read-only before: {readonly}: {errno}");
+        drop(kept);
+        nix::mount::umount(&dir).unwrap();
+    }
+}
+
+fn procfs_of_joined_pids_shows_them_alone(t: &Test) {
+    let mut first = t.container();
+    first.probe("pause");
+    first.up();
+    let mut second = t.container();
+    second.namespace_path("pid", &format!("/proc/{}/ns/pid", first.pid()));
+    second.config["mounts"][0]["options"] = json!(["nosuid", "noexec", "nodev", "hidepid=2"]);
+    let seen = second.probe("pid processes mounts session").run().ok().probe();
+    let own = seen["pid"].as_i64().unwrap();
+    assert_eq!(seen["processes"], json!([1, own]), "of the two containers");
+    assert_eq!(seen["session"]["sid"], json!(own));
+    let proc = seen["mounts"].as_array().unwrap().iter().find(|m| m["at"] == "/proc").unwrap();
+    assert!(proc.to_string().contains("hidepid"), "{proc}");
+    first.remove();
+}
+
+/// It leaves namespaces that it was not created with, and an exec comes in all the same.
+fn init_in_a_user_namespace_cannot_hide_from_exec(t: &Test) {
+    let mut c = t.container();
+    c.without_namespace("network");
+    c.capabilities(&["CAP_SYS_ADMIN"]);
+    c.probe("unshare user unshare net say pause").create().ok();
+    c.start().ok();
+    assert_eq!(c.says("acts").result("unshare user"), "ok");
+    let seen = c.exec(&["probe", "ids", "namespaces"]).ok().probe();
+    let own = |name: &str| json!(fs::read_link(format!("/proc/self/ns/{name}")).unwrap().to_str());
+    for name in ["user", "net"] {
+        assert_eq!(seen["namespaces"][name], own(name), "{name}");
+    }
+    c.remove();
+}
+
+/// Another container of the same user knows the id, and the names of all keyrings that it may see.
+fn keyring_cannot_be_squatted_or_found(t: &Test) {
+    let keyctl = libc::SYS_keyctl.to_string();
+    let id = |c: &Container<'_>| {
+        let seen = c.exec(&["/bin/probe", "syscall", &keyctl, "3", "0", "-3", "0"]).ok().probe();
+        seen["acts"][0].as_array().unwrap().last().unwrap().clone()
+    };
+    let mut first = t.container();
+    first.config["linux"]["maskedPaths"] = json!([]);
+    first.args(&["sleep", "60"]).up();
+    let keys = first.exec(&["cat", "/proc/keys"]).ok().stdout;
+    assert!(keys.contains(&format!("_ses.{}.", first.id)), "a container sees its own: {keys}");
+    let mut second = t.container();
+    second.config["linux"]["maskedPaths"] = json!([]);
+    second.args(&["sleep", "60"]).up();
+    let keys = second.exec(&["cat", "/proc/keys"]).ok().stdout;
+    assert!(!keys.contains(&format!("_ses.{}.", first.id)), "and not another's: {keys}");
+    assert_ne!(id(&first), id(&second));
+    first.remove();
+    // The name of the container alone leads to no keyring that a later one joins.
+    first.up();
+    assert_ne!(id(&first), id(&second));
+    first.remove();
+    second.remove();
+}

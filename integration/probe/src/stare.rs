@@ -1,0 +1,143 @@
+//! A hostile process: it looks at every process that appears in its pid namespace while that is still the runtime's, and takes
+//! what it can get of it.
+
+use crate::json::texts;
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// Looks until the file `stop` is there, and answers what it found that is not the container's.
+pub fn stare(stop: &str) -> String {
+    let own = Looks::at("self");
+    let mut found = BTreeSet::new();
+    let mut kept = Vec::new();
+    let mut next = std::process::id() + 1;
+    let mut seen = BTreeSet::new();
+    for round in 0u64.. {
+        if round % 256 == 0 && Path::new(stop).exists() {
+            break;
+        }
+        let Ok(comm) = fs::read_to_string(format!("/proc/{next}/comm")) else {
+            // It has come and gone between two looks.
+            next += u32::from(next <= newest());
+            continue;
+        };
+        if !comm.starts_with("embrun") {
+            next += 1;
+            continue;
+        }
+        seen.insert(next);
+        look(next, &own, &mut found);
+        grab(next, &mut found, &mut kept);
+    }
+    // The runtime's file must not be writable later either, when nobody runs it any more.
+    for exe in kept {
+        if writable(&exe) {
+            found.insert("its executable can be written".into());
+        }
+    }
+    found.insert(format!("looked at {}", if seen.len() > 20 { "many" } else { "few" }));
+    texts(found)
+}
+
+/// The newest process of this pid namespace.
+fn newest() -> u32 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_ascii_whitespace().last().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// What a process shows to everybody.
+struct Looks {
+    links: Vec<String>,
+}
+
+impl Looks {
+    fn at(pid: &str) -> Looks {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+        let name = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
+        Looks { links: table.lines().filter_map(name).collect() }
+    }
+}
+
+fn look(pid: u32, own: &Looks, found: &mut BTreeSet<String>) {
+    let read = |file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    for (file, mark) in
+        [("cmdline", "secret-argument"), ("environ", "secret-of-the-host"), ("mountinfo", "mount-of-the-host")]
+    {
+        if read(file).contains(mark) {
+            found.insert(format!("{file} shows the {mark}"));
+        }
+    }
+    let links = Looks::at(&pid.to_string()).links;
+    if !links.is_empty() && links != own.links {
+        found.insert(format!("net/dev shows {links:?}"));
+    }
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        let link = fs::read_link(entry.path()).unwrap_or_default().to_string_lossy().into_owned();
+        let number = entry.file_name().to_string_lossy().parse().unwrap_or(0);
+        // The FIFOs of a container that waits for its start.
+        let fifo = link.ends_with(".fifo");
+        if number > 2 && link.starts_with('/') && !fifo && !is_own_procfs(&entry.path()) {
+            found.insert(format!("a descriptor of {link}"));
+        }
+    }
+    if Path::new(&format!("/proc/{pid}/root/run/it")).exists() {
+        found.insert("its root is the host's".into());
+    }
+}
+
+fn grab(pid: u32, found: &mut BTreeSet<String>, kept: &mut Vec<OwnedFd>) {
+    let path = CString::new(format!("/proc/{pid}/exe")).unwrap();
+    let exe = unsafe { libc::open(path.as_ptr(), libc::O_PATH) };
+    if exe >= 0 && kept.len() < 100 {
+        kept.push(unsafe { OwnedFd::from_raw_fd(exe) });
+    } else if exe >= 0 {
+        unsafe { libc::close(exe) };
+    }
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
+    if pidfd < 0 {
+        return;
+    }
+    for number in 3..32 {
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0) } as i32;
+        if fd < 0 {
+            continue;
+        }
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        unsafe { libc::fstat(fd, &raw mut stat) };
+        let kind = stat.st_mode & libc::S_IFMT;
+        let path = format!("/proc/self/fd/{fd}");
+        if matches!(kind, libc::S_IFDIR | libc::S_IFREG) && !is_own_procfs(Path::new(&path)) {
+            let link = fs::read_link(&path).unwrap_or_default();
+            found.insert(format!("took a descriptor of {}", link.display()));
+        }
+        unsafe { libc::close(fd) };
+    }
+    unsafe { libc::close(pidfd) };
+}
+
+/// A procfs of this pid namespace, on its way to a container that joins it, shows nothing new.
+fn is_own_procfs(directory: &Path) -> bool {
+    let link = fs::read_link(directory.join("self")).unwrap_or_default();
+    link.as_os_str().to_str() == Some(&std::process::id().to_string())
+}
+
+fn writable(exe: &OwnedFd) -> bool {
+    let own = fs::metadata("/proc/self/exe").map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap_or(0);
+    let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
+    let theirs = fs::metadata(&path).map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap_or(0);
+    // It may have become the program by the time that it was opened.
+    if own == theirs {
+        return false;
+    }
+    let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(&path) else { return false };
+    // A sealed file in memory can be opened, and no more. A mapping changes nothing of one that is not.
+    let (write, shared) = (libc::PROT_WRITE, libc::MAP_SHARED);
+    let map = unsafe { libc::mmap(std::ptr::null_mut(), 4096, write, shared, file.as_raw_fd(), 0) };
+    map != libc::MAP_FAILED
+}
