@@ -29,10 +29,13 @@ fn rules_hold_in_order() {
             (true, true, false),
         ),
         (r#"{"allow":false},{"allow":true,"type":"c","major":1,"access":"w"}"#, (true, false, true)),
-        (r#"{"allow":true,"type":"c","major":1,"minor":11},{"allow":false}"#, (true, false, false)),
-        (r#"{"allow":true}"#, (true, true, true)),
         (
-            r#"{"allow":true},{"allow":false,"type":"c","major":1,"minor":11,"access":"w"}"#,
+            r#"{"allow":true,"type":"c","major":1,"minor":11,"access":"rwm"},{"allow":false}"#,
+            (true, false, false),
+        ),
+        (r#"{"allow":true,"access":"rwm"}"#, (true, true, true)),
+        (
+            r#"{"allow":true,"access":"rwm"},{"allow":false,"type":"c","major":1,"minor":11,"access":"w"}"#,
             (true, true, false),
         ),
     ] {
@@ -55,13 +58,16 @@ fn the_program_holds_on_any_v2() {
         eprintln!("SKIPPED: there is no cgroup v2 on this host");
         return;
     };
-    let everything = read(r#"{"devices":[{"allow":true}]}"#);
+    let everything = read(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#);
     own.cgroup.apply(&everything, Part::All).unwrap();
     assert_eq!(usable(&own), (true, true, true));
     for (text, may) in [
         (r#"{"devices":[]}"#, (true, false, false)),
         (r#"{"devices":[{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#, (true, true, false)),
-        (r#"{"devices":[{"allow":true},{"allow":false,"type":"c","access":"w"}]}"#, (true, true, false)),
+        (
+            r#"{"devices":[{"allow":true,"access":"rwm"},{"allow":false,"type":"c","access":"w"}]}"#,
+            (true, true, false),
+        ),
     ] {
         let program =
             embrun::cgroup::device_program::compile(&devices::complete(&read(text).devices)).unwrap();
@@ -92,7 +98,7 @@ fn without_ebpf_v2_accepts_what_denies_nothing() {
             embrun::sys::seccomp::load(&filter.program, 0).unwrap();
             let apply = |rules: &str| own.cgroup.apply(&read(rules), Part::All);
             apply(r#"{"devices":[{"allow":false},{"allow":true,"access":"rwm"}]}"#).unwrap();
-            let denied = apply(r#"{"devices":[{"allow":true},{"allow":false,"type":"b"}]}"#);
+            let denied = apply(r#"{"devices":[{"allow":true,"access":"rwm"},{"allow":false,"type":"b"}]}"#);
             match on_v1("devices") {
                 true => denied.unwrap(),
                 false => {

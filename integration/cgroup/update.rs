@@ -149,7 +149,7 @@ fn a_device_is_plugged_in_and_out_of_a_running_container() {
         assert_eq!(usable(&own, &rules), (true, false, false));
     }
     // From everything to little and back.
-    let everything = read(r#"{"devices":[{"allow":true}]}"#).devices;
+    let everything = read(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#).devices;
     assert_eq!(usable(&own, &everything), (true, true, true));
     assert_eq!(usable(&own, &rules), (true, false, false));
 }

@@ -29,6 +29,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("devices::allowed_by_wildcard_and_denied_again", "crun", "on v1 the denial is without effect"),
     ("devices::device_without_numbers_is_refused", "crun", "they are taken for 0"),
     ("devices::device_without_numbers_is_refused", "runc", "they are taken for 0"),
+    ("devices::rule_that_would_grant_more_than_it_says_is_refused", "crun", "it reads more loosely"),
     ("descriptors::what_the_caller_does_not_have_is_refused", "crun", OURS),
     ("descriptors::what_the_caller_does_not_have_is_refused", "runc", OURS),
     ("exec::callers_cpu_affinity_is_not_the_containers", "crun", "the caller's is kept"),

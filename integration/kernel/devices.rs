@@ -1,8 +1,9 @@
 //! `linux.devices`, the default devices and symlinks, and the rules on devices.
 
 use crate::cases;
-use crate::common::{Case, Test};
+use crate::common::{Case, Runtime, Test};
 use serde_json::{Value, json};
+use std::fs;
 
 pub const CASES: &[Case] = cases![
     default_devices_are_there_and_work,
@@ -15,6 +16,7 @@ pub const CASES: &[Case] = cases![
     allowed_device_can_be_opened_as_far_as_the_rule_goes,
     allowed_by_wildcard_and_denied_again,
     device_without_numbers_is_refused,
+    rule_that_would_grant_more_than_it_says_is_refused,
 ];
 
 fn default_devices_are_there_and_work(t: &Test) {
@@ -147,4 +149,30 @@ fn device_without_numbers_is_refused(t: &Test) {
     c.create().exits(1);
     c.config["linux"]["devices"] = json!([{"type": "c", "path": "/dev/x"}]);
     c.create().exits(1).fails(&["major"]);
+}
+
+/// The kernel's v1 lists take 4294967295 for "any", and an absent `access` once meant all of them.
+fn rule_that_would_grant_more_than_it_says_is_refused(t: &Test) {
+    t.needs_controller("devices");
+    let rules = [
+        json!({"allow": true, "type": "c", "major": 4_294_967_295_u32, "minor": 11, "access": "rw"}),
+        json!({"allow": true, "type": "c", "major": 1, "minor": 4_294_967_295_u32, "access": "rw"}),
+        json!({"allow": true, "type": "c", "major": 1, "minor": 11}),
+        json!({"allow": true}),
+    ];
+    for rule in rules {
+        let mut c = t.container();
+        c.config["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}, rule]);
+        c.create().exits(1);
+    }
+    let c = t.container();
+    c.up();
+    let file = t.path("resources");
+    fs::write(&file, json!({"devices": [{"allow": true, "type": "c"}]}).to_string()).unwrap();
+    let update = c.call(&["update", "--resources", file.to_str().unwrap()]);
+    // runc and crun ignore device rules of an update.
+    if t.runtime == Runtime::Embrun {
+        update.exits(1).fails(&["devices[0].access: is required"]);
+    }
+    c.remove();
 }

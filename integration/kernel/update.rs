@@ -368,7 +368,7 @@ fn what_cannot_be_recorded_is_undone(t: &Test) {
         let limit = pids();
 
         let filler = fill_root();
-        let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11});
+        let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwm"});
         update(json!({"devices": [rule], "pids": {"limit": 9}})).exits(1).fails(full);
         assert_eq!((open(), pids()), ([json!("ENOENT"), json!("EPERM")], limit.clone()));
         device("add").exits(1).fails(full);

@@ -100,7 +100,9 @@ fn rule_into(program: &mut Vec<Instruction>, rule: &DeviceRule) {
 mod tests {
     use super::super::devices::deny_nothing;
     use super::super::devices::tests::{Dice, reference, requests};
+    use super::super::resources;
     use super::*;
+    use crate::bundle::json::Json;
 
     /// An interpreter of the instructions above that checks what the kernel's verifier does.
     fn interpret(program: &[Instruction], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
@@ -176,6 +178,44 @@ mod tests {
             assert!(reached.iter().all(|r| *r), "the verifier refuses dead code: {program:?} of {rules:?}");
         }
     }
+
+    /// What the kernel reads from a line of v1: 4294967295 is its own "any" (security/device_cgroup.c).
+    fn as_v1_reads(line: &str) -> [Option<u32>; 2] {
+        let numbers = line.split(' ').nth(1).unwrap().split(':');
+        let read = numbers.map(|n| if n == "*" { None } else { n.parse().ok().filter(|n| *n != u32::MAX) });
+        read.collect::<Vec<_>>().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_number_means_itself_in_both_versions_or_is_refused() {
+        let edges = [0, 1, 0xfff, 0xf_ffff, i32::MAX as i64, 1 << 31, 0xffff_fffe, 0xffff_ffff, 1 << 32];
+        for n in edges.into_iter().chain([-2, -1 << 31, -1 << 32, i64::MAX, i64::MIN]) {
+            for (field, allow) in ["major", "minor"].into_iter().flat_map(|f| [(f, true), (f, false)]) {
+                let text = format!(r#"{{"allow":{allow},"type":"c","{field}":{n},"access":"rw"}}"#);
+                let rule = match resources::device_rule(&Json::parse(text.as_bytes()).unwrap()) {
+                    Ok(rule) => rule,
+                    Err(e) => {
+                        assert!(!(0..=i64::from(i32::MAX)).contains(&n), "{text}");
+                        let refused = format!("{field}: {n} is no device number");
+                        assert_eq!(Error::from(e).to_string(), refused, "{text}");
+                        continue;
+                    }
+                };
+                assert_eq!(as_v1_reads(&rule.line()), [rule.major, rule.minor], "{text}");
+                let program = compile(&[DeviceRule { allow: !allow, ..char_devices() }, rule]).unwrap();
+                for other in [n, 0, 1, 7, 0xf_ffff] {
+                    let (major, minor) = if field == "major" { (other as u32, 7) } else { (7, other as u32) };
+                    let verdict = interpret(&program, RuleKind::Char, major, minor, 2);
+                    assert_eq!(verdict == allow, other == n, "{other} under {text}");
+                }
+            }
+        }
+    }
+
+    fn char_devices() -> DeviceRule {
+        DeviceRule { allow: true, kind: RuleKind::Char, major: None, minor: None, access: ANY }
+    }
+
     #[test]
     fn more_rules_than_fit_are_refused() {
         let rule =

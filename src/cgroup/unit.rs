@@ -429,7 +429,7 @@ mod tests {
         assert!(
             pairs.contains(&"char-pts rwm".to_owned()) && pairs.contains(&"/dev/char/1:3 rwm".to_owned())
         );
-        let list = properties(&read(r#"{"devices":[{"allow":true}]}"#), true, Some(drivers));
+        let list = properties(&read(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#), true, Some(drivers));
         assert_eq!(shown(list), ["DevicePolicy=Str(\"auto\")", "DeviceAllow=Pairs([])"]);
     }
 

@@ -97,6 +97,7 @@ fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
         ("type", found.text("type")?.into()),
         ("major", found.number("major").into()),
         ("minor", found.number("minor").into()),
+        ("access", "rwm".into()),
     ]);
     device_rule(&rule).ok()
 }

@@ -140,18 +140,26 @@ fn number(v: &Json, rule: Rule) -> Read<i64> {
     Err(Fault::new(format!("must be {range}{is}")))
 }
 
-/// A rule of `devices[]`.
+/// A rule of `devices[]`. Only -1 and an absent number mean "any", and only a denial may leave the accesses out (runc
+/// refuses that, too): what was forgotten must not grant more.
 pub fn device_rule(v: &Json) -> Read<DeviceRule> {
+    // v1 reads 4294967295 as "any", and a program compares with signed numbers; devices have at most 20 bits.
     let number = |v: &Json| match integer::<i64>(v)? {
         -1 => Ok(None),
-        n => u32::try_from(n).map(Some).map_err(|_| Fault::new(format!("{n} is no device number"))),
+        n @ 0..=0x7fff_ffff => Ok(Some(n as u32)),
+        n => Err(Fault::new(format!("{n} is no device number"))),
     };
+    let allow = object(v)?.required("allow", boolean)?;
+    let letters = |v: &Json| access(text(v)?);
     Ok(DeviceRule {
-        allow: object(v)?.required("allow", boolean)?,
+        allow,
         kind: v.optional("type", rule_kind)?.unwrap_or(RuleKind::All),
         major: v.optional("major", number)?.flatten(),
         minor: v.optional("minor", number)?.flatten(),
-        access: v.optional("access", |v| access(text(v)?))?.unwrap_or(ANY),
+        access: match allow {
+            true => v.required("access", letters)?,
+            false => v.optional("access", letters)?.unwrap_or(ANY),
+        },
     })
 }
 

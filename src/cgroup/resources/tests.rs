@@ -112,6 +112,8 @@ fn faults_name_the_field() {
             r#"{"devices":[{"allow":true,"access":""}]}"#,
             "devices[0].access: must be made of r, w and m, is \"\"",
         ),
+        (r#"{"devices":[{"allow":true}]}"#, "devices[0].access: is required"),
+        (r#"{"devices":[{"allow":true,"type":"c","access":null}]}"#, "devices[0].access: is required"),
         (r#"{"devices":[{"allow":true,"major":-2}]}"#, "devices[0].major: -2 is no device number"),
         (r#"{"memory":{"limit":-2}}"#, "memory.limit: must be a number of bytes, or -1 for unlimited"),
         (r#"{"memory":{"swappiness":101}}"#, "memory.swappiness: must be 0 to 100, is 101"),
