@@ -2,6 +2,7 @@
 //! See `common` for how a test is run and `CONTRIBUTING.md` for how to write one.
 
 mod bad_input;
+mod cgroups;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
@@ -38,6 +39,7 @@ mod update;
 fn main() -> std::process::ExitCode {
     let cases = [
         bad_input::CASES,
+        cgroups::CASES,
         confine::CASES,
         descriptors::CASES,
         devices::CASES,

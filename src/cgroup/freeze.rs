@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::fs::{Branch, Cgroup};
+use super::walk;
 use crate::error::{Errno, Error, Result};
 use crate::sys::file::openat;
 
@@ -88,6 +89,15 @@ impl Cgroup {
             }
         }
         thawed.map_err(|e| Error::os("thaw", e))
+    }
+
+    /// Thaws for good what is to die: also the cgroups that the payload made below, since v1 lets no frozen process die.
+    /// Children come before parents: what is frozen from above cannot freeze them again.
+    pub(super) fn thaw_all(&self, deadline: Instant) {
+        if let Some(dir) = self.v1("freezer").and_then(|b| b.dir().ok()) {
+            let _ = walk::write_below(dir, "freezer.state", "THAWED", deadline);
+        }
+        let _ = self.thaw();
     }
 
     /// The branch with the freezer, and whether it is v2's.

@@ -27,23 +27,44 @@ impl Cgroup {
     }
 
     /// Kills every process in the cgroup and waits until they are gone, frozen or not, forking or not: with
-    /// `cgroup.kill` (Linux 5.14), else all at once while frozen.
+    /// `cgroup.kill` (Linux 5.14), else all at once while frozen. All are signalled before any is thawed, so that none
+    /// can freeze others again.
     ///
     /// Errors when some are left at the deadline (in an uninterruptible wait).
     pub fn kill(&self, deadline: Instant) -> Result<()> {
-        let Some(branch) = self.main() else { return Ok(()) };
-        if let (Ok(dir), Ok(())) = (branch.dir(), branch.write("cgroup.kill", "1")) {
-            // A process frozen by v1 dies only when it is thawed. Thawed v2 ones die as well.
-            let _ = self.thaw();
-            if freeze::wait_for_event(dir, "populated 0", deadline).unwrap_or(false) {
+        let Some(main) = self.main() else { return Ok(()) };
+        match (main.dir(), main.write("cgroup.kill", "1")) {
+            (Ok(dir), Ok(())) => self.wait_for_killed(main, dir, deadline)?,
+            _ => self.kill_one_by_one(main, deadline)?,
+        }
+        // What the payload has moved out of that hierarchy.
+        let others = self.branches.iter().filter(|b| !std::ptr::eq(*b, main));
+        others.into_iter().try_for_each(|branch| self.kill_one_by_one(branch, deadline))
+    }
+
+    fn wait_for_killed(&self, branch: &Branch, dir: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            // Again, because a write to the freezer that was on its way may come after the first time.
+            self.thaw_all(deadline);
+            let now = Instant::now();
+            if freeze::wait_for_event(dir, "populated 0", deadline.min(now + pause)).unwrap_or(false) {
                 return Ok(());
             }
-            return match pids(branch)?.as_slice() {
-                [] => Ok(()),
-                left => Err(survivors(left)),
-            };
+            if now >= deadline {
+                break;
+            }
+            pause = (pause * 2).min(Duration::from_millis(100));
         }
-        self.kill_one_by_one(branch, deadline)
+        match pids(branch)?.as_slice() {
+            [] => Ok(()),
+            left => Err(survivors(left)),
+        }
+    }
+
+    /// Lets go what v1's freezer holds, in cgroups below as well, so that what is killed dies. Returns at once.
+    pub fn let_die(&self) {
+        self.thaw_all(Instant::now() + Duration::from_millis(100));
     }
 
     fn kill_one_by_one(&self, branch: &Branch, deadline: Instant) -> Result<()> {
@@ -60,7 +81,7 @@ impl Cgroup {
             let soon = deadline.min(Instant::now() + Duration::from_millis(100));
             let _ = self.freeze(soon);
             let last = signal_all(branch)?;
-            let _ = self.thaw();
+            self.thaw_all(deadline);
             wait_for_one(&last, pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         }

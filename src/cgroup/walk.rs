@@ -4,10 +4,12 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use std::time::Instant;
+
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
-use super::fs::read;
+use super::fs::{read, write};
 use crate::error::Errno;
 use crate::sys::file::{entries, fstat, openat, rmdirat};
 
@@ -89,6 +91,15 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
         Some(e) => Err(e),
         None => Ok(pids),
     }
+}
+
+/// Writes a file of every cgroup below `top`, children before parents, as far as it can be. Goes no deeper after the
+/// deadline: a payload may make cgroups meanwhile.
+pub(super) fn write_below(top: BorrowedFd<'_>, file: &str, value: &str, deadline: Instant) -> Result<()> {
+    let mut leave = |dir: BorrowedFd<'_>, name: &CStr| {
+        let _ = open(dir, name).and_then(|child| write(child.as_fd(), file, value));
+    };
+    below(top, &mut |_, _| Instant::now() < deadline, &mut leave)
 }
 
 /// Removes the cgroups below `top`, as far as they can be.

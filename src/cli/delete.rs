@@ -27,6 +27,9 @@ use crate::sys::process::pidfd_open;
 /// How long init may take to go when it is killed, and the same again for the cgroup.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long init is left to go by itself.
+const SOON: Duration = Duration::from_millis(200);
+
 /// Deletes a container that does not run, or with `force` any; then one that is not there is no error either.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     crate::bundle::id::check(id)?;
@@ -114,11 +117,14 @@ fn end(record: &Record) -> Result<()> {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => return Err(Error::os(format_args!("kill process {}", init.pid), e)),
         }
-        // Frozen ones of cgroup v1 die when they are thawed, before they do anything else.
-        if cgroup.frozen() {
-            cgroup.thaw()?;
+        // Frozen ones of cgroup v1 die when they are thawed, before they do anything else. Where that does not help at once,
+        // others may freeze them again: all die together then.
+        cgroup.let_die();
+        let deadline = Instant::now() + PATIENCE;
+        if !wait_for_end(init, Instant::now() + SOON)? {
+            let _ = cgroup.kill(deadline);
         }
-        if !wait_for_end(init, Instant::now() + PATIENCE)? {
+        if !wait_for_end(init, deadline)? {
             return Err(Error::new(engine::INIT_STILL_RUNNING)
                 .hint(format_args!("process {} is killed and does not go; try again", init.pid)));
         }

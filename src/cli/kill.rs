@@ -40,9 +40,9 @@ fn send(record: &Record, status: Status, signal: i32) -> Result<()> {
         return Err(Error::new(engine::NOT_RUNNING));
     }
     signal_init(record, signal)?;
-    if signal == libc::SIGKILL && status == Status::Paused {
-        // A frozen process of cgroup v1 does not even die.
-        let _ = record.cgroup().thaw();
+    if signal == libc::SIGKILL {
+        // A frozen process of cgroup v1 does not even die, and the payload may have frozen it in a cgroup below.
+        record.cgroup().let_die();
     }
     Ok(())
 }

@@ -1,0 +1,69 @@
+//! Cgroups that the payload, or somebody beside the runtime, has changed: what runs in them can still be entered, killed and
+//! removed.
+
+use crate::cases;
+use crate::common::{Case, Container, Test, eventually};
+use serde_json::json;
+use std::fs;
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = cases![
+    payload_that_freezes_itself_is_killed_and_deleted,
+    payload_that_is_frozen_again_and_again_is_deleted,
+    process_in_a_frozen_cgroup_below_does_not_hold_up_delete,
+];
+
+/// Deletes by force, in good time, and everything is gone.
+#[track_caller]
+fn is_deleted(c: &Container<'_>) {
+    let dir = c.cgroup("freezer");
+    let start = Instant::now();
+    c.remove();
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(!dir.exists(), "{} is left", dir.display());
+}
+
+/// A container that may write to its freezer. In its script `F` is the file of that, `Y` freezes and `G` is its cgroup.
+fn with_freezer<'t>(t: &'t Test, script: &str) -> Container<'t> {
+    t.needs_controller("freezer");
+    let v2 = t.hierarchy("freezer").unwrap().v2;
+    let names = match v2 {
+        true => "G=/sys/fs/cgroup F=cgroup.freeze Y=1",
+        false => "G=/sys/fs/cgroup/freezer F=freezer.state Y=FROZEN",
+    };
+    let mut c = t.container();
+    c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "nodev", "noexec"]);
+    c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+    c.args(&["sh", "-c", &format!("{names}; cd $G; mkdir a a/b a/b/c; {script}")]);
+    c.up();
+    let state = c.cgroup("freezer").join("a/b/c").join(if v2 { "cgroup.events" } else { "freezer.state" });
+    eventually("the payload freezes", || {
+        fs::read_to_string(&state).is_ok_and(|text| text == "FROZEN\n" || text.contains("frozen 1"))
+    });
+    c
+}
+
+fn payload_that_freezes_itself_is_killed_and_deleted(t: &Test) {
+    let itself = "echo $$ > a/b/c/cgroup.procs; echo $Y > a/b/c/$F; sleep 100";
+    let c = with_freezer(t, itself);
+    c.kill("KILL").ok();
+    c.stopped();
+    is_deleted(&c);
+    is_deleted(&with_freezer(t, itself));
+}
+
+/// One process freezes init and another process in a loop, and goes on while `delete` thaws them.
+fn payload_that_is_frozen_again_and_again_is_deleted(t: &Test) {
+    for _ in 0..5 {
+        is_deleted(&with_freezer(
+            t,
+            "sleep 100 & echo $! > a/b/cgroup.procs
+            (while :; do echo $Y > a/b/c/$F; echo $Y > a/b/$F; done) &
+            echo $$ > a/b/c/cgroup.procs; sleep 100",
+        ));
+    }
+}
+
+fn process_in_a_frozen_cgroup_below_does_not_hold_up_delete(t: &Test) {
+    is_deleted(&with_freezer(t, "sleep 100 & echo $! > a/b/c/cgroup.procs; echo $Y > a/b/c/$F; sleep 100"));
+}
