@@ -2,15 +2,17 @@
 //! removed.
 
 use crate::cases;
-use crate::common::{Case, Container, Test, eventually};
+use crate::common::{Case, Container, Hierarchy, Test, eventually};
 use serde_json::json;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
     payload_that_freezes_itself_is_killed_and_deleted,
     payload_that_is_frozen_again_and_again_is_deleted,
     process_in_a_frozen_cgroup_below_does_not_hold_up_delete,
+    cgroup_that_was_killed_before_takes_new_processes,
 ];
 
 /// Deletes by force, in good time, and everything is gone.
@@ -66,4 +68,46 @@ fn payload_that_is_frozen_again_and_again_is_deleted(t: &Test) {
 
 fn process_in_a_frozen_cgroup_below_does_not_hold_up_delete(t: &Test) {
     is_deleted(&with_freezer(t, "sleep 100 & echo $! > a/b/c/cgroup.procs; echo $Y > a/b/c/$F; sleep 100"));
+}
+
+/// Newer kernels (seen on 6.18) kill whoever is cloned into a cgroup if `cgroup.kill` was written to it, or to the caller's
+/// own, more often than to the other of the two.
+fn cgroup_that_was_killed_before_takes_new_processes(t: &Test) {
+    let Some(v2) = Hierarchy::all().into_iter().find(|h| h.v2) else { t.skip("there is no cgroup v2") };
+    for (own, callers) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (1, 2)] {
+        let mut c = t.container();
+        c.probe("pause");
+        let killed = |name: &str, times: u32| {
+            let dir = v2.mount.join(t.token()).join(name);
+            fs::create_dir_all(&dir).unwrap();
+            // Absent before Linux 5.14.
+            (0..times).for_each(|_| drop(fs::write(dir.join("cgroup.kill"), "1")));
+            dir
+        };
+        let caller = killed(&format!("{}-caller", c.id), callers);
+        let call = |args: &[&str]| {
+            let mut shell = Command::new("sh");
+            let line = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", caller.display());
+            let command = t.command(args);
+            shell.args(["-c", &line, "sh"]).arg(command.get_program()).args(command.get_args());
+            t.finish(shell)
+        };
+        killed(&c.id, own);
+        c.write();
+        let bundle = c.bundle.to_str().unwrap().to_string();
+        call(&["create", "--bundle", &bundle, &c.id]).ok();
+        c.start().ok();
+        for _ in 0..2 {
+            let seen = call(&["exec", &c.id, "probe", "cgroup"]).ok().probe();
+            let place = format!("0::/{}/{}", t.token(), c.id);
+            assert!(seen["cgroup"].as_array().unwrap().contains(&json!(place)), "{:?}", seen["cgroup"]);
+        }
+        c.remove();
+        let dir = killed(&c.id, own);
+        c.probe("cgroup").write();
+        let id = format!("{}-run", c.id);
+        call(&["run", "--bundle", &bundle, &id]).ok();
+        fs::remove_dir(&caller).unwrap();
+        let _ = fs::remove_dir(&dir);
+    }
 }

@@ -76,9 +76,15 @@ pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
         args.cgroup = fd.as_raw_fd() as u64;
     }
     let mut answer = clone3(&args);
+    let doomed = cgroup.and(answer.ok()).filter(|pid| *pid > 0 && is_doomed(*pid));
+    if let Some(pid) = doomed {
+        wait(Pid::from_raw(pid), true)?;
+        drop(adopt(pidfd));
+        pidfd = -1;
+    }
     // Kernels before 5.7 know no cgroup argument; a cgroup that cannot take the child yet (frozen, threaded) says so
     // again, and better, when the pid is written.
-    if cgroup.is_some() && answer.is_err_and(|e| e != Errno::ENOSYS) {
+    if doomed.is_some() || (cgroup.is_some() && answer.is_err_and(|e| e != Errno::ENOSYS)) {
         args.flags &= !CLONE_INTO_CGROUP;
         args.cgroup = 0;
         answer = clone3(&args);
@@ -124,6 +130,18 @@ pub fn clone_sibling() -> Result<Cloned> {
             Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd, in_cgroup: true })
         }
     }
+}
+
+/// Whether SIGKILL is pending for a child that was just made.
+///
+/// Newer kernels (seen on 6.18) kill a child that is cloned into a cgroup, unless `cgroup.kill` was written as often to that
+/// cgroup as to the caller's own: cgroup_css_set_fork() notes the count of the one, cgroup_post_fork()
+/// compares that of the other (kernel/cgroup/cgroup.c). The signal is sent before clone3(2) returns.
+fn is_doomed(pid: i32) -> bool {
+    let status = super::file::read_text(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.split_once("\nShdPnd:\t").and_then(|(_, rest)| rest.lines().next());
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .is_some_and(|m| m >> (libc::SIGKILL - 1) & 1 == 1)
 }
 
 fn clone3(args: &CloneArgs) -> Result<i32> {
