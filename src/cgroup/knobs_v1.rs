@@ -12,7 +12,10 @@ pub fn knobs(of: Controller, r: &Resources) -> Vec<Knob> {
         let mut knob = Knob::new(member.field, member.v1, s.value());
         match s.what {
             What::Pids => knob = pids(s),
-            What::Hugepages => knob = hugepages(s, member.v1),
+            What::Hugepages => {
+                knobs.extend(hugepages(s, member.v1));
+                continue;
+            }
             // Linux 5.0 replaced CFQ by BFQ, which has files of its own for the same weights and none for leaves.
             What::Weight => knob.missing = Missing::Use("blkio.bfq.weight", knob.value),
             What::DeviceWeight => knob.missing = Missing::Use("blkio.bfq.weight_device", knob.value),
@@ -36,9 +39,12 @@ pub(super) fn pids(s: &Setting) -> Knob {
     Knob::new("pids.limit", "pids.max", most)
 }
 
-/// The limit of reservations covers faults without one too; a kernel before 5.7 has only the limit of faults.
-pub(super) fn hugepages(s: &Setting, suffix: &str) -> Knob {
-    let file = |rsvd: &str| &*format!("hugetlb.{}.{rsvd}{suffix}", s.of).leak();
-    let knob = Knob::new("hugepageLimits", file("rsvd."), s.digits());
-    Knob { missing: Missing::Use(file(""), knob.value), ..knob }
+/// The limit of faults and that of reservations, as in runc: pages that are faulted in without a reservation count only
+/// against the first. A kernel before 5.7 has only that.
+pub(super) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
+    ["", "rsvd."].map(|kind| {
+        let file = format!("hugetlb.{}.{kind}{suffix}", s.of).leak();
+        let missing = if kind.is_empty() { Missing::Fails } else { Missing::Skips };
+        Knob { missing, ..Knob::new("hugepageLimits", file, s.digits()) }
+    })
 }

@@ -42,7 +42,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
             What::ReadIops => ("io.max", rate(s, "riops")),
             What::WriteIops => ("io.max", rate(s, "wiops")),
             What::Hugepages => {
-                knobs.push(hugepages(s, "max"));
+                knobs.extend(hugepages(s, "max"));
                 continue;
             }
             What::Reservation => ("memory.low", bytes(n)),
@@ -289,8 +289,8 @@ mod tests {
         ),
         (
             r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#,
-            &[("hugetlb.2MB.rsvd.limit_in_bytes|hugetlb.2MB.limit_in_bytes", "4194304|4194304")],
-            Ok(&[("hugetlb.2MB.rsvd.max|hugetlb.2MB.max", "4194304|4194304")]),
+            &[("hugetlb.2MB.limit_in_bytes", "4194304"), ("hugetlb.2MB.rsvd.limit_in_bytes?", "4194304")],
+            Ok(&[("hugetlb.2MB.max", "4194304"), ("hugetlb.2MB.rsvd.max?", "4194304")]),
         ),
         (r#"{"network":{"classID":1048577}}"#, &[("net_cls.classid", "1048577")], Err("network.classID")),
         (
