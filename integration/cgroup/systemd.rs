@@ -154,7 +154,9 @@ fn every_resource_is_a_property() {
     }
     let b = Bundle::new("systemd-all");
     let v2 = is_v2();
-    let unified = if v2 { r#","unified":{"memory.high":"50331648","memory.min":"4096"}"# } else { "" };
+    // One file that a field names as well: `unified` wins, also when systemd writes it anew.
+    let unified =
+        if v2 { r#","unified":{"memory.high":"50331648","memory.min":"4096","pids.max":"99"}"# } else { "" };
     let weight = if has("blkio-weight", "io") && !v2 { r#","blockIO":{"weight":500}"# } else { "" };
     let resources = format!(
         r#"{{"memory":{{"limit":67108864,"swap":100663296,"reservation":16777216}},
@@ -174,7 +176,7 @@ fn every_resource_is_a_property() {
         ("CPUWeight", "174"),
         ("CPUQuotaPerSecUSec", "600ms"),
         ("CPUQuotaPeriodUSec", "50ms"),
-        ("TasksMax", "1"),
+        ("TasksMax", "99"),
     ];
     let of_v1 = [
         ("MemoryLimit", "67108864"),
@@ -184,6 +186,10 @@ fn every_resource_is_a_property() {
     ];
     for (property, value) in if v2 { &of_v2[..] } else { &of_v1 } {
         assert_eq!(show("tst-web.scope", property), *value, "{property}");
+    }
+    if v2 {
+        assert!(say("systemctl", &["daemon-reload"]).0);
+        assert_eq!(Bundle::file("pids", "/system.slice/tst-web.scope", "pids.max"), "99");
     }
     let devices = show("tst-web.scope", "DeviceAllow");
     for rule in ["/dev/char/1:11 r", "char-pts rw", "/dev/char/1:3 rwm"] {

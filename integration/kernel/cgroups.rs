@@ -1,5 +1,5 @@
 //! Cgroups that the payload, or somebody beside the runtime, has changed: what runs in them can still be entered, killed and
-//! removed.
+//! removed. And the files of v2 that a config names itself.
 
 use crate::cases;
 use crate::common::{Case, Container, Hierarchy, Test, eventually};
@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     payload_that_is_frozen_again_and_again_is_deleted,
     process_in_a_frozen_cgroup_below_does_not_hold_up_delete,
     cgroup_that_was_killed_before_takes_new_processes,
+    unified_wins_over_the_fields,
 ];
 
 /// Deletes by force, in good time, and everything is gone.
@@ -110,4 +111,56 @@ fn cgroup_that_was_killed_before_takes_new_processes(t: &Test) {
         fs::remove_dir(&caller).unwrap();
         let _ = fs::remove_dir(&dir);
     }
+}
+
+/// Fields, the file of v2 that they set, and what `unified` says of it, at create and at an update.
+fn unified_wins_over_the_fields(t: &Test) {
+    let both = [
+        ("memory", json!({"memory": {"limit": 33_554_432}}), "memory.max", ["41943040", "50331648"]),
+        ("memory", json!({"memory": {"reservation": 4_194_304}}), "memory.low", ["8388608", "4096"]),
+        ("pids", json!({"pids": {"limit": 50}}), "pids.max", ["70", "90"]),
+        ("cpu", json!({"cpu": {"shares": 1024}}), "cpu.weight", ["7", "8"]),
+        (
+            "cpu",
+            json!({"cpu": {"quota": 50000, "period": 100_000}}),
+            "cpu.max",
+            ["20000 50000", "max 100000"],
+        ),
+        (
+            "hugetlb",
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 8_388_608}]}),
+            "hugetlb.2MB.max",
+            ["4194304", "6291456"],
+        ),
+    ];
+    let all = Hierarchy::all();
+    let is_on = |name: &str| all.iter().any(|h| h.v2 && h.controllers.iter().any(|c| c == name));
+    let here = both.iter().filter(|(controller, ..)| is_on(controller));
+    let here: Vec<_> = here.filter(|(_, _, file, _)| !file.starts_with("hugetlb") || huge_pages()).collect();
+    if here.is_empty() {
+        t.skip("cgroup v2 has no controller with limits here");
+    }
+    for (controller, fields, file, [at_create, at_update]) in here {
+        let mut c = t.container();
+        c.probe("pause");
+        let with = |value: &str| {
+            let mut resources = fields.clone();
+            resources["unified"] = json!({*file: value});
+            resources
+        };
+        let devices = c.config["linux"]["resources"]["devices"].clone();
+        c.config["linux"]["resources"] = with(at_create);
+        c.config["linux"]["resources"]["devices"] = devices;
+        c.create().ok();
+        assert_eq!(c.knob(controller, "", file), *at_create, "{file} beside {fields}");
+        let path = t.path("resources");
+        fs::write(&path, with(at_update).to_string()).unwrap();
+        c.call(&["update", "--resources", path.to_str().unwrap()]).ok();
+        assert_eq!(c.knob(controller, "", file), *at_update, "{file} beside {fields}");
+        c.remove();
+    }
+}
+
+fn huge_pages() -> bool {
+    std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fs::{Branch, Cgroup, NOT_DELEGATED};
 use super::hints;
 use super::resources::Resources;
-use super::{Controller, Knob, Missing, knobs_v1, knobs_v2};
+use super::{Controller, Knob, Missing, knobs_v1, knobs_v2, unified};
 use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::file::read_text;
 
@@ -23,12 +23,16 @@ pub enum Part {
 }
 
 impl Part {
-    fn has(self, controller: Controller) -> bool {
-        match self {
-            Part::All => true,
-            Part::ButMemory => controller != Controller::Memory,
-            Part::Memory => controller == Controller::Memory,
-        }
+    pub(super) fn has(self, controller: Controller) -> bool {
+        self.takes(controller == Controller::Memory)
+    }
+
+    fn has_file(self, file: &str) -> bool {
+        self.takes(controller_of(file) == Controller::Memory.v2())
+    }
+
+    fn takes(self, memory: bool) -> bool {
+        self == Part::All || memory == (self == Part::Memory)
     }
 }
 
@@ -59,22 +63,24 @@ impl Cgroup {
                 None => return Err(self.missing(v1, v2, field)),
             }
         }
-        if part != Part::Memory {
-            self.unified(resources, &mut all)?;
-        }
-        Ok(all)
+        self.check_unified(resources)?;
+        let Some(branch) = self.v2() else { return Ok(all) };
+        let (on_v2, mut rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(b, _)| b.place.is_v2());
+        let fields = on_v2.into_iter().map(|(_, knob)| knob).collect();
+        rest.append(&mut on(branch, &with_unified(fields, resources, part)));
+        Ok(rest)
     }
 
-    /// `unified`: v2's files by their names, known to us or not.
-    fn unified<'a>(&'a self, resources: &Resources, all: &mut Vec<(&'a Branch, Knob)>) -> Result<()> {
-        for (file, value) in &resources.unified {
-            let Some(branch) = self.v2() else {
+    /// The controllers of `unified`'s files, known to us or not, are there.
+    fn check_unified(&self, resources: &Resources) -> Result<()> {
+        for (file, _) in &resources.unified {
+            if self.v2().is_none() {
                 return Err(Error::new(format!(
                     "linux.resources.unified.{file}: there is no cgroup v2 here"
                 ))
                 .hint("unified is for cgroup v2 only; use the fields of v1, or boot with cgroup v2"));
-            };
-            let controller = file.split('.').next().unwrap_or_default();
+            }
+            let controller = controller_of(file);
             if controller != "cgroup" && !self.v2_offers(controller) {
                 let v1 = Controller::of_v2(controller).map_or(controller, Controller::v1);
                 return Err(self.missing(v1, controller, "unified").context(format_args!(
@@ -82,11 +88,6 @@ impl Cgroup {
                     Quoted(file),
                     controller = Quoted(controller)
                 )));
-            }
-            // Files by device take a line at a time.
-            for line in value.split_inclusive('\n') {
-                let value = line.trim_end_matches('\n');
-                all.push((branch, Knob { field: "unified", file, value, missing: Missing::Fails }));
             }
         }
         Ok(())
@@ -128,6 +129,24 @@ impl Cgroup {
     }
 }
 
+/// The controller that a file of v2 belongs to.
+fn controller_of(file: &str) -> &str {
+    file.split('.').next().unwrap_or_default()
+}
+
+/// The fields' knobs of v2, and what `unified` has for this part in place of them or after them.
+pub(super) fn with_unified(mut all: Vec<Knob>, resources: &Resources, part: Part) -> Vec<Knob> {
+    for (file, value) in resources.unified.iter().filter(|(file, _)| part.has_file(file)) {
+        all.retain(|knob| !unified::replaces(file, value, knob));
+        // Files by device take a line at a time.
+        for line in value.split_inclusive('\n') {
+            let value = line.trim_end_matches('\n');
+            all.push(Knob { field: "unified", file, value, missing: Missing::Fails });
+        }
+    }
+    all
+}
+
 /// The knobs, each to be written there.
 #[inline(never)]
 pub(super) fn on<'a>(branch: &'a Branch, knobs: &[Knob]) -> Vec<(&'a Branch, Knob)> {
@@ -135,11 +154,17 @@ pub(super) fn on<'a>(branch: &'a Branch, knobs: &[Knob]) -> Vec<(&'a Branch, Kno
 }
 
 /// Writes all, and what the kernel refuses for the values of the moment (a limit above one that is about to be raised) once
-/// more at the end.
+/// more at the end. The order of what goes to one file is kept.
 pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
-    let mut again = Vec::new();
+    let mut again: Vec<&(&Branch, Knob)> = Vec::new();
     let mut last = LastFile::default();
     for pair in knobs {
+        let same =
+            |(branch, knob): &&(&Branch, Knob)| std::ptr::eq(*branch, pair.0) && knob.file == pair.1.file;
+        if again.iter().any(|refused| same(refused)) {
+            again.push(pair);
+            continue;
+        }
         match write_one(pair.0, &pair.1, &mut last) {
             Ok(()) => {}
             Err(Errno::EINVAL) => again.push(pair),

@@ -3,6 +3,7 @@
 
 use super::knobs_v1::{hugepages, pids};
 use super::resources::{Resources, Setting, What};
+use super::unified::io_weight;
 use super::{Controller, Knob, Missing};
 use crate::error::{Error, Result};
 
@@ -33,7 +34,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
             What::Weight | What::DeviceWeight => {
                 // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
                 let knob = Knob::new(field, "io.bfq.weight", s.value());
-                let io_weight = Setting { n: 1 + (n - 10) * 9999 / 990, ..*s }.value().leak();
+                let io_weight = Setting { n: io_weight(n as u64) as i64, ..*s }.value().leak();
                 knobs.push(Knob { missing: Missing::Use("io.weight", io_weight), ..knob });
                 continue;
             }

@@ -23,6 +23,7 @@ pub mod path;
 pub mod resources;
 mod stats;
 mod systemd;
+mod unified;
 mod unit;
 mod update;
 mod walk;

@@ -4,6 +4,7 @@ use super::dbus::Value;
 use super::devices;
 use super::knobs_v2::weight_of_shares;
 use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
+use super::unified;
 use crate::error::{Error, Quoted, Result};
 
 /// The scope that a container is.
@@ -75,16 +76,6 @@ pub(super) fn slice_path(slice: &str) -> Result<String> {
     Ok(path)
 }
 
-/// Files of v2 that are properties, too.
-const UNIFIED: [(&str, &str); 6] = [
-    ("memory.high", "MemoryHigh"),
-    ("memory.low", "MemoryLow"),
-    ("memory.min", "MemoryMin"),
-    ("memory.max", "MemoryMax"),
-    ("memory.swap.max", "MemorySwapMax"),
-    ("pids.max", "TasksMax"),
-];
-
 /// Numbers that are properties, by their names on v2 and on v1.
 const PROPERTIES: [(What, &str, &str); 8] = [
     (What::Limit, "MemoryMax", "MemoryLimit"),
@@ -98,12 +89,12 @@ const PROPERTIES: [(What, &str, &str); 8] = [
 ];
 
 /// The kernel's period of a quota, in microseconds.
-const DEFAULT_PERIOD: u64 = 100_000;
+pub(super) const DEFAULT_PERIOD: u64 = 100_000;
 
 /// Resources as properties of the unit, so that systemd does not turn them back when it is reloaded. What has no property
 /// is written to the cgroup's files only, as everything is.
 pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
-    let mut list = Vec::new();
+    let mut list: Vec<Property> = Vec::new();
     let mut set = |name: &str, n: u64| list.push((name.to_owned(), Value::U64(n)));
     let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
     for (what, on_v2, on_v1) in PROPERTIES {
@@ -113,7 +104,7 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
             What::Shares if v2 => weight_of_shares(n as u64),
             What::Pids => unlimited(n).max(1),
             What::Quota => quota_per_second(n, r.number(What::Period).map_or(DEFAULT_PERIOD, |n| n as u64)),
-            What::Weight if v2 => 1 + (n as u64 - 10) * 9999 / 990,
+            What::Weight if v2 => unified::io_weight(n as u64),
             What::Swap => match (n, r.number(What::Limit)) {
                 (-1, _) => u64::MAX,
                 (both, Some(limit)) if both >= limit => (both - limit) as u64,
@@ -128,20 +119,15 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
         if r.number(What::Limit) == Some(-1) && r.number(What::Swap).is_none() {
             set("MemorySwapMax", u64::MAX);
         }
-        for (file, value) in &r.unified {
-            let property = UNIFIED.iter().find(|(known, _)| known == file);
-            let n = match value.trim_ascii() {
-                "max" => Some(u64::MAX),
-                n => n.parse().ok(),
-            };
-            if let (Some((_, name)), Some(n)) = (property, n) {
-                set(name, n);
-            }
-        }
         for (name, what) in [("AllowedCPUs", What::Cpus), ("AllowedMemoryNodes", What::Mems)] {
             if let Some(mask) = mask_of_list(r.text(what)) {
                 list.push((name.to_owned(), Value::Bytes(mask)));
             }
+        }
+        for (file, value) in &r.unified {
+            let more = unified::properties(file, value, r.number(What::Period));
+            list.retain(|(name, _)| more.iter().all(|(other, _)| name != other));
+            list.extend(more);
         }
     }
     if let Some(drivers) = devices {
@@ -164,7 +150,7 @@ pub(super) fn known_of_old(list: &[Property], answer: &str) -> Option<Vec<Proper
 }
 
 /// Microseconds a second; systemd keeps whole percents of it.
-fn quota_per_second(quota: i64, period: u64) -> u64 {
+pub(super) fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
         Err(_) => u64::MAX,
         Ok(quota) => quota.saturating_mul(1_000_000).div_ceil(period).next_multiple_of(10_000),
@@ -172,7 +158,7 @@ fn quota_per_second(quota: i64, period: u64) -> u64 {
 }
 
 /// `0-2,8` as bits, the first of the first byte being 0.
-fn mask_of_list(text: &str) -> Option<Vec<u8>> {
+pub(super) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
     for part in text.trim_ascii().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -368,7 +354,7 @@ mod tests {
     fn resources_become_properties() {
         let r = read(
             r#"{"memory":{"limit":100,"swap":300,"reservation":50},"cpu":{"shares":1024,"quota":50500,"period":200000,"cpus":"0-1,9"},
-                "pids":{"limit":0},"blockIO":{"weight":1000},"unified":{"memory.high":"max","cpu.max":"1"}}"#,
+                "pids":{"limit":0},"blockIO":{"weight":1000},"unified":{"memory.high":"max","memory.min":"1"}}"#,
         );
         assert_eq!(
             shown(properties(&r, true, None)),
@@ -381,8 +367,9 @@ mod tests {
                 "MemoryLow=U64(50)",
                 "MemorySwapMax=U64(200)",
                 "IOWeight=U64(10000)",
-                "MemoryHigh=U64(18446744073709551615)",
                 "AllowedCPUs=Bytes([3, 2])",
+                "MemoryHigh=U64(18446744073709551615)",
+                "MemoryMin=U64(1)",
             ]
         );
         assert_eq!(

@@ -72,8 +72,13 @@ impl Cgroup {
 
     /// v1 refuses a limit below the usage by itself; v2 would kill processes until it fits.
     fn check_usage(&self, resources: &Resources) -> Result<()> {
+        let unified = resources.unified.iter().rev().find(|(file, _)| *file == "memory.max");
+        let limit = match unified {
+            Some((_, text)) => text.trim_ascii().parse().ok(),
+            None => resources.number(What::Limit),
+        };
         let (Some(limit @ 0..), Some(1), Some(v2)) =
-            (resources.number(What::Limit), resources.number(What::CheckBeforeUpdate), self.v2())
+            (limit, resources.number(What::CheckBeforeUpdate), self.v2())
         else {
             return Ok(());
         };

@@ -1,0 +1,168 @@
+//! `linux.resources.unified` beside the fields: of a file of cgroup v2 that both name it has the last word, as in runc and
+//! crun, in the files as well as in systemd's properties.
+
+use super::Knob;
+use super::dbus::Value;
+use super::unit::{DEFAULT_PERIOD, Property, mask_of_list, quota_per_second};
+
+/// Whether the file's value for `unified` takes the place of the whole value that a field has for it. Of two lines by device, or
+/// of a quota that leaves the period out, the second only follows the first.
+pub(super) fn replaces(file: &str, value: &str, knob: &Knob) -> bool {
+    let whole = |value: &str| !value.trim_ascii().contains([' ', '\n']);
+    knob.file == file && whole(knob.value) && whole(value)
+}
+
+/// The properties of a systemd unit that say what this file says; none if there are none, or the value makes no sense.
+/// `period` is what the fields have.
+pub(super) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Property> {
+    let value = value.trim_ascii();
+    let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
+    let one = |name: &str, value: Option<Value>| value.map(|v| (name.to_owned(), v)).into_iter().collect();
+    let limit = |name: &str| one(name, number(value).map(Value::U64));
+    let mask = |name: &str| one(name, mask_of_list(value).map(Value::Bytes));
+    match file {
+        "memory.high" => limit("MemoryHigh"),
+        "memory.low" => limit("MemoryLow"),
+        "memory.min" => limit("MemoryMin"),
+        "memory.max" => limit("MemoryMax"),
+        "memory.swap.max" => limit("MemorySwapMax"),
+        "pids.max" => limit("TasksMax"),
+        "cpu.weight" => limit("CPUWeight"),
+        "io.weight" => {
+            one("IOWeight", value.strip_prefix("default ").unwrap_or(value).parse().ok().map(Value::U64))
+        }
+        "io.bfq.weight" => {
+            let weight = value.strip_prefix("default ").unwrap_or(value).parse().ok();
+            one("IOWeight", weight.filter(|n| (10..=1000).contains(n)).map(io_weight).map(Value::U64))
+        }
+        "cpu.max" => {
+            let mut words = value.split_ascii_whitespace();
+            let quota = words.next().and_then(number).map(|n| i64::try_from(n).unwrap_or(-1));
+            let period =
+                words.next().map_or(Some(period.map_or(DEFAULT_PERIOD, |n| n as u64)), |n| n.parse().ok());
+            let (Some(quota), Some(period @ 1..)) = (quota, period) else { return Vec::new() };
+            vec![
+                ("CPUQuotaPerSecUSec".to_owned(), Value::U64(quota_per_second(quota, period))),
+                ("CPUQuotaPeriodUSec".to_owned(), Value::U64(period)),
+            ]
+        }
+        "cpuset.cpus" => mask("AllowedCPUs"),
+        "cpuset.mems" => mask("AllowedMemoryNodes"),
+        _ => Vec::new(),
+    }
+}
+
+/// 1 to 10000 as `io.weight` and systemd have it, for the 10 to 1000 of `blockIO.weight` and BFQ.
+pub(super) fn io_weight(n: u64) -> u64 {
+    1 + (n - 10) * 9999 / 990
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resources::{Resources, resources};
+    use super::super::{Controller, apply, knobs_v2, unit};
+    use super::*;
+    use crate::bundle::json::Json;
+
+    fn read(text: &str) -> Resources {
+        resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+    }
+
+    /// What the files hold in the end, the lines by device under their key.
+    fn files(r: &Resources) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        let parts = [apply::Part::ButMemory, apply::Part::Memory];
+        for knob in parts.into_iter().flat_map(|part| {
+            let of = Controller::ALL.into_iter().filter(move |c| part.has(*c));
+            let fields: Vec<Knob> = of.flat_map(|c| knobs_v2::knobs(c, r).unwrap()).collect();
+            apply::with_unified(fields, r, part)
+        }) {
+            let key = knob.value.split_once(' ').filter(|(key, _)| key.contains(':'));
+            let place = key.map_or(knob.file.to_owned(), |(key, _)| format!("{} {key}", knob.file));
+            found.retain(|(file, _)| *file != place);
+            found.push((place, key.map_or(knob.value, |(_, rest)| rest).to_owned()));
+        }
+        found
+    }
+
+    /// A field, the file of v2 that it sets, a value for `unified`, the property and its value then.
+    const BOTH: &[(&str, &str, &str, &str, &str)] = &[
+        (r#""memory":{"limit":33554432}"#, "memory.max", "41943040", "MemoryMax", "U64(41943040)"),
+        (r#""memory":{"limit":33554432}"#, "memory.max", "max", "MemoryMax", "U64(18446744073709551615)"),
+        (r#""memory":{"reservation":4096}"#, "memory.low", "8192", "MemoryLow", "U64(8192)"),
+        (r#""memory":{"limit":4096,"swap":8192}"#, "memory.swap.max", "0", "MemorySwapMax", "U64(0)"),
+        (r#""cpu":{"shares":1024}"#, "cpu.weight", "7", "CPUWeight", "U64(7)"),
+        (
+            r#""cpu":{"quota":50000,"period":100000}"#,
+            "cpu.max",
+            "20000 50000",
+            "CPUQuotaPerSecUSec",
+            "U64(400000)",
+        ),
+        (
+            r#""cpu":{"quota":50000,"period":100000}"#,
+            "cpu.max",
+            "20000 50000",
+            "CPUQuotaPeriodUSec",
+            "U64(50000)",
+        ),
+        (r#""cpu":{"quota":50000,"period":200000}"#, "cpu.max", "20000", "CPUQuotaPerSecUSec", "U64(100000)"),
+        (
+            r#""cpu":{"quota":50000}"#,
+            "cpu.max",
+            "max 100000",
+            "CPUQuotaPerSecUSec",
+            "U64(18446744073709551615)",
+        ),
+        (r#""cpu":{"quota":50000,"burst":2000}"#, "cpu.max.burst", "1000", "", ""),
+        (r#""cpu":{"idle":1}"#, "cpu.idle", "0", "", ""),
+        (r#""cpu":{"cpus":"0"}"#, "cpuset.cpus", "1", "AllowedCPUs", "Bytes([2])"),
+        (r#""cpu":{"mems":"0"}"#, "cpuset.mems", "1", "AllowedMemoryNodes", "Bytes([2])"),
+        (r#""pids":{"limit":5}"#, "pids.max", "7", "TasksMax", "U64(7)"),
+        (r#""blockIO":{"weight":10}"#, "io.bfq.weight", "1000", "IOWeight", "U64(10000)"),
+        (r#""blockIO":{"weight":10}"#, "io.weight", "default 500", "IOWeight", "U64(500)"),
+        (r#""hugepageLimits":[{"pageSize":"2MB","limit":4194304}]"#, "hugetlb.2MB.max", "2097152", "", ""),
+        (
+            r#""hugepageLimits":[{"pageSize":"2MB","limit":4194304}]"#,
+            "hugetlb.2MB.rsvd.max",
+            "2097152",
+            "",
+            "",
+        ),
+    ];
+
+    #[test]
+    fn unified_wins_over_every_field() {
+        for (field, file, value, property, says) in BOTH {
+            let r = read(&format!(r#"{{{field},"unified":{{"{file}":"{value}"}}}}"#));
+            let all = files(&r);
+            let now = all.iter().find(|(f, _)| f == file).map(|(_, v)| v.as_str());
+            assert_eq!(now, Some(*value), "{file} beside {field}: {all:?}");
+            let list = unit::properties(&r, true, None);
+            let found: Vec<String> =
+                list.iter().filter(|(name, _)| name == property).map(|(_, v)| format!("{v:?}")).collect();
+            let wanted: Vec<String> = Some(says.to_string()).filter(|s| !s.is_empty()).into_iter().collect();
+            assert_eq!(found, wanted, "{property} by {file} beside {field}");
+        }
+    }
+
+    #[test]
+    fn lines_of_other_devices_and_defaults_stay() {
+        let r = read(
+            r#"{"blockIO":{"weight":10,"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1},{"major":8,"minor":16,"rate":2}]},
+                "unified":{"io.max":"8:0 rbps=5 wbps=6","io.bfq.weight":"8:0 300"}}"#,
+        );
+        let has = |file: &str, value: &str| files(&r).contains(&(file.to_owned(), value.to_owned()));
+        assert!(has("io.max 8:0", "rbps=5 wbps=6") && has("io.max 8:16", "rbps=2"), "{:?}", files(&r));
+        assert!(has("io.bfq.weight", "10") && has("io.bfq.weight 8:0", "300"), "{:?}", files(&r));
+    }
+
+    /// A limit that is lower for a moment would kill what the higher one has room for.
+    #[test]
+    fn a_value_that_is_replaced_is_not_written() {
+        let r = read(r#"{"memory":{"limit":4096},"unified":{"memory.max":"8192","pids.max":"5"}}"#);
+        let all =
+            apply::with_unified(knobs_v2::knobs(Controller::Memory, &r).unwrap(), &r, apply::Part::Memory);
+        assert_eq!(all.iter().map(|k| (k.file, k.value)).collect::<Vec<_>>(), [("memory.max", "8192")]);
+    }
+}
