@@ -2,7 +2,7 @@
 //! removed. And the files of v2 that a config names itself.
 
 use crate::cases;
-use crate::common::{Case, Container, Hierarchy, Test, eventually};
+use crate::common::{Case, Container, Hierarchy, Runtime, Test, eventually};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
@@ -14,6 +14,8 @@ pub const CASES: &[Case] = cases![
     process_in_a_frozen_cgroup_below_does_not_hold_up_delete,
     cgroup_that_was_killed_before_takes_new_processes,
     unified_wins_over_the_fields,
+    exec_follows_an_init_whose_cgroup_is_gone,
+    containers_run_below_threaded_and_populated_parents,
 ];
 
 /// Deletes by force, in good time, and everything is gone.
@@ -163,4 +165,93 @@ fn unified_wins_over_the_fields(t: &Test) {
 
 fn huge_pages() -> bool {
     std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists()
+}
+
+/// Somebody moves init elsewhere and removes the container's cgroup, in every hierarchy. In its root cgroup nobody follows it.
+fn exec_follows_an_init_whose_cgroup_is_gone(t: &Test) {
+    t.needs_controller("pids");
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    let pid = c.pid().to_string();
+    let name = format!("{}-moved", c.id);
+    let places: Vec<_> =
+        Hierarchy::all().into_iter().map(|h| (h.mount.clone(), h.mount.join(t.token()))).collect();
+    for (_, parent) in &places {
+        let (old, new) = (parent.join(&c.id), parent.join(&name));
+        fs::create_dir(&new).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(text) = fs::read(old.join(file)) {
+                let _ = fs::write(new.join(file), text);
+            }
+        }
+        fs::write(new.join("cgroup.procs"), &pid).unwrap();
+        // Of the process that has left, the kernel may keep something for a moment.
+        eventually("the old cgroup goes", || fs::remove_dir(&old).is_ok());
+    }
+    let seen = c.exec(&["probe", "cgroup"]).ok().probe();
+    for line in seen["cgroup"].as_array().unwrap() {
+        assert!(line.as_str().unwrap().ends_with(&format!("/{name}")), "{line}");
+    }
+    for (mount, _) in &places {
+        fs::write(mount.join("cgroup.procs"), &pid).unwrap();
+    }
+    c.exec(&["probe", "cgroup"]).exits(255).fails(&["join cgroup", "ENOENT"]);
+    c.remove();
+    for (_, parent) in &places {
+        eventually("the new cgroup goes", || fs::remove_dir(parent.join(&name)).is_ok());
+    }
+}
+
+/// As on a host where the engine sits in the parent cgroup of its containers: v2 has only threaded cgroups there.
+fn containers_run_below_threaded_and_populated_parents(t: &Test) {
+    let Some(v2) = Hierarchy::all().into_iter().find(|h| h.v2) else { t.skip("there is no cgroup v2") };
+    let is_on = |name: &str| v2.controllers.iter().any(|c| c == name);
+    let pids = is_on("pids");
+    for (at, threaded) in [true, false].into_iter().enumerate() {
+        let parent = v2.mount.join(t.token()).join(format!("parent{at}"));
+        fs::create_dir_all(parent.join("t")).unwrap();
+        let mut engine = Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(parent.join("cgroup.procs"), engine.id().to_string()).unwrap();
+        if threaded {
+            fs::write(parent.join("t/cgroup.type"), "threaded").unwrap();
+        }
+        let mut c = t.container();
+        c.config["linux"]["cgroupsPath"] = json!(format!("/{}/parent{at}/a/{}", t.token(), c.id));
+        if pids {
+            c.config["linux"]["resources"]["pids"] = json!({"limit": 50});
+        }
+        c.probe("fork 2 say pause");
+        c.up();
+        c.says("acts");
+        let dir = parent.join("a").join(&c.id);
+        if pids {
+            assert_eq!(fs::read_to_string(dir.join("pids.max")).unwrap().trim(), "50");
+        }
+        let seen = c.exec(&["probe", "cgroup"]).ok().probe();
+        let place = format!("0::/{}/parent{at}/a/{}", t.token(), c.id);
+        assert!(seen["cgroup"].as_array().unwrap().contains(&json!(place)), "{:?}", seen["cgroup"]);
+        if t.runtime == Runtime::Embrun {
+            let listed = c.call(&["ps", "-f", "json"]).ok().json();
+            assert!(listed.as_array().unwrap().len() >= 3, "{listed}");
+        }
+        c.call(&["pause"]).ok();
+        c.call(&["resume"]).ok();
+        c.remove();
+        assert!(!dir.exists());
+        for (controller, resources) in [
+            ("memory", json!({"memory": {"limit": 67_108_864}})),
+            ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]})),
+        ] {
+            if is_on(controller) && (threaded || pids) {
+                c.config["linux"]["resources"] = resources;
+                c.create().exits(1).fails(&[controller]);
+            }
+        }
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+        for dir in [parent.join("t"), parent.clone()] {
+            eventually("the parent goes", || fs::remove_dir(&dir).is_ok());
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub struct Cgroup {
     pub(super) access: Access,
     pub(super) unit: Option<Unit>,
     placeholder: RefCell<Option<Placeholder>>,
-    /// Whose cgroup of v2 is joined where this one takes no processes.
+    /// Whose cgroup is joined where this one takes no processes or is gone.
     pub(super) beside: Option<i32>,
 }
 
@@ -193,18 +193,17 @@ impl Cgroup {
     /// was never charged for new). One that runs has its time taken relative to both queues.
     pub fn join_v1(&self) -> Result<()> {
         let own = self.branches.iter().filter(|b| !b.place.is_v2());
-        own.into_iter()
-            .try_for_each(|branch| branch.write("cgroup.procs", "0").map_err(|e| unjoined(branch, e)))
+        own.into_iter().try_for_each(|branch| {
+            let joined = branch.write("cgroup.procs", "0").or_else(|e| self.join_beside(branch, "0", e));
+            joined.map_err(|e| unjoined(branch, e))
+        })
     }
 
     fn join_branch(&self, branch: &Branch, pid: Pid) -> Result<()> {
         let text = pid.to_string();
         let joined = match (branch.write("cgroup.procs", &text), &self.unit) {
-            (Err(Errno::EBUSY | Errno::EOPNOTSUPP), _) if branch.place.is_v2() => {
-                self.join_beside(branch, &text)
-            }
             (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => systemd::attach(unit, pid).map(Ok)?,
-            (done, _) => done,
+            (done, _) => done.or_else(|e| self.join_beside(branch, &text, e)),
         };
         joined.map_err(|e| unjoined(branch, e))
     }
@@ -275,11 +274,22 @@ pub(super) const NOT_DELEGATED: &str = "it is not delegated to this user: start 
 pub(super) const NO_INTERNAL_PROCESSES: &str = "cgroup v2 allows no processes in a cgroup that has children with controllers (cgroups(7): no internal processes); \
      choose another linux.cgroupsPath, or move the processes into a child of their own";
 
+const THREADED: &str = "a cgroup above has processes itself or is threaded, and below it cgroup v2 has only threaded cgroups, without memory, \
+     io and hugetlb (cgroups(7): threaded mode); choose another linux.cgroupsPath, or move those processes into a child of their own";
+
 fn unjoined(branch: &Branch, e: Errno) -> Error {
     let e = Error::os(format_args!("join cgroup {}", branch.place.directory()), e);
     match e.errno() {
         Some(Errno::ENOSPC) => e.hint("cpuset.cpus or cpuset.mems is empty"),
-        Some(Errno::EBUSY | Errno::EOPNOTSUPP) => e.hint(NO_INTERNAL_PROCESSES),
+        _ => no_place(e),
+    }
+}
+
+/// With the reason why v2 takes no process, or no controller, there.
+fn no_place(e: Error) -> Error {
+    match e.errno() {
+        Some(Errno::EBUSY) => e.hint(NO_INTERNAL_PROCESSES),
+        Some(Errno::EOPNOTSUPP) => e.hint(THREADED),
         _ => e,
     }
 }
@@ -372,14 +382,18 @@ fn wanted_of_v2(all: &Location, resources: &Resources) -> Option<Vec<&'static st
 /// Turns controllers on in every directory above the cgroup, and tells which could not be.
 fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Error)> {
     let mut refused = Vec::new();
-    if wanted.as_ref().is_some_and(Vec::is_empty) {
-        return refused;
-    }
-    let mut above = vec![place.mount.clone()];
-    above.extend(place.levels().into_iter().map(|(directory, _)| directory));
-    above.pop();
-    for directory in above {
-        let Ok(dir) = open_directory(&directory) else { continue };
+    let mut way = vec![place.mount.clone()];
+    way.extend(place.levels().into_iter().map(|(directory, _)| directory));
+    for (at, directory) in way.iter().enumerate() {
+        let Ok(dir) = open_directory(directory) else { continue };
+        // Below one with processes and controllers of threads, and below a threaded one, a new cgroup takes processes only
+        // if it is threaded as well (cgroups(7)). Where that fails, joining says so.
+        if read(dir.as_fd(), "cgroup.type").is_ok_and(|kind| kind.trim_ascii() == "domain invalid") {
+            let _ = write(dir.as_fd(), "cgroup.type", "threaded");
+        }
+        if at + 1 == way.len() {
+            break;
+        }
         let (Ok(there), Ok(on)) =
             (read(dir.as_fd(), "cgroup.controllers"), read(dir.as_fd(), "cgroup.subtree_control"))
         else {
@@ -401,8 +415,7 @@ fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Er
             if let Err(e) = write(dir.as_fd(), "cgroup.subtree_control", &plus(&controller)) {
                 let e =
                     Error::os(format_args!("write +{controller} to {directory}/cgroup.subtree_control"), e);
-                let busy = matches!(e.errno(), Some(Errno::EBUSY | Errno::EOPNOTSUPP));
-                refused.push((controller.to_owned(), if busy { e.hint(NO_INTERNAL_PROCESSES) } else { e }));
+                refused.push((controller.to_owned(), no_place(e)));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::fs::{Branch, Cgroup};
 use super::layout::Layout;
+use super::location::Place;
 use crate::error::{Context, Errno, Error, Result};
 
 impl Cgroup {
@@ -49,24 +50,32 @@ impl Cgroup {
         Ok(self)
     }
 
-    /// Where on v2 the container's own cgroup takes no processes because there are controllers below it, the cgroup of this
-    /// process of its takes them.
+    /// Where the container's own cgroup takes no processes because there are controllers below it (v2), or is gone, the
+    /// cgroup of this process of its takes them.
     pub fn or_beside(mut self, init: i32) -> Cgroup {
         self.beside = Some(init);
         self
     }
 
-    /// Moves a process into the cgroup of v2 that [`Cgroup::or_beside`] tells of.
-    pub(super) fn join_beside(&self, own: &Branch, pid: &str) -> std::result::Result<(), Errno> {
-        let tree = self.beside.and_then(|init| Layout::of(&init.to_string()).ok()?.v2().cloned());
-        // Below the container's own, or it is none of our business.
-        let inner =
-            |own: &Branch, path: &str| path.strip_prefix(&own.place.path)?.starts_with('/').then_some(());
-        let mut place = own.place.clone();
-        match tree.filter(|t| t.mount == place.mount && inner(own, &t.own).is_some()) {
-            Some(tree) => place.path = tree.own,
-            None => return Err(Errno::EBUSY),
+    /// Moves a process into the cgroup where [`Cgroup::or_beside`]'s is, after the own one has answered `refused`.
+    ///
+    /// That must be below the own one as long as there is one. If not, it may be anywhere, as by runc: who enters the container
+    /// is where its init is; but not the root cgroup, which nothing limits.
+    pub(super) fn join_beside(
+        &self,
+        own: &Branch,
+        pid: &str,
+        refused: Errno,
+    ) -> std::result::Result<(), Errno> {
+        let gone = matches!(refused, Errno::ENOENT | Errno::ENODEV);
+        let full = own.place.is_v2() && matches!(refused, Errno::EBUSY | Errno::EOPNOTSUPP);
+        let layout = self.beside.filter(|_| gone || full).and_then(|init| Layout::of(&init.to_string()).ok());
+        let mut trees = layout.unwrap_or_default().trees.into_iter();
+        let Some(tree) = trees.find(|tree| tree.mount == own.place.mount) else { return Err(refused) };
+        let inner = tree.own.strip_prefix(&own.place.path).is_some_and(|rest| rest.starts_with('/'));
+        if tree.own == "/" || !(gone || inner) {
+            return Err(refused);
         }
-        Branch::new(place).write("cgroup.procs", pid)
+        Branch::new(Place { path: tree.own, ..own.place.clone() }).write("cgroup.procs", pid)
     }
 }

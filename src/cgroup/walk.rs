@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::fs::{read, write};
 use crate::error::Errno;
-use crate::sys::file::{entries, fstat, openat, rmdirat};
+use crate::sys::file::{entries, fstat, openat, read_text, rmdirat};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -72,8 +72,8 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
             pids.extend(numbers.map(Pid::from_raw));
         }
         Err(Errno::ENODEV | Errno::ENOENT) => {}
-        // A threaded cgroup has its processes listed at the root of its domain.
-        Err(Errno::EOPNOTSUPP) => {}
+        // A threaded cgroup lists threads only. Those of the container's own have the root of their domain above it.
+        Err(Errno::EOPNOTSUPP) => pids.extend(processes_of_threads(dir)),
         Err(e) => failed = Some(e),
     };
     list(top);
@@ -87,10 +87,22 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
         Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
         Err(e) => failed = failed.or(Some(e)),
     }
+    pids.sort_unstable();
+    pids.dedup();
     match failed {
         Some(e) => Err(e),
         None => Ok(pids),
     }
+}
+
+/// The processes that have threads in a threaded cgroup.
+fn processes_of_threads(dir: BorrowedFd<'_>) -> Vec<Pid> {
+    let process = |thread: &str| {
+        let status = read_text(&format!("/proc/{thread}/status")).ok()?;
+        let pid = status.split_once("\nTgid:\t")?.1.lines().next()?.parse().ok()?;
+        Some(Pid::from_raw(pid)).filter(|pid| pid.as_raw() > 0)
+    };
+    read(dir, "cgroup.threads").unwrap_or_default().lines().filter_map(process).collect()
 }
 
 /// Writes a file of every cgroup below `top`, children before parents, as far as it can be. Goes no deeper after the
