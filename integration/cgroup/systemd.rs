@@ -114,6 +114,7 @@ fn a_container_is_a_scope() {
         return;
     }
     let b = Bundle::new("systemd");
+    cgroup_that_is_there_frozen_is_refused(&b);
     // Five times: a message that systemd overlooks is overlooked now and then only.
     for _ in 0..5 {
         b.config("machine.slice:tst:web", r#""org.systemd.property.TimeoutStopSec":"7""#, LIMITS);
@@ -145,6 +146,29 @@ fn a_container_is_a_scope() {
             Layout::discover().unwrap().trees.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
         assert!(left.iter().all(|d| !std::path::Path::new(d).exists()), "{left:?}");
     }
+}
+
+/// Before systemd puts anything into it, which nobody would hear of again.
+fn cgroup_that_is_there_frozen_is_refused(b: &Bundle) {
+    b.config("machine.slice:tst:web", "", "{}");
+    let places: Vec<String> =
+        Layout::discover().unwrap().trees.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
+    for dir in &places {
+        std::fs::create_dir_all(dir).unwrap();
+        for (file, value) in [("cgroup.freeze", "1"), ("freezer.state", "FROZEN")] {
+            let file = format!("{dir}/{file}");
+            let _ = std::fs::OpenOptions::new()
+                .write(true)
+                .open(file)
+                .and_then(|mut f| f.write_all(value.as_bytes()));
+        }
+    }
+    let start = Instant::now();
+    let (ok, said) = b.embrun(&["run", "--bundle", b.at.to_str().unwrap(), "x"]);
+    assert!(!ok && said.contains("container's cgroup unexpectedly frozen"), "{said}");
+    assert!(start.elapsed() < Duration::from_secs(10) * patience(), "{:?}", start.elapsed());
+    assert_eq!(show(UNIT, "LoadState"), "not-found");
+    places.iter().for_each(|dir| std::fs::remove_dir(dir).unwrap());
 }
 
 #[test]

@@ -16,7 +16,15 @@ pub const CASES: &[Case] = cases![
     unified_wins_over_the_fields,
     exec_follows_an_init_whose_cgroup_is_gone,
     containers_run_below_threaded_and_populated_parents,
+    cgroup_below_a_frozen_one_is_refused,
+    container_that_is_frozen_while_it_is_made_does_not_hang,
+    exec_into_a_paused_container_waits_until_it_is_resumed,
 ];
+
+/// Emulated hosts are slow (`IT_SLOW=5`).
+fn slow() -> u32 {
+    std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
 
 /// Deletes by force, in good time, and everything is gone.
 #[track_caller]
@@ -24,7 +32,7 @@ fn is_deleted(c: &Container<'_>) {
     let dir = c.cgroup("freezer");
     let start = Instant::now();
     c.remove();
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(8) * slow(), "{:?}", start.elapsed());
     assert!(!dir.exists(), "{} is left", dir.display());
 }
 
@@ -254,4 +262,53 @@ fn containers_run_below_threaded_and_populated_parents(t: &Test) {
             eventually("the parent goes", || fs::remove_dir(&dir).is_ok());
         }
     }
+}
+
+/// The file that freezes, and what to write to it.
+fn freezer(t: &Test) -> (&'static str, &'static str) {
+    t.needs_controller("freezer");
+    match t.hierarchy("freezer").unwrap().v2 {
+        true => ("cgroup.freeze", "1"),
+        false => ("freezer.state", "FROZEN"),
+    }
+}
+
+/// Init would stand still there and never answer.
+fn cgroup_below_a_frozen_one_is_refused(t: &Test) {
+    let (file, frozen) = freezer(t);
+    let mut c = t.container();
+    c.config["linux"]["cgroupsPath"] = json!(format!("/{}/pod/{}", t.token(), c.id));
+    let pod = t.hierarchy("freezer").unwrap().mount.join(t.token()).join("pod");
+    fs::create_dir_all(&pod).unwrap();
+    fs::write(pod.join(file), frozen).unwrap();
+    c.create().exits(1).fails(&["frozen"]);
+    fs::remove_dir(pod).unwrap();
+}
+
+/// By a hook, in place of whoever does not look where a container is being made.
+fn container_that_is_frozen_while_it_is_made_does_not_hang(t: &Test) {
+    let (file, frozen) = freezer(t);
+    let mut c = t.container();
+    let path = c.cgroup("freezer").join(file);
+    let line = format!("cat > /dev/null; echo {frozen} > {}", path.display());
+    c.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", line]}]});
+    let start = Instant::now();
+    c.create().exits(1).fails(&["frozen"]);
+    assert!(start.elapsed() < Duration::from_secs(20) * slow(), "{:?}", start.elapsed());
+    assert!(!c.cgroup("freezer").exists());
+}
+
+/// Longer than a container that is being made may be frozen.
+fn exec_into_a_paused_container_waits_until_it_is_resumed(t: &Test) {
+    t.needs_controller("freezer");
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    c.call(&["pause"]).ok();
+    let exec = t.spawn(t.command(&["exec", "--ignore-paused", &c.id, "probe", "cgroup"]));
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(exec.stdout(), "");
+    c.call(&["resume"]).ok();
+    exec.wait().ok();
+    c.remove();
 }

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use embrun::bundle::config;
 use embrun::bundle::json::Json;
 use embrun::bundle::read::{Read, boolean, integer, string};
+use embrun::bundle::spec::HookKind;
 use embrun::cgroup::layout::Layout;
 use embrun::facts::HostFacts;
 use embrun::plan::create::{CreateRequest, compile};
-use embrun::plan::{Plan, order};
+use embrun::plan::{Plan, order, patience};
 use embrun::sys;
 
 fn cases() -> Vec<PathBuf> {
@@ -123,4 +124,24 @@ fn the_laws_can_be_broken() {
     plan.init.swap_remove(0);
     plan.host.truncate(4);
     assert!(order::broken(&plan).len() >= 3, "{:?}", order::broken(&plan));
+}
+
+/// No wait of the host is unlimited, and each has its place in what init does.
+#[test]
+fn every_wait_has_a_limit() {
+    let mut waits = 0;
+    for case in cases() {
+        let Ok(plan) = plan(&case) else { continue };
+        let spec = config::spec(&read(&case.join("config.json"))).unwrap();
+        let limits: Vec<_> = patience::limits(&plan.init, &spec.hooks).collect();
+        let steps: Vec<_> = plan.host.iter().filter(|step| patience::waits(step)).collect();
+        assert_eq!(limits.len(), steps.len(), "{}: {steps:?}", case.display());
+        waits += steps.len();
+        let endless = |kind: HookKind| kind.of(&spec.hooks).iter().any(|hook| hook.timeout.is_none());
+        let inside = [HookKind::CreateContainer, HookKind::StartContainer];
+        if !inside.into_iter().any(endless) {
+            assert!(limits.iter().all(Option::is_some), "{}: {limits:?}", case.display());
+        }
+    }
+    assert!(waits > 10, "{waits}");
 }

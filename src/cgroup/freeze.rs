@@ -22,6 +22,13 @@ pub(super) fn is_frozen(branch: &Branch) -> bool {
     }
 }
 
+/// The same by a cgroup above, too: what is in it, or comes into it, stands still.
+pub(super) fn is_halted(branch: &Branch) -> bool {
+    is_frozen(branch)
+        || (branch.place.is_v2()
+            && branch.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
+}
+
 /// Waits until `file` of a v2 cgroup has `line`, by the kernel's notice of a change. False when the deadline has passed.
 pub(super) fn wait_for_event(
     dir: BorrowedFd<'_>,
@@ -52,6 +59,11 @@ impl Cgroup {
     /// The container is paused, or was left half-way there. Never waits; a cgroup that is gone is not.
     pub fn frozen(&self) -> bool {
         self.branches.iter().any(is_frozen)
+    }
+
+    /// Nothing in it goes on, whoever has frozen it, or one above it. Never waits.
+    pub fn is_halted(&self) -> bool {
+        self.branches.iter().any(is_halted)
     }
 
     /// Stops every process of the cgroup where it is, or leaves them running and tells why.

@@ -111,6 +111,10 @@ impl Cgroup {
     pub fn create(location: &Location, resources: &Resources, access: Access) -> Result<Cgroup> {
         let mut cgroup = Cgroup::on(Vec::new(), access, location.unit.clone());
         if let Some(unit) = &location.unit {
+            // Once systemd has put its first process there, it is too late.
+            for place in location.places.iter().filter(|p| p.made == 0) {
+                cgroup.check_fitness(&Branch::new(place.clone())).map_err(|e| e.context("create cgroup"))?;
+            }
             let v2 = location.places.iter().all(Place::is_v2);
             cgroup.placeholder = RefCell::new(Some(systemd::start(unit, resources, v2)?));
         }
@@ -241,7 +245,9 @@ impl Cgroup {
             } else if branch.place.has("cpuset") {
                 inherit_cpuset(&branch.place)?;
             }
-            branch.dir().context(|| format!("open {}", branch.place.directory())).map(drop)
+            branch.dir().context(|| format!("open {}", branch.place.directory()))?;
+            // Also one that is new, below one that is frozen: init would never say a word.
+            check_running(&branch)
         });
         if let Err(e) = ready {
             let undone = Cgroup::on(vec![branch], Access::Full, None);
@@ -261,10 +267,14 @@ impl Cgroup {
             return Err(Error::new(format!("container's cgroup is not empty: {n} process(es) found"))
                 .hint(format_args!("linux.cgroupsPath: {directory} is in use")));
         }
-        if super::freeze::is_frozen(branch) {
-            return Err(Error::new("container's cgroup unexpectedly frozen").hint(directory));
-        }
-        Ok(())
+        check_running(branch)
+    }
+}
+
+fn check_running(branch: &Branch) -> Result<()> {
+    match super::freeze::is_halted(branch) {
+        true => Err(Error::new("container's cgroup unexpectedly frozen").hint(branch.place.directory())),
+        false => Ok(()),
     }
 }
 

@@ -135,7 +135,13 @@ impl Drop for Placeholder {
     fn drop(&mut self) {
         // Our own child, not waited for by anybody else: the pid is its.
         let _ = process::kill(self.0, libc::SIGKILL);
-        let _ = process::wait(self.0, true);
+        // It need not die at once: in a cgroup that v1 has frozen it does not.
+        for _ in 0..500 {
+            if !matches!(process::wait(self.0, false), Ok(None)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod exec;
 pub mod mounts;
 pub mod options;
 pub mod order;
+pub mod patience;
 pub mod privileges;
 pub mod process;
 pub mod step;

@@ -1,8 +1,8 @@
 //! The laws that every plan keeps, whatever was asked for. Tests hold each golden plan against them.
 
-use super::Plan;
 use super::step::{HostStep, InitStep, Sync};
-use crate::bundle::spec::HookKind;
+use super::{Plan, patience};
+use crate::bundle::spec::{HookKind, Hooks};
 
 /// Every law that the plan breaks, in words; none for a good plan.
 pub fn broken(plan: &Plan) -> Vec<String> {
@@ -117,6 +117,11 @@ fn conversation(plan: &Plan, out: &mut Vec<String>) {
     let answers = pick(|s| if let HostStep::Answer(sync) = s { Some(*sync) } else { None });
     if asks != awaits || asks != answers {
         out.push(format!("init asks {asks:?}, the host awaits {awaits:?} and answers {answers:?}"));
+    }
+    let waits = plan.host.iter().filter(|step| patience::waits(step)).count();
+    let says = patience::limits(&plan.init, &Hooks::default()).count();
+    if waits != says {
+        out.push(format!("the host waits {waits} times, and init has {says} occasions to speak"));
     }
     let terminal = plan.init.iter().any(|s| matches!(s, InitStep::Terminal { .. }));
     if terminal != plan.host.contains(&HostStep::TakeTerminal) {

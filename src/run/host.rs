@@ -10,6 +10,7 @@ use super::init::Init;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
 use super::start::Waiting;
+use super::wait::Limits;
 use super::wire::{Channel, Message, What};
 use super::{interrupt, killed};
 use crate::bundle::json::Json;
@@ -19,8 +20,8 @@ use crate::cgroup::apply::Part;
 use crate::cgroup::fs::{Access, Cgroup};
 use crate::cgroup::location::Location;
 use crate::error::{Context, Error, Result, engine};
-use crate::plan::Plan;
 use crate::plan::step::{HostStep, InitStep, Sync};
+use crate::plan::{Plan, patience};
 use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
 use crate::state::record::{Phase, ProcessMark, Record};
@@ -88,6 +89,8 @@ pub struct Host<'a> {
     killed_before: u64,
     terminal: Option<OwnedFd>,
     hooks_began: bool,
+    /// How many messages were waited for.
+    waited: usize,
 }
 
 /// What a launch leaves behind when it has succeeded.
@@ -118,6 +121,7 @@ impl<'a> Host<'a> {
             killed_before: 0,
             terminal: None,
             hooks_began: false,
+            waited: 0,
         }
     }
 
@@ -313,11 +317,18 @@ impl<'a> Host<'a> {
         self.oom_kills() > self.killed_before
     }
 
-    /// The next message that counts, which must be this one.
+    /// The next message that counts, which must be this one. Each step that waits takes one.
     fn message(&mut self, wanted: What) -> Result<Message> {
+        let patience = patience::limits(&self.plan.init, self.subject.hooks).nth(self.waited);
+        self.waited += 1;
+        let limits = Limits {
+            cgroup: self.subject.cgroup.as_ref(),
+            making: self.subject.making.is_some(),
+            patience: patience.ok_or_else(|| Error::new("init has nothing more to say"))?,
+        };
         let pidfd = self.child.as_ref().and_then(|child| child.pidfd.as_ref()).map(AsFd::as_fd);
-        let message =
-            hear(self.channel()?, &self.plan.init, pidfd, &|listener| self.serve_listener(listener))?;
+        let serve = |listener: &OwnedFd| self.serve_listener(listener);
+        let message = hear(self.channel()?, &self.plan.init, pidfd, &serve, &|fd| limits.wait(fd))?;
         match message.what {
             what if what == wanted => Ok(message),
             What::End => Err(self.died()),
@@ -402,6 +413,10 @@ impl<'a> Host<'a> {
         interrupt::forget();
         if let Some(child) = &self.child {
             let _ = child.signal(libc::SIGKILL);
+            // What is frozen does not die on v1. A paused container stays so.
+            if let (Some(cgroup), true) = (&self.subject.cgroup, self.subject.making.is_some()) {
+                cgroup.let_die();
+            }
             if self.reap() == Ok(None) {
                 return cause.hint(match self.dir {
                     Some(_) => "init does not end; delete it later",
@@ -428,16 +443,17 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Waits for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes, and no failure
-/// of one of the steps.
+/// Waits, by `wait`, for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes,
+/// and no failure of one of the steps.
 pub fn hear(
     channel: &Channel,
     steps: &[InitStep],
     pidfd: Option<BorrowedFd<'_>>,
     serve: &dyn Fn(&OwnedFd) -> Result<()>,
+    wait: &dyn Fn(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<Message> {
     loop {
-        interrupt::wait_for(channel.as_fd())?;
+        wait(channel.as_fd())?;
         let message = channel.receive().at("hear from init")?;
         match message.what {
             What::Warn => log::warn(&message.text),
@@ -517,7 +533,7 @@ mod tests {
     fn a_descriptor_that_is_lost_on_its_way_is_told() {
         let (host, child) = Channel::pair().unwrap();
         nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        let e = hear(&host, &[], None, &|_| Ok(())).unwrap_err();
+        let e = hear(&host, &[], None, &|_| Ok(()), &|_| Ok(())).unwrap_err();
         assert_eq!(e.errno(), Some(Errno::EMFILE));
     }
 }

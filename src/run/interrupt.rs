@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,14 +52,19 @@ pub fn check() -> Result<()> {
     }
 }
 
-/// Waits until the descriptor can be read, or for an interrupt.
-pub fn wait_for(other: BorrowedFd<'_>) -> Result<()> {
-    let Some(fd) = fd() else { return Ok(()) };
+/// Waits until the descriptor can be read, for an interrupt, or so long: then it is false.
+pub fn wait_for(other: BorrowedFd<'_>, longest: Option<Duration>) -> Result<bool> {
+    // Rounded up, so as not to spin in the last millisecond.
+    let longest = longest.map(|time| time + Duration::from_millis(1));
+    let timeout = longest.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
     loop {
-        let mut fds = [PollFd::new(other, PollFlags::POLLIN), PollFd::new(fd, PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) if fds[0].any().unwrap_or(true) => return Ok(()),
-            Ok(_) => return check(),
+        let watch = fd();
+        let mut fds =
+            [PollFd::new(other, PollFlags::POLLIN), PollFd::new(watch.unwrap_or(other), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) => return Ok(false),
+            Ok(_) if fds[0].any().unwrap_or(true) => return Ok(true),
+            Ok(_) => check()?,
             Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::os("poll", e)),
         }

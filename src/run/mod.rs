@@ -37,4 +37,5 @@ pub mod recorder;
 pub mod start;
 pub mod stdio;
 pub mod terminal;
+mod wait;
 pub mod wire;

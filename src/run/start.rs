@@ -4,7 +4,7 @@
 //! say until it becomes the program, which closes init's ends. Init opens both before the container's own filter is in
 //! force, and needs read(2), write(2) and nothing else for them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -12,6 +12,7 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Pid, read};
 
 use super::host::hear;
+use super::interrupt;
 use super::wire::{Channel, What};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
@@ -53,7 +54,8 @@ pub fn go(dir: &Entry, init: Option<&ProcessMark>, listener: &dyn Fn(&OwnedFd) -
     let pidfd =
         init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok().filter(|_| init.lives()));
     let (channel, rest) = call(dir).at("start.fifo")?;
-    let message = hear(&channel, &[], pidfd.as_ref().map(AsFd::as_fd), listener)?;
+    let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
+    let message = hear(&channel, &[], pidfd.as_ref().map(AsFd::as_fd), listener, &wait)?;
     match message.what {
         // Init was killed before it took that in.
         What::End if read(&rest, &mut [0]) == Ok(1) => Err(Error::new(engine::START_STOPPED)),

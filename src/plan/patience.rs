@@ -1,0 +1,65 @@
+//! How long the host waits for init, each time that it does. Pure.
+//!
+//! Init speaks where it asks, where it hands the terminal over, where its clone enters a pid namespace, and at its end. Between two of these it works for itself, which
+//! has a limit; only a hook without a timeout may take as long as it likes.
+
+use std::time::Duration;
+
+use super::step::{HostStep, InitStep};
+use crate::bundle::spec::Hooks;
+
+/// For what init does itself, file systems of a slow network and copies to a slow disk included.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The step waits for init to speak.
+pub fn waits(step: &HostStep) -> bool {
+    use HostStep::*;
+    match step {
+        Await(_) | TakeTerminal | Adopt | Release | AwaitExec => true,
+        Reserve | MakeCgroup | LimitCgroup | LimitMemory | OpenNamespaces | Listen | Spawn | JoinCgroup
+        | JoinUnified | GiveCgroup(_) | Answer(_) | RunHooks(_) | RecordCreated | SendPidfd
+        | WritePidFile => false,
+    }
+}
+
+fn speaks(step: &InitStep) -> bool {
+    matches!(step, InitStep::Ask(_) | InitStep::Terminal { .. } | InitStep::EnterPidNamespace)
+}
+
+/// The limit of each wait of the host, in order; `None` while a hook without a timeout runs.
+pub fn limits<'a>(init: &'a [InitStep], hooks: &'a Hooks) -> impl Iterator<Item = Option<Duration>> + 'a {
+    init.split_inclusive(speaks).map(|part| {
+        part.iter().try_fold(PATIENCE, |all, step| match step {
+            InitStep::RunHooks(kind) => kind
+                .of(hooks)
+                .iter()
+                .try_fold(all, |all, hook| Some(all + Duration::from_secs(hook.timeout?.into()))),
+            _ => Some(all),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::Sync;
+    use super::*;
+    use crate::bundle::spec::{Hook, HookKind};
+
+    #[test]
+    fn only_a_hook_without_a_timeout_may_take_for_ever() {
+        let hook = |timeout| Hook { path: "/h", timeout, ..Hook::default() };
+        let mut hooks = Hooks::default();
+        hooks.0[HookKind::CreateContainer as usize] = vec![hook(Some(7)), hook(Some(5))].leak();
+        hooks.0[HookKind::StartContainer as usize] = vec![hook(Some(7)), hook(None)].leak();
+        let init = [
+            InitStep::DieWithHost,
+            InitStep::Ask(Sync::Cgroup),
+            InitStep::RunHooks(HookKind::CreateContainer),
+            InitStep::Ask(Sync::Created),
+            InitStep::RunHooks(HookKind::StartContainer),
+            InitStep::Exec,
+        ];
+        let limits: Vec<_> = limits(&init, &hooks).collect();
+        assert_eq!(limits, [Some(PATIENCE), Some(PATIENCE + Duration::from_secs(12)), None]);
+    }
+}

@@ -1,0 +1,71 @@
+//! The host's waits for init: none of them lasts for ever.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::interrupt;
+use crate::cgroup::fs::Cgroup;
+use crate::error::{Error, Result};
+
+/// How long a cgroup may be frozen while a container is made in it. Nobody pauses such a container on purpose.
+const FROZEN: Duration = Duration::from_secs(5);
+/// How often is looked whether it is, at first; the longer the wait, the less often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What limits a wait.
+pub struct Limits<'a> {
+    /// Where init is.
+    pub cgroup: Option<&'a Cgroup>,
+    /// A container is being made. A process of `exec --ignore-paused` waits for `resume` instead.
+    pub making: bool,
+    /// How long init may take; no limit while it runs a hook that has none.
+    pub patience: Option<Duration>,
+}
+
+impl Limits<'_> {
+    /// Waits until the channel can be read.
+    ///
+    /// Errors when that takes longer than it may, or when init cannot go on because its cgroup is frozen.
+    pub fn wait(&self, channel: BorrowedFd<'_>) -> Result<()> {
+        let (mut start, mut frozen) = (Instant::now(), None);
+        let mut tick = TICK;
+        loop {
+            let left = self.patience.map_or(tick, |patience| patience.saturating_sub(start.elapsed()));
+            if interrupt::wait_for(channel, Some(left.min(tick)))? {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if !self.making && self.cgroup.is_some_and(Cgroup::frozen) {
+                start = now;
+            } else if self.cgroup.is_some_and(Cgroup::is_halted) {
+                if now - *frozen.get_or_insert(now) >= FROZEN {
+                    return Err(Error::new("init cannot go on: its cgroup, or one above it, is frozen"));
+                }
+                continue;
+            } else if self.patience.is_some_and(|patience| start.elapsed() >= patience) {
+                let seconds = start.elapsed().as_secs();
+                return Err(Error::new(format!("init has not answered for {seconds} s")));
+            }
+            frozen = None;
+            // What is read to find out is never freed.
+            tick = (tick + TICK / 4).min(TICK * 30);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_wait_ends_with_a_word_or_at_its_limit() {
+        let (host, init) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let limits = Limits { cgroup: None, making: true, patience: Some(Duration::from_millis(50)) };
+        let e = limits.wait(host.as_fd()).unwrap_err().to_string();
+        assert_eq!(e, "init has not answered for 0 s");
+        init.send(b"x").unwrap();
+        limits.wait(host.as_fd()).unwrap();
+        Limits { patience: None, ..limits }.wait(host.as_fd()).unwrap();
+    }
+}
