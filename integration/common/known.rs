@@ -149,6 +149,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("process::scheduler_of_real_time_is_set_or_its_need_is_named", "runc", "it came with a later version"),
     ("process::scheduler_that_contradicts_itself_is_refused", "crun", "it came with a later version"),
     ("process::scheduler_that_contradicts_itself_is_refused", "runc", "it came with a later version"),
+    ("process::umask_of_exec_is_0022_or_the_configs", "crun", "an exec has the caller's"),
+    ("process::umask_of_exec_is_0022_or_the_configs", "runc", "an exec has the caller's"),
     ("robust::create_ended_by_term_leaves_nothing", "crun", OURS),
     ("robust::create_ended_by_term_leaves_nothing", "runc", OURS),
     ("robust::create_killed_at_any_time_can_be_deleted", "crun", OURS),

@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::common::{Case, Test};
+use nix::sys::stat::{Mode, umask};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,6 +24,9 @@ pub const CASES: &[Case] = cases![
     user_group_and_additional_groups_are_set,
     groups_of_the_caller_are_dropped,
     umask_is_set,
+    umask_that_is_unset_is_0022_whatever_the_callers,
+    umask_of_exec_is_0022_or_the_configs,
+    umask_is_set_before_a_filter_that_forbids_it,
     rlimits_are_set,
     scheduler_and_io_priority_are_set,
     scheduler_of_real_time_is_set_or_its_need_is_named,
@@ -153,6 +157,62 @@ fn umask_is_set(t: &Test) {
     c.probe("umask");
     c.config["process"]["user"]["umask"] = json!(0o27);
     assert_eq!(c.run().ok().probe()["umask"], 0o27);
+}
+
+fn umask_that_is_unset_is_0022_whatever_the_callers(t: &Test) {
+    for mask in [0, 0o77] {
+        umask(Mode::from_bits_truncate(mask));
+        let mut c = t.container();
+        c.probe("umask");
+        assert_eq!(c.run().ok().probe()["umask"], 0o22, "run by {mask:o}");
+        c.probe("umask say pause");
+        c.up();
+        assert_eq!(c.says("umask")["umask"], 0o22, "create and start by {mask:o}");
+        c.remove();
+    }
+}
+
+fn umask_of_exec_is_0022_or_the_configs(t: &Test) {
+    for mask in [0, 0o77] {
+        umask(Mode::from_bits_truncate(mask));
+        let mut c = t.container();
+        c.probe("pause");
+        c.up();
+        assert_eq!(c.exec(&["probe", "umask"]).ok().probe()["umask"], 0o22, "by {mask:o}");
+        let process = t.path("process.json");
+        let text = json!({"args": ["probe", "umask"], "env": ["PATH=/bin"], "cwd": "/",
+            "user": {"uid": 0, "gid": 0}});
+        fs::write(&process, text.to_string()).unwrap();
+        let out = t.call(&["exec", "--process", process.to_str().unwrap(), &c.id]);
+        assert_eq!(out.ok().probe()["umask"], 0o22, "--process by {mask:o}");
+        c.remove();
+    }
+    let mut c = t.container();
+    c.config["process"]["user"]["umask"] = json!(0o27);
+    c.probe("pause");
+    c.up();
+    assert_eq!(c.exec(&["probe", "umask"]).ok().probe()["umask"], 0o27, "the config's");
+    c.remove();
+}
+
+fn umask_is_set_before_a_filter_that_forbids_it(t: &Test) {
+    for (no_new_privileges, asked) in [(true, None), (false, None), (false, Some(0o27))] {
+        umask(Mode::empty());
+        let mut c = t.container();
+        c.capabilities(&["CAP_SYS_ADMIN"]);
+        c.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        c.config["process"]["user"]["umask"] = json!(asked);
+        let syscalls = json!([{"names": ["umask"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+        c.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls});
+        c.probe("pid say pause");
+        c.up();
+        c.says("pid");
+        // Linux 4.7.
+        let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
+        let mask = status.lines().find_map(|l| l.strip_prefix("Umask:")).unwrap().trim();
+        assert_eq!(u32::from_str_radix(mask, 8).unwrap(), asked.unwrap_or(0o22));
+        c.remove();
+    }
 }
 
 fn rlimits_are_set(t: &Test) {

@@ -36,6 +36,8 @@ pub fn compile(
             refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}"));
         }
     }
+    // As runc and crun: never the caller's, and before the filter, which may forbid the call.
+    steps.add(InitStep::Umask(p.user.umask.unwrap_or(0o022)));
     steps.add(InitStep::OwnStdio(p.user.uid));
     steps.add(InitStep::TryCwd);
     if p.no_new_privileges {
@@ -51,7 +53,6 @@ pub fn compile(
     // The change of ids has cleared it.
     steps.add(InitStep::DieWithHostStill);
     steps.add(InitStep::Cwd);
-    steps.add_some(p.user.umask.map(InitStep::Umask));
     steps.add(InitStep::FindProgram);
     if plan.agent.is_some() {
         seccomp_last(plan, steps);
