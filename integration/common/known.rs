@@ -231,6 +231,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("sweep::start_killed_at_each_of_hundreds_of_calls", "runc", OURS),
     ("signals::caller_that_ignores_the_end_of_children_does_not_matter", "crun", "it waits for hooks that were reaped unseen"),
     ("signals::runtime_killed_leaves_a_container_that_can_be_deleted", "crun", "killed soon after the start it has not always written that it runs"),
+    ("signals::signals_of_every_number_are_forwarded", "crun", OURS),
+    ("signals::signals_of_every_number_are_forwarded", "runc", OURS),
     ("signals::waiting_takes_no_memory_by_the_hour", "crun", OURS),
     ("signals::waiting_takes_no_memory_by_the_hour", "runc", OURS),
     ("terminal::console_socket_without_a_terminal_is_refused", "crun", "it is ignored"),
@@ -270,7 +272,8 @@ const TABLE: &[(&str, &str, &str)] = &[
 /// Why this test is not expected to pass under this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     // Files of promises: what to do about a root file system that deceives is not in the spec, nor is a recorder.
-    if (test.starts_with("hostile::") || test.starts_with("recorder::")) && runtime != "embrun" {
+    let ours = ["hostile::", "recorder::"];
+    if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
     }
     TABLE.iter().find(|(t, r, _)| *t == test && *r == runtime).map(|(_, _, why)| *why)

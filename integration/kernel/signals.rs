@@ -11,6 +11,7 @@ pub const CASES: &[Case] = cases![
     exit_statuses_are_passed_on,
     death_by_a_signal_is_128_and_the_signal,
     signals_are_forwarded,
+    signals_of_every_number_are_forwarded,
     waiting_takes_no_memory_by_the_hour,
     term_ends_a_container_that_takes_it,
     orphans_of_the_container_die_with_it,
@@ -52,6 +53,33 @@ fn signals_are_forwarded(t: &Test) {
         let out = running.wait().exits(5);
         assert_eq!(*out.probe().result("await"), json!(name));
     }
+}
+
+/// The C libraries hide some of the real-time signals, each others.
+fn signals_of_every_number_are_forwarded(t: &Test) {
+    let mut pause = t.container();
+    pause.probe("pause");
+    pause.up();
+    // The others end no program by default, or are a fault of the runtime itself.
+    let ending = [1, 2, 3, 10, 12, 14, 15, 16].into_iter().chain(24..=27).chain(29..=64);
+    for signal in ending {
+        // The first process of a pid namespace would be spared.
+        let mut c = t.container();
+        c.without_namespace("pid").args(&["sh", "-c", "echo ready; exec sleep 100"]);
+        let exec = t.command(&["exec", &pause.id, "sh", "-c", "echo ready; exec sleep 100"]);
+        for running in [c.spawn_run(&[]), t.spawn(exec)] {
+            eventually("it runs", || running.stdout().contains("ready"));
+            send(running.pid(), signal);
+            running.wait().exits(128 + signal);
+        }
+    }
+    pause.remove();
+}
+
+#[allow(unsafe_code)]
+fn send(pid: i32, signal: i32) {
+    // SAFETY: plain integers.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
 /// Nothing gives memory back, so what stays for long must not take any.

@@ -8,38 +8,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, read, write};
 
 use super::host::Child;
 use crate::error::{Context, Result};
 use crate::sys::process::{self, Ended};
 use crate::sys::start::{STDIN, STDOUT};
-use crate::sys::tty;
+use crate::sys::{signal, tty};
 
 /// What a relayed chunk holds at most: a pipe that polls writable takes this much without blocking (PIPE_BUF).
 const CHUNK: usize = 4096;
 
 /// The signals of this process, blocked and read from a descriptor.
-pub struct Signals(SignalFd);
+pub struct Signals(OwnedFd);
 
 impl Signals {
     /// Blocks every signal that can be blocked and is not a fault of this program.
     pub fn block() -> Result<Signals> {
-        let mut set = SigSet::all();
-        let faults = [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGILL,
-            Signal::SIGFPE,
-            Signal::SIGABRT,
-            Signal::SIGTRAP,
-        ];
-        faults.into_iter().for_each(|fault| set.remove(fault));
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).at("sigprocmask")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&set, flags).at("signalfd").map(Signals)
+        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP];
+        signal::block_all_but(&faults).at("signalfd").map(Signals)
     }
 }
 
@@ -65,8 +52,8 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
             Err(e) => return Err(e).at("poll"),
         }
         let ready: [bool; 4] = fds.map(|f| f.any().unwrap_or(true));
-        while let Ok(Some(info)) = signals.0.read_signal() {
-            forward(info.ssi_signo as i32, child, relay.as_ref());
+        while let Some(signal) = signal::next(&signals.0) {
+            forward(signal, child, relay.as_ref());
         }
         if let Some(relay) = &mut relay {
             relay.serve(&ready[1..]);
@@ -222,8 +209,8 @@ impl Relay {
                     self.output.empty(STDOUT);
                     continue;
                 }
-                while let Ok(Some(info)) = signals.0.read_signal() {
-                    if info.ssi_signo as i32 == libc::SIGTERM {
+                while let Some(signal) = signal::next(&signals.0) {
+                    if signal == libc::SIGTERM {
                         return;
                     }
                 }

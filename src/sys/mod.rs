@@ -23,6 +23,7 @@ pub mod process;
 pub mod scheduling;
 pub mod sealed_exe;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod start;
 pub mod tty;

@@ -412,9 +412,15 @@ fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
 /// Gives every signal its default action and blocks none: an exec'ed program starts from there. Rust ignores SIGPIPE,
 /// callers may ignore others, and both would be inherited.
 pub fn default_signals() {
+    // The kernel's `struct sigaction`, which is no longer than this: SIG_DFL, no flags, nothing blocked. The C library
+    // keeps some signals for itself.
+    let action = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: the default action runs no code of ours. Numbers that the C library keeps for itself are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the default action runs no code of ours. SIGKILL and SIGSTOP are refused.
+        unsafe {
+            let (null, size) = (std::ptr::null_mut::<u64>(), size_of::<u64>());
+            libc::syscall(libc::SYS_rt_sigaction, signal as c_long, action.as_ptr(), null, size);
+        }
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
