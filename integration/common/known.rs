@@ -271,8 +271,8 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 /// Why this test is not expected to pass under this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
-    // Files of promises: what to do about a root file system that deceives is not in the spec, nor is a recorder.
-    let ours = ["hostile::", "recorder::"];
+    // Files of promises: the spec has no root file system that deceives, no recorder, and no streams of the caller.
+    let ours = ["hostile::", "recorder::", "relay::"];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
     }

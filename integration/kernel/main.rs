@@ -26,6 +26,7 @@ mod namespaces;
 mod notify;
 mod process;
 mod recorder;
+mod relay;
 mod robust;
 mod roles;
 mod selftest;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
         notify::CASES,
         process::CASES,
         recorder::CASES,
+        relay::CASES,
         robust::CASES,
         roles::CASES,
         selftest::CASES,

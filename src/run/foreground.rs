@@ -3,21 +3,17 @@
 //! One thread, one poll loop. Signals are blocked before the clone ([`Signals::block`]), so that none is lost between
 //! the child's birth and the loop: a SIGCHLD that came early would otherwise never be seen.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Pid, read, write};
+use nix::unistd::Pid;
 
 use super::host::Child;
+use super::relay::{self, Relay};
 use crate::error::{Context, Result};
 use crate::sys::process::{self, Ended};
-use crate::sys::start::{STDIN, STDOUT};
 use crate::sys::{signal, tty};
-
-/// What a relayed chunk holds at most: a pipe that polls writable takes this much without blocking (PIPE_BUF).
-const CHUNK: usize = 4096;
 
 /// The signals of this process, blocked and read from a descriptor.
 pub struct Signals(OwnedFd);
@@ -33,31 +29,44 @@ impl Signals {
 /// Waits for the process to end while it passes on what comes: signals to the process, bytes between the terminal's
 /// master and our own stdin and stdout. Every other child that ends (with a subreaper: the container's orphans) is
 /// reaped.
+///
+/// When nobody is there for the terminal any more it is hung up, which ends a program that does not ask for anything else.
+/// After the program's end, what it wrote last waits for a reader that is there, unless a signal asks us to end.
 pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) -> Result<Ended> {
-    let mut relay = terminal.map(Relay::new).transpose()?;
+    let mut relay = terminal.map(Relay::new);
+    let mut how = None;
     loop {
         while let Some((pid, ended)) = reap()? {
             if pid == child.pid {
-                if let Some(relay) = &mut relay {
-                    relay.drain(signals);
-                }
-                return Ok(ended);
+                how = Some(ended);
             }
         }
-        // No vector: this may go on for months, and memory is not given back (`sys::heap`).
-        let mut fds = std::array::from_fn(|_| PollFd::new(signals.0.as_fd(), PollFlags::POLLIN));
-        let count = 1 + relay.as_ref().map_or(0, |relay| relay.wants(&mut fds[1..]));
-        match poll(&mut fds[..count], PollTimeout::NONE) {
+        if let Some(ended) = how.filter(|_| !relay.as_mut().is_some_and(Relay::finish)) {
+            return Ok(ended);
+        }
+        let idle = signals.0.as_fd();
+        let nothing = || std::array::from_fn(|_| PollFd::new(idle, PollFlags::empty()));
+        let [master, stdin, stdout] = relay.as_ref().map_or_else(nothing, |relay| relay.wants(idle));
+        let mut fds = [PollFd::new(idle, PollFlags::POLLIN), master, stdin, stdout];
+        match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e).at("poll"),
         }
-        let ready: [bool; 4] = fds.map(|f| f.any().unwrap_or(true));
-        while let Some(signal) = signal::next(&signals.0) {
-            forward(signal, child, relay.as_ref());
+        let [_, ready @ ..] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        while let Some(signal) = signal::next(idle) {
+            match (how, signal) {
+                (None, _) => forward(signal, child, relay.as_ref()),
+                (Some(ended), libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
+                    return Ok(ended);
+                }
+                // Its pid may be another's by now.
+                (Some(_), _) => {}
+            }
         }
-        if let Some(relay) = &mut relay {
-            relay.serve(&ready[1..]);
+        if let Some(open) = &mut relay {
+            open.serve(ready);
         }
+        relay = relay.filter(|relay| !relay.is_gone());
     }
 }
 
@@ -77,158 +86,12 @@ fn forward(signal: i32, child: &Child, relay: Option<&Relay>) {
     }
 }
 
-/// Bytes on their way in one direction.
-#[derive(Default)]
-struct Pipe {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Pipe {
-    /// Reads a chunk, if the last one is gone.
-    fn fill(&mut self, from: BorrowedFd<'_>) {
-        let mut chunk = [0u8; CHUNK];
-        match read(from, &mut chunk) {
-            Ok(0) => self.ended = true,
-            Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // EIO is how a pty master says that nobody holds the slave any more (before Linux 4.13 we do not).
-            Err(_) => self.ended = true,
-        }
-    }
-
-    /// Writes what is there; whoever does not read any more gets nothing more.
-    fn empty(&mut self, to: BorrowedFd<'_>) {
-        match write(to, &self.bytes) {
-            Ok(n) => drop(self.bytes.drain(..n)),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => {
-                self.bytes.clear();
-                self.ended = true;
-            }
-        }
-    }
-
-    fn can_read(&self) -> bool {
-        !self.ended && self.bytes.is_empty()
-    }
-}
-
-struct Relay {
-    master: OwnedFd,
-    /// Kept open, so that a program may close its terminal and open it again (Linux 4.13).
-    _slave: Option<OwnedFd>,
-    input: Pipe,
-    output: Pipe,
-    cooked: Option<libc::termios>,
-}
-
-/// Has the container's terminal end a line as the program does: what shows it, if that is a terminal, adds the carriage
-/// return, and a pipe or a file gets none, as by runc. Before the program can write.
+/// Prepares the container's terminal before its program runs. It gets the size of the caller's, and ends a line as the
+/// program does: the terminal that shows it, if there is one, adds the carriage return, and a pipe or a file gets none, as
+/// by runc.
 pub fn relayed(master: &OwnedFd) -> Result<()> {
+    relay::resize(master.as_fd());
     let mut theirs = tty::attributes(master.as_fd()).at("tcgetattr")?;
     theirs.c_oflag &= !libc::ONLCR;
     tty::set_attributes(master.as_fd(), &theirs).at("tcsetattr")
-}
-
-impl Relay {
-    fn new(master: OwnedFd) -> Result<Relay> {
-        // It is polled for both directions at once, and must never be waited for in one of them.
-        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).at("fcntl")?;
-        // Our own terminal, if there is one, hands every key through; the container's does the editing.
-        let cooked = tty::attributes(STDIN).ok();
-        if let Some(cooked) = &cooked {
-            tty::set_attributes(STDIN, &tty::raw(cooked)).at("tcsetattr")?;
-        }
-        let slave = tty::pty_peer(master.as_fd()).ok();
-        let relay = Relay { master, _slave: slave, input: Pipe::default(), output: Pipe::default(), cooked };
-        relay.resize();
-        Ok(relay)
-    }
-
-    /// Gives the container's terminal the size of ours.
-    fn resize(&self) {
-        if let Ok(size) = tty::size(STDIN) {
-            let _ = tty::set_size(self.master.as_fd(), size);
-        }
-    }
-
-    /// Sets up to three descriptors to poll, in the order that [`Relay::serve`] takes their answers; how many.
-    fn wants<'a>(&'a self, fds: &mut [PollFd<'a>]) -> usize {
-        let mut count = 0;
-        let when = |wanted: bool, flag| if wanted { flag } else { PollFlags::empty() };
-        let mut master = when(self.output.can_read(), PollFlags::POLLIN);
-        master |= when(!self.input.bytes.is_empty(), PollFlags::POLLOUT);
-        let mut add = |fd: BorrowedFd<'a>, events: PollFlags| {
-            // A descriptor with nothing asked still reports POLLHUP, for ever: it is left out.
-            if !events.is_empty() {
-                fds[count] = PollFd::new(fd, events);
-                count += 1;
-            }
-        };
-        add(self.master.as_fd(), master);
-        add(STDIN, when(self.input.can_read(), PollFlags::POLLIN));
-        add(STDOUT, when(!self.output.bytes.is_empty(), PollFlags::POLLOUT));
-        count
-    }
-
-    /// Moves bytes where a descriptor is ready; the flags come in the order of [`Relay::wants`].
-    fn serve(&mut self, ready: &[bool]) {
-        let mut ready = ready.iter().copied();
-        let mut take = |wanted: bool| wanted && ready.next().unwrap_or(false);
-        let (fill_out, empty_in) = (self.output.can_read(), !self.input.bytes.is_empty());
-        let (fill_in, empty_out) = (self.input.can_read(), !self.output.bytes.is_empty());
-        let master = take(fill_out || empty_in);
-        let (stdin, stdout) = (take(fill_in), take(empty_out));
-        if master && fill_out {
-            self.output.fill(self.master.as_fd());
-        }
-        if master && empty_in {
-            self.input.empty(self.master.as_fd());
-        }
-        if stdin {
-            self.input.fill(STDIN);
-        }
-        if stdout {
-            self.output.empty(STDOUT);
-        }
-    }
-
-    /// After the process has ended: what it wrote last still goes out, unless nobody takes it and SIGTERM comes.
-    fn drain(&mut self, signals: &Signals) {
-        loop {
-            while !self.output.bytes.is_empty() {
-                // A stdout that does not block would be written to over and over.
-                let stdout = PollFd::new(STDOUT, PollFlags::POLLOUT);
-                let mut fds = [stdout, PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
-                match poll(&mut fds, PollTimeout::NONE) {
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(_) => return,
-                }
-                if fds[0].any().unwrap_or(true) {
-                    self.output.empty(STDOUT);
-                    continue;
-                }
-                while let Some(signal) = signal::next(&signals.0) {
-                    if signal == libc::SIGTERM {
-                        return;
-                    }
-                }
-            }
-            let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
-            let more = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0);
-            if !more || self.output.ended {
-                return;
-            }
-            self.output.fill(self.master.as_fd());
-        }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        if let Some(cooked) = &self.cooked {
-            let _ = tty::set_attributes(STDIN, cooked);
-        }
-    }
 }

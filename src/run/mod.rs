@@ -34,6 +34,7 @@ pub mod outputs;
 pub mod program;
 pub mod public;
 pub mod recorder;
+pub mod relay;
 pub mod start;
 pub mod stdio;
 pub mod terminal;

@@ -1,0 +1,301 @@
+//! Bytes between the container's terminal and the caller's standard streams, moved without ever waiting for either.
+
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::stat::{SFlag, makedev};
+use nix::unistd::{isatty, read, write};
+
+use crate::sys::file::{fstat, kind, open};
+use crate::sys::mount_api::FdPath;
+use crate::sys::start::{STDERR, STDIN, STDOUT};
+use crate::sys::tty;
+
+/// How much is moved at once.
+const CHUNK: usize = 4096;
+/// More than a terminal holds of what was written to it: 64 KiB on the way to its master, and one page there.
+const HELD: usize = 128 * 1024;
+
+/// How one of the caller's standard streams is used without waiting for it. Its O_NONBLOCK flag stays as it is: the caller
+/// and others have the same open file.
+enum Way {
+    /// The terminal or pipe, opened once more.
+    Own(OwnedFd),
+    /// A socket, which takes a flag with each call.
+    Socket,
+    /// A file or a device like /dev/null, which waits for nobody.
+    File,
+    /// A terminal or pipe that cannot be opened once more: only when it is ready, and little at once.
+    Shared,
+}
+
+struct Stream {
+    fd: BorrowedFd<'static>,
+    way: Way,
+}
+
+impl Stream {
+    fn new(fd: BorrowedFd<'static>, access: OFlag) -> Stream {
+        Stream { fd, way: Stream::way(fd, access) }
+    }
+
+    fn way(fd: BorrowedFd<'static>, access: OFlag) -> Way {
+        let Ok(stat) = fstat(fd) else { return Way::Shared };
+        match kind(&stat) {
+            SFlag::S_IFSOCK => return Way::Socket,
+            SFlag::S_IFIFO => {}
+            SFlag::S_IFCHR if isatty(fd).unwrap_or(false) => {}
+            _ => return Way::File,
+        }
+        // Opening one of these two leads to another terminal: a new one, and the one in the foreground.
+        if [makedev(5, 2), makedev(4, 0)].contains(&stat.st_rdev) {
+            return Way::Shared;
+        }
+        let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        open(FdPath::new(fd).as_c_str(), flags).map_or(Way::Shared, Way::Own)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        if let Way::Own(own) = &self.way { own.as_fd() } else { self.fd }
+    }
+
+    fn read(&self, chunk: &mut [u8]) -> nix::Result<usize> {
+        match self.way {
+            Way::Socket => recv(self.fd.as_raw_fd(), chunk, MsgFlags::MSG_DONTWAIT),
+            _ => read(self.fd(), chunk),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+        match self.way {
+            Way::Socket => send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            // As much as a terminal that polls writable takes in any case (the kernel's WAKEUP_CHARS).
+            Way::Shared => write(self.fd, &bytes[..bytes.len().min(256)]),
+            _ => write(self.fd(), bytes),
+        }
+    }
+}
+
+/// Bytes on their way in one direction. No vector: this may go on for months, and memory is not given back (`sys::heap`).
+struct Chunk {
+    bytes: [u8; CHUNK],
+    start: usize,
+    end: usize,
+}
+
+impl Chunk {
+    const fn empty() -> Chunk {
+        Chunk { bytes: [0; CHUNK], start: 0, end: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Reads, if the last bytes are gone. An error that is not about this moment, or the end, is `false`.
+    fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> nix::Result<usize>) -> bool {
+        if !self.is_empty() {
+            return true;
+        }
+        match read(&mut self.bytes) {
+            Ok(0) => false,
+            Ok(n) => {
+                (self.start, self.end) = (0, n);
+                true
+            }
+            Err(e) => is_of_this_moment(e),
+        }
+    }
+
+    /// Writes what is there.
+    fn drain(&mut self, write: impl FnOnce(&[u8]) -> nix::Result<usize>) -> nix::Result<()> {
+        if !self.is_empty() {
+            self.start += write(&self.bytes[self.start..self.end])?;
+        }
+        Ok(())
+    }
+}
+
+fn is_of_this_moment(e: Errno) -> bool {
+    matches!(e, Errno::EAGAIN | Errno::EINTR)
+}
+
+/// The container's terminal and the caller's streams.
+pub struct Relay {
+    master: OwnedFd,
+    /// Kept open, so that a program may close its terminal and open it again (Linux 4.13).
+    _slave: Option<OwnedFd>,
+    stdin: Stream,
+    stdout: Stream,
+    input: Chunk,
+    output: Chunk,
+    /// Whether there may be more to read.
+    more_input: bool,
+    more_output: bool,
+    /// How much is read at most from now on; `None` while the program runs.
+    left: Option<usize>,
+    /// Nobody is there for the output any more.
+    gone: bool,
+    /// It was reported that output is lost.
+    reported: bool,
+    /// What our own terminal, if there is one, is to be again.
+    cooked: Option<libc::termios>,
+}
+
+/// Gives the container's terminal the size of the caller's. One that has no size (a serial line) says nothing.
+pub fn resize(master: BorrowedFd<'_>) {
+    let size = [STDIN, STDOUT, STDERR].into_iter().find_map(|stream| tty::size(stream).ok());
+    if let Some(size) = size.filter(|size| *size != (0, 0)) {
+        let _ = tty::set_size(master, size);
+    }
+}
+
+impl Relay {
+    /// Between this terminal and our standard streams.
+    pub fn new(master: OwnedFd) -> Relay {
+        let _ = fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
+        // Our own terminal, if there is one, hands every key through; the container's does the editing. One that has just
+        // been hung up cannot be set, and is found to be gone.
+        let cooked = tty::attributes(STDIN).ok();
+        if let Some(cooked) = &cooked {
+            let _ = tty::set_attributes(STDIN, &tty::raw(cooked));
+        }
+        Relay {
+            _slave: tty::pty_peer(master.as_fd()).ok(),
+            master,
+            stdin: Stream::new(STDIN, OFlag::O_RDONLY),
+            stdout: Stream::new(STDOUT, OFlag::O_WRONLY),
+            input: Chunk::empty(),
+            output: Chunk::empty(),
+            more_input: true,
+            more_output: true,
+            left: None,
+            gone: false,
+            reported: false,
+            cooked,
+        }
+    }
+
+    /// Gives the container's terminal the size that ours has now.
+    pub fn resize(&self) {
+        resize(self.master.as_fd());
+    }
+
+    /// Whether the caller's side is gone: to be dropped then, which hangs the container's terminal up.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// What to poll: the master, stdin and stdout. `idle` stands in for what is not to be waited for, since whatever has hung
+    /// up says so even when nothing is asked.
+    pub fn wants<'a>(&'a self, idle: BorrowedFd<'a>) -> [PollFd<'a>; 3] {
+        let slot = |fd: BorrowedFd<'a>, watched: bool, wanted: &[(bool, PollFlags)]| {
+            let flags =
+                wanted.iter().filter(|(when, _)| *when).fold(PollFlags::empty(), |all, (_, f)| all | *f);
+            PollFd::new(if watched || !flags.is_empty() { fd } else { idle }, flags)
+        };
+        let reads_output = self.left.is_none() && self.more_output && self.output.is_empty();
+        let (input, output) = (!self.input.is_empty(), !self.output.is_empty());
+        let master = [(reads_output, PollFlags::POLLIN), (input, PollFlags::POLLOUT)];
+        [
+            slot(self.master.as_fd(), false, &master),
+            // A terminal that hangs up is noticed even when it may not send more for now.
+            slot(
+                self.stdin.fd(),
+                self.more_input && self.cooked.is_some(),
+                &[(self.more_input && !input, PollFlags::POLLIN)],
+            ),
+            // Where no input can come any more, nobody is there once nobody takes the output.
+            slot(self.stdout.fd(), !self.more_input, &[(output, PollFlags::POLLOUT)]),
+        ]
+    }
+
+    /// Moves what can be moved, after a poll that said so of [`Relay::wants`].
+    pub fn serve(&mut self, [master, stdin, stdout]: [PollFlags; 3]) {
+        if !stdin.is_empty() {
+            self.take_input(stdin);
+        }
+        if !(master | stdin).is_empty() && self.left.is_none() {
+            let kept = self.input.drain(|bytes| write(&self.master, bytes));
+            if kept.is_err_and(|e| !is_of_this_moment(e)) {
+                self.input = Chunk::empty();
+            }
+            self.take_output();
+        }
+        if self.output.is_empty() && stdout.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
+            self.gone = true;
+        }
+        if !stdout.is_empty() || self.never_waits() {
+            self.give_output();
+        }
+    }
+
+    fn take_input(&mut self, polled: PollFlags) {
+        let stdin = &self.stdin;
+        self.more_input = self.input.fill(|chunk| stdin.read(chunk));
+        // The end of a file or pipe is just that; a terminal in whose background we are gives an error.
+        self.gone |= self.cooked.is_some() && polled.contains(PollFlags::POLLHUP);
+    }
+
+    fn take_output(&mut self) {
+        if self.more_output {
+            let master = &self.master;
+            // EIO is how a pty master says that nobody holds the slave any more (before Linux 4.13 we do not).
+            self.more_output = self.output.fill(|chunk| read(master, chunk));
+        }
+    }
+
+    fn give_output(&mut self) {
+        let stdout = &self.stdout;
+        match self.output.drain(|bytes| stdout.write(bytes)) {
+            Ok(()) => {}
+            Err(e) if is_of_this_moment(e) => {}
+            // A file may have room again later; the program is not to wait for that.
+            Err(e @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => {
+                self.output = Chunk::empty();
+                if !std::mem::replace(&mut self.reported, true) {
+                    crate::log::warn(&crate::error::Error::os("stdout: output is lost", e).to_string());
+                }
+            }
+            Err(_) => self.gone = true,
+        }
+    }
+
+    /// After the program has ended: hands on what it wrote before that. Returns whether some of it waits for the caller.
+    pub fn finish(&mut self) -> bool {
+        (self.more_input, self.input) = (false, Chunk::empty());
+        // What others write to the terminal from now on has no end.
+        let mut left = self.left.unwrap_or(HELD);
+        loop {
+            if self.never_waits() {
+                self.give_output();
+            }
+            if self.gone || !self.output.is_empty() || left == 0 {
+                break;
+            }
+            self.take_output();
+            if self.output.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(self.output.end);
+        }
+        self.left = Some(left);
+        !self.gone && !self.output.is_empty()
+    }
+
+    /// Whether stdout may be written to without a poll.
+    fn never_waits(&self) -> bool {
+        !matches!(self.stdout.way, Way::Shared)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(cooked) = &self.cooked {
+            let _ = tty::set_attributes(STDIN, cooked);
+        }
+    }
+}
