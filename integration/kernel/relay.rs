@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     program_that_ignores_the_hangup_is_waited_for,
     signals_are_forwarded_while_the_callers_terminal_takes_nothing,
     output_through_non_blocking_and_blocking_streams_is_whole,
+    answers_through_a_non_blocking_pipe_are_whole,
     end_of_the_input_is_no_end_of_the_output,
     last_output_is_whole_and_others_that_write_on_do_not_keep_exec,
     full_disk_loses_output_and_says_so,
@@ -227,6 +228,22 @@ fn output_through_non_blocking_and_blocking_streams_is_whole(t: &Test) {
             }
         }
     }
+}
+
+fn answers_through_a_non_blocking_pipe_are_whole(t: &Test) {
+    let mut c = t.container();
+    c.config["annotations"] = json!({"large": "x".repeat(300_000)});
+    c.create().ok();
+    let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_RDONLY)).unwrap();
+    let mut child = start(t.command(&["state", &c.id]), Stdio::null(), write);
+    std::thread::sleep(Duration::from_millis(200));
+    let mut seen = String::new();
+    File::from(read).read_to_string(&mut seen).unwrap();
+    assert_eq!(end(&mut child), 0);
+    let state: serde_json::Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(state["annotations"]["large"].as_str().unwrap().len(), 300_000);
+    c.remove();
 }
 
 fn end_of_the_input_is_no_end_of_the_output(t: &Test) {

@@ -7,6 +7,8 @@ use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use super::Errno;
 
 unsafe extern "C" {
@@ -97,12 +99,13 @@ const fn stream(fd: c_int) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Writes all of it, whatever signals come.
+/// Writes all of it, whatever signals come, also to a descriptor that the caller has made non-blocking.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match nix::unistd::write(fd, bytes) {
             Ok(n) => bytes = &bytes[n..],
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => drop(poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::NONE)),
             Err(e) => return Err(e),
         }
     }
