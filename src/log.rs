@@ -4,40 +4,58 @@
 //! containerd's shim decodes every line of it as JSON with a time in RFC 3339 and takes the last of level "error" as the
 //! reason of a failure; podman reads the whole file as one object. So a line is written only for what matters.
 //! Without a file, warnings go to stderr. Errors go to stderr always, once, and to the file if there is one.
+//!
+//! The file may be a FIFO or a terminal. Nothing waits for its reader for longer than [`PATIENCE`]: what it does not take goes
+//! to stderr.
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 
 use crate::bundle::json::Json;
 use crate::bundle::read::one_line;
 use crate::cli::args::LogFormat;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Errno, Error, Result};
 use crate::sys::clock;
 use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::start::{STDERR, write_all};
+
+/// How long a reader of the log may take to come, and to make room, in milliseconds.
+const PATIENCE: u16 = 1000;
 
 struct Log {
     file: Option<OwnedFd>,
     format: LogFormat,
     debug: bool,
+    /// The reader has been waited for in vain.
+    stuck: AtomicBool,
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Opens the log; to be called once, before anything is logged.
 pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
-    let open = |path: &str| {
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_SYNC | OFlag::O_NOCTTY;
-        create(AT_FDCWD, path, flags, Mode::from_bits_truncate(0o644))
-            .about(format_args!("open log file {path}"))
-    };
-    let file = path.map(open).transpose()?;
-    let _ = LOG.set(Log { file, format, debug });
+    let file = path.map(|path| open_file(path).about(format_args!("open log file {path}"))).transpose()?;
+    let _ = LOG.set(Log { file, format, debug, stuck: AtomicBool::new(false) });
     Ok(())
+}
+
+fn open_file(path: &str) -> Result<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_SYNC | OFlag::O_NOCTTY;
+    const PAUSE: u16 = 10;
+    for _ in 0..PATIENCE / PAUSE {
+        match create(AT_FDCWD, path, flags | OFlag::O_NONBLOCK, Mode::from_bits_truncate(0o644)) {
+            // The reader may have been started along with us.
+            Err(Errno::ENXIO) => drop(poll(&mut [], PAUSE)),
+            opened => return Ok(opened?),
+        }
+    }
+    Err(Error::from(Errno::ENXIO).hint("a socket, or a FIFO that nobody reads"))
 }
 
 /// Something the user should know that does not stop the work.
@@ -68,10 +86,22 @@ fn write(level: &str, message: &str, prefix: &str) {
 
 /// Writes a line to the log file; says whether there is one, and it has it.
 fn to_file(level: &str, message: &str) -> bool {
-    let Some(Log { file: Some(file), format, .. }) = LOG.get() else { return false };
+    let Some(Log { file: Some(file), format, stuck, .. }) = LOG.get() else { return false };
     let (secs, _) = clock::now();
     let text = line(*format, level, message, &rfc3339(secs, 0));
-    write_all(file.as_fd(), text.as_bytes()).is_ok()
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(file, rest) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if !stuck.load(Ordering::Relaxed) => {
+                let room = poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], PATIENCE);
+                stuck.store(room == Ok(0), Ordering::Relaxed);
+            }
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// One line, whatever names and whatever output of a hook the message quotes; and nothing that a terminal would obey.

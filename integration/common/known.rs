@@ -271,8 +271,8 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 /// Why this test is not expected to pass under this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
-    // Files of promises: the spec has no root file system that deceives, no recorder, and no streams of the caller.
-    let ours = ["hostile::", "recorder::", "relay::"];
+    // Files of promises: the spec has no root file system that deceives, no log, no recorder and no streams of the caller.
+    let ours = ["hostile::", "logs::", "recorder::", "relay::"];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
     }

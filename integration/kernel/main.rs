@@ -19,6 +19,7 @@ mod hooks;
 mod hostile;
 mod lifecycle;
 mod limits;
+mod logs;
 mod mounts;
 #[path = "../mutate.rs"]
 mod mutate;
@@ -51,6 +52,7 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         lifecycle::CASES,
         limits::CASES,
+        logs::CASES,
         mounts::CASES,
         namespaces::CASES,
         notify::CASES,

@@ -34,6 +34,7 @@ use nix::sys::signal::Signal;
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
 use crate::sys::process::{default_signal, ignore_signal};
+use crate::sys::sealed_exe;
 use crate::sys::start::{STDOUT, variable, write_all};
 use crate::{log, namespace};
 use args::{Caller, Command, Globals, Misuse};
@@ -67,6 +68,10 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     }
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;
+    // These run the program again. A FIFO that is the log is opened after that: its reader takes a close for the end.
+    if matches!(rest.args.first(), Some(&("create" | "run" | "exec"))) {
+        sealed_exe::ensure()?;
+    }
     log::open(globals.log, globals.log_format, globals.debug)?;
     let command = args::command(rest)?;
     Ok(perform(&globals, command)?)
