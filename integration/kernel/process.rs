@@ -31,6 +31,8 @@ pub const CASES: &[Case] = cases![
     scheduler_and_io_priority_are_set,
     scheduler_of_real_time_is_set_or_its_need_is_named,
     scheduler_that_contradicts_itself_is_refused,
+    scheduler_flags_reach_the_kernel,
+    scheduler_iso_is_refused_by_the_kernel,
     rlimit_above_the_hard_limit_with_the_capability,
     capabilities_are_exactly_those_listed,
     capabilities_absent_means_none,
@@ -409,6 +411,47 @@ fn scheduler_of_real_time_is_set_or_its_need_is_named(t: &Test) {
     } else {
         output.fails(&["sched_setattr", "cpu.realtimeRuntime"]);
     }
+}
+
+/// What this kernel says to the same flags in the structure that has room for their values.
+#[allow(unsafe_code)]
+fn sched_setattr(flags: u64) -> Result<(), nix::Error> {
+    let attr: [u64; 7] = [56, flags, 0, 0, 0, 0, 0];
+    // SAFETY: 56 bytes, as the first word says; 0 is this thread.
+    let r = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, attr.as_ptr(), 0) };
+    nix::Error::result(r).map(drop)
+}
+
+fn scheduler_flags_reach_the_kernel(t: &Test) {
+    for (flags, names) in [
+        (0x01, json!(["SCHED_FLAG_RESET_ON_FORK"])),
+        (0x20, json!(["SCHED_FLAG_UTIL_CLAMP_MIN"])),
+        (0x40, json!(["SCHED_FLAG_UTIL_CLAMP_MAX"])),
+        (0x61, json!(["SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX", "SCHED_FLAG_RESET_ON_FORK"])),
+    ] {
+        let mut c = t.container();
+        c.config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "flags": names});
+        let expected = std::thread::spawn(move || sched_setattr(flags)).join().unwrap();
+        let out = c.probe("scheduling").run();
+        match expected {
+            // sched_getscheduler(2) adds a bit for the first of the flags.
+            Ok(()) => assert_eq!(out.ok().probe()["scheduling"]["policy"], (flags & 1) << 30, "{names}"),
+            Err(nix::Error::EOPNOTSUPP) => {
+                out.exits(1).fails(&["(EOPNOTSUPP) (SCHED_FLAG_UTIL_CLAMP_… needs CONFIG_UCLAMP_TASK)"]);
+            }
+            Err(e) => panic!("{names}: {e}"),
+        }
+    }
+}
+
+fn scheduler_iso_is_refused_by_the_kernel(t: &Test) {
+    let mut c = t.container();
+    c.config["process"]["scheduler"] = json!({"policy": "SCHED_ISO"});
+    c.create().exits(1).fails(&[
+        "sched_setattr",
+        "invalid argument (EINVAL)",
+        "Linux does not have SCHED_ISO",
+    ]);
 }
 
 fn scheduler_that_contradicts_itself_is_refused(t: &Test) {

@@ -385,6 +385,8 @@ fn personality(domain: Personality) -> Result<()> {
     nix::sys::personality::set(persona).map(drop).at("personality")
 }
 
+const SCHED_ISO: u32 = 4;
+
 fn set_scheduler(s: &Scheduler) -> Result<()> {
     let attr = SchedAttr {
         policy: s.policy,
@@ -398,11 +400,12 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
     };
     scheduling::set_scheduler(&attr).map_err(|e| {
         let error = Error::os("sched_setattr", e);
-        // sched(7): a cgroup of v1 without a share of the real-time budget can hold no such process.
-        if e == Errno::EPERM {
-            error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1; a deadline process scheduler can't be used together with AllowedCPUs")
-        } else {
-            error
+        match e {
+            // sched(7): a cgroup of v1 without a share of the real-time budget can hold no such process.
+            Errno::EPERM => error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1; a deadline process scheduler can't be used together with AllowedCPUs"),
+            Errno::EINVAL if s.policy == SCHED_ISO => error.hint("Linux does not have SCHED_ISO"),
+            Errno::EOPNOTSUPP => error.hint("SCHED_FLAG_UTIL_CLAMP_… needs CONFIG_UCLAMP_TASK"),
+            _ => error,
         }
     })
 }

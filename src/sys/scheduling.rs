@@ -8,7 +8,9 @@ use super::done;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// `struct sched_attr` of sched_setattr(2), in its first form (Linux 3.14).
+/// `struct sched_attr` of sched_setattr(2), in its second form (Linux 5.3, 56 bytes).
+///
+/// The flags `SCHED_FLAG_UTIL_CLAMP_…` need that form. An older kernel takes it too, if what it does not know is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SchedAttr {
@@ -28,6 +30,10 @@ pub struct SchedAttr {
     pub deadline: u64,
     /// Nanoseconds, of SCHED_DEADLINE.
     pub period: u64,
+    /// Of `SCHED_FLAG_UTIL_CLAMP_MIN`; the spec has no value for it.
+    pub util_min: u32,
+    /// Of `SCHED_FLAG_UTIL_CLAMP_MAX`; the spec has no value for it.
+    pub util_max: u32,
 }
 
 /// Sets this process' policy and parameters.

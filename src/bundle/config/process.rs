@@ -183,13 +183,14 @@ pub(super) fn each_type_once(v: &Json) -> Read<()> {
     Ok(())
 }
 
-/// sched(7); SCHED_ISO has a number but no kernel has it.
+/// sched(7). Linux has reserved the number of SCHED_ISO, and refuses it.
 #[allow(clippy::unnecessary_cast)]
-static POLICIES: [(Text, u32); 6] = [
+static POLICIES: [(Text, u32); 7] = [
     ("SCHED_OTHER", libc::SCHED_OTHER as u32),
     ("SCHED_FIFO", libc::SCHED_FIFO as u32),
     ("SCHED_RR", libc::SCHED_RR as u32),
     ("SCHED_BATCH", libc::SCHED_BATCH as u32),
+    ("SCHED_ISO", 4),
     ("SCHED_IDLE", libc::SCHED_IDLE as u32),
     ("SCHED_DEADLINE", 6),
 ];
