@@ -175,17 +175,25 @@ impl fmt::Debug for Quoted<'_> {
 }
 
 /// A text on one line, with what would end the line or the quotes, what a terminal would obey, and what would show other
-/// characters in another order or not at all, written as in Rust's source.
+/// characters in another order or not at all, written as in Rust's source. So is a byte that is not UTF-8
+/// ([`crate::bundle::text`]).
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '\0' => f.write_str("\\0"),
-            '"' | '\\' | '\t' | '\n' | '\r' => write!(f, "{}", c.escape_default()),
-            c if c.is_control() || is_invisible(c) => write!(f, "{}", c.escape_unicode()),
-            c => f.write_char(c),
-        })
+        let mut chars = self.0.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '\0' => match chars.next_if(|byte| matches!(byte, '\u{80}'..='\u{ff}')) {
+                    Some(byte) => write!(f, "\\x{:02x}", u32::from(byte))?,
+                    None => f.write_str("\\0")?,
+                },
+                '"' | '\\' | '\t' | '\n' | '\r' => write!(f, "{}", c.escape_default())?,
+                c if c.is_control() || is_invisible(c) => write!(f, "{}", c.escape_unicode())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -249,6 +257,12 @@ mod tests {
         let ascii: String = (0..128u8).map(char::from).collect();
         assert_eq!(Quoted(&ascii).to_string(), format!("{ascii:?}"));
         assert_eq!(format!("{:?}", Quoted("é 漢 \u{301}")), "\"é 漢 \u{301}\"");
+    }
+
+    #[test]
+    fn quoted_shows_bytes_that_are_not_utf8() {
+        assert_eq!(Quoted(crate::bundle::text::of(c"caf\xe9 \xff\x80")).to_string(), r#""caf\xe9 \xff\x80""#);
+        assert_eq!(Quoted("\0é漢").to_string(), "\"\\xe9漢\"");
     }
 
     #[test]

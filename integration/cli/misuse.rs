@@ -33,9 +33,24 @@ fn probes_for_checkpoint_and_restore_get_a_no() {
 #[test]
 fn arguments_that_are_not_utf8_are_refused() {
     let s = Scratch::new();
-    let mut command = s.embrun(&["state"]);
-    command.arg(OsString::from_vec(vec![b'a', 0xff]));
-    said(command).fails("argument 4 is not UTF-8");
+    let bytes = |text: &str| OsString::from_vec([text.as_bytes(), &[0xff]].concat());
+    let refused = |args: &[&str], last: &str, rest: &[&str], why: &str| {
+        let mut command = s.embrun(args);
+        command.arg(bytes(last)).args(rest);
+        said(command).fails(why);
+    };
+    refused(&["state"], "a", &[], "argument \"a\\xff\" is not UTF-8");
+    refused(&["exec"], "a", &["true"], "argument \"a\\xff\" is not UTF-8");
+    refused(&["ps", "web"], "-e", &[], "argument \"-e\\xff\" is not UTF-8");
+    refused(&["run", "--bundle"], "/b", &["web"], "--bundle: \"/b\\xff\" is not UTF-8");
+    refused(&["create", "--bundle", "/b"], "--pid-file=/p", &["web"], "--pid-file: \"/p\\xff\" is not UTF-8");
+    refused(&["exec", "--cwd"], "/c", &["web", "true"], "--cwd: \"/c\\xff\" is not UTF-8");
+    refused(&["--log"], "/l", &["state", "web"], "--log: \"/l\\xff\" is not UTF-8");
+    // What is a log line is JSON all the same.
+    let log = s.path("log");
+    refused(&["--log", &log, "--log-format", "json", "state"], "a", &[], "argument \"a\\xff\" is not UTF-8");
+    let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!(line["msg"], "argument \"a\\xff\" is not UTF-8");
 }
 
 #[test]

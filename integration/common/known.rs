@@ -52,6 +52,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("descriptors::what_the_caller_does_not_have_is_refused", "runc", OURS),
     ("exec::callers_cpu_affinity_is_not_the_containers", "crun", "the caller's is kept"),
     ("exec::callers_cpu_affinity_is_not_the_containers", "runc", "it came with a later version"),
+    ("exec::arguments_and_environment_are_bytes", "crun", "--env takes the place of the container's environment"),
+    ("exec::arguments_and_environment_are_bytes", "runc", "they pass through JSON"),
     ("exec::cap_that_may_be_inherited_is_kept_by_a_user", "crun", "--cap adds nothing to the ambient ones"),
     ("exec::exec_has_the_containers_session_keyring", "crun", "an exec has the caller's"),
     ("exec::args_env_cwd_and_user_by_flags", "crun", "--env takes the place of the container's environment"),

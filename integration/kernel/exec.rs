@@ -3,7 +3,10 @@
 use crate::cases;
 use crate::common::{Case, Container, Output, Probed, Test, eventually};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
@@ -15,6 +18,7 @@ pub const CASES: &[Case] = cases![
     groups_and_capabilities_by_flags,
     no_new_privs_by_flag_and_from_the_container,
     flags_stop_at_the_id,
+    arguments_and_environment_are_bytes,
     process_file_says_it_all,
     process_file_sets_oom_score_adj_and_umask,
     command_not_found_and_not_executable,
@@ -124,6 +128,55 @@ fn flags_stop_at_the_id(t: &Test) {
     let c = up(t);
     let seen = c.exec(&["echo", "--env", "-t", "--help"]).ok();
     assert_eq!(seen.stdout, "--env -t --help\n");
+    c.remove();
+}
+
+fn arguments_and_environment_are_bytes(t: &Test) {
+    let mut c = t.container();
+    c.config["root"]["readonly"] = json!(false);
+    c.probe("pause");
+    c.up();
+    // Latin-1, a character that is cut short, and one that is used inside for such bytes.
+    let odd: &[u8] = b"caf\xe9 \xe2\x82 \xc3\xa9 \xf4\x8f\xbf\xbf.";
+    let odd = OsStr::from_bytes(odd);
+    let exec = |flags: &[&OsStr], args: &[&OsStr]| {
+        let mut command = t.command(&["exec"]);
+        command.args(flags).arg(&c.id).args(args);
+        t.finish(command)
+    };
+    let word = |w: &'static str| OsStr::new(w);
+    fs::write(c.rootfs.join("tmp").join(odd), "found").unwrap();
+    let cat = exec(&[], &[word("cat"), OsStr::from_bytes(&[b"/tmp/", odd.as_bytes()].concat())]);
+    assert_eq!(cat.ok().stdout, "found");
+    let pair = [b"ODD=", odd.as_bytes()].concat();
+    let script = "printf %s \"$ODD\" > /tmp/value; printf %s \"$1\" >> /tmp/value";
+    let args = [word("sh"), word("-c"), word(script), word("sh"), odd];
+    exec(&[word("--env"), OsStr::from_bytes(&pair)], &args).ok();
+    assert_eq!(fs::read(c.rootfs.join("tmp/value")).unwrap(), [odd.as_bytes(), odd.as_bytes()].concat());
+
+    // The program itself, by its path and on PATH; a PATH of that kind; and one that is not there.
+    let bin = c.rootfs.join("tmp").join(OsStr::from_bytes(b"bin\xff"));
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join(odd), "#!/bin/sh\necho runs\n").unwrap();
+    fs::set_permissions(bin.join(odd), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = [b"/tmp/bin\xff/", odd.as_bytes()].concat();
+    assert_eq!(exec(&[], &[OsStr::from_bytes(&path)]).ok().stdout, "runs\n");
+    let path = [word("--env"), OsStr::from_bytes(b"PATH=/tmp/bin\xff:/bin")];
+    assert_eq!(exec(&path, &[odd]).ok().stdout, "runs\n");
+    for (name, says) in [
+        (
+            &b"/no/\xffsuch"[..],
+            r#"exec: "/no/\xffsuch": stat /no/\xffsuch: no such file or directory (ENOENT)"#,
+        ),
+        (b"no\xffsuch", r#"exec: "no\xffsuch": executable file not found in $PATH"#),
+    ] {
+        let log = t.path("log");
+        let mut command = t.command(&["--log", log.to_str().unwrap(), "--log-format", "json", "exec", &c.id]);
+        command.arg(OsStr::from_bytes(name));
+        t.finish(command).exits(255).fails(&[says]);
+        let line: serde_json::Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
+        assert!(line["msg"].as_str().unwrap().contains(says), "{line}");
+    }
     c.remove();
 }
 

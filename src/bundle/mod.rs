@@ -11,5 +11,6 @@ pub mod shape;
 pub mod sort;
 pub mod spec;
 pub mod template;
+pub mod text;
 
 pub use load::{Loaded, load};

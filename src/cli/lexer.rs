@@ -7,6 +7,7 @@
 use std::fmt::Display;
 
 use super::table::{Flag, Verb, global};
+use crate::bundle::text::is_utf8;
 use crate::error::{Error, Quoted, Result};
 
 /// The flags and arguments found, in order.
@@ -51,6 +52,11 @@ pub fn command(verb: Verb, words: &[&'static str]) -> Result<Words> {
         if let Some(why) = flag_named(verb, name).and_then(|flag| flag.line.refused()) {
             return Err(unsupported(format_args!("{}: --{name}", verb.name()), why));
         }
+    }
+    // So are its arguments.
+    let ours = found.args.len().min(if verb.name() == "exec" { 1 } else { usize::MAX });
+    if let Some(word) = found.args[..ours].iter().find(|word| !is_utf8(word)) {
+        return Err(Error::new(format!("argument {} is not UTF-8", Quoted(word))));
     }
     let (given, (min, max)) = (found.args.len(), verb.arguments());
     let (how, n) = match () {
@@ -101,6 +107,10 @@ fn lex(words: &[&'static str], verb: Verb) -> Result<Words> {
             Some(value) => value,
             None => words.next().ok_or_else(|| Error::new(format!("flag needs an argument: -{name}")))?,
         };
+        // The program's environment is passed on byte by byte.
+        if flag.name != "env" && !is_utf8(value) {
+            return Err(Error::new(format!("--{}: {} is not UTF-8", flag.name, Quoted(value))));
+        }
         found.flags.push((flag.name, value));
     }
     found.args.extend(words);

@@ -31,6 +31,7 @@ use std::ffi::CStr;
 
 use nix::sys::signal::Signal;
 
+use crate::bundle::text;
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
 use crate::sys::process::{default_signal, ignore_signal};
@@ -61,11 +62,7 @@ pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
 
 fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Misuse> {
     let mut words: Vec<&'static str> = Vec::new();
-    for (i, word) in argv.enumerate() {
-        let word = word.to_str().map_err(|_| Error::new(format!("argument {i} is not UTF-8")))?;
-        // A copy: init wipes the original.
-        words.push(word.to_owned().leak());
-    }
+    argv.for_each(|word| words.push(text::of(word)));
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;
     // These run the program again. A FIFO that is the log is opened after that: its reader takes a close for the end.

@@ -19,6 +19,7 @@ use super::wire::Channel;
 use super::{interrupt, program, stdio, terminal};
 use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler, Text, c_text};
+use crate::bundle::text::argument;
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
@@ -101,7 +102,7 @@ impl Init<'_> {
     }
 
     fn scene(&self) -> Result<Scene> {
-        let c = |s: &Text| c_text(s.as_bytes());
+        let c = |s: &Text| argument(s);
         Ok(Scene {
             host: Some(OfTheHost { procfs: ProcFs::open()?, rootfs: None }),
             in_cwd: false,

@@ -1,12 +1,13 @@
 //! Finding the program inside the container, as the container's user.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
 use crate::bundle::spec::c_text;
-use crate::error::{Error, Quoted, Result, engine};
+use crate::bundle::text::argument;
+use crate::error::{Error, Escaped, Quoted, Result, engine};
 use crate::plan::Program;
 use crate::sys::file::{join, kind, may_run, stat};
 use crate::sys::process::CStrings;
@@ -15,13 +16,14 @@ use crate::sys::process::CStrings;
 /// own environment. The working directory is none of them: unlike for execvp(3), an empty part of PATH is nothing.
 pub fn find(program: &Program) -> Result<CString> {
     let name = program.args.first().copied().unwrap_or_default();
-    let c = |path: &str| CString::new(path).map_err(|_| Error::from(Errno::EINVAL));
+    let c = |path: &str| argument(path).ok_or(Errno::EINVAL);
     if name.contains('/') {
-        return match executable(name) {
-            Ok(()) => c(name),
+        let path = c(name)?;
+        return match executable(path) {
+            Ok(()) => Ok(path.to_owned()),
             // Go's words for a look-up that did not get as far as the permissions; engines read the end of the line.
             Err(e) if e == Errno::ENOENT || e == Errno::ENOTDIR => {
-                Err(Error::os(format_args!("exec: {}: stat {name}", Quoted(name)), e))
+                Err(Error::os(format_args!("exec: {}: stat {}", Quoted(name), Escaped(name)), e))
             }
             Err(e) => Err(failed(name, e)),
         };
@@ -29,9 +31,9 @@ pub fn find(program: &Program) -> Result<CString> {
     let path = program.env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
     let mut denied = None;
     for dir in path.split(':').filter(|dir| !dir.is_empty() && !name.is_empty()) {
-        let candidate = join(dir, name);
-        match executable(&candidate) {
-            Ok(()) => return c(&candidate),
+        let candidate = c(&join(dir, name))?;
+        match executable(candidate) {
+            Ok(()) => return Ok(candidate.to_owned()),
             Err(Errno::EACCES) => denied = Some(Errno::EACCES),
             Err(_) => {}
         }
@@ -49,7 +51,7 @@ pub fn failed(name: &str, errno: Errno) -> Error {
     if errno == Errno::EISDIR { e.hint(engine::DENIED) } else { e }
 }
 
-fn executable(path: &str) -> std::result::Result<(), Errno> {
+fn executable(path: &CStr) -> std::result::Result<(), Errno> {
     match kind(&stat(path)?) {
         SFlag::S_IFDIR => Err(Errno::EISDIR),
         SFlag::S_IFREG => may_run(path, false).or_else(|e| {

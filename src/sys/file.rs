@@ -141,11 +141,11 @@ pub fn is_dir(path: &str) -> bool {
 
 /// Whether this process, with its capabilities, may run a file of the host; by the real ids if not `effective`
 /// (faccessat2(2), Linux 5.8).
-pub fn may_run(path: &str, effective: bool) -> Result<()> {
+pub fn may_run(path: &(impl Path + ?Sized), effective: bool) -> Result<()> {
     const FACCESSAT2: c_long = 439;
     let (call, flags) = if effective { (FACCESSAT2, libc::AT_EACCESS) } else { (libc::SYS_faccessat, 0) };
     // SAFETY: plain integers.
-    unsafe { at(call, AT_FDCWD, path.as_bytes(), [libc::X_OK as usize, flags as usize, 0]) }.map(drop)
+    unsafe { at(call, AT_FDCWD, path.as_path(), [libc::X_OK as usize, flags as usize, 0]) }.map(drop)
 }
 
 /// Makes a directory.

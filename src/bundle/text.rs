@@ -1,0 +1,71 @@
+//! Arguments of the command line as texts, also those that are not UTF-8.
+//!
+//! A byte that is not UTF-8 is kept as NUL, which neither an argument nor a text of the configuration holds, and the
+//! character of that number. [`argument`] puts the byte back. Only what becomes the program's arguments and environment
+//! may have such bytes: the lexer refuses them in all else.
+
+use std::ffi::{CStr, CString};
+
+use super::spec::Text;
+
+/// A word of the command line as a text. A copy: init wipes the original.
+pub fn of(word: &CStr) -> Text {
+    if let Ok(text) = word.to_str() {
+        return text.to_owned().leak();
+    }
+    let mut text = String::new();
+    for chunk in word.to_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push('\0');
+            text.push(char::from(*byte));
+        }
+    }
+    text.leak()
+}
+
+/// Whether all of it is what was given.
+pub fn is_utf8(text: &str) -> bool {
+    !text.contains('\0')
+}
+
+/// A text as the word that it was; `None` if it holds a NUL that stands for nothing.
+pub fn argument(text: &str) -> Option<&'static CStr> {
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    let mut parts = text.split('\0');
+    bytes.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let mut rest = part.chars();
+        let byte = rest.next().and_then(|c| u8::try_from(u32::from(c)).ok())?;
+        bytes.push(byte);
+        bytes.extend_from_slice(rest.as_str().as_bytes());
+    }
+    CString::new(bytes).ok().map(|word| &*Box::leak(word.into_boxed_c_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_given_back_byte_by_byte() {
+        let all: Vec<u8> = (1..=255).collect();
+        let mut words = vec![all, vec![], b"caf\xe9".to_vec(), b"\xff\xfe".to_vec(), b"\xe2\x82".to_vec()];
+        words.extend(["é 漢 \u{10ffff}", "plain"].map(|s| s.as_bytes().to_vec()));
+        // Every pair of bytes, and each of them cut off or continued by one more.
+        words.extend((1..=255u8).flat_map(|a| (1..=255u8).flat_map(move |b| [vec![a, b], vec![a, b, b]])));
+        for bytes in words {
+            let word: &CStr = Box::leak(CString::new(bytes.clone()).unwrap().into_boxed_c_str());
+            let text = of(word);
+            assert_eq!(is_utf8(text), std::str::from_utf8(&bytes).is_ok());
+            assert_eq!(argument(text), Some(word), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_nul_that_stands_for_nothing_is_no_argument() {
+        for text in ["\0", "a\0", "\0\0", "\0漢", "a\0\0é"] {
+            assert_eq!(argument(text), None, "{text:?}");
+        }
+    }
+}
