@@ -45,10 +45,13 @@ pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
     open(&(kind, format!("/proc/self/ns/{}", kind.proc_name()).leak()))
 }
 
-/// Whether a namespace is the runtime's own.
-pub fn is_own(kind: NamespaceKind, fd: &OwnedFd) -> Result<bool> {
-    let (own, this) = (file::fstat(own(kind)?)?, file::fstat(fd)?);
-    Ok((own.st_dev, own.st_ino) == (this.st_dev, this.st_ino))
+/// Whether a namespace is the host's: the runtime's own, or that of pid 1.
+pub fn is_hosts(kind: NamespaceKind, fd: &OwnedFd) -> Result<bool> {
+    let same = |a: file::FileStat, b: file::FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+    let this = file::fstat(fd)?;
+    // A user who may not look at pid 1 cannot join its namespaces either.
+    let first = file::stat(&*format!("/proc/1/ns/{}", kind.proc_name()));
+    Ok(same(file::fstat(own(kind)?)?, this) || first.is_ok_and(|first| same(first, this)))
 }
 
 /// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
@@ -124,8 +127,8 @@ mod tests {
     #[test]
     fn a_namespace_is_what_it_is() {
         let ours = own(NamespaceKind::Network).unwrap();
-        assert!(is_own(NamespaceKind::Network, &ours).unwrap());
-        assert!(!is_own(NamespaceKind::Ipc, &ours).unwrap());
+        assert!(is_hosts(NamespaceKind::Network, &ours).unwrap());
+        assert!(!is_hosts(NamespaceKind::Ipc, &ours).unwrap());
         let wrong = open(&(NamespaceKind::Network, "/proc/self/ns/uts")).unwrap_err().to_string();
         assert_eq!(wrong, "network namespace /proc/self/ns/uts: is a uts namespace, not a network one");
         let none = open(&(NamespaceKind::Ipc, "/dev/null")).unwrap_err().to_string();

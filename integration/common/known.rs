@@ -129,6 +129,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("mounts::every_flag_option_is_applied", "crun", "a later option does not undo an earlier one"),
     ("mounts::remount_has_the_last_word", "crun", OURS),
     ("mounts::remount_has_the_last_word", "runc", OURS),
+    ("host_mounts::mount_namespace_of_the_host_is_refused", "crun", OURS),
+    ("host_mounts::mount_namespace_of_the_host_is_refused", "runc", OURS),
     ("mounts::root_propagation_private_and_shared", "runc", "a root in a private mount namespace stays private"),
     ("namespaces::hostname_and_domainname_are_set_inside_only", "runc", "domainname came with runc 1.2"),
     ("namespaces::namespace_listed_twice_is_refused", "crun", "it is accepted"),

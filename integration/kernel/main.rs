@@ -16,6 +16,7 @@ mod exchange;
 mod exec;
 mod filters;
 mod hooks;
+mod host_mounts;
 mod hostile;
 mod lifecycle;
 mod limits;
@@ -49,6 +50,7 @@ fn main() -> std::process::ExitCode {
         exec::CASES,
         filters::CASES,
         hooks::CASES,
+        host_mounts::CASES,
         hostile::CASES,
         lifecycle::CASES,
         limits::CASES,

@@ -272,6 +272,7 @@ impl InitStep {
         match self {
             InitStep::Hostname(_) | InitStep::Domainname(_) => Some(NamespaceKind::Uts),
             InitStep::Sysctl((file, _)) => super::sysctl::owner(file).ok(),
+            InitStep::PrepareRoot { .. } => Some(NamespaceKind::Mount),
             _ => None,
         }
     }

@@ -211,11 +211,11 @@ impl<'a> Host<'a> {
         if self.subject.making.is_some() { self.leave_the_host_alone() } else { Ok(()) }
     }
 
-    /// A path may lead to a namespace of the runtime's own: what a container sets there, the host would have.
+    /// Refuses a path that leads to a namespace of the host which the container would change.
     fn leave_the_host_alone(&self) -> Result<()> {
         for ((kind, path), fd) in self.plan.join.iter().zip(&self.namespaces) {
             let Some(step) = self.plan.init.iter().find(|step| step.sets() == Some(*kind)) else { continue };
-            if namespace::is_own(*kind, fd)? {
+            if namespace::is_hosts(*kind, fd)? {
                 return Err(Error::new(format!(
                     "not allowed in the host's {kind} namespace, which is {path}"
                 ))
