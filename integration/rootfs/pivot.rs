@@ -16,12 +16,55 @@ use super::assembly::{assemble, built, each_way, mounted, on_each_kernel, spec};
 use super::mounts::{NONE, entry, one, propagation};
 use super::own_mounts::with_scratch;
 
+/// Every `rootfsPropagation`, none included.
+const PROPAGATIONS: [Option<&str>; 9] = [
+    None,
+    Some("shared"),
+    Some("rshared"),
+    Some("slave"),
+    Some("rslave"),
+    Some("private"),
+    Some("rprivate"),
+    Some("unbindable"),
+    Some("runbindable"),
+];
+
+fn asked(propagation: Option<&str>) -> String {
+    propagation.map(|p| format!(r#","rootfsPropagation":"{p}""#)).unwrap_or_default()
+}
+
+/// The calling thread's mounts.
+fn table() -> String {
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+}
+
+/// Runs `test` in a copy of this mount namespace, as a container's init is, and passes on what it returns.
+fn in_a_copy<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    let copy = move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        test()
+    };
+    std::thread::spawn(copy).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn tmpfs_at(path: &Path) {
+    mount(Some("made"), path, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+}
+
+fn make(at: &Path, names: &[&str]) {
+    names.iter().for_each(|name| fs::create_dir(at.join(name)).unwrap());
+}
+
+fn set(path: &Path, propagation: MsFlags) {
+    mount(NONE, path, NONE, propagation, NONE).unwrap();
+}
+
 #[test]
 fn propagation_of_the_root() {
     for (propagation_asked, tags) in [
-        (None, "master"),
-        (Some("rslave"), "master"),
-        (Some("slave"), "master"),
+        (None, ""),
+        (Some("rslave"), ""),
+        (Some("slave"), ""),
         (Some("rprivate"), ""),
         (Some("private"), ""),
         (Some("shared"), "shared"),
@@ -99,7 +142,7 @@ const MADE: [&str; 4] = ["embrun-test", "embrun-test/proc", "embrun-test/other",
 impl Drop for InitialRoot {
     fn drop(&mut self) {
         let _ = unlinkat(&self.fd, "embrun-test/rootfs/marker", UnlinkatFlags::NoRemoveDir);
-        let inside = ["proc", "dev", "deep"].map(|name| format!("embrun-test/rootfs/{name}"));
+        let inside = ["proc", "dev", "deep", "vol"].map(|name| format!("embrun-test/rootfs/{name}"));
         for directory in inside.iter().map(String::as_str).chain(MADE.into_iter().rev()) {
             let _ = unlinkat(&self.fd, directory, UnlinkatFlags::RemoveDir);
         }
@@ -127,7 +170,7 @@ fn enter_initial_root() -> InitialRoot {
     root
 }
 
-fn on_an_initramfs(test: fn(&Path, Ways, &InitialRoot)) {
+fn on_an_initramfs(test: impl Fn(&Path, Ways, &InitialRoot) + Send + Copy + 'static) {
     for &ways in each_way() {
         with_scratch(move |_| {
             let root = enter_initial_root();
@@ -184,5 +227,80 @@ fn an_initramfs_can_be_covered_without_pivot_too() {
         assert!(Path::new("/marker").exists() && fs::write("/x", "").is_err());
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         assert_eq!(table.lines().filter(|l| l.contains(" / /proc ")).count(), 1, "{table}");
+    });
+}
+
+/// What a host may have mounted: below each other, on top of each other, on a file, another procfs.
+fn mount_as_a_host(at: &Path) {
+    tmpfs_at(at);
+    make(at, &["rootfs", "vol", "dev", "proc", "on top"]);
+    for (name, below) in
+        [("dev", Some("dev/pts")), ("on top", None), ("on top", None), ("vol", Some("vol/below"))]
+    {
+        tmpfs_at(&at.join(name));
+        if let Some(below) = below {
+            make(at, &[below]);
+            tmpfs_at(&at.join(below));
+        }
+    }
+    mount(Some("proc"), &at.join("proc"), Some("proc"), MsFlags::empty(), NONE).unwrap();
+    fs::write(at.join("file"), "").unwrap();
+    mount(Some(&at.join("file")), &at.join("file"), NONE, MsFlags::MS_BIND, NONE).unwrap();
+}
+
+/// In each mount namespace that is a copy of an initramfs', shared with it or not: what the container does to its own must
+/// not reach it, and must leave nothing of it in the container's.
+fn the_hosts_mounts_stay(arrive: fn(&mut embrun::rootfs::Rootfs) -> embrun::error::Result<()>) {
+    on_an_initramfs(move |_, ways, _| {
+        mount_as_a_host(Path::new("/embrun-test/other"));
+        for host in [MsFlags::MS_SHARED, MsFlags::MS_PRIVATE] {
+            set(Path::new("/"), MsFlags::MS_REC | host);
+            for (propagation, bundle) in
+                PROPAGATIONS.iter().flat_map(|p| [(*p, "/embrun-test"), (*p, "/embrun-test/other")])
+            {
+                let before = table();
+                let after = in_a_copy(move || {
+                    let more = format!(
+                        r#","mounts":[{},{},{}]"#,
+                        entry("/proc", "proc", "proc", ""),
+                        entry("/dev", "none", "/proc/tty", "bind"),
+                        entry("/vol", "none", "/embrun-test/other/vol", "rbind rshared")
+                    );
+                    let spec = spec(&more, &asked(propagation));
+                    arrive(&mut built(Path::new(bundle), &spec, ways).unwrap()).unwrap();
+                    table()
+                });
+                assert_eq!(table(), before, "{propagation:?} {bundle}");
+                let points: Vec<&str> = after.lines().filter_map(|l| l.split(' ').nth(4)).collect();
+                assert_eq!(points, ["/", "/proc", "/dev", "/vol", "/vol/below"], "{propagation:?} {bundle}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_hosts_mounts_stay_on_an_initramfs() {
+    the_hosts_mounts_stay(|rootfs| rootfs.pivot());
+}
+
+#[test]
+fn the_hosts_mounts_stay_without_pivot() {
+    the_hosts_mounts_stay(|rootfs| rootfs.move_over());
+}
+
+#[test]
+fn nothing_stays_mounted_on_an_initial_root_that_is_covered() {
+    on_an_initramfs(|bundle, ways, old| {
+        tmpfs_at(Path::new("/embrun-test/other"));
+        mount_as_a_host(Path::new("/embrun-test/other"));
+        set(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED);
+        let other = openat(&old.fd, "embrun-test/other", OFlag::O_PATH, Mode::empty()).unwrap();
+        assemble(bundle, &small(), ways).unwrap();
+        let there = |path: &str| openat(&other, path, OFlag::O_PATH, Mode::empty()).map(drop);
+        assert_eq!(there("proc/version"), Err(Errno::ENOENT));
+        for (path, of) in [(c"proc", &old.fd), (c"embrun-test/other", &old.fd)] {
+            nix::unistd::fchdir(of).unwrap();
+            assert_eq!(umount2(path, MntFlags::UMOUNT_NOFOLLOW), Err(Errno::EINVAL), "{path:?}");
+        }
     });
 }

@@ -26,7 +26,7 @@ use nix::sys::stat::{SFlag, makedev};
 
 use crate::bundle::spec::Propagation;
 use crate::error::{Context, Error, Lossy, Result};
-use crate::plan::options::ms;
+use crate::plan::options::{Change, ms};
 use crate::sys::file::{fstat, open};
 use crate::sys::mount_api::mount;
 use procfs::ProcFs;
@@ -67,10 +67,12 @@ impl Rootfs {
         set_propagation(propagation)?;
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .about(format_args!("root.path {}", Lossy(path)))?;
-        if !apart(propagation) {
-            pivot::make_parent_private(path)?;
-        }
+        pivot::set_parent(path, ms::PRIVATE)?;
         let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
+        if !apart(propagation) {
+            // What is mounted below the root directory already is the host's too.
+            workshop.change(tree.as_fd(), &SLAVE)?;
+        }
         workshop.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
         Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
@@ -112,9 +114,14 @@ impl Rootfs {
 
 /// Whether nothing that happens in the mount namespace reaches the host, whatever is mounted there.
 fn apart(propagation: Option<Propagation>) -> bool {
-    matches!(
+    !matches!(
         propagation,
-        None | Some(Propagation::Slave { recursive: true } | Propagation::Private { recursive: true })
+        Some(
+            Propagation::Shared { .. }
+                | Propagation::Slave { recursive: false }
+                | Propagation::Private { recursive: false }
+                | Propagation::Unbindable { recursive: false }
+        )
     )
 }
 
@@ -129,8 +136,11 @@ fn propagation_flags(propagation: Propagation) -> u32 {
     if recursive { kind | ms::REC } else { kind }
 }
 
-/// How the mounts of the host's that the new namespace has copies of go on. An unbindable root could not be bound onto
-/// itself, and is made so only after the pivot.
+/// All of a tree become slaves.
+const SLAVE: Change = Change { recursive: true, set: 0, clear: 0, unasked: 0, propagation: ms::SLAVE };
+
+/// How the copies of the host's mounts that the new namespace has go on. Nothing can be bound that is unbindable, so the root
+/// is made so only after the pivot.
 fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
     let flags = match propagation {
         None | Some(Propagation::Unbindable { .. }) => ms::SLAVE | ms::REC,

@@ -6,9 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::ProcFs;
+use super::root::Links;
+use super::walk::{self, Missing};
 use super::{Rootfs, apart, propagation_flags};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
@@ -17,18 +20,18 @@ use crate::sys::mount_api::mount;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
-/// Makes the mount that `path` is on private: pivot_root(2) refuses a root whose parent mount is shared. Which of the
-/// directories above is that mount's root, the kernel tells.
-pub(super) fn make_parent_private(path: &CStr) -> Result<()> {
+/// Sets the propagation of the mount that `path` is on, which none of its peers sees: pivot_root(2) refuses a root whose
+/// parent mount is shared. Which of the directories above is that mount's root, the kernel tells.
+pub(super) fn set_parent(path: &CStr, propagation: u32) -> Result<()> {
     let mut path = canonical(path)?;
     loop {
         let name = CString::new(&path[..]).map_err(|_| Errno::EINVAL)?;
-        match mount(None, &name, None, ms::PRIVATE, None) {
+        match mount(None, &name, None, propagation, None) {
             Ok(()) => return Ok(()),
             // Not the root of a mount.
             Err(Errno::EINVAL) if path.len() > 1 => {}
             Err(Errno::EINVAL) => return Err(Error::new("the root file system is on no mount")),
-            Err(e) => return Err(e).about(format_args!("make {} private", Lossy(&name))),
+            Err(e) => return Err(e).about(format_args!("set the propagation of {}", Lossy(&name))),
         }
         let parent = path.iter().rposition(|b| *b == b'/').unwrap_or_default();
         path.truncate(parent.max(1));
@@ -43,24 +46,24 @@ impl Rootfs {
         fchdir(&self.root)?;
         match pivot_root(c".", c".") {
             // Of an initramfs nothing can be pivoted away: it is the root of the mount namespace itself.
-            Err(Errno::EINVAL) => self.pivot_on_initramfs(&old).at("pivot_root on an initramfs")?,
+            Err(Errno::EINVAL) => self.cover(&old).at("pivot_root on an initramfs")?,
             other => {
                 other.at("pivot_root")?;
                 // The old root lies on top of the new one now, and only its descriptor tells them apart.
                 fchdir(&old)?;
-                detach_here(!apart(self.propagation))?;
+                if !apart(self.propagation) {
+                    make_slave(c".").at("make the old root a slave")?;
+                }
+                umount2(c".", MntFlags::MNT_DETACH).at("detach the old root")?;
             }
         }
         self.arrive()
     }
 
-    /// Moves the container's root over `/` and changes into it (`--no-pivot`). The old root stays below it, so what a
-    /// container could find there and mount elsewhere, full views of procfs and sysfs, is taken away first.
+    /// Moves the container's root over `/` and changes into it (`--no-pivot`).
     pub fn move_over(&mut self) -> Result<()> {
-        remove_views(self)?;
-        fchdir(&self.root)?;
-        mount(Some(c"."), c"/", None, ms::MOVE, None).at("move the root over /")?;
-        chroot(c".").at("chroot")?;
+        let old = open(c"/", LOOK).at("open /")?;
+        self.cover(&old)?;
         self.arrive()
     }
 
@@ -72,35 +75,55 @@ impl Rootfs {
         Ok(())
     }
 
-    /// Puts a mount of `/` over `/`, so that there is something to pivot away, then pivots as usual.
-    fn pivot_on_initramfs(&mut self, old: &OwnedFd) -> Result<()> {
-        let children = mounts_below(self.proc())?;
-        let stand_in = self.workshop.clone_file(old.as_fd(), false)?;
-        self.workshop.attach(stand_in.as_fd(), old.as_fd())?;
-        // The new root must be mounted somewhere in the old one.
-        self.workshop.attach(self.root.as_fd(), stand_in.as_fd())?;
-        fchdir(&stand_in)?;
-        chroot(c".")?;
-        fchdir(&self.root)?;
-        pivot_root(c".", c".")?;
-        fchdir(&stand_in)?;
-        detach_here(true)?;
-        // The namespace's own root stays, hidden below the container's. What is mounted there goes.
+    /// Moves the container's root over the old one, which stays below it. All that is mounted there goes: full views of
+    /// procfs and sysfs would let a container mount others.
+    fn cover(&mut self, old: &OwnedFd) -> Result<()> {
+        let table = mounts(self.proc())?;
+        let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         fchdir(old)?;
-        for path in children {
-            let _ = umount2(path.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        // A peer on the host would be covered too, and lose its mounts.
+        mount(None, c".", None, ms::PRIVATE, None).at("make / private")?;
+        self.workshop.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
+        // The container's mounts, which may be peers of the host's, have left the old tree. Of mounts on top of each other, the
+        // path leads to the last one first.
+        for point in on_old {
+            while detach(old, point) {}
         }
-        Ok(())
+        for view in table.iter().filter(|m| m.is_view() && !m.is_within(&inside)) {
+            hide_view(old, &view.point).about(format_args!("{}", String::from_utf8_lossy(&view.point)))?;
+        }
+        fchdir(&self.root)?;
+        chroot(c".").at("chroot")
     }
 }
 
-/// Detaches the mount that is on top at the working directory, with all below it.
-fn detach_here(shared: bool) -> Result<()> {
-    if shared {
-        // The host's mounts must not follow.
-        mount(None, c".", None, ms::SLAVE | ms::REC, None).at("make the old root a slave")?;
+/// Lets nothing that happens to the mount at `path`, or below it, reach its peers.
+fn make_slave(path: &CStr) -> std::result::Result<(), Errno> {
+    mount(None, path, None, ms::SLAVE | ms::REC, None)
+}
+
+/// Detaches what is mounted at a path of the old root, with all below it, and says whether there was something. The path is
+/// walked from its descriptor over no link: whoever may write there could lead it into the container.
+fn detach(old: &OwnedFd, point: &[u8]) -> bool {
+    let at = point.iter().rposition(|b| *b == b'/').unwrap_or_default();
+    let Ok(name) = CString::new(&point[at + 1..]) else { return false };
+    let above = walk::resolve(old.as_fd(), &point[..at], Links::Never, Missing::Fails);
+    above.is_ok_and(|above| {
+        fchdir(&above).is_ok()
+            && make_slave(&name).is_ok()
+            && umount2(&*name, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok()
+    })
+}
+
+/// Covers a view that could not be detached: in a user namespace, mounts from outside are locked.
+fn hide_view(old: &OwnedFd, point: &[u8]) -> Result<()> {
+    let Ok(view) = walk::resolve(old.as_fd(), point, Links::Never, Missing::Fails) else { return Ok(()) };
+    if !matches!(fstatfs(&view)?.filesystem_type(), PROC_SUPER_MAGIC | SYSFS_MAGIC) {
+        return Ok(());
     }
-    umount2(c".", MntFlags::MNT_DETACH).at("detach the old root")
+    fchdir(&view)?;
+    let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
+    mount(Some(c"tmpfs"), c".", Some(c"tmpfs"), flags, None).at("cover it")
 }
 
 /// One line of mountinfo (proc_pid_mountinfo(5)).
@@ -110,6 +133,18 @@ struct MountLine {
     root: Vec<u8>,
     point: Vec<u8>,
     kind: Vec<u8>,
+}
+
+impl MountLine {
+    /// Whether it shows a whole procfs or sysfs.
+    fn is_view(&self) -> bool {
+        matches!(&self.kind[..], b"proc" | b"sysfs") && self.root == b"/"
+    }
+
+    fn is_within(&self, directory: &[u8]) -> bool {
+        let rest = self.point.strip_prefix(directory);
+        rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
+    }
 }
 
 fn mounts(proc: &ProcFs) -> Result<Vec<MountLine>> {
@@ -148,41 +183,11 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The mount points directly on the root mount of the namespace, relative to it; later ones may cover earlier ones, so those
-/// come first.
-fn mounts_below(proc: &ProcFs) -> Result<Vec<CString>> {
-    let all = mounts(proc)?;
-    let Some(top) = all.iter().find(|m| m.point == b"/").map(|m| m.id) else { return Ok(Vec::new()) };
-    let below = all.iter().rev().filter(|m| m.parent == top && m.point.len() > 1);
-    Ok(below.filter_map(|m| CString::new(&m.point[1..]).ok()).collect())
-}
-
-/// Takes away every whole procfs and sysfs that is mounted outside the container's root, or covers it where it may not be
-/// unmounted.
-fn remove_views(rootfs: &Rootfs) -> Result<()> {
-    let inside = path_of(&rootfs.root)?;
-    let all = mounts(rootfs.proc())?;
-    let views = all.iter().rev().filter(|m| {
-        let within = m.point.strip_prefix(&inside[..]);
-        let within = within.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'));
-        matches!(&m.kind[..], b"proc" | b"sysfs") && m.root == b"/" && !within
-    });
-    for view in views {
-        let point = CString::new(&view.point[..]).map_err(|_| Errno::EINVAL)?;
-        if !apart(rootfs.propagation) {
-            mount(None, &point, None, ms::SLAVE | ms::REC, None).about(format_args!("{}", Lossy(&point)))?;
-        }
-        match umount2(point.as_c_str(), MntFlags::MNT_DETACH) {
-            Ok(()) => {}
-            Err(Errno::EINVAL | Errno::EPERM) => {
-                let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
-                mount(Some(c"tmpfs"), &point, Some(c"tmpfs"), flags, None)
-                    .about(format_args!("{}", Lossy(&point)))?;
-            }
-            Err(e) => return Err(e).about(format_args!("{}", Lossy(&point))),
-        }
-    }
-    Ok(())
+/// The mount points directly on the root mount of the process; later ones may cover earlier ones, so those come first.
+fn mounted_on_root(table: &[MountLine]) -> impl Iterator<Item = &[u8]> {
+    let top = table.iter().find(|m| m.point == b"/").map(|m| m.id);
+    let below = table.iter().rev().filter(move |m| Some(m.parent) == top && m.point.len() > 1);
+    below.map(|m| &m.point[..])
 }
 
 #[cfg(test)]
