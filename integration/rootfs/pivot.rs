@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, chdir, chroot, unlinkat};
 
 use super::assembly::{assemble, built, each_way, mounted, on_each_kernel, spec};
-use super::mounts::{NONE, entry, one, propagation};
+use super::mounts::{NONE, entry, propagation};
 use super::own_mounts::with_scratch;
 
 /// Every `rootfsPropagation`, none included.
@@ -60,48 +60,66 @@ fn set(path: &Path, propagation: MsFlags) {
 }
 
 #[test]
-fn propagation_of_the_root() {
-    for (propagation_asked, tags) in [
-        (None, ""),
-        (Some("rslave"), ""),
-        (Some("slave"), ""),
-        (Some("rprivate"), ""),
-        (Some("private"), ""),
-        (Some("shared"), "shared"),
-        (Some("rshared"), "shared"),
-        (Some("unbindable"), "unbindable"),
+fn propagation_of_the_root_and_of_a_shared_volume() {
+    // As by runc. A volume that is "shared" alone is a peer of the host's; with a master it only receives.
+    for (propagation_asked, of_root, of_volume) in [
+        (None, "", "shared master"),
+        (Some("rslave"), "master", "master"),
+        (Some("slave"), "master", "shared"),
+        (Some("rprivate"), "", ""),
+        (Some("private"), "", "shared"),
+        (Some("shared"), "shared", "shared"),
+        (Some("rshared"), "shared", "shared"),
+        (Some("unbindable"), "unbindable", "shared"),
+        (Some("runbindable"), "unbindable", "unbindable"),
     ] {
         for &ways in each_way() {
             with_scratch(move |bundle| {
+                let volume = bundle.join("outside");
+                tmpfs_at(&volume);
+                make(&volume, &["in", "out"]);
+                let rootfs = bundle.join("rootfs");
+                make(&rootfs, &["event", "made", "sub", "sub/made"]);
+                mount(Some(&rootfs.join("sub")), &rootfs.join("sub"), NONE, MsFlags::MS_BIND, NONE).unwrap();
                 // As on a host with systemd: everything is shared.
-                mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).unwrap();
-                let host = fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
-                let outer = bundle.to_owned();
-                let linux =
-                    propagation_asked.map(|p| format!(r#","rootfsPropagation":"{p}""#)).unwrap_or_default();
-                // The container in a mount namespace of its own, as a copy of this one.
-                std::thread::spawn(move || {
+                set(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED);
+                let before = table();
+                let (outer, (made, wait)) = (bundle.to_owned(), std::sync::mpsc::channel());
+                let (go, told) = std::sync::mpsc::channel();
+                let container = std::thread::spawn(move || {
                     unshare(CloneFlags::CLONE_NEWNS).unwrap();
-                    let more = one("/proc", "proc", "proc", "");
-                    assemble(&outer, &spec(&more, &linux), ways).unwrap();
-                    let is = propagation(Path::new("/"));
-                    // The root may be a slave of the mount it is a copy of, besides.
-                    let is = is.replace("shared master", "shared");
-                    let fine = is == tags
-                        || tags.is_empty() && is.is_empty()
-                        || tags == "unbindable" && is.contains(tags);
-                    assert!(fine || tags == "master" && is.is_empty(), "{linux}: {is:?}, not {tags:?}");
-                    fs::create_dir("/made").unwrap();
-                    mount(Some("made"), "/made", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
-                })
-                .join()
-                .unwrap();
-                let after = fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
+                    let more = format!(
+                        r#","mounts":[{},{},{}]"#,
+                        entry("/proc", "proc", "proc", ""),
+                        entry("/sub/made", "tmpfs", "t", ""),
+                        entry("/vol", "none", "outside", "rbind rshared")
+                    );
+                    assemble(&outer, &spec(&more, &asked(propagation_asked)), ways).unwrap();
+                    assert_eq!(propagation(Path::new("/")), of_root, "{propagation_asked:?}");
+                    assert_eq!(propagation(Path::new("/vol")), of_volume, "{propagation_asked:?}");
+                    tmpfs_at(Path::new("/made"));
+                    tmpfs_at(Path::new("/vol/out"));
+                    made.send(()).unwrap();
+                    told.recv().unwrap();
+                    ["/event", "/vol/in"].map(|point| mounted(point).is_some())
+                });
+                wait.recv().unwrap();
+                let reached = mounted(volume.join("out").to_str().unwrap()).is_some();
+                assert_eq!(reached, of_volume == "shared", "{propagation_asked:?}: a mount in the volume");
+                if reached {
+                    umount2(&volume.join("out"), MntFlags::MNT_DETACH).unwrap();
+                }
+                assert_eq!(table(), before, "{propagation_asked:?}");
+                tmpfs_at(&rootfs.join("event"));
+                tmpfs_at(&volume.join("in"));
+                go.send(()).unwrap();
+                let [root_sees, volume_sees] = container.join().unwrap();
+                assert_eq!(root_sees, of_root == "master", "{propagation_asked:?}: a mount of the host's");
+                let receives = of_volume.contains("shared") || of_volume == "master";
                 assert_eq!(
-                    after, host,
-                    "a mount of the container reached the host, or one of the host's went"
+                    volume_sees, receives,
+                    "{propagation_asked:?}: a mount of the host's in the volume"
                 );
-                assert!(bundle.join("rootfs/made").exists());
             });
         }
     }

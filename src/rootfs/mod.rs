@@ -67,7 +67,9 @@ impl Rootfs {
         set_propagation(propagation)?;
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .about(format_args!("root.path {}", Lossy(path)))?;
-        pivot::set_parent(path, ms::PRIVATE)?;
+        // As by runc: only a slave sees what the host mounts below its root later.
+        let slave = matches!(propagation, Some(Propagation::Slave { .. }));
+        pivot::set_parent(path, if slave { ms::SLAVE } else { ms::PRIVATE })?;
         let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
         if !apart(propagation) {
             // What is mounted below the root directory already is the host's too.
@@ -139,11 +141,12 @@ fn propagation_flags(propagation: Propagation) -> u32 {
 /// All of a tree become slaves.
 const SLAVE: Change = Change { recursive: true, set: 0, clear: 0, unasked: 0, propagation: ms::SLAVE };
 
-/// How the copies of the host's mounts that the new namespace has go on. Nothing can be bound that is unbindable, so the root
-/// is made so only after the pivot.
+/// How the copies of the host's mounts that the new namespace has go on. Unless all of them are asked for, volumes keep what
+/// they had. Nothing can be bound that is unbindable, so the root is made so only after the pivot.
 fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
     let flags = match propagation {
-        None | Some(Propagation::Unbindable { .. }) => ms::SLAVE | ms::REC,
+        Some(Propagation::Unbindable { recursive: false }) => return Ok(()),
+        None | Some(Propagation::Unbindable { recursive: true }) => ms::SLAVE | ms::REC,
         Some(other) => propagation_flags(other),
     };
     mount(None, c"/", None, flags, None).at("set the propagation of /")
