@@ -1,7 +1,7 @@
 //! `root` and `mounts`: the container's view of files.
 
 use crate::cases;
-use crate::common::{Case, Container, Test};
+use crate::common::{Case, Container, Runtime, Test};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
 use std::fs;
@@ -23,6 +23,7 @@ pub const CASES: &[Case] = cases![
     destination_below_the_hosts_path_of_the_root,
     remount_has_the_last_word,
     options_of_a_tmpfs_are_not_cut_off,
+    options_that_engines_keep_for_themselves_are_ignored,
     bind_takes_submounts_only_when_recursive,
     recursive_options_reach_submounts,
     propagation_options_are_applied,
@@ -406,5 +407,21 @@ fn options_of_a_tmpfs_are_not_cut_off(t: &Test) {
         expect(out.probe().mount("/mnt"), &["size=1024k"]);
     } else {
         out.exits(1).fails(&["argument list too long"]);
+    }
+}
+
+/// As buildah has it for `RUN --mount=type=cache`, podman for `--volume a:b:U`.
+fn options_that_engines_keep_for_themselves_are_ignored(t: &Test) {
+    let mut c = t.container();
+    let dir = c.bundle.join("dir");
+    fs::create_dir(&dir).unwrap();
+    c.mount("/mnt", "bind", dir.to_str().unwrap(), &["z", "rshared", "rbind", "U"]);
+    let out = c.probe("write /mnt/x 1").run().ok();
+    assert_eq!(out.probe().result("write"), "ok");
+    if t.runtime == Runtime::Embrun {
+        for word in ["z", "U"] {
+            let says = format!("mounts[6].options: {word} is for an engine, it is ignored");
+            assert!(out.stderr.contains(&says), "{}", out.stderr);
+        }
     }
 }

@@ -247,6 +247,7 @@ fn root_and_mounts(
         refusals.extend(found);
         &[]
     });
+    plan.warnings.append(&mut mounts::warnings(spec));
     // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
     let (before, rest) = mounts.split_at(mounts.iter().position(shows_cgroup).unwrap_or(mounts.len()));
     for step in before {

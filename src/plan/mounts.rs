@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fmt;
 
-use super::options::{Change, FlagNames, Options, attr, ms};
+use super::options::{Change, FlagNames, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{List, Mount, Spec, Text, c_text};
 use crate::error::{Lossy, Quoted};
@@ -168,6 +168,17 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
         postpone(before, &mut rest[0]);
     }
     if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
+}
+
+/// What is ignored of `mounts[]`, one line each.
+pub fn warnings(spec: &Spec) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        for option in mount.options.iter().filter(|option| is_engines(option)) {
+            warnings.push(format!("mounts[{index}].options: {option} is for an engine, it is ignored"));
+        }
+    }
+    warnings
 }
 
 /// What a later entry says of whether a mount is read-only counts, also where that has to wait until everything is in it.

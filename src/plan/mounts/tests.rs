@@ -12,13 +12,16 @@ fn facts() -> MountFacts {
     }
 }
 
-fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<List<MountStep>, Vec<String>> {
+fn parsed(mounts: &str, linux: &str) -> Box<Spec> {
     let text = format!(
         r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}},"mounts":[{mounts}],
             "linux":{{"namespaces":[{{"type":"mount"}}]{linux}}}}}"#
     );
-    let spec = spec(&Json::parse(text.as_bytes()).unwrap()).unwrap();
-    compile(&spec, facts).map_err(|all| all.iter().map(|r| r.to_string()).collect())
+    spec(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+}
+
+fn compiled(mounts: &str, linux: &str, facts: &MountFacts) -> Result<List<MountStep>, Vec<String>> {
+    compile(&parsed(mounts, linux), facts).map_err(|all| all.iter().map(|r| r.to_string()).collect())
 }
 
 /// One mount by destination, type, source and options, in short.
@@ -99,6 +102,28 @@ fn refusals_name_the_entry_and_the_property() {
         "uidMappings":[{"containerID":0,"hostID":1,"size":1}],"gidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#;
     let refused = compiled(mapped, "", &facts()).unwrap_err();
     assert_eq!(refused, ["mounts[0].uidMappings: idmapped mounts are not supported by this version"]);
+}
+
+#[test]
+fn words_that_engines_keep_for_themselves_are_ignored_with_a_warning() {
+    for (kind, source, options, says) in [
+        ("none", "/y", "rbind z rw", "bind /y at /x (rbind,only rw)"),
+        ("none", "/y", "U bind Z", "bind /y at /x"),
+        ("none", "/y", "bind O copy nocopy", "bind /y at /x"),
+        ("tmpfs", "t", "mode=1 z U size=4k", "mount tmpfs at /x (mode=1,size=4k)"),
+        ("none", "/y", "remount bind ro consistent cached delegated", "change the mount at /x (ro)"),
+    ] {
+        let mount = entry("/x", kind, source, options);
+        assert_eq!(plan(&mount), [says], "{options}");
+        let warned = warnings(&parsed(&[&entry("/a", "none", "/b", "bind"), ",", &mount].concat(), ""));
+        let words: Vec<&str> = warned.iter().map(|w| w.split(' ').nth(1).unwrap()).collect();
+        let wanted = options.split(' ').filter(|o| is_engines(o)).collect::<Vec<_>>();
+        assert!(words == wanted && !words.is_empty(), "{warned:?}");
+        assert!(warned.iter().all(|w| w.starts_with("mounts[1].options: ")), "{warned:?}");
+    }
+    // A word that nobody has is no option, and it may be "ro" misspelt.
+    let refused = compiled(&entry("/x", "none", "/y", "bind z Ro"), "", &facts()).unwrap_err();
+    assert_eq!(refused, ["mounts[0].options: \"Ro\" is no option of a bind mount (remove it)"]);
 }
 
 #[test]
