@@ -1,13 +1,20 @@
 //! The host's mount table, whatever namespaces and propagation a container asks for.
 
 use crate::cases;
-use crate::common::{Case, Test};
+use crate::common::{Case, Container, Test};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-pub const CASES: &[Case] =
-    cases![mount_namespace_of_the_host_is_refused, mount_namespace_of_another_is_joined,];
+pub const CASES: &[Case] = cases![
+    mount_namespace_of_the_host_is_refused,
+    mount_namespace_of_another_is_joined,
+    bind_at_the_root_is_the_root,
+    bind_at_the_root_covers_what_came_before,
+    bind_at_the_root_of_what_is_no_directory_fails,
+];
 
 fn mount_table() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
@@ -64,4 +71,76 @@ fn mount_namespace_of_another_is_joined(t: &Test) {
     other.kill().unwrap();
     other.wait().unwrap();
     assert_eq!(mount_table(), before);
+}
+
+/// A second root file system with a mount below it, beside the container's own.
+fn other_root(c: &mut Container<'_>, options: &[&str], at: usize) -> PathBuf {
+    let other = c.bundle.join("other");
+    let copied = Command::new("cp").arg("-a").arg(&c.rootfs).arg(&other).status().unwrap();
+    assert!(copied.success());
+    fs::write(other.join("mark"), "here").unwrap();
+    fs::create_dir(other.join("below")).unwrap();
+    let none = None::<&str>;
+    mount(Some(&other), &other, none, MsFlags::MS_BIND, none).unwrap();
+    mount(Some("t"), &other.join("below"), Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    mount(none, &other, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none).unwrap();
+    let entry = json!({"destination": "/", "type": "bind", "source": "other", "options": options});
+    c.config["mounts"].as_array_mut().unwrap().insert(at, entry);
+    c.config["root"]["readonly"] = json!(false);
+    other
+}
+
+/// What is mounted and made later goes into it, and nothing of that reaches the directory of the host that it shows.
+fn bind_at_the_root_is_the_root(t: &Test) {
+    let propagations =
+        [None, Some("shared"), Some("rshared"), Some("slave"), Some("private"), Some("unbindable")];
+    for (options, flag) in
+        [(&["rbind", "rw"][..], None), (&["rbind", "rshared"], Some("--no-pivot")), (&["bind", "ro"], None)]
+    {
+        let mut c = t.container();
+        let other = other_root(&mut c, options, 0);
+        let before = mount_table();
+        for propagation in propagations {
+            c.config["linux"]["rootfsPropagation"] = json!(propagation);
+            c.mount("/tmp", "tmpfs", "t", &["mode=1777"]);
+            c.config["process"]["cwd"] = json!("/tmp");
+            c.probe("mounts read /mark write /new x write /tmp/x x list /below stat /dev/null").write();
+            let bundle = c.bundle.to_str().unwrap().to_owned();
+            let args: Vec<&str> =
+                ["run", "--bundle", &bundle].into_iter().chain(flag).chain([&*c.id]).collect();
+            let seen = t.call(&args).ok().probe();
+            assert_eq!(seen.text("read /mark"), "here");
+            assert_eq!(seen.result("write /tmp/x"), "ok");
+            assert_eq!(seen.result("stat /dev/null")["mode"], json!(0o666));
+            assert_eq!(!seen.mounts("/below").is_empty(), options.contains(&"rbind"));
+            let writable = if options.contains(&"ro") { "EROFS" } else { "ok" };
+            assert_eq!(seen.result("write /new"), writable);
+            assert_eq!(mount_table(), before, "{options:?} {propagation:?}");
+        }
+        assert!(!c.rootfs.join("new").exists());
+        assert_eq!(fs::read_dir(other.join("dev")).unwrap().count(), 0, "nothing was made in the image");
+        umount2(&other, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+fn bind_at_the_root_covers_what_came_before(t: &Test) {
+    let mut c = t.container();
+    c.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, json!({"destination": "/tmp", "type": "tmpfs", "source": "first"}));
+    let other = other_root(&mut c, &["rbind"], 1);
+    c.mount("/", "none", "", &["remount", "bind", "ro", "nosuid"]);
+    c.config["linux"]["maskedPaths"] = json!(["/mark", "/nowhere"]);
+    let seen = c.probe("mounts read /mark write /new x stat /proc/self").run().ok().probe();
+    assert!(seen.mounts("/tmp").is_empty());
+    assert_eq!((seen.text("read"), seen.result("write")), ("", &json!("EROFS")));
+    assert!(seen.mount("/")["options"].to_string().contains("nosuid"), "{}", seen.mount("/"));
+    umount2(&other, MntFlags::MNT_DETACH).unwrap();
+}
+
+fn bind_at_the_root_of_what_is_no_directory_fails(t: &Test) {
+    let mut c = t.container();
+    c.mount("/", "none", "config.json", &["bind"]);
+    c.create().exits(1).fails(&["the destination is a directory and the source is not", "not a directory"]);
 }

@@ -65,7 +65,7 @@ pub struct MountStep {
 pub enum What {
     /// A new mount of a file system.
     New(NewMount),
-    /// What is at a path of the host, with all mounts below it if `recursive`.
+    /// What is at a path of the host, with all mounts below it if `recursive`. At `/` it is the root from then on.
     Bind {
         /// Absolute.
         source: &'static CStr,
@@ -226,7 +226,11 @@ fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
 
 fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) -> Result<MountStep, Refused> {
     let target = target(mount, facts.rootfs).ok_or(("destination", "contains a NUL character"))?;
-    let options = Options::parse(mount.options);
+    let mut options = Options::parse(mount.options);
+    if target.is_root() {
+        // linux.rootfsPropagation is for the root, whatever is bound there.
+        options.propagation.clear();
+    }
     if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         let field = if options.idmap { "options" } else { "uidMappings" };
         return Err((field, "idmapped mounts are not supported by this version"));
@@ -269,7 +273,7 @@ fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) ->
 }
 
 fn check_target(target: InsidePath, kind: &str, bind: bool) -> Result<(), Refused> {
-    if target.is_root() {
+    if target.is_root() && !bind {
         return Err(("destination", "is the container's root, which root.path gives"));
     }
     // That the source of such a bind mount is a procfs is checked when it is at hand.

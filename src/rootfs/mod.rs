@@ -68,8 +68,7 @@ impl Rootfs {
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .about(format_args!("root.path {}", Lossy(path)))?;
         // As by runc: only a slave sees what the host mounts below its root later.
-        let slave = matches!(propagation, Some(Propagation::Slave { .. }));
-        pivot::set_parent(path, if slave { ms::SLAVE } else { ms::PRIVATE })?;
+        pivot::set_parent(path, if is_slave(propagation) { ms::SLAVE } else { ms::PRIVATE })?;
         let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
         if !apart(propagation) {
             // What is mounted below the root directory already is the host's too.
@@ -127,6 +126,11 @@ fn apart(propagation: Option<Propagation>) -> bool {
     )
 }
 
+/// Whether the root receives what the host mounts.
+fn is_slave(propagation: Option<Propagation>) -> bool {
+    matches!(propagation, Some(Propagation::Slave { .. }))
+}
+
 /// `MS_…` of a propagation type.
 fn propagation_flags(propagation: Propagation) -> u32 {
     let (kind, recursive) = match propagation {
@@ -140,6 +144,8 @@ fn propagation_flags(propagation: Propagation) -> u32 {
 
 /// All of a tree become slaves.
 const SLAVE: Change = Change { recursive: true, set: 0, clear: 0, unasked: 0, propagation: ms::SLAVE };
+/// The one mount becomes private.
+const PRIVATE: Change = Change { recursive: false, propagation: ms::PRIVATE, ..SLAVE };
 
 /// How the copies of the host's mounts that the new namespace has go on. Unless all of them are asked for, volumes keep what
 /// they had. Nothing can be bound that is unbindable, so the root is made so only after the pivot.

@@ -8,10 +8,10 @@ use nix::sys::stat::{Mode, SFlag};
 
 use super::foreign_proc::ForeignProc;
 use super::procfs::is_procfs;
-use super::root::{Handle, Links, kind, open_name};
+use super::root::{Handle, Links, RootDir, kind, open_name};
 use super::tree::Tree;
 use super::walk::Missing;
-use super::{Rootfs, copy, through_a_link};
+use super::{PRIVATE, Rootfs, SLAVE, copy, is_slave, through_a_link};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{CgroupEntry, MAX_DATA, MountStep, NewMount, READONLY, What, may_cover_proc};
 use crate::plan::options::{Change, ms};
@@ -99,6 +99,9 @@ impl Rootfs {
 
     fn bind(&mut self, step: &MountStep, source: &CStr, recursive: bool, changes: &[Change]) -> Result<()> {
         let tree = self.workshop.clone_path(source, recursive)?;
+        if step.target.is_root() {
+            return self.replace_root(tree, changes);
+        }
         let over_proc = step.target.as_bytes() == b"proc";
         if over_proc && !(is_procfs(&tree)? && fstat(&tree)?.st_ino == 1) {
             return Err(Error::new("only a procfs is mounted at /proc").context(Lossy(source)));
@@ -114,6 +117,20 @@ impl Rootfs {
         self.check_cover(step, &target)?;
         self.change_all(&tree, changes)?;
         self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
+    }
+
+    /// Puts a tree over the root, which it is from now on. Like the one before it is no peer of the host's: what is mounted in
+    /// it is the container's alone.
+    fn replace_root(&mut self, tree: Tree, changes: &[Change]) -> Result<()> {
+        self.workshop.change(tree.as_fd(), &SLAVE)?;
+        if !is_slave(self.propagation) {
+            self.workshop.change(tree.as_fd(), &PRIVATE)?;
+        }
+        self.change_all(&tree, changes)?;
+        let attached = self.workshop.attach(tree.as_fd(), self.root.as_fd());
+        attached.map_err(|e| mismatch(e, &tree, &self.root))?;
+        self.root = RootDir::with(tree.into(), self.root.resolver());
+        Ok(())
     }
 
     /// The directory to mount on, and whether it was there before.
@@ -215,11 +232,11 @@ fn cannot_make(errno: Errno, step: &MountStep) -> Error {
     }
 }
 
-fn mismatch(errno: Errno, source: &Tree, target: &Handle) -> Error {
+fn mismatch(errno: Errno, source: &Tree, target: &impl AsFd) -> Error {
     let is_directory =
         |s: std::result::Result<FileStat, Errno>| s.map(|s| kind(&s) == SFlag::S_IFDIR).unwrap_or_default();
     let e = Error::from(errno);
-    match (is_directory(fstat(source)), is_directory(target.stat())) {
+    match (is_directory(fstat(source)), is_directory(fstat(target))) {
         (true, false) => Error::os("the source is a directory and the destination is not", Errno::ENOTDIR),
         (false, true) => Error::os("the destination is a directory and the source is not", Errno::EISDIR),
         _ => e,

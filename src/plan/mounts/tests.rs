@@ -61,6 +61,8 @@ fn steps_say_what_they_do() {
         ),
         (entry("/proc/uptime", "none", "/lxcfs/uptime", "bind"), "bind /lxcfs/uptime at /proc/uptime"),
         (entry("/proc", "none", "/proc", "rbind"), "bind /proc at /proc (rbind)"),
+        (entry("/", "none", "/y", "rbind ro rshared"), "bind /y at / (rbind,only ro)"),
+        (entry("/a/..", "none", "y", "bind"), "bind /b/y at /"),
         (entry("/procfs", "tmpfs", "x", "mode=1"), "mount tmpfs at /procfs (mode=1)"),
     ] {
         assert_eq!(plan(&mount), [says], "{mount}");
@@ -77,7 +79,7 @@ fn refusals_name_the_entry_and_the_property() {
         (entry("/proc/uptime/x", "none", "/y", "bind"), "mounts[0].destination: is inside /proc"),
         (entry("/proc/x/proc/uptime", "none", "/y", "bind"), "mounts[0].destination: is inside /proc"),
         (entry("/", "tmpfs", "x", ""), "mounts[0].destination: is the container's root"),
-        (entry("/..", "none", "/", "rbind"), "mounts[0].destination: is the container's root"),
+        (entry("/..", "overlay", "x", "lowerdir=/a:/b"), "mounts[0].destination: is the container's root"),
         (entry("/x", "", "x", ""), "mounts[0].type: is required"),
         (entry("/x", "bind", "/x", "ro"), "mounts[0].options: a bind mount needs the option"),
         (entry("/x", "none", "", "bind"), "mounts[0].source: is required"),
