@@ -177,6 +177,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("robust::parallel_starts_have_one_winner", "runc", OURS),
     ("robust::passwd_that_is_a_fifo_does_not_hang", "crun", OURS),
     ("robust::passwd_that_is_a_fifo_does_not_hang", "runc", OURS),
+    ("robust::umask_of_the_caller_does_not_matter", "crun", "directories that it makes are sticky"),
+    ("robust::umask_of_the_caller_does_not_matter", "runc", "a tmpfs has the mode of a directory that is made"),
     ("robust::stdout_full_is_an_error", "crun", OURS),
     ("robust::stdout_full_is_an_error", "runc", OURS),
     ("roles::data_collector_reads_and_hands_on", "crun", OURS),

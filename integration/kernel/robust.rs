@@ -1,10 +1,14 @@
 //! Faults and races: one winner, nothing lost, nothing left.
 
 use crate::cases;
-use crate::common::{Case, Container, Test, eventually};
+use crate::common::{Case, Container, Runtime, Test, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 pub const CASES: &[Case] = cases![
@@ -17,6 +21,7 @@ pub const CASES: &[Case] = cases![
     passwd_that_is_a_fifo_does_not_hang,
     stdout_full_is_an_error,
     created_init_holds_no_descriptor_of_the_host,
+    umask_of_the_caller_does_not_matter,
 ];
 
 pub const SLOW: &[Case] = cases![a_thousand_containers_leave_nothing, create_killed_two_hundred_times];
@@ -45,7 +50,7 @@ fn parallel_starts_have_one_winner(t: &Test) {
     let won = all.into_iter().map(|r| r.wait()).filter(|o| o.status == 0).count();
     assert_eq!(won, 1);
     // The shell makes the file and writes it in two steps.
-    let starts = || std::fs::read_to_string(shared.join("starts")).unwrap_or_default();
+    let starts = || fs::read_to_string(shared.join("starts")).unwrap_or_default();
     eventually("it ran", || !starts().is_empty());
     assert_eq!(starts(), "x\n");
     c.remove();
@@ -115,7 +120,7 @@ fn init_killed_before_start_is_an_error_of_start(t: &Test) {
 fn passwd_that_is_a_fifo_does_not_hang(t: &Test) {
     let mut c = t.container();
     let passwd = c.rootfs.join("etc/passwd");
-    std::fs::remove_file(&passwd).unwrap();
+    fs::remove_file(&passwd).unwrap();
     nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
     c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     assert_eq!(c.probe("env").run().ok().probe()["env"]["HOME"], "/");
@@ -127,7 +132,7 @@ fn stdout_full_is_an_error(t: &Test) {
     c.up();
     for command in [format!("state {}", c.id), "list".into(), "list --format json".into()] {
         let line = format!("{} --root /run/it/state {command} > /dev/full", t.runtime_path().display());
-        let mut shell = std::process::Command::new("sh");
+        let mut shell = Command::new("sh");
         shell.args(["-c", &line]);
         assert_ne!(t.finish(shell).status, 0, "{command}");
     }
@@ -140,10 +145,10 @@ fn created_init_holds_no_descriptor_of_the_host(t: &Test) {
     c.probe("pause");
     c.create().ok();
     let dir = format!("/proc/{}/fd", c.pid());
-    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
         let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
-        let target = std::fs::read_link(entry.path()).unwrap();
-        if number > 2 && std::fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
+        let target = fs::read_link(entry.path()).unwrap();
+        if number > 2 && fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
             panic!("descriptor {number} is the directory {}", target.display());
         }
     }
@@ -156,7 +161,7 @@ fn a_thousand_containers_leave_nothing(t: &Test) {
     let mut c = t.container();
     c.args(&["true"]);
     let dying = || {
-        let stat = std::fs::read_to_string("/sys/fs/cgroup/cgroup.stat").unwrap_or_default();
+        let stat = fs::read_to_string("/sys/fs/cgroup/cgroup.stat").unwrap_or_default();
         stat.lines().find_map(|l| l.strip_prefix("nr_descendants ")?.parse::<u64>().ok())
     };
     let before = dying();
@@ -167,4 +172,41 @@ fn a_thousand_containers_leave_nothing(t: &Test) {
         c.remove();
     }
     assert_eq!(dying(), before, "cgroups");
+}
+
+/// Mount points and what is above them, devices, the working directory, the cgroup: the container's user can pass them.
+fn umask_of_the_caller_does_not_matter(t: &Test) {
+    for mask in ["000", "077", "777"] {
+        let mut c = t.container();
+        c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        c.config["process"]["cwd"] = json!("/made/work");
+        c.config["root"]["readonly"] = json!(false);
+        c.config["linux"]["devices"] =
+            json!([{"path": "/nodes/n", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
+        c.mount("/opt/app/file", "none", "config.json", &["bind", "ro"]);
+        c.mount("/srv/vol/t", "tmpfs", "t", &["mode=1777"]);
+        c.probe("list /opt/app write /srv/vol/t/x x stat /nodes/n list /made/work").write();
+        let call = |act: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("umask {mask}; exec \"$@\""), "sh"]);
+            let runtime = t.command(&[act, "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+            command.arg(runtime.get_program()).args(runtime.get_args());
+            t.finish(command).ok()
+        };
+        let seen = call("run").probe();
+        assert_eq!(seen.result("write"), "ok");
+        assert_eq!(seen.result("list /opt/app"), &json!(["file"]));
+        assert_eq!(seen.result("list /made/work"), &json!([]));
+        assert_eq!(seen.result("stat /nodes/n")["mode"], json!(0o666));
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode();
+        for directory in ["opt", "opt/app", "srv", "srv/vol", "srv/vol/t", "nodes", "made", "made/work"] {
+            assert_eq!(mode(c.rootfs.join(directory)), 0o40755, "{directory} {mask}");
+        }
+        assert_eq!(mode(c.rootfs.join("opt/app/file")) & !0o111, 0o100644, "{mask}");
+        call("create");
+        if t.hierarchy("pids").is_some() && t.runtime == Runtime::Embrun {
+            assert_eq!(mode(c.cgroup("pids")), 0o40755, "{mask}");
+        }
+        c.remove();
+    }
 }

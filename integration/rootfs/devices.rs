@@ -1,22 +1,26 @@
 //! Device nodes and cgroup mounts (config-linux.md "Devices", "Default Devices").
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use embrun::plan::mounts::{self, CgroupView, Hierarchy, MountFacts};
 use embrun::rootfs::Rootfs;
+use embrun::rootfs::path::InsidePath;
+use embrun::rootfs::root::Links;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 
 use super::assembly::{built, facts, mounted, on_each_kernel, spec};
-use super::mounts::{flags_at, one, refused};
+use super::mounts::{entry, flags_at, one, refused};
 use super::own_mounts::c;
 
 #[test]
 fn devices_have_exact_modes_and_owners() {
     on_each_kernel(|bundle, ways| {
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
         let linux = r#","devices":[
             {"path":"/dev/disk","type":"b","major":7,"minor":300,"fileMode":432,"uid":1000,"gid":6},
             {"path":"/dev/sub/fifo","type":"p","fileMode":511},
@@ -33,7 +37,7 @@ fn devices_have_exact_modes_and_owners() {
             assert_eq!((is.mode(), is.uid(), is.gid(), is.rdev()), (mode, uid, gid, number), "{path}");
         }
         // The mask is the caller's again.
-        assert_eq!(nix::sys::stat::umask(nix::sys::stat::Mode::empty()).bits(), 0o077);
+        assert_eq!(nix::sys::stat::umask(Mode::empty()).bits(), 0o077);
         // A directory that gives its group to new files does not give it to devices.
         let other = bundle.join("rootfs/other");
         fs::create_dir(&other).unwrap();
@@ -42,6 +46,39 @@ fn devices_have_exact_modes_and_owners() {
         let linux = r#","devices":[{"path":"/other/d","type":"c","major":1,"minor":3}]"#;
         built(bundle, &spec("", linux), ways).unwrap();
         assert_eq!(fs::metadata(other.join("d")).unwrap().gid(), 0);
+    });
+}
+
+#[test]
+fn what_is_made_has_exact_modes_whatever_the_umask() {
+    on_each_kernel(|bundle, ways| {
+        fs::create_dir_all(bundle.join("rootfs/copied/dir")).unwrap();
+        nix::sys::stat::umask(Mode::from_bits_truncate(0o777));
+        let more = format!(
+            r#","mounts":[{},{},{},{}]"#,
+            entry("/a/b/tmpfs", "tmpfs", "t", ""),
+            entry("/c/d/dir", "none", "outside", "bind"),
+            entry("/e/f/file", "none", "/dev/null", "bind"),
+            entry("/copied", "tmpfs", "t", "tmpcopyup")
+        );
+        let mut rootfs = built(bundle, &spec(&more, ""), ways).unwrap();
+        let pty = nix::pty::openpty(None, None).unwrap();
+        rootfs.console(pty.slave.as_fd()).unwrap();
+        let cwd = InsidePath::new("/made/work").unwrap();
+        rootfs.root().mkdir_all(&cwd, Links::Follow, Mode::from_bits_truncate(0o755)).unwrap();
+        let at = bundle.join("rootfs");
+        for mounted in ["a/b/tmpfs", "c/d/dir", "e/f/file", "dev/console"] {
+            umount2(&at.join(mounted), MntFlags::MNT_DETACH).unwrap();
+        }
+        let mode = |path: &str| fs::metadata(at.join(path)).unwrap().mode();
+        for path in
+            ["a", "a/b", "a/b/tmpfs", "c", "c/d", "c/d/dir", "e", "e/f", "copied/dir", "made", "made/work"]
+        {
+            assert_eq!(mode(path), 0o40755, "{path}");
+        }
+        assert_eq!((mode("e/f/file"), mode("dev/console")), (0o100644, 0o100666));
+        // The mask is the caller's again.
+        assert_eq!(nix::sys::stat::umask(Mode::empty()).bits(), 0o777);
     });
 }
 

@@ -14,6 +14,7 @@ use super::systemd::{self, Placeholder};
 use super::unit::Unit;
 use super::{Controller, walk};
 use crate::error::{Context, Errno, Error, Result};
+use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{AT_FDCWD, lstatat, mkdirat, open, openat, read_all, rmdirat};
 
 /// A handle on the container's cgroup in every hierarchy.
@@ -317,6 +318,7 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
     }
     let levels = place.levels();
     let mode = Mode::from_bits_truncate(0o755);
+    let _exact = ExactModes::begin();
     let mut at = levels.len() - (planned as usize).min(levels.len());
     let mut retries = 3;
     while let Some((directory, _)) = levels.get(at) {

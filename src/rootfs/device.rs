@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, makedev, umask};
+use nix::sys::stat::{Mode, SFlag, makedev};
 
 use super::mount::bind_over;
 use super::path::InsidePath;
@@ -14,6 +14,7 @@ use super::{Rootfs, through_a_link};
 use crate::bundle::spec::DeviceKind;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
+use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, readlinkat, symlinkat, unlinkat};
 
 /// runtime-linux.md, "Dev symbolic links".
@@ -27,11 +28,8 @@ const LINKS: [(&CStr, &CStr); 4] = [
 impl Rootfs {
     /// Makes what `/dev` must have: the nodes, the links, and `ptmx`.
     pub fn devices(&mut self, step: &DevStep) -> Result<()> {
-        // Modes are meant exactly.
-        let mask = umask(Mode::empty());
-        let done = self.nodes(step.nodes);
-        umask(mask);
-        done?;
+        let _exact = ExactModes::begin();
+        self.nodes(step.nodes)?;
         self.links()
     }
 
@@ -116,6 +114,7 @@ impl Rootfs {
         let mut act = || -> Result<()> {
             let (above, name) = path.split().ok_or(Errno::EISDIR)?;
             let directory = self.device_directory(&above)?;
+            let _exact = ExactModes::begin();
             match mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(e) => return Err(e.into()),

@@ -15,6 +15,7 @@ use super::{PRIVATE, Rootfs, SLAVE, copy, is_slave, through_a_link};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{CgroupEntry, MAX_DATA, MountStep, NewMount, READONLY, What, may_cover_proc};
 use crate::plan::options::{Change, ms};
+use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{FileStat, fstat, mkdirat, path_of, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
 
@@ -171,6 +172,7 @@ impl Rootfs {
     ) -> Result<()> {
         let (target, _) = self.directory(step, Links::Follow)?;
         let readonly = flags & ms::RDONLY != 0;
+        let _exact = ExactModes::begin();
         let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(c"mode=755"))?;
         for entry in entries {
             self.hierarchy(&tree, flags, entry).about(format_args!("{}", Lossy(entry.directory)))?;

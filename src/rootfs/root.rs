@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag};
 
 use super::path::InsidePath;
 use super::walk::{self, Missing};
+use crate::sys::exact_modes::ExactModes;
 pub use crate::sys::file::kind;
 use crate::sys::file::{FileStat, fstat, openat, path_of};
 use crate::sys::openat2::{is_missing, openat2};
@@ -158,6 +159,7 @@ impl RootDir {
     ) -> Result<(Handle, bool)> {
         match self.resolve(path, links) {
             Err(Errno::ENOENT) => {
+                let _exact = ExactModes::begin();
                 walk::resolve(self.as_fd(), path.as_bytes(), links, missing).map(|fd| (Handle(fd), true))
             }
             other => other.map(|found| (found, false)),

@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod errno;
 pub mod event;
+pub mod exact_modes;
 pub mod fault;
 pub mod file;
 pub mod heap;
