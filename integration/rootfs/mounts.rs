@@ -98,14 +98,38 @@ fn bind_mounts_have_the_flags_asked_for() {
             ("bind ro rw", "rw,noatime"),
             ("bind suid", "rw,noatime"),
             ("bind nodev noexec suid", "rw,nodev,noexec,noatime"),
-            ("bind atime", "rw,relatime"),
+            // These clear what is not set by another option: the source's stays. Other flags go all the same.
+            ("bind atime", "rw,noatime"),
+            ("bind nostrictatime", "rw,noatime"),
+            ("bind norelatime diratime", "rw,noatime"),
+            ("bind noatime atime ro", "ro,noatime"),
+            ("bind nodiratime", "rw,nodiratime,relatime"),
+            ("bind noatime relatime", "rw,noatime"),
             ("bind strictatime", "rw"),
             ("bind nodiratime relatime", "rw,nodiratime,relatime"),
             ("bind sync mand dirsync ro", "ro,noatime"),
+            ("bind sync", "rw,noatime"),
+            ("bind defaults", "rw,nosuid,noatime"),
             ("bind nosymfollow", "rw,noatime,nosymfollow"),
         ] {
             built(bundle, &spec(&one("/x", "none", "source", options), ""), ways).unwrap();
             assert_eq!(flags_at(&target), result, "{options}");
+        }
+        let all = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+        for (of_source, options, result) in [
+            (MsFlags::MS_NODIRATIME, "bind ro", "ro,noatime,nodiratime"),
+            (MsFlags::MS_NODIRATIME, "bind diratime", "rw,noatime,nodiratime"),
+            (MsFlags::MS_NODIRATIME, "bind noatime", "rw,noatime"),
+            (MsFlags::MS_NODIRATIME, "bind relatime", "rw,relatime"),
+            (MsFlags::MS_NODIRATIME, "bind nodiratime noatime", "rw,noatime,nodiratime"),
+            (MsFlags::MS_STRICTATIME, "bind atime nostrictatime", "rw"),
+            (MsFlags::MS_STRICTATIME, "bind suid", "rw"),
+            (MsFlags::MS_STRICTATIME, "bind nodiratime", "rw,nodiratime,relatime"),
+            (MsFlags::MS_STRICTATIME, "bind strictatime nostrictatime noatime", "rw,noatime"),
+        ] {
+            mount(NONE, &source, NONE, all | of_source, NONE).unwrap();
+            built(bundle, &spec(&one("/x", "none", "source", options), ""), ways).unwrap();
+            assert_eq!(flags_at(&target), result, "{options} of {of_source:?}");
         }
     });
 }

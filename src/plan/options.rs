@@ -237,13 +237,21 @@ impl Options {
         out
     }
 
-    /// The same for a new bind mount: one that is given flags has these alone and not what its source had, as by runc's
-    /// remount.
+    /// The same for a new bind mount: one whose options name any flag has these alone and not what its source had, as by
+    /// runc's remount.
     pub fn bind_changes(&self) -> List<Change> {
         let mut changes = self.merged(self.set, self.clear);
-        if let Some(own) = changes.iter_mut().find(|c| !c.recursive && c.set | c.clear != 0) {
-            own.unasked = attr::PLAIN & !(own.set | own.clear);
+        if self.set & !(ms::BIND | ms::REC) | self.clear == 0 {
+            return changes.leak();
         }
+        let is_own = |c: &Change| !c.recursive && c.set | c.clear != 0;
+        let at = changes.iter().position(is_own).unwrap_or_else(|| {
+            changes.insert(0, Change::default());
+            0
+        });
+        let own = &mut changes[at];
+        let times = if own.clear & attr::ATIME == 0 { 0 } else { attr::NODIRATIME };
+        own.unasked = (attr::PLAIN | times) & !(own.set | own.clear);
         changes.leak()
     }
 }
@@ -283,15 +291,17 @@ fn attributes(set: u32, clear: u32) -> (u32, u32) {
     let of =
         |flags: u32| ATTRIBUTES.iter().filter(|(flag, _)| flags & flag != 0).fold(0, |all, (_, a)| all | a);
     let (mut on, mut off) = (of(set), of(clear));
-    // The order of precedence is that of do_mount in the kernel.
+    // As by a remount in the kernel: a mount keeps its access times unless one of these is set, and then the others are not.
+    // An option that only clears one changes nothing by itself.
+    if set & (ms::STRICTATIME | ms::NOATIME | ms::RELATIME | ms::NODIRATIME) == 0 {
+        return (on, off & !attr::NODIRATIME);
+    }
     if set & ms::STRICTATIME != 0 {
         on |= attr::STRICTATIME;
     } else if set & ms::NOATIME != 0 {
         on |= attr::NOATIME;
     }
-    if (set | clear) & (ms::STRICTATIME | ms::NOATIME) | set & ms::RELATIME != 0 {
-        off |= attr::ATIME;
-    }
+    off |= attr::ATIME;
     (on, off)
 }
 
@@ -314,6 +324,9 @@ impl fmt::Display for FlagNames {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.set | self.clear | self.propagation == 0 {
+            return f.write_str("no flags");
+        }
         let (deep, r) = if self.recursive { (ms::REC, "r") } else { (0, "") };
         let mut comma = if self.unasked == 0 { "" } else { "only " };
         for (bit, on, off) in NAMES {

@@ -49,6 +49,8 @@ fn steps_say_what_they_do() {
         (entry("/sys", "sysfs", "sysfs", "ro"), "mount sysfs at /sys (ro)"),
         (entry("/x", "none", "/src", "rbind ro rprivate"), "bind /src at /x (rbind,only ro,rprivate)"),
         (entry("/x", "tmpfs", "a/b", "bind"), "bind /b/a/b at /x"),
+        (entry("/x", "", "a", "rbind defaults rprivate"), "bind /b/a at /x (rbind,rprivate)"),
+        (entry("/x", "", "a", "rbind sync rprivate"), "bind /b/a at /x (rbind,no flags,rprivate)"),
         (entry("/x", "", "", "remount nosuid size=4k"), "remount /x (nosuid,size=4k)"),
         (entry("/", "", "", "remount bind ro"), "change the mount at / (ro)"),
         (

@@ -87,7 +87,13 @@ fn changes_of_a_mount() {
         ("rbind rro rrw", "rrw"),
         ("rbind rrw rro rnosuid", "rro,rnosuid"),
         ("bind noatime", "noatime"),
-        ("bind atime", "relatime"),
+        ("bind atime", ""),
+        ("bind nostrictatime norelatime diratime", ""),
+        ("bind noatime atime", ""),
+        ("bind noatime diratime", "diratime,noatime"),
+        ("bind nodiratime", "nodiratime,relatime"),
+        ("bind nodiratime noatime relatime", "nodiratime,noatime"),
+        ("bind noatime relatime strictatime", "strictatime"),
         ("bind noatime strictatime", "strictatime"),
         ("bind relatime", "relatime"),
         ("rbind rnoatime", "rnoatime"),
@@ -104,7 +110,7 @@ fn changes_of_a_mount() {
         assert_eq!(says.join("; "), changes, "{options}");
     }
     // The kernel takes the field of the access time as a whole or not at all.
-    for options in ["bind noatime", "bind atime", "rbind ratime", "rbind rnoatime", "rbind rrelatime"] {
+    for options in ["bind noatime", "bind nodiratime", "rbind ratime", "rbind rnoatime", "rbind rrelatime"] {
         assert_eq!(parse(options).changes()[0].clear & attr::ATIME, attr::ATIME, "{options}");
     }
 }
