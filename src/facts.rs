@@ -6,6 +6,7 @@ use crate::cgroup::layout::Layout;
 use crate::error::{Context, Result};
 use crate::seccomp::compile::Support;
 use crate::seccomp::policy::Policy;
+use crate::sys::file::read_text;
 use crate::sys::{credentials, seccomp};
 
 /// The facts.
@@ -17,12 +18,18 @@ pub struct HostFacts {
     pub cgroups: Layout,
     /// What the kernel knows of seccomp; asked only if there is a policy.
     pub seccomp: Support,
+    /// SELinux is enabled and has a policy: file systems take its labels as mount options.
+    pub selinux: bool,
 }
 
 impl HostFacts {
     /// Everything that the creation of a container asks for.
     pub fn of_host(policy: Option<&Policy>) -> Result<HostFacts> {
-        Ok(HostFacts { cgroups: Layout::discover()?, ..HostFacts::of_process(policy)? })
+        Ok(HostFacts {
+            cgroups: Layout::discover()?,
+            selinux: has_selinux(),
+            ..HostFacts::of_process(policy)?
+        })
     }
 
     /// What an exec asks for: the container's cgroups are in its record.
@@ -32,6 +39,14 @@ impl HostFacts {
             capabilities: permitted & credentials::bounding(),
             cgroups: Layout::default(),
             seccomp: policy.map(|_| seccomp::support()).unwrap_or_default(),
+            selinux: false,
         })
     }
+}
+
+/// The kernel registers selinuxfs only if SELinux was enabled at boot, and without a policy all processes are `kernel`.
+fn has_selinux() -> bool {
+    let read = |path| read_text(path).unwrap_or_default();
+    read("/proc/filesystems").split_ascii_whitespace().any(|kind| kind == "selinuxfs")
+        && read("/proc/self/attr/current").trim_end_matches(['\0', '\n', ' ']) != "kernel"
 }

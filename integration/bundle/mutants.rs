@@ -111,6 +111,7 @@ fn compile_all(spec: &Spec) -> usize {
         capabilities: u64::MAX >> 23,
         cgroups: Layout::parse("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n", "0::/\n"),
         seccomp: embrun::sys::seccomp::support(),
+        selinux: true,
     };
     for await_start in [true, false] {
         let request =

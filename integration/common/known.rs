@@ -36,6 +36,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("cgroups::payload_that_is_frozen_again_and_again_is_deleted", "runc", OURS),
     ("cgroups::process_in_a_frozen_cgroup_below_does_not_hold_up_delete", "crun", OURS),
     ("cgroups::process_in_a_frozen_cgroup_below_does_not_hold_up_delete", "runc", OURS),
+    ("confine::mount_label_without_selinux_is_ignored", "runc", "file systems refuse the label"),
     ("confine::personality_linux32", "runc", "personality came with runc 1.2"),
     ("confine::personality_unknown_is_refused", "runc", "personality came with runc 1.2"),
     ("descriptors::created_container_outlives_a_want_of_descriptors", "crun", OURS),

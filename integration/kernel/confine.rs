@@ -1,7 +1,7 @@
-//! `linux.maskedPaths`, `readonlyPaths`, `sysctl` and `personality`.
+//! `linux.maskedPaths`, `readonlyPaths`, `sysctl`, `personality` and `mountLabel`.
 
 use crate::cases;
-use crate::common::{Case, Test};
+use crate::common::{Case, Runtime, Test};
 use serde_json::json;
 use std::fs;
 
@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     sysctl_that_is_missing_is_named,
     personality_linux32,
     personality_unknown_is_refused,
+    mount_label_without_selinux_is_ignored,
 ];
 
 fn masked_file_reads_empty_and_masked_directory_is_empty(t: &Test) {
@@ -134,4 +135,18 @@ fn personality_unknown_is_refused(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["personality"] = json!({"domain": "PLAN9"});
     c.create().exits(1).fails(&["personality", "PLAN9"]);
+}
+
+fn mount_label_without_selinux_is_ignored(t: &Test) {
+    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    if label.starts_with("system_u:") || label.starts_with("unconfined_u:") {
+        t.skip("SELinux is enabled on this host");
+    }
+    let mut c = t.container();
+    c.config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0:c1,c2");
+    c.mount("/mnt", "tmpfs", "t", &["mode=711"]);
+    let out = c.probe("mounts").run().ok();
+    assert!(!out.probe().mount("/mnt").to_string().contains("context"));
+    let says = "linux.mountLabel: SELinux is not enabled on this host, it is ignored";
+    assert!(t.runtime != Runtime::Embrun || out.stderr.contains(says), "{}", out.stderr);
 }

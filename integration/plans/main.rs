@@ -50,6 +50,7 @@ fn host(facts: &Json) -> Read<HostFacts> {
         capabilities: facts.or_default("capabilities", integer)?,
         cgroups: Layout::parse(&text("mountinfo")?, &text("cgroup")?),
         seccomp: sys::seccomp::support(),
+        selinux: facts.or_default("selinux", boolean)?,
     })
 }
 

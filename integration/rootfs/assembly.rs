@@ -31,6 +31,7 @@ pub fn facts(bundle: &Path) -> mounts::MountFacts {
         own_network: true,
         own_pids: true,
         cgroup: mounts::CgroupView::default(),
+        selinux: false,
     }
 }
 

@@ -242,12 +242,13 @@ fn root_and_mounts(
         own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
         cgroup: cgroup_view(spec, request, facts),
+        selinux: facts.selinux,
     };
     let mounts = mounts::compile(spec, &facts).unwrap_or_else(|found| {
         refusals.extend(found);
         &[]
     });
-    plan.warnings.append(&mut mounts::warnings(spec));
+    plan.warnings.append(&mut mounts::warnings(spec, &facts));
     // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
     let (before, rest) = mounts.split_at(mounts.iter().position(shows_cgroup).unwrap_or(mounts.len()));
     for step in before {

@@ -23,6 +23,8 @@ pub struct MountFacts {
     pub own_pids: bool,
     /// What a mount of type `cgroup` shows.
     pub cgroup: CgroupView,
+    /// File systems take SELinux labels.
+    pub selinux: bool,
 }
 
 /// The cgroups of the container as a mount of type `cgroup` shows them.
@@ -156,7 +158,7 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
     let mut steps = Vec::with_capacity(spec.mounts.len());
     let mut refusals = Vec::new();
     for (index, mount) in spec.mounts.iter().enumerate() {
-        match step(index, mount, spec.linux.mount_label, facts) {
+        match step(index, mount, spec.linux.mount_label.filter(|_| facts.selinux), facts) {
             Ok(step) => steps.push(step),
             Err((field, why)) => {
                 refuse(&mut refusals, format_args!("mounts[{index}].{field}"), format_args!("{why}"));
@@ -171,8 +173,11 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
 }
 
 /// What is ignored of `mounts[]`, one line each.
-pub fn warnings(spec: &Spec) -> Vec<String> {
+pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
     let mut warnings = Vec::new();
+    if spec.linux.mount_label.is_some() && !facts.selinux {
+        warnings.push("linux.mountLabel: SELinux is not enabled on this host, it is ignored".to_owned());
+    }
     for (index, mount) in spec.mounts.iter().enumerate() {
         for option in mount.options.iter().filter(|option| is_engines(option)) {
             warnings.push(format!("mounts[{index}].options: {option} is for an engine, it is ignored"));

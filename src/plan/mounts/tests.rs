@@ -9,6 +9,7 @@ fn facts() -> MountFacts {
         own_network: true,
         own_pids: true,
         cgroup: CgroupView::default(),
+        selinux: true,
     }
 }
 
@@ -119,7 +120,8 @@ fn words_that_engines_keep_for_themselves_are_ignored_with_a_warning() {
     ] {
         let mount = entry("/x", kind, source, options);
         assert_eq!(plan(&mount), [says], "{options}");
-        let warned = warnings(&parsed(&[&entry("/a", "none", "/b", "bind"), ",", &mount].concat(), ""));
+        let warned =
+            warnings(&parsed(&[&entry("/a", "none", "/b", "bind"), ",", &mount].concat(), ""), &facts());
         let words: Vec<&str> = warned.iter().map(|w| w.split(' ').nth(1).unwrap()).collect();
         let wanted = options.split(' ').filter(|o| is_engines(o)).collect::<Vec<_>>();
         assert!(words == wanted && !words.is_empty(), "{warned:?}");
@@ -143,6 +145,17 @@ fn labels_go_to_the_file_systems_that_take_them() {
     ] {
         let What::New(new) = &compiled(&mount, linux, &facts()).unwrap()[0].what else { panic!("{mount}") };
         assert_eq!(new.data.as_ref().map(|d| d.to_str().unwrap()), data.as_deref(), "{mount}");
+        // Without SELinux it would be an option that no file system knows.
+        let without = MountFacts { selinux: false, ..facts() };
+        let What::New(new) = &compiled(&mount, linux, &without).unwrap()[0].what else { panic!("{mount}") };
+        let data = new.data.map(|d| d.to_str().unwrap());
+        assert!(data.is_none_or(|d| !d.contains("context")), "{data:?}");
+        let spec = parsed(&mount, linux);
+        assert_eq!(warnings(&spec, &facts()), [""; 0]);
+        assert_eq!(
+            warnings(&spec, &without),
+            ["linux.mountLabel: SELinux is not enabled on this host, it is ignored"]
+        );
     }
 }
 
