@@ -115,7 +115,7 @@ impl Rootfs {
             let (above, name) = path.split().ok_or(Errno::EISDIR)?;
             let directory = self.device_directory(&above)?;
             let _exact = ExactModes::begin();
-            match mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0) {
+            match mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(e) => return Err(e.into()),
             }

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::ProcFs;
@@ -19,6 +18,8 @@ use crate::sys::file::{canonical, open, openat, path_of, read_all};
 use crate::sys::mount_api::mount;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
+/// How many mounts on top of each other are detached at one place.
+const MAX_ON_TOP: u32 = 100;
 
 /// Sets the propagation of the mount that `path` is on, which none of its peers sees: pivot_root(2) refuses a root whose
 /// parent mount is shared. Which of the directories above is that mount's root, the kernel tells.
@@ -78,22 +79,42 @@ impl Rootfs {
     /// Moves the container's root over the old one, which stays below it. All that is mounted there goes: full views of
     /// procfs and sysfs would let a container mount others.
     fn cover(&mut self, old: &OwnedFd) -> Result<()> {
-        let table = mounts(self.proc())?;
-        let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         fchdir(old)?;
         // A peer on the host would be covered too, and lose its mounts.
         mount(None, c".", None, ms::PRIVATE, None).at("make / private")?;
+        let table = mounts(self.proc())?;
+        let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         self.workshop.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
         // The container's mounts, which may be peers of the host's, have left the old tree. Of mounts on top of each other, the
         // path leads to the last one first.
         for point in on_old {
-            while detach(old, point) {}
+            // Whoever shares a volume with the host could go on mounting there.
+            (0..MAX_ON_TOP).all(|_| detach(old, point));
         }
-        for view in table.iter().filter(|m| m.is_view() && !m.is_within(&inside)) {
-            hide_view(old, &view.point).about(format_args!("{}", String::from_utf8_lossy(&view.point)))?;
-        }
+        let views = table.iter().rev().filter(|m| m.is_view() && !m.is_within(&inside));
+        self.hide_views(old, views)?;
         fchdir(&self.root)?;
         chroot(c".").at("chroot")
+    }
+
+    /// Covers the views that could not be detached: in a user namespace, mounts from outside are locked. One that is still
+    /// to be seen then, because its directory was moved meanwhile, is an error.
+    fn hide_views<'a>(&self, old: &OwnedFd, views: impl Iterator<Item = &'a MountLine>) -> Result<()> {
+        let mut left: Vec<&MountLine> = views.collect();
+        let mut still = || -> Result<Vec<&MountLine>> {
+            let now = mounts(self.proc())?;
+            let covers = |view: &MountLine| now.iter().any(|m| m.parent == view.id && m.point == view.point);
+            left.retain(|view| now.iter().any(|m| m.id == view.id) && !covers(view));
+            Ok(left.clone())
+        };
+        let locked = still()?;
+        for view in &locked {
+            hide(old, &view.point).context(|| view.at())?;
+        }
+        match locked.is_empty() || still()?.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new("a procfs or sysfs can be neither detached nor covered")),
+        }
     }
 }
 
@@ -115,15 +136,11 @@ fn detach(old: &OwnedFd, point: &[u8]) -> bool {
     })
 }
 
-/// Covers a view that could not be detached: in a user namespace, mounts from outside are locked.
-fn hide_view(old: &OwnedFd, point: &[u8]) -> Result<()> {
-    let Ok(view) = walk::resolve(old.as_fd(), point, Links::Never, Missing::Fails) else { return Ok(()) };
-    if !matches!(fstatfs(&view)?.filesystem_type(), PROC_SUPER_MAGIC | SYSFS_MAGIC) {
-        return Ok(());
-    }
-    fchdir(&view)?;
+/// Covers what is mounted at a path of the old root.
+fn hide(old: &OwnedFd, point: &[u8]) -> Result<()> {
+    fchdir(&walk::resolve(old.as_fd(), point, Links::Never, Missing::Fails)?)?;
     let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
-    mount(Some(c"tmpfs"), c".", Some(c"tmpfs"), flags, None).at("cover it")
+    Ok(mount(Some(c"tmpfs"), c".", Some(c"tmpfs"), flags, None)?)
 }
 
 /// One line of mountinfo (proc_pid_mountinfo(5)).
@@ -139,6 +156,10 @@ impl MountLine {
     /// Whether it shows a whole procfs or sysfs.
     fn is_view(&self) -> bool {
         matches!(&self.kind[..], b"proc" | b"sysfs") && self.root == b"/"
+    }
+
+    fn at(&self) -> String {
+        format!("{} at {}", String::from_utf8_lossy(&self.kind), String::from_utf8_lossy(&self.point))
     }
 
     fn is_within(&self, directory: &[u8]) -> bool {
