@@ -18,7 +18,7 @@ pub struct HostFacts {
     pub cgroups: Layout,
     /// What the kernel knows of seccomp; asked only if there is a policy.
     pub seccomp: Support,
-    /// SELinux is enabled and has a policy: file systems take its labels as mount options.
+    /// SELinux is enabled: file systems take labels as mount options.
     pub selinux: bool,
 }
 
@@ -44,7 +44,9 @@ impl HostFacts {
     }
 }
 
-/// The kernel registers selinuxfs only if SELinux was enabled at boot, and without a policy all processes are `kernel`.
+/// Whether SELinux is enabled and has a policy.
+///
+/// The kernel registers selinuxfs only if SELinux was enabled at boot. Without a policy every process is labelled `kernel`.
 fn has_selinux() -> bool {
     let read = |path| read_text(path).unwrap_or_default();
     read("/proc/filesystems").split_ascii_whitespace().any(|kind| kind == "selinuxfs")

@@ -1,4 +1,4 @@
-//! The host's mount table, whatever namespaces and propagation a container asks for.
+//! The host's mount table stays, whatever namespaces and mounts are asked for.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -20,7 +20,7 @@ fn mount_table() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
-/// The runtime with other arguments before it, as `unshare --mount RUNTIME …` has them.
+/// The runtime run by another program, such as `unshare --mount`.
 fn below(t: &Test, words: &[&str], args: &[&str]) -> Command {
     let runtime = t.command(args);
     let mut command = Command::new(words[0]);
@@ -56,7 +56,7 @@ fn mount_namespace_of_the_host_is_refused(t: &Test) {
     }
 }
 
-/// A namespace that somebody else made for it is none of the host's.
+/// A mount namespace that was made for the container can be joined.
 fn mount_namespace_of_another_is_joined(t: &Test) {
     let before = mount_table();
     let mut other = Command::new("unshare").args(["--mount", "sleep", "100"]).spawn().unwrap();
@@ -90,7 +90,7 @@ fn other_root(c: &mut Container<'_>, options: &[&str], at: usize) -> PathBuf {
     other
 }
 
-/// What is mounted and made later goes into it, and nothing of that reaches the directory of the host that it shows.
+/// Later mounts go into it, and none of them reaches the host's directory.
 fn bind_at_the_root_is_the_root(t: &Test) {
     let propagations =
         [None, Some("shared"), Some("rshared"), Some("slave"), Some("private"), Some("unbindable")];

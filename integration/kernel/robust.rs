@@ -174,7 +174,7 @@ fn a_thousand_containers_leave_nothing(t: &Test) {
     assert_eq!(dying(), before, "cgroups");
 }
 
-/// Mount points and what is above them, devices, the working directory, the cgroup: the container's user can pass them.
+/// The container's user can enter each directory that was made for it.
 fn umask_of_the_caller_does_not_matter(t: &Test) {
     for mask in ["000", "077", "777"] {
         let mut c = t.container();

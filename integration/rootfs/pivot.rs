@@ -38,7 +38,7 @@ fn table() -> String {
     fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
-/// Runs `test` in a copy of this mount namespace, as a container's init is, and passes on what it returns.
+/// Runs `test` in a copy of this mount namespace, where a container's init is.
 fn in_a_copy<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let copy = move || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -248,7 +248,7 @@ fn an_initramfs_can_be_covered_without_pivot_too() {
     });
 }
 
-/// What a host may have mounted: below each other, on top of each other, on a file, another procfs.
+/// Mounts below each other, on top of each other, on a file, and a procfs.
 fn mount_as_a_host(at: &Path) {
     tmpfs_at(at);
     make(at, &["rootfs", "vol", "dev", "proc", "on top"]);
@@ -266,8 +266,9 @@ fn mount_as_a_host(at: &Path) {
     mount(Some(&at.join("file")), &at.join("file"), NONE, MsFlags::MS_BIND, NONE).unwrap();
 }
 
-/// In each mount namespace that is a copy of an initramfs', shared with it or not: what the container does to its own must
-/// not reach it, and must leave nothing of it in the container's.
+/// The host's mounts stay as they are, and the container's namespace has none.
+///
+/// Each container is made in a copy of an initramfs' mount namespace, whose mounts are its peers or not.
 fn the_hosts_mounts_stay(arrive: fn(&mut embrun::rootfs::Rootfs) -> embrun::error::Result<()>) {
     on_an_initramfs(move |_, ways, _| {
         mount_as_a_host(Path::new("/embrun-test/other"));

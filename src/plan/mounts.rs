@@ -67,7 +67,8 @@ pub struct MountStep {
 pub enum What {
     /// A new mount of a file system.
     New(NewMount),
-    /// What is at a path of the host, with all mounts below it if `recursive`. At `/` it is the root from then on.
+    /// What is at a path of the host, with all mounts below it if `recursive`.
+    /// A bind at `/` replaces the root.
     Bind {
         /// Absolute.
         source: &'static CStr,

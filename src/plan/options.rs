@@ -132,11 +132,12 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("unbindable", Propagation(ms::UNBINDABLE)),
 ];
 
-/// What engines say to themselves: relabel, change owners, put an overlay over it, fill a new volume, cache. Some leave these in
-/// the list (buildah: `z` of a cache).
+/// Options that engines handle themselves and sometimes leave in the list.
+///
+/// Relabelling, changing owners, an overlay, filling a new volume, caching: buildah leaves the `z` of a cache mount.
 const ENGINES: [&str; 9] = ["O", "U", "Z", "cached", "consistent", "copy", "delegated", "nocopy", "z"];
 
-/// Whether an option is one that engines keep for themselves, of no meaning here.
+/// Whether an option is for engines only.
 pub fn is_engines(option: &str) -> bool {
     ENGINES.contains(&option)
 }
@@ -237,8 +238,9 @@ impl Options {
         out
     }
 
-    /// The same for a new bind mount: one whose options name any flag has these alone and not what its source had, as by
-    /// runc's remount.
+    /// The same for a new bind mount.
+    ///
+    /// If the options name any flag, the mount loses the flags of its source that they do not name, as by runc's remount.
     pub fn bind_changes(&self) -> List<Change> {
         let mut changes = self.merged(self.set, self.clear);
         if self.set & !(ms::BIND | ms::REC) | self.clear == 0 {

@@ -71,7 +71,7 @@ impl Rootfs {
         pivot::set_parent(path, if is_slave(propagation) { ms::SLAVE } else { ms::PRIVATE })?;
         let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
         if !apart(propagation) {
-            // What is mounted below the root directory already is the host's too.
+            // Mounts below root.path may be peers of the host's.
             workshop.change(tree.as_fd(), &SLAVE)?;
         }
         workshop.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
@@ -142,13 +142,15 @@ fn propagation_flags(propagation: Propagation) -> u32 {
     if recursive { kind | ms::REC } else { kind }
 }
 
-/// All of a tree become slaves.
+/// Makes slaves of all mounts of a tree.
 const SLAVE: Change = Change { recursive: true, set: 0, clear: 0, unasked: 0, propagation: ms::SLAVE };
-/// The one mount becomes private.
+/// Makes one mount private.
 const PRIVATE: Change = Change { recursive: false, propagation: ms::PRIVATE, ..SLAVE };
 
-/// How the copies of the host's mounts that the new namespace has go on. Unless all of them are asked for, volumes keep what
-/// they had. Nothing can be bound that is unbindable, so the root is made so only after the pivot.
+/// Sets the propagation of the new namespace's copies of the host's mounts.
+///
+/// A recursive type is set on all of them; otherwise volumes keep the propagation that they have on the host. An unbindable
+/// mount cannot be bound, so the root becomes unbindable only after the pivot.
 fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
     let flags = match propagation {
         Some(Propagation::Unbindable { recursive: false }) => return Ok(()),

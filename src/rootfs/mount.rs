@@ -120,8 +120,9 @@ impl Rootfs {
         self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
     }
 
-    /// Puts a tree over the root, which it is from now on. Like the one before it is no peer of the host's: what is mounted in
-    /// it is the container's alone.
+    /// Attaches a tree on top of the root and takes it as the root from then on.
+    ///
+    /// It leaves the peer groups of the host first, so that mounts in it stay in the container.
     fn replace_root(&mut self, tree: Tree, changes: &[Change]) -> Result<()> {
         self.workshop.change(tree.as_fd(), &SLAVE)?;
         if !is_slave(self.propagation) {

@@ -21,8 +21,10 @@ const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 /// How many mounts on top of each other are detached at one place.
 const MAX_ON_TOP: u32 = 100;
 
-/// Sets the propagation of the mount that `path` is on, which none of its peers sees: pivot_root(2) refuses a root whose
-/// parent mount is shared. Which of the directories above is that mount's root, the kernel tells.
+/// Sets the propagation of the mount that `path` is on.
+///
+/// pivot_root(2) refuses a root whose parent mount is shared. The directories above are tried one by one, because the kernel
+/// accepts only the root of a mount.
 pub(super) fn set_parent(path: &CStr, propagation: u32) -> Result<()> {
     let mut path = canonical(path)?;
     loop {
@@ -61,7 +63,7 @@ impl Rootfs {
         self.arrive()
     }
 
-    /// Moves the container's root over `/` and changes into it (`--no-pivot`).
+    /// Moves the container's root over `/` and enters it (`--no-pivot`).
     pub fn move_over(&mut self) -> Result<()> {
         let old = open(c"/", LOOK).at("open /")?;
         self.cover(&old)?;
@@ -76,8 +78,9 @@ impl Rootfs {
         Ok(())
     }
 
-    /// Moves the container's root over the old one, which stays below it. All that is mounted there goes: full views of
-    /// procfs and sysfs would let a container mount others.
+    /// Moves the container's root over the old one, which stays below it.
+    ///
+    /// All mounts on the old root are detached: with a whole procfs or sysfs among them, a container could mount others.
     fn cover(&mut self, old: &OwnedFd) -> Result<()> {
         fchdir(old)?;
         // A peer on the host would be covered too, and lose its mounts.
@@ -85,10 +88,9 @@ impl Rootfs {
         let table = mounts(self.proc())?;
         let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         self.workshop.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
-        // The container's mounts, which may be peers of the host's, have left the old tree. Of mounts on top of each other, the
-        // path leads to the last one first.
+        // The container's tree, whose volumes may be peers of the host's, is no part of the old one any more.
         for point in on_old {
-            // Whoever shares a volume with the host could go on mounting there.
+            // Mounts may lie on top of each other. The bound is for a peer that mounts there again and again.
             (0..MAX_ON_TOP).all(|_| detach(old, point));
         }
         let views = table.iter().rev().filter(|m| m.is_view() && !m.is_within(&inside));
@@ -97,8 +99,10 @@ impl Rootfs {
         chroot(c".").at("chroot")
     }
 
-    /// Covers the views that could not be detached: in a user namespace, mounts from outside are locked. One that is still
-    /// to be seen then, because its directory was moved meanwhile, is an error.
+    /// Covers each procfs and sysfs that could not be detached.
+    ///
+    /// In a user namespace, mounts from outside are locked. If one is still visible afterwards, because its directory was
+    /// renamed meanwhile, that is an error.
     fn hide_views<'a>(&self, old: &OwnedFd, views: impl Iterator<Item = &'a MountLine>) -> Result<()> {
         let mut left: Vec<&MountLine> = views.collect();
         let mut still = || -> Result<Vec<&MountLine>> {
@@ -118,13 +122,14 @@ impl Rootfs {
     }
 }
 
-/// Lets nothing that happens to the mount at `path`, or below it, reach its peers.
+/// Makes slaves of the mount at `path` and all below it, so that their peers stay.
 fn make_slave(path: &CStr) -> std::result::Result<(), Errno> {
     mount(None, path, None, ms::SLAVE | ms::REC, None)
 }
 
-/// Detaches what is mounted at a path of the old root, with all below it, and says whether there was something. The path is
-/// walked from its descriptor over no link: whoever may write there could lead it into the container.
+/// Detaches the mount at a path of the old root; false if there is none.
+///
+/// The path is resolved from the old root's descriptor and through no link: another container may be able to write there.
 fn detach(old: &OwnedFd, point: &[u8]) -> bool {
     let at = point.iter().rposition(|b| *b == b'/').unwrap_or_default();
     let Ok(name) = CString::new(&point[at + 1..]) else { return false };
@@ -136,7 +141,7 @@ fn detach(old: &OwnedFd, point: &[u8]) -> bool {
     })
 }
 
-/// Covers what is mounted at a path of the old root.
+/// Covers the mount at a path of the old root.
 fn hide(old: &OwnedFd, point: &[u8]) -> Result<()> {
     fchdir(&walk::resolve(old.as_fd(), point, Links::Never, Missing::Fails)?)?;
     let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
@@ -204,7 +209,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The mount points directly on the root mount of the process; later ones may cover earlier ones, so those come first.
+/// The mount points directly on the root mount of the process, last one first.
+///
+/// A later mount may cover an earlier one.
 fn mounted_on_root(table: &[MountLine]) -> impl Iterator<Item = &[u8]> {
     let top = table.iter().find(|m| m.point == b"/").map(|m| m.id);
     let below = table.iter().rev().filter(move |m| Some(m.parent) == top && m.point.len() > 1);

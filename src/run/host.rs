@@ -211,7 +211,7 @@ impl<'a> Host<'a> {
         if self.subject.making.is_some() { self.leave_the_host_alone() } else { Ok(()) }
     }
 
-    /// Refuses a path that leads to a namespace of the host which the container would change.
+    /// Refuses to join a namespace of the host that the container would change.
     fn leave_the_host_alone(&self) -> Result<()> {
         for ((kind, path), fd) in self.plan.join.iter().zip(&self.namespaces) {
             let Some(step) = self.plan.init.iter().find(|step| step.sets() == Some(*kind)) else { continue };

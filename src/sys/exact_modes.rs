@@ -2,12 +2,13 @@
 
 use nix::sys::stat::{Mode, umask};
 
-/// While it lives, new files and directories get the mode that is asked for. Then the umask is the caller's again: hooks
-/// inherit it.
+/// New files and directories get exactly the mode asked for until it is dropped.
+///
+/// Then the caller's umask is in force again, which hooks inherit.
 pub struct ExactModes(Mode);
 
 impl ExactModes {
-    /// From here on.
+    /// Sets the umask to 0.
     pub fn begin() -> ExactModes {
         ExactModes(umask(Mode::empty()))
     }
