@@ -26,6 +26,7 @@ mod mounts;
 mod mutate;
 mod namespaces;
 mod notify;
+mod outputs;
 mod process;
 mod recorder;
 mod relay;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         mounts::CASES,
         namespaces::CASES,
         notify::CASES,
+        outputs::CASES,
         process::CASES,
         recorder::CASES,
         relay::CASES,

@@ -324,8 +324,8 @@ fn refusals_come_before_the_run(t: &Test) {
     let profile = profile.to_str().unwrap();
     for (flags, says) in [
         (&["-o", "/no/such/dir/p.json"][..], "--output /no/such/dir/p.json: no such file or directory"),
-        (&["-o", "/dev/null"], "--output /dev/null: is there and no regular file"),
-        (&["-o", "/run"], "--output /run: is there and no regular file"),
+        (&["-o", "/dev/null"], "--output /dev/null: exists and is not a regular file"),
+        (&["-o", "/run"], "--output /run: exists and is not a regular file"),
         (&["-o", "/proc/x"], "--output /proc/x: "),
         (&["--merge", "/no/such"], "/no/such: no such file or directory"),
         (&["--merge", profile], "defaultAction: must be SCMP_ACT_ERRNO"),

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 pub const SLOW: &[Case] = cases![
     create_killed_at_each_of_hundreds_of_calls,
+    pid_file_killed_at_each_of_hundreds_of_calls,
     start_killed_at_each_of_hundreds_of_calls,
     kill_killed_at_each_of_hundreds_of_calls,
     pause_killed_at_each_of_hundreds_of_calls,
@@ -71,6 +72,17 @@ fn prepare(c: &Container<'_>, step: &str) {
 
 fn create_killed_at_each_of_hundreds_of_calls(t: &Test) {
     sweep(t, &[], &["create", "--bundle", "/run/it/bundles/1"]);
+}
+
+/// A pid file is there or it is not: nothing else is left beside it.
+fn pid_file_killed_at_each_of_hundreds_of_calls(t: &Test) {
+    let dir = t.path("dir");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("pid"), "an older one").unwrap();
+    let file = dir.join("pid");
+    sweep(t, &[], &["create", "--bundle", "/run/it/bundles/2", "--pid-file", file.to_str().unwrap()]);
+    let names = || std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name());
+    assert!(names().all(|n| n == "pid"), "{:?}", names().collect::<Vec<_>>());
 }
 
 fn start_killed_at_each_of_hundreds_of_calls(t: &Test) {

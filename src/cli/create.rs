@@ -69,6 +69,7 @@ impl Creation {
         mode: Mode,
         mut loaded: Loaded,
     ) -> Result<Creation> {
+        options.outputs.check()?;
         let inherited = Inherited::check(options.preserve_fds)?;
         if let Some(process) = &mut loaded.spec.process {
             process.env = inherited.announced(process.env);

@@ -29,6 +29,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let entry = store.entry(options.id)?;
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
+    options.outputs.check()?;
     let spec = snapshot(&entry)?;
     let inherited = Inherited::check(options.preserve_fds)?;
     let mut process = process(&spec, options)?;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
@@ -10,7 +11,7 @@ use nix::unistd::Pid;
 use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Result};
 use crate::sys::descriptor::send_fd;
-use crate::sys::file::{AT_FDCWD, create, kind, lstatat, renameat, unlinkat};
+use crate::sys::file::{AT_FDCWD, create, give_name, kind, lstatat, renameat, unlinkat};
 use crate::sys::socket::connect;
 use crate::sys::start::write_all;
 
@@ -29,30 +30,53 @@ pub struct Outputs {
     pub pidfd_socket: Option<Text>,
 }
 
+impl Outputs {
+    /// An error if the pid file would replace what it must not: before the first side effect.
+    pub fn check(&self) -> Result<()> {
+        self.pid_file.map_or(Ok(()), |path| is_replaceable(path).about(format_args!("--pid-file {path}")))
+    }
+}
+
 /// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
 pub fn write_pid_file(path: Option<&str>, pid: Pid) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    replace(path, pid.to_string().as_bytes()).about(format_args!("--pid-file {}", path))
+    let write = || {
+        is_replaceable(path)?;
+        // The pid of an earlier process is worth nothing, and where nothing is in the way no temporary name is needed.
+        let _ = unlinkat(AT_FDCWD, path);
+        replace(path, pid.to_string().as_bytes())
+    };
+    write().about(format_args!("--pid-file {}", path))
 }
 
 /// Writes a file in the place of the one that may be there, so that a reader sees all of the one or of the other.
 pub fn replace(path: &str, bytes: &[u8]) -> Result<()> {
+    is_replaceable(path)?;
     write_beside(path, Some(bytes))
 }
 
 /// An error if a file could not be written there, or if what is there is no file.
 pub fn can_replace(path: &str) -> Result<()> {
+    is_replaceable(path)?;
+    write_beside(path, None)
+}
+
+/// Only a regular file may be replaced: not a device, a FIFO, a link or a directory.
+fn is_replaceable(path: &str) -> Result<()> {
     match lstatat(AT_FDCWD, path) {
-        Ok(there) if kind(&there) != SFlag::S_IFREG => Err(Error::new("is there and no regular file")),
-        _ => write_beside(path, None),
+        Ok(there) if kind(&there) != SFlag::S_IFREG => Err(Error::new("exists and is not a regular file")),
+        _ => Ok(()),
     }
 }
 
-/// Without bytes it is only tried.
+/// Without bytes it is only tried. The file gets a temporary name only where [`write_unnamed`] fails.
 fn write_beside(path: &str, bytes: Option<&[u8]>) -> Result<()> {
     let (dir, name) = split(path);
     if matches!(name, "" | "." | "..") {
         return Err(Error::new("is no file"));
+    }
+    if write_unnamed(dir, path, bytes).is_ok() {
+        return Ok(());
     }
     let temporary = format!("{dir}.{name}.{}", std::process::id());
     let write = || {
@@ -73,6 +97,21 @@ fn write_beside(path: &str, bytes: Option<&[u8]>) -> Result<()> {
         let _ = unlinkat(AT_FDCWD, &*temporary);
     }
     Ok(written?)
+}
+
+/// A process that is killed on this way leaves nothing: the file has no name before it is complete. That needs a file system
+/// that can (O_TMPFILE), and that nothing is there yet.
+fn write_unnamed(dir: &str, path: &str, bytes: Option<&[u8]>) -> std::result::Result<(), Errno> {
+    let dir = if dir.is_empty() { "." } else { dir };
+    let flags = OFlag::O_WRONLY | OFlag::O_TMPFILE;
+    let file = create(AT_FDCWD, dir, flags, Mode::from_bits_truncate(0o666))?;
+    match bytes {
+        Some(bytes) => {
+            write_all(file.as_fd(), bytes)?;
+            give_name(&file, path)
+        }
+        None => Ok(()),
+    }
 }
 
 /// A path up to the slash before its last name, and that name.
@@ -103,6 +142,25 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    /// A name beside it is what a process that is killed leaves.
+    #[test]
+    fn a_pid_file_needs_no_other_name() {
+        // On a file system that can make files without a name.
+        let dir =
+            std::path::Path::new("/dev/shm").join(format!("embrun-pid-file-alone-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        fs::create_dir(dir.join(format!(".pid.{}", std::process::id()))).unwrap();
+        let path = dir.join("pid");
+        for old in [None, Some("an older one")] {
+            old.iter().for_each(|old| fs::write(&path, old).unwrap());
+            write_pid_file(path.to_str(), Pid::from_raw(42)).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "42");
+        }
+        assert!(replace(path.to_str().unwrap(), b"what is there is kept until the end").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "42");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn a_pid_file_is_replaced_whole_and_has_no_newline() {

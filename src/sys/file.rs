@@ -195,6 +195,15 @@ pub fn renameat(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
         .map(drop)
 }
 
+/// Gives an open file without a name (O_TMPFILE) this one; EEXIST if something has it.
+pub fn give_name(file: &OwnedFd, path: &str) -> Result<()> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    let rest = [AT_FDCWD.as_raw_fd() as usize, path.as_ptr() as usize, libc::AT_SYMLINK_FOLLOW as usize];
+    let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // SAFETY: a C string that outlives the call.
+    unsafe { at(libc::SYS_linkat, AT_FDCWD, file.as_bytes(), rest) }.map(drop)
+}
+
 /// Makes a link with this text.
 pub fn symlinkat(text: &CStr, dir: impl AsFd, name: &CStr) -> Result<()> {
     let rest = [dir.as_fd().as_raw_fd() as usize, name.as_ptr() as usize, 0];
