@@ -15,6 +15,9 @@ use crate::bundle::spec::{Hook, HookKind, Hooks, c_text};
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::run::{interrupt, killed};
+use crate::state::record::ProcessMark;
+use crate::state::store::Locked;
+use crate::state::work::outside;
 
 use crate::sys::process::{self, CStrings, Cloned, Ended};
 
@@ -31,24 +34,35 @@ pub struct Place<'a> {
 }
 
 /// Runs the hooks of a kind one after the other, each with the state on its stdin. The first that fails ends it.
-pub fn run_all(hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
-    run_in(&Place::default(), hooks, kind, state)
+///
+/// While one runs other commands may have the container. If one of them has taken it over the slot is empty, and that is an
+/// error: the next hook does not run.
+pub fn run_all(slot: &mut Option<Locked>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
+    let mut hooks = kind.of(hooks).iter().enumerate();
+    hooks.try_for_each(|(i, hook)| run(&Place::default(), slot, hook, state).context(|| named(kind, i, hook)))
 }
 
-/// The same in a place of init's.
+/// The same in a place of init's, which holds no lock.
 pub fn run_in(place: &Place<'_>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
     let mut hooks = kind.of(hooks).iter().enumerate();
-    hooks.try_for_each(|(i, hook)| run(place, hook, state).context(|| named(kind, i, hook)))
+    hooks.try_for_each(|(i, hook)| run(place, &mut None, hook, state).context(|| named(kind, i, hook)))
 }
 
 /// Runs the poststop hooks from the nth on. One that fails is warned of and the rest run all the same (runtime.md,
-/// "Lifecycle", step 13). `done` is told after each how many have run.
-pub fn run_poststop(hooks: &[Hook], from: usize, state: &Json, mut done: impl FnMut(usize)) {
+/// "Lifecycle", step 13), unless the container was taken over. `done` is told after each how many have run.
+pub fn run_poststop(
+    slot: &mut Option<Locked>,
+    hooks: &[Hook],
+    from: usize,
+    state: &Json,
+    mut done: impl FnMut(&Locked, usize),
+) {
     for (i, hook) in hooks.iter().enumerate().skip(from) {
-        if let Err(e) = run(&Place::default(), hook, state) {
+        if let Err(e) = run(&Place::default(), slot, hook, state) {
             log::warn(&e.context(named(HookKind::Poststop, i, hook)).to_string());
         }
-        done(i + 1);
+        let Some(dir) = slot else { return };
+        done(dir, i + 1);
     }
 }
 
@@ -86,8 +100,11 @@ impl Program {
     }
 
     /// In the clone. What goes wrong is said on the stderr that the runtime reads.
-    fn perform(&self, place: &Place<'_>, output: &OwnedFd) -> ! {
+    fn perform(&self, place: &Place<'_>, output: &OwnedFd, gate: Option<Gate>) -> ! {
         let _ = nix::unistd::setsid();
+        if gate.is_some_and(|gate| !gate.opens()) {
+            process::exit(1)
+        }
         process::default_signals();
         // Where the bundle is not in sight (after the pivot) the hook starts where its caller is.
         if let Some(dir) = place.dir {
@@ -106,24 +123,52 @@ impl Program {
     }
 }
 
-fn run(place: &Place<'_>, hook: &Hook, state: &Json) -> Result<()> {
+/// Where a hook waits until its mark is written down: if the runtime is killed before, the hook does not run.
+struct Gate {
+    theirs: OwnedFd,
+    ours: OwnedFd,
+}
+
+impl Gate {
+    fn new() -> Result<Gate> {
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).at("pipe2")?;
+        Ok(Gate { theirs, ours })
+    }
+
+    fn opens(self) -> bool {
+        drop(self.ours);
+        read(&self.theirs, &mut [0]) == Ok(1)
+    }
+
+    fn open(self) {
+        let _ = nix::unistd::write(&self.ours, b"G");
+    }
+}
+
+fn run(place: &Place<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) -> Result<()> {
     let program = Program::new(hook, state)?;
     let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).at("pipe2")?;
     nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;
+    let gate = slot.is_some().then(Gate::new).transpose()?;
     let (pid, pidfd) = match process::clone(0, None).at("clone")? {
-        Cloned::Child => program.perform(place, &theirs),
+        Cloned::Child => program.perform(place, &theirs, gate),
         Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
     };
     drop(theirs);
-    let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(s.into()));
+    let mark = gate.as_ref().and_then(|_| ProcessMark::of(pid.as_raw()).ok());
     let mut words = LastWords::default();
-    let ended = watch(pid, pidfd.as_ref(), &output, deadline, &mut words);
-    if !matches!(ended, Ok(Some(_))) {
-        // With all that it has started: they are in its session and, unless they left it, its process group.
-        let _ = process::kill(Pid::from_raw(-pid.as_raw()), libc::SIGKILL);
-        let _ = process::kill(pid, libc::SIGKILL);
-        let _ = killed::wait(pid, pidfd.as_ref(), killed::DEADLINE);
-    }
+    let ended = outside(slot, mark, || {
+        gate.into_iter().for_each(Gate::open);
+        let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(s.into()));
+        let ended = watch(pid, pidfd.as_ref(), &output, deadline, &mut words);
+        if !matches!(ended, Ok(Some(_))) {
+            // With all that it has started: they are in its session and, unless they left it, its process group.
+            let _ = process::kill(Pid::from_raw(-pid.as_raw()), libc::SIGKILL);
+            let _ = process::kill(pid, libc::SIGKILL);
+            let _ = killed::wait(pid, pidfd.as_ref(), killed::DEADLINE);
+        }
+        ended
+    });
     match ended? {
         Some(Ended::Exited(0)) => Ok(()),
         Some(Ended::Exited(status)) => Err(words.error(format!("exit status {status}"))),

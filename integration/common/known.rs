@@ -85,6 +85,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("hooks::hook_that_talks_for_hours_takes_no_memory", "runc", OURS),
     ("hooks::interrupted_in_a_hook_create_takes_everything_back", "crun", OURS),
     ("hooks::interrupted_in_a_hook_create_takes_everything_back", "runc", OURS),
+    ("hooks::create_container_failing_fails_create", "crun", "the poststop hooks do not run"),
+    ("hooks::create_runtime_failing_fails_create", "crun", "the poststop hooks do not run"),
+    ("hooks::prestart_failing_fails_create", "crun", "the poststop hooks do not run"),
+    ("hooks::init_killed_in_a_start_container_hook_fails_start", "crun", "the container stays"),
+    ("hooks::init_killed_in_a_start_container_hook_fails_start", "runc", "the container stays"),
     ("hooks::missing_hook_fails_create_and_is_named", "crun", "without the reason"),
     ("hooks::poststart_failing_is_an_error", "crun", "it is a warning, as the spec had it before 1.2.1"),
     ("hooks::poststart_failing_is_an_error", "runc", "poststart hooks run in create"),
@@ -244,6 +249,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("sweep::kill_killed_at_each_of_hundreds_of_calls", "runc", OURS),
     ("sweep::pause_killed_at_each_of_hundreds_of_calls", "crun", OURS),
     ("sweep::pause_killed_at_each_of_hundreds_of_calls", "runc", OURS),
+    ("sweep::pid_file_killed_at_each_of_hundreds_of_calls", "crun", OURS),
+    ("sweep::pid_file_killed_at_each_of_hundreds_of_calls", "runc", OURS),
     ("sweep::resume_killed_at_each_of_hundreds_of_calls", "crun", OURS),
     ("sweep::resume_killed_at_each_of_hundreds_of_calls", "runc", OURS),
     ("sweep::start_killed_at_each_of_hundreds_of_calls", "crun", OURS),
@@ -290,8 +297,9 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 /// Why this test is not expected to pass under this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
-    // Files of promises: the spec has no root file system that deceives, no log, no recorder and no streams of the caller.
-    let ours = ["hostile::", "logs::", "recorder::", "relay::"];
+    // Files of promises: the spec has no root file system that deceives, no hook that hangs, no log, no recorder and no streams
+    // of the caller.
+    let ours = ["hostile::", "hung::", "logs::", "recorder::", "relay::"];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
     }

@@ -1,12 +1,12 @@
 //! `hooks`: six kinds, their order, what they are told, and what their failure does.
 
 use crate::cases;
-use crate::common::{Case, Container, Test, eventually, has_not_grown, own_memory};
+use crate::common::{Case, Container, Hierarchy, Test, eventually, has_not_grown, own_memory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub const CASES: &[Case] = cases![
     six_kinds_run_in_their_order,
@@ -23,6 +23,7 @@ pub const CASES: &[Case] = cases![
     create_runtime_failing_fails_create,
     create_container_failing_fails_create,
     start_container_failing_fails_start,
+    init_killed_in_a_start_container_hook_fails_start,
     poststart_failing_is_an_error,
     poststop_failing_warns_and_the_rest_runs,
     missing_hook_fails_create_and_is_named,
@@ -168,15 +169,15 @@ fn create_runtime_sees_the_host_and_create_container_the_container(t: &Test) {
     assert_eq!(seen("startContainer"), seen("init"));
 }
 
-/// Create with a failing hook fails, says so, and leaves nothing (the cage looks).
+/// Create with a failing hook fails, says so, and leaves nothing (the cage looks); its poststop hook has run.
 #[track_caller]
 fn fails_create(t: &Test, kind: &str) {
-    let (mut c, log) = hooked(t);
-    let stopped = after_reading(&format!("echo stopped >> {}/order", log.display()));
-    c.config["hooks"] = json!({kind: [after_reading("echo the-reason >&2; exit 3")], "poststop": [stopped]});
+    let (c, log) = with_hook(t, kind, "echo the-reason >&2; exit 3");
     c.create().fails(&["hook"]);
     t.call(&["state", &c.id]).exits(1).fails(&["exist", "no such"]);
-    assert!(!log.join("init").exists());
+    let order = || fs::read_to_string(log.join("order")).unwrap_or_default();
+    // In no order does the payload run.
+    assert_eq!(order(), "stopped\n");
 }
 
 fn prestart_failing_fails_create(t: &Test) {
@@ -191,30 +192,78 @@ fn create_container_failing_fails_create(t: &Test) {
     fails_create(t, "createContainer");
 }
 
-fn start_container_failing_fails_start(t: &Test) {
+/// The container is stopped and taken down by then, with its poststop hook (runtime.md, "Lifecycle", steps 8, 10 and 12 to 14).
+#[track_caller]
+fn is_taken_down(c: &Container<'_>, log: &Path, order: &str) {
+    c.call(&["state"]).exits(1).fails(&["does not exist"]);
+    assert_eq!(c.test.call(&["list", "-q"]).ok().stdout, "");
+    let has = |h: &Hierarchy| h.mount.join(c.test.token()).join(&c.id).exists();
+    assert!(!Hierarchy::all().iter().any(has), "its cgroups are there");
+    assert_eq!(fs::read_to_string(log.join("order")).unwrap_or_default(), order);
+}
+
+/// A container whose hook of a kind does this, with a poststop hook.
+fn with_hook<'t>(t: &'t Test, kind: &str, line: &str) -> (Container<'t>, PathBuf) {
     let (mut c, log) = hooked(t);
-    c.config["hooks"]["startContainer"] = json!([after_reading("exit 3")]);
-    c.create().ok();
-    c.start().exits(1).fails(&["hook"]);
-    eventually("it has stopped", || {
-        let out = c.call(&["state"]);
-        out.status != 0 || out.json()["status"] == "stopped"
+    c.config["hooks"] = json!({
+        kind: [after_reading(line)],
+        "poststop": [after_reading(&format!("echo stopped >> {}/order", log.display()))],
     });
-    assert!(!log.join("order").exists(), "the payload did not run");
-    c.remove();
+    (c, log)
+}
+
+fn start_container_failing_fails_start(t: &Test) {
+    for command in [&["start"][..], &["run"], &["run", "--detach"]] {
+        let (c, log) = with_hook(t, "startContainer", "exit 3");
+        let out = match command {
+            ["start"] => {
+                c.create().ok();
+                c.start()
+            }
+            _ => c.spawn_run(&command[1..]).wait(),
+        };
+        out.exits(1).fails(&["error running startContainer hook #0: /bin/sh: exit status 3"]);
+        is_taken_down(&c, &log, "stopped\n");
+    }
+}
+
+/// Neither the end of init's conversation nor its death is the start of the program.
+fn init_killed_in_a_start_container_hook_fails_start(t: &Test) {
+    for signal in ["KILL", "TERM"] {
+        let (mut c, log) = with_hook(t, "startContainer", "");
+        c.config["hooks"]["startContainer"] =
+            json!([after_reading(&format!("echo on >> {}/order; sleep 100", log.display()))]);
+        c.config["hooks"]["poststart"] =
+            json!([after_reading(&format!("echo bad >> {}/order", log.display()))]);
+        for command in [&["start"][..], &["run"], &["run", "--detach"]] {
+            let _ = fs::remove_file(log.join("order"));
+            let running = if command == ["start"] {
+                c.create().ok();
+                t.spawn(t.command(&["start", &c.id]))
+            } else {
+                c.spawn_run(&command[1..])
+            };
+            eventually("the hook runs", || fs::read_to_string(log.join("order")).is_ok());
+            c.kill(signal).ok();
+            running.wait().exits(1).fails(&["killed", "init ended with status 143"]);
+            is_taken_down(&c, &log, "on\nstopped\n");
+        }
+    }
 }
 
 fn poststart_failing_is_an_error(t: &Test) {
-    let (mut c, _) = hooked(t);
-    c.args(&["sleep", "100"]);
-    c.config["hooks"]["poststart"] = json!([after_reading("exit 3")]);
-    c.create().ok();
-    c.start().exits(1).fails(&["hook"]);
-    eventually("the container was stopped", || {
-        let out = c.call(&["state"]);
-        out.status != 0 || out.json()["status"] == "stopped"
-    });
-    c.remove();
+    for command in [&["start"][..], &["run"], &["run", "--detach"]] {
+        let (mut c, log) = with_hook(t, "poststart", "exit 3");
+        c.args(&["sleep", "100"]);
+        let out = if command == ["start"] {
+            c.create().ok();
+            c.start()
+        } else {
+            c.spawn_run(&command[1..]).wait()
+        };
+        out.exits(1).fails(&["error running poststart hook #0: /bin/sh: exit status 3"]);
+        is_taken_down(&c, &log, "stopped\n");
+    }
 }
 
 fn poststop_failing_warns_and_the_rest_runs(t: &Test) {

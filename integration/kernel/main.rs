@@ -18,6 +18,7 @@ mod filters;
 mod hooks;
 mod host_mounts;
 mod hostile;
+mod hung;
 mod lifecycle;
 mod limits;
 mod logs;
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
         hooks::CASES,
         host_mounts::CASES,
         hostile::CASES,
+        hung::CASES,
         lifecycle::CASES,
         limits::CASES,
         logs::CASES,

@@ -46,7 +46,9 @@ fn killed_at(mut command: Command, n: u32) -> bool {
 fn sweep(t: &Test, before: &[&str], command: &[&str]) {
     let mut c = t.container();
     c.args(&["sleep", "1000"]);
-    c.config["hooks"]["poststop"] = json!([{"path": "/bin/true"}]);
+    for kind in ["createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+        c.config["hooks"][kind] = json!([{"path": "/bin/true"}]);
+    }
     c.write();
     for n in 1.. {
         before.iter().for_each(|step| prepare(&c, step));

@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
 use super::args::Globals;
 use super::state::look;
 use crate::error::{Error, Quoted, Result, engine};
+use crate::run::killed;
 use crate::state::observe::Status;
-use crate::state::record::{ProcessMark, Record};
-use crate::sys::process::{self, pidfd_open, pidfd_send_signal};
+use crate::state::record::Record;
 
 /// How long the processes of a cgroup may take to go when it is killed as a whole.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,28 +54,11 @@ fn same_boot(record: &Record) -> bool {
 fn signal_init(record: &Record, signal: i32) -> Result<()> {
     let gone = || Error::new(engine::NOT_RUNNING);
     let init = record.init.as_ref().ok_or_else(gone)?;
-    match signal_process(init, signal) {
+    match killed::signal(init, signal) {
         Err(Errno::ESRCH) => Err(gone()),
         other => {
             other.map_err(|e| Error::os(format_args!("send signal {signal} to process {}", init.pid), e))
         }
-    }
-}
-
-/// Sends a signal to a marked process: the pidfd is opened first and the mark compared then, so that what is behind the
-/// pidfd is what was marked. Before Linux 5.3 a moment is left between the two.
-pub fn signal_process(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno> {
-    let pid = Pid::from_raw(mark.pid);
-    let pidfd = match pidfd_open(pid) {
-        Err(Errno::ESRCH) => return Err(Errno::ESRCH),
-        other => other.ok(),
-    };
-    if !mark.lives() {
-        return Err(Errno::ESRCH);
-    }
-    match pidfd {
-        Some(fd) => pidfd_send_signal(std::os::fd::AsFd::as_fd(&fd), signal),
-        None => process::kill(pid, signal),
     }
 }
 
@@ -157,14 +139,5 @@ mod tests {
             assert_eq!(number(signal.as_str()).unwrap(), signal as i32, "{signal}");
         }
         assert_eq!(NAMES.split(' ').count(), nix::sys::signal::Signal::iterator().count());
-    }
-
-    #[test]
-    fn nobody_else_is_signalled() {
-        let me = ProcessMark::of(std::process::id() as i32).unwrap();
-        assert_eq!(signal_process(&me, 0), Ok(()));
-        let earlier = ProcessMark { start: me.start - 1, ..me };
-        assert_eq!(signal_process(&earlier, libc::SIGKILL), Err(Errno::ESRCH));
-        assert_eq!(signal_process(&ProcessMark { pid: i32::MAX, start: 1 }, 0), Err(Errno::ESRCH));
     }
 }

@@ -1,18 +1,23 @@
 //! `start`: "The runtime runs the user-specified program" (runtime.md, "Start").
 
+use std::os::fd::OwnedFd;
+
 use super::args::Globals;
-use super::delete;
 use crate::bundle::config;
-use crate::bundle::spec::HookKind;
+use crate::bundle::spec::{HookKind, Spec};
 use crate::error::{Context, Error, Result, engine};
 use crate::hooks;
 use crate::run::host::{hook_state, serve_listener};
 use crate::run::recorder::Recorder;
 use crate::run::start;
+use crate::run::take_down::take_down;
+use crate::run::wire::What;
 use crate::seccomp::notify::Agent;
-use crate::state::Observed;
 use crate::state::observe::Status;
-use crate::state::store::Store;
+use crate::state::record::Record;
+use crate::state::store::{Locked, Store};
+use crate::state::work::outside;
+use crate::state::{Created, Held, Observed};
 
 /// Starts a container that was created.
 pub fn run(globals: &Globals, id: &str) -> Result<u8> {
@@ -27,34 +32,31 @@ pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result
 
 fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
-    let created = match Observed::of(store.lock(id)?)? {
-        Observed::Created(created) => created,
+    let Held { dir, record } = match Observed::of(store.lock(id)?)? {
+        // Between the call and the moment when init takes it another start is at work.
+        Observed::Created(Created(held)) if !held.dir.work().is_some_and(|work| work.worker.lives()) => held,
+        Observed::Created(_) => return Err(Error::new(engine::START_RUNNING)),
         other => return Err(refuse(other.status())),
     };
-    let dir = &created.0.dir;
-    let record = &created.0.record;
     // As it was at create: the bundle may have changed since (runtime.md, "Lifecycle", step 2).
     let spec = config::parse(&dir.config()?)?;
     if spec.process.is_none() {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }
-    let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
     // The count is never set back.
     let cgroup = record.cgroup();
     let killed_before = cgroup.oom_kills();
-    start::go(dir, record.init.as_ref(), &|listener| {
-        if let Some(recorder) = recorder {
-            return recorder.listen(listener);
-        }
-        let agent = agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
-        serve_listener(
-            agent,
-            record,
-            Status::Creating,
-            record.init.as_ref().map_or(0, |init| init.pid),
-            listener,
-        )
-    })?;
+    let call = start::call(&dir, record.init.as_ref())?;
+    let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
+    let mut slot = Some(dir);
+    if HookKind::StartContainer.is_in(&spec.hooks) {
+        let hooked = outside(&mut slot, None, || call.wait(What::Hooked, &listener));
+        // One that had ended before has not begun with them.
+        hooked.map_err(|e| if e.is(engine::START_STOPPED) { e } else { end(&mut slot, e) })?;
+    }
+    outside(&mut slot, None, || call.wait(What::End, &listener))?;
+    // As long as somebody reads where init waited, the container seems to wait for start.
+    drop(call);
     let pid = match &record.init {
         // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
         Some(init) if !init.lives() && cgroup.oom_kills() > killed_before => {
@@ -62,15 +64,30 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
         }
         init => init.as_ref().map_or(0, |init| init.pid),
     };
-    hooks::run_all(&spec.hooks, HookKind::Poststart, &hook_state(record, HookKind::Poststart, pid)).map_err(
-        |e| {
-            // The spec's way since 1.2.1: the container is stopped and taken down.
-            match delete::take_down(created.0) {
-                Ok(()) => e,
-                Err(left) => e.hint(format_args!("and it could not be deleted: {left}")),
-            }
-        },
-    )
+    let state = hook_state(&record, HookKind::Poststart, pid);
+    hooks::run_all(&mut slot, &spec.hooks, HookKind::Poststart, &state).map_err(|e| end(&mut slot, e))
+}
+
+/// Hands on the listener of the filter.
+fn serve(spec: &Spec, record: &Record, recorder: Option<&Recorder>, listener: &OwnedFd) -> Result<()> {
+    if let Some(recorder) = recorder {
+        return recorder.listen(listener);
+    }
+    let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
+    let agent = agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
+    let pid = record.init.as_ref().map_or(0, |init| init.pid);
+    serve_listener(agent, record, Status::Creating, pid, listener)
+}
+
+/// After a hook has failed: the container is stopped and taken down (runtime.md, "Lifecycle", steps 8 and 10), unless another
+/// command has done that.
+fn end(slot: &mut Option<Locked>, e: Error) -> Error {
+    let Some(dir) = slot.take() else { return e };
+    // Not the record from before: the hook may have changed it.
+    match Observed::of(dir).and_then(|observed| take_down(observed.held())) {
+        Ok(()) => e,
+        Err(left) => e.hint(format_args!("and it could not be deleted: {left}")),
+    }
 }
 
 fn refuse(status: Status) -> Error {

@@ -10,6 +10,7 @@ use super::init::Init;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
 use super::start::Waiting;
+use super::take_down::{note, run_poststop_hooks};
 use super::wait::Limits;
 use super::wire::{Channel, Message, What};
 use super::{interrupt, killed};
@@ -26,6 +27,7 @@ use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::{Locked, Store};
+use crate::state::work::outside;
 use crate::sys::process::{self, Cloned, Ended};
 use crate::{hooks, log, namespace, state};
 
@@ -171,7 +173,7 @@ impl<'a> Host<'a> {
             HostStep::RecordCreated => self.record_created(),
             HostStep::Release => self.wait_for_end(),
             HostStep::AwaitExec => {
-                self.wait_for_end()?;
+                self.wait_for_exec()?;
                 interrupt::forget();
                 self.survived()
             }
@@ -184,7 +186,8 @@ impl<'a> Host<'a> {
         let dir = self.dir.insert(dir);
         // First: a directory without a record is one that nothing was begun for, or that was damaged.
         dir.write_record(&self.subject.record)?;
-        dir.write_config(&making.loaded.text)
+        dir.write_config(&making.loaded.text)?;
+        dir.clear_work()
     }
 
     fn make_cgroup(&mut self) -> Result<()> {
@@ -252,9 +255,15 @@ impl<'a> Host<'a> {
                 self.in_cgroup = in_cgroup;
                 self.namespaces.clear();
                 self.waiting = None;
-                Ok(())
+                self.mark_init()
             }
         }
+    }
+
+    /// Who takes the container over while we wait finds init by it.
+    fn mark_init(&mut self) -> Result<()> {
+        let pid = self.pid()?.as_raw();
+        self.dir.as_mut().map_or(Ok(()), |dir| ProcessMark::of(pid).map(|mark| dir.init = Some(mark)))
     }
 
     /// From here on the process in the pid namespace is the child; the one that it is a clone of has nothing left to do.
@@ -264,6 +273,7 @@ impl<'a> Host<'a> {
         if let Some(first) = self.child.replace(entered) {
             killed::wait(first.pid, first.pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
         }
+        self.mark_init()?;
         Ok(self.channel()?.go()?)
     }
 
@@ -276,15 +286,25 @@ impl<'a> Host<'a> {
 
     /// Handles what init says until it asks for `sync`.
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
-        let asked = self.message(What::Ask)?.number;
+        // Init runs them before it asks for this.
+        self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.subject.hooks);
+        let asked = self.outside(|host| host.message(What::Ask))?.number;
         if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
 
+    /// Waits for init, or for a program of the caller's, while other commands may have the container.
+    fn outside<T>(&mut self, wait: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut dir = self.dir.take();
+        let waited = outside(&mut dir, None, || wait(self));
+        self.dir = dir;
+        waited
+    }
+
     fn take_terminal(&mut self) -> Result<()> {
-        let message = self.message(What::Terminal)?;
+        let message = self.outside(|host| host.message(What::Terminal))?;
         let master = message.fd.ok_or_else(no_room)?;
         match self.outputs.console_socket {
-            Some(socket) => outputs::send_terminal(socket, message.number, master.as_fd()),
+            Some(socket) => self.outside(|_| outputs::send_terminal(socket, message.number, master.as_fd())),
             None => {
                 super::foreground::relayed(&master)?;
                 self.terminal = Some(master);
@@ -298,6 +318,18 @@ impl<'a> Host<'a> {
         self.message(What::End)?;
         self.channel = None;
         Ok(())
+    }
+
+    /// Waits until init runs the program. Its end of file alone does not say so: it may have been killed in a hook.
+    fn wait_for_exec(&mut self) -> Result<()> {
+        let hooks = HookKind::StartContainer.is_in(self.subject.hooks);
+        self.hooks_began |= hooks;
+        self.outside(|host| {
+            if hooks {
+                host.message(What::Hooked)?;
+            }
+            host.wait_for_end()
+        })
     }
 
     /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody. Of an exec
@@ -317,10 +349,10 @@ impl<'a> Host<'a> {
         self.oom_kills() > self.killed_before
     }
 
-    /// The next message that counts, which must be this one. Each step that waits takes one.
+    /// The next message that counts, which must be this one. Each step that waits takes one, and the hooks' end comes before it.
     fn message(&mut self, wanted: What) -> Result<Message> {
         let patience = patience::limits(&self.plan.init, self.subject.hooks).nth(self.waited);
-        self.waited += 1;
+        self.waited += usize::from(wanted != What::Hooked);
         let limits = Limits {
             cgroup: self.subject.cgroup.as_ref(),
             making: self.subject.making.is_some(),
@@ -364,14 +396,16 @@ impl<'a> Host<'a> {
     fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
         self.hooks_began = true;
         let state = hook_state(&self.subject.record, kind, self.pid()?.as_raw());
-        hooks::run_all(self.subject.hooks, kind, &state)
+        hooks::run_all(&mut self.dir, self.subject.hooks, kind, &state)
     }
 
     fn send_pidfd(&mut self) -> Result<()> {
         let Some(socket) = self.outputs.pidfd_socket else { return Ok(()) };
-        let child = self.child.as_ref().ok_or_else(no_making)?;
-        let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
-        outputs::send_pidfd(socket, pidfd.as_fd())
+        self.outside(|host| {
+            let child = host.child.as_ref().ok_or_else(no_making)?;
+            let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
+            outputs::send_pidfd(socket, pidfd.as_fd())
+        })
     }
 
     fn record_created(&mut self) -> Result<()> {
@@ -431,12 +465,16 @@ impl<'a> Host<'a> {
                 return cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"));
             }
         }
+        let mut record = self.subject.record;
         // The hooks of the other kinds may have made what these take down (runtime.md, "Lifecycle", steps 12 and 13).
-        if self.hooks_began {
-            let state = hook_state(&self.subject.record, HookKind::Poststop, 0);
-            hooks::run_poststop(HookKind::Poststop.of(self.subject.hooks), 0, &state, |_| {});
-        }
-        match dir.destroy() {
+        let hooks = HookKind::Poststop.of(self.subject.hooks);
+        let ended = if self.hooks_began && !hooks.is_empty() {
+            record.phase = Phase::Deleting;
+            note(&dir, &record).and_then(|()| run_poststop_hooks(dir, record, hooks))
+        } else {
+            dir.destroy()
+        };
+        match ended {
             Ok(()) => cause,
             Err(e) => cause.hint(format_args!("and its state could not be removed, delete it later: {e}")),
         }

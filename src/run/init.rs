@@ -245,7 +245,11 @@ impl Init<'_> {
                 .map(|r| r.root().as_fd()),
             envp: Some(&scene.envp).filter(|_| kind == HookKind::StartContainer),
         };
-        hooks::run_in(&place, self.hooks, kind, &(self.state)(kind, pid))
+        hooks::run_in(&place, self.hooks, kind, &(self.state)(kind, pid))?;
+        if kind == HookKind::StartContainer {
+            self.channel.hooked();
+        }
+        Ok(())
     }
 
     /// As root if root may: a directory that only root can enter is no error where the image is made so. What only the

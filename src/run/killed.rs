@@ -6,17 +6,21 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use crate::error::Errno;
-use crate::sys::process::{self, Ended};
+use crate::error::{Errno, Error, Result};
+use crate::state::observe::Stat;
+use crate::state::record::ProcessMark;
+use crate::sys::file::{each_entry, open};
+use crate::sys::process::{self, Ended, pidfd_open, pidfd_send_signal};
 
 /// How long the kernel may take to end what was killed.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How it has ended; `None` if it has not in time.
-pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> Result<Option<Ended>, Errno> {
+pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> std::result::Result<Option<Ended>, Errno> {
     let deadline = Instant::now() + time;
     loop {
         if let Some((_, ended)) = process::wait(pid, false)? {
@@ -33,6 +37,80 @@ pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> Result<Option<
     }
 }
 
+/// Sends a signal to a marked process: the pidfd is opened first and the mark compared then, so that what is behind the
+/// pidfd is what was marked. Before Linux 5.3 a moment is left between the two.
+pub fn signal(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno> {
+    let pid = Pid::from_raw(mark.pid);
+    let pidfd = match pidfd_open(pid) {
+        Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+        other => other.ok(),
+    };
+    if !mark.lives() {
+        return Err(Errno::ESRCH);
+    }
+    match pidfd {
+        Some(fd) => pidfd_send_signal(fd.as_fd(), signal),
+        None => process::kill(pid, signal),
+    }
+}
+
+/// Waits until a process has ended that need not be a child; false when the deadline has passed.
+pub fn wait_for_end(mark: &ProcessMark, deadline: Instant) -> Result<bool> {
+    let pidfd = pidfd_open(Pid::from_raw(mark.pid)).ok();
+    while mark.lives() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        match &pidfd {
+            Some(fd) => {
+                let timeout =
+                    PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+                match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(e) => return Err(Error::os("poll", e)),
+                }
+            }
+            None => std::thread::sleep(left.min(Duration::from_millis(5))),
+        }
+    }
+    Ok(true)
+}
+
+/// Kills the leader of a session that is not its parent's, with all processes of the session.
+pub fn end_session(leader: &ProcessMark) {
+    // While it is stopped it is there, and its session's number cannot be another's.
+    if signal(leader, libc::SIGSTOP).is_err() {
+        return;
+    }
+    // They may fork while they are looked for.
+    for _ in 0..100 {
+        if kill_members(leader) == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = signal(leader, libc::SIGKILL);
+    let _ = wait_for_end(leader, Instant::now() + Duration::from_secs(2));
+}
+
+/// Kills the other processes of a session once; how many there were.
+fn kill_members(leader: &ProcessMark) -> usize {
+    let mut count = 0;
+    let mut look = |name: &std::ffi::CStr, _| {
+        let Some(pid) = name.to_str().ok().and_then(|name| name.parse().ok()) else { return };
+        let Some(stat) = Stat::read(pid) else { return };
+        let mark = ProcessMark { pid, start: stat.start };
+        if stat.session == leader.pid && mark != *leader && signal(&mark, libc::SIGKILL).is_ok() {
+            count += 1;
+        }
+    };
+    if let Ok(proc) = open(c"/proc", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        let _ = each_entry(proc.as_fd(), &mut look);
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,12 +120,45 @@ mod tests {
         for by_pidfd in [true, false] {
             let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
             let pid = Pid::from_raw(child.id() as i32);
-            let pidfd = process::pidfd_open(pid).ok().filter(|_| by_pidfd);
+            let pidfd = pidfd_open(pid).ok().filter(|_| by_pidfd);
             assert_eq!(wait(pid, pidfd.as_ref(), Duration::from_millis(30)), Ok(None));
             child.kill().unwrap();
             assert_eq!(wait(pid, pidfd.as_ref(), DEADLINE), Ok(Some(Ended::Signalled(libc::SIGKILL))));
             assert_eq!(wait(pid, pidfd.as_ref(), DEADLINE), Err(Errno::ECHILD));
             assert!(child.wait().is_err());
         }
+    }
+
+    #[test]
+    fn nobody_else_is_signalled() {
+        let me = ProcessMark::of(std::process::id() as i32).unwrap();
+        assert_eq!(signal(&me, 0), Ok(()));
+        let earlier = ProcessMark { start: me.start - 1, ..me };
+        assert_eq!(signal(&earlier, libc::SIGKILL), Err(Errno::ESRCH));
+        assert_eq!(signal(&ProcessMark { pid: i32::MAX, start: 1 }, 0), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_session_ends_with_all_its_process_groups() {
+        use std::io::Read as _;
+        // The children of an interactive shell have process groups of their own.
+        let script = "sleep 60 & sleep 60 & echo on; wait";
+        let mut command = std::process::Command::new("setsid");
+        command
+            .args(["--wait", "bash", "-mc", &format!("echo $$; {script}")])
+            .stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (mut text, mut byte, mut out) = (String::new(), [0], child.stdout.take().unwrap());
+        while !text.ends_with("on\n") && out.read(&mut byte).unwrap() == 1 {
+            text.push(byte[0].into());
+        }
+        let leader = ProcessMark::of(text.lines().next().unwrap().parse().unwrap()).unwrap();
+        end_session(&ProcessMark { start: leader.start + 1, ..leader });
+        assert!(leader.lives(), "another process of that number");
+        end_session(&leader);
+        assert!(!leader.lives());
+        // All who held it are gone.
+        assert_eq!(out.read(&mut byte).unwrap(), 0);
+        child.wait().unwrap();
     }
 }

@@ -22,6 +22,8 @@
 //! ```
 //!
 //! `run` has no socket: the conversation goes on until exec. `exec` is the same with fewer steps.
+//!
+//! Whoever waits for init or a hook gives the lock of the container up for as long ([`crate::state::work`]).
 
 pub mod exec;
 pub mod foreground;
@@ -37,6 +39,7 @@ pub mod recorder;
 pub mod relay;
 pub mod start;
 pub mod stdio;
+pub mod take_down;
 pub mod terminal;
 mod wait;
 pub mod wire;

@@ -46,26 +46,43 @@ pub fn listen(dir: &Locked) -> Result<Waiting> {
     Ok(Waiting { start: make(START).at("start.fifo")?, started: make(STARTED).at("started.fifo")? })
 }
 
-/// Lets init go on, and waits until the program runs. What fails between (the filter, a hook, the exec) says itself what
-/// it is about.
-///
-/// A filter that is recorded is loaded here; `listener` takes its listener.
-pub fn go(dir: &Entry, init: Option<&ProcessMark>, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-    let pidfd =
-        init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok().filter(|_| init.lives()));
-    let (channel, rest) = call(dir).at("start.fifo")?;
-    let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
-    let message = hear(&channel, &[], pidfd.as_ref().map(AsFd::as_fd), listener, &wait)?;
-    match message.what {
-        // Init was killed before it took that in.
-        What::End if read(&rest, &mut [0]) == Ok(1) => Err(Error::new(engine::START_STOPPED)),
-        What::End => Ok(()),
-        _ => Err(message.instead_of(What::End)),
+/// The conversation with an init that was told to go on.
+pub struct Call {
+    channel: Channel,
+    /// A word that init has not taken is left here.
+    rest: OwnedFd,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Call {
+    /// Waits until init has run its hooks ([`What::Hooked`]) or runs the program ([`What::End`]). What fails before (the filter,
+    /// a hook, the exec) says itself what it is about.
+    ///
+    /// A filter that is recorded is loaded here; `listener` takes its listener.
+    pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
+        let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
+        let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
+        let message = hear(&self.channel, &[], pidfd, listener, &wait)?;
+        match message.what {
+            // Init was killed before it took that in.
+            What::End if read(&self.rest, &mut [0]) == Ok(1) => Err(Error::new(engine::START_STOPPED)),
+            what if what == wanted => Ok(()),
+            What::End => Err(Error::new("init was killed while a startContainer hook ran")),
+            _ => Err(message.instead_of(wanted)),
+        }
     }
 }
 
+/// Lets init go on.
+pub fn call(dir: &Entry, init: Option<&ProcessMark>) -> Result<Call> {
+    let pidfd =
+        init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok().filter(|_| init.lives()));
+    let (channel, rest) = say_go(dir).at("start.fifo")?;
+    Ok(Call { channel, rest, pidfd })
+}
+
 /// Says go. Returns the conversation, and where a word that init has not taken would be left.
-fn call(dir: &Entry) -> Result<(Channel, OwnedFd)> {
+fn say_go(dir: &Entry) -> Result<(Channel, OwnedFd)> {
     let nonblocking = OFlag::O_NONBLOCK;
     let to = match dir.fifo(START, OFlag::O_WRONLY | nonblocking) {
         Err(Errno::ENXIO) => return Err(Error::new(engine::START_STOPPED)),

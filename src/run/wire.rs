@@ -9,6 +9,7 @@
 //! | child | `Listener` + fd | the listener, if the host has asked for it by `Send` |
 //! | child | `Entered(pid)` + pidfd | this clone of the child goes on in its place, and waits here until the host answers |
 //! | child | `Warn(text)` | something the user should know; the launch goes on |
+//! | child | `Hooked` | the startContainer hooks have succeeded; without it the end of file is not exec's |
 //! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number |
 //! | host | `Go` | go on |
 //! | host | `Send` | send the listener: the host cannot take it by itself |
@@ -58,13 +59,15 @@ pub enum What {
     Entered,
     /// A text to be logged.
     Warn,
+    /// All startContainer hooks have succeeded.
+    Hooked,
     /// It failed at the step and has ended: the text says of what within the step, the number is the errno at the root of it,
     /// 0 if there was none.
     Failed,
 }
 
 /// What there is, each with what it is to say it.
-const ALL: [(What, &str); 8] = [
+const ALL: [(What, &str); 9] = [
     (What::End, "be done"),
     (What::Ask, "ask"),
     (What::Terminal, "hand a terminal"),
@@ -72,6 +75,7 @@ const ALL: [(What, &str); 8] = [
     (What::Listener, "hand a listener"),
     (What::Entered, "enter a pid namespace"),
     (What::Warn, "warn"),
+    (What::Hooked, "run the startContainer hooks"),
     (What::Failed, "fail"),
 ];
 
@@ -214,6 +218,11 @@ impl Channel {
     /// Says something that does not stop the launch.
     pub fn warn(&self, text: &str) -> Result<()> {
         self.say(What::Warn, 0, 0, text)
+    }
+
+    /// Says that the startContainer hooks have succeeded. A host that is gone does not keep the program from running.
+    pub fn hooked(&self) {
+        let _ = self.say(What::Hooked, 0, 0, "");
     }
 
     /// Says that the step failed. Allocates nothing: it is used under the container's own seccomp filter.

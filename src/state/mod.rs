@@ -11,9 +11,10 @@
 //! | `config.json` | the bundle's configuration as it was at create | once, before `record` says `created` |
 //! | `state.json` | runc's documented keys for other programs, and a copy of the record | when created; not durable |
 //! | `start.fifo`, `started.fifo` | init waits at the first until it is started, and says over the second what fails then | when created |
+//! | `work` | who works at the container without its lock, and the hook that is waited for ([`work`]) | around each such wait |
 //!
-//! Every command that changes something holds an exclusive lock on `ROOT/ID`; `state`, `list` and `kill` hold none and rely on
-//! the record being replaced whole.
+//! Every command that changes something holds an exclusive lock on `ROOT/ID`, but not while it waits for a program that is not
+//! its own; `state`, `list`, `exec` and `kill` hold none and rely on the record being replaced whole.
 
 mod holder;
 pub mod observe;
@@ -21,6 +22,7 @@ pub mod record;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod work;
 
 use crate::bundle::json::Json;
 use crate::error::{Error, Result, engine};

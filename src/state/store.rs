@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{fsync, geteuid};
 
-use super::record::Record;
+use super::record::{ProcessMark, Record};
 use super::{holder, observe};
 use crate::bundle::id;
 use crate::bundle::json::Json;
@@ -26,7 +26,7 @@ use crate::sys::lock::Lock;
 use crate::sys::start::write_all;
 
 /// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a create waits for the lock of the directory that it has just made.
 const A_MOMENT: Duration = Duration::from_millis(500);
 /// Larger than any file kept here; what is larger is damaged. A record has the configuration's annotations, and its copy escapes
@@ -52,8 +52,10 @@ pub struct Entry {
 /// The same with its exclusive lock, and it is still there. A clone of this process holds the lock as well until it has
 /// closed its descriptors.
 pub struct Locked {
-    entry: Entry,
-    root: OwnedFd,
+    pub(super) entry: Entry,
+    pub(super) root: OwnedFd,
+    /// Its init, as soon as there is one: before the record can tell.
+    pub init: Option<ProcessMark>,
     _lock: Lock,
 }
 
@@ -124,7 +126,7 @@ impl Store {
     }
 
     fn lock_until(&self, id: &str, deadline: Instant) -> Result<Locked> {
-        self.wait_for(self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
+        lock(self.dir.as_fd(), self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
     }
 
     /// Makes the directory of a new container and locks it. There is exactly one winner. Taken over is what an interrupted
@@ -164,7 +166,7 @@ impl Store {
         }
         // Between making and locking it another create may have taken it, or a delete that will soon be gone.
         let until = Instant::now() + if ours { A_MOMENT } else { Duration::ZERO };
-        let locked = match self.wait_for(entry, until) {
+        let locked = match lock(self.dir.as_fd(), entry, until) {
             Err(e) if e.errno() == Some(Errno::EAGAIN) => return Err(Error::new(engine::ALREADY_EXISTS)),
             Ok(None) => return Ok(None),
             Ok(Some(locked)) => locked,
@@ -180,29 +182,28 @@ impl Store {
         locked.empty()?;
         Ok(Some(locked))
     }
+}
 
-    /// Waits for the lock; `None` if the directory was removed meanwhile. EAGAIN is at the root of the error if it is held.
-    fn wait_for(&self, entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
-        let mut fd = entry.dir.try_clone()?;
-        let mut pause = Duration::from_micros(200);
-        let lock = loop {
-            match Lock::try_exclusive(fd) {
-                Ok(lock) => break lock,
-                Err((same, Errno::EAGAIN)) if Instant::now() < deadline => fd = same,
-                Err((_, Errno::EAGAIN)) => return Err(holder::busy(&entry)),
-                Err((same, Errno::EINTR)) => fd = same,
-                Err((_, e)) => return Err(Error::os("flock", e)),
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
-        };
-        let still = lstatat(&self.dir, entry.id.as_str());
-        match still {
-            Ok(s) if same(&s, &fstat(&entry.dir)?) => {
-                Ok(Some(Locked { entry, root: self.dir.try_clone()?, _lock: lock }))
-            }
-            _ => Ok(None),
+/// Waits for the lock; `None` if the directory was removed meanwhile. EAGAIN is at the root of the error if it is held.
+pub(super) fn lock(root: BorrowedFd<'_>, entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
+    let mut fd = entry.dir.try_clone()?;
+    let mut pause = Duration::from_micros(200);
+    let lock = loop {
+        match Lock::try_exclusive(fd) {
+            Ok(lock) => break lock,
+            Err((same, Errno::EAGAIN)) if Instant::now() < deadline => fd = same,
+            Err((_, Errno::EAGAIN)) => return Err(holder::busy(&entry)),
+            Err((same, Errno::EINTR)) => fd = same,
+            Err((_, e)) => return Err(Error::os("flock", e)),
         }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    match lstatat(root, entry.id.as_str()) {
+        Ok(s) if same(&s, &fstat(&entry.dir)?) => {
+            Ok(Some(Locked { entry, root: root.try_clone_to_owned()?, init: None, _lock: lock }))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -280,7 +281,7 @@ impl Entry {
         Ok(names(self.dir())?.iter().all(|n| *n == temporary(RECORD)))
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>> {
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let fd = openat(&self.dir, name, flags).at(name)?;
         let stat = fstat(&fd)?;

@@ -7,6 +7,7 @@ use super::observe::boot_id;
 use super::record::tests::sample;
 use super::record::{Phase, Record};
 use super::store::{Locked, Store};
+use super::work::outside;
 use crate::bundle::json::Json;
 
 /// A directory of the test's own, removed with it.
@@ -282,4 +283,79 @@ fn the_public_state_holds_its_keys_and_the_copy() {
     assert_eq!(json.get("id"), Some(&Json::str("web")));
     store.lock("web").unwrap().unpublish().unwrap();
     assert!(!scratch.file("state.json").exists());
+}
+
+/// Waits for something, and says what was left of the lock and what came of it.
+fn waited(store: &Store, wait: impl FnOnce()) -> (Option<Locked>, String) {
+    let mut slot = Some(store.lock("web").unwrap());
+    let came = outside(&mut slot, None, || {
+        wait();
+        Ok(())
+    });
+    (slot, text(came))
+}
+
+#[test]
+fn others_have_the_container_while_one_waits() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    made(&store, &now());
+    let (slot, error) = waited(&store, || {
+        let other = store.try_lock("web").unwrap();
+        assert_eq!(other.work().unwrap().worker.pid, std::process::id() as i32);
+        other.write_record(&Record { poststop_done: 9, ..now() }).unwrap();
+    });
+    assert_eq!(error, "");
+    assert!(store.try_lock("web").is_err(), "the lock is back");
+    assert_eq!(slot.as_ref().unwrap().work(), None);
+    assert_eq!(slot.unwrap().record().unwrap().unwrap().poststop_done, 9);
+}
+
+#[test]
+fn who_waits_never_touches_what_came_after_it() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let other = || Record { created: "2025-01-01T00:00:00Z", ..now() };
+    let remake = || {
+        let dir = store.claim("web").unwrap();
+        dir.write_record(&other()).unwrap();
+        dir.clear_work().unwrap();
+    };
+    let ways: [(&str, &dyn Fn()); 4] = [
+        ("taken over", &|| store.lock("web").unwrap().clear_work().unwrap()),
+        ("deleted", &|| store.lock("web").unwrap().destroy().unwrap()),
+        ("deleted and made again", &|| {
+            store.lock("web").unwrap().destroy().unwrap();
+            remake();
+        }),
+        // A delete that was killed before its last step leaves the directory to the next create.
+        ("made again in the same directory", &|| {
+            let dir = store.lock("web").unwrap();
+            for name in ["config.json", "state.json", "work", "record"] {
+                std::fs::remove_file(scratch.file(name)).unwrap();
+            }
+            drop(dir);
+            remake();
+        }),
+    ];
+    for (way, act) in ways {
+        made(&store, &now());
+        let (slot, error) = waited(&store, act);
+        assert!(slot.is_none(), "{way}");
+        assert_eq!(error, "the container was deleted by another command", "{way}");
+        if way.contains("again") {
+            assert_eq!(store.entry("web").unwrap().record().unwrap(), Some(other()), "{way}");
+        }
+        let _ = store.lock("web").map(|dir| dir.destroy().unwrap());
+    }
+}
+
+#[test]
+fn without_a_note_the_lock_is_kept() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    made(&store, &now());
+    std::fs::create_dir(scratch.file("work")).unwrap();
+    let (slot, error) = waited(&store, || assert!(store.try_lock("web").is_err()));
+    assert_eq!((slot.is_some(), error.as_str()), (true, ""));
 }

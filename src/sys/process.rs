@@ -435,6 +435,10 @@ pub fn end_when_asked() {
         // SAFETY: the handler makes one system call and does not return.
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::Handler(end)) };
     }
+    // A host that is gone is an error of write(2). Ignored, the signal would be ignored by the program too.
+    extern "C" fn nothing(_: c_int) {}
+    // SAFETY: the handler does nothing.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(nothing)) };
 }
 
 /// Ignores a signal for as long as this program runs.

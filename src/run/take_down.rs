@@ -1,0 +1,142 @@
+//! Taking a container down: "the runtime undoes what create did" (runtime.md, "Delete").
+//!
+//! In an order that can be interrupted anywhere and taken up again: the record says `deleting`; init is killed and waited
+//! for; the cgroup goes with whoever is left in it; the poststop hooks run, each noted down; the record goes last. Where a
+//! step fails the record stays, and the next delete goes on from there.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::killed;
+use crate::bundle::config;
+use crate::bundle::spec::{Hook, HookKind, Spec};
+use crate::error::{Error, Result, engine};
+use crate::hooks::run_poststop;
+use crate::log;
+use crate::state::observe::{Status, boot_id};
+use crate::state::record::{Phase, Record};
+use crate::state::store::Locked;
+use crate::state::work::Work;
+use crate::state::{Held, hook_state};
+
+/// How long init may take to go when it is killed, and the same again for the cgroup.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long init is left to go by itself.
+const SOON: Duration = Duration::from_millis(200);
+/// How long a command may take to end after the container was taken over from it.
+const A_MOMENT: Duration = Duration::from_secs(2);
+
+/// Takes a container down, whatever its state.
+pub fn take_down(held: Held) -> Result<()> {
+    let Held { dir, mut record } = held;
+    // Of an earlier boot nothing is left, and its pids and cgroups may be somebody else's by now.
+    let same_boot = boot_id()? == record.boot_id;
+    if record.phase == Phase::Planned {
+        if same_boot {
+            record.cgroup().remove_unused();
+        }
+        return dir.destroy();
+    }
+    record.phase = Phase::Deleting;
+    note(&dir, &record)?;
+    if same_boot {
+        end(&record)?;
+    }
+    match configuration(&dir) {
+        Some(spec) => run_poststop_hooks(dir, record, HookKind::Poststop.of(&spec.hooks)),
+        None => dir.destroy(),
+    }
+}
+
+/// The last part: the hooks, then the record.
+pub(super) fn run_poststop_hooks(dir: Locked, mut record: Record, hooks: &[Hook]) -> Result<()> {
+    let state = hook_state(&record, Status::Stopped, 0);
+    let from = record.poststop_done as usize;
+    let mut slot = Some(dir);
+    run_poststop(&mut slot, hooks, from, &state, |dir, done| {
+        record.poststop_done = done as u32;
+        if let Err(e) = note(dir, &record) {
+            log::warn(&format!("{}: {e}", record.id));
+        }
+    });
+    // Whoever has taken it over deletes it.
+    slot.map_or(Ok(()), Locked::destroy)
+}
+
+/// Writes the record. On a disk that is full the space of `state.json`, which nobody needs any more, is given back for
+/// it; and if that is not enough the delete goes on without: all it does can be done twice.
+pub(super) fn note(dir: &Locked, record: &Record) -> Result<()> {
+    match dir.write_record(record) {
+        Err(e) if matches!(e.errno(), Some(Errno::ENOSPC | Errno::EDQUOT)) => {
+            dir.unpublish()?;
+            let _ = dir.write_record(record);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Ends every process of the container and removes its cgroup.
+fn end(record: &Record) -> Result<()> {
+    let cgroup = record.cgroup();
+    if let Some(init) = record.init.as_ref().filter(|init| init.lives()) {
+        match killed::signal(init, libc::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(Error::os(format_args!("kill process {}", init.pid), e)),
+        }
+        // Frozen ones of cgroup v1 die when they are thawed, before they do anything else. Where that does not help at once,
+        // others may freeze them again: all die together then.
+        cgroup.let_die();
+        let deadline = Instant::now() + PATIENCE;
+        if !killed::wait_for_end(init, Instant::now() + SOON)? {
+            let _ = cgroup.kill(deadline);
+        }
+        if !killed::wait_for_end(init, deadline)? {
+            return Err(Error::new(engine::INIT_STILL_RUNNING)
+                .hint(format_args!("process {} is killed and does not go; try again", init.pid)));
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    if !record.own_pid_namespace {
+        cgroup.kill(deadline)?;
+    }
+    cgroup.remove(deadline)
+}
+
+/// The configuration for its hooks. Without it, because the create was interrupted early or the file is damaged, there
+/// are none to run.
+fn configuration(dir: &Locked) -> Option<Box<Spec>> {
+    let read = || config::parse(&dir.config()?);
+    match read() {
+        Ok(spec) => Some(spec),
+        Err(e) if e.errno() == Some(Errno::ENOENT) => None,
+        Err(e) => {
+            log::warn(&format!("{}: its poststop hooks are not run: {e}", dir.id()));
+            None
+        }
+    }
+}
+
+/// Takes a container over from the command that works at it, which learns of it when it looks again: the hook that it waits for
+/// is killed. What it has made is the caller's to take down, its init included.
+pub fn take_over(held: &mut Held, work: &Work) -> Result<()> {
+    if let Some(hook) = work.hook.as_ref().filter(|_| !work.is_ours()) {
+        killed::end_session(hook);
+    }
+    let poststop = held.record.phase == Phase::Deleting && work.hook.is_some();
+    if poststop && (work.worker.lives() || work.is_ours()) {
+        // One that hangs has had its turn. If the command was killed its hook has its turn once more.
+        held.record.poststop_done += 1;
+        note(&held.dir, &held.record)?;
+    }
+    held.record.init = held.record.init.or(work.init);
+    held.dir.clear_work()
+}
+
+/// Waits a moment until the command that a container was taken over from has ended, then kills it.
+pub fn see_off(work: &Work) {
+    if !work.is_ours() && matches!(killed::wait_for_end(&work.worker, Instant::now() + A_MOMENT), Ok(false)) {
+        let _ = killed::signal(&work.worker, libc::SIGKILL);
+    }
+}
