@@ -39,7 +39,7 @@ fn damage_of_one_hides_nobody_and_is_told() {
     assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
     assert!(said.stderr.starts_with("embrun: warning: torn: "), "{said:?}");
     assert_eq!(said.stderr.lines().count(), 1);
-    for command in [&["state"][..], &["delete"], &["delete", "-f"], &["kill"]] {
+    for command in [&["state"][..], &["delete"], &["kill"]] {
         let said = s.call(&[command, &["torn"]].concat());
         assert_eq!(said.status, 1, "{said:?}");
         assert!(said.stderr.contains("the record is torn or damaged"), "{said:?}");
@@ -49,6 +49,10 @@ fn damage_of_one_hides_nobody_and_is_told() {
         "{\"version\":1,\"crc32\":\"",
         "kept for a person to look at"
     );
+    let said = s.call(&["delete", "-f", "torn"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stderr.starts_with("embrun: warning: torn: only its state is removed: "), "{said:?}");
+    assert!(!std::path::Path::new(&s.path("root/torn")).exists());
 }
 
 /// As an interrupted create or delete leaves it.

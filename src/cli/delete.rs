@@ -4,12 +4,15 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::args::Globals;
 use crate::error::{Error, Result, engine};
+use crate::log;
 use crate::run::take_down::{see_off, take_down, take_over};
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, Record};
-use crate::state::store::{Locked, Store};
+use crate::state::store::Store;
 use crate::state::work::Work;
 use crate::state::{Held, Observed};
 
@@ -22,8 +25,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     crate::bundle::id::check(id)?;
     let began = Instant::now();
-    while let Some(dir) = lock(globals, id)? {
-        let observed = Observed::of(dir)?;
+    while let Some(observed) = lock(globals, id, force)? {
         let status = observed.status().name();
         let runs = matches!(observed, Observed::Running(_) | Observed::Paused(_));
         let held = observed.held();
@@ -52,18 +54,28 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     if force { Ok(()) } else { Err(Error::new(engine::NOT_EXIST)) }
 }
 
-/// Locks a container; `None` if there is none. What is left of an interrupted create or delete is removed on the way.
-fn lock(globals: &Globals, id: &str) -> Result<Option<Locked>> {
+/// Locks a container; `None` if there is none. What is left of an interrupted create or delete is removed on the way, and with
+/// force what nothing can be known of any more.
+fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     let Some(store) = Store::open(globals.root)? else { return Ok(None) };
     let dir = match store.lock(id) {
         Err(e) if e.is(engine::NOT_EXIST) => return Ok(None),
         other => other?,
     };
-    if dir.record()?.is_some() {
-        return Ok(Some(dir));
+    match dir.record() {
+        Ok(Some(record)) => return Observed::with(dir, record).map(Some),
+        Ok(None) => {}
+        Err(e) if !force || is_passing(&e) => return Err(e),
+        Err(e) => log::warn(&format!("{id}: only its state is removed: {e}")),
     }
     dir.destroy()?;
     Ok(None)
+}
+
+/// Whether a file could not be read for a reason that is not the file's.
+fn is_passing(e: &Error) -> bool {
+    use Errno::{EACCES, EMFILE, ENFILE, ENOMEM, EPERM};
+    e.errno().is_some_and(|e| [EACCES, EMFILE, ENFILE, ENOMEM, EPERM].contains(&e))
 }
 
 fn is_of_this_boot(record: &Record) -> bool {

@@ -8,7 +8,7 @@
 //! | file | what | written |
 //! |---|---|---|
 //! | `record` | the private record, with a checksum | durably: before the first side effect, when created, when deleting |
-//! | `config.json` | the bundle's configuration as it was at create | once, before `record` says `created` |
+//! | `config.json` | the configuration as it was at create; the way back if both others are damaged | once, before `record` says `created` |
 //! | `state.json` | runc's documented keys for other programs, and a copy of the record | when created; not durable |
 //! | `start.fifo`, `started.fifo` | init waits at the first until it is started, and says over the second what fails then | when created |
 //! | `work` | who works at the container without its lock, and the hook that is waited for ([`work`]) | around each such wait |
@@ -18,6 +18,7 @@
 
 mod holder;
 pub mod observe;
+mod rebuild;
 pub mod record;
 pub mod store;
 #[cfg(test)]
@@ -68,6 +69,11 @@ impl Observed {
     /// Observes a container that was locked.
     pub fn of(dir: Locked) -> Result<Observed> {
         let record = dir.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
+        Observed::with(dir, record)
+    }
+
+    /// The same with a record that was read.
+    pub fn with(dir: Locked, record: Record) -> Result<Observed> {
         let status = observe::status(&record, &Facts::read(&record, &dir)?);
         let held = Held { dir, record };
         Ok(match status {

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{fsync, geteuid};
 
 use super::record::{ProcessMark, Record};
-use super::{holder, observe};
+use super::{holder, observe, rebuild};
 use crate::bundle::id;
 use crate::bundle::json::Json;
 use crate::bundle::load::LONGEST;
@@ -107,11 +107,10 @@ impl Store {
 
     /// Looks at a container without locking it.
     pub fn entry(&self, id: &str) -> Result<Entry> {
-        id::check(id)?;
-        match openat(&self.dir, id, directory() | OFlag::O_NOFOLLOW) {
-            Ok(dir) => Ok(Entry { dir, id: id.to_owned() }),
-            Err(Errno::ENOENT) => Err(Error::new(engine::NOT_EXIST)),
-            Err(e) => Err(Error::os(join(self.path, id), e)),
+        match Entry::open(self.dir.as_fd(), id) {
+            Err(e) if e.errno() == Some(Errno::ENOENT) => Err(Error::new(engine::NOT_EXIST)),
+            Err(e) if e.errno().is_some() => Err(e.context(join(self.path, id))),
+            other => other,
         }
     }
 
@@ -208,6 +207,11 @@ pub(super) fn lock(root: BorrowedFd<'_>, entry: Entry, deadline: Instant) -> Res
 }
 
 impl Entry {
+    pub(super) fn open(root: BorrowedFd<'_>, id: &str) -> Result<Entry> {
+        id::check(id)?;
+        Ok(Entry { dir: openat(root, id, directory() | OFlag::O_NOFOLLOW)?, id: id.to_owned() })
+    }
+
     /// The container's id.
     pub fn id(&self) -> &str {
         &self.id
@@ -234,15 +238,10 @@ impl Entry {
     /// What is kept of the container; `None` if nothing is, because its create has not begun or its delete has ended.
     ///
     /// A record that is damaged, cannot be read or is missing is replaced by the copy in `state.json`: it is as old as `created`, and good
-    /// enough to kill and to clean up by.
+    /// enough to kill and to clean up by. If that is damaged too, the configuration has to do ([`rebuild`]).
     pub fn record(&self) -> Result<Option<Record>> {
-        let damage = match self.read(RECORD) {
-            Ok(bytes) => match Record::decode(&bytes) {
-                Ok(record) if record.id == self.id => return Ok(Some(record)),
-                Ok(record) => Error::new(format!("the record is that of {}", Quoted(record.id))),
-                Err(e) => e,
-            },
-            Err(e) if e.errno() == Some(Errno::ENOENT) => Error::new("the record is missing"),
+        let damage = match self.original() {
+            Ok(record) => return Ok(Some(record)),
             Err(e) => e,
         };
         if let Some(record) = self.copy() {
@@ -252,8 +251,29 @@ impl Entry {
         if self.is_blank()? {
             return Ok(None);
         }
-        let hint = "its processes and cgroup cannot be known; end them, then remove the directory";
-        Err(damage.context(format_args!("{RECORD} and {PUBLIC}")).hint(hint))
+        match rebuild::from_config(self) {
+            Ok(record) => {
+                log::warn(&format!("{}: {damage}; using what {CONFIG} says", self.id));
+                Ok(Some(record))
+            }
+            Err(_) => Err(rebuild::lost(damage)),
+        }
+    }
+
+    /// The record or its copy, if one of them is whole.
+    pub(super) fn kept(&self) -> Option<Record> {
+        self.original().ok().or_else(|| self.copy())
+    }
+
+    fn original(&self) -> Result<Record> {
+        match self.read(RECORD) {
+            Ok(bytes) => match Record::decode(&bytes)? {
+                record if record.id == self.id => Ok(record),
+                record => Err(Error::new(format!("the record is that of {}", Quoted(record.id)))),
+            },
+            Err(e) if e.errno() == Some(Errno::ENOENT) => Err(Error::new("the record is missing")),
+            Err(e) => Err(e),
+        }
     }
 
     fn copy(&self) -> Option<Record> {

@@ -105,7 +105,7 @@ fn a_damaged_record_is_replaced_by_its_copy() {
         assert_eq!(store.entry("web").unwrap().record().unwrap(), Some(now()));
         std::fs::write(scratch.file("state.json"), "{\"id\":").unwrap();
         let error = text(store.entry("web").unwrap().record());
-        assert!(error.starts_with("record and state.json: "), "{error}");
+        assert!(error.starts_with("record, state.json and config.json: "), "{error}");
         assert_eq!(text(store.claim("web")), "container with given ID already exists");
         store.lock("web").unwrap().destroy().unwrap();
     }

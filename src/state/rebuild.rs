@@ -1,0 +1,109 @@
+//! The third way back to a container, when its record and the copy of it are both damaged: the configuration names the cgroup,
+//! and who is in that cgroup is of the container. Good enough to look at it, to kill it and to clean up.
+
+use std::os::fd::AsFd as _;
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+use super::observe::{Stat, boot_id};
+use super::record::{Phase, ProcessMark, Record};
+use super::store::Entry;
+use crate::bundle::config;
+use crate::bundle::spec::{NamespaceKind, Spec};
+use crate::cgroup::fs::Cgroup;
+use crate::cgroup::layout::Layout;
+use crate::cgroup::location::Location;
+use crate::cgroup::path::CgroupPath;
+use crate::error::{Context, Error, Result};
+use crate::sys::file::{entries, openat, read_text, stat};
+
+/// A record made from the configuration. What only the lost one knew is empty: the bundle, the time of the creation, devices
+/// that came later.
+pub(super) fn from_config(entry: &Entry) -> Result<Record> {
+    let spec = config::parse(&entry.config()?)?;
+    let mut cgroup = locate(&spec, entry.id())?;
+    if is_anothers(entry, &cgroup) {
+        cgroup = Location::default();
+    }
+    // If the cgroup is there it was made for the container, since nobody else was in it.
+    cgroup
+        .places
+        .iter_mut()
+        .filter(|place| stat(&*place.directory()).is_ok())
+        .for_each(|place| place.made = 1);
+    Ok(Record {
+        id: entry.id().to_owned().leak(),
+        phase: Phase::Created,
+        boot_id: boot_id()?.leak(),
+        creator: ProcessMark { pid: 0, start: 0 },
+        init: first_of(&Cgroup::adopt(&cgroup)),
+        bundle: "",
+        rootfs: Some(spec.root.path).filter(|path| path.starts_with('/')).unwrap_or_default(),
+        created: "0001-01-01T00:00:00Z",
+        oci_version: spec.oci_version,
+        annotations: spec.annotations,
+        cgroup,
+        device_rules: Vec::new(),
+        device_nodes: Vec::new(),
+        own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
+        // Of its own all the same: an exec must not have the caller's, nor one whose name the container can guess.
+        keyring: Some(format!("_ses.{}.{}", entry.id(), random()?).leak()),
+        poststop_done: 0,
+        embrun: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+fn random() -> Result<String> {
+    let path = "/proc/sys/kernel/random/uuid";
+    Ok(read_text(path).about(format_args!("read {path}"))?.trim_ascii_end().to_owned())
+}
+
+/// The place that `create` has chosen. A relative path is taken from the caller's cgroup, as it was then.
+fn locate(spec: &Spec, id: &str) -> Result<Location> {
+    let layout = Layout::discover()?;
+    let path = spec.linux.cgroups_path;
+    let plain = || Ok(Location::plan(&layout, &CgroupPath::new(path, id)?));
+    match path {
+        Some(unit) if unit.matches(':').count() == 2 => {
+            let user = !geteuid().is_root();
+            Location::plan_systemd(&layout, path, id, user, spec.annotations).or_else(|_| plain())
+        }
+        _ => plain(),
+    }
+}
+
+/// Whether the record of another container says that the cgroup is its own: then this one was never in it.
+fn is_anothers(entry: &Entry, cgroup: &Location) -> bool {
+    let directories = |location: &Location| location.places.iter().map(|p| p.directory()).collect::<Vec<_>>();
+    let wanted = directories(cgroup);
+    let others = || -> Result<bool> {
+        let root = openat(entry.dir(), "..", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        for (name, _) in entries(root.as_fd())? {
+            let Some(other) = name.to_str().ok().filter(|name| *name != entry.id()) else { continue };
+            let Ok(Some(record)) = Entry::open(root.as_fd(), other).map(|other| other.kept()) else {
+                continue;
+            };
+            if directories(&record.cgroup).iter().any(|directory| wanted.contains(directory)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    others().unwrap_or(true)
+}
+
+/// The oldest process of a cgroup: init, while it lives.
+fn first_of(cgroup: &Cgroup) -> Option<ProcessMark> {
+    let mark = |pid: nix::unistd::Pid| {
+        let start = Stat::read(pid.as_raw())?.start;
+        Some(ProcessMark { pid: pid.as_raw(), start })
+    };
+    cgroup.pids().ok()?.into_iter().filter_map(mark).min_by_key(|mark| (mark.start, mark.pid))
+}
+
+/// The error of a container that nothing is known of any more.
+pub(super) fn lost(damage: Error) -> Error {
+    let hint = "its processes and cgroup cannot be known; end them, then use delete --force";
+    damage.context("record, state.json and config.json").hint(hint)
+}
