@@ -239,6 +239,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("state::record_and_copy_damaged_are_replaced_by_the_configuration", "runc", OURS),
     ("state::record_damaged_is_replaced_by_its_copy", "crun", OURS),
     ("state::record_damaged_is_replaced_by_its_copy", "runc", OURS),
+    ("state::run_returns_the_programs_status_if_the_delete_fails", "crun", OURS),
+    ("state::run_returns_the_programs_status_if_the_delete_fails", "runc", OURS),
     ("state::state_is_laid_out_as_runcs", "crun", OURS),
     ("state::state_is_laid_out_as_runcs", "runc", OURS),
     ("state::state_json_has_the_keys_that_others_read", "crun", OURS),

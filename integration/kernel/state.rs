@@ -33,6 +33,7 @@ pub const CASES: &[Case] = cases![
     full_disk_lets_kill_and_delete_work,
     tiny_disk_fails_create_without_a_trace,
     read_only_root_keeps_the_record_for_later,
+    run_returns_the_programs_status_if_the_delete_fails,
     locked_container_is_waited_for,
     paused_container_dies_by_kill,
     cgroup_removed_behind_our_back,
@@ -446,6 +447,25 @@ fn read_only_root_keeps_the_record_for_later(t: &Test) {
         c.call(&["delete", "--force"]).exits(1).fails(&["read-only file system"]);
         c.kill("KILL").ok();
         c.stopped();
+        remount(MsFlags::empty());
+        c.delete().ok();
+    });
+}
+
+fn run_returns_the_programs_status_if_the_delete_fails(t: &Test) {
+    with_small_root("mode=700,size=1m", || {
+        let none: Option<&str> = None;
+        let remount = |flags| mount(none, STATE, none, MsFlags::MS_REMOUNT | flags, none).unwrap();
+        let mut c = t.container();
+        let shared = c.share();
+        c.args(&["sh", "-c", "echo x > /shared/on; while [ ! -e /shared/go ]; do sleep 0.02; done; exit 7"]);
+        let running = c.spawn_run(&[]);
+        eventually("it runs", || shared.join("on").exists());
+        remount(MsFlags::MS_RDONLY);
+        fs::write(shared.join("go"), "").unwrap();
+        let out = running.wait().exits(7);
+        assert!(out.stderr.contains(&format!("delete {}: ", c.id)), "{}", out.stderr);
+        assert!(out.stderr.contains("read-only file system"), "{}", out.stderr);
         remount(MsFlags::empty());
         c.delete().ok();
     });

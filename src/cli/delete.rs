@@ -54,6 +54,15 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     if force { Ok(()) } else { Err(Error::new(engine::NOT_EXIST)) }
 }
 
+/// Deletes a container whose program has ended. The program's status matters more to the caller than what is left, which can be
+/// deleted later: it is told.
+pub fn at_the_end(globals: &Globals, id: &str) {
+    // With force: another command may have been faster.
+    if let Err(e) = run(globals, id, true) {
+        log::warn(&e.context(format_args!("delete {id}")).to_string());
+    }
+}
+
 /// Locks a container; `None` if there is none. What is left of an interrupted create or delete is removed on the way, and with
 /// force what nothing can be known of any more.
 fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {

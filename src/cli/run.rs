@@ -26,8 +26,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     drop(launched.dir);
     let ended = supervise(&signals, &launched.child, launched.terminal);
     if !options.keep {
-        // With force: somebody else may have been faster.
-        delete::run(globals, id, true).at("delete")?;
+        delete::at_the_end(globals, id);
     }
     Ok(ended?.status())
 }
