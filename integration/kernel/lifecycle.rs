@@ -23,6 +23,7 @@ pub const CASES: &[Case] = cases![
     start_twice_is_refused,
     start_of_a_stopped_one_is_refused,
     start_of_one_that_dies_before_it_hears_is_an_error,
+    runs_while_one_of_its_threads_does,
     kill_by_name_number_and_case,
     kill_of_a_created_one_ends_it,
     kill_of_a_stopped_one_says_so,
@@ -207,6 +208,36 @@ fn start_of_a_stopped_one_is_refused(t: &Test) {
         "not in",
         "not running",
     ]);
+    c.delete().ok();
+}
+
+/// The main thread of a program may end before the others (pthread_exit).
+fn runs_while_one_of_its_threads_does(t: &Test) {
+    let mut c = t.container();
+    c.probe("leave 1000");
+    for signal in ["KILL", "TERM"] {
+        c.create().ok();
+        let pid = c.pid();
+        c.start().ok();
+        let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        eventually("its main thread has ended", || stat().contains(") Z "));
+        assert_eq!(c.status(), "running");
+        assert_eq!(c.pid(), pid);
+        c.exec(&["true"]).exits(255).fails(&["container not running"]);
+        c.delete().exits(1).fails(&["not stopped: running"]);
+        if t.hierarchy("pids").is_some() {
+            c.call(&["update", "--pids-limit", "100"]).ok();
+        }
+        if signal == "KILL" {
+            c.kill("KILL").ok();
+            c.stopped();
+            c.delete().ok();
+        } else {
+            c.remove();
+        }
+    }
+    c.probe("leave 1").up();
+    c.stopped();
     c.delete().ok();
 }
 

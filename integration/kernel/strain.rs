@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     out_of_memory_again_and_again,
     fork_bomb_is_held_and_killed,
     update_races_with_delete,
+    exec_races_with_the_end,
     cgroup_removed_behind_our_back,
     deleted_while_paused_and_while_it_pauses,
 ];
@@ -181,4 +182,27 @@ fn deleted_while_paused_and_while_it_pauses(t: &Test) {
         }
     }
     c.call(&["state"]).fails(GONE);
+}
+
+/// An exec that comes while init ends says that the container does not run. What it meets by then (a namespace that is gone, no
+/// memory for a process in a pid namespace that ends) makes engines report a program that is not there.
+fn exec_races_with_the_end(t: &Test) {
+    for round in 0..24 {
+        let mut c = t.container();
+        c.args(&["sleep", &format!("0.0{}", round % 9 + 1)]);
+        c.create().ok();
+        let runtime = format!("{} --root /run/it/state", t.runtime_path().display());
+        let line = format!("for i in 1 2 3 4 5 6 7 8; do {runtime} exec {} true || true; done", c.id);
+        let execs = [(); 4].map(|()| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &line]);
+            shell
+        });
+        c.start().ok();
+        let said = execs.map(|shell| t.spawn(shell)).map(|running| running.wait().ok().stderr).concat();
+        let known = ["container not running", "cannot exec in a stopped container"];
+        let odd = said.lines().find(|line| !known.iter().any(|k| line.ends_with(k)));
+        assert_eq!(odd, None);
+        c.remove();
+    }
 }

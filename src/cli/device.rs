@@ -2,7 +2,7 @@
 //! and its node is made or removed inside. What is plugged in lasts as long as the container.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -132,13 +132,12 @@ fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
 fn root_of(held: &Held) -> Result<RootDir> {
     let init = held.record.init.as_ref().ok_or_else(|| Error::new(crate::error::engine::NOT_RUNNING))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root: OwnedFd =
-        open(format!("/proc/{}/root", init.pid).as_str(), flags).at("open the root of the container")?;
-    // If init lives still, its pid was not another's when the root was opened.
-    if !init.lives() {
+    let root = open(format!("/proc/{}/root", init.pid).as_str(), flags);
+    // If init can be entered still, its pid was not another's when the root was opened.
+    if !init.can_be_entered() {
         return Err(Error::new(crate::error::engine::NOT_RUNNING));
     }
-    Ok(RootDir::new(root))
+    Ok(RootDir::new(root.at("open the root of the container")?))
 }
 
 /// Makes the node, or finds the same one there; says whether it was made.

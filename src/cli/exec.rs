@@ -6,6 +6,7 @@ use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
 use crate::bundle::spec::{Process, Spec, joined};
 use crate::error::{Context, Error, Result, engine};
+use crate::log;
 use crate::plan::exec::ExecRequest;
 use crate::plan::process::add_capabilities;
 use crate::run::exec::launch;
@@ -13,6 +14,7 @@ use crate::run::foreground::{Signals, supervise};
 use crate::run::inherited::Inherited;
 use crate::run::interrupt;
 use crate::state::observe::{Facts, Status, status};
+use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
 use crate::sys::sealed_exe;
 
@@ -43,10 +45,24 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         pid_file: options.outputs.pid_file.is_some(),
         ..ExecRequest::default()
     };
-    let launched = launch(record, &process, &spec.linux, request, &options.cgroups, &options.outputs)?;
+    let init = record.init;
+    let launched = launch(record, &process, &spec.linux, request, &options.cgroups, &options.outputs)
+        .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())
+}
+
+/// What goes wrong because the container ends at that moment looks like something else: a namespace that is not there, no memory
+/// for a process, a process that is killed.
+fn unless_ended(init: Option<ProcessMark>, e: Error) -> Error {
+    match init {
+        Some(init) if !init.can_be_entered() => {
+            log::debug(|| format!("exec in a container that has ended: {e}"));
+            Error::new(engine::NOT_RUNNING)
+        }
+        _ => e,
+    }
 }
 
 fn may_exec(status: Status, ignore_paused: bool) -> Result<()> {

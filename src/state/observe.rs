@@ -99,6 +99,10 @@ pub struct Stat {
     pub state: u8,
     /// The session it belongs to.
     pub session: i32,
+    /// The kernel's flags of its first thread (`PF_…`).
+    pub flags: u32,
+    /// How many threads it has. The first one is counted also as a zombie.
+    pub threads: u32,
     /// When it started, in clock ticks since boot.
     pub start: u64,
 }
@@ -113,8 +117,10 @@ impl Stat {
         let mut fields = fields.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let session = fields.nth(2)?.parse().ok()?;
-        let start = fields.nth(15)?.parse().ok()?;
-        Some(Stat { state, session, start })
+        let flags = fields.nth(2)?.parse().ok()?;
+        let threads = fields.nth(10)?.parse().ok()?;
+        let start = fields.nth(1)?.parse().ok()?;
+        Some(Stat { state, session, flags, threads, start })
     }
 
     /// Reads that of a process; `None` if there is none. Allocates nothing: it is asked again and again by who waits.
@@ -136,9 +142,20 @@ impl ProcessMark {
         Ok(ProcessMark { pid, start: stat.start })
     }
 
-    /// Whether the process is there, and is more than a zombie.
+    /// Whether the process is there, and is more than a zombie. One whose first thread has ended is while others run.
     pub fn lives(&self) -> bool {
-        Stat::read(self.pid).is_some_and(|s| s.start == self.start && !matches!(s.state, b'Z' | b'X' | b'x'))
+        self.stat().is_some_and(|s| !matches!(s.state, b'Z' | b'X' | b'x') || s.threads > 1)
+    }
+
+    /// Whether another process can enter its namespaces: not when its first thread has ended, nor when it ends. An init that ends
+    /// waits for the rest of its pid namespace, in which nothing can be started any more.
+    pub fn can_be_entered(&self) -> bool {
+        const PF_EXITING: u32 = 4;
+        self.stat().is_some_and(|s| s.flags & PF_EXITING == 0)
+    }
+
+    fn stat(&self) -> Option<Stat> {
+        Stat::read(self.pid).filter(|s| s.start == self.start)
     }
 }
 
@@ -177,7 +194,7 @@ mod tests {
             let line = format!("12 ({name}) {rest}\n");
             assert_eq!(
                 Stat::parse(line.as_bytes()),
-                Some(Stat { state: b'S', session: 12, start: 4711 }),
+                Some(Stat { state: b'S', session: 12, flags: 4_194_560, threads: 1, start: 4711 }),
                 "{name}"
             );
         }
