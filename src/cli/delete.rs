@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use super::args::Globals;
 use crate::error::{Error, Result, engine};
 use crate::log;
+use crate::run::killed::wait_for_end;
 use crate::run::take_down::{see_off, take_down, take_over};
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, Record};
@@ -43,7 +44,10 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
             (_, false, _) => PATIENCE,
         };
         match work {
-            Some(work) if began.elapsed() < patience => wait_for(held, &work),
+            Some(work) if began.elapsed() < patience => {
+                drop(held);
+                wait_for(globals, id, &work, began + patience)?;
+            }
             Some(work) if !force && !patience.is_zero() => {
                 return Err(Error::new(format!("container {id} is in use by another command"))
                     .hint(format_args!("process {}", work.worker.pid)));
@@ -91,11 +95,18 @@ fn is_of_this_boot(record: &Record) -> bool {
     boot_id().is_ok_and(|boot| boot == record.boot_id)
 }
 
-/// Leaves the container to the command that works at it, for a moment.
-fn wait_for(held: Held, work: &Work) {
-    drop(held);
-    let moment = Instant::now() + Duration::from_millis(50);
-    let _ = crate::run::killed::wait_for_end(&work.worker, moment);
+/// Leaves the container to the command that works at it, until it has something else to wait for. Little is read again and
+/// again: memory is not given back (`sys::heap`).
+fn wait_for(globals: &Globals, id: &str, work: &Work, deadline: Instant) -> Result<()> {
+    let Some(store) = Store::open(globals.root)? else { return Ok(()) };
+    let goes_on = || store.entry(id).is_ok_and(|entry| entry.work() == Some(*work));
+    while goes_on() && Instant::now() < deadline {
+        let moment = Instant::now() + Duration::from_millis(50);
+        if wait_for_end(&work.worker, moment)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn finish(mut held: Held, work: Option<Work>) -> Result<()> {
