@@ -209,6 +209,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("state::cgroup_removed_behind_our_back", "runc", OURS),
     ("state::cgroup_that_was_there_stays_and_is_emptied", "crun", OURS),
     ("state::cgroup_that_was_there_stays_and_is_emptied", "runc", OURS),
+    ("state::command_that_keeps_the_lock_is_killed_by_force", "crun", OURS),
+    ("state::command_that_keeps_the_lock_is_killed_by_force", "runc", OURS),
     ("state::created_status_needs_no_file", "crun", OURS),
     ("state::created_status_needs_no_file", "runc", OURS),
     ("state::damaged_one_hides_nobody_in_list", "crun", OURS),

@@ -35,6 +35,7 @@ pub const CASES: &[Case] = cases![
     read_only_root_keeps_the_record_for_later,
     run_returns_the_programs_status_if_the_delete_fails,
     locked_container_is_waited_for,
+    command_that_keeps_the_lock_is_killed_by_force,
     paused_container_dies_by_kill,
     cgroup_removed_behind_our_back,
     created_status_needs_no_file,
@@ -483,6 +484,33 @@ fn locked_container_is_waited_for(t: &Test) {
     assert!(dir(&c).exists(), "it waits");
     drop(lock);
     delete.wait().ok();
+}
+
+/// A command that was stopped while it held the lock.
+fn command_that_keeps_the_lock_is_killed_by_force(t: &Test) {
+    let c = paused(t);
+    c.up();
+    let locks = || {
+        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir(&c)).unwrap());
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(|l| l.contains("FLOCK") && l.contains(&format!(":{inode} ")))
+    };
+    let mut tries = 0;
+    let stopped = loop {
+        let refused = t.spawn(t.command(&["delete", &c.id]));
+        std::thread::sleep(Duration::from_micros(300 + 50 * tries));
+        kill(Pid::from_raw(refused.pid()), Signal::SIGSTOP).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        if locks() {
+            break refused;
+        }
+        kill(Pid::from_raw(refused.pid()), Signal::SIGCONT).unwrap();
+        refused.wait();
+        tries += 1;
+        assert!(tries < 1000, "it never holds the lock");
+    };
+    c.remove();
+    assert_eq!(stopped.wait().status, 128 + 9);
 }
 
 fn paused_container_dies_by_kill(t: &Test) {

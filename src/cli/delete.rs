@@ -9,11 +9,12 @@ use nix::errno::Errno;
 use super::args::Globals;
 use crate::error::{Error, Result, engine};
 use crate::log;
-use crate::run::killed::wait_for_end;
+use crate::run::killed::{self, wait_for_end};
 use crate::run::take_down::{see_off, take_down, take_over};
+use crate::state::holder;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, Record};
-use crate::state::store::Store;
+use crate::state::store::{Locked, Store};
 use crate::state::work::Work;
 use crate::state::{Held, Observed};
 
@@ -21,6 +22,8 @@ use crate::state::{Held, Observed};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same with `--force`, for another delete: its poststop hooks may end by themselves.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a command may hold the lock against a `delete --force`: what it waits for under the lock takes up to 10 s.
+const HOLD: Duration = Duration::from_secs(15);
 
 /// Deletes a container that does not run, or with `force` any; then one that is not there is no error either.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
@@ -71,7 +74,8 @@ pub fn at_the_end(globals: &Globals, id: &str) {
 /// force what nothing can be known of any more.
 fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     let Some(store) = Store::open(globals.root)? else { return Ok(None) };
-    let dir = match store.lock(id) {
+    let locked = if force { lock_by_force(&store, id) } else { store.lock(id) };
+    let dir = match locked {
         Err(e) if e.is(engine::NOT_EXIST) => return Ok(None),
         other => other?,
     };
@@ -83,6 +87,21 @@ fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     }
     dir.destroy()?;
     Ok(None)
+}
+
+/// Kills the command that holds the lock for longer than any should: it was stopped, or waits for a file system or a device. A
+/// command can be killed at any time.
+fn lock_by_force(store: &Store, id: &str) -> Result<Locked> {
+    let busy = match store.lock_until(id, Instant::now() + HOLD) {
+        Err(e) if e.errno() == Some(Errno::EAGAIN) => e,
+        other => return other,
+    };
+    let Some(command) = store.entry(id).ok().and_then(|entry| holder::command(&entry)) else {
+        return Err(busy);
+    };
+    log::warn(&format!("kills the command that keeps the container: {busy}"));
+    let _ = killed::signal(&command, libc::SIGKILL);
+    store.lock_until(id, Instant::now() + HOLD)
 }
 
 /// Whether a file could not be read for a reason that is not the file's.

@@ -1,8 +1,13 @@
 //! Who holds a lock, for errors.
 
+use std::fmt::Display;
+
+use nix::sys::stat::{major, minor};
+
+use super::record::ProcessMark;
 use super::store::Entry;
 use crate::error::Error;
-use crate::sys::file::{fstat, read_text};
+use crate::sys::file::{AT_FDCWD, fstat, read_text, readlinkat};
 
 /// The error for a lock that was not to be had, with who holds it as far as the kernel tells (proc(5), /proc/locks).
 pub fn busy(entry: &Entry) -> Error {
@@ -18,11 +23,24 @@ pub fn busy(entry: &Entry) -> Error {
 }
 
 fn holder(entry: &Entry) -> Option<i32> {
-    let inode = fstat(entry.dir()).ok()?.st_ino.to_string();
+    let stat = fstat(entry.dir()).ok()?;
+    let place = format!("{:02x}:{:02x}:{}", major(stat.st_dev), minor(stat.st_dev), stat.st_ino);
     let locks = read_text("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return None };
-        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok()).flatten()
+        let [_, "FLOCK", _, _, pid, locked, ..] = fields[..] else { return None };
+        (locked == place).then(|| pid.parse().ok()).flatten()
     })
+}
+
+/// The command that holds the lock, if it is this program too: whoever else locks the directory is left alone.
+pub fn command(entry: &Entry) -> Option<ProcessMark> {
+    let mark = ProcessMark::of(holder(entry)?).ok()?;
+    let program = |process: &dyn Display| {
+        let link = readlinkat(AT_FDCWD, &*format!("/proc/{process}/exe")).ok()?;
+        // Of a copy in memory, or of a file that was replaced since, the kernel says so.
+        let name = String::from_utf8(link).ok()?.replace(" (deleted)", "").replace("memfd:", "");
+        Some(name.rsplit('/').next()?.to_owned())
+    };
+    (mark.pid != std::process::id() as i32 && program(&mark.pid)? == program(&"self")?).then_some(mark)
 }

@@ -16,7 +16,7 @@
 //! Every command that changes something holds an exclusive lock on `ROOT/ID`, but not while it waits for a program that is not
 //! its own; `state`, `list`, `exec` and `kill` hold none and rely on the record being replaced whole.
 
-mod holder;
+pub mod holder;
 pub mod observe;
 mod rebuild;
 pub mod record;

@@ -124,7 +124,8 @@ impl Store {
         self.lock_until(id, Instant::now())
     }
 
-    fn lock_until(&self, id: &str, deadline: Instant) -> Result<Locked> {
+    /// The same with another patience.
+    pub fn lock_until(&self, id: &str, deadline: Instant) -> Result<Locked> {
         lock(self.dir.as_fd(), self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
     }
 
