@@ -49,14 +49,12 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let call = start::call(&dir, record.init.as_ref())?;
     let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
     let mut slot = Some(dir);
+    outside(&mut slot, None, || call.wait(What::Heard, &listener))?;
     if HookKind::StartContainer.is_in(&spec.hooks) {
         let hooked = outside(&mut slot, None, || call.wait(What::Hooked, &listener));
-        // One that had ended before has not begun with them.
-        hooked.map_err(|e| if e.is(engine::START_STOPPED) { e } else { end(&mut slot, e) })?;
+        hooked.map_err(|e| end(&mut slot, e))?;
     }
     outside(&mut slot, None, || call.wait(What::End, &listener))?;
-    // As long as somebody reads where init waited, the container seems to wait for start.
-    drop(call);
     let pid = match &record.init {
         // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
         Some(init) if !init.lives() && cgroup.oom_kills() > killed_before => {

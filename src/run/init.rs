@@ -354,7 +354,8 @@ impl Init<'_> {
         let Waiting { start, started } =
             self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
         drop(std::mem::replace(&mut self.channel, Channel::fifos(start, started)));
-        Ok(self.channel.wait_go()?)
+        self.channel.wait_go()?;
+        Ok(self.channel.heard()?)
     }
 }
 

@@ -49,25 +49,23 @@ pub fn listen(dir: &Locked) -> Result<Waiting> {
 /// The conversation with an init that was told to go on.
 pub struct Call {
     channel: Channel,
-    /// A word that init has not taken is left here.
-    rest: OwnedFd,
     pidfd: Option<OwnedFd>,
 }
 
 impl Call {
-    /// Waits until init has run its hooks ([`What::Hooked`]) or runs the program ([`What::End`]). What fails before (the filter,
-    /// a hook, the exec) says itself what it is about.
+    /// Waits until init has taken the word ([`What::Heard`]), has run its hooks ([`What::Hooked`]) or runs the program
+    /// ([`What::End`]). What fails before (the filter, a hook, the exec) says itself what it is about.
     ///
     /// A filter that is recorded is loaded here; `listener` takes its listener.
     pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
         let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
         let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
         let message = hear(&self.channel, &[], pidfd, listener, &wait)?;
-        match message.what {
+        match (message.what, wanted) {
+            (what, _) if what == wanted => Ok(()),
             // Init was killed before it took that in.
-            What::End if read(&self.rest, &mut [0]) == Ok(1) => Err(Error::new(engine::START_STOPPED)),
-            what if what == wanted => Ok(()),
-            What::End => Err(Error::new("init was killed while a startContainer hook ran")),
+            (What::End, What::Heard) => Err(Error::new(engine::START_STOPPED)),
+            (What::End, _) => Err(Error::new("init was killed while a startContainer hook ran")),
             _ => Err(message.instead_of(wanted)),
         }
     }
@@ -77,12 +75,10 @@ impl Call {
 pub fn call(dir: &Entry, init: Option<&ProcessMark>) -> Result<Call> {
     let pidfd =
         init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok().filter(|_| init.lives()));
-    let (channel, rest) = say_go(dir).at("start.fifo")?;
-    Ok(Call { channel, rest, pidfd })
+    Ok(Call { channel: say_go(dir).at("start.fifo")?, pidfd })
 }
 
-/// Says go. Returns the conversation, and where a word that init has not taken would be left.
-fn say_go(dir: &Entry) -> Result<(Channel, OwnedFd)> {
+fn say_go(dir: &Entry) -> Result<Channel> {
     let nonblocking = OFlag::O_NONBLOCK;
     let to = match dir.fifo(START, OFlag::O_WRONLY | nonblocking) {
         Err(Errno::ENXIO) => return Err(Error::new(engine::START_STOPPED)),
@@ -95,5 +91,5 @@ fn say_go(dir: &Entry) -> Result<(Channel, OwnedFd)> {
     fcntl(&from, FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;
     let channel = Channel::fifos(from, to);
     channel.go()?;
-    Ok((channel, rest))
+    Ok(channel)
 }

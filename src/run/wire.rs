@@ -9,6 +9,7 @@
 //! | child | `Listener` + fd | the listener, if the host has asked for it by `Send` |
 //! | child | `Entered(pid)` + pidfd | this clone of the child goes on in its place, and waits here until the host answers |
 //! | child | `Warn(text)` | something the user should know; the launch goes on |
+//! | child | `Heard` | it has taken the word of `start`; without it the end of file is that of a container that has stopped |
 //! | child | `Hooked` | the startContainer hooks have succeeded; without it the end of file is not exec's |
 //! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number |
 //! | host | `Go` | go on |
@@ -59,6 +60,8 @@ pub enum What {
     Entered,
     /// A text to be logged.
     Warn,
+    /// It has taken the word of `start`.
+    Heard,
     /// All startContainer hooks have succeeded.
     Hooked,
     /// It failed at the step and has ended: the text says of what within the step, the number is the errno at the root of it,
@@ -67,7 +70,7 @@ pub enum What {
 }
 
 /// What there is, each with what it is to say it.
-const ALL: [(What, &str); 9] = [
+const ALL: [(What, &str); 10] = [
     (What::End, "be done"),
     (What::Ask, "ask"),
     (What::Terminal, "hand a terminal"),
@@ -75,6 +78,7 @@ const ALL: [(What, &str); 9] = [
     (What::Listener, "hand a listener"),
     (What::Entered, "enter a pid namespace"),
     (What::Warn, "warn"),
+    (What::Heard, "hear"),
     (What::Hooked, "run the startContainer hooks"),
     (What::Failed, "fail"),
 ];
@@ -218,6 +222,11 @@ impl Channel {
     /// Says something that does not stop the launch.
     pub fn warn(&self, text: &str) -> Result<()> {
         self.say(What::Warn, 0, 0, text)
+    }
+
+    /// Says that it has taken the word of `start`.
+    pub fn heard(&self) -> Result<()> {
+        self.say(What::Heard, 0, 0, "")
     }
 
     /// Says that the startContainer hooks have succeeded. A host that is gone does not keep the program from running.
