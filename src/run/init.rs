@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 
 use super::start::Waiting;
 use super::wire::Channel;
-use super::{interrupt, program, stdio, terminal};
+use super::{interrupt, program, stdio, terminal, wire};
 use crate::bundle::json::Json;
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler, Text, c_text};
 use crate::bundle::text::argument;
@@ -317,7 +317,7 @@ impl Init<'_> {
                 channel
             }
         };
-        std::mem::forget(std::mem::replace(&mut self.channel, Channel::over(channel)));
+        std::mem::forget(std::mem::replace(&mut self.channel, Channel::Socket(channel)));
         start::wipe();
         Ok(())
     }
@@ -353,8 +353,11 @@ impl Init<'_> {
     fn await_start(&mut self) -> Result<()> {
         let Waiting { start, started } =
             self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
-        drop(std::mem::replace(&mut self.channel, Channel::fifos(start, started)));
-        self.channel.wait_go()?;
+        // The host sees the end of the conversation.
+        self.channel = Channel::Fifo(started);
+        wire::wait_go(start.as_fd())?;
+        // Nobody waits there any more: the container runs.
+        drop(start);
         Ok(self.channel.heard()?)
     }
 }

@@ -46,10 +46,17 @@ pub fn listen(dir: &Locked) -> Result<Waiting> {
     Ok(Waiting { start: make(START).at("start.fifo")?, started: make(STARTED).at("started.fifo")? })
 }
 
-/// The conversation with an init that was told to go on.
+/// A start under way.
 pub struct Call {
     channel: Channel,
-    pidfd: Option<OwnedFd>,
+    init: Option<OwnedFd>,
+}
+
+/// Lets init go on.
+pub fn call(dir: &Entry, init: Option<&ProcessMark>) -> Result<Call> {
+    let pidfd = init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok());
+    let pidfd = pidfd.filter(|_| init.is_some_and(ProcessMark::lives));
+    Ok(Call { channel: say_go(dir).at("start.fifo")?, init: pidfd })
 }
 
 impl Call {
@@ -58,9 +65,8 @@ impl Call {
     ///
     /// A filter that is recorded is loaded here; `listener` takes its listener.
     pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-        let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
         let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
-        let message = hear(&self.channel, &[], pidfd, listener, &wait)?;
+        let message = hear(&self.channel, &[], self.init.as_ref().map(AsFd::as_fd), listener, &wait)?;
         match (message.what, wanted) {
             (what, _) if what == wanted => Ok(()),
             // Init was killed before it took that in.
@@ -71,25 +77,17 @@ impl Call {
     }
 }
 
-/// Lets init go on.
-pub fn call(dir: &Entry, init: Option<&ProcessMark>) -> Result<Call> {
-    let pidfd =
-        init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok().filter(|_| init.lives()));
-    Ok(Call { channel: say_go(dir).at("start.fifo")?, pidfd })
-}
-
 fn say_go(dir: &Entry) -> Result<Channel> {
-    let nonblocking = OFlag::O_NONBLOCK;
-    let to = match dir.fifo(START, OFlag::O_WRONLY | nonblocking) {
+    let to = match dir.fifo(START, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
         Err(Errno::ENXIO) => return Err(Error::new(engine::START_STOPPED)),
         opened => opened?,
     };
-    let rest = dir.fifo(START, OFlag::O_RDONLY | nonblocking)?;
-    // An earlier start was killed before init took its word.
-    let _ = read(&rest, &mut [0; 16]);
-    let from = dir.fifo(STARTED, OFlag::O_RDONLY | nonblocking)?;
+    // The word of an earlier start that was killed before init took it. Read by a descriptor that is closed at once: a reader
+    // counts as a container that waits.
+    let _ = read(dir.fifo(START, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?, &mut [0; 16]);
+    let from = dir.fifo(STARTED, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
     fcntl(&from, FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;
-    let channel = Channel::fifos(from, to);
+    let channel = Channel::Fifos(from, to);
     channel.go()?;
     Ok(channel)
 }

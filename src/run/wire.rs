@@ -107,10 +107,13 @@ impl Message {
 }
 
 /// One end of the conversation.
-pub struct Channel {
-    from: OwnedFd,
-    /// Where the answers go, if that is another descriptor: of a pair of FIFOs.
-    to: Option<OwnedFd>,
+pub enum Channel {
+    /// Both ways by one socket.
+    Socket(OwnedFd),
+    /// What is read and what is written, of a pair of FIFOs.
+    Fifos(OwnedFd, OwnedFd),
+    /// A FIFO of which this is the writer: nothing is answered any more.
+    Fifo(OwnedFd),
 }
 
 /// The errors of a conversation are errnos: it is used where nothing may be allocated.
@@ -121,17 +124,13 @@ impl Channel {
     pub fn pair() -> Result<(Channel, Channel)> {
         let (a, b) =
             socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        Ok((Channel { from: a, to: None }, Channel { from: b, to: None }))
+        Ok((Channel::Socket(a), Channel::Socket(b)))
     }
 
-    /// Two FIFOs as a conversation.
-    pub fn fifos(from: OwnedFd, to: OwnedFd) -> Channel {
-        Channel { from, to: Some(to) }
-    }
-
-    /// A socket as a conversation.
-    pub fn over(socket: OwnedFd) -> Channel {
-        Channel { from: socket, to: None }
+    fn writer(&self) -> &OwnedFd {
+        match self {
+            Channel::Socket(to) | Channel::Fifos(_, to) | Channel::Fifo(to) => to,
+        }
     }
 
     /// Asks, and waits for the answer. EPIPE if the other side is gone.
@@ -142,19 +141,7 @@ impl Channel {
 
     /// Waits for the other side to say go.
     pub fn wait_go(&self) -> Result<()> {
-        self.answer().map(drop)
-    }
-
-    fn answer(&self) -> Result<u8> {
-        let mut byte = [0u8; 1];
-        loop {
-            match read(&self.from, &mut byte) {
-                Ok(0) => return Err(Errno::EPIPE),
-                Ok(_) => return Ok(byte[0]),
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e),
-            }
-        }
+        wait_go(self.as_fd())
     }
 
     /// Lets the other side go on.
@@ -163,9 +150,9 @@ impl Channel {
     }
 
     fn tell(&self, answer: u8) -> Result<()> {
-        match &self.to {
-            None => socket::send(self.from.as_raw_fd(), &[answer], MsgFlags::MSG_NOSIGNAL).map(drop),
-            Some(to) => write(to, &[answer]).map(drop),
+        match self {
+            Channel::Socket(to) => socket::send(to.as_raw_fd(), &[answer], MsgFlags::MSG_NOSIGNAL).map(drop),
+            Channel::Fifos(_, to) | Channel::Fifo(to) => write(to, &[answer]).map(drop),
         }
     }
 
@@ -186,7 +173,11 @@ impl Channel {
     /// sent ([`Channel::send_listener`]), since the host cannot take it.
     pub fn announce_listener(&self, number: RawFd) -> Result<bool> {
         self.say(What::Announce, 0, number as u32, "")?;
-        Ok(self.answer()? == SEND)
+        match self {
+            // It must be taken: nothing else goes over a FIFO.
+            Channel::Fifo(_) => Ok(false),
+            _ => Ok(answer(self.as_fd())? == SEND),
+        }
     }
 
     /// Sends the listener. The filter is in force, and must allow sendmsg(2).
@@ -199,9 +190,14 @@ impl Channel {
     pub fn take_listener(&self, pidfd: Option<BorrowedFd<'_>>, number: RawFd) -> Result<Option<OwnedFd>> {
         // Standard input is always there: this asks whether the kernel lets us.
         let Some(pidfd) = pidfd.filter(|pidfd| process::pidfd_getfd(*pidfd, 0).is_ok()) else {
-            return self.tell(SEND).map(|()| None);
+            return match self {
+                Channel::Socket(_) => self.tell(SEND).map(|()| None),
+                _ => Err(Errno::ENOSYS),
+            };
         };
-        self.tell(GO)?;
+        if let Channel::Socket(_) = self {
+            self.tell(GO)?;
+        }
         loop {
             // Looked for first: a child that has its filter may go on and ask for something.
             let said = self.is_readable(1);
@@ -247,7 +243,7 @@ impl Channel {
         // At most PIPE_BUF: a FIFO takes it whole too.
         let message = &buffer[..HEAD + text.len()];
         loop {
-            match write(self.to.as_ref().unwrap_or(&self.from), message) {
+            match write(self.writer(), message) {
                 Err(Errno::EINTR) => {}
                 done => return done.map(drop),
             }
@@ -259,9 +255,9 @@ impl Channel {
         let mut buffer = [0u8; HEAD + TEXT];
         let mut reset = false;
         let (n, fd) = loop {
-            let received = match &self.to {
-                None => receive_fd(self.as_fd(), &mut buffer),
-                Some(_) => self.receive_bytes(&mut buffer).map(|n| (n, None)),
+            let received = match self {
+                Channel::Socket(from) => receive_fd(from.as_fd(), &mut buffer),
+                _ => self.receive_bytes(&mut buffer).map(|n| (n, None)),
             };
             match received {
                 Err(Errno::EINTR) => {}
@@ -284,7 +280,7 @@ impl Channel {
     fn receive_bytes(&self, buffer: &mut [u8; HEAD + TEXT]) -> Result<usize> {
         let (mut have, mut want) = (0, HEAD);
         while have < want {
-            match read(&self.from, &mut buffer[have..want])? {
+            match read(self.as_fd(), &mut buffer[have..want])? {
                 0 => break,
                 n => have += n,
             }
@@ -296,9 +292,29 @@ impl Channel {
     }
 }
 
+/// Where it is read from.
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.from.as_fd()
+        match self {
+            Channel::Socket(from) | Channel::Fifos(from, _) | Channel::Fifo(from) => from.as_fd(),
+        }
+    }
+}
+
+/// Waits until the other side says go. EPIPE if it is gone.
+pub fn wait_go(from: BorrowedFd<'_>) -> Result<()> {
+    answer(from).map(drop)
+}
+
+fn answer(from: BorrowedFd<'_>) -> Result<u8> {
+    let mut byte = [0u8; 1];
+    loop {
+        match read(from, &mut byte) {
+            Ok(0) => return Err(Errno::EPIPE),
+            Ok(_) => return Ok(byte[0]),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 
@@ -348,12 +364,12 @@ mod tests {
     fn messages_over_fifos_arrive_whole_and_in_order() {
         let (from, to) = nix::unistd::pipe().unwrap();
         let (unused, answers) = nix::unistd::pipe().unwrap();
-        let child = Channel::fifos(unused, to);
+        let child = Channel::Fifos(unused, to);
         child.warn("careful").unwrap();
         child.ask_without_answer(Sync::Created);
         child.failed(300, 13, &"x".repeat(5000)).unwrap();
         drop(child);
-        let host = Channel::fifos(from, answers);
+        let host = Channel::Fifos(from, answers);
         let m = host.receive().unwrap();
         assert!(m.what == What::Warn && m.text == "careful");
         assert_eq!(host.receive().unwrap().number, Sync::Created as u32);

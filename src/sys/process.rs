@@ -439,6 +439,10 @@ pub fn end_when_asked() {
     extern "C" fn nothing(_: c_int) {}
     // SAFETY: the handler does nothing.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(nothing)) };
+    // A write to a host that is gone is an error. Ignored, the signal would be so in the program too.
+    extern "C" fn go_on(_: c_int) {}
+    // SAFETY: the handler does nothing.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(go_on)) };
 }
 
 /// Ignores a signal for as long as this program runs.
