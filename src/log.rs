@@ -21,6 +21,7 @@ use crate::bundle::json::Json;
 use crate::bundle::read::one_line;
 use crate::cli::args::LogFormat;
 use crate::error::{Context, Errno, Error, Result};
+use crate::run::interrupt;
 use crate::sys::clock;
 use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::start::{STDERR, write_all};
@@ -107,7 +108,10 @@ fn to_file(level: &str, message: &str) -> bool {
 /// One line, whatever names and whatever output of a hook the message quotes; and nothing that a terminal would obey.
 fn to_stderr(prefix: &str, message: &str) {
     let message = one_line(message.to_owned());
-    let _ = write_all(STDERR, format!("embrun: {prefix}{message}\n").as_bytes());
+    // A terminal that is stopped must not keep a signal from ending us.
+    if interrupt::wait_to_write(STDERR) {
+        let _ = write_all(STDERR, format!("embrun: {prefix}{message}\n").as_bytes());
+    }
 }
 
 fn line(format: LogFormat, level: &str, message: &str, time: &str) -> String {

@@ -1,22 +1,26 @@
 //! `--log`: whatever the file is, a command does not hang on it, and what it does not take is said on stderr.
 
 use crate::cases;
-use crate::common::{Case, Container, Output, Terminal, Test};
+use crate::common::{Case, Container, Output, Terminal, Test, eventually};
 use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{FlowArg, tcflow};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
     log_that_cannot_be_opened_is_an_error_and_nothing_is_left,
     log_into_a_fifo_waits_for_a_reader_that_comes_late,
     log_that_takes_nothing_leaves_the_container_alone,
+    stderr_that_takes_nothing_keeps_no_signal,
 ];
 
 /// `run` of a container that a warning is logged of.
@@ -95,4 +99,28 @@ fn log_that_takes_nothing_leaves_the_container_alone(t: &Test) {
     }
     tcflow(&slave, FlowArg::TCOON).unwrap();
     nix::mount::umount(&full).unwrap();
+}
+
+fn stderr_that_takes_nothing_keeps_no_signal(t: &Test) {
+    let running = container(t);
+    let mut c = t.container();
+    c.probe("pause");
+    c.up();
+    running.write();
+    let bundle = running.bundle.to_str().unwrap();
+    // A warning and an error.
+    for args in [&["run", "--bundle", bundle, &running.id][..], &["exec", &c.id, "/no/such"]] {
+        let (_terminal, slave) = Terminal::pair(20, 60);
+        tcflow(&slave, FlowArg::TCOOFF).unwrap();
+        let mut command = t.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(slave.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(child.try_wait().unwrap().is_none(), "{args:?}");
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        eventually("it has ended", || child.try_wait().unwrap().is_some());
+        assert!(!Path::new("/run/it/state").join(&running.id).exists());
+        tcflow(&slave, FlowArg::TCOON).unwrap();
+    }
+    c.remove();
 }

@@ -52,6 +52,18 @@ pub fn check() -> Result<()> {
     }
 }
 
+/// Waits until the descriptor can be written to; `false` if an interrupt comes first.
+pub fn wait_to_write(other: BorrowedFd<'_>) -> bool {
+    let Some(watch) = WATCH.get() else { return true };
+    loop {
+        let mut fds = [PollFd::new(other, PollFlags::POLLOUT), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            waited => return waited.is_err() || fds[0].any().unwrap_or(true),
+        }
+    }
+}
+
 /// Waits until the descriptor can be read, for an interrupt, or so long: then it is false.
 pub fn wait_for(other: BorrowedFd<'_>, longest: Option<Duration>) -> Result<bool> {
     // Rounded up, so as not to spin in the last millisecond.
