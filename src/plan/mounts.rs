@@ -151,7 +151,7 @@ pub fn may_cover_proc(path: &[u8]) -> bool {
     })
 }
 
-/// mount(2) takes one page of data, the NUL included.
+/// mount(2) takes one page of data, the NUL included; the smallest page, so that a bundle works on every kernel or on none.
 pub const MAX_DATA: usize = 4095;
 
 /// The steps for all of `mounts[]`, in order, or every reason why not.

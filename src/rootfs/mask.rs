@@ -42,7 +42,7 @@ impl Rootfs {
             return bind_over(nothing, target);
         }
         let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
-        // Two inodes, as some kernels count the root twice.
+        // Two inodes, as some kernels count the root twice. The size is rounded up to a page; 0 would mean no limit.
         let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=755"))?;
         self.workshop.attach(tree.as_fd(), target.as_fd())?;
         self.nothing = Some(tree.into());
