@@ -19,6 +19,7 @@ use crate::state::record::ProcessMark;
 use crate::state::store::Locked;
 use crate::state::work::outside;
 
+use crate::sys::heap::give_back;
 use crate::sys::process::{self, CStrings, Cloned, Ended};
 
 /// How much of what a hook printed last is kept for its error, in bytes.
@@ -92,8 +93,9 @@ impl Program {
             _ => None,
         };
         // A file and not a pipe: a hook that does not read cannot make us wait.
-        let stdin =
-            process::memory_file(c"state", state.compact().as_bytes()).at("the state for its stdin")?;
+        let text = state.compact().into_bytes();
+        let stdin = process::memory_file(c"state", &text).at("the state for its stdin")?;
+        give_back(text);
         let inherits = hook.env.is_empty();
         let envp = if inherits { process::environment() } else { all(hook.env) };
         Ok(Program { path: c(hook.path)?, argv, envp, inherits, dir, stdin })

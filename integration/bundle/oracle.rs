@@ -14,6 +14,11 @@ fn every_configuration_means_the_same_to_oci_spec() {
     for (name, text) in configs() {
         let ours =
             config::spec(&Json::parse(&text).unwrap()).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        assert_eq!(
+            config::parse(text.clone().leak()).unwrap(),
+            ours,
+            "{name}: what nobody looks at is left out"
+        );
         let theirs: oci_spec::runtime::Spec =
             serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
         let ours = normal(written(&ours));

@@ -17,7 +17,7 @@ pub fn written(s: &Spec) -> Value {
         "hostname": s.hostname,
         "domainname": s.domainname,
         "hooks": hooks(&s.hooks),
-        "annotations": map(s.annotations, |v| json!(v)),
+        "annotations": map(&s.annotations.iter().collect::<Vec<_>>(), |v| json!(v)),
         "linux": linux(&s.linux),
     })
 }

@@ -22,6 +22,7 @@ mod hung;
 mod lifecycle;
 mod limits;
 mod logs;
+mod memory;
 mod mounts;
 #[path = "../mutate.rs"]
 mod mutate;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::CASES,
         limits::CASES,
         logs::CASES,
+        memory::CASES,
         mounts::CASES,
         namespaces::CASES,
         notify::CASES,

@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
-use super::parse;
-use super::spec::Text;
+use super::pairs::Pairs;
+use super::parse::{self, Many};
+use super::shape::Shape;
+use super::spec::{List, Text};
 use crate::error::Result;
 
 /// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.
@@ -21,12 +23,23 @@ pub enum Json {
     List(Vec<Json>),
     /// An object, in the order of the file.
     Object(Vec<(Text, Json)>),
+    /// An array of strings, where the reader was told to expect one: a third less memory, and taken without a copy.
+    Texts(List<Text>),
+    /// An object of strings, likewise. [`Json::get`] finds nothing in it.
+    Pairs(Pairs),
+    /// An array that may be long, likewise as it stands: its items are read when they are looked at.
+    Many(&'static Many),
 }
 
 impl Json {
     /// Parses one document: strict UTF-8, nothing after the value, no key twice, at most 128 levels deep.
     pub fn parse(bytes: &[u8]) -> Result<Json> {
-        parse::document(bytes)
+        parse::document(bytes.to_vec().leak(), &Shape::Any)
+    }
+
+    /// Parses what stays in memory, without a copy, and keeps of it what the shape names. All of it is checked to be JSON.
+    pub fn parse_as(bytes: &'static [u8], shape: &'static Shape) -> Result<Json> {
+        parse::document(bytes, shape)
     }
 
     /// The value of a key of an object; `null` counts as absent (Go's encoders write it for "not set").
@@ -46,22 +59,27 @@ impl Json {
             Json::Bool(_) => "a boolean",
             Json::Number(_) => "a number",
             Json::Str(_) => "a string",
-            Json::List(_) => "an array",
-            Json::Object(_) => "an object",
+            Json::List(_) | Json::Texts(_) | Json::Many(_) => "an array",
+            Json::Object(_) | Json::Pairs(_) => "an object",
         }
     }
 
     /// The document on one line.
     pub fn compact(&self) -> String {
         let mut out = String::new();
-        write(&mut out, self, None, 0);
+        let _ = self.write_to(&mut out);
         out
+    }
+
+    /// Writes it on one line, piece by piece.
+    pub fn write_to(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write(out, self, None, 0)
     }
 
     /// The document as Go's `MarshalIndent` prints it, with `indent` spaces a level.
     pub fn pretty(&self, indent: usize) -> String {
         let mut out = String::new();
-        write(&mut out, self, Some(indent), 0);
+        let _ = write(&mut out, self, Some(indent), 0);
         out
     }
 
@@ -126,45 +144,60 @@ impl From<String> for Json {
     }
 }
 
-fn write(out: &mut String, value: &Json, indent: Option<usize>, depth: usize) {
+fn write(out: &mut dyn fmt::Write, value: &Json, indent: Option<usize>, depth: usize) -> fmt::Result {
     match value {
-        Json::Null => out.push_str("null"),
-        Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Json::Number(digits) => out.push_str(digits),
+        Json::Null => out.write_str("null"),
+        Json::Bool(b) => out.write_str(if *b { "true" } else { "false" }),
+        Json::Number(digits) => out.write_str(digits),
         Json::Str(s) => quote(out, s),
-        Json::List(items) if items.is_empty() => out.push_str("[]"),
-        Json::Object(members) if members.is_empty() => out.push_str("{}"),
-        Json::List(items) => {
-            for (i, item) in items.iter().enumerate() {
-                line(out, if i == 0 { "[" } else { "," }, indent, depth + 1);
-                write(out, item, indent, depth + 1);
-            }
-            line(out, "", indent, depth);
-            out.push(']');
+        Json::List(items) => enclosed(out, "[]", items.len(), indent, depth, &mut |out, i| {
+            write(out, &items[i], indent, depth + 1)
+        }),
+        Json::Texts(items) => {
+            enclosed(out, "[]", items.len(), indent, depth, &mut |out, i| quote(out, items[i]))
         }
-        Json::Object(members) => {
-            for (i, (key, item)) in members.iter().enumerate() {
-                line(out, if i == 0 { "{" } else { "," }, indent, depth + 1);
-                quote(out, key);
-                out.push_str(if indent.is_some() { ": " } else { ":" });
-                write(out, item, indent, depth + 1);
-            }
-            line(out, "", indent, depth);
-            out.push('}');
-        }
+        Json::Object(members) => enclosed(out, "{}", members.len(), indent, depth, &mut |out, i| {
+            quote(out, members[i].0)?;
+            out.write_str(if indent.is_some() { ": " } else { ":" })?;
+            write(out, &members[i].1, indent, depth + 1)
+        }),
+        Json::Pairs(pairs) => pairs.write_to(out, indent, depth),
+        Json::Many(many) => out.write_str(many.text),
     }
+}
+
+/// So many items between two brackets, with commas and, if there are lines, on a line each.
+fn enclosed(
+    out: &mut dyn fmt::Write,
+    brackets: &str,
+    count: usize,
+    indent: Option<usize>,
+    depth: usize,
+    item: &mut dyn FnMut(&mut dyn fmt::Write, usize) -> fmt::Result,
+) -> fmt::Result {
+    let (open, close) = brackets.split_at(1);
+    if count == 0 {
+        return out.write_str(brackets);
+    }
+    for i in 0..count {
+        line(out, if i == 0 { open } else { "," }, indent, depth + 1)?;
+        item(out, i)?;
+    }
+    line(out, "", indent, depth)?;
+    out.write_str(close)
 }
 
 /// Ends a line and begins the next, if there are lines.
 #[inline(never)]
-fn line(out: &mut String, end: &str, indent: Option<usize>, depth: usize) {
-    out.push_str(end);
+pub(super) fn line(out: &mut dyn fmt::Write, end: &str, indent: Option<usize>, depth: usize) -> fmt::Result {
+    out.write_str(end)?;
     if let Some(n) = indent {
-        out.push('\n');
+        out.write_char('\n')?;
         for _ in 0..n * depth {
-            out.push(' ');
+            out.write_char(' ')?;
         }
     }
+    Ok(())
 }
 
 /// Adds a name, which is plain, to the members of a list.
@@ -172,20 +205,32 @@ pub fn add_name(list: &mut String, name: &str) {
     let _ = write!(list, "{}\"{name}\"", if list.is_empty() { "" } else { "," });
 }
 
-fn quote(out: &mut String, s: &str) {
-    out.push('"');
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if u32::from(c) < 0x20 => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
+fn quote(out: &mut dyn fmt::Write, s: &str) -> fmt::Result {
+    out.write_char('"')?;
+    escape(out, s)?;
+    out.write_char('"')
+}
+
+/// The characters of a string as they stand between its quotation marks.
+pub fn escape(out: &mut dyn fmt::Write, mut s: &str) -> fmt::Result {
+    while let Some(at) = s.bytes().position(|c| is_special(&c)) {
+        out.write_str(&s[..at])?;
+        match s.as_bytes()[at] {
+            b'"' => out.write_str("\\\""),
+            b'\\' => out.write_str("\\\\"),
+            b'\n' => out.write_str("\\n"),
+            b'\r' => out.write_str("\\r"),
+            b'\t' => out.write_str("\\t"),
+            c => write!(out, "\\u{c:04x}"),
+        }?;
+        s = &s[at + 1..];
     }
-    out.push('"');
+    out.write_str(s)
+}
+
+/// What does not stand for itself in a string.
+pub(super) fn is_special(c: &u8) -> bool {
+    *c < b' ' || *c == b'"' || *c == b'\\'
 }
 
 #[cfg(test)]

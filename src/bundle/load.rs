@@ -19,7 +19,7 @@ pub struct Loaded {
     /// What the file says.
     pub spec: Box<Spec>,
     /// The file as it was read.
-    pub text: Vec<u8>,
+    pub text: &'static [u8],
     /// `root.path`, absolute and without symbolic links: a directory when it was looked at. For messages and records;
     /// what is done to it is done through a file descriptor.
     pub rootfs: Text,
@@ -34,13 +34,13 @@ pub fn load(dir: &str) -> Result<Loaded> {
 pub fn load_with(dir: &str, config: &str) -> Result<Loaded> {
     let dir = text(canonical(dir).about(format_args!("bundle {dir}"))?)?;
     let file = join(dir, config);
-    let text = read_file(&file).map_err(|e| match e.errno() {
+    let text: &[u8] = read_file(&file).map(Vec::leak).map_err(|e| match e.errno() {
         Some(Errno::ENOENT) if config == "config.json" => {
             e.hint("the bundle directory must hold config.json: name it with --bundle, or write one with \"embrun spec\"")
         }
         _ => e,
     })?;
-    let spec = config::parse(&text).at(&file)?;
+    let spec = config::parse(text).at(&file)?;
     let rootfs = rootfs(dir, spec.root.path).about(format_args!("{file}: root.path"))?;
     Ok(Loaded { dir, spec, text, rootfs })
 }

@@ -4,6 +4,7 @@ pub mod config;
 pub mod id;
 pub mod json;
 pub mod load;
+pub mod pairs;
 mod parse;
 pub mod read;
 pub mod role;

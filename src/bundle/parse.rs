@@ -4,10 +4,14 @@
 //! The tests hold it against serde_json, which is five times as large: it reads into anything, and rounds fractions, of
 //! which no property of the spec is one.
 
-use super::json::Json;
+use super::json::{self, Json};
+use super::pairs::Pairs;
+use super::read::Read;
+use super::shape::Shape;
 use super::sort;
 use super::spec::Text;
 use crate::error::{Error, Quoted, Result};
+use crate::sys::heap::give_back;
 
 /// How many arrays and objects may be in one another: each takes room on the stack.
 const DEEPEST: usize = 127;
@@ -15,15 +19,17 @@ const DEEPEST: usize = 127;
 /// From how many members on an object is looked through once at its end, not at each key: no file takes long to refuse.
 const MANY: usize = 64;
 
-/// Reads one document: UTF-8, and nothing after the value. Its texts are parts of a copy, which stays.
-pub(super) fn document(bytes: &[u8]) -> Result<Json> {
-    let bytes: &[u8] = bytes.to_vec().leak();
+/// Reads one document: UTF-8, and nothing after the value. Its texts are parts of the document.
+///
+/// All of it is checked. Kept is what the shape says that somebody looks at, in the form that takes the least memory.
+pub(super) fn document(bytes: &'static [u8], shape: &'static Shape) -> Result<Json> {
     let (text, sound) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, true),
         Err(e) => (std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(), false),
     };
-    let mut reader = Reader { text, at: 0, depth: 0 };
-    let value = reader.value();
+    let mut reader = Reader::new(text);
+    let value = reader.value(Some(shape));
+    give_back(std::mem::take(&mut reader.keys));
     match (value, reader.token()) {
         (Ok(value), None) if sound => Ok(value),
         (Ok(_), _) => Err(reader.broken("trailing characters")),
@@ -32,15 +38,72 @@ pub(super) fn document(bytes: &[u8]) -> Result<Json> {
     }
 }
 
+/// An array as it stands in a document that was checked, and what its items are.
+pub struct Many {
+    /// From its opening bracket to its closing one.
+    pub(super) text: Text,
+    item: &'static Shape,
+}
+
+impl std::fmt::Debug for Many {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+impl PartialEq for Many {
+    fn eq(&self, other: &Many) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Many {
+    /// Reads its items, one after the other, until one is not taken.
+    pub(super) fn each(&self, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
+        let mut reader = Reader::new(self.text);
+        let mut taken = Ok(());
+        let _ = reader.enclosed(b']', &mut |reader| {
+            let item = reader.value(Some(self.item))?;
+            taken = take(&item);
+            // Each object has its members where those of the last one were.
+            if let Json::Object(mut members) = item {
+                members.clear();
+                reader.spare = members;
+            }
+            if taken.is_ok() { Ok(()) } else { Err(Error::new("")) }
+        });
+        taken
+    }
+}
+
+/// Without the room for more.
+fn exact<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
+}
+
 struct Reader {
     text: Text,
     /// Where the next byte is.
     at: usize,
     /// How many arrays and objects are open.
     depth: usize,
+    /// The keys so far of all objects that are open.
+    keys: Vec<Text>,
+    /// A string held an escaped NUL.
+    nul: bool,
+    /// For the members of the next object.
+    spare: Vec<(Text, Json)>,
 }
 
+/// What becomes of a value: it is kept, as what the shape says it is, or only checked.
+type Want = Option<&'static Shape>;
+
 impl Reader {
+    fn new(text: Text) -> Reader {
+        Reader { text, at: 0, depth: 0, keys: Vec::new(), nul: false, spare: Vec::new() }
+    }
+
     /// An error at the next byte, or at the last one of the text.
     #[cold]
     fn broken(&self, what: &str) -> Error {
@@ -70,12 +133,12 @@ impl Reader {
         self.byte()
     }
 
-    fn value(&mut self) -> Result<Json> {
+    fn value(&mut self, want: Want) -> Result<Json> {
         match self.token() {
             None => Err(self.broken("EOF while parsing a value")),
-            Some(b'"') => Ok(Json::Str(self.string()?)),
-            Some(b'[') => self.list(),
-            Some(b'{') => self.object(),
+            Some(b'"') => Ok(Json::Str(self.string(want.is_some())?)),
+            Some(b'[') => self.list(want),
+            Some(b'{') => self.object(want),
             Some(b'n') => self.word("null", Json::Null),
             Some(b't') => self.word("true", Json::Bool(true)),
             Some(b'f') => self.word("false", Json::Bool(false)),
@@ -94,41 +157,102 @@ impl Reader {
         Ok(value)
     }
 
-    fn list(&mut self) -> Result<Json> {
-        let mut items = Vec::new();
+    fn list(&mut self, want: Want) -> Result<Json> {
+        if let Some(shape) = want.filter(|shape| shape.is_many()) {
+            let start = self.at;
+            self.list(None)?;
+            let many = Many { text: &self.text[start..self.at], item: shape.of_items() };
+            return Ok(Json::Many(Box::leak(Box::new(many))));
+        }
+        let want = want.map(Shape::of_items);
+        let (mut items, mut texts) = (Vec::new(), Vec::new());
+        let mut all_texts = want.is_some_and(Shape::is_text);
         self.enclosed(b']', &mut |reader| {
-            items.push(reader.value()?);
+            match reader.value(want)? {
+                Json::Str(text) if all_texts => texts.push(text),
+                item if want.is_some() => {
+                    // Whoever looks at the list says what is wrong with this one.
+                    items.extend(texts.drain(..).map(Json::Str));
+                    all_texts = false;
+                    items.push(item);
+                }
+                _ => {}
+            }
             Ok(())
         })?;
-        Ok(Json::List(items))
+        Ok(if texts.is_empty() { Json::List(exact(items)) } else { Json::Texts(exact(texts).leak()) })
     }
 
-    fn object(&mut self) -> Result<Json> {
-        let mut members: Vec<(Text, Json)> = Vec::new();
+    fn object(&mut self, want: Want) -> Result<Json> {
+        if want.is_some_and(Shape::is_pairs) {
+            return self.pairs();
+        }
+        let mut members: Vec<(Text, Json)> = std::mem::take(&mut self.spare);
+        let used_before = members.capacity() > 0;
+        self.members(&mut |reader, key| {
+            let want = want.and_then(|shape| shape.of_member(key));
+            let value = reader.value(want)?;
+            if want.is_some() {
+                members.push((key, value));
+            }
+            Ok(())
+        })?;
+        Ok(Json::Object(if used_before { members } else { exact(members) }))
+    }
+
+    /// An object of strings as it stands; or the first member that is none, for whoever says what is wrong with it.
+    fn pairs(&mut self) -> Result<Json> {
+        let (start, mut odd) = (self.at, Vec::new());
+        self.members(&mut |reader, key| {
+            let at = reader.at;
+            reader.nul = false;
+            let string = matches!(reader.value(None)?, Json::Str(_));
+            if odd.is_empty() && (!string || reader.nul || key.contains('\0')) {
+                reader.at = at;
+                odd.push((key, reader.value(Some(&Shape::Any))?));
+            }
+            Ok(())
+        })?;
+        let pairs = Pairs::checked(&self.text[start..self.at]);
+        Ok(if odd.is_empty() { Json::Pairs(pairs) } else { Json::Object(odd) })
+    }
+
+    /// The members of an object, whose bracket is next: for each its key, when its value is next.
+    fn members(&mut self, member: &mut dyn FnMut(&mut Self, Text) -> Result<()>) -> Result<()> {
+        let first = self.keys.len();
         self.enclosed(b'}', &mut |reader| {
             if reader.token() != Some(b'"') {
                 return Err(reader.broken("key must be a string"));
             }
-            let key = reader.string()?;
-            if members.len() < MANY && members.iter().any(|(k, _)| *k == key) {
+            let key = reader.string(true)?;
+            let keys = &reader.keys[first..];
+            if keys.len() < MANY && keys.contains(&key) {
                 return Err(reader.twice(key));
             }
+            reader.keys.push(key);
             match reader.token() {
                 Some(b':') => reader.at += 1,
                 Some(_) => return Err(reader.broken("expected `:`")),
                 None => return Err(reader.broken("EOF while parsing an object")),
             }
-            members.push((key, reader.value()?));
-            Ok(())
+            member(reader, key)
         })?;
-        if members.len() > MANY {
-            let key = |i: usize| members[i].0;
-            let sorted = sort::order(members.len(), &|a, b| key(a) < key(b));
-            if let Some(pair) = sorted.windows(2).find(|pair| key(pair[0]) == key(pair[1])) {
-                return Err(self.twice(key(pair[0])));
+        self.each_once(first)
+    }
+
+    /// Looks through the keys of an object with many, and forgets those of any.
+    fn each_once(&mut self, first: usize) -> Result<()> {
+        let keys = &self.keys[first..];
+        if keys.len() > MANY {
+            let sorted = sort::order(keys.len(), &|a, b| keys[a] < keys[b]);
+            if let Some(pair) = sorted.windows(2).find(|pair| keys[pair[0]] == keys[pair[1]]) {
+                let key = keys[pair[0]];
+                return Err(self.twice(key));
             }
+            give_back(sorted);
         }
-        Ok(Json::Object(members))
+        self.keys.truncate(first);
+        Ok(())
     }
 
     /// A key that was there before; its last byte was just taken.
@@ -169,25 +293,33 @@ impl Reader {
         Ok(())
     }
 
-    /// A part of the document, unless something in it is escaped.
-    fn string(&mut self) -> Result<Text> {
+    /// A part of the document, unless something in it is escaped. What is not to be kept is only checked.
+    fn string(&mut self, keep: bool) -> Result<Text> {
         self.at += 1;
         let mut out = String::new();
+        let mut escaped = false;
         loop {
             let start = self.at;
-            while self.byte().is_some_and(|c| c >= b' ' && c != b'"' && c != b'\\') {
-                self.at += 1;
-            }
+            let rest = &self.text.as_bytes()[start..];
+            self.at += rest.iter().position(json::is_special).unwrap_or(rest.len());
             let plain = &self.text[start..self.at];
             match self.byte() {
                 None => return Err(self.broken("EOF while parsing a string")),
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(if out.is_empty() { plain } else { (out + plain).leak() });
+                    return Ok(if !escaped || !keep { plain } else { (out + plain).leak() });
                 }
                 Some(b'\\') => {
-                    out.push_str(plain);
-                    out.push(self.escape()?);
+                    if keep && !escaped {
+                        // Enough for all of it, at once: a piece that grows leaves its beginnings behind.
+                        out = String::with_capacity(self.rest_of_string(start));
+                    }
+                    escaped = true;
+                    let c = self.escape()?;
+                    if keep {
+                        out.push_str(plain);
+                        out.push(c);
+                    }
                 }
                 Some(_) => {
                     let what = "control character (\\u0000-\\u001F) found while parsing a string";
@@ -195,6 +327,16 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// How many bytes there are up to the end of a string, from somewhere in it.
+    fn rest_of_string(&self, start: usize) -> usize {
+        let mut rest = self.text.as_bytes()[start..].iter();
+        let mut length = 0;
+        while let Some(c) = rest.next().filter(|c| **c != b'"') {
+            length += if *c == b'\\' { rest.next().map_or(1, |_| 2) } else { 1 };
+        }
+        length
     }
 
     fn escape(&mut self) -> Result<char> {
@@ -225,6 +367,7 @@ impl Reader {
             // What is no low surrogate leaves a code that is no character.
             code = if low < 0x400 { 0x1_0000 + ((code & 0x3ff) << 10 | low) } else { code };
         }
+        self.nul |= code == 0;
         char::from_u32(code).ok_or_else(|| self.broken("lone leading surrogate in hex escape"))
     }
 

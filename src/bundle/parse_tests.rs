@@ -30,7 +30,7 @@ fn close(a: f64, b: f64) -> bool {
 fn agree(bytes: &[u8]) -> bool {
     let theirs = serde_json::from_slice::<serde_json::Value>(bytes).map_err(|e| e.to_string());
     let shown = String::from_utf8_lossy(bytes);
-    match (document(bytes), theirs) {
+    match (Json::parse(bytes), theirs) {
         (Ok(ours), Ok(theirs)) => {
             assert!(same(&ours, &theirs), "{shown}: {ours:?} is not {theirs}");
             true
@@ -264,23 +264,23 @@ fn errors_say_what_and_where() {
     ] {
         let theirs = serde_json::from_str::<serde_json::Value>(text).unwrap_err().to_string();
         assert_eq!(theirs, says, "{text}: what serde_json says");
-        assert_eq!(document(text.as_bytes()).unwrap_err().to_string(), says, "{text}");
+        assert_eq!(Json::parse(text.as_bytes()).unwrap_err().to_string(), says, "{text}");
     }
     for (text, says) in [
         (&br#"{"a": 1, "a": 2}"#[..], "duplicate key \"a\" at line 1 column 12"),
         (b"[\"\xff\"]", "invalid unicode code point at line 1 column 2"),
         (b"{}\xff", "trailing characters at line 1 column 2"),
     ] {
-        assert_eq!(document(text).unwrap_err().to_string(), says);
+        assert_eq!(Json::parse(text).unwrap_err().to_string(), says);
     }
-    let e = document("[".repeat(200_000).as_bytes()).unwrap_err().to_string();
+    let e = Json::parse("[".repeat(200_000).as_bytes()).unwrap_err().to_string();
     assert_eq!(e, "recursion limit exceeded at line 1 column 128");
 }
 
 #[test]
 fn numbers_are_kept_as_they_are_written() {
     for text in ["7", "-7", "1.5", "-0.25", "1e2", "1e300", "-0", "18446744073709551616"] {
-        let json = document(text.as_bytes()).unwrap();
+        let json = Json::parse(text.as_bytes()).unwrap();
         assert_eq!(json, Json::Number(text));
         assert_eq!(json.kind(), "a number");
         assert_eq!(json.compact(), text);
@@ -293,7 +293,7 @@ fn a_key_given_twice_is_found_among_many() {
         let keys: Vec<String> = (0..100_000).map(|i| format!("\"k{i}\":0")).collect();
         format!("{{{},\"{last}\":0}}", keys.join(","))
     };
-    assert!(document(many("other").as_bytes()).is_ok());
-    let e = document(many("k70").as_bytes()).unwrap_err().to_string();
+    assert!(Json::parse(many("other").as_bytes()).is_ok());
+    let e = Json::parse(many("k70").as_bytes()).unwrap_err().to_string();
     assert!(e.starts_with("duplicate key \"k70\" at line 1 column "), "{e}");
 }

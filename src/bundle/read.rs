@@ -133,6 +133,7 @@ impl Json {
         match self.get(key) {
             None => Ok(()),
             Some(Json::Object(members)) => members.iter().try_for_each(|(k, v)| take(k, v)),
+            Some(Json::Pairs(pairs)) => pairs.iter().try_for_each(|(k, v)| take(k, &Json::Str(v))),
             Some(other) => Err(wants("an object", other)),
         }
         .map_err(|f| f.at(key))
@@ -152,11 +153,19 @@ pub(super) fn wants(kind: &str, found: &Json) -> Fault {
 
 /// Hands out the items of an array. The one copy of the loop that every list has.
 pub(super) fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
-    let Json::List(items) = value else { return Err(wants("an array", value)) };
-    for (i, item) in items.iter().enumerate() {
-        take(item).map_err(|f| f.at_index(i))?;
+    let mut take = |(i, item): (usize, &Json)| take(item).map_err(|f| f.at_index(i));
+    match value {
+        Json::List(items) => items.iter().enumerate().try_for_each(take),
+        Json::Texts(items) => items.iter().enumerate().try_for_each(|(i, text)| take((i, &Json::Str(text)))),
+        Json::Many(many) => {
+            let mut i = 0;
+            many.each(&mut |item| {
+                i += 1;
+                take((i - 1, item))
+            })
+        }
+        _ => Err(wants("an array", value)),
     }
-    Ok(())
 }
 
 fn without_nul(s: Text) -> Read<Text> {
@@ -165,7 +174,7 @@ fn without_nul(s: Text) -> Read<Text> {
 
 /// Checks that the value is an object, before its members are read.
 pub fn object(value: &Json) -> Read<&Json> {
-    if matches!(value, Json::Object(_)) { Ok(value) } else { Err(wants("an object", value)) }
+    if matches!(value, Json::Object(_) | Json::Pairs(_)) { Ok(value) } else { Err(wants("an object", value)) }
 }
 
 /// A string without NUL: everything that reaches the kernel is a C string, and must not be cut short there.

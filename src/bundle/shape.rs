@@ -2,6 +2,7 @@
 //! it must be, wherever it stands; whoever takes the values afterwards has no faults to pass on.
 
 use super::json::Json;
+use super::pairs::Pairs;
 use super::read::{Fault, Read, boolean, items, missing, object, text, unknown, wants, whole};
 use super::spec::{List, Text};
 use crate::error::Quoted;
@@ -22,6 +23,8 @@ pub enum Shape {
     Number(&'static Range),
     /// An array of these.
     List(&'static Shape),
+    /// An array of these that may be long: none of them is kept, each is read when it is looked at.
+    Many(&'static Shape),
     /// An object with any keys, whose values are these.
     Map(&'static Shape),
     /// An object with members that it may have; others are nobody's concern.
@@ -30,6 +33,10 @@ pub enum Shape {
     Must(&'static Shape),
     /// What the one says and then the other, which may rely on the one.
     Also(&'static Shape, fn(&Json) -> Read<()>),
+    /// Anything.
+    Any,
+    /// What another walk looks at, by this shape: kept, and not checked by this one.
+    Later(&'static Shape),
 }
 
 /// The name of a member of an object, and what it must be.
@@ -59,7 +66,7 @@ impl Shape {
             Shape::Path => path(value),
             Shape::Word(known) => word(value, known),
             Shape::Number(range) => number(value, range),
-            Shape::List(item) => items(value, &mut |value| item.check(value)),
+            Shape::List(item) | Shape::Many(item) => items(value, &mut |value| item.check(value)),
             Shape::Map(item) => members(value, item),
             Shape::Object(members) => {
                 object(value)?;
@@ -74,7 +81,48 @@ impl Shape {
             }
             Shape::Must(shape) => shape.check(value),
             Shape::Also(shape, test) => shape.check(value).and_then(|()| test(value)),
+            Shape::Any | Shape::Later(_) => Ok(()),
         }
+    }
+
+    /// Without what does not change which values there are.
+    fn bare(&'static self) -> &'static Shape {
+        match self {
+            Shape::Must(shape) | Shape::Also(shape, _) | Shape::Later(shape) => shape.bare(),
+            shape => shape,
+        }
+    }
+
+    /// What the items of an array are.
+    pub(super) fn of_items(&'static self) -> &'static Shape {
+        match self.bare() {
+            Shape::List(item) | Shape::Many(item) => item,
+            _ => &Shape::Any,
+        }
+    }
+
+    /// Whether it is an array whose items are not kept.
+    pub(super) fn is_many(&'static self) -> bool {
+        matches!(self.bare(), Shape::Many(_))
+    }
+
+    /// What a member of an object is; `None` if nobody looks at it.
+    pub(super) fn of_member(&'static self, key: &str) -> Option<&'static Shape> {
+        match self.bare() {
+            Shape::Object(members) => members.iter().find(|(name, _)| *name == key).map(|(_, shape)| *shape),
+            Shape::Map(item) => Some(item),
+            _ => Some(&Shape::Any),
+        }
+    }
+
+    /// Whether it is an object of strings with any keys.
+    pub(super) fn is_pairs(&'static self) -> bool {
+        matches!(self.bare(), Shape::Map(item) if matches!(item.bare(), Shape::Text))
+    }
+
+    /// Whether it is a string.
+    pub(super) fn is_text(&'static self) -> bool {
+        matches!(self.bare(), Shape::Text | Shape::Filled | Shape::Path)
     }
 }
 
@@ -107,12 +155,16 @@ fn number(value: &Json, &(lowest, highest, why): &Range) -> Read<()> {
 }
 
 fn members(value: &Json, item: &Shape) -> Read<()> {
-    let Json::Object(members) = value else { return Err(wants("an object", value)) };
-    for (key, value) in members {
+    let check = |key: Text, value: &Json| {
         text(&Json::Str(key))?;
-        item.check(value).map_err(|f| f.at(key))?;
+        item.check(value).map_err(|f| f.at(key))
+    };
+    match value {
+        Json::Object(members) => members.iter().try_for_each(|(key, value)| check(key, value)),
+        // Strings, which is all that they could have to be.
+        Json::Pairs(_) => Ok(()),
+        _ => Err(wants("an object", value)),
     }
-    Ok(())
 }
 
 /// The members of an object whose [`Shape`] has been checked. What is not there is the zero of its type.
@@ -173,13 +225,33 @@ impl Json {
         }
     }
 
+    /// Whether a list has any items.
+    pub fn has_items(&self, key: &str) -> bool {
+        let mut any = false;
+        let _ = self.each_item(key, &mut |_| {
+            any = true;
+            Err(Fault::new(""))
+        });
+        any
+    }
+
     /// The items of a list, each as what it means.
     pub fn all<T>(&self, key: &str, take: impl Fn(&Json) -> T) -> List<T> {
-        self.items(key).iter().map(take).collect::<Vec<_>>().leak()
+        let mut all = Vec::new();
+        // Nothing is wrong with what was checked.
+        let _ = self.each_item(key, &mut |item| {
+            all.push(take(item));
+            Ok(())
+        });
+        all.shrink_to_fit();
+        all.leak()
     }
 
     /// The items of a list of strings.
     pub fn texts(&self, key: &str) -> List<Text> {
+        if let Some(Json::Texts(texts)) = self.get(key) {
+            return texts;
+        }
         self.all(key, |item| if let Json::Str(text) = item { text } else { "" })
     }
 
@@ -191,8 +263,20 @@ impl Json {
         }
     }
 
-    /// The same, of strings.
+    /// An object of strings, as it stands.
+    pub fn as_pairs(&self, key: &str) -> Pairs {
+        match self.get(key) {
+            Some(Json::Pairs(pairs)) => *pairs,
+            Some(Json::Object(_)) => Pairs::new(self.pairs(key)),
+            _ => Pairs::default(),
+        }
+    }
+
+    /// The same as a list.
     pub fn pairs(&self, key: &str) -> List<(Text, Text)> {
+        if let Some(Json::Pairs(pairs)) = self.get(key) {
+            return pairs.iter().collect::<Vec<_>>().leak();
+        }
         let pair = |(key, value): &(Text, Json)| (*key, if let Json::Str(text) = value { *text } else { "" });
         self.members(key).iter().map(pair).collect::<Vec<_>>().leak()
     }

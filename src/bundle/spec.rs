@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString};
 
+use super::pairs::Pairs;
 use crate::cgroup::resources::Resources;
 use crate::seccomp::policy::Policy;
 
@@ -42,7 +43,7 @@ pub struct Spec {
     /// `hooks`
     pub hooks: Hooks,
     /// `annotations`, in order.
-    pub annotations: List<(Text, Text)>,
+    pub annotations: Pairs,
     /// `linux`
     pub linux: Linux,
 }

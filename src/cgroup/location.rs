@@ -6,7 +6,7 @@ use super::path::CgroupPath;
 use super::unit::Unit;
 use crate::bundle::json::Json;
 use crate::bundle::read::Read;
-use crate::bundle::shape::Shape::{self, Also, Flag, List, Must, Object, Text};
+use crate::bundle::shape::Shape::{self, Also, Any, Flag, List, Must, Object, Text};
 use crate::bundle::shape::U32;
 use crate::sys::file::stat;
 
@@ -63,7 +63,18 @@ pub struct Location {
 }
 
 /// A place in the state record, or the unit.
-pub static ENTRY: Shape = Also(&Object(&[("unit", &Text)]), unit_or_place);
+pub static ENTRY: Shape = Also(
+    &Object(&[
+        ("unit", &Text),
+        ("slice", &Any),
+        ("user", &Any),
+        ("mount", &Any),
+        ("path", &Any),
+        ("controllers", &Any),
+        ("made", &Any),
+    ]),
+    unit_or_place,
+);
 
 fn unit_or_place(v: &Json) -> Read<()> {
     static UNIT: Shape = Object(&[("slice", &Must(&Text)), ("user", &Must(&Flag))]);

@@ -11,6 +11,7 @@ use super::location::Location;
 use super::path::CgroupPath;
 use super::resources::Resources;
 use super::unit::{self, Property, Unit};
+use crate::bundle::pairs::Pairs;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
@@ -93,7 +94,7 @@ impl Location {
         path: Option<&str>,
         id: &str,
         user: bool,
-        annotations: &[(&str, &str)],
+        annotations: Pairs,
     ) -> Result<Location> {
         if !is_running() {
             return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")

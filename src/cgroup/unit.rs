@@ -5,6 +5,7 @@ use super::devices;
 use super::knobs_v2::weight_of_shares;
 use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
 use super::unified;
+use crate::bundle::pairs::Pairs;
 use crate::error::{Error, Quoted, Result};
 
 /// The scope that a container is.
@@ -212,9 +213,9 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
 /// for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
 ///
 /// Errors name the annotation.
-pub(super) fn annotated(annotations: &[(&str, &str)]) -> Result<Vec<(String, Value)>> {
+pub(super) fn annotated(annotations: Pairs) -> Result<Vec<(String, Value)>> {
     let mut list = Vec::new();
-    for (key, text) in annotations {
+    for (key, text) in annotations.iter() {
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
         let refuse = |why: &str| Error::new(format!("annotations.{key}: {why}, is {}", Quoted(text)));
         if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
@@ -423,7 +424,7 @@ mod tests {
     #[test]
     fn annotations_become_properties() {
         let one = |key: &str, text: &str| {
-            annotated(&[(&format!("org.systemd.property.{key}"), text)]).map(|mut l| l.remove(0))
+            annotated(Pairs::new(&[(&format!("org.systemd.property.{key}"), text)])).map(|mut l| l.remove(0))
         };
         for (key, text, name, value) in [
             ("CollectMode", "'inactive-or-failed'", "CollectMode", Value::Str("inactive-or-failed".into())),
@@ -451,6 +452,6 @@ mod tests {
             let e = one(key, text).unwrap_err().to_string();
             assert!(e.starts_with(&format!("annotations.org.systemd.property.{key}: ")), "{e}");
         }
-        assert_eq!(annotated(&[("org.other", "1")]).unwrap(), []);
+        assert_eq!(annotated(Pairs::new(&[("org.other", "1")])).unwrap(), []);
     }
 }

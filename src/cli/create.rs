@@ -83,7 +83,7 @@ impl Creation {
         }
         let mut unit = None;
         if globals.cgroup_manager == CgroupManager::Systemd {
-            let (linux, annotations) = (&mut loaded.spec.linux, &loaded.spec.annotations);
+            let (linux, annotations) = (&mut loaded.spec.linux, loaded.spec.annotations);
             let location = Location::plan_systemd(
                 &facts.cgroups,
                 linux.cgroups_path,

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::args::Globals;
+use crate::bundle::spec::Hooks;
 use crate::error::{Error, Result, engine};
 use crate::log;
 use crate::run::killed::{self, wait_for_end};
-use crate::run::take_down::{see_off, take_down, take_over};
+use crate::run::take_down::{see_off, take_down_knowing, take_over};
 use crate::state::holder;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, Record};
@@ -27,6 +28,11 @@ const HOLD: Duration = Duration::from_secs(15);
 
 /// Deletes a container that does not run, or with `force` any; then one that is not there is no error either.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
+    run_knowing(globals, id, force, None)
+}
+
+/// The same by a process that has the container's hooks: a large configuration is not read twice.
+pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hooks>) -> Result<()> {
     crate::bundle::id::check(id)?;
     let began = Instant::now();
     while let Some(observed) = lock(globals, id, force)? {
@@ -55,17 +61,17 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
                 return Err(Error::new(format!("container {id} is in use by another command"))
                     .hint(format_args!("process {}", work.worker.pid)));
             }
-            work => return finish(held, work),
+            work => return finish(held, work, hooks),
         }
     }
     if force { Ok(()) } else { Err(Error::new(engine::NOT_EXIST)) }
 }
 
 /// Deletes a container whose program has ended. The program's status matters more to the caller than what is left, which can be
-/// deleted later: it is told.
-pub fn at_the_end(globals: &Globals, id: &str) {
+/// deleted later: it is a warning.
+pub fn at_the_end(globals: &Globals, id: &str, hooks: &Hooks) {
     // With force: another command may have been faster.
-    if let Err(e) = run(globals, id, true) {
+    if let Err(e) = run_knowing(globals, id, true, Some(hooks)) {
         log::warn(&e.context(format_args!("delete {id}")).to_string());
     }
 }
@@ -128,10 +134,10 @@ fn wait_for(globals: &Globals, id: &str, work: &Work, deadline: Instant) -> Resu
     Ok(())
 }
 
-fn finish(mut held: Held, work: Option<Work>) -> Result<()> {
-    let Some(work) = work else { return take_down(held) };
+fn finish(mut held: Held, work: Option<Work>, hooks: Option<&Hooks>) -> Result<()> {
+    let Some(work) = work else { return take_down_knowing(held, hooks) };
     take_over(&mut held, &work)?;
-    take_down(held)?;
+    take_down_knowing(held, hooks)?;
     see_off(&work);
     Ok(())
 }

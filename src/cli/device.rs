@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, SFlag, major, minor, umask};
 
 use super::args::Globals;
 use super::store;
-use super::update::{device_rules, live};
+use super::update::{DEVICES, device_rules, live};
 use crate::bundle::json::Json;
 use crate::cgroup::devices;
 use crate::cgroup::resources::{ANY, DeviceRule, RuleKind, access, device_rule};
@@ -89,7 +89,7 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
 
 /// A device of the config that the host has no more.
 fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
-    let config = Json::parse(&dir.config().ok()?).ok()?;
+    let config = Json::parse_as(dir.config().ok()?, &DEVICES).ok()?;
     let Json::List(devices) = config.get("linux")?.get("devices")? else { return None };
     let found = devices.iter().find(|d| d.text("path") == Some(inside))?;
     let rule = Json::fields([

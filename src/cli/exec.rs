@@ -75,15 +75,16 @@ fn may_exec(status: Status, ignore_paused: bool) -> Result<()> {
 }
 
 fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
-    config::parse(&entry.config()?)
+    config::parse_for_exec(entry.config()?)
 }
 
 /// The process of `--process`, or the config's with what the command line changes.
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     let mut p = match options.process {
         Some(file) => {
-            let read =
-                || -> Result<Box<Process>> { Ok(config::process(&Json::parse(&read_argument(file)?)?)?) };
+            let read = || -> Result<Box<Process>> {
+                Ok(config::process(&Json::parse_as(read_argument(file)?.leak(), &config::PROCESS)?)?)
+            };
             let mut p = read().about(format_args!("--process {}", file))?;
             p.terminal |= options.tty;
             return Ok(p);

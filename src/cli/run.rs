@@ -26,7 +26,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     drop(launched.dir);
     let ended = supervise(&signals, &launched.child, launched.terminal);
     if !options.keep {
-        delete::at_the_end(globals, id);
+        delete::at_the_end(globals, id, &creation.loaded.spec.hooks);
     }
     Ok(ended?.status())
 }

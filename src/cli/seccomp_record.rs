@@ -69,6 +69,6 @@ fn perform(
     drop(launched.dir);
     let ended = start::start(globals, id, Some(recorder))
         .and_then(|()| supervise(signals, &launched.child, launched.terminal));
-    delete::at_the_end(globals, id);
+    delete::at_the_end(globals, id, &creation.loaded.spec.hooks);
     ended
 }

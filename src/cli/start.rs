@@ -39,7 +39,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
         other => return Err(refuse(other.status())),
     };
     // As it was at create: the bundle may have changed since (runtime.md, "Lifecycle", step 2).
-    let spec = config::parse(&dir.config()?)?;
+    let spec = config::parse_for_hooks(dir.config()?)?;
     if spec.process.is_none() {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }

@@ -4,6 +4,7 @@ use super::args::Globals;
 use super::{store, units};
 use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
+use crate::bundle::shape::Shape;
 use crate::cgroup::devices;
 use crate::cgroup::resources::{DeviceRule, Resources, resources};
 use crate::error::{Context as _, Error, Quoted, Result, engine};
@@ -99,9 +100,13 @@ pub fn live(observed: Observed) -> Result<Held> {
     }
 }
 
+/// What the configuration says of devices.
+pub static DEVICES: Shape =
+    Shape::Object(&[("linux", &Shape::Object(&[("resources", &Shape::Any), ("devices", &Shape::Any)]))]);
+
 /// All device rules of a container: the config's as they were at create, then what came since.
 pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>> {
-    let config = Json::parse(&dir.config()?)?;
+    let config = Json::parse_as(dir.config()?, &DEVICES)?;
     let of_config =
         config.get("linux").and_then(|l| l.get("resources")).map_or(Ok(Resources::default()), resources);
     let mut rules = of_config.map_err(Error::from)?.devices;
@@ -112,7 +117,7 @@ pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>
 fn read(file: &str) -> Result<Json> {
     let bytes =
         if file == "-" { read_all(STDIN, 16 << 20).context(|| "read stdin")? } else { read_argument(file)? };
-    Json::parse(&bytes).map_err(|e| e.context(format_args!("--resources {file}")))
+    Json::parse_as(bytes.leak(), &Shape::Any).map_err(|e| e.context(format_args!("--resources {file}")))
 }
 
 /// Sets the member of the document that a flag is for.

@@ -327,8 +327,11 @@ fn kernel_names(spec: &Spec, steps: &mut Recipe) {
 /// What takes things away from the container, after the hooks that may still have to write: all of it through
 /// descriptors and the host's procfs, so before the pivot.
 fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe) {
-    let inside =
-        |paths: List<Text>| &*paths.iter().filter_map(|p| InsidePath::new(p)).collect::<Vec<_>>().leak();
+    let inside = |paths: List<Text>| {
+        let mut all = Vec::with_capacity(paths.len());
+        all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
+        &*all.leak()
+    };
     steps.add(InitStep::FinishMounts);
     let (readonly, masked) = (inside(spec.linux.readonly_paths), inside(spec.linux.masked_paths));
     steps.add_if(!readonly.is_empty(), InitStep::ReadonlyPaths(readonly));

@@ -3,6 +3,7 @@
 use crate::bundle::sort;
 use crate::bundle::spec::{Capabilities, List, Process, Text, joined};
 use crate::error::{Error, Escaped, Quoted, Result};
+use crate::sys::heap::give_back;
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -165,14 +166,22 @@ pub fn cpu_list(text: &str) -> Option<List<u32>> {
 /// The environment with each key once: the value given last, at the place where the key stood first.
 ///
 /// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
-pub fn environment(entries: &[Text]) -> List<Text> {
+pub fn environment(entries: List<Text>) -> List<Text> {
     let key = |i: usize| entries[i].split_once('=').map_or(entries[i], |(key, _)| key);
     let by_key = sort::order(entries.len(), &|a, b| (key(a), a) < (key(b), b));
-    let mut last_of = vec![None; entries.len()];
-    for same in by_key.chunk_by(|a, b| key(*a) == key(*b)) {
-        last_of[same[0]] = same.last();
+    let mut kept = entries;
+    if by_key.windows(2).any(|pair| key(pair[0]) == key(pair[1])) {
+        let mut last_of = vec![usize::MAX; entries.len()];
+        for same in by_key.chunk_by(|a, b| key(*a) == key(*b)) {
+            last_of[same[0]] = same[same.len() - 1];
+        }
+        let mut once = Vec::new();
+        once.extend(last_of.iter().filter_map(|last| entries.get(*last)));
+        give_back(last_of);
+        kept = once.leak();
     }
-    last_of.iter().filter_map(|last| last.map(|i| entries[*i])).collect::<Vec<_>>().leak()
+    give_back(by_key);
+    kept
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Paths that a configuration claims lie inside the container.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt;
 
 use crate::bundle::spec::c_text;
@@ -17,15 +17,19 @@ impl InsidePath {
     /// Cleans a path as runc does: relative ones are taken from the root, and `..` is taken back from the text (it cannot
     /// lead above the root). `None` if the text holds a NUL.
     pub fn new(path: &str) -> Option<InsidePath> {
-        let mut parts: Vec<&str> = Vec::new();
+        // One piece of memory for each: a configuration may have many.
+        let mut clean = Vec::with_capacity(path.len() + 1);
         for part in path.split('/') {
             match part {
                 "" | "." => {}
-                ".." => drop(parts.pop()),
-                name => parts.push(name),
+                ".." => clean.truncate(clean.iter().rposition(|b| *b == b'/').unwrap_or(0)),
+                name => {
+                    clean.extend_from_slice(if clean.is_empty() { b"" } else { b"/" });
+                    clean.extend_from_slice(name.as_bytes());
+                }
             }
         }
-        c_text(parts.join("/").as_bytes()).map(InsidePath)
+        CString::new(clean).ok().map(|path| InsidePath(Box::leak(path.into_boxed_c_str())))
     }
 
     /// The path from the root on, without a slash in front; empty for the root itself.

@@ -186,7 +186,7 @@ impl<'a> Host<'a> {
         let dir = self.dir.insert(dir);
         // First: a directory without a record is one that nothing was begun for, or that was damaged.
         dir.write_record(&self.subject.record)?;
-        dir.write_config(&making.loaded.text)?;
+        dir.write_config(making.loaded.text)?;
         dir.clear_work()
     }
 
@@ -417,7 +417,7 @@ impl<'a> Host<'a> {
         let dir = self.dir.as_ref().ok_or_else(no_making)?;
         dir.write_record(record)?;
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        dir.publish(super::public::state(record, making.loaded, making.location), record)
+        dir.publish(&|out| super::public::write(out, record, making.loaded, making.location), record)
     }
 
     fn dir(&self) -> Result<&Locked> {

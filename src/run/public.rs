@@ -1,40 +1,44 @@
 //! `state.json`: the part of runc's state file that other programs read (monitoring agents, device hot-plug tools).
 
+use std::fmt;
+
 use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
 use crate::cgroup::location::Location;
 use crate::state::record::Record;
 
-/// runc's documented keys, in its spelling.
-pub fn state(record: &Record, loaded: &Loaded, cgroup: &Location) -> Vec<(&'static str, Json)> {
+/// Writes runc's documented keys, in its spelling: the members of an object, with a comma after each.
+pub fn write(out: &mut dyn fmt::Write, record: &Record, loaded: &Loaded, cgroup: &Location) -> fmt::Result {
     let (pid, start) = record.init.as_ref().map_or((0, 0), |init| (init.pid, init.start));
-    let mounts = loaded.spec.mounts.iter().map(|m| {
-        Json::fields([
-            ("source", m.source.unwrap_or("").into()),
-            ("destination", m.destination.into()),
-            ("device", m.kind.unwrap_or("").into()),
-        ])
-    });
+    member(out, "id", Json::Str(record.id))?;
+    member(out, "init_process_pid", pid.into())?;
+    member(out, "init_process_start", start.into())?;
+    member(out, "created", Json::Str(record.created))?;
+    // Mount by mount: there may be many.
+    out.write_str("\"config\":{")?;
+    member(out, "rootfs", Json::Str(record.rootfs))?;
+    out.write_str("\"mounts\":[")?;
+    for (i, m) in loaded.spec.mounts.iter().enumerate() {
+        out.write_str(if i == 0 { "{" } else { ",{" })?;
+        member(out, "source", Json::Str(m.source.unwrap_or("")))?;
+        member(out, "destination", Json::Str(m.destination))?;
+        out.write_str("\"device\":")?;
+        Json::Str(m.kind.unwrap_or("")).write_to(out)?;
+        out.write_char('}')?;
+    }
+    out.write_str("]},")?;
     let namespaces = loaded.spec.linux.namespaces.iter().map(|n| {
         let path =
             n.path.map(str::to_owned).unwrap_or_else(|| format!("/proc/{pid}/ns/{}", n.kind.proc_name()));
         (n.kind.flag_name(), Json::from(path))
     });
-    vec![
-        ("id", Json::Str(record.id)),
-        ("init_process_pid", pid.into()),
-        ("init_process_start", start.into()),
-        ("created", Json::Str(record.created)),
-        (
-            "config",
-            Json::fields([("rootfs", Json::Str(record.rootfs)), ("mounts", Json::List(mounts.collect()))]),
-        ),
-        (
-            "cgroup_paths",
-            Json::Object(
-                cgroup.cgroup_paths().into_iter().map(|(k, v)| (&*k.leak(), Json::from(v))).collect(),
-            ),
-        ),
-        ("namespace_paths", Json::Object(namespaces.collect())),
-    ]
+    let paths = cgroup.cgroup_paths().into_iter().map(|(k, v)| (&*k.leak(), Json::from(v)));
+    member(out, "cgroup_paths", Json::Object(paths.collect()))?;
+    member(out, "namespace_paths", Json::Object(namespaces.collect()))
+}
+
+fn member(out: &mut dyn fmt::Write, key: &str, value: Json) -> fmt::Result {
+    write!(out, "\"{key}\":")?;
+    value.write_to(out)?;
+    out.write_char(',')
 }

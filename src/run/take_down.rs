@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::killed;
 use crate::bundle::config;
-use crate::bundle::spec::{Hook, HookKind, Spec};
+use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Error, Result, engine};
 use crate::hooks::run_poststop;
 use crate::log;
@@ -29,6 +29,11 @@ const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Takes a container down, whatever its state.
 pub fn take_down(held: Held) -> Result<()> {
+    take_down_knowing(held, None)
+}
+
+/// The same by a process that has the container's hooks: a large configuration is not read twice.
+pub fn take_down_knowing(held: Held, hooks: Option<&Hooks>) -> Result<()> {
     let Held { dir, mut record } = held;
     // Of an earlier boot nothing is left, and its pids and cgroups may be somebody else's by now.
     let same_boot = boot_id()? == record.boot_id;
@@ -43,8 +48,8 @@ pub fn take_down(held: Held) -> Result<()> {
     if same_boot {
         end(&record)?;
     }
-    match configuration(&dir) {
-        Some(spec) => run_poststop_hooks(dir, record, HookKind::Poststop.of(&spec.hooks)),
+    match hooks.copied().or_else(|| configuration(&dir)) {
+        Some(hooks) => run_poststop_hooks(dir, record, HookKind::Poststop.of(&hooks)),
         None => dir.destroy(),
     }
 }
@@ -106,10 +111,10 @@ fn end(record: &Record) -> Result<()> {
 
 /// The configuration for its hooks. Without it, because the create was interrupted early or the file is damaged, there
 /// are none to run.
-fn configuration(dir: &Locked) -> Option<Box<Spec>> {
-    let read = || config::parse(&dir.config()?);
+fn configuration(dir: &Locked) -> Option<Hooks> {
+    let read = || config::parse_for_hooks(dir.config()?);
     match read() {
-        Ok(spec) => Some(spec),
+        Ok(spec) => Some(spec.hooks),
         Err(e) if e.errno() == Some(Errno::ENOENT) => None,
         Err(e) => {
             log::warn(&format!("{}: its poststop hooks are not run: {e}", dir.id()));

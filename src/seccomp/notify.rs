@@ -12,6 +12,7 @@ use crate::bundle::spec::Text;
 use crate::error::{Context as _, Errno, Result};
 use crate::seccomp::policy::Policy;
 use crate::sys::descriptor::send_fd;
+use crate::sys::heap::give_back;
 use crate::sys::socket::connect;
 
 /// How long an agent may take to take the call, and to read what it asked for.
@@ -54,8 +55,10 @@ fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Jso
 
 /// Sends it to the agent at `path` (`linux.seccomp.listenerPath`).
 fn send(path: &str, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
-    deliver(path, process_state.compact().as_bytes(), listener)
-        .about(format_args!("linux.seccomp.listenerPath: {path}"))
+    let document = process_state.compact().into_bytes();
+    let sent = deliver(path, &document, listener);
+    give_back(document);
+    sent.about(format_args!("linux.seccomp.listenerPath: {path}"))
 }
 
 fn deliver(path: &str, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {

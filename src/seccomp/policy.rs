@@ -3,7 +3,7 @@
 use super::arch::{self, Arch};
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read};
-use crate::bundle::shape::Shape::{self, Also, List as ListOf, Must, Number, Object, Text as Plain};
+use crate::bundle::shape::Shape::{self, Also, List as ListOf, Many, Must, Number, Object, Text as Plain};
 use crate::bundle::shape::{U16, U64};
 use crate::bundle::spec::Text;
 use crate::error::Quoted;
@@ -160,14 +160,15 @@ impl Action {
     }
 }
 
-static POLICY: Shape = Object(&[
+/// What a profile looks like.
+pub static POLICY: Shape = Object(&[
     ("defaultAction", &Also(&Plain, default_action)),
     ("defaultErrnoRet", &U16),
     ("architectures", &ListOf(&Also(&Plain, architecture))),
     ("flags", &ListOf(&Also(&Plain, flag))),
     ("listenerPath", &Plain),
     ("listenerMetadata", &Plain),
-    ("syscalls", &ListOf(&RULE)),
+    ("syscalls", &Many(&RULE)),
 ]);
 
 static RULE: Shape = Object(&[
@@ -187,7 +188,7 @@ static ARG: Shape = Object(&[
 /// Reads `linux.seccomp`. As in runc it asks for no filter if it has neither a default action nor rules: engines may write
 /// that for "none".
 pub fn section(v: &Json) -> Read<Option<Policy>> {
-    if v.text("defaultAction").is_none() && v.items("syscalls").is_empty() {
+    if v.text("defaultAction").is_none() && !v.has_items("syscalls") {
         return POLICY.check(v).map(|()| None);
     }
     policy(v).map(Some)
@@ -209,11 +210,12 @@ pub fn policy(v: &Json) -> Read<Policy> {
         listener_metadata: v.text("listenerMetadata"),
         syscalls: Vec::new(),
     };
-    for (i, rule) in v.items("syscalls").iter().enumerate() {
-        let action = with_errno(rule, "action", "errnoRet").map_err(|f| f.at_index(i).at("syscalls"))?;
+    v.each_item("syscalls", &mut |rule| {
+        let action = with_errno(rule, "action", "errnoRet")?;
         let args = rule.items("args").iter().map(arg).collect();
         policy.syscalls.push(Rule { names: rule.texts("names").to_vec(), action, args });
-    }
+        Ok(())
+    })?;
     listener(&policy)?;
     Ok(policy)
 }

@@ -39,8 +39,10 @@ impl Rules {
     pub fn new(policy: &Policy) -> Rules {
         let mut rules =
             Rules { default: policy.default_action.code(), calls: Vec::new(), unknown: Vec::new() };
+        // A call that stands alone and says what it says already adds nothing, however often.
+        let mut alone = [u32::MAX; Call::COUNT];
         for (i, rule) in policy.syscalls.iter().enumerate() {
-            let alternatives = alternatives(&rule.args);
+            let mut ways = None;
             for name in &rule.names {
                 let Some(call) = Call::find(name) else {
                     if !rules.unknown.contains(name) {
@@ -48,7 +50,12 @@ impl Rules {
                     }
                     continue;
                 };
-                for args in &alternatives {
+                let before = &mut alone[call.index()];
+                if rule.args.is_empty() && std::mem::replace(before, rule.action.code()) == rule.action.code()
+                {
+                    continue;
+                }
+                for args in &*ways.get_or_insert_with(|| alternatives(&rule.args)) {
                     rules
                         .calls
                         .push((call, Variant { number: 0, rule: i, args, verdict: rule.action.code() }));

@@ -144,6 +144,5 @@ pub fn public_state(record: &Record, status: Status, owner: &str) -> Json {
 }
 
 fn annotations(record: &Record) -> Option<(&'static str, Json)> {
-    let members = record.annotations.iter().map(|(k, v)| (*k, Json::Str(v)));
-    (!record.annotations.is_empty()).then(|| ("annotations", Json::Object(members.collect())))
+    (!record.annotations.is_empty()).then_some(("annotations", Json::Pairs(record.annotations)))
 }

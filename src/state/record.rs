@@ -4,11 +4,14 @@
 //! object. It is compared as text, so no bit of the file can change without being noticed: power is lost on gateways, and
 //! a file that is half old and half new must not decide whom a signal is sent to.
 
+use std::fmt;
+
 use crate::bundle::json::Json;
+use crate::bundle::pairs::Pairs;
 use crate::bundle::read::Read;
-use crate::bundle::shape::Shape::{self, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
+use crate::bundle::shape::Shape::{self, Any, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
 use crate::bundle::shape::{I32, U32, U64};
-use crate::bundle::spec::{List, Text};
+use crate::bundle::spec::Text;
 use crate::cgroup::devices;
 use crate::cgroup::fs::Cgroup;
 use crate::cgroup::location::{self, Location};
@@ -70,7 +73,7 @@ pub struct Record {
     /// `ociVersion` of the config.
     pub oci_version: Text,
     /// `annotations` of the config.
-    pub annotations: List<(Text, Text)>,
+    pub annotations: Pairs,
     /// Where its cgroups are and which of them were made for it.
     pub cgroup: Location,
     /// Device rules that came after the config's: by `update` and `device`.
@@ -90,19 +93,37 @@ pub struct Record {
 impl Record {
     /// The form on disk.
     pub fn encode(&self) -> String {
-        envelope(&self.to_json().compact())
+        let mut text = String::new();
+        let _ = self.write_to(&mut text);
+        text
+    }
+
+    /// Writes the form on disk, piece by piece: once for the checksum, which comes first, and once for the file.
+    pub fn write_to(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let json = self.to_json();
+        let mut crc = Crc(!0);
+        json.write_to(&mut crc)?;
+        out.write_str(&head(!crc.0))?;
+        json.write_to(out)?;
+        out.write_char('}')
     }
 
     /// Reads the form on disk. The error says what is wrong with the file.
     pub fn decode(bytes: &[u8]) -> Result<Record> {
+        Record::decode_kept(bytes.to_vec().leak())
+    }
+
+    /// The same of what stays in memory, without a copy.
+    pub fn decode_kept(bytes: &'static [u8]) -> Result<Record> {
         let torn = || Error::new("the record is torn or damaged (checksum)");
-        let text = std::str::from_utf8(bytes).map_err(|_| torn())?;
-        let inner =
-            text.get(PREFIX.len() + 8 + MIDDLE.len()..text.len().saturating_sub(1)).ok_or_else(torn)?;
-        if envelope(inner) != text {
+        let (start, rest) = bytes.split_at_checked(HEAD).ok_or_else(torn)?;
+        let inner = rest.strip_suffix(b"}").ok_or_else(torn)?;
+        let mut crc = Crc(!0);
+        crc.add(inner);
+        if start != head(!crc.0).as_bytes() {
             return Err(torn());
         }
-        record(&Json::parse(inner.as_bytes())?).map_err(Error::from)
+        record(&Json::parse_as(inner, &RECORD)?).map_err(Error::from)
     }
 
     /// A handle on its cgroup, which may be gone.
@@ -111,7 +132,6 @@ impl Record {
     }
 
     fn to_json(&self) -> Json {
-        let text = |(key, value): &(Text, Text)| (*key, Json::Str(value));
         let node = |(path, rule): &(Text, DeviceRule)| (*path, rule.to_json());
         Json::fields([
             ("id", Json::Str(self.id)),
@@ -123,7 +143,7 @@ impl Record {
             ("rootfs", Json::Str(self.rootfs)),
             ("created", Json::Str(self.created)),
             ("ociVersion", Json::Str(self.oci_version)),
-            ("annotations", Json::Object(self.annotations.iter().map(text).collect())),
+            ("annotations", Json::Pairs(self.annotations)),
             ("cgroup", self.cgroup.to_json()),
             ("deviceRules", devices::to_json(&self.device_rules)),
             ("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect())),
@@ -138,15 +158,47 @@ impl Record {
 const PREFIX: &str = r#"{"version":1,"crc32":""#;
 const MIDDLE: &str = r#"","record":"#;
 
-fn envelope(inner: &str) -> String {
-    format!("{PREFIX}{:08x}{MIDDLE}{inner}}}", crc32(inner.as_bytes()))
+const HEAD: usize = PREFIX.len() + 8 + MIDDLE.len();
+
+/// What stands before the inner object.
+fn head(crc: u32) -> String {
+    format!("{PREFIX}{crc:08x}{MIDDLE}")
 }
 
-/// CRC-32 as zlib and Ethernet compute it.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, b| (0..8).fold(crc ^ u32::from(*b), step))
+/// CRC-32 as zlib and Ethernet compute it, of all that is written to it: to be inverted at the end.
+struct Crc(u32);
+
+impl Crc {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let byte = self.0 ^ u32::from(*byte);
+            let half = byte >> 4 ^ HALVES[byte as usize & 15];
+            self.0 = half >> 4 ^ HALVES[half as usize & 15];
+        }
+    }
 }
+
+impl fmt::Write for Crc {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.add(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// What four bits do to the sum: a table of all bytes is sixteen times as large.
+static HALVES: [u32; 16] = {
+    let (mut table, mut n) = ([0; 16], 0);
+    while n < 16 {
+        let (mut crc, mut bit) = (n as u32, 0);
+        while bit < 4 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[n] = crc;
+        n += 1;
+    }
+    table
+};
 
 fn mark_to_json(mark: &ProcessMark) -> Json {
     Json::fields([("pid", mark.pid.into()), ("start", mark.start.into())])
@@ -170,6 +222,8 @@ static RECORD: Shape = Object(&[
     ("ociVersion", &Must(&Plain)),
     ("annotations", &Map(&Plain)),
     ("cgroup", &ListOf(&location::ENTRY)),
+    ("deviceRules", &Any),
+    ("deviceNodes", &Any),
     ("ownPidNamespace", &Must(&Flag)),
     ("keyring", &Plain),
     ("poststopDone", &Must(&U32)),
@@ -194,7 +248,7 @@ fn record(v: &Json) -> Read<Record> {
         rootfs: text("rootfs"),
         created: text("created"),
         oci_version: text("ociVersion"),
-        annotations: v.pairs("annotations"),
+        annotations: v.as_pairs("annotations"),
         cgroup: Location::from_json(v.items("cgroup")),
         device_rules: v.list("deviceRules", device_rule)?,
         device_nodes,
@@ -221,7 +275,7 @@ pub(crate) mod tests {
             rootfs: "/b/rootfs",
             created: "2024-01-01T00:00:00.5Z",
             oci_version: "1.0.2",
-            annotations: &[("a", "1\n"), ("b", "")],
+            annotations: Pairs::new(&[("a", "1\n"), ("b", "")]),
             cgroup: Location {
                 unit: None,
                 places: vec![Place {
@@ -242,7 +296,8 @@ pub(crate) mod tests {
 
     #[test]
     fn round_trips() {
-        let without = Record { init: None, cgroup: Location::default(), annotations: &[], ..sample() };
+        let without =
+            Record { init: None, cgroup: Location::default(), annotations: Pairs::new(&[]), ..sample() };
         for r in [sample(), without] {
             assert_eq!(Record::decode(r.encode().as_bytes()).unwrap(), r);
         }
@@ -285,7 +340,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_checksum_is_zlibs() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        let mut crc = Crc(!0);
+        crc.add(b"123456789");
+        assert_eq!(!crc.0, 0xcbf4_3926);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The directories of containers: made, locked, read, written and removed through their file descriptors.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -13,8 +14,9 @@ use nix::unistd::{fsync, geteuid};
 use super::record::{ProcessMark, Record};
 use super::{holder, observe, rebuild};
 use crate::bundle::id;
-use crate::bundle::json::Json;
+use crate::bundle::json::{self, Json};
 use crate::bundle::load::LONGEST;
+use crate::bundle::shape::Shape;
 use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::log;
@@ -23,7 +25,7 @@ use crate::sys::file::{
     renameat, rmdirat, unlinkat,
 };
 use crate::sys::lock::Lock;
-use crate::sys::start::write_all;
+use crate::sys::start::{write_all, write_text};
 
 /// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -268,7 +270,7 @@ impl Entry {
 
     fn original(&self) -> Result<Record> {
         match self.read(RECORD) {
-            Ok(bytes) => match Record::decode(&bytes)? {
+            Ok(bytes) => match Record::decode_kept(bytes)? {
                 record if record.id == self.id => Ok(record),
                 record => Err(Error::new(format!("the record is that of {}", Quoted(record.id)))),
             },
@@ -278,13 +280,14 @@ impl Entry {
     }
 
     fn copy(&self) -> Option<Record> {
-        let json = Json::parse(&self.read(PUBLIC).ok()?).ok()?;
+        static COPY: Shape = Shape::Object(&[("record", &Shape::Text)]);
+        let json = Json::parse_as(self.read(PUBLIC).ok()?, &COPY).ok()?;
         let Json::Str(text) = json.get("record")? else { return None };
-        Record::decode(text.as_bytes()).ok().filter(|r| r.id == self.id)
+        Record::decode_kept(text.as_bytes()).ok().filter(|r| r.id == self.id)
     }
 
     /// The configuration as it was when the container was created.
-    pub fn config(&self) -> Result<Vec<u8>> {
+    pub fn config(&self) -> Result<&'static [u8]> {
         self.read(CONFIG)
     }
 
@@ -302,14 +305,14 @@ impl Entry {
         Ok(names(self.dir())?.iter().all(|n| *n == temporary(RECORD)))
     }
 
-    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>> {
+    pub(super) fn read(&self, name: &str) -> Result<&'static [u8]> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let fd = openat(&self.dir, name, flags).at(name)?;
         let stat = fstat(&fd)?;
         if kind(&stat) != SFlag::S_IFREG || stat.st_size as u64 > LARGEST as u64 {
             return Err(Error::new(format!("{name}: is not a file of this program")));
         }
-        read_all(&fd, LARGEST).at(name)
+        Ok(read_all(&fd, LARGEST).at(name)?.leak())
     }
 }
 
@@ -323,19 +326,30 @@ impl Deref for Locked {
 impl Locked {
     /// Replaces the record, durably: what it says holds after a loss of power as well.
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        self.write(RECORD, record.encode().as_bytes(), true)
+        self.write(RECORD, true, &|fd| write_text(fd, &|out| record.write_to(out)))
     }
 
     /// Keeps the configuration.
     pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
-        self.write(CONFIG, bytes, true)
+        self.write(CONFIG, true, &|fd| write_all(fd, bytes))
     }
 
     /// Writes `state.json`: what other programs read, and a copy of the record for the case that the other one is damaged.
-    pub fn publish(&self, public: Vec<(&'static str, Json)>, record: &Record) -> Result<()> {
-        let mut members = public;
-        members.push(("record", record.encode().into()));
-        self.write(PUBLIC, Json::object(members).compact().as_bytes(), false)
+    ///
+    /// `public` writes the members of an object, with a comma after each.
+    pub fn publish(
+        &self,
+        public: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+        record: &Record,
+    ) -> Result<()> {
+        let text = |out: &mut dyn fmt::Write| {
+            out.write_char('{')?;
+            public(out)?;
+            out.write_str("\"record\":\"")?;
+            record.write_to(&mut Escaped(out))?;
+            out.write_str("\"}")
+        };
+        self.write(PUBLIC, false, &|fd| write_text(fd, &text))
     }
 
     /// Gives back the space of `state.json`, so that the record can be written on a disk that is full.
@@ -373,19 +387,25 @@ impl Locked {
         }
     }
 
-    fn write(&self, name: &str, bytes: &[u8], durable: bool) -> Result<()> {
+    fn write(&self, name: &str, durable: bool, content: &Content<'_>) -> Result<()> {
         let temporary = temporary(name);
-        let result = self.write_and_rename(&temporary, name, bytes, durable);
+        let result = self.write_and_rename(&temporary, name, durable, content);
         if result.is_err() {
             let _ = self.unlink(&temporary);
         }
         result.about(format_args!("write {name}"))
     }
 
-    fn write_and_rename(&self, temporary: &str, name: &str, bytes: &[u8], durable: bool) -> Result<()> {
+    fn write_and_rename(
+        &self,
+        temporary: &str,
+        name: &str,
+        durable: bool,
+        content: &Content<'_>,
+    ) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
         let fd = create(self.dir(), temporary, flags, Mode::from_bits_truncate(0o600))?;
-        write_all(fd.as_fd(), bytes)?;
+        content(fd.as_fd())?;
         if durable {
             fsync(&fd)?;
         }
@@ -394,6 +414,18 @@ impl Locked {
             fsync(self.dir())?;
         }
         Ok(())
+    }
+}
+
+/// Writes what a file is to hold.
+type Content<'a> = dyn Fn(BorrowedFd<'_>) -> std::result::Result<(), Errno> + 'a;
+
+/// What is written to it goes on as a part of a JSON string.
+struct Escaped<'a>(&'a mut dyn fmt::Write);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        json::escape(self.0, text)
     }
 }
 

@@ -52,7 +52,7 @@ fn made(store: &Store, record: &Record) {
     let dir = store.claim("web").unwrap();
     dir.write_config(b"{}").unwrap();
     dir.write_record(record).unwrap();
-    dir.publish(vec![("id", "web".into())], record).unwrap();
+    dir.publish(&|out| out.write_str("\"id\":\"web\","), record).unwrap();
 }
 
 fn text<T>(r: crate::error::Result<T>) -> String {

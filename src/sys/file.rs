@@ -247,16 +247,25 @@ pub fn read_all(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
 }
 
 fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
-    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    // Room for a file as long as it says, and for the end of it. What is no file, or procfs', says 0.
+    let size = fstat(file).map_or(0, |stat| stat.st_size as usize);
+    let mut bytes = vec![0; size.min(limit).saturating_add(1).max(4096)];
+    let mut length = 0;
     loop {
-        let room = chunk.len().min(limit - bytes.len());
-        match nix::unistd::read(file, &mut chunk[..room]) {
-            Ok(0) => return Ok(bytes),
-            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        if length == bytes.len() {
+            bytes.resize(length.saturating_mul(2), 0);
+        }
+        let room = bytes.len().min(limit);
+        match nix::unistd::read(file, &mut bytes[length..room]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
         }
     }
+    bytes.truncate(length);
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 /// A file of the host that is text.

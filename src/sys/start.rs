@@ -4,6 +4,7 @@
 //! environment (behind locks, since a thread could change them), is several KB that a program without threads can do without.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -110,6 +111,44 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Writes a text that comes in pieces, as it comes: it may be large, and is never whole in memory.
+pub fn write_text(
+    fd: BorrowedFd<'_>,
+    content: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+) -> Result<(), Errno> {
+    let mut pieces = Pieces { fd, waiting: Vec::new(), done: Ok(()) };
+    match content(&mut pieces) {
+        Ok(()) => write_all(fd, &pieces.waiting),
+        Err(fmt::Error) => pieces.done,
+    }
+}
+
+struct Pieces<'a> {
+    fd: BorrowedFd<'a>,
+    /// Less than a few pages.
+    waiting: Vec<u8>,
+    done: Result<(), Errno>,
+}
+
+impl fmt::Write for Pieces<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        const ENOUGH: usize = 4096;
+        if self.waiting.len() + text.len() <= ENOUGH {
+            self.waiting.extend_from_slice(text.as_bytes());
+            return Ok(());
+        }
+        self.done = write_all(self.fd, &self.waiting).and_then(|()| {
+            self.waiting.clear();
+            if text.len() < ENOUGH {
+                self.waiting.extend_from_slice(text.as_bytes());
+                return Ok(());
+            }
+            write_all(self.fd, text.as_bytes())
+        });
+        self.done.map_err(|_| fmt::Error)
+    }
 }
 
 #[cfg(test)]

@@ -174,6 +174,17 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
                 text(if hoard.iter().all(|h| h[4096] == 1) { "ok" } else { "?" }),
             );
         }
+        // A command of so many words, and the most memory that it or a child of it had, in KiB.
+        "peak" => {
+            let count = probe.number(word);
+            let words: Vec<String> = (0..count).map(|_| probe.argument(word)).collect();
+            let mut command = std::process::Command::new(&words[0]);
+            let child = command.args(&words[1..]).stdout(std::process::Stdio::null()).spawn();
+            let child = child.unwrap_or_else(|e| fail(&format!("{}: {e}", words[0])));
+            let (mut status, mut used) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+            unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut used) };
+            probe.note(&[word, &status.to_string()], used.ru_maxrss.to_string());
+        }
         "spin" => {
             let ms = probe.number(word) as u64;
             let (start, mut n) = (Instant::now(), 0u64);

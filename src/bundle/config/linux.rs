@@ -3,15 +3,15 @@
 use super::process::{ID, each_type_once};
 use super::{Also, ID_MAPPING, ListOf, Map, Object, Path, Plain, id_mapping};
 use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read};
+use crate::bundle::read::{Fault, Read, items};
 use crate::bundle::shape::I64;
-use crate::bundle::shape::Shape::{self, Must, Number, Word};
+use crate::bundle::shape::Shape::{self, Any, Later, Must, Number, Word};
 use crate::bundle::spec::{
     Device, DeviceKind, Linux, List, Namespace, NamespaceKind, Personality, Propagation, Text,
 };
 use crate::cgroup::resources::resources;
 use crate::error::Quoted;
-use crate::seccomp::policy::section;
+use crate::seccomp::policy::{POLICY, section};
 
 pub(super) static LINUX: Shape = Object(&[
     ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
@@ -26,7 +26,26 @@ pub(super) static LINUX: Shape = Object(&[
     ("readonlyPaths", &ListOf(&Path)),
     ("mountLabel", &Plain),
     ("personality", &PERSONALITY),
+    ("resources", &Any),
+    ("seccomp", &Later(&POLICY)),
+    (UNSUPPORTED[0], &Any),
+    (UNSUPPORTED[1], &Any),
+    (UNSUPPORTED[2], &Any),
 ]);
+
+/// Of it, what `exec` reads of a container's own copy.
+pub(super) static OF_PROCESS: Shape = Object(&[("personality", &PERSONALITY), ("seccomp", &Later(&POLICY))]);
+
+/// Of it, what says who gets the filter's listener.
+pub(super) static LISTENER: Shape = Object(&[(
+    "seccomp",
+    &Later(&Object(&[
+        ("defaultAction", &Any),
+        ("defaultErrnoRet", &Any),
+        ("listenerPath", &Any),
+        ("listenerMetadata", &Any),
+    ])),
+)]);
 
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
 const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
@@ -134,6 +153,8 @@ static DEVICE: Shape = Also(
         ("fileMode", &Number(&(0, 0o177_777, "is out of range (0 to 65535)"))),
         ("uid", &ID),
         ("gid", &ID),
+        ("major", &Any),
+        ("minor", &Any),
     ]),
     device_numbers,
 );
@@ -195,15 +216,10 @@ static PERSONALITY: Shape = Object(&[
 ]);
 
 fn no_flag(v: &Json) -> Read<()> {
-    match v {
-        Json::List(flags) => match flags.first() {
-            Some(Json::Str(flag)) => {
-                Err(Fault::new(format!("{} is not supported (no flag is)", Quoted(flag))).at_index(0))
-            }
-            _ => Ok(()),
-        },
+    items(v, &mut |flag| match flag {
+        Json::Str(flag) => Err(Fault::new(format!("{} is not supported (no flag is)", Quoted(flag)))),
         _ => Ok(()),
-    }
+    })
 }
 
 fn personality(v: &Json) -> Personality {

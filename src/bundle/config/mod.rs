@@ -13,18 +13,18 @@ mod version;
 
 use super::json::Json;
 use super::read::{Fault, Read};
-use super::shape::Shape::{Also, Filled, Flag, List as ListOf, Map, Must, Object, Path, Text as Plain};
+use super::shape::Shape::{Also, Filled, Flag, List as ListOf, Many, Map, Must, Object, Path, Text as Plain};
 use super::shape::{Shape, U32};
 use super::spec::{Hook, HookKind, IdMapping, Mount, Spec};
 use crate::error::Result;
 
-pub use process::process;
+pub use process::{PROCESS, process};
 
 static SPEC: Shape = Object(&[
     ("ociVersion", &Must(&Also(&Plain, version::version))),
     ("root", &Must(&Object(&[("path", &Must(&Filled)), ("readonly", &Flag)]))),
-    ("mounts", &ListOf(&MOUNT)),
-    ("process", &process::PROCESS),
+    ("mounts", &Many(&MOUNT)),
+    ("process", &PROCESS),
     ("hostname", &Plain),
     ("domainname", &Plain),
     ("hooks", &HOOKS),
@@ -33,13 +33,36 @@ static SPEC: Shape = Object(&[
 ]);
 
 /// Reads the text of the whole document.
-pub fn parse(text: &[u8]) -> Result<Box<Spec>> {
-    Ok(spec(&Json::parse(text)?)?)
+pub fn parse(text: &'static [u8]) -> Result<Box<Spec>> {
+    Ok(spec(&Json::parse_as(text, &SPEC)?)?)
+}
+
+/// What `exec` reads of a container's own copy: `process`, and of `linux` what a process has.
+pub fn parse_for_exec(text: &'static [u8]) -> Result<Box<Spec>> {
+    static OF_EXEC: Shape = Object(&[("process", &PROCESS), ("linux", &linux::OF_PROCESS)]);
+    parse_part(text, &OF_EXEC)
+}
+
+/// What `start` and `delete` read of it: `hooks`, whether there is a process, and of `linux` who gets the filter's listener.
+pub fn parse_for_hooks(text: &'static [u8]) -> Result<Box<Spec>> {
+    static OF_START: Shape =
+        Object(&[("process", &Object(&[])), ("hooks", &HOOKS), ("linux", &linux::LISTENER)]);
+    parse_part(text, &OF_START)
+}
+
+fn parse_part(text: &'static [u8], shape: &'static Shape) -> Result<Box<Spec>> {
+    let v = Json::parse_as(text, shape)?;
+    shape.check(&v)?;
+    Ok(take(&v)?)
 }
 
 /// Reads the whole document.
 pub fn spec(v: &Json) -> Read<Box<Spec>> {
     SPEC.check(v)?;
+    take(v)
+}
+
+fn take(v: &Json) -> Read<Box<Spec>> {
     let mut spec = Box::<Spec>::default();
     spec.oci_version = v.text("ociVersion").unwrap_or_default();
     let root = v.section("root");
@@ -53,7 +76,7 @@ pub fn spec(v: &Json) -> Read<Box<Spec>> {
     for (kind, name) in spec.hooks.0.iter_mut().zip(HookKind::NAMES) {
         *kind = hooks.all(name, hook);
     }
-    spec.annotations = v.pairs("annotations");
+    spec.annotations = v.as_pairs("annotations");
     linux::fill(&mut spec.linux, v.section("linux")).map_err(|f| f.at("linux"))?;
     Ok(spec)
 }
@@ -148,6 +171,9 @@ fn hook(v: &Json) -> Hook {
 
 fn no_key_is_empty(v: &Json) -> Read<()> {
     match v {
+        Json::Pairs(all) if all.tokens().step_by(2).any(|key| key == "\"\"") => {
+            Err(Fault::new("a key must not be empty"))
+        }
         Json::Object(all) if all.iter().any(|(key, _)| key.is_empty()) => {
             Err(Fault::new("a key must not be empty"))
         }

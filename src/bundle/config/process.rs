@@ -3,12 +3,13 @@
 use super::{Also, Flag, ListOf, Object, Path, Plain};
 use crate::bundle::json::Json;
 use crate::bundle::read::{Fault, Read};
-use crate::bundle::shape::Shape::{self, Must, Number, Word};
+use crate::bundle::shape::Shape::{self, Any, Must, Number, Word};
 use crate::bundle::shape::{I32, U16, U32, U64};
 use crate::bundle::spec::{CpuAffinity, IoPriority, Process, Rlimit, Scheduler, Text};
 use crate::error::Quoted;
 
-pub(super) static PROCESS: Shape = Also(
+/// What a process looks like.
+pub static PROCESS: Shape = Also(
     &Object(&[
         ("terminal", &Flag),
         ("user", &USER),
@@ -23,6 +24,7 @@ pub(super) static PROCESS: Shape = Also(
         ("selinuxLabel", &Plain),
         ("scheduler", &SCHEDULER),
         ("ioPriority", &IO_PRIORITY),
+        ("consoleSize", &Any),
         ("execCPUAffinity", &Object(&[("initial", &Plain), ("final", &Plain)])),
     ]),
     console_size,

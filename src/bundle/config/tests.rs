@@ -10,7 +10,10 @@ use std::result::Result;
 const LEAST: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"}}"#;
 
 fn read(text: &str) -> Result<Box<Spec>, String> {
-    spec(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string())
+    let whole = spec(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string());
+    let kept = parse(text.to_owned().into_bytes().leak()).map_err(|e| e.to_string());
+    assert_eq!(kept, whole, "what nobody looks at is left out of {text}");
+    whole
 }
 
 /// The smallest configuration with one member replaced or added.

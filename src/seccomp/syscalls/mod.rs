@@ -73,6 +73,9 @@ impl Call {
         None
     }
 
+    /// How many there are.
+    pub const COUNT: usize = COUNT;
+
     /// The call's name.
     pub fn name(self) -> &'static str {
         name_at(usize::from(self.0))

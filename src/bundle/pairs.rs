@@ -1,0 +1,112 @@
+//! An object of strings that is passed on and rarely looked into: `annotations`.
+//!
+//! It is kept as it stands in its document. As a list a million of them would take three times as much memory.
+
+use std::fmt;
+
+use super::json::{self, Json};
+use super::spec::Text;
+
+/// The members of an object in the order of the file. No key is there twice, and no string holds a NUL.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pairs(Text);
+
+impl PartialEq for Pairs {
+    fn eq(&self, other: &Pairs) -> bool {
+        self.tokens().eq(other.tokens())
+    }
+}
+
+impl Pairs {
+    /// Those of an object of strings, from its opening bracket to its closing one, which the reader has checked.
+    pub(super) fn checked(object: Text) -> Pairs {
+        Pairs(object)
+    }
+
+    /// These.
+    pub fn new(members: &[(&str, &str)]) -> Pairs {
+        let member = |(key, value): &(&str, &str)| (&*(*key).to_owned().leak(), Json::from(*value));
+        Pairs(Json::Object(members.iter().map(member).collect()).compact().leak())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens().next().is_none()
+    }
+
+    /// The keys and their values.
+    pub fn iter(&self) -> impl Iterator<Item = (Text, Text)> {
+        let mut tokens = self.tokens();
+        std::iter::from_fn(move || Some((plain(tokens.next()?), plain(tokens.next()?))))
+    }
+
+    /// The strings, keys and values in turn, with their quotation marks.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Text> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            rest = &rest[rest.find('"')?..];
+            let mut end = 1;
+            // As far as the next of the two at a time: there may be much of it.
+            while let Some(at) = rest.as_bytes()[end..].iter().position(json::is_special) {
+                end += at;
+                if rest.as_bytes()[end] == b'"' {
+                    break;
+                }
+                end += 2;
+            }
+            let (token, after) = rest.split_at(end + 1);
+            rest = after;
+            Some(token)
+        })
+    }
+
+    /// Writes the object, on one line or as Go's `MarshalIndent` does.
+    pub(super) fn write_to(
+        &self,
+        out: &mut dyn fmt::Write,
+        indent: Option<usize>,
+        depth: usize,
+    ) -> fmt::Result {
+        let mut start = "{";
+        let mut tokens = self.tokens();
+        while let (Some(key), Some(value)) = (tokens.next(), tokens.next()) {
+            json::line(out, start, indent, depth + 1)?;
+            out.write_str(key)?;
+            out.write_str(if indent.is_some() { ": " } else { ":" })?;
+            out.write_str(value)?;
+            start = ",";
+        }
+        if start == "{" {
+            return out.write_str("{}");
+        }
+        json::line(out, "", indent, depth)?;
+        out.write_char('}')
+    }
+}
+
+/// What a string says.
+fn plain(token: Text) -> Text {
+    if token.contains('\\') {
+        if let Ok(Json::Str(text)) = Json::parse(token.as_bytes()) {
+            return text;
+        }
+    }
+    &token[1..token.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_read_and_written_as_they_stand() {
+        let pairs = Pairs::checked("{ \"a\\\"\" :\n\"\\u00e9\\\\\", \"b\":\"\"}");
+        assert_eq!(pairs.iter().collect::<Vec<_>>(), [("a\"", "é\\"), ("b", "")]);
+        let json = Json::Pairs(pairs);
+        assert_eq!(json.compact(), r#"{"a\"":"\u00e9\\","b":""}"#);
+        assert_eq!(json.pretty(1), "{\n \"a\\\"\": \"\\u00e9\\\\\",\n \"b\": \"\"\n}");
+        assert!(Pairs::default().is_empty() && Pairs::new(&[]).is_empty() && !pairs.is_empty());
+        assert_eq!(Json::Pairs(Pairs::default()).compact(), "{}");
+        assert_eq!(Pairs::new(&[("a\n", "\"")]).iter().collect::<Vec<_>>(), [("a\n", "\"")]);
+    }
+}
