@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::fs::Cgroup;
 use super::stats::field;
@@ -41,6 +41,29 @@ impl Cgroup {
             None => (self.v2(), "memory.events"),
         };
         branch.and_then(|b| field(&b.read(file).ok()?, "oom_kill")).unwrap_or(0)
+    }
+
+    /// Whether the killer has killed since it had killed so many, which was before a program was executed: asked once the exec
+    /// has succeeded. With too little memory the kernel kills in the midst of it, or a moment later.
+    pub fn killed_at_start(&self, init: Option<BorrowedFd<'_>>, before: u64) -> bool {
+        // The count comes before the kill, and the kill before the end.
+        if self.oom_kills() > before || self.is_tight() {
+            let timeout = PollTimeout::from(100u8);
+            let mut fd = init.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let _ = poll(fd.as_mut_slice(), timeout);
+        }
+        self.oom_kills() > before
+    }
+
+    /// Whether the limit is below what any program needs.
+    fn is_tight(&self) -> bool {
+        const LITTLE: u64 = 1 << 20;
+        let (branch, file) = match self.v1("memory") {
+            Some(branch) => (Some(branch), "memory.limit_in_bytes"),
+            None => (self.v2(), "memory.max"),
+        };
+        let limit = branch.and_then(|b| b.read(file).ok()?.trim_ascii().parse::<u64>().ok());
+        limit.is_some_and(|limit| limit < LITTLE)
     }
 
     /// Starts watching. Errors where there is no memory controller.

@@ -3,9 +3,11 @@
 use super::args::{Globals, RunOptions};
 use super::create::{Creation, Mode};
 use super::delete;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, engine};
+use crate::log;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::interrupt;
+use crate::sys::process::Ended;
 use crate::sys::sealed_exe;
 
 /// Runs a container. The exit status is its process' (128 + n after signal n), or 0 if detached.
@@ -25,6 +27,11 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     // Others may look at the container, kill it and delete it while we only wait.
     drop(launched.dir);
     let ended = supervise(&signals, &launched.child, launched.terminal);
+    if matches!(ended, Ok(Ended::Signalled(libc::SIGKILL)))
+        && launched.record.cgroup().oom_kills() > launched.killed_before
+    {
+        log::warn(engine::INIT_OOM);
+    }
     if !options.keep {
         delete::at_the_end(globals, id, &creation.loaded.spec.hooks);
     }

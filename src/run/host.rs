@@ -105,6 +105,8 @@ pub struct Launched {
     pub dir: Option<Locked>,
     /// Its record.
     pub record: Record,
+    /// What the out-of-memory killer had killed in the cgroup before.
+    pub killed_before: u64,
 }
 
 impl<'a> Host<'a> {
@@ -140,7 +142,8 @@ impl<'a> Host<'a> {
         }
         interrupt::forget();
         let child = self.child.ok_or_else(|| Error::new("the plan has no clone"))?;
-        Ok(Launched { child, terminal: self.terminal, dir: self.dir, record: self.subject.record })
+        let (terminal, dir, record) = (self.terminal, self.dir, self.subject.record);
+        Ok(Launched { child, terminal, dir, record, killed_before: self.killed_before })
     }
 
     fn step(&mut self, step: HostStep) -> Result<()> {
@@ -171,7 +174,10 @@ impl<'a> Host<'a> {
             HostStep::SendPidfd => self.send_pidfd(),
             HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file, self.pid()?),
             HostStep::RecordCreated => self.record_created(),
-            HostStep::Release => self.wait_for_end(),
+            HostStep::Release => {
+                self.wait_for_end()?;
+                self.survived()
+            }
             HostStep::AwaitExec => {
                 self.wait_for_exec()?;
                 interrupt::forget();
@@ -335,7 +341,12 @@ impl<'a> Host<'a> {
     /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody. Of an exec
     /// its status tells, as of any program that is killed.
     fn survived(&self) -> Result<()> {
-        if self.subject.making.is_some() && process::is_killed(self.pid()?) && self.oom_kills_now() {
+        let (Some(_), Some(cgroup), Some(child)) = (&self.subject.making, &self.subject.cgroup, &self.child)
+        else {
+            return Ok(());
+        };
+        let pidfd = child.pidfd.as_ref().map(|fd| fd.as_fd());
+        if cgroup.killed_at_start(pidfd, self.killed_before) && process::is_killed(child.pid) {
             return Err(Error::new(engine::INIT_OOM));
         }
         Ok(())

@@ -60,13 +60,18 @@ pub fn call(dir: &Entry, init: Option<&ProcessMark>) -> Result<Call> {
 }
 
 impl Call {
+    /// Init's pidfd; absent before Linux 5.3.
+    pub fn init(&self) -> Option<BorrowedFd<'_>> {
+        self.init.as_ref().map(AsFd::as_fd)
+    }
+
     /// Waits until init has taken the word ([`What::Heard`]), has run its hooks ([`What::Hooked`]) or runs the program
     /// ([`What::End`]). What fails before (the filter, a hook, the exec) says itself what it is about.
     ///
     /// A filter that is recorded is loaded here; `listener` takes its listener.
     pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
         let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
-        let message = hear(&self.channel, &[], self.init.as_ref().map(AsFd::as_fd), listener, &wait)?;
+        let message = hear(&self.channel, &[], self.init(), listener, &wait)?;
         match (message.what, wanted) {
             (what, _) if what == wanted => Ok(()),
             // Init was killed before it took that in.
