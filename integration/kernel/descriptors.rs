@@ -12,6 +12,8 @@ pub const CASES: &[Case] = cases![
     what_lies_above_the_limit_stays_outside,
     limit_of_the_program_is_none_of_the_start,
     created_container_needs_no_descriptor_to_start,
+    sixteen_open_files_are_enough_for_every_command,
+    fewer_open_files_are_refused_and_nothing_is_left,
 ];
 
 /// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
@@ -125,4 +127,81 @@ fn created_container_needs_no_descriptor_to_start(t: &Test) {
     c.start().ok();
     assert_eq!(c.says("pid")["pid"], 1);
     c.remove();
+}
+
+/// A container with what takes descriptors: a filter, a limit, hooks, something hidden, something read-only.
+fn demanding(t: &Test) -> Container<'_> {
+    let mut c = t.container();
+    let profile = include_str!("../../seccomp-profiles/default.json");
+    c.config["linux"]["seccomp"] = serde_json::from_str(profile).unwrap();
+    // Not every caller may raise what it has lowered.
+    c.config["process"]["rlimits"] = json!([]);
+    c.config["linux"]["maskedPaths"].as_array_mut().unwrap().push(json!("/tmp"));
+    c.mount("/tmp", "tmpfs", "tmpfs", &["ro"]);
+    c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]);
+    for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        c.config["hooks"][kind] = json!([{"path": "/bin/true"}]);
+    }
+    c
+}
+
+fn with_few(t: &Test, files: u32, args: &[&str]) -> Output {
+    from_a_shell(t, &format!("ulimit -n {files};"), args)
+}
+
+fn sixteen_open_files_are_enough_for_every_command(t: &Test) {
+    for files in [16, 17, 20, 31, 64] {
+        let mut c = demanding(t);
+        let bundle = c.bundle.to_str().unwrap().to_owned();
+        c.args(&["true"]).write();
+        with_few(t, files, &["run", "--bundle", &bundle, &c.id]).ok();
+        c.args(&["sleep", "100"]).write();
+        with_few(t, files, &["run", "--detach", "--bundle", &bundle, &c.id]).ok();
+        with_few(t, files, &["delete", "--force", &c.id]).ok();
+        for words in [
+            &["create", "--bundle", &bundle][..],
+            &["state"],
+            &["start"],
+            &["list", "--format", "json"],
+            &["exec", "ID", "true"],
+            &["exec", "--detach", "ID", "true"],
+            &["update", "--pids-limit", "100"],
+            &["kill", "ID", "KILL"],
+            &["delete", "--force"],
+        ] {
+            let mut args: Vec<&str> = words.iter().map(|w| if *w == "ID" { &*c.id } else { *w }).collect();
+            if !words.contains(&"ID") && words[0] != "list" {
+                args.push(&c.id);
+            }
+            if words[0] != "update" || t.hierarchy("pids").is_some() {
+                with_few(t, files, &args).ok();
+            }
+        }
+        c.call(&["state"]).fails(&["does not exist"]);
+    }
+}
+
+fn fewer_open_files_are_refused_and_nothing_is_left(t: &Test) {
+    let mut c = demanding(t);
+    let bundle = c.bundle.to_str().unwrap().to_owned();
+    c.args(&["sleep", "100"]).write();
+    let up = running(t);
+    for files in [5, 8, 15] {
+        let says: &[&str] = &[&format!("the limit of open files is {files}, embrun needs 16 (ulimit -n")];
+        for args in [
+            &["run", "--bundle", &bundle, &c.id][..],
+            &["create", "--bundle", &bundle, &c.id],
+            &["state", &up.id],
+            &["list"],
+            &["kill", &up.id, "KILL"],
+            &["delete", "--force", &up.id],
+        ] {
+            let out = with_few(t, files, args).fails(says);
+            assert_eq!(out.status, 1);
+        }
+        assert_eq!(with_few(t, files, &["exec", &up.id, "true"]).fails(says).status, 255);
+        c.call(&["state"]).fails(&["does not exist"]);
+        assert_eq!(up.status(), "running");
+    }
+    up.remove();
 }

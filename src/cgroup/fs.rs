@@ -15,7 +15,8 @@ use super::unit::Unit;
 use super::{Controller, walk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::exact_modes::ExactModes;
-use crate::sys::file::{AT_FDCWD, lstatat, mkdirat, open, openat, read_all, rmdirat};
+use crate::sys::file::{AT_FDCWD, mkdirat, open, openat, read_all, rmdirat};
+use crate::sys::process::most_open_files;
 
 /// A handle on the container's cgroup in every hierarchy.
 pub struct Cgroup {
@@ -55,36 +56,65 @@ impl Branch {
         Branch { place, dir: OnceCell::new() }
     }
 
-    /// The cgroup's directory, opened and checked to be one of cgroupfs.
+    /// The cgroup's directory, opened and checked to be one of cgroupfs; it stays open.
     pub(super) fn dir(&self) -> std::result::Result<BorrowedFd<'_>, Errno> {
         if self.dir.get().is_none() {
-            let dir = open_directory(&self.place.directory())?;
-            let magic = fstatfs(&dir)?.filesystem_type();
-            if magic != (if self.place.is_v2() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC }) {
-                return Err(Errno::ENOENT);
-            }
-            let _ = self.dir.set(dir);
+            let _ = self.dir.set(self.opened()?);
         }
         Ok(self.dir.get().expect("was just opened").as_fd())
     }
 
+    fn opened(&self) -> std::result::Result<OwnedFd, Errno> {
+        self.check(open_directory(&self.place.directory())?)
+    }
+
+    fn check(&self, opened: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+        let magic = fstatfs(&opened)?.filesystem_type();
+        let expected = if self.place.is_v2() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
+        if magic == expected { Ok(opened) } else { Err(Errno::ENOENT) }
+    }
+
+    /// Uses the directory. Where few files may be open, one of v1 does not stay open: there are a dozen hierarchies.
+    fn with<T>(
+        &self,
+        act: impl FnOnce(BorrowedFd<'_>) -> std::result::Result<T, Errno>,
+    ) -> std::result::Result<T, Errno> {
+        if self.stays_open() { act(self.dir()?) } else { act(self.opened()?.as_fd()) }
+    }
+
+    fn stays_open(&self) -> bool {
+        self.dir.get().is_some() || self.place.is_v2() || most_open_files() >= PLENTY
+    }
+
+    /// Opens a file of it, of a directory that does not stay open by its whole path: that is one descriptor.
+    fn file(&self, file: &str, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+        if self.stays_open() {
+            return openat(self.dir()?, file, flags);
+        }
+        let opened = open(&*format!("{}/{file}", self.place.directory()), flags | OFlag::O_NOFOLLOW)?;
+        self.check(opened)
+    }
+
     pub(super) fn read(&self, file: &str) -> std::result::Result<String, Errno> {
-        read(self.dir()?, file)
+        text(self.file(file, OFlag::O_RDONLY)?)
     }
 
     pub(super) fn write(&self, file: &str, value: &str) -> std::result::Result<(), Errno> {
-        write(self.dir()?, file, value)
+        nix::unistd::write(self.open(file)?, value.as_bytes()).map(drop)
     }
 
     /// Opens a file to be written, perhaps more than once.
     pub(super) fn open(&self, file: &str) -> std::result::Result<OwnedFd, Errno> {
-        openat(self.dir()?, file, OFlag::O_WRONLY)
+        self.file(file, OFlag::O_WRONLY)
     }
 
     fn has_file(&self, file: &str) -> bool {
-        self.dir().is_ok_and(|dir| lstatat(dir, file).is_ok())
+        self.file(file, OFlag::O_PATH).is_ok()
     }
 }
+
+/// From how many open files on a dozen more do no harm.
+const PLENTY: u64 = 64;
 
 fn open_directory(path: &str) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
@@ -93,8 +123,11 @@ fn open_directory(path: &str) -> std::result::Result<OwnedFd, Errno> {
 
 /// A file of a cgroup, as text.
 pub(super) fn read(dir: BorrowedFd<'_>, file: &str) -> std::result::Result<String, Errno> {
-    let fd = openat(dir, file, OFlag::O_RDONLY)?;
-    Ok(String::from_utf8_lossy(&read_all(&fd, usize::MAX)?).into_owned())
+    text(openat(dir, file, OFlag::O_RDONLY)?)
+}
+
+fn text(file: OwnedFd) -> std::result::Result<String, Errno> {
+    Ok(String::from_utf8_lossy(&read_all(&file, usize::MAX)?).into_owned())
 }
 
 /// Writes a file of a cgroup: at once, the kernel takes each write for a command.
@@ -246,7 +279,7 @@ impl Cgroup {
             } else if branch.place.has("cpuset") {
                 inherit_cpuset(&branch.place)?;
             }
-            branch.dir().context(|| format!("open {}", branch.place.directory()))?;
+            branch.with(|_| Ok(())).context(|| format!("open {}", branch.place.directory()))?;
             // Also one that is new, below one that is frozen: init would never say a word.
             check_running(&branch)
         });
@@ -261,8 +294,7 @@ impl Cgroup {
     /// A cgroup that was there before may be used if nothing is in it (OCI spec: "Cgroup fitness check").
     fn check_fitness(&self, branch: &Branch) -> Result<()> {
         let directory = branch.place.directory();
-        let dir = branch.dir().about(format_args!("open {directory}"))?;
-        let pids = walk::pids(dir).about(format_args!("read {directory}"))?;
+        let pids = branch.with(walk::pids).about(format_args!("read {directory}"))?;
         if !pids.is_empty() {
             let n = pids.len();
             return Err(Error::new(format!("container's cgroup is not empty: {n} process(es) found"))

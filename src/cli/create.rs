@@ -1,5 +1,7 @@
 //! `create`: "The runtime applies everything of config.json but `process.args`" (runtime.md, "Create").
 
+use std::cell::Cell;
+
 use super::args::{CgroupManager, CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load_with};
 use crate::bundle::spec::{NamespaceKind, Text};
@@ -45,7 +47,7 @@ pub struct Mode {
 pub struct Creation {
     /// The bundle.
     pub loaded: Loaded,
-    store: Store,
+    store: Cell<Option<Store>>,
     plan: Box<Plan>,
     record: Record,
     cgroup: Location,
@@ -126,7 +128,7 @@ impl Creation {
         };
         let record = record(&request, &loaded, &cgroup)?;
         Ok(Creation {
-            store: Store::open_or_make(globals.root)?,
+            store: Cell::new(Some(Store::open_or_make(globals.root)?)),
             plan,
             record,
             cgroup,

@@ -46,6 +46,8 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         ..ExecRequest::default()
     };
     let init = record.init;
+    // Every descriptor counts where few may be open.
+    drop((store, entry));
     let launched = launch(record, &process, &spec.linux, request, &options.cgroups, &options.outputs)
         .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };

@@ -34,7 +34,7 @@ use nix::sys::signal::Signal;
 use crate::bundle::text;
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
-use crate::sys::process::{default_signal, ignore_signal};
+use crate::sys::process::{default_signal, ignore_signal, most_open_files};
 use crate::sys::sealed_exe;
 use crate::sys::start::{STDOUT, variable, write_all};
 use crate::{log, namespace};
@@ -71,7 +71,19 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     }
     log::open(globals.log, globals.log_format, globals.debug)?;
     let command = args::command(rest)?;
+    let exec = matches!(command, Command::Exec(_));
+    enough_files().map_err(|e| if exec { e.exit_with(255) } else { e })?;
     Ok(perform(&globals, command)?)
+}
+
+/// Refuses to begin what could not be completed, nor taken back: both take open files.
+fn enough_files() -> Result<()> {
+    const LEAST: u64 = 16;
+    match most_open_files() {
+        LEAST.. => Ok(()),
+        few => Err(Error::new(format!("the limit of open files is {few}, embrun needs {LEAST}"))
+            .hint("ulimit -n, RLIMIT_NOFILE")),
+    }
 }
 
 fn perform(globals: &Globals, command: Command) -> Result<u8> {

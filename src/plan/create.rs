@@ -172,7 +172,8 @@ fn init(
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
 ) {
-    let mut steps = Recipe::default();
+    // With room for all, since what a list outgrows is not given back.
+    let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
     join_namespaces(&plan.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
     steps.add(InitStep::NewSession);

@@ -1,5 +1,6 @@
 //! The interpreter in the host process: one match over the steps, and the way back when one fails.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -46,7 +47,7 @@ pub struct Subject<'a> {
 /// What making a container needs beside its plan.
 pub struct Making<'a> {
     /// Where its state goes.
-    pub store: &'a Store,
+    pub store: &'a Cell<Option<Store>>,
     /// Its bundle.
     pub loaded: &'a Loaded,
     /// Where its cgroup will be.
@@ -188,7 +189,8 @@ impl<'a> Host<'a> {
 
     fn reserve(&mut self) -> Result<()> {
         let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        let dir = making.store.claim(self.subject.record.id)?;
+        // Given up then: every descriptor counts where few may be open.
+        let dir = making.store.take().ok_or_else(no_making)?.claim(self.subject.record.id)?;
         let dir = self.dir.insert(dir);
         // First: a directory without a record is one that nothing was begun for, or that was damaged.
         dir.write_record(&self.subject.record)?;
@@ -242,6 +244,9 @@ impl<'a> Host<'a> {
         match cloned.map_err(|e| clone_error(e, self.plan.new_namespaces))? {
             Cloned::Child => {
                 drop(host_end);
+                if let Some(dir) = self.dir.take() {
+                    dir.leave();
+                }
                 let record = &self.subject.record;
                 Init {
                     plan: self.plan,

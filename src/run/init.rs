@@ -66,11 +66,27 @@ struct Scene {
 }
 
 /// The way back to the host: as long as it is there, nothing of the container may run.
-struct OfTheHost {
-    /// The host's, opened before anything of the container is in reach; an own root has its own.
-    procfs: ProcFs,
-    /// Of a container that is being made.
-    rootfs: Option<Rootfs>,
+enum OfTheHost {
+    /// The host's procfs, opened before anything of the container is in reach.
+    ProcFs(ProcFs),
+    /// The root of a container that is being made, which has the host's procfs too.
+    Rootfs(Rootfs),
+}
+
+impl OfTheHost {
+    fn procfs(&self) -> &ProcFs {
+        match self {
+            OfTheHost::ProcFs(procfs) => procfs,
+            OfTheHost::Rootfs(rootfs) => rootfs.proc(),
+        }
+    }
+
+    fn rootfs(&self) -> Option<&Rootfs> {
+        match self {
+            OfTheHost::ProcFs(_) => None,
+            OfTheHost::Rootfs(rootfs) => Some(rootfs),
+        }
+    }
 }
 
 impl Init<'_> {
@@ -104,7 +120,7 @@ impl Init<'_> {
     fn scene(&self) -> Result<Scene> {
         let c = |s: &Text| argument(s);
         Ok(Scene {
-            host: Some(OfTheHost { procfs: ProcFs::open()?, rootfs: None }),
+            host: Some(OfTheHost::ProcFs(ProcFs::open()?)),
             in_cwd: false,
             program: None,
             argv: CStrings::new(self.plan.program.args.iter().filter_map(c)),
@@ -133,12 +149,12 @@ impl Init<'_> {
             InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),
             InitStep::PrepareRoot { rootfs, propagation } => {
                 let path = c_text(rootfs.as_bytes()).ok_or(Errno::EINVAL)?;
-                let rootfs =
-                    scene.host()?.rootfs.insert(Rootfs::prepare(path, propagation, Ways::default())?);
+                let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
                 // Entered last, but what it is mounted for is the container's.
                 if let Some(i) = self.plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
                     rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
                 }
+                scene.host = Some(OfTheHost::Rootfs(rootfs));
                 Ok(())
             }
             InitStep::Mount(mount) => scene.rootfs()?.mount(mount),
@@ -153,17 +169,24 @@ impl Init<'_> {
                 stdio::take_null(rootfs.root(), rootfs.proc())
             }
             InitStep::Terminal { size } => {
-                let host = scene.host()?;
-                terminal::make(host.rootfs.as_mut(), &host.procfs, size, &self.channel)
+                let slave = match scene.host()? {
+                    OfTheHost::ProcFs(procfs) => terminal::make(&here()?, procfs, size, &self.channel)?,
+                    OfTheHost::Rootfs(rootfs) => {
+                        let slave = terminal::make(rootfs.root(), rootfs.proc(), size, &self.channel)?;
+                        rootfs.console(slave.as_fd())?;
+                        slave
+                    }
+                };
+                terminal::take(&slave)
             }
             InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
             InitStep::Home => self.find_home(scene),
             InitStep::LetGo { preserve_fds } => self.let_go(preserve_fds, scene),
             InitStep::EnterPidNamespace => self.enter_pid_namespace(),
             InitStep::RunHooks(kind) => self.run_hooks(kind, scene),
-            InitStep::Sysctl((file, value)) => scene.host()?.procfs.sysctl(file, value),
+            InitStep::Sysctl((file, value)) => scene.host()?.procfs().sysctl(file, value),
             InitStep::OomScoreAdj(score) => {
-                scene.host()?.procfs.write_self("oom_score_adj", score.to_string().as_bytes())
+                scene.host()?.procfs().write_self("oom_score_adj", score.to_string().as_bytes())
             }
             InitStep::FinishMounts => scene.rootfs()?.finish(),
             InitStep::ReadonlyRoot => scene.rootfs()?.make_readonly(),
@@ -240,7 +263,7 @@ impl Init<'_> {
             dir: scene
                 .host
                 .as_ref()
-                .and_then(|host| host.rootfs.as_ref())
+                .and_then(OfTheHost::rootfs)
                 .filter(|_| kind == HookKind::CreateContainer)
                 .map(|r| r.root().as_fd()),
             envp: Some(&scene.envp).filter(|_| kind == HookKind::StartContainer),
@@ -286,10 +309,10 @@ impl Init<'_> {
     /// As root, since the image's file may be for root alone; nothing but the home directory comes of it.
     fn find_home(&self, scene: &mut Scene) -> Result<()> {
         let host = scene.host.as_ref().ok_or_else(let_go_of)?;
-        let find = |uid| match &host.rootfs {
-            Some(rootfs) => home(rootfs.root(), &host.procfs, uid),
+        let find = |uid| match host.rootfs() {
+            Some(rootfs) => home(rootfs.root(), host.procfs(), uid),
             // An exec is in the container already.
-            None => here().map_or("/".into(), |root| home(&root, &host.procfs, uid)),
+            None => here().map_or("/".into(), |root| home(&root, host.procfs(), uid)),
         };
         let program = &self.plan.program;
         program::set_home(&mut scene.envp, program, || find(program.uid));
@@ -303,7 +326,7 @@ impl Init<'_> {
         let host = ManuallyDrop::new(scene.host.take().ok_or_else(let_go_of)?);
         std::mem::forget(std::mem::take(&mut self.namespaces));
         let (first, channel, procfs) =
-            (3 + preserve_fds as i32, self.channel.as_fd().as_raw_fd(), host.procfs.as_fd());
+            (3 + preserve_fds as i32, self.channel.as_fd().as_raw_fd(), host.procfs().as_fd());
         let only = "close what is the host's";
         let channel = match self.waiting.take().map(ManuallyDrop::new) {
             Some(waiting) => {
@@ -368,7 +391,10 @@ impl Scene {
     }
 
     fn rootfs(&mut self) -> Result<&mut Rootfs> {
-        self.host()?.rootfs.as_mut().ok_or_else(|| Error::new("the root is not prepared"))
+        match self.host()? {
+            OfTheHost::Rootfs(rootfs) => Ok(rootfs),
+            OfTheHost::ProcFs(_) => Err(Error::new("the root is not prepared")),
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use nix::sys::stat::{SFlag, makedev};
 
 use super::wire::Channel;
 use crate::error::{Context, Error, Result};
-use crate::rootfs::Rootfs;
 use crate::rootfs::path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Handle, Links, RootDir, kind};
@@ -22,22 +21,8 @@ use crate::sys::{process, tty};
 /// Linux's `DEVPTS_SUPER_MAGIC`.
 const DEVPTS: i64 = 0x1cd1;
 
-/// Makes a terminal, hands its master over the channel, and makes its slave the standard streams of this process. Of a container that is being made (`rootfs`), it becomes /dev/console too; else this process is
-/// in the container already.
-pub fn make(
-    rootfs: Option<&mut Rootfs>,
-    procfs: &ProcFs,
-    size: Option<(u16, u16)>,
-    channel: &Channel,
-) -> Result<()> {
-    let here;
-    let root = match &rootfs {
-        Some(rootfs) => rootfs.root(),
-        None => {
-            here = super::init::here()?;
-            &here
-        }
-    };
+/// Makes a terminal of the container whose root is given, hands its master over the channel and returns its slave.
+pub fn make(root: &RootDir, procfs: &ProcFs, size: Option<(u16, u16)>, channel: &Channel) -> Result<OwnedFd> {
     let master = open_master(root, procfs)?;
     tty::unlock_pty(master.as_fd()).at("ioctl TIOCSPTLCK")?;
     let number = tty::pty_number(master.as_fd()).at("ioctl TIOCGPTN")?;
@@ -46,10 +31,12 @@ pub fn make(
         tty::set_size(slave.as_fd(), size).at("ioctl TIOCSWINSZ")?;
     }
     channel.terminal(number, master.as_fd())?;
-    if let Some(rootfs) = rootfs {
-        rootfs.console(slave.as_fd())?;
-    }
-    (0..3).try_for_each(|n| process::replace(n, &slave)).at("dup2")
+    Ok(slave)
+}
+
+/// Makes it the standard streams of this process.
+pub fn take(slave: &OwnedFd) -> Result<()> {
+    (0..3).try_for_each(|n| process::replace(n, slave)).at("dup2")
 }
 
 fn open_master(root: &RootDir, procfs: &ProcFs) -> Result<OwnedFd> {

@@ -54,11 +54,9 @@ pub struct Entry {
 /// The same with its exclusive lock, and it is still there. A clone of this process holds the lock as well until it has
 /// closed its descriptors.
 pub struct Locked {
-    pub(super) entry: Entry,
-    pub(super) root: OwnedFd,
+    lock: Lock<Entry>,
     /// Its init, as soon as there is one: before the record can tell.
     pub init: Option<ProcessMark>,
-    _lock: Lock,
 }
 
 impl Store {
@@ -128,7 +126,7 @@ impl Store {
 
     /// The same with another patience.
     pub fn lock_until(&self, id: &str, deadline: Instant) -> Result<Locked> {
-        lock(self.dir.as_fd(), self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
+        lock(self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
     }
 
     /// Makes the directory of a new container and locks it. There is exactly one winner. Taken over is what an interrupted
@@ -168,7 +166,7 @@ impl Store {
         }
         // Between making and locking it another create may have taken it, or a delete that will soon be gone.
         let until = Instant::now() + if ours { A_MOMENT } else { Duration::ZERO };
-        let locked = match lock(self.dir.as_fd(), entry, until) {
+        let locked = match lock(entry, until) {
             Err(e) if e.errno() == Some(Errno::EAGAIN) => return Err(Error::new(engine::ALREADY_EXISTS)),
             Ok(None) => return Ok(None),
             Ok(Some(locked)) => locked,
@@ -187,25 +185,30 @@ impl Store {
 }
 
 /// Waits for the lock; `None` if the directory was removed meanwhile. EAGAIN is at the root of the error if it is held.
-pub(super) fn lock(root: BorrowedFd<'_>, entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
-    let mut fd = entry.dir.try_clone()?;
+pub(super) fn lock(mut entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
     let mut pause = Duration::from_micros(200);
     let lock = loop {
-        match Lock::try_exclusive(fd) {
+        match Lock::try_exclusive(entry) {
             Ok(lock) => break lock,
-            Err((same, Errno::EAGAIN)) if Instant::now() < deadline => fd = same,
-            Err((_, Errno::EAGAIN)) => return Err(holder::busy(&entry)),
-            Err((same, Errno::EINTR)) => fd = same,
+            Err((same, Errno::EAGAIN)) if Instant::now() < deadline => entry = same,
+            Err((same, Errno::EAGAIN)) => return Err(holder::busy(&same)),
+            Err((same, Errno::EINTR)) => entry = same,
             Err((_, e)) => return Err(Error::os("flock", e)),
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     };
-    match lstatat(root, entry.id.as_str()) {
-        Ok(s) if same(&s, &fstat(&entry.dir)?) => {
-            Ok(Some(Locked { entry, root: root.try_clone_to_owned()?, init: None, _lock: lock }))
-        }
+    let entry = lock.get();
+    // A directory that was removed still knows the one above.
+    match lstatat(&entry.dir, &*format!("../{}", entry.id)) {
+        Ok(s) if same(&s, &fstat(&entry.dir)?) => Ok(Some(Locked { lock, init: None })),
         _ => Ok(None),
+    }
+}
+
+impl AsFd for Entry {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
     }
 }
 
@@ -319,11 +322,21 @@ impl Entry {
 impl Deref for Locked {
     type Target = Entry;
     fn deref(&self) -> &Entry {
-        &self.entry
+        self.lock.get()
     }
 }
 
 impl Locked {
+    /// Gives the lock up.
+    pub(super) fn unlock(self) -> Entry {
+        self.lock.unlock()
+    }
+
+    /// Closes it in a clone of the process that holds it, which goes on holding it.
+    pub fn leave(self) {
+        self.lock.leave();
+    }
+
     /// Replaces the record, durably: what it says holds after a loss of power as well.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         self.write(RECORD, true, &|fd| write_text(fd, &|out| record.write_to(out)))
@@ -360,7 +373,8 @@ impl Locked {
     /// Removes the directory with all that is in it; the record goes last, so that an interrupted delete can go on.
     pub fn destroy(self) -> Result<()> {
         self.empty()?;
-        match rmdirat(&self.root, self.id()) {
+        // Its name was checked to be one, and it lies where it was made: nobody but us has access to the root.
+        match rmdirat(self.dir(), &*format!("../{}", self.id())) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(Error::os(format_args!("remove the state directory of {}", self.id()), e)),
         }

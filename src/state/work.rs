@@ -80,7 +80,6 @@ impl Entry {
 /// A container whose lock was given up for a while.
 struct Away {
     entry: Entry,
-    root: std::os::fd::OwnedFd,
     work: Work,
 }
 
@@ -101,7 +100,7 @@ impl Locked {
         let Ok(worker) = ProcessMark::of(std::process::id() as i32) else { return Err(self) };
         let work = Work { worker, init: self.init, hook };
         match self.write_work(&work.encode()) {
-            Ok(()) => Ok(Away { entry: self.entry, root: self.root, work }),
+            Ok(()) => Ok(Away { entry: self.unlock(), work }),
             Err(_) => Err(self),
         }
     }
@@ -111,8 +110,8 @@ impl Away {
     /// Takes the lock again.
     fn take_back(self) -> Result<Locked> {
         let lost = || Error::new("the container was deleted by another command");
-        let Away { entry, root, work } = self;
-        let mut locked = lock(root.as_fd(), entry, Instant::now() + PATIENCE)?.ok_or_else(lost)?;
+        let Away { entry, work } = self;
+        let mut locked = lock(entry, Instant::now() + PATIENCE)?.ok_or_else(lost)?;
         if locked.work() != Some(work) {
             return Err(lost());
         }

@@ -1,26 +1,56 @@
 //! Locks on open files (flock(2)).
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 
-/// An exclusive lock, given up when the value goes, also where a clone of this process still holds the descriptor.
-pub struct Lock(OwnedFd);
+/// An exclusive lock on what the value holds open, given up when it goes, also where a clone of this process still holds the
+/// descriptor. It needs no descriptor of its own.
+pub struct Lock<T: AsFd> {
+    value: T,
+    /// Given up with the value.
+    ours: bool,
+}
 
-impl Lock {
+impl<T: AsFd> Lock<T> {
     /// Locks what a descriptor refers to; EAGAIN if somebody else has.
-    pub fn try_exclusive(fd: OwnedFd) -> Result<Lock, (OwnedFd, Errno)> {
-        // SAFETY: plain integers; the descriptor is open.
-        match Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-            Ok(_) => Ok(Lock(fd)),
-            Err(e) => Err((fd, e)),
+    pub fn try_exclusive(value: T) -> Result<Lock<T>, (T, Errno)> {
+        match flock(value.as_fd(), libc::LOCK_EX | libc::LOCK_NB) {
+            Ok(()) => Ok(Lock { value, ours: true }),
+            Err(e) => Err((value, e)),
+        }
+    }
+
+    /// What is locked.
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// Gives the lock up, and returns what was locked.
+    pub fn unlock(self) -> T {
+        let _ = flock(self.value.as_fd(), libc::LOCK_UN);
+        let lock = ManuallyDrop::new(self);
+        // SAFETY: the value moves out of the lock, which is neither used nor dropped after this.
+        unsafe { std::ptr::read(&raw const lock.value) }
+    }
+
+    /// Closes the descriptor in a clone of the process that has locked it, which goes on having it locked.
+    pub fn leave(mut self) {
+        self.ours = false;
+    }
+}
+
+impl<T: AsFd> Drop for Lock<T> {
+    fn drop(&mut self) {
+        // Closing would do the same but for clones.
+        if self.ours {
+            let _ = flock(self.value.as_fd(), libc::LOCK_UN);
         }
     }
 }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // SAFETY: as above. Closing would do the same but for clones.
-        unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
-    }
+fn flock(fd: BorrowedFd<'_>, how: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: plain integers; the descriptor is open.
+    Errno::result(unsafe { libc::flock(fd.as_raw_fd(), how) }).map(drop)
 }

@@ -89,6 +89,11 @@ pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
         args.cgroup = 0;
         answer = clone3(&args);
     }
+    // Where no number is free for a pidfd, the child's end is looked for now and then, as on kernels that have none.
+    if answer == Err(Errno::EMFILE) {
+        args.flags &= !CLONE_PIDFD;
+        answer = clone3(&args);
+    }
     let in_cgroup = args.flags & CLONE_INTO_CGROUP != 0 && answer.is_ok();
     // Before 5.3, or under a filter that hides clone3. CLONE_PIDFD there is from 5.2; older kernels ignore or refuse it.
     if answer == Err(Errno::ENOSYS) {
@@ -466,6 +471,15 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(u64, u64)> {
         libc::syscall(libc::SYS_prlimit64, 0 as c_long, resource as c_long, limit.as_ptr(), last.as_mut_ptr())
     };
     done(r as c_int).map(|()| (last[0], last[1]))
+}
+
+/// How many files this process may have open (RLIMIT_NOFILE).
+pub fn most_open_files() -> u64 {
+    let mut limit = [u64::MAX; 2];
+    let (nofile, none) = (libc::RLIMIT_NOFILE as c_long, std::ptr::null::<u64>());
+    // SAFETY: two 64-bit words that the kernel writes, as in `set_rlimit`; nothing is set.
+    unsafe { libc::syscall(libc::SYS_prlimit64, 0 as c_long, nofile, none, limit.as_mut_ptr()) };
+    limit[0]
 }
 
 /// Sets the NIS domain name of the UTS namespace.
