@@ -2,7 +2,7 @@
 
 use super::host::{Host, Launched, Subject};
 use super::outputs::Outputs;
-use crate::bundle::spec::{Hooks, Linux, Process};
+use crate::bundle::spec::{Hooks, Linux, NamespaceKind, Process};
 #[cfg(doc)]
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Error, Result, engine};
@@ -24,6 +24,10 @@ pub fn launch(
 ) -> Result<Launched> {
     let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
     let (join, seccomp) = (namespace::recorded(init.pid, created.namespaces)?, created.seccomp.as_ref());
+    // Every container has one of its own. Without it the process would run on the host.
+    if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
+        return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
+    }
     let request = ExecRequest { join, keyring: record.keyring, personality: created.personality, ..request };
     let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));

@@ -34,7 +34,11 @@ pub(super) static LINUX: Shape = Object(&[
 ]);
 
 /// Of it, what `exec` reads of a container's own copy.
-pub(super) static OF_PROCESS: Shape = Object(&[("personality", &PERSONALITY), ("seccomp", &Later(&POLICY))]);
+pub(super) static OF_PROCESS: Shape = Object(&[
+    ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
+    ("personality", &PERSONALITY),
+    ("seccomp", &Later(&POLICY)),
+]);
 
 /// Of it, what says who gets the filter's listener.
 pub(super) static LISTENER: Shape = Object(&[(
