@@ -82,7 +82,10 @@ fn look(pid: u32, own: &Looks, found: &mut BTreeSet<String>) {
         let number = entry.file_name().to_string_lossy().parse().unwrap_or(0);
         // The FIFOs of a container that waits for its start.
         let fifo = link.ends_with(".fifo");
-        if number > 2 && link.starts_with('/') && !fifo && !is_own_procfs(&entry.path()) {
+        let own = is_own_procfs(&entry.path());
+        // It may have gone between the two looks.
+        let still = fs::read_link(entry.path()).is_ok_and(|again| again.to_string_lossy() == link);
+        if number > 2 && link.starts_with('/') && !fifo && !own && still {
             found.insert(format!("a descriptor of {link}"));
         }
     }
