@@ -41,8 +41,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("confine::personality_unknown_is_refused", "runc", "personality came with runc 1.2"),
     ("descriptors::created_container_needs_no_descriptor_to_start", "crun", OURS),
     ("descriptors::created_container_needs_no_descriptor_to_start", "runc", OURS),
+    ("descriptors::fewer_open_files_are_refused_and_nothing_is_left", "crun", OURS),
+    ("descriptors::fewer_open_files_are_refused_and_nothing_is_left", "runc", OURS),
     ("descriptors::limit_of_the_program_is_none_of_the_start", "crun", OURS),
     ("descriptors::limit_of_the_program_is_none_of_the_start", "runc", OURS),
+    ("descriptors::sixteen_open_files_are_enough_for_every_command", "crun", OURS),
+    ("descriptors::sixteen_open_files_are_enough_for_every_command", "runc", OURS),
     ("descriptors::what_lies_above_the_limit_stays_outside", "crun", OURS),
     ("descriptors::what_lies_above_the_limit_stays_outside", "runc", OURS),
     ("devices::allowed_by_wildcard_and_denied_again", "crun", "on v1 the denial is without effect"),
@@ -276,6 +280,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("terminal::foreground_run_into_a_pipe_ends_lines_as_the_program_does", "runc", "it wants a terminal of its own"),
     ("terminal::foreground_run_passes_on_a_resize", "crun", "only sizes of its own start are passed on"),
     ("terminal::foreground_run_relays_and_restores_the_terminal", "crun", "the size comes after the start"),
+    ("strain::a_limit_too_low_for_the_start_is_named", "crun", "a program that is killed at its start is not reported"),
     ("strain::a_quarter_of_a_mebibyte_is_enough_to_start", "runc", "its own start needs more, and counts"),
     ("strain::deleted_while_paused_and_while_it_pauses", "crun", "a pause at the same time can keep it from being deleted"),
     ("strain::deleted_while_paused_and_while_it_pauses", "runc", "a pause at the same time can keep it from being deleted"),
@@ -309,9 +314,9 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 /// Why this test is not expected to pass under this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
-    // Files of promises: the spec has no root file system that deceives, no hook that hangs, no log, no recorder and no streams
-    // of the caller.
-    let ours = ["hostile::", "hung::", "logs::", "recorder::", "relay::"];
+    // Files of promises of embrun's own. The spec says nothing of a root file system that deceives, of a hook that hangs, of the
+    // way into a container, of the log, the recorder, the caller's streams and the memory that a command takes.
+    let ours = ["escape::", "hostile::", "hung::", "logs::", "memory::", "recorder::", "relay::"];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
     }
