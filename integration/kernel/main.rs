@@ -6,6 +6,7 @@ mod cgroups;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
+mod damage;
 mod descriptors;
 mod devices;
 mod docker;
@@ -47,6 +48,7 @@ fn main() -> std::process::ExitCode {
         bad_input::CASES,
         cgroups::CASES,
         confine::CASES,
+        damage::CASES,
         descriptors::CASES,
         devices::CASES,
         escape::CASES,

@@ -17,11 +17,6 @@ use std::time::Duration;
 pub const CASES: &[Case] = cases![
     state_is_laid_out_as_runcs,
     state_json_has_the_keys_that_others_read,
-    record_damaged_is_replaced_by_its_copy,
-    record_and_copy_damaged_are_replaced_by_the_configuration,
-    nothing_left_but_damage_is_deleted_with_force,
-    rebuilt_record_leaves_the_cgroup_of_another_alone,
-    damaged_one_hides_nobody_in_list,
     pid_of_a_stranger_is_never_signalled,
     earlier_boot_is_stopped_and_replaced,
     earlier_boot_is_deleted_without_touching_anybody,
@@ -41,11 +36,11 @@ pub const CASES: &[Case] = cases![
     created_status_needs_no_file,
 ];
 
-fn dir(c: &Container<'_>) -> PathBuf {
+pub fn dir(c: &Container<'_>) -> PathBuf {
     Path::new(STATE).join(&c.id)
 }
 
-fn record(c: &Container<'_>) -> Record {
+pub fn record(c: &Container<'_>) -> Record {
     Record::decode(&fs::read(dir(c).join("record")).unwrap()).unwrap()
 }
 
@@ -75,7 +70,7 @@ impl Stranger {
     }
 }
 
-fn paused(t: &Test) -> Container<'_> {
+pub fn paused(t: &Test) -> Container<'_> {
     let mut c = t.container();
     c.probe("pause");
     c
@@ -115,129 +110,6 @@ fn state_json_has_the_keys_that_others_read(t: &Test) {
         assert!(fs::read_link(path.as_str().unwrap()).is_ok(), "{kind} {path}");
     }
     c.remove();
-}
-
-fn record_damaged_is_replaced_by_its_copy(t: &Test) {
-    let c = paused(t);
-    for damage in TORN {
-        c.up();
-        tear(&dir(&c).join("record"), damage);
-        assert_eq!(c.status(), "running", "{damage}");
-        c.delete().exits(1).fails(&["not stopped: running"]);
-        c.remove();
-    }
-}
-
-const TORN: [&str; 4] = ["empty", "torn", "zeroes", "missing"];
-
-/// Does to a file of the state what a loss of power or a bad block does.
-fn tear(file: &Path, damage: &str) {
-    let whole = fs::read(file).unwrap();
-    match damage {
-        "empty" => fs::write(file, "").unwrap(),
-        "torn" => fs::write(file, &whole[..whole.len() / 2]).unwrap(),
-        "zeroes" => fs::write(file, vec![0; whole.len()]).unwrap(),
-        _ => fs::remove_file(file).unwrap(),
-    }
-}
-
-/// The configuration says where the cgroup is, and there is init. The cage sees what is left.
-fn record_and_copy_damaged_are_replaced_by_the_configuration(t: &Test) {
-    t.needs_controller("freezer");
-    for (shared, record, copy) in
-        TORN.into_iter().flat_map(|r| TORN.map(|c| (r == c, r, c))).chain([(true, "torn", "torn")])
-    {
-        let mut c = t.container();
-        c.probe("fork 2 say pause");
-        c.config["annotations"] = json!({"a": "1"});
-        if shared {
-            c.without_namespace("pid");
-        }
-        c.up();
-        c.says("acts");
-        let (pid, file) = (c.pid(), |name: &str| dir(&c).join(name));
-        tear(&file("record"), record);
-        tear(&file("state.json"), copy);
-        let state = c.call(&["state"]).ok();
-        assert!(state.stderr.contains("using what config.json says"), "{}", state.stderr);
-        assert_eq!(state.stderr.lines().count(), 1, "{}", state.stderr);
-        let state = state.json();
-        assert_eq!((&state["status"], &state["pid"]), (&json!("running"), &json!(pid)), "{record} {copy}");
-        assert_eq!(state["annotations"], json!({"a": "1"}));
-        c.exec(&["true"]).ok();
-        c.call(&["pause"]).ok();
-        assert_eq!(c.status(), "paused");
-        c.call(&["resume"]).ok();
-        c.create().exits(1).fails(&["already exists"]);
-        c.delete().exits(1).fails(&["not stopped: running"]);
-        if record == copy {
-            c.kill("KILL").ok();
-            c.stopped();
-            c.delete().ok();
-        } else {
-            c.remove();
-        }
-    }
-}
-
-/// Of a container that nothing is known of its state goes, and nobody else is killed.
-fn nothing_left_but_damage_is_deleted_with_force(t: &Test) {
-    let other = paused(t);
-    other.up();
-    for damage in TORN {
-        let c = paused(t);
-        c.up();
-        kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
-        c.stopped();
-        for place in record(&c).cgroup.places {
-            eventually("the cgroup is empty", || fs::remove_dir(place.directory()).is_ok());
-        }
-        for name in ["record", "state.json", "config.json"] {
-            tear(&dir(&c).join(name), damage);
-        }
-        for command in [&["state"][..], &["kill"], &["delete"], &["pause"]] {
-            c.call(command).exits(1).fails(&["record, state.json and config.json: "]);
-        }
-        c.create().exits(1).fails(&["already exists"]);
-        c.remove();
-    }
-    assert_eq!(other.status(), "running");
-    other.remove();
-}
-
-/// A create that was refused because the cgroup is another container's, interrupted, and then damaged.
-fn rebuilt_record_leaves_the_cgroup_of_another_alone(t: &Test) {
-    let (one, mut two) = (paused(t), paused(t));
-    one.up();
-    two.config["linux"]["cgroupsPath"] = one.config["linux"]["cgroupsPath"].clone();
-    fs::create_dir(dir(&two)).unwrap();
-    fs::write(dir(&two).join("config.json"), two.config.to_string()).unwrap();
-    for name in ["record", "state.json"] {
-        fs::write(dir(&two).join(name), "").unwrap();
-    }
-    assert_eq!(two.status(), "stopped");
-    two.remove();
-    assert_eq!(one.status(), "running");
-    one.remove();
-}
-
-fn damaged_one_hides_nobody_in_list(t: &Test) {
-    let (one, two) = (paused(t), paused(t));
-    one.up();
-    two.up();
-    let whole = record(&one).encode();
-    for name in ["record", "state.json"] {
-        fs::write(dir(&one).join(name), "{").unwrap();
-    }
-    let list = t.call(&["list", "-q"]).ok();
-    assert_eq!(list.stdout, format!("{}\n{}\n", one.id, two.id));
-    fs::write(dir(&one).join("config.json"), "{").unwrap();
-    let list = t.call(&["list", "-q"]).ok();
-    assert_eq!(list.stdout, format!("{}\n", two.id));
-    assert!(list.stderr.contains(&one.id), "{}", list.stderr);
-    fs::write(dir(&one).join("record"), whole).unwrap();
-    one.remove();
-    two.remove();
 }
 
 fn pid_of_a_stranger_is_never_signalled(t: &Test) {
