@@ -49,15 +49,15 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let call = start::call(&dir, record.init.as_ref())?;
     let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
     let mut slot = Some(dir);
-    outside(&mut slot, None, || call.wait(What::Heard, &listener)).map_err(|e| {
+    let wait = |slot: &mut _, wanted| outside(slot, None, || call.wait(wanted, &listener));
+    wait(&mut slot, What::Heard).map_err(|e| {
         let killed = e.is(engine::START_STOPPED) && cgroup.oom_kills() > killed_before;
         if killed { Error::new(engine::INIT_OOM) } else { e }
     })?;
     if HookKind::StartContainer.is_in(&spec.hooks) {
-        let hooked = outside(&mut slot, None, || call.wait(What::Hooked, &listener));
-        hooked.map_err(|e| end(&mut slot, e))?;
+        wait(&mut slot, What::Hooked).map_err(|e| end(&mut slot, e))?;
     }
-    outside(&mut slot, None, || call.wait(What::End, &listener))?;
+    wait(&mut slot, What::End)?;
     let pid = match &record.init {
         // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
         Some(init) if cgroup.killed_at_start(call.init(), killed_before) && !init.lives() => {

@@ -299,23 +299,25 @@ impl<'a> Host<'a> {
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
         // Init runs them before it asks for this.
         self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.subject.hooks);
-        let asked = self.outside(|host| host.message(What::Ask))?.number;
+        let asked = self.message_outside(What::Ask)?.number;
         if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
 
-    /// Waits for init, or for a program of the caller's, while other commands may have the container.
-    fn outside<T>(&mut self, wait: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    /// Waits for init while other commands may have the container.
+    fn message_outside(&mut self, wanted: What) -> Result<Message> {
         let mut dir = self.dir.take();
-        let waited = outside(&mut dir, None, || wait(self));
+        let message = outside(&mut dir, None, || self.message(wanted));
         self.dir = dir;
-        waited
+        message
     }
 
     fn take_terminal(&mut self) -> Result<()> {
-        let message = self.outside(|host| host.message(What::Terminal))?;
+        let message = self.message_outside(What::Terminal)?;
         let master = message.fd.ok_or_else(no_room)?;
         match self.outputs.console_socket {
-            Some(socket) => self.outside(|_| outputs::send_terminal(socket, message.number, master.as_fd())),
+            Some(socket) => outside(&mut self.dir, None, || {
+                outputs::send_terminal(socket, message.number, master.as_fd())
+            }),
             None => {
                 super::foreground::relayed(&master)?;
                 self.terminal = Some(master);
@@ -335,12 +337,12 @@ impl<'a> Host<'a> {
     fn wait_for_exec(&mut self) -> Result<()> {
         let hooks = HookKind::StartContainer.is_in(self.subject.hooks);
         self.hooks_began |= hooks;
-        self.outside(|host| {
-            if hooks {
-                host.message(What::Hooked)?;
-            }
-            host.wait_for_end()
-        })
+        if hooks {
+            self.message_outside(What::Hooked)?;
+        }
+        self.message_outside(What::End)?;
+        self.channel = None;
+        Ok(())
     }
 
     /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody. Of an exec
@@ -417,11 +419,9 @@ impl<'a> Host<'a> {
 
     fn send_pidfd(&mut self) -> Result<()> {
         let Some(socket) = self.outputs.pidfd_socket else { return Ok(()) };
-        self.outside(|host| {
-            let child = host.child.as_ref().ok_or_else(no_making)?;
-            let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
-            outputs::send_pidfd(socket, pidfd.as_fd())
-        })
+        let child = self.child.as_ref().ok_or_else(no_making)?;
+        let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
+        outside(&mut self.dir, None, || outputs::send_pidfd(socket, pidfd.as_fd()))
     }
 
     fn record_created(&mut self) -> Result<()> {

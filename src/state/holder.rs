@@ -1,7 +1,5 @@
 //! Who holds a lock, for errors.
 
-use std::fmt::Display;
-
 use nix::sys::stat::{major, minor};
 
 use super::record::ProcessMark;
@@ -36,11 +34,13 @@ fn holder(entry: &Entry) -> Option<i32> {
 /// The command that holds the lock, if it is this program too: whoever else locks the directory is left alone.
 pub fn command(entry: &Entry) -> Option<ProcessMark> {
     let mark = ProcessMark::of(holder(entry)?).ok()?;
-    let program = |process: &dyn Display| {
-        let link = readlinkat(AT_FDCWD, &*format!("/proc/{process}/exe")).ok()?;
-        // Of a copy in memory, or of a file that was replaced since, the kernel says so.
-        let name = String::from_utf8(link).ok()?.replace(" (deleted)", "").replace("memfd:", "");
-        Some(name.rsplit('/').next()?.to_owned())
-    };
-    (mark.pid != std::process::id() as i32 && program(&mark.pid)? == program(&"self")?).then_some(mark)
+    (mark.pid != std::process::id() as i32 && program(mark.pid)? == program(std::process::id() as i32)?)
+        .then_some(mark)
+}
+
+/// The name of the file that a process runs. Of a copy in memory, or of a file that was replaced since, the kernel says so.
+fn program(pid: i32) -> Option<Vec<u8>> {
+    let link = readlinkat(AT_FDCWD, &*format!("/proc/{pid}/exe")).ok()?;
+    let name = link.rsplit(|b| matches!(b, b'/' | b':')).next()?;
+    Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned())
 }

@@ -128,25 +128,33 @@ pub fn outside<T>(
     hook: Option<ProcessMark>,
     wait: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let Some(locked) = slot.take() else { return wait() };
-    let away = match locked.let_go(hook) {
-        Ok(away) => away,
+    let away = leave(slot, hook);
+    let waited = wait();
+    match (come_back(slot, away), waited) {
+        (Ok(()), waited) => waited,
+        (Err(lost), Ok(_)) => Err(lost),
+        (Err(lost), Err(e)) => Err(e.hint(lost)),
+    }
+}
+
+// These two are no part of the above: that is made anew for everything that is waited for.
+#[inline(never)]
+fn leave(slot: &mut Option<Locked>, hook: Option<ProcessMark>) -> Option<Away> {
+    match slot.take()?.let_go(hook) {
+        Ok(away) => Some(away),
         Err(locked) => {
             *slot = Some(locked);
-            return wait();
+            None
         }
-    };
-    let waited = wait();
-    match away.take_back() {
-        Ok(locked) => {
-            *slot = Some(locked);
-            waited
-        }
-        Err(lost) => Err(match waited {
-            Ok(_) => lost,
-            Err(e) => e.hint(lost),
-        }),
     }
+}
+
+#[inline(never)]
+fn come_back(slot: &mut Option<Locked>, away: Option<Away>) -> Result<()> {
+    if let Some(away) = away {
+        *slot = Some(away.take_back()?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
