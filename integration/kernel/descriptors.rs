@@ -191,13 +191,18 @@ fn fewer_open_files_are_refused_and_nothing_is_left(t: &Test) {
         for args in [
             &["run", "--bundle", &bundle, &c.id][..],
             &["create", "--bundle", &bundle, &c.id],
-            &["state", &up.id],
-            &["list"],
-            &["kill", &up.id, "KILL"],
+            &["start", &up.id],
+            &["pause", &up.id],
             &["delete", "--force", &up.id],
         ] {
             let out = with_few(t, files, args).fails(says);
             assert_eq!(out.status, 1);
+        }
+        for args in [&["state", &up.id][..], &["list"], &["kill", &up.id, "0"]] {
+            let out = with_few(t, files, args);
+            if out.status != 0 {
+                out.fails(&["no file descriptors available"]);
+            }
         }
         assert_eq!(with_few(t, files, &["exec", &up.id, "true"]).fails(says).status, 255);
         c.call(&["state"]).fails(&["does not exist"]);

@@ -71,18 +71,25 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     }
     log::open(globals.log, globals.log_format, globals.debug)?;
     let command = args::command(rest)?;
-    let exec = matches!(command, Command::Exec(_));
-    enough_files().map_err(|e| if exec { e.exit_with(255) } else { e })?;
+    enough_files(&command)?;
     Ok(perform(&globals, command)?)
 }
 
-/// Refuses to begin what could not be completed, nor taken back: both take open files.
-fn enough_files() -> Result<()> {
+/// Refuses to begin what could not be completed, nor taken back: both take open files. Who only looks, or sends a signal, may try.
+fn enough_files(command: &Command) -> Result<()> {
     const LEAST: u64 = 16;
+    let status = match command {
+        Command::Exec(_) => 255,
+        Command::Create { .. } | Command::Run { .. } | Command::Record { .. } => 1,
+        Command::Start { .. } | Command::Delete { .. } | Command::Device { .. } => 1,
+        Command::Update { .. } | Command::Pause { .. } | Command::Resume { .. } => 1,
+        _ => return Ok(()),
+    };
     match most_open_files() {
         LEAST.. => Ok(()),
         few => Err(Error::new(format!("the limit of open files is {few}, embrun needs {LEAST}"))
-            .hint("ulimit -n, RLIMIT_NOFILE")),
+            .hint("ulimit -n, RLIMIT_NOFILE")
+            .exit_with(status)),
     }
 }
 
