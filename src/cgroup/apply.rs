@@ -161,7 +161,7 @@ pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
     for pair in knobs {
         let same =
             |(branch, knob): &&(&Branch, Knob)| std::ptr::eq(*branch, pair.0) && knob.file == pair.1.file;
-        if again.iter().any(|refused| same(refused)) {
+        if again.iter().any(same) {
             again.push(pair);
             continue;
         }

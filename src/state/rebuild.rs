@@ -21,7 +21,7 @@ use crate::sys::file::{entries, openat, read_text, stat};
 /// A record made from the configuration. What only the lost one knew is empty: the bundle, the time of the creation, devices
 /// that came later.
 pub(super) fn from_config(entry: &Entry) -> Result<Record> {
-    let spec = config::parse(&entry.config()?)?;
+    let spec = config::parse(entry.config()?)?;
     let mut cgroup = locate(&spec, entry.id())?;
     if is_anothers(entry, &cgroup) {
         cgroup = Location::default();

@@ -73,7 +73,7 @@ impl Work {
 impl Entry {
     /// The work at it. That of a command that was killed stays there.
     pub fn work(&self) -> Option<Work> {
-        Work::decode(std::str::from_utf8(&self.read(FILE).ok()?).ok()?)
+        Work::decode(std::str::from_utf8(self.read(FILE).ok()?).ok()?)
     }
 }
 
