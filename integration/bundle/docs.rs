@@ -1,4 +1,4 @@
-//! docs/spec.md keeps its word: it has every line of the checklist, and each test that it names is there.
+//! The tables of docs/spec.md and SECURITY.md: every line of the checklist is there, and every test that they name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,31 +25,74 @@ fn cells(line: &str) -> Vec<&str> {
     line.trim_matches('|').split('|').map(str::trim).collect()
 }
 
-#[test]
-fn the_checklist_is_whole_and_its_tests_exist() {
-    let mut all = Vec::new();
-    sources(&top().join("src"), &mut all);
-    sources(&top().join("integration"), &mut all);
-    let exists = |name: &str| {
+/// The tests of this repository, by the names that the documents give them.
+struct Tests(Vec<(PathBuf, String)>);
+
+impl Tests {
+    fn read() -> Tests {
+        let mut all = Vec::new();
+        sources(&top().join("src"), &mut all);
+        sources(&top().join("integration"), &mut all);
+        Tests(all)
+    }
+
+    /// Whether there is a function of that name in that file: `FILE::TEST`.
+    fn exists(&self, name: &str) -> bool {
         let (file, function) = name.rsplit_once("::").unwrap_or_else(|| panic!("{name} is not FILE::TEST"));
         let below = file.replace("::", "/");
-        all.iter().any(|(path, text)| {
+        self.0.iter().any(|(path, text)| {
             let path = path.with_extension("").to_string_lossy().replace("/mod", "").replace("/tests", "");
             path.ends_with(&format!("/{below}")) && text.contains(&format!("fn {function}("))
         })
-    };
+    }
+}
+
+/// The tests that a cell names.
+fn named(cell: &str) -> Vec<&str> {
+    cell.split('`').filter(|t| t.contains("::")).collect()
+}
+
+#[test]
+fn the_checklist_is_whole_and_its_tests_exist() {
+    let tests = Tests::read();
     let text = fs::read_to_string(top().join("docs/spec.md")).unwrap();
     let mut number = 0;
     for line in text.lines().filter(|l| l.starts_with("| S")) {
         number += 1;
-        let [id, _, status, tests] = cells(line)[..] else { panic!("{line}") };
+        let [id, _, status, shown] = cells(line)[..] else { panic!("{line}") };
         assert_eq!(id, format!("S{number:03}"));
         assert!(["done", "partly", "read", "no"].contains(&status), "{line}");
-        let names: Vec<&str> = tests.split('`').filter(|t| t.contains("::")).collect();
+        let names = named(shown);
         assert!(status != "done" || !names.is_empty(), "done by what test? {line}");
         for name in names {
-            assert!(exists(name), "{id}: no test {name}");
+            assert!(tests.exists(name), "{id}: no test {name}");
         }
     }
     assert_eq!(number, 140);
+}
+
+#[test]
+fn every_defence_has_a_file_and_a_test_that_exist() {
+    let tests = Tests::read();
+    let text = fs::read_to_string(top().join("SECURITY.md")).unwrap();
+    let (_, table) = text.split_once("\n| mechanism | defence | test |\n|---|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|l| l.starts_with('|')).collect();
+    for row in &rows {
+        let [mechanism, defence, shown] = cells(row)[..] else { panic!("{row}") };
+        let files: Vec<&str> = defence.split('`').filter(|t| t.starts_with("src/")).collect();
+        assert!(!files.is_empty(), "no file: {mechanism}");
+        for file in files {
+            assert!(top().join(file).is_file(), "no file {file}: {mechanism}");
+        }
+        let names = named(shown);
+        assert!(!names.is_empty(), "no test: {mechanism}");
+        for name in names {
+            assert!(tests.exists(name), "no test {name}: {mechanism}");
+        }
+    }
+    assert!(rows.len() >= 15, "{} rows", rows.len());
+    // Promises and limits may name tests too.
+    for name in named(&text) {
+        assert!(tests.exists(name), "no test {name}");
+    }
 }
