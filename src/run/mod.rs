@@ -1,29 +1,62 @@
 //! The interpreters: the host process performs the host's steps, its clone performs init's.
 //!
 //! ```text
-//! embrun create (host)                      init (its one clone)              embrun start
+//! embrun create (host)                      init (its clone)                   embrun start
 //!   reserve the id: directory, lock,
-//!     durable record "creating"
+//!     record
 //!   make and limit the cgroup
-//!   listen on ROOT/ID/start.sock
+//!   open the namespaces to join
+//!   make start.fifo and started.fifo
 //!   clone ------------------------------->  dies with the host from here on
 //!   write its pid to cgroup.procs           joins namespaces, mounts …
-//!   answer <------------------------------  ask cgroup
-//!   take the terminal, pass it on  <------  terminal + descriptor
-//!   run prestart, createRuntime  <--------  ask runtime hooks
-//!   answer ------------------------------>  createContainer hooks, pivot, privileges,
-//!                                           finds the program
-//!   pid file, durable record "created" <--  ask created
-//!   answer ------------------------------>  outlives the host, closes all but the socket
-//!   sees the end of file, ends                                                connects
-//!                                           seccomp, startContainer hooks <-- go
-//!                                           exec (or: failed) ------------->  end of file (or the error)
-//!                                                                             poststart hooks
+//! * answer <------------------------------  ask cgroup
+//! * take the terminal, pass it on  <------  terminal + descriptor
+//! * run prestart, createRuntime  <--------  ask runtime hooks
+//!   answer ------------------------------>  createContainer hooks, pivot
+//!                                           lets go of the host: closes all but the
+//!                                             streams, preserved descriptors,
+//!                                             conversation and FIFOs, wipes its
+//!                                             command line
+//!                                           privileges, finds the program
+//! * pass the listener on  <---------------  announce (a filter with an agent)
+//! * memory limit, pid file,  <------------  ask created
+//!     durable record "created"
+//!   answer ------------------------------>  outlives the host, ends the conversation
+//!   sees the end of file, ends              reads start.fifo  <--------------- go
+//!                                           heard -------------------------> *
+//!                                           filter, if not loaded yet
+//!                                           startContainer hooks
+//!                                           hooked ------------------------> *
+//!                                           exec (or: failed) -------------> * end of file (or the error)
+//!                                                                            * poststart hooks
 //! ```
 //!
-//! `run` has no socket: the conversation goes on until exec. `exec` is the same with fewer steps.
+//! `start` writes to start.fifo and reads from started.fifo ([`start`]). `run` has no FIFOs: the first conversation goes
+//! on until exec, without "heard". If there are startContainer hooks, an end of file without "hooked" means that init was
+//! killed while one ran.
 //!
-//! Whoever waits for init or a hook gives the lock of the container up for as long ([`crate::state::work`]).
+//! Without no_new_privs the filter is loaded between "lets go" and "privileges". Under the filter init talks by read and
+//! write alone; the host takes a listener by pidfd_getfd ([`wire`]).
+//!
+//! `*`: the command gives up the lock of the container while it waits here, so that other commands can use the container
+//! ([`crate::state::work`]). When it has the lock again, it checks whether the container is still its own.
+//!
+//! `exec` into a pid namespace, and a container that joins one, need a stage process. It is never in the pid namespace:
+//!
+//! ```text
+//! host                                      stage (its clone)                 the process
+//!   clone ------------------------------->  asks cgroup, joins all other
+//!                                             namespaces, mounts …
+//!                                           joins the pid namespace for its
+//!                                             clones, lets go of the host
+//!                                           clone, as a child of the host --> waits
+//!   adopt <-------------------------------  entered + pidfd, ends
+//!   wait for the end of the stage
+//!   answer ---------------------------------------------------------------->  dies with the host from here on
+//!                                                                             new session, privileges …
+//! ```
+//!
+//! The rest is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
 
 pub mod exec;
 pub mod foreground;
