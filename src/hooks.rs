@@ -50,7 +50,7 @@ pub fn run_in(place: &Place<'_>, hooks: &Hooks, kind: HookKind, state: &Json) ->
 }
 
 /// Runs the poststop hooks from the nth on. One that fails is warned of and the rest run all the same (runtime.md,
-/// "Lifecycle", step 13), unless the container was taken over. `done` is told after each how many have run.
+/// "Lifecycle", step 13), unless the container was taken over. `done` gets the number of finished hooks after each.
 pub fn run_poststop(
     slot: &mut Option<Locked>,
     hooks: &[Hook],

@@ -99,8 +99,9 @@ fn processes_in_nested_cgroups_are_found_and_killed() {
     own.cgroup.remove(soon()).unwrap();
 }
 
-/// v1 lets no frozen process die. Below the container's cgroup the payload may freeze whom it likes, and again while it is
-/// killed: one shell freezes the other in a loop.
+/// The payload freezes processes below its cgroup again while it is being killed.
+///
+/// v1 lets no frozen process die. One shell freezes the other in a loop.
 #[test]
 fn what_is_frozen_and_frozen_again_below_is_killed() {
     if !mounted() {

@@ -1,5 +1,6 @@
-//! Cgroups that the payload, or somebody beside the runtime, has changed: what runs in them can still be entered, killed and
-//! removed. And the files of v2 that a config names itself.
+//! Cgroups that the payload or another program has changed, and `unified`.
+//!
+//! Their processes can still be joined and killed, and the cgroups removed.
 
 use crate::cases;
 use crate::common::{Case, Container, Hierarchy, Runtime, Test, eventually};
@@ -81,8 +82,10 @@ fn process_in_a_frozen_cgroup_below_does_not_hold_up_delete(t: &Test) {
     is_deleted(&with_freezer(t, "sleep 100 & echo $! > a/b/c/cgroup.procs; echo $Y > a/b/c/$F; sleep 100"));
 }
 
-/// Newer kernels (seen on 6.18) kill whoever is cloned into a cgroup if `cgroup.kill` was written to it, or to the caller's
-/// own, more often than to the other of the two.
+/// A process can be started in a cgroup after a write to `cgroup.kill`.
+///
+/// Newer kernels (seen on 6.18) kill every process that is cloned into the cgroup if `cgroup.kill` was not written as often to the
+/// caller's own cgroup.
 fn cgroup_that_was_killed_before_takes_new_processes(t: &Test) {
     let Some(v2) = Hierarchy::all().into_iter().find(|h| h.v2) else { t.skip("there is no cgroup v2") };
     for (own, callers) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (1, 2)] {
@@ -175,7 +178,9 @@ fn huge_pages() -> bool {
     std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists()
 }
 
-/// Somebody moves init elsewhere and removes the container's cgroup, in every hierarchy. In its root cgroup nobody follows it.
+/// `exec` follows an init that was moved and whose old cgroup was removed.
+///
+/// If init is in the root cgroup, `exec` does not join it.
 fn exec_follows_an_init_whose_cgroup_is_gone(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
@@ -194,7 +199,7 @@ fn exec_follows_an_init_whose_cgroup_is_gone(t: &Test) {
             }
         }
         fs::write(new.join("cgroup.procs"), &pid).unwrap();
-        // Of the process that has left, the kernel may keep something for a moment.
+        // The kernel may hold the cgroup for a moment after the process has left.
         eventually("the old cgroup goes", || fs::remove_dir(&old).is_ok());
     }
     let seen = c.exec(&["probe", "cgroup"]).ok().probe();

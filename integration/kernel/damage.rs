@@ -80,7 +80,7 @@ fn record_and_copy_damaged_are_replaced_by_the_configuration(t: &Test) {
     }
 }
 
-/// Of a container that nothing is known of its state goes, and nobody else is killed.
+/// If nothing is known of a container, its state is removed and nothing is killed.
 fn nothing_left_but_damage_is_deleted_with_force(t: &Test) {
     let other = paused(t);
     other.up();

@@ -1,5 +1,6 @@
-//! Ways out of a container that lead through the runtime itself: its descriptors while it becomes the program, its process
-//! while it enters, its executable.
+//! Ways out of a container that lead through the runtime itself.
+//!
+//! They use its descriptors while it becomes the program, its process while it enters, and its executable.
 
 use crate::cases;
 use crate::common::tracer::{Exec, trace};
@@ -30,7 +31,7 @@ pub const CASES: &[Case] = cases![
 
 pub const SLOW: &[Case] = cases![no_descriptor_leads_anything_to_the_host_through_a_thousand_numbers];
 
-/// What a filter is like in the matrix.
+/// The filters of the matrix.
 const FILTERS: [&str; 4] = ["none", "with no_new_privs", "without no_new_privs", "with an agent"];
 
 /// An agent that takes every listener and never answers: no call of the tests is asked about.
@@ -49,7 +50,9 @@ fn set_filter(c: &mut Container<'_>, filter: &str, agent: &Path) {
     };
 }
 
-/// Each execve of the container's and of its hooks has the streams, what was passed on, and of the rest the conversation.
+/// Checks the open descriptors of each execve of the container and of its hooks.
+///
+/// They are the streams, the descriptors that were passed on, and the conversation.
 fn check(execs: &[Exec], program: &str, preserved: i32, what: &str) {
     let hook = |path: &str| path.ends_with("/true");
     assert!(execs.iter().any(|e| e.path.ends_with(program)), "{what}: {program} was not seen: {execs:?}");
@@ -235,7 +238,9 @@ fn no_descriptor_leads_anything_to_the_host_through_a_thousand_numbers(t: &Test)
     c.remove();
 }
 
-/// A container whose init looks at all that appears, with the capability to take it, and the file that ends that.
+/// A container whose init looks at every new process and may take its descriptors.
+///
+/// The second value is the directory for the file that ends this.
 fn hostile(t: &Test) -> (Container<'_>, PathBuf) {
     let mark = t.path("mount-of-the-host");
     fs::create_dir(&mark).unwrap();
@@ -312,8 +317,9 @@ fn hostile_process_finds_nothing_of_a_container_that_joins_its_pids(t: &Test) {
     c.remove();
 }
 
-/// A gateway remounts its root writable for an update: what a container has kept of the runtime's file must not become writable
-/// then.
+/// A descriptor of the runtime's file that a container keeps stays read-only.
+///
+/// A gateway remounts its root writable for an update.
 fn executable_stays_unwritable_on_any_mount(t: &Test) {
     let none: Option<&str> = None;
     for readonly in [true, false] {

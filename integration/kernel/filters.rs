@@ -187,7 +187,7 @@ fn runtime_needs_no_more_than_its_peers(t: &Test) {
         let gone = c.exec(&["/no/such/program"]);
         assert!(gone.stderr.contains("/no/such/program"), "{}", gone.stderr);
         c.remove();
-        // What fails behind the filter is still reported, by create and by start.
+        // A failure after the filter is still reported, by create and by start.
         c.args(&["/no/such/program"]).create().fails(&["/no/such/program"]);
         std::fs::write(c.rootfs.join("bin/odd"), "no program\n").unwrap();
         std::fs::set_permissions(

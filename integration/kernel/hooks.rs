@@ -192,7 +192,9 @@ fn create_container_failing_fails_create(t: &Test) {
     fails_create(t, "createContainer");
 }
 
-/// The container is stopped and taken down by then, with its poststop hook (runtime.md, "Lifecycle", steps 8, 10 and 12 to 14).
+/// The container is stopped and taken down by then, and its poststop hook has run.
+///
+/// This is runtime.md, "Lifecycle", steps 8, 10 and 12 to 14.
 #[track_caller]
 fn is_taken_down(c: &Container<'_>, log: &Path, order: &str) {
     c.call(&["state"]).exits(1).fails(&["does not exist"]);

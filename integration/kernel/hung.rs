@@ -31,7 +31,7 @@ pub const CASES: &[Case] = cases![
 
 const READ: &str = "while read -r _; do :; done;";
 
-/// What hangs, and where its hooks run.
+/// The hooks that hang, and the commands that run them.
 const WAYS: [(&str, &[&str]); 10] = [
     ("prestart", &["create"]),
     ("prestart", &["run"]),
@@ -218,7 +218,7 @@ fn hung_hook_without_a_cgroup_is_ended(t: &Test) {
     }
 }
 
-/// What may fail with such a container does so at once.
+/// A command that cannot work at such a container fails at once.
 fn other_commands_answer_while_a_hook_hangs(t: &Test) {
     t.needs_controller("freezer");
     for (kind, command) in WAYS {
@@ -256,7 +256,7 @@ fn other_commands_answer_while_a_hook_hangs(t: &Test) {
     }
 }
 
-/// Whoever waits for the hook is killed, then the container is deleted: the hook goes too.
+/// The waiting command is killed, then the container is deleted: the hook ends too.
 fn killed_in_a_hung_hook_nothing_is_left(t: &Test) {
     for (kind, command) in WAYS {
         let hung = Hung::of(t, kind);
@@ -279,7 +279,7 @@ fn killed_in_a_hung_hook_nothing_is_left(t: &Test) {
     assert_eq!(hung.order(), "on\non\n");
 }
 
-/// Whoever waits for the hook cannot learn that the container is gone.
+/// A stopped command cannot notice that the container is gone.
 fn stopped_in_a_hung_hook_nothing_is_left(t: &Test) {
     // One of each kind, since each takes 2 s.
     for (kind, command) in WAYS.into_iter().step_by(2) {

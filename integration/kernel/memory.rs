@@ -1,4 +1,4 @@
-//! What the commands take of memory: a gateway has little, and a configuration comes from somebody else.
+//! The memory of the commands: a gateway has little, and others write configurations.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -22,7 +22,9 @@ pub const CASES: &[Case] = cases![
     objects_that_nobody_looks_at,
 ];
 
-/// What a command may need for a configuration of any size: six times its size, beside what it needs for a small one.
+/// How many times the size of a configuration a command may need.
+///
+/// The memory that it needs for a small configuration comes on top.
 const TIMES: u64 = 6;
 /// By how many KiB two runs of one command differ.
 const NOISE: u64 = 256;
@@ -74,7 +76,9 @@ fn write(c: &Container<'_>, pointer: &str, text: &str) -> u64 {
     whole.len() as u64 / 1024
 }
 
-/// Each command on a container whose config has this text there, and `run`, need little more than six times its size.
+/// Checks that each command needs little more than six times the text's size.
+///
+/// The container's config has the text at `pointer`.
 fn within_bounds(t: &Test, args: &[&str], pointer: &str, text: &str) {
     t.needs_controller("pids");
     let mut c = t.container();

@@ -183,7 +183,7 @@ fn connection_is_closed_after_one_document(t: &Test) {
     assert_eq!(agent.join().unwrap()["closed"], true);
 }
 
-/// With no_new_privs too: the engine learns of it from `create`, and `start` is the administrator's word that all is well.
+/// An engine learns of the missing agent from `create`, with no_new_privs too.
 fn agent_that_is_not_there_fails_the_creation(t: &Test) {
     for nnp in [true, false] {
         let mut c = container(t, "/no/such/agent");

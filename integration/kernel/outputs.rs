@@ -1,4 +1,4 @@
-//! What a launch writes for its caller: only a regular file, or nothing, is replaced by it.
+//! Files that a launch writes for its caller: they replace a regular file or nothing.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -34,7 +34,7 @@ fn others(t: &Test) -> Vec<PathBuf> {
     names.map(at).into()
 }
 
-/// What is there: its kind and inode, and what else is in the directory.
+/// The mode and inode of a file, and the number of entries in its directory.
 fn seen(path: &Path) -> (u32, u64, usize) {
     let there = fs::symlink_metadata(path).unwrap();
     (there.mode(), there.ino(), fs::read_dir(path.parent().unwrap()).unwrap().count())

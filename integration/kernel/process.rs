@@ -413,7 +413,7 @@ fn scheduler_of_real_time_is_set_or_its_need_is_named(t: &Test) {
     }
 }
 
-/// What this kernel says to the same flags in the structure that has room for their values.
+/// The kernel's answer to the flags in the structure with room for their values.
 #[allow(unsafe_code)]
 fn sched_setattr(flags: u64) -> Result<(), nix::Error> {
     let attr: [u64; 7] = [56, flags, 0, 0, 0, 0, 0];

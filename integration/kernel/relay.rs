@@ -29,7 +29,7 @@ pub const CASES: &[Case] = cases![
     window_size_is_the_callers_from_the_first_instruction_on,
 ];
 
-/// What the program prints: a line of 99 digits and its end, so many times.
+/// A script that prints lines of 99 digits.
 fn lines(count: usize) -> String {
     format!("i=0; while [ $i -lt {count} ]; do printf '%099d\\n' $i; i=$((i+1)); done")
 }
@@ -38,7 +38,7 @@ fn printed(count: usize) -> String {
     (0..count).map(|i| format!("{i:099}\n")).collect()
 }
 
-/// The two ways into the foreground with a terminal: `run` of a shell command, and `exec` of it in a container that runs.
+/// A shell command in the foreground with a terminal, by `run` and by `exec`.
 fn ways<'t>(t: &'t Test, script: &str) -> [(Container<'t>, Command); 2] {
     let mut c = t.container();
     c.args(&["sh", "-c", script]);
@@ -80,7 +80,7 @@ fn end(child: &mut Child) -> i32 {
     status.unwrap().code().unwrap()
 }
 
-/// That nothing of the command is left, but for the container that an exec is in, which is deleted.
+/// Checks that the command leaves nothing, and deletes the container of an exec.
 #[track_caller]
 fn nothing_is_left(c: &Container<'_>) {
     eventually("nothing of it is left", || has_ended(c));

@@ -414,7 +414,7 @@ fn cgroup_removed_behind_our_back(t: &Test) {
     c.delete().ok();
 }
 
-/// The status comes from the kernel: a FIFO that nobody waits at is not a created container.
+/// The status comes from the kernel: a FIFO alone does not mean "created".
 fn created_status_needs_no_file(t: &Test) {
     let c = paused(t);
     c.create().ok();

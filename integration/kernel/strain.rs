@@ -57,7 +57,7 @@ fn a_quarter_of_a_mebibyte_is_enough_to_start(t: &Test) {
     }
 }
 
-/// From one page to what some programs can live with: a start fails with these words, or the program does what it is to do.
+/// Under each limit from one page on, the start reports it or the program works.
 fn a_limit_too_low_for_the_start_is_named(t: &Test) {
     t.needs_controller("memory");
     const WORDS: &[&str] = &[
@@ -214,8 +214,9 @@ fn deleted_while_paused_and_while_it_pauses(t: &Test) {
     c.call(&["state"]).fails(GONE);
 }
 
-/// An exec that comes while init ends says that the container does not run. What it meets by then (a namespace that is gone, no
-/// memory for a process in a pid namespace that ends) makes engines report a program that is not there.
+/// An exec that meets the end of init reports that the container does not run.
+///
+/// The kernel's own errors (no namespace, no memory) make engines report a missing program.
 fn exec_races_with_the_end(t: &Test) {
     for round in 0..24 {
         let mut c = t.container();

@@ -35,7 +35,7 @@ pub enum Shape {
     Also(&'static Shape, fn(&Json) -> Read<()>),
     /// Anything.
     Any,
-    /// What another walk looks at, by this shape: kept, and not checked by this one.
+    /// A value that is kept here and checked by another walk with this shape.
     Later(&'static Shape),
 }
 
@@ -93,7 +93,7 @@ impl Shape {
         }
     }
 
-    /// What the items of an array are.
+    /// The shape of the items of an array.
     pub(super) fn of_items(&'static self) -> &'static Shape {
         match self.bare() {
             Shape::List(item) | Shape::Many(item) => item,
@@ -106,7 +106,7 @@ impl Shape {
         matches!(self.bare(), Shape::Many(_))
     }
 
-    /// What a member of an object is; `None` if nobody looks at it.
+    /// The shape of a member of an object; `None` if it is not used.
     pub(super) fn of_member(&'static self, key: &str) -> Option<&'static Shape> {
         match self.bare() {
             Shape::Object(members) => members.iter().find(|(name, _)| *name == key).map(|(_, shape)| *shape),

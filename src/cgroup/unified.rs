@@ -1,5 +1,6 @@
-//! `linux.resources.unified` beside the fields: of a file of cgroup v2 that both name it has the last word, as in runc and
-//! crun, in the files as well as in systemd's properties.
+//! `linux.resources.unified` beside the fields: it wins where both name a file.
+//!
+//! This is so in the files of cgroup v2 and in systemd's properties, as in runc and crun.
 
 use super::Knob;
 use super::dbus::Value;

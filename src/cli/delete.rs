@@ -95,8 +95,9 @@ fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     Ok(None)
 }
 
-/// Kills the command that holds the lock for longer than any should: it was stopped, or waits for a file system or a device. A
-/// command can be killed at any time.
+/// Kills the command that holds the lock for too long.
+///
+/// It was stopped, or waits for a file system or a device. A command can be killed at any time.
 fn lock_by_force(store: &Store, id: &str) -> Result<Locked> {
     let busy = match store.lock_until(id, Instant::now() + HOLD) {
         Err(e) if e.errno() == Some(Errno::EAGAIN) => e,

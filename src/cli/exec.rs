@@ -55,8 +55,9 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     Ok(ended.status())
 }
 
-/// What goes wrong because the container ends at that moment looks like something else: a namespace that is not there, no memory
-/// for a process, a process that is killed.
+/// Replaces the error if the container ends at that moment.
+///
+/// The kernel's error looks like another fault: a missing namespace, no memory for a process, a killed process.
 fn unless_ended(init: Option<ProcessMark>, e: Error) -> Error {
     match init {
         Some(init) if !init.can_be_entered() => {

@@ -75,7 +75,9 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     Ok(perform(&globals, command)?)
 }
 
-/// Refuses to begin what could not be completed, nor taken back: both take open files. Who only looks, or sends a signal, may try.
+/// Refuses to begin a command that could neither be completed nor taken back.
+///
+/// Both need open files. Commands that only look, or send a signal, may try.
 fn enough_files(command: &Command) -> Result<()> {
     const LEAST: u64 = 16;
     let status = match command {

@@ -33,14 +33,14 @@ pub(super) static LINUX: Shape = Object(&[
     (UNSUPPORTED[2], &Any),
 ]);
 
-/// Of it, what `exec` reads of a container's own copy.
+/// The parts of `linux` that `exec` reads from the container's copy.
 pub(super) static OF_PROCESS: Shape = Object(&[
     ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
     ("personality", &PERSONALITY),
     ("seccomp", &Later(&POLICY)),
 ]);
 
-/// Of it, what says who gets the filter's listener.
+/// The part of `linux` that names the agent for the filter's listener.
 pub(super) static LISTENER: Shape = Object(&[(
     "seccomp",
     &Later(&Object(&[

@@ -37,13 +37,15 @@ pub fn parse(text: &'static [u8]) -> Result<Box<Spec>> {
     Ok(spec(&Json::parse_as(text, &SPEC)?)?)
 }
 
-/// What `exec` reads of a container's own copy: `process`, and of `linux` what a process has.
+/// Parses `process` and the parts of `linux` that `exec` needs from the copy.
 pub fn parse_for_exec(text: &'static [u8]) -> Result<Box<Spec>> {
     static OF_EXEC: Shape = Object(&[("process", &PROCESS), ("linux", &linux::OF_PROCESS)]);
     parse_part(text, &OF_EXEC)
 }
 
-/// What `start` and `delete` read of it: `hooks`, whether there is a process, and of `linux` who gets the filter's listener.
+/// Parses `hooks`, whether there is a process, and the agent of the filter.
+///
+/// `start` and `delete` read these from the container's copy.
 pub fn parse_for_hooks(text: &'static [u8]) -> Result<Box<Spec>> {
     static OF_START: Shape =
         Object(&[("process", &Object(&[])), ("hooks", &HOOKS), ("linux", &linux::LISTENER)]);
