@@ -66,9 +66,11 @@ fn look(pid: u32, own: &Looks, found: &mut BTreeSet<String>) {
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    for (file, mark) in
-        [("cmdline", "secret-argument"), ("environ", "secret-of-the-host"), ("mountinfo", "mount-of-the-host")]
-    {
+    for (file, mark) in [
+        ("cmdline", "secret-argument"),
+        ("environ", "secret-of-the-host"),
+        ("mountinfo", "mount-of-the-host"),
+    ] {
         if read(file).contains(mark) {
             found.insert(format!("{file} shows the {mark}"));
         }
