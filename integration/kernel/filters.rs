@@ -198,6 +198,12 @@ fn runtime_needs_no_more_than_its_peers(t: &Test) {
         c.args(&["/bin/odd"]).create().ok();
         c.start().fails(&["exec format error"]);
         c.remove();
+        // Nothing is waited for that such a filter keeps open.
+        let mut c = with(t, deny(json!([{"names": ["close"], "action": "SCMP_ACT_ERRNO"}])));
+        c.config["process"]["noNewPrivileges"] = nnp.into();
+        c.args(&["sleep", "60"]).up();
+        c.exec(&["true"]).ok();
+        c.remove();
     }
 }
 

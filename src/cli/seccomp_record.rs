@@ -38,6 +38,9 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     if loaded.spec.linux.seccomp.replace(policy(kernel::support())).is_some() {
         log::warn("linux.seccomp of the bundle is not in force while it is recorded");
     }
+    if loaded.spec.process.as_ref().is_some_and(|process| !process.no_new_privileges) {
+        profile.allow_to_enter();
+    }
     let id = format!("record-{}", std::process::id());
     let signals = Signals::block()?;
     let options = CreateOptions::default();

@@ -193,6 +193,8 @@ fn init(
         plan.program = Program::of(p);
         privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
     }
+    enter(&plan.join, terminal, &mut steps);
+    privileges::seccomp_with_agent(plan, &mut steps);
     finish(spec, request, plan, &mut steps);
     plan.init = steps.0;
 }
@@ -208,17 +210,23 @@ pub(super) fn join_namespaces(join: &[(NamespaceKind, Text)], but: &[NamespaceKi
 }
 
 /// From here on this process holds nothing of the host but the conversation, so it may be seen from inside the container.
-/// A pid namespace that others are in already is entered only now, by a clone.
 pub(super) fn let_go(join: &[(NamespaceKind, Text)], preserve_fds: u32, terminal: bool, steps: &mut Recipe) {
     let pid = joins(join, NamespaceKind::Pid);
     steps.add_some(pid.map(|index| InitStep::JoinNamespace { kind: NamespaceKind::Pid, index }));
     steps.add(InitStep::LetGo { preserve_fds });
-    if pid.is_some() {
-        steps.add(InitStep::EnterPidNamespace);
-        steps.add(InitStep::DieWithHost);
-        // The session of the process that it is a clone of ends with that one.
-        steps.add(InitStep::NewSession);
+    steps.add_if(terminal && pid.is_none(), InitStep::ControllingTerminal);
+}
+
+/// A pid namespace that others are in already is entered only now, by a clone that has the program's ids and capabilities: a
+/// process inside that may trace it gains nothing.
+pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut Recipe) {
+    if joins(join, NamespaceKind::Pid).is_none() {
+        return;
     }
+    steps.add(InitStep::EnterPidNamespace);
+    steps.add(InitStep::DieWithHostStill);
+    // The session of the process that it is a clone of ends with that one.
+    steps.add(InitStep::NewSession);
     steps.add_if(terminal, InitStep::ControllingTerminal);
 }
 

@@ -95,6 +95,8 @@ fn init(
     steps.add(InitStep::Home);
     create::let_go(&request.join, request.preserve_fds, p.terminal, &mut steps);
     privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
+    create::enter(&request.join, p.terminal, &mut steps);
+    privileges::seccomp_with_agent(plan, &mut steps);
     steps.add(InitStep::Ask(Sync::Created));
     steps.add_if(plan.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);

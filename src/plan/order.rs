@@ -66,6 +66,9 @@ pub fn broken(plan: &Plan) -> Vec<String> {
         (let_go, program),
         // What others in the pid namespace can look at holds nothing of the host.
         (let_go, enter),
+        // Nor any privilege that the program has not.
+        (ids, enter),
+        (caps, enter),
         (enter, program),
         // Its agent must be there, or the container is not created.
         (listened, created),

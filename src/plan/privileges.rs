@@ -54,6 +54,10 @@ pub fn compile(
     steps.add(InitStep::DieWithHostStill);
     steps.add(InitStep::Cwd);
     steps.add(InitStep::FindProgram);
+}
+
+/// Adds a filter that has an agent, unless it is loaded already: before the host is asked for the last time.
+pub fn seccomp_with_agent(plan: &Plan, steps: &mut Recipe) {
     if plan.agent.is_some() {
         seccomp_last(plan, steps);
     }

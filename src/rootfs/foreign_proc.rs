@@ -48,7 +48,8 @@ pub(super) struct ForeignProc<'a> {
 impl ForeignProc<'_> {
     /// Mounts it nowhere (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
-        let flags = SockFlag::SOCK_CLOEXEC;
+        // What the helper has to say is there when it has ended.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
         let socket = theirs.as_raw_fd();

@@ -1,12 +1,13 @@
 //! The interpreter in the host process: one match over the steps, and the way back when one fails.
 
 use std::cell::Cell;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::unistd::{Pid, Uid};
 
+use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
@@ -15,22 +16,20 @@ use super::take_down::{note, run_poststop_hooks};
 use super::wait::Limits;
 use super::wire::{Channel, Message, What};
 use super::{interrupt, killed};
-use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::apply::Part;
 use crate::cgroup::fs::{Access, Cgroup};
 use crate::cgroup::location::Location;
 use crate::error::{Context, Error, Result, engine};
-use crate::plan::step::{HostStep, InitStep, Sync};
+use crate::plan::step::{HostStep, Sync};
 use crate::plan::{Plan, patience};
-use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::{Locked, Store};
 use crate::state::work::outside;
 use crate::sys::process::{self, Cloned, Ended};
-use crate::{hooks, log, namespace, state};
+use crate::{hooks, log, namespace};
 
 /// A container that is being made, or that gets one more process.
 pub struct Subject<'a> {
@@ -165,10 +164,7 @@ impl<'a> Host<'a> {
                 self.subject.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.give(Uid::from_raw(uid)))
             }
             HostStep::Await(sync) => self.wait_for(sync),
-            HostStep::Answer(_) => match self.channel()?.go() {
-                Err(Errno::EPIPE) => Err(self.died()),
-                told => Ok(told?),
-            },
+            HostStep::Answer(_) => self.answer(),
             HostStep::TakeTerminal => self.take_terminal(),
             HostStep::Adopt => self.adopt(),
             HostStep::RunHooks(kind) => self.run_hooks(kind),
@@ -176,7 +172,7 @@ impl<'a> Host<'a> {
             HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file, self.pid()?),
             HostStep::RecordCreated => self.record_created(),
             HostStep::Release => {
-                self.wait_for_end()?;
+                self.wait_for_release()?;
                 self.survived()
             }
             HostStep::AwaitExec => {
@@ -278,14 +274,33 @@ impl<'a> Host<'a> {
     }
 
     /// From here on the process in the pid namespace is the child; the one that it is a clone of has nothing left to do.
+    ///
+    /// A process of the container that may trace the clone can speak in its place as soon as it is there. It can name no
+    /// process that is not our child, and none of ours but the clone is in its pid namespace.
     fn adopt(&mut self) -> Result<()> {
-        let message = self.message(What::Entered)?;
-        let entered = Child { pid: Pid::from_raw(message.number as i32), pidfd: message.fd };
+        self.hooks_began |= HookKind::CreateContainer.is_in(self.subject.hooks);
+        let message = self.message_outside(What::Entered)?;
+        let pid = Pid::from_raw(message.number as i32);
+        let first = self.pid()?;
+        if pid == first || pid.as_raw() <= 0 || !process::is_child(pid) {
+            return Err(Error::new("a process that is none of ours says that it is init"));
+        }
+        let entered = Child { pid, pidfd: process::pidfd_open(pid).ok() };
+        if let Some(dir) = &mut self.dir {
+            dir.init = Some(ProcessMark::of(pid.as_raw())?);
+        }
         if let Some(first) = self.child.replace(entered) {
             killed::wait(first.pid, first.pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
         }
-        self.mark_init()?;
-        Ok(self.channel()?.go()?)
+        self.answer()
+    }
+
+    /// Lets init go on.
+    fn answer(&mut self) -> Result<()> {
+        match self.channel()?.go() {
+            Err(Errno::EPIPE) => Err(self.died()),
+            told => Ok(told?),
+        }
     }
 
     fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
@@ -327,8 +342,8 @@ impl<'a> Host<'a> {
     }
 
     /// Waits until init has closed its end: it runs the program, or waits for `start` on its own.
-    fn wait_for_end(&mut self) -> Result<()> {
-        self.message(What::End)?;
+    fn wait_for_release(&mut self) -> Result<()> {
+        self.message(What::Heard)?;
         self.channel = None;
         Ok(())
     }
@@ -374,11 +389,15 @@ impl<'a> Host<'a> {
         let limits = Limits {
             cgroup: self.subject.cgroup.as_ref(),
             making: self.subject.making.is_some(),
+            child: self.child.as_ref().map(|child| child.pid),
+            executes: wanted == What::End,
+            executed: Cell::new(false),
             patience: patience.ok_or_else(|| Error::new("init has nothing more to say"))?,
         };
         let pidfd = self.child.as_ref().and_then(|child| child.pidfd.as_ref()).map(AsFd::as_fd);
         let serve = |listener: &OwnedFd| self.serve_listener(listener);
-        let message = hear(self.channel()?, &self.plan.init, pidfd, &serve, &|fd| limits.wait(fd))?;
+        let message = hear(self.channel()?, &self.plan.init, pidfd, &serve, &|fd| limits.wait(fd));
+        let message = if limits.executed.get() { Message::end() } else { message? };
         match message.what {
             what if what == wanted => Ok(message),
             What::End => Err(self.died()),
@@ -394,7 +413,8 @@ impl<'a> Host<'a> {
         let agent = self.plan.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
         // As runc tells it: of a process in a container that runs, or of a container that is on its way there.
         let status = if self.subject.making.is_some() { Status::Creating } else { Status::Running };
-        serve_listener(agent, &self.subject.record, status, self.pid()?.as_raw(), listener)
+        serve_listener(agent, &self.subject.record, status, self.pid()?.as_raw(), listener)?;
+        Ok(self.channel()?.go()?)
     }
 
     /// Init is gone without a word: the kernel has killed it.
@@ -497,71 +517,8 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Waits, by `wait`, for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes,
-/// and no failure of one of the steps.
-pub fn hear(
-    channel: &Channel,
-    steps: &[InitStep],
-    pidfd: Option<BorrowedFd<'_>>,
-    serve: &dyn Fn(&OwnedFd) -> Result<()>,
-    wait: &dyn Fn(BorrowedFd<'_>) -> Result<()>,
-) -> Result<Message> {
-    loop {
-        wait(channel.as_fd())?;
-        let message = channel.receive().at("hear from init")?;
-        match message.what {
-            What::Warn => log::warn(&message.text),
-            What::Announce => {
-                let taken = channel.take_listener(pidfd, message.number as i32);
-                taken.at("take the listener from init")?.as_ref().map_or(Ok(()), serve)?;
-            }
-            What::Listener => serve(message.fd.as_ref().ok_or_else(no_room)?)?,
-            What::Failed => return Err(init_failed(steps, message)),
-            _ => return Ok(message),
-        }
-    }
-}
-
-/// The kernel drops a descriptor that comes when no number is free.
-fn no_room() -> Error {
-    Error::os("take a descriptor from init", Errno::EMFILE)
-}
-
 fn no_making() -> Error {
     Error::new("a step of a creation in a plan of something else")
-}
-
-/// Hands the agent the listener of a process of the container.
-pub fn serve_listener(
-    agent: &Agent,
-    record: &Record,
-    status: Status,
-    pid: i32,
-    listener: &OwnedFd,
-) -> Result<()> {
-    let init = record.init.as_ref().map_or(pid, |init| init.pid);
-    agent.serve(record.oci_version, pid, state::hook_state(record, status, init), listener.as_fd())
-}
-
-/// The state as hooks of a kind are told it.
-pub fn hook_state(record: &Record, kind: HookKind, pid: i32) -> Json {
-    let status = match kind {
-        HookKind::Prestart | HookKind::CreateRuntime | HookKind::CreateContainer => Status::Creating,
-        HookKind::StartContainer => Status::Created,
-        HookKind::Poststart => Status::Running,
-        HookKind::Poststop => Status::Stopped,
-    };
-    state::hook_state(record, status, pid)
-}
-
-/// The failure of a child, with its step in full: this process has the same plan.
-fn init_failed(steps: &[InitStep], message: Message) -> Error {
-    let e = Error::caused(message.text, message.number as i32);
-    match steps.get(usize::from(message.step)) {
-        // The look-up and the exec say themselves what they are about, in the words that engines match.
-        Some(InitStep::FindProgram | InitStep::Exec) | None => e,
-        Some(step) => e.context(step),
-    }
 }
 
 fn clone_error(e: Errno, flags: u64) -> Error {
@@ -576,18 +533,5 @@ fn clone_error(e: Errno, flags: u64) -> Error {
         Some(Errno::ENOSPC) => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
         Some(Errno::EPERM) => e.hint("needs CAP_SYS_ADMIN"),
         _ => e,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_descriptor_that_is_lost_on_its_way_is_told() {
-        let (host, child) = Channel::pair().unwrap();
-        nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        let e = hear(&host, &[], None, &|_| Ok(()), &|_| Ok(())).unwrap_err();
-        assert_eq!(e.errno(), Some(Errno::EMFILE));
     }
 }

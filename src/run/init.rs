@@ -349,8 +349,8 @@ impl Init<'_> {
     fn enter_pid_namespace(&self) -> Result<()> {
         match process::clone_sibling().at("clone")? {
             Cloned::Child => Ok(self.channel.wait_go()?),
-            Cloned::Parent { pid, pidfd, .. } => {
-                let told = self.channel.entered(pid.as_raw() as u32, pidfd.as_ref().map(|fd| fd.as_fd()));
+            Cloned::Parent { pid, .. } => {
+                let told = self.channel.entered(pid.as_raw() as u32);
                 process::exit(i32::from(told.is_err()))
             }
         }
@@ -364,19 +364,21 @@ impl Init<'_> {
             send = self.channel.announce_listener(process::next_descriptor()?)?;
         }
         self.listener = seccomp::load(&filter.program, filter.flags).at("seccomp")?;
-        match &self.listener {
-            Some(listener) if send => self.channel.send_listener(listener.as_fd()).context(|| {
+        if let (true, Some(listener)) = (send, &self.listener) {
+            self.channel.send_listener(listener.as_fd()).context(|| {
                 "hand the listener over (before Linux 5.6 the profile must allow sendmsg before anybody listens)"
-            }),
-            _ => Ok(()),
+            })?;
         }
+        // It is taken out of this process, which must be there until then. Recorded, the next call waits by itself.
+        if self.plan.agent.is_some() { Ok(self.channel.wait_go()?) } else { Ok(()) }
     }
 
     /// Ends the conversation with the host, which sees the end of it, and waits for somebody to say go.
     fn await_start(&mut self) -> Result<()> {
         let Waiting { start, started } =
             self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
-        // The host sees the end of the conversation.
+        // From here on nothing is lost with the host. A filter that is in force may keep our end of this open.
+        self.channel.heard()?;
         self.channel = Channel::Fifo(started);
         wire::wait_go(start.as_fd())?;
         // Nobody waits there any more: the container runs.

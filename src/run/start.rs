@@ -1,30 +1,34 @@
 //! Where init waits for `start`, and the call that lets it go on.
 //!
 //! Two FIFOs in the container's directory: `start` writes one byte into the first and reads from the second what init has to
-//! say until it becomes the program, which closes init's ends. Init opens both before the container's own filter is in
-//! force, and needs read(2), write(2) and nothing else for them.
+//! say until it becomes the program, which closes init's ends. Init has both from the host, and needs read(2), write(2) and nothing else for them.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Pid, read};
 
-use super::host::hear;
+use super::conversation::hear;
 use super::interrupt;
-use super::wire::{Channel, What};
+use super::wire::{Channel, Message, What};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Locked};
 use crate::sys::file::mknodat;
-use crate::sys::process;
+use crate::sys::{process, sealed_exe};
 
 /// The FIFO that init waits at. Its name in the container's directory.
 pub const START: &std::ffi::CStr = c"start.fifo";
 
 /// The FIFO for what init has to say to `start`.
 const STARTED: &std::ffi::CStr = c"started.fifo";
+
+/// How often is looked at init itself while nothing is heard of it.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Init's ends.
 pub struct Waiting {
@@ -49,20 +53,21 @@ pub fn listen(dir: &Locked) -> Result<Waiting> {
 /// A start under way.
 pub struct Call {
     channel: Channel,
-    init: Option<OwnedFd>,
+    init: Option<ProcessMark>,
+    pidfd: Option<OwnedFd>,
 }
 
 /// Lets init go on.
-pub fn call(dir: &Entry, init: Option<&ProcessMark>) -> Result<Call> {
+pub fn call(dir: &Entry, init: Option<ProcessMark>) -> Result<Call> {
     let pidfd = init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok());
-    let pidfd = pidfd.filter(|_| init.is_some_and(ProcessMark::lives));
-    Ok(Call { channel: say_go(dir).at("start.fifo")?, init: pidfd })
+    let pidfd = pidfd.filter(|_| init.is_some_and(|init| init.lives()));
+    Ok(Call { channel: say_go(dir).at("start.fifo")?, init, pidfd })
 }
 
 impl Call {
     /// Init's pidfd; absent before Linux 5.3.
     pub fn init(&self) -> Option<BorrowedFd<'_>> {
-        self.init.as_ref().map(AsFd::as_fd)
+        self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
     /// Waits until init has taken the word ([`What::Heard`]), has run its hooks ([`What::Hooked`]) or runs the program
@@ -70,8 +75,10 @@ impl Call {
     ///
     /// A filter that is recorded is loaded here; `listener` takes its listener.
     pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-        let wait = |fd: BorrowedFd<'_>| interrupt::wait_for(fd, None).map(drop);
-        let message = hear(&self.channel, &[], self.init(), listener, &wait)?;
+        let executed = Cell::new(false);
+        let wait = |fd: BorrowedFd<'_>| self.wait_for(fd, &executed);
+        let message = hear(&self.channel, &[], self.init(), listener, &wait);
+        let message = if executed.get() { Message::end() } else { message? };
         match (message.what, wanted) {
             (what, _) if what == wanted => Ok(()),
             // Init was killed before it took that in.
@@ -79,6 +86,19 @@ impl Call {
             (What::End, _) => Err(Error::new("init was killed while a startContainer hook ran")),
             _ => Err(message.instead_of(wanted)),
         }
+    }
+
+    /// A process of the container that may trace init can keep init's end open. So now and then is looked what has become of
+    /// init itself.
+    fn wait_for(&self, from: BorrowedFd<'_>, executed: &Cell<bool>) -> Result<()> {
+        while !interrupt::wait_for(from, Some(TICK))? {
+            let Some(init) = self.init else { continue };
+            if sealed_exe::is_left_by(init.pid) || !init.lives() {
+                executed.set(true);
+                return Err(Error::new("init is another program"));
+            }
+        }
+        Ok(())
     }
 }
 

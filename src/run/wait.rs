@@ -1,11 +1,15 @@
 //! The host's waits for init: none of them lasts for ever.
 
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
 
 use super::interrupt;
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Error, Result};
+use crate::sys::{process, sealed_exe};
 
 /// How long a cgroup may be frozen while a container is made in it. Nobody pauses such a container on purpose.
 const FROZEN: Duration = Duration::from_secs(5);
@@ -18,6 +22,12 @@ pub struct Limits<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// A container is being made. A process of `exec --ignore-paused` waits for `resume` instead.
     pub making: bool,
+    /// The child that is to speak.
+    pub child: Option<Pid>,
+    /// It is to execute the program, which closes its end.
+    pub executes: bool,
+    /// It has done so, and its end is open all the same.
+    pub executed: Cell<bool>,
     /// How long init may take; no limit while it runs a hook that has none.
     pub patience: Option<Duration>,
 }
@@ -25,7 +35,8 @@ pub struct Limits<'a> {
 impl Limits<'_> {
     /// Waits until the channel can be read.
     ///
-    /// Errors when that takes longer than it may, or when init cannot go on because its cgroup is frozen.
+    /// Errors when that takes longer than it may, or when init cannot go on because its cgroup is frozen. A process of the
+    /// container that may trace init can keep init's end of the conversation open; it is not waited for.
     pub fn wait(&self, channel: BorrowedFd<'_>) -> Result<()> {
         let (mut start, mut frozen) = (Instant::now(), None);
         let mut tick = TICK;
@@ -33,6 +44,17 @@ impl Limits<'_> {
             let left = self.patience.map_or(tick, |patience| patience.saturating_sub(start.elapsed()));
             if interrupt::wait_for(channel, Some(left.min(tick)))? {
                 return Ok(());
+            }
+            if self.child.is_some_and(process::has_ended) {
+                // It may have spoken just before.
+                return match interrupt::wait_for(channel, Some(Duration::ZERO))? {
+                    true => Ok(()),
+                    false => Err(Error::new("init has ended without a word")),
+                };
+            }
+            if self.executes && self.child.is_some_and(|child| sealed_exe::is_left_by(child.as_raw())) {
+                self.executed.set(true);
+                return Err(Error::new("init runs the program"));
             }
             let now = Instant::now();
             if !self.making && self.cgroup.is_some_and(Cgroup::frozen) {
@@ -61,7 +83,14 @@ mod tests {
     #[test]
     fn a_wait_ends_with_a_word_or_at_its_limit() {
         let (host, init) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        let limits = Limits { cgroup: None, making: true, patience: Some(Duration::from_millis(50)) };
+        let limits = Limits {
+            cgroup: None,
+            making: true,
+            child: None,
+            executes: false,
+            executed: Cell::new(false),
+            patience: Some(Duration::from_millis(50)),
+        };
         let e = limits.wait(host.as_fd()).unwrap_err().to_string();
         assert_eq!(e, "init has not answered for 0 s");
         init.send(b"x").unwrap();

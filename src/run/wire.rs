@@ -7,7 +7,8 @@
 //! | child | `Terminal(number)` + fd | the master of the container's terminal |
 //! | child | `Announce(number)` | the child is about to load a filter whose listener will have this number; it waits for an answer |
 //! | child | `Listener` + fd | the listener, if the host has asked for it by `Send` |
-//! | child | `Entered(pid)` + pidfd | this clone of the child goes on in its place, and waits here until the host answers |
+//! | child | `Entered(pid)` | this clone of the child goes on in its place, and waits here until the host answers. Others in the
+//! container may say it too: the host believes it of a child of its own alone |
 //! | child | `Warn(text)` | something the user should know; the launch goes on |
 //! | child | `Heard` | it has taken the word of `start`; without it the end of file is that of a container that has stopped |
 //! | child | `Hooked` | the startContainer hooks have succeeded; without it the end of file is not exec's |
@@ -20,7 +21,7 @@
 //! A child under its filter uses read(2) and write(2) alone, which every profile that runs under runc allows: the host
 //! takes the listener out of the child by pidfd_getfd(2) (Linux 5.6).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -56,7 +57,7 @@ pub enum What {
     Announce,
     /// The listener of the filter that is in force now comes as the message's descriptor.
     Listener,
-    /// The pid of the clone that goes on in the child's place; its pidfd comes as the message's descriptor.
+    /// The pid of the clone that goes on in the child's place.
     Entered,
     /// A text to be logged.
     Warn,
@@ -99,6 +100,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// The end, seen by other means.
+    pub fn end() -> Message {
+        Message { what: What::End, step: 0, number: 0, text: String::new(), fd: None }
+    }
+
     /// The error of a message that is out of turn.
     pub fn instead_of(&self, wanted: What) -> Error {
         let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
@@ -162,16 +168,13 @@ impl Channel {
     }
 
     /// Says which process goes on in the place of this one.
-    pub fn entered(&self, pid: u32, pidfd: Option<BorrowedFd<'_>>) -> Result<()> {
-        match pidfd {
-            Some(pidfd) => send_fd(self.as_fd(), &head(What::Entered, 0, pid, 0), pidfd, 0).map(drop),
-            None => self.say(What::Entered, 0, pid, ""),
-        }
+    pub fn entered(&self, pid: u32) -> Result<()> {
+        self.say(What::Entered, 0, pid, "")
     }
 
     /// Announces the listener of the filter that is loaded next, by the number that it will have. Returns whether it must be
     /// sent ([`Channel::send_listener`]), since the host cannot take it.
-    pub fn announce_listener(&self, number: RawFd) -> Result<bool> {
+    pub fn announce_listener(&self, number: i32) -> Result<bool> {
         self.say(What::Announce, 0, number as u32, "")?;
         match self {
             // It must be taken: nothing else goes over a FIFO.
@@ -185,28 +188,30 @@ impl Channel {
         send_fd(self.as_fd(), &head(What::Listener, 0, 0, 0), listener, 0).map(drop)
     }
 
-    /// Takes the listener that was announced out of the child behind `pidfd`, as soon as it is there. `None` if the next
-    /// message says what came instead: the child was asked to send it, or failed.
-    pub fn take_listener(&self, pidfd: Option<BorrowedFd<'_>>, number: RawFd) -> Result<Option<OwnedFd>> {
+    /// Answers the announcement of a listener. True if it can be taken ([`Channel::take_listener`]); else it is sent.
+    pub fn may_take_listener(&self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
         // Standard input is always there: this asks whether the kernel lets us.
-        let Some(pidfd) = pidfd.filter(|pidfd| process::pidfd_getfd(*pidfd, 0).is_ok()) else {
-            return match self {
-                Channel::Socket(_) => self.tell(SEND).map(|()| None),
-                _ => Err(Errno::ENOSYS),
-            };
-        };
-        if let Channel::Socket(_) = self {
-            self.tell(GO)?;
+        let may = pidfd.is_some_and(|pidfd| process::pidfd_getfd(pidfd, 0).is_ok());
+        match (self, may) {
+            (Channel::Socket(_), true) => self.tell(GO)?,
+            (Channel::Socket(_), false) => self.tell(SEND)?,
+            (_, true) => {}
+            (_, false) => return Err(Errno::ENOSYS),
         }
-        loop {
-            // Looked for first: a child that has its filter may go on and ask for something.
-            let said = self.is_readable(1);
-            match process::pidfd_getfd(pidfd, number) {
-                Ok(listener) => return Ok(Some(listener)),
-                Err(Errno::EBADF | Errno::ESRCH) if said => return Ok(None),
-                Err(Errno::EBADF) => {}
-                Err(e) => return Err(e),
-            }
+        Ok(may)
+    }
+
+    /// Takes the listener out of the child behind `pidfd`, if it is there within a millisecond. `None` if it never will be: the
+    /// next message says why. EAGAIN if it is not there yet.
+    pub fn take_listener(&self, pidfd: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>> {
+        // Looked for first: a child that has its filter may go on and ask for something.
+        let said = self.is_readable(1);
+        match process::pidfd_getfd(pidfd, number) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(Errno::ESRCH) => Ok(None),
+            Err(Errno::EBADF) if said => Ok(None),
+            Err(Errno::EBADF) => Err(Errno::EAGAIN),
+            Err(e) => Err(e),
         }
     }
 

@@ -51,6 +51,14 @@ impl Profile {
         true
     }
 
+    /// Allows what the runtime calls under the filter of an exec without no_new_privs, to enter the pid namespace.
+    pub fn allow_to_enter(&mut self) {
+        ["clone", "setsid"]
+            .iter()
+            .filter_map(|name| Call::find(name))
+            .for_each(|call| self.calls[call.index()] = 1);
+    }
+
     /// Allows what another profile of this kind allows as well.
     pub fn merge(&mut self, other: &Policy) -> Read<()> {
         if other.default_action != Action::Errno(1) {

@@ -12,6 +12,7 @@ use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
 use crate::error::{Context, Error, Result};
 use crate::sys::file::{open, read_text};
+use crate::sys::sealed_exe;
 
 /// A container's status (runtime.md, "State"; `paused` is runc's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +75,17 @@ impl Facts {
             same_boot,
             creator_lives: same_boot && record.creator.lives(),
             init_lives,
-            listening: init_lives && listening(dir),
+            listening: init_lives && listening(dir, record),
             frozen: init_lives && record.cgroup().frozen(),
         })
     }
 }
 
-/// Whether init waits for `start`: a FIFO that nobody reads cannot be opened for writing (ENXIO, fifo(7)).
-fn listening(dir: &Entry) -> bool {
-    dir.fifo(crate::run::start::START, OFlag::O_WRONLY | OFlag::O_NONBLOCK).is_ok()
+/// Whether init waits for `start`: a FIFO that nobody reads cannot be opened for writing (ENXIO, fifo(7)). A program of the
+/// container may hold init's end, but init is another program by then.
+fn listening(dir: &Entry, record: &Record) -> bool {
+    let waits = || dir.fifo(crate::run::start::START, OFlag::O_WRONLY | OFlag::O_NONBLOCK).is_ok();
+    record.init.as_ref().is_some_and(|init| waits() && !sealed_exe::is_left_by(init.pid))
 }
 
 /// The boot that runs now.

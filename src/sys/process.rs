@@ -114,27 +114,13 @@ pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
 
 /// Clones this process, whose parent becomes the clone's too, and which has no other threads. The new process is in the pid
 /// namespace that this one has set for its children (setns(2)).
+///
+/// By clone(2): the filter of the container may be in force, and engines' profiles answer ENOSYS or worse to clone3(2).
 pub fn clone_sibling() -> Result<Cloned> {
-    const CLONE_PARENT: u64 = libc::CLONE_PARENT as u64;
-    let mut pidfd: RawFd = -1;
-    // The signal at its end is that of this process: clone3 refuses another one.
-    let pidfd_at = &raw mut pidfd as usize as u64;
-    let args = CloneArgs { flags: CLONE_PARENT | CLONE_PIDFD, pidfd: pidfd_at, ..CloneArgs::default() };
-    let mut answer = clone3(&args);
-    if answer == Err(Errno::ENOSYS) {
-        answer = clone_legacy(CLONE_PARENT | CLONE_PIDFD, &mut pidfd);
-        if answer == Err(Errno::EINVAL) {
-            answer = clone_legacy(CLONE_PARENT, &mut pidfd);
-        }
-    }
-    match answer? {
-        0 => Ok(Cloned::Child),
-        pid => {
-            // SAFETY: the kernel stored a new fd of ours there, or left -1.
-            let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-            Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd, in_cgroup: true })
-        }
-    }
+    Ok(match clone_legacy(libc::CLONE_PARENT as u64, &mut -1)? {
+        0 => Cloned::Child,
+        pid => Cloned::Parent { pid: Pid::from_raw(pid), pidfd: None, in_cgroup: true },
+    })
 }
 
 /// Whether SIGKILL is pending for a child that was just made.
@@ -267,13 +253,30 @@ pub fn wait(pid: Pid, block: bool) -> Result<Option<(Pid, Ended)>> {
 
 /// Whether SIGKILL has ended a child, which is still to be waited for.
 pub fn is_killed(child: Pid) -> bool {
-    // SAFETY: the kernel fills the structure in, or leaves it zero: nothing has ended.
+    let killed = |info: &libc::siginfo_t| {
+        // SAFETY: waitid has set it, since the code is one of its own.
+        info.si_code == libc::CLD_KILLED && unsafe { info.si_status() } == libc::SIGKILL
+    };
+    ended(child).is_some_and(|info| killed(&info))
+}
+
+/// Whether a child has ended, which is still to be waited for.
+pub fn has_ended(child: Pid) -> bool {
+    ended(child).is_some_and(|info| info.si_signo != 0)
+}
+
+/// Whether a process is a child of this one, be it alive or not.
+pub fn is_child(pid: Pid) -> bool {
+    ended(pid).is_some()
+}
+
+/// How a child has ended, all zeros if it has not; `None` if there is no such child.
+fn ended(child: Pid) -> Option<libc::siginfo_t> {
+    // SAFETY: the kernel fills the structure in, or leaves it zero.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        libc::waitid(libc::P_PID, child.as_raw() as libc::id_t, &mut info, flags) == 0
-            && info.si_code == libc::CLD_KILLED
-            && info.si_status() == libc::SIGKILL
+        (libc::waitid(libc::P_PID, child.as_raw() as libc::id_t, &mut info, flags) == 0).then_some(info)
     }
 }
 

@@ -59,6 +59,13 @@ fn is_detached() -> bool {
     readlinkat(AT_FDCWD, SELF).is_ok_and(|path| matches!(&path[..], b"/" | b"/ (deleted)"))
 }
 
+/// Whether a process was this program, from its seal, and is another by now. False as well if that is not to be seen.
+pub fn is_left_by(pid: i32) -> bool {
+    const OURS: [&[u8]; 3] = [b"/", b"/ (deleted)", b"/memfd:embrun (deleted)"];
+    let exe = readlinkat(AT_FDCWD, &*format!("/proc/{pid}/exe"));
+    exe.is_ok_and(|path| !OURS.contains(&&path[..]))
+}
+
 /// Linux's `struct mount_attr`.
 #[repr(C)]
 struct MountAttr {

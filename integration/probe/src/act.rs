@@ -179,6 +179,8 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             let count = probe.number(word);
             let words: Vec<String> = (0..count).map(|_| probe.argument(word)).collect();
             let mut command = std::process::Command::new(&words[0]);
+            // Waited for by wait4, which says what it used.
+            #[allow(clippy::zombie_processes)]
             let child = command.args(&words[1..]).stdout(std::process::Stdio::null()).spawn();
             let child = child.unwrap_or_else(|e| fail(&format!("{}: {e}", words[0])));
             let (mut status, mut used) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
@@ -207,6 +209,16 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             while fs::symlink_metadata(&path).is_err() {
                 std::thread::sleep(Duration::from_millis(10));
             }
+        }
+        "lie" => {
+            let victim = probe.number(word) as u32;
+            let stop = probe.argument(word);
+            crate::stare::lie(victim, &stop);
+        }
+        "keep" => {
+            let pid = probe.number(word) as u32;
+            let stop = probe.argument(word);
+            crate::stare::keep(pid, &stop);
         }
         // Looks at what else appears in the pid namespace until a file is there.
         "stare" => {

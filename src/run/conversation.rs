@@ -1,0 +1,108 @@
+//! What is heard of init, whoever listens: the host process that makes a container, or `start`.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::interrupt;
+use super::wire::{Channel, Message, What};
+use crate::bundle::json::Json;
+use crate::bundle::spec::HookKind;
+use crate::error::{Context, Error, Result};
+use crate::plan::patience;
+use crate::plan::step::InitStep;
+use crate::seccomp::notify::Agent;
+use crate::state::observe::Status;
+use crate::state::record::Record;
+use crate::{log, state};
+
+/// Waits, by `wait`, for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes,
+/// and no failure of one of the steps.
+pub fn hear(
+    channel: &Channel,
+    steps: &[InitStep],
+    pidfd: Option<BorrowedFd<'_>>,
+    serve: &dyn Fn(&OwnedFd) -> Result<()>,
+    wait: &dyn Fn(BorrowedFd<'_>) -> Result<()>,
+) -> Result<Message> {
+    loop {
+        wait(channel.as_fd())?;
+        let message = channel.receive().at("hear from init")?;
+        match message.what {
+            What::Warn => log::warn(&message.text),
+            What::Announce => {
+                if let Some(listener) = take_listener(channel, pidfd, message.number as i32)? {
+                    serve(&listener)?;
+                }
+            }
+            What::Listener => serve(message.fd.as_ref().ok_or_else(no_room)?)?,
+            What::Failed => return Err(init_failed(steps, message)),
+            _ => return Ok(message),
+        }
+    }
+}
+
+/// `None` if it comes as a message, or never.
+fn take_listener(channel: &Channel, pidfd: Option<BorrowedFd<'_>>, number: i32) -> Result<Option<OwnedFd>> {
+    let may = channel.may_take_listener(pidfd).at("take the listener from init")?;
+    let Some(pidfd) = pidfd.filter(|_| may) else { return Ok(None) };
+    let deadline = Instant::now() + patience::PATIENCE;
+    loop {
+        match channel.take_listener(pidfd, number) {
+            Err(Errno::EAGAIN) if Instant::now() < deadline => interrupt::check()?,
+            taken => return taken.at("take the listener from init"),
+        }
+    }
+}
+
+/// The kernel drops a descriptor that comes when no number is free.
+pub fn no_room() -> Error {
+    Error::os("take a descriptor from init", Errno::EMFILE)
+}
+
+/// Hands the agent the listener of a process of the container.
+pub fn serve_listener(
+    agent: &Agent,
+    record: &Record,
+    status: Status,
+    pid: i32,
+    listener: &OwnedFd,
+) -> Result<()> {
+    let init = record.init.as_ref().map_or(pid, |init| init.pid);
+    agent.serve(record.oci_version, pid, state::hook_state(record, status, init), listener.as_fd())
+}
+
+/// The state as hooks of a kind are told it.
+pub fn hook_state(record: &Record, kind: HookKind, pid: i32) -> Json {
+    let status = match kind {
+        HookKind::Prestart | HookKind::CreateRuntime | HookKind::CreateContainer => Status::Creating,
+        HookKind::StartContainer => Status::Created,
+        HookKind::Poststart => Status::Running,
+        HookKind::Poststop => Status::Stopped,
+    };
+    state::hook_state(record, status, pid)
+}
+
+/// The failure of a child, with its step in full: this process has the same plan.
+fn init_failed(steps: &[InitStep], message: Message) -> Error {
+    let e = Error::caused(message.text, message.number as i32);
+    match steps.get(usize::from(message.step)) {
+        // The look-up and the exec say themselves what they are about, in the words that engines match.
+        Some(InitStep::FindProgram | InitStep::Exec) | None => e,
+        Some(step) => e.context(step),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_is_lost_on_its_way_is_told() {
+        let (host, child) = Channel::pair().unwrap();
+        nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let e = hear(&host, &[], None, &|_| Ok(()), &|_| Ok(())).unwrap_err();
+        assert_eq!(e.errno(), Some(Errno::EMFILE));
+    }
+}
