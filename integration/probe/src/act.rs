@@ -179,9 +179,9 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             let count = probe.number(word);
             let words: Vec<String> = (0..count).map(|_| probe.argument(word)).collect();
             let mut command = std::process::Command::new(&words[0]);
+            let child = command.args(&words[1..]).stdout(std::process::Stdio::null()).spawn();
             // Waited for by wait4, which says what it used.
             #[allow(clippy::zombie_processes)]
-            let child = command.args(&words[1..]).stdout(std::process::Stdio::null()).spawn();
             let child = child.unwrap_or_else(|e| fail(&format!("{}: {e}", words[0])));
             let (mut status, mut used) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
             unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut used) };
