@@ -116,7 +116,8 @@ impl Away {
             return Err(lost());
         }
         locked.init = work.init;
-        locked.clear_work()?;
+        // On a disk that has become read-only it stays, as that of a command that was killed does.
+        let _ = locked.clear_work();
         Ok(locked)
     }
 }
