@@ -22,7 +22,7 @@
 //! * memory limit, pid file,  <------------  ask created
 //!     durable record "created"
 //!   answer ------------------------------>  outlives the host, ends the conversation
-//!   sees the end of file, ends              reads start.fifo  <--------------- go
+//!   hears "heard", ends  <----------------  heard; reads start.fifo <--------- go
 //!                                           heard -------------------------> *
 //!                                           filter, if not loaded yet
 //!                                           startContainer hooks
@@ -49,12 +49,16 @@
 //!                                             namespaces, mounts …
 //!                                           joins the pid namespace for its
 //!                                             clones, lets go of the host
+//!                                           privileges, finds the program
 //!                                           clone, as a child of the host --> waits
-//!   adopt <-------------------------------  entered + pidfd, ends
+//!   adopt a child of its own <------------  entered, ends
 //!   wait for the end of the stage
 //!   answer ---------------------------------------------------------------->  dies with the host from here on
-//!                                                                             new session, privileges …
+//!                                                                             new session
 //! ```
+//!
+//! A process in that pid namespace that may trace the new one can speak in its place and keep its end of the conversation
+//! open. So nothing is believed that the kernel does not vouch for, and init itself is looked at now and then (`wait`).
 //!
 //! The rest is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
 
