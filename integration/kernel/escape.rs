@@ -4,7 +4,7 @@
 
 use crate::cases;
 use crate::common::tracer::{Exec, trace};
-use crate::common::{Case, ConsoleSocket, Container, Output, Test, eventually};
+use crate::common::{Case, ConsoleSocket, Container, Output, Test, eventually, rounds};
 use embrun::sys::mount_api;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
@@ -289,13 +289,13 @@ fn hostile_process_finds_nothing_of_an_exec_in_hundreds(t: &Test) {
         (&[secret[0], secret[1], "--cap", "CAP_SYS_ADMIN", "--user", "1000"], &["true"]),
     ];
     for (flags, words) in forms {
-        for _ in 0..200 {
+        for _ in 0..rounds(200) {
             let mut exec = t.command(&[&["exec"], flags, &[&c.id], words].concat());
             exec.env("HOST", "secret-of-the-host");
             t.finish(exec).ok();
         }
     }
-    for n in 0..50 {
+    for n in 0..rounds(50) {
         let socket = ConsoleSocket::listen(t.path(&format!("console{n}")));
         let path = socket.path.to_str().unwrap().to_owned();
         c.exec_with(&["--tty", "--detach", "--console-socket", &path], &["true"]).ok();
@@ -336,7 +336,7 @@ fn liar_inside_has_nobody_killed_and_nothing_hang(t: &Test) {
     c.probe(&format!("lie {} /shared/stop", victim.id())).create().ok();
     c.start().ok();
     let pid_file = t.path("pid");
-    for _ in 0..200 {
+    for _ in 0..rounds(200) {
         let began = Instant::now();
         let out = c.exec_with(&["--pid-file", pid_file.to_str().unwrap()], &["true"]);
         assert!(began.elapsed() < Duration::from_secs(15), "{}", out.stderr);
