@@ -157,8 +157,13 @@ fn pidfd_socket_receives_a_pidfd(t: &Test) {
     c.start().ok();
     let (socket, file) = (ConsoleSocket::listen(t.path("pidfd")), t.path("pid"));
     let flags = ["-d", "--pidfd-socket", socket.path.to_str().unwrap(), "--pid-file", file.to_str().unwrap()];
-    c.exec_with(&flags, &["sleep", "1000"]).ok();
-    assert_eq!(pid_of(socket).to_string(), fs::read_to_string(file).unwrap());
+    let exec = c.exec_with(&flags, &["sleep", "1000"]);
+    if embrun::sys::process::pidfd_open(nix::unistd::getpid()).is_ok() {
+        exec.ok();
+        assert_eq!(pid_of(socket).to_string(), fs::read_to_string(file).unwrap());
+    } else {
+        exec.exits(255).fails(&["--pidfd-socket: needs Linux 5.3"]);
+    }
     c.remove();
 }
 

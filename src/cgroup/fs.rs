@@ -16,7 +16,7 @@ use super::{Controller, walk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{AT_FDCWD, mkdirat, open, openat, read_all, rmdirat};
-use crate::sys::process::most_open_files;
+use crate::sys::process::{close_for_good, most_open_files};
 
 /// A handle on the container's cgroup in every hierarchy.
 pub struct Cgroup {
@@ -201,6 +201,11 @@ impl Cgroup {
     /// For the state record.
     pub fn location(&self) -> Location {
         Location { places: self.branches.iter().map(|b| b.place.clone()).collect(), unit: self.unit.clone() }
+    }
+
+    /// In a clone of the process that makes the container: it needs its descriptors for other things.
+    pub fn close_in_clone(&self) {
+        self.branches.iter().filter_map(|b| b.dir.get()).for_each(|dir| close_for_good(dir.as_fd()));
     }
 
     /// The v2 directory, for a clone straight into it (`CLONE_INTO_CGROUP`); [`Cgroup::join`] does the rest.

@@ -66,7 +66,8 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;
     // These run the program again. A FIFO that is the log is opened after that: its reader takes a close for the end.
-    if matches!(rest.args.first(), Some(&("create" | "run" | "exec"))) {
+    let enters = matches!(rest.args.first(), Some(&("create" | "run" | "exec")));
+    if enters && most_open_files() >= LEAST_FILES {
         sealed_exe::ensure()?;
     }
     log::open(globals.log, globals.log_format, globals.debug)?;
@@ -75,11 +76,13 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     Ok(perform(&globals, command)?)
 }
 
+/// With fewer open files no command can be completed that leaves something.
+const LEAST_FILES: u64 = 16;
+
 /// Refuses to begin a command that could neither be completed nor taken back.
 ///
 /// Both need open files. Commands that only look, or send a signal, may try.
 fn enough_files(command: &Command) -> Result<()> {
-    const LEAST: u64 = 16;
     let status = match command {
         Command::Exec(_) => 255,
         Command::Create { .. } | Command::Run { .. } | Command::Record { .. } => 1,
@@ -88,8 +91,8 @@ fn enough_files(command: &Command) -> Result<()> {
         _ => return Ok(()),
     };
     match most_open_files() {
-        LEAST.. => Ok(()),
-        few => Err(Error::new(format!("the limit of open files is {few}, embrun needs {LEAST}"))
+        LEAST_FILES.. => Ok(()),
+        few => Err(Error::new(format!("the limit of open files is {few}, embrun needs {LEAST_FILES}"))
             .hint("ulimit -n, RLIMIT_NOFILE")
             .exit_with(status)),
     }

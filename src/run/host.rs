@@ -243,6 +243,9 @@ impl<'a> Host<'a> {
                 if let Some(dir) = self.dir.take() {
                     dir.leave();
                 }
+                if let (Some(_), Some(cgroup)) = (&self.subject.making, &self.subject.cgroup) {
+                    cgroup.close_in_clone();
+                }
                 let record = &self.subject.record;
                 Init {
                     plan: self.plan,
@@ -440,7 +443,7 @@ impl<'a> Host<'a> {
     fn send_pidfd(&mut self) -> Result<()> {
         let Some(socket) = self.outputs.pidfd_socket else { return Ok(()) };
         let child = self.child.as_ref().ok_or_else(no_making)?;
-        let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.2"))?;
+        let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.3"))?;
         outside(&mut self.dir, None, || outputs::send_pidfd(socket, pidfd.as_fd()))
     }
 

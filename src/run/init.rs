@@ -99,7 +99,7 @@ impl Init<'_> {
         process::close_from_on_exec(3);
         // Also a container that waits to be started can be asked to end.
         process::end_when_asked();
-        interrupt::forget();
+        interrupt::forget_in_clone();
         let mut step = 0;
         let mut scene = self.scene();
         let failure = match &mut scene {

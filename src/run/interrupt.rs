@@ -14,6 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Context, Error, Result};
+use crate::sys::process::close_for_good;
 
 const INTERRUPTS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
@@ -35,6 +36,14 @@ pub fn block() -> Result<()> {
 /// back.
 pub fn forget() {
     ACTIVE.store(false, Ordering::Relaxed);
+}
+
+/// The same in a clone of this process, which needs each of its descriptors: it has no more use for this one.
+pub fn forget_in_clone() {
+    forget();
+    if let Some(watch) = WATCH.get() {
+        close_for_good(watch.as_fd());
+    }
 }
 
 /// What to poll for interrupts, if they are blocked.

@@ -518,6 +518,12 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Closes a descriptor whose owner lives as long as this process and is used no more.
+pub fn close_for_good(fd: BorrowedFd<'_>) {
+    // SAFETY: nobody uses the owner again or drops it, as the caller promises, so the number cannot be mistaken.
+    unsafe { libc::close(fd.as_raw_fd()) };
+}
+
 /// Takes ownership of a descriptor that the kernel has just installed for this process (SCM_RIGHTS).
 pub fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: nobody else knows the number yet.
