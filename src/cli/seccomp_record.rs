@@ -24,7 +24,6 @@ use crate::sys::{sealed_exe, seccomp as kernel};
 pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
-    can_take_a_listener().map_err(|e| Error::os("recording needs Linux 5.6 (pidfd_getfd)", e))?;
     nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
     let mut profile = Profile::default();
     for file in merge {
@@ -35,6 +34,7 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let output = output.map_or_else(|| join(loaded.dir, "seccomp.json"), str::to_owned);
     let named = || format!("--output {}", output);
     can_replace(&output).context(named)?;
+    can_take_a_listener().map_err(|e| Error::os("recording needs Linux 5.6 (pidfd_getfd)", e))?;
     if loaded.spec.linux.seccomp.replace(policy(kernel::support())).is_some() {
         log::warn("linux.seccomp of the bundle is not in force while it is recorded");
     }
