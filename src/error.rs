@@ -104,11 +104,11 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 impl From<std::io::Error> for Error {
+    /// Only calls on sockets and descriptors return one, with the kernel's errno. The library's own texts would cost 2 KB.
+    #[cold]
+    #[inline(never)]
     fn from(e: std::io::Error) -> Error {
-        match e.raw_os_error() {
-            Some(n) => Errno::from_raw(n).into(),
-            None => Error::new(e.to_string()),
-        }
+        Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)).into()
     }
 }
 
