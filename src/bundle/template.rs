@@ -5,6 +5,7 @@
 use super::json::Json;
 use crate::error::Result;
 use crate::packed;
+use crate::sys::search::cut;
 
 /// The template for root. With `cgroup_namespace` it has one, as runc's has where all cgroups are v2's.
 pub fn template(cgroup_namespace: bool) -> Result<Json> {
@@ -42,9 +43,13 @@ pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> Result<Json> {
 
 fn fill(cgroup_namespace: bool, words: [(&str, &str); 4]) -> Result<Json> {
     let namespace = if cgroup_namespace { r#",{"type":"cgroup"}"# } else { "" };
-    let text = packed!("template").replace("@CGROUP", namespace);
-    let text = text.replace("@CAPS", r#"["CAP_AUDIT_WRITE","CAP_KILL","CAP_NET_BIND_SERVICE"]"#);
-    let text = words.iter().fold(text, |text, (word, meaning)| text.replace(word, meaning));
+    let caps = r#"["CAP_AUDIT_WRITE","CAP_KILL","CAP_NET_BIND_SERVICE"]"#;
+    let mut text = packed!("template").to_owned();
+    for (word, meaning) in [("@CGROUP", namespace), ("@CAPS", caps)].iter().chain(&words) {
+        while let Some((before, after)) = cut(&text, word) {
+            text = [before, meaning, after].concat();
+        }
+    }
     Json::parse(text.as_bytes())
 }
 

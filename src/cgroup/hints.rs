@@ -1,6 +1,7 @@
 //! What can be done about a cgroup file or controller that is not there: pure tables.
 
 use crate::error::Errno;
+use crate::sys::search::has;
 
 /// What is mounted, as far as it changes the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +119,13 @@ pub(super) fn write(file: &str, errno: Errno) -> &'static str {
         (f, Errno::ENOENT) if f.starts_with("hugetlb.") => {
             "the kernel has no huge pages of this size, see /sys/kernel/mm/hugepages"
         }
-        (f, Errno::ENOENT) if f.contains("leaf_weight") => "Linux 5.0 removed it with the CFQ scheduler",
-        (f, Errno::ENOENT) if f.contains("weight") => "CONFIG_IOSCHED_BFQ or CONFIG_BLK_CGROUP_IOCOST",
-        (f, Errno::ENOENT) if f.contains("throttle") || f == "io.max" => "CONFIG_BLK_DEV_THROTTLING",
+        (f, Errno::ENOENT) if has(f, "leaf_weight") => "Linux 5.0 removed it with the CFQ scheduler",
+        (f, Errno::ENOENT) if has(f, "weight") => "CONFIG_IOSCHED_BFQ or CONFIG_BLK_CGROUP_IOCOST",
+        (f, Errno::ENOENT) if has(f, "throttle") || f == "io.max" => "CONFIG_BLK_DEV_THROTTLING",
         (f, Errno::ENODEV) if f.starts_with("blkio.") || f.starts_with("io.") => {
             "there is no block device of this number"
         }
-        (f, Errno::EOPNOTSUPP) if f.contains("weight") => "the device does not use the BFQ scheduler",
+        (f, Errno::EOPNOTSUPP) if has(f, "weight") => "the device does not use the BFQ scheduler",
         ("devices.allow", Errno::EPERM) => {
             "the parent cgroup does not allow the device, see its devices.list"
         }

@@ -15,6 +15,7 @@ use crate::bundle::pairs::Pairs;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
+use crate::sys::search::has;
 
 /// How long systemd may take to do a job.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -239,7 +240,7 @@ pub(super) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
             body.str(&unit.name);
             body.str("replace");
             match connection.call(&manager("StopUnit", "ss"), body) {
-                Err(e) if e.to_string().contains("NoSuchUnit") => return Ok(()),
+                Err(e) if has(&e.to_string(), "NoSuchUnit") => return Ok(()),
                 Err(e) => return Err(e),
                 Ok(_) if Instant::now() >= deadline => {
                     return Err(Error::new("it does not end").hint("systemctl status tells who holds it"));

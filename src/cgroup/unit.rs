@@ -7,6 +7,7 @@ use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
 use super::unified;
 use crate::bundle::pairs::Pairs;
 use crate::error::{Error, Quoted, Result};
+use crate::sys::search::cut;
 
 /// The scope that a container is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -200,7 +201,7 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
         (None, None) => Some(format!("{kind}-*")),
         (None, Some(_)) => None,
         (Some(major), None) => {
-            let (chars, blocks) = drivers.split_once("Block devices:")?;
+            let (chars, blocks) = cut(drivers, "Block devices:")?;
             let lines = if block { blocks } else { chars }.lines();
             let name =
                 lines.filter_map(|l| l.trim_ascii().split_once(' ')).find(|(n, _)| n.parse() == Ok(major))?.1;

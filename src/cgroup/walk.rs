@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::fs::{read, write};
 use crate::error::Errno;
 use crate::sys::file::{entries, fstat, openat, read_text, rmdirat};
+use crate::sys::search::cut;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -99,7 +100,7 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
 fn processes_of_threads(dir: BorrowedFd<'_>) -> Vec<Pid> {
     let process = |thread: &str| {
         let status = read_text(&format!("/proc/{thread}/status")).ok()?;
-        let pid = status.split_once("\nTgid:\t")?.1.lines().next()?.parse().ok()?;
+        let pid = cut(&status, "\nTgid:\t")?.1.lines().next()?.parse().ok()?;
         Some(Pid::from_raw(pid)).filter(|pid| pid.as_raw() > 0)
     };
     read(dir, "cgroup.threads").unwrap_or_default().lines().filter_map(process).collect()

@@ -9,6 +9,7 @@
 
 use crate::packed;
 use crate::sys::once::Once;
+use crate::sys::search::{cut, has};
 
 /// The text of what is not performed begins with it.
 const REFUSED: &str = "not supported";
@@ -96,7 +97,7 @@ impl Verb {
         let head = self.line().head;
         let count = |byte| head.bytes().filter(|b| *b == byte).count();
         let min = count(b'<');
-        (min, if head.contains("...") { usize::MAX } else { min + count(b'[') })
+        (min, if has(head, "...") { usize::MAX } else { min + count(b'[') })
     }
 
     /// Its options end at the first argument: what follows is somebody else's command line.
@@ -120,5 +121,11 @@ pub fn verbs() -> impl Iterator<Item = Verb> {
 
 fn sections() -> impl Iterator<Item = Verb> {
     static TEXT: Once<&str> = Once::empty();
-    TEXT.get(|| packed!("commands")).split("\n\n").map(Verb)
+    let mut rest = Some(*TEXT.get(|| packed!("commands")));
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (verb, after) = cut(text, "\n\n").unzip();
+        rest = after;
+        Some(Verb(verb.unwrap_or(text)))
+    })
 }

@@ -23,6 +23,7 @@ pub mod openat2;
 pub mod process;
 pub mod scheduling;
 pub mod sealed_exe;
+pub mod search;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

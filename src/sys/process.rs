@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 
 use super::done;
 use super::file::{AT_FDCWD, each_entry, openat};
+use super::search::cut;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
 
@@ -130,7 +131,7 @@ pub fn clone_sibling() -> Result<Cloned> {
 /// compares that of the other (kernel/cgroup/cgroup.c). The signal is sent before clone3(2) returns.
 fn is_doomed(pid: i32) -> bool {
     let status = super::file::read_text(&format!("/proc/{pid}/status")).unwrap_or_default();
-    let mask = status.split_once("\nShdPnd:\t").and_then(|(_, rest)| rest.lines().next());
+    let mask = cut(&status, "\nShdPnd:\t").and_then(|(_, rest)| rest.lines().next());
     mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
         .is_some_and(|m| m >> (libc::SIGKILL - 1) & 1 == 1)
 }
