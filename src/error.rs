@@ -45,6 +45,13 @@ impl Error {
         Error(Box::new(Inner { text: text.into(), errno: None, exit: 1 }))
     }
 
+    /// The same with a text that is put together here.
+    #[cold]
+    #[inline(never)]
+    pub fn of(text: fmt::Arguments<'_>) -> Error {
+        Error::new(fmt::format(text))
+    }
+
     /// An error of a system call or of a look-up that answers with an errno: `what` is the call or the act.
     pub fn os(what: impl fmt::Display, errno: Errno) -> Error {
         Error::from(errno).context(what)

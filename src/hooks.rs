@@ -252,7 +252,11 @@ impl LastWords {
     fn error(&self, what: String) -> Error {
         let text = String::from_utf8_lossy(&self.0);
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        if words.is_empty() { Error::new(what) } else { Error::new(format!("{what}: {}", words.join(" "))) }
+        if words.is_empty() {
+            Error::new(what)
+        } else {
+            Error::of(format_args!("{what}: {}", words.join(" ")))
+        }
     }
 }
 

@@ -19,7 +19,7 @@ fn check((kind, path): &Join) -> Result<OwnedFd> {
     // Linux before 4.11 cannot tell; setns(2) refuses what is of the wrong kind all the same.
     match sys::namespace::kind_of(&fd) {
         Ok(flag) if flag == kind.clone_flag() => Ok(fd),
-        Ok(flag) => Err(Error::new(format!("is a {} namespace, not a {kind} one", names(flag)))),
+        Ok(flag) => Err(Error::of(format_args!("is a {} namespace, not a {kind} one", names(flag)))),
         Err(sys::Errno::ENOTTY) if is_nsfs(&fd)? => Ok(fd),
         Err(_) => Err(Error::new("is not a namespace")),
     }

@@ -12,7 +12,8 @@ pub fn check(id: &str) -> Result<()> {
         return Err(Error::new("container ID cannot be empty"));
     }
     // The text is matched by engines; the rest of the line is for people.
-    let invalid = |why: &str| Err(Error::new(format!("invalid container ID format: {} {why}", Quoted(id))));
+    let invalid =
+        |why: &str| Err(Error::of(format_args!("invalid container ID format: {} {why}", Quoted(id))));
     if id == "." || id == ".." {
         return invalid("is not a name");
     }

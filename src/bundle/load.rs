@@ -66,7 +66,7 @@ fn read(path: &str, nonblock: OFlag) -> Result<Vec<u8>> {
         }
         let text = read_all(&file, LONGEST + 1)?;
         if text.len() > LONGEST {
-            return Err(Error::new(format!("longer than {} MiB", LONGEST >> 20)));
+            return Err(Error::of(format_args!("longer than {} MiB", LONGEST >> 20)));
         }
         Ok(text)
     };
@@ -90,7 +90,7 @@ fn text(path: Vec<u8>) -> Result<Text> {
         Ok(path) => Ok(path.leak()),
         Err(e) => {
             let path = String::from_utf8_lossy(e.as_bytes());
-            Err(Error::new(format!("{path}: a path that is not UTF-8 is not supported")))
+            Err(Error::of(format_args!("{path}: a path that is not UTF-8 is not supported")))
         }
     }
 }

@@ -111,7 +111,7 @@ impl Reader {
         for c in self.text.bytes().take(self.at + 1) {
             (line, column) = if c == b'\n' { (line + 1, 0) } else { (line, column + 1) };
         }
-        Error::new(format!("{what} at line {line} column {column}"))
+        Error::of(format_args!("{what} at line {line} column {column}"))
     }
 
     fn byte(&self) -> Option<u8> {

@@ -30,6 +30,12 @@ impl Fault {
         Fault(Box::new(Where { path: String::new(), what: what.into() }))
     }
 
+    /// The same with a text that is put together here.
+    #[inline(never)]
+    pub fn of(what: fmt::Arguments<'_>) -> Fault {
+        Fault::new(fmt::format(what))
+    }
+
     /// Where the value stands, as a JSON path (`process.rlimits[2].type`); empty for the document itself.
     pub fn path(&self) -> &str {
         &self.0.path
@@ -148,7 +154,7 @@ pub(super) fn missing(key: &str) -> Fault {
 #[cold]
 #[inline(never)]
 pub(super) fn wants(kind: &str, found: &Json) -> Fault {
-    Fault::new(format!("must be {kind}, is {}", found.kind()))
+    Fault::of(format_args!("must be {kind}, is {}", found.kind()))
 }
 
 /// Hands out the items of an array. The one copy of the loop that every list has.
@@ -204,7 +210,7 @@ pub fn strings(value: &Json) -> Read<Vec<String>> {
 #[cold]
 pub(super) fn unknown(word: &str, known: &[(Text, u32)]) -> Fault {
     let known: Vec<Text> = known.iter().map(|(name, _)| *name).collect();
-    Fault::new(format!("unknown {} (known: {})", Quoted(word), known.join(", ")))
+    Fault::of(format_args!("unknown {} (known: {})", Quoted(word), known.join(", ")))
 }
 
 /// `true` or `false`.
@@ -248,14 +254,14 @@ pub(super) fn whole(value: &Json) -> Read<Integer> {
         Ok(bits) if !negative => Ok(Integer { negative, bits }),
         Ok(magnitude @ 1..=0x8000_0000_0000_0000) => Ok(Integer { negative, bits: magnitude.wrapping_neg() }),
         // A number may be as long as the file: its beginning tells which it is.
-        _ => Err(Fault::new(format!("must be an integer, is {n:.40}"))),
+        _ => Err(Fault::of(format_args!("must be an integer, is {n:.40}"))),
     }
 }
 
 #[cold]
 #[inline(never)]
 fn out_of_range(n: Integer, kind: &str) -> Fault {
-    Fault::new(format!("{n} is out of range ({kind})"))
+    Fault::of(format_args!("{n} is out of range ({kind})"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub fn role(name: &str) -> Result<Json> {
         roles.push(role);
     }
     let known = roles.join(", ");
-    Err(Error::new(format!("unknown role {}: there are {known}", Quoted(name))))
+    Err(Error::of(format_args!("unknown role {}: there are {known}", Quoted(name))))
 }
 
 fn roles_and_configs() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -136,7 +136,7 @@ fn path(value: &Json) -> Read<()> {
     if path.starts_with('/') {
         return Ok(());
     }
-    Err(Fault::new(format!("must be an absolute path, is {}", Quoted(path))))
+    Err(Fault::of(format_args!("must be an absolute path, is {}", Quoted(path))))
 }
 
 fn word(value: &Json, known: &[(Text, u32)]) -> Read<()> {
@@ -151,7 +151,7 @@ fn number(value: &Json, &(lowest, highest, why): &Range) -> Read<()> {
     if fits && (n.negative || lowest < 0 || n.bits >= lowest as u64) {
         return Ok(());
     }
-    Err(Fault::new(format!("{n} {why}")))
+    Err(Fault::of(format_args!("{n} {why}")))
 }
 
 fn members(value: &Json, item: &Shape) -> Read<()> {

@@ -75,7 +75,7 @@ impl Cgroup {
     fn check_unified(&self, resources: &Resources) -> Result<()> {
         for (file, _) in &resources.unified {
             if self.v2().is_none() {
-                return Err(Error::new(format!(
+                return Err(Error::of(format_args!(
                     "linux.resources.unified.{file}: there is no cgroup v2 here"
                 ))
                 .hint("unified is for cgroup v2 only; use the fields of v1, or boot with cgroup v2"));
@@ -107,12 +107,12 @@ impl Cgroup {
 
     pub(super) fn missing(&self, v1: &str, v2: &str, field: &str) -> Error {
         if let Some((_, e)) = self.refused.iter().find(|(c, _)| c == v2) {
-            return Error::new(format!(
+            return Error::of(format_args!(
                 "linux.resources.{field}: the {v1} controller cannot be turned on: {e}"
             ));
         }
         if let Some(e) = &self.denied {
-            return Error::new(format!(
+            return Error::of(format_args!(
                 "linux.resources.{field}: the {v1} controller is not delegated to this user: {e}"
             ))
             .hint(NOT_DELEGATED);
@@ -125,7 +125,7 @@ impl Cgroup {
             _ if self.is_v2_only() || self.v2_could(v2) => hints::Host::V2,
             _ => hints::Host::V1,
         };
-        Error::new(format!("linux.resources.{field}: {}", hints::missing(v1, v2, host, &known)))
+        Error::of(format_args!("linux.resources.{field}: {}", hints::missing(v1, v2, host, &known)))
     }
 }
 
@@ -218,7 +218,7 @@ fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
     let (field, value) = (knob.field, knob.value);
     let gone = matches!(errno, Errno::ENOENT | Errno::ENODEV) && branch.read("cgroup.procs").is_err();
     if gone {
-        return Error::new(format!("linux.resources.{field}: the cgroup {directory} is gone"));
+        return Error::of(format_args!("linux.resources.{field}: the cgroup {directory} is gone"));
     }
     let e =
         Error::os(format_args!("write {value} to {directory}/{}", knob.file, value = Quoted(value)), errno);

@@ -265,7 +265,7 @@ impl Connection {
         }
         if !answer.starts_with(b"OK ") {
             let answer = String::from_utf8_lossy(&answer);
-            return Err(Error::new(format!("D-Bus: authentication is refused: {answer}")));
+            return Err(Error::of(format_args!("D-Bus: authentication is refused: {answer}")));
         }
         Ok(())
     }
@@ -294,7 +294,7 @@ impl Connection {
                 2 if message.reply_to == serial => return Ok(message.body),
                 3 if message.reply_to == serial => {
                     let text = message.body.str().unwrap_or_default();
-                    return Err(Error::new(format!("{}: {text} ({})", method.member, message.error)));
+                    return Err(Error::of(format_args!("{}: {text} ({})", method.member, message.error)));
                 }
                 _ => {}
             }

@@ -60,7 +60,7 @@ pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
 fn fitting(program: Vec<Instruction>) -> Result<Vec<Instruction>> {
     if program.len() > MOST_INSTRUCTIONS {
         let n = program.len();
-        return Err(Error::new(format!(
+        return Err(Error::of(format_args!(
             "linux.resources.devices: {n} instructions are more than the kernel's {MOST_INSTRUCTIONS}; merge rules by leaving out minor"
         )));
     }

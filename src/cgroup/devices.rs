@@ -146,7 +146,7 @@ impl Whitelist {
             }
             if !rule.covers(known) {
                 let verb = if rule.allow { "allow" } else { "deny" };
-                return Err(Error::new(format!(
+                return Err(Error::of(format_args!(
                     "linux.resources.devices: cgroup v1 cannot {verb} {} as an exception to the earlier rule for {}",
                     rule.line(),
                     known.line()

@@ -302,7 +302,7 @@ impl Cgroup {
         let pids = branch.with(walk::pids).about(format_args!("read {directory}"))?;
         if !pids.is_empty() {
             let n = pids.len();
-            return Err(Error::new(format!("container's cgroup is not empty: {n} process(es) found"))
+            return Err(Error::of(format_args!("container's cgroup is not empty: {n} process(es) found"))
                 .hint(format_args!("linux.cgroupsPath: {directory} is in use")));
         }
         check_running(branch)
@@ -375,7 +375,7 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
             }
             Err(Errno::EEXIST) => {
                 place.made = 0;
-                return Err(Error::new(format!("{directory} appeared meanwhile"))
+                return Err(Error::of(format_args!("{directory} appeared meanwhile"))
                     .hint("is another container using it?"));
             }
             Err(Errno::ENOENT) if at > 0 && retries > 0 => {

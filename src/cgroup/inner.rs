@@ -17,7 +17,8 @@ impl Cgroup {
         }
         let mut named = vec![false; self.branches.len()];
         for arg in wanted {
-            let refuse = |why: String| Err(Error::new(format!("invalid --cgroup argument: {arg} ({why})")));
+            let refuse =
+                |why: String| Err(Error::of(format_args!("invalid --cgroup argument: {arg} ({why})")));
             let (controllers, path) = match arg.split_once(':') {
                 Some((controllers, path)) => (Some(controllers), path),
                 None if wanted.len() > 1 => return refuse("missing <controller>: prefix".into()),

@@ -204,6 +204,6 @@ fn wait_for_one(held: &[OwnedFd], longest: Duration) {
 
 fn survivors(pids: &[Pid]) -> Error {
     let (n, first) = (pids.len(), pids[0]);
-    Error::new(format!("{n} process(es) of the container do not die, the first is {first}"))
+    Error::of(format_args!("{n} process(es) of the container do not die, the first is {first}"))
         .hint("an uninterruptible wait in the kernel, see /proc/PID/stack; try again later")
 }

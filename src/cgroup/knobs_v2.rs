@@ -61,7 +61,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
 }
 
 fn inconvertible(field: &str) -> Error {
-    Error::new(format!(
+    Error::of(format_args!(
         "linux.resources.{field}: cgroup v2 has no such setting; remove it, or boot with cgroup v1"
     ))
 }
@@ -79,7 +79,7 @@ fn rate(s: &Setting, key: &str) -> String {
 
 /// v1 limits memory and swap together, v2 swap alone: swap = together - memory.
 fn swap(r: &Resources) -> Result<Option<Knob>> {
-    let refuse = |why: String| Err(Error::new(format!("linux.resources.memory.swap: {why}")));
+    let refuse = |why: String| Err(Error::of(format_args!("linux.resources.memory.swap: {why}")));
     let alone = match (r.number(What::Swap), r.number(What::Limit)) {
         (None, Some(-1)) | (Some(-1), _) => -1,
         (None, _) => return Ok(None),

@@ -18,7 +18,7 @@ impl CgroupPath {
     /// `/proc/PID/cgroup` for every reader).
     pub fn new(path: Option<&str>, id: &str) -> Result<CgroupPath> {
         let path = path.unwrap_or(id);
-        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {} {why}", Quoted(path))));
+        let refuse = |why: &str| Err(Error::of(format_args!("linux.cgroupsPath: {} {why}", Quoted(path))));
         if path.contains(|c: char| c.is_control()) {
             return refuse("contains a control character");
         }

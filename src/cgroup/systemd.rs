@@ -207,7 +207,7 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
         }
         return match result.as_deref() {
             Some("done") => Ok(()),
-            other => Err(Error::new(format!("the job ended as {}", Quoted(other.unwrap_or_default())))
+            other => Err(Error::of(format_args!("the job ended as {}", Quoted(other.unwrap_or_default())))
                 .hint("see journalctl -u and systemctl status of the unit")),
         };
     }

@@ -28,7 +28,7 @@ impl Unit {
     pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
         let default = format!(":embrun:{id}");
         let path = path.unwrap_or(&default);
-        let refuse = |why: &str| Err(Error::new(format!("linux.cgroupsPath: {} {why}", Quoted(path))));
+        let refuse = |why: &str| Err(Error::of(format_args!("linux.cgroupsPath: {} {why}", Quoted(path))));
         let parts: Vec<&str> = path.split(':').collect();
         let [slice, prefix, name] = parts[..] else {
             return refuse("must be slice:prefix:name for the systemd cgroup manager");
@@ -58,7 +58,7 @@ pub(super) fn slice_path(slice: &str) -> Result<String> {
         return Ok(String::new());
     }
     let refuse = || {
-        Error::new(format!(
+        Error::of(format_args!(
             "linux.cgroupsPath: {} is no name of a slice, such as system.slice",
             Quoted(slice)
         ))
@@ -218,9 +218,9 @@ pub(super) fn annotated(annotations: Pairs) -> Result<Vec<(String, Value)>> {
     let mut list = Vec::new();
     for (key, text) in annotations.iter() {
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
-        let refuse = |why: &str| Error::new(format!("annotations.{key}: {why}, is {}", Quoted(text)));
+        let refuse = |why: &str| Error::of(format_args!("annotations.{key}: {why}, is {}", Quoted(text)));
         if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
-            return Err(Error::new(format!("annotations.{key}: is no name of a property")));
+            return Err(Error::of(format_args!("annotations.{key}: is no name of a property")));
         }
         let seconds = name.strip_suffix("Sec").filter(|rest| !rest.ends_with('U'));
         list.push(match seconds {

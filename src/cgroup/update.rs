@@ -83,7 +83,7 @@ impl Cgroup {
             return Ok(());
         };
         match v2.read("memory.current").ok().and_then(|text| text.trim_ascii().parse::<i64>().ok()) {
-            Some(usage) if usage > limit && self.v1("memory").is_none() => Err(Error::new(format!(
+            Some(usage) if usage > limit && self.v1("memory").is_none() => Err(Error::of(format_args!(
                 "linux.resources.memory.limit: {limit} is below the usage of {usage}, and memory.checkBeforeUpdate is set"
             ))),
             _ => Ok(()),

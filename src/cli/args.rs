@@ -252,12 +252,12 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
     let log_format = match found.text("log-format") {
         None | Some("" | "text") => LogFormat::Text,
         Some("json") => LogFormat::Json,
-        Some(other) => return Err(Error::new(format!("invalid log-format: {other}")).into()),
+        Some(other) => return Err(Error::of(format_args!("invalid log-format: {other}")).into()),
     };
     let rootless = match found.text("rootless").filter(|r| !r.is_empty() && !r.eq_ignore_ascii_case("auto")) {
         None => None,
         Some(text) => Some(lexer::boolean(text).ok_or_else(|| {
-            Error::new(format!("--rootless: must be true, false or auto, is {}", Quoted(text)))
+            Error::of(format_args!("--rootless: must be true, false or auto, is {}", Quoted(text)))
         })?),
     };
     let cgroup_manager = match found.text("cgroup-manager") {
@@ -268,7 +268,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         None => CgroupManager::Cgroupfs,
         Some(other) => {
             let wants = "must be cgroupfs, systemd or disabled";
-            return Err(Error::new(format!("--cgroup-manager: {wants}, is {}", Quoted(other))).into());
+            return Err(Error::of(format_args!("--cgroup-manager: {wants}, is {}", Quoted(other))).into());
         }
     };
     let root = match found.text("root") {
@@ -317,7 +317,7 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
 fn verb_named(name: &str) -> Result<Verb> {
     let name = if name == "h" { "help" } else { name };
     verbs().find(|v| v.name() == name).ok_or_else(|| {
-        Error::new(format!("unknown command {}", Quoted(name))).hint("embrun --help lists the commands")
+        Error::of(format_args!("unknown command {}", Quoted(name))).hint("embrun --help lists the commands")
     })
 }
 
@@ -364,7 +364,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
             Command::Record { bundle, output: path(w, "output"), merge: w.all("merge") }
         }
         "seccomp" if w.text("output").is_some() || w.text("merge").is_some() => {
-            return Err(Error::new(format!("seccomp {id}: --output and --merge are of record")));
+            return Err(Error::of(format_args!("seccomp {id}: --output and --merge are of record")));
         }
         "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch") },
         "spec" => Command::Spec { bundle: bundle(w)?, rootless: w.on("rootless"), role: w.text("role") },
@@ -452,14 +452,14 @@ fn preserve_fds(w: &Words) -> Result<u32> {
 }
 
 fn number(flag: &str, text: &str) -> Result<u32> {
-    text.parse().map_err(|_| Error::new(format!("{flag}: must be a number, is {}", Quoted(text))))
+    text.parse().map_err(|_| Error::of(format_args!("{flag}: must be a number, is {}", Quoted(text))))
 }
 
 fn format(w: &Words) -> Result<Format> {
     match w.text("format") {
         None | Some("table") => Ok(Format::Table),
         Some("json") => Ok(Format::Json),
-        Some(other) => Err(Error::new(format!(
+        Some(other) => Err(Error::of(format_args!(
             "--format: must be table or json, is {} (invalid format option)",
             Quoted(other)
         ))),

@@ -42,8 +42,10 @@ pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hook
         let begun = held.record.phase == Phase::Deleting;
         // A delete that was begun can be completed without being forced again.
         if runs && !force && !begun {
-            return Err(Error::new(format!("cannot delete container {id} that is not stopped: {status}"))
-                .hint("kill it first, or use --force"));
+            return Err(Error::of(format_args!(
+                "cannot delete container {id} that is not stopped: {status}"
+            ))
+            .hint("kill it first, or use --force"));
         }
         let work = held.dir.work().filter(|_| is_of_this_boot(&held.record));
         let patience = match (&work, force, begun) {
@@ -58,7 +60,7 @@ pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hook
                 wait_for(globals, id, &work, began + patience)?;
             }
             Some(work) if !force && !patience.is_zero() => {
-                return Err(Error::new(format!("container {id} is in use by another command"))
+                return Err(Error::of(format_args!("container {id} is in use by another command"))
                     .hint(format_args!("process {}", work.worker.pid)));
             }
             work => return finish(held, work, hooks),

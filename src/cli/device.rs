@@ -35,7 +35,7 @@ pub fn run(
 ) -> Result<()> {
     let inside = as_path.unwrap_or(device);
     let path = InsidePath::new(inside).filter(|p| inside.starts_with('/') && !p.is_root());
-    let path = path.ok_or_else(|| Error::new(format!("{inside}: must be an absolute path")))?;
+    let path = path.ok_or_else(|| Error::of(format_args!("{inside}: must be an absolute path")))?;
     let access = access(mode.unwrap_or("rwm")).map_err(|f| Error::from(f).context("--mode"))?;
     let held = live(Observed::of(store(globals)?.lock(id)?)?)?;
     match verb {
@@ -47,7 +47,7 @@ pub fn run(
 
 fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8) -> Result<()> {
     let host = stat(device).at(device)?;
-    let rule = rule_of(&host, access).ok_or_else(|| Error::new(format!("{device} is no device")))?;
+    let rule = rule_of(&host, access).ok_or_else(|| Error::of(format_args!("{device} is no device")))?;
     let root = root_of(&held)?;
     let before = change_rules(&mut held, rule)?;
     let mut make = || -> Result<()> {
@@ -73,9 +73,9 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
     let on_host = || stat(device).ok().and_then(|node| rule_of(&node, ANY));
     let known = ours.or_else(on_host).or_else(|| of_config(&held.dir, inside));
     let known =
-        known.ok_or_else(|| Error::new(format!("{device} is no device of the host or the container")))?;
+        known.ok_or_else(|| Error::of(format_args!("{device} is no device of the host or the container")))?;
     if ours.is_none() && devices::is_default(&known) {
-        return Err(Error::new(format!("{device} cannot be removed: every container has this device")));
+        return Err(Error::of(format_args!("{device} cannot be removed: every container has this device")));
     }
     let before = change_rules(&mut held, DeviceRule { allow: false, access: ANY, ..known })?;
     // Before the node goes: a denial that nobody has written down is lifted by the next change of the rules.

@@ -90,7 +90,7 @@ fn duration(text: &str) -> Result<Duration> {
     match nanoseconds(text) {
         Some(0) => Err(Error::new("duration interval must be greater than 0")),
         Some(n) => Ok(Duration::from_nanos(n)),
-        None => Err(Error::new(format!("must be a duration such as 5s or 1m30s, is {}", Quoted(text)))),
+        None => Err(Error::of(format_args!("must be a duration such as 5s or 1m30s, is {}", Quoted(text)))),
     }
 }
 

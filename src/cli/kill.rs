@@ -68,7 +68,7 @@ fn number(text: &str) -> Result<i32> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let found = text.parse().ok().or_else(|| named(name)).filter(|n| (0..=64).contains(n));
     found.ok_or_else(|| {
-        Error::new(format!("unknown signal {}", Quoted(text)))
+        Error::of(format_args!("unknown signal {}", Quoted(text)))
             .hint("a number up to 64, or a name such as TERM")
     })
 }

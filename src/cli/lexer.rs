@@ -56,7 +56,7 @@ pub fn command(verb: Verb, words: &[&'static str]) -> Result<Words> {
     // So are its arguments.
     let ours = found.args.len().min(if verb.name() == "exec" { 1 } else { usize::MAX });
     if let Some(word) = found.args[..ours].iter().find(|word| !is_utf8(word)) {
-        return Err(Error::new(format!("argument {} is not UTF-8", Quoted(word))));
+        return Err(Error::of(format_args!("argument {} is not UTF-8", Quoted(word))));
     }
     let (given, (min, max)) = (found.args.len(), verb.arguments());
     let (how, n) = match () {
@@ -65,12 +65,12 @@ pub fn command(verb: Verb, words: &[&'static str]) -> Result<Words> {
         () if given > max => ("a maximum of", max),
         () => return Ok(found),
     };
-    Err(Error::new(format!("\"{}\" requires {how} {n} argument(s)", verb.name())))
+    Err(Error::of(format_args!("\"{}\" requires {how} {n} argument(s)", verb.name())))
 }
 
 /// The error for what is parsed but not performed.
 pub fn unsupported(what: impl Display, why: &str) -> Error {
-    let error = Error::new(format!("{what} is not supported"));
+    let error = Error::of(format_args!("{what} is not supported"));
     if why.is_empty() { error } else { error.hint(why) }
 }
 
@@ -92,24 +92,24 @@ fn lex(words: &[&'static str], verb: Verb) -> Result<Words> {
         }
         let (name, given) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
         if name.is_empty() || dashes > 2 {
-            return Err(Error::new(format!("bad flag syntax: {word}")));
+            return Err(Error::of(format_args!("bad flag syntax: {word}")));
         }
         let flag = flag_named(verb, name)
-            .ok_or_else(|| Error::new(format!("flag provided but not defined: -{name}")))?;
+            .ok_or_else(|| Error::of(format_args!("flag provided but not defined: -{name}")))?;
         let value = match given {
             None if flag.value.is_empty() => "true",
             Some(value) if flag.value.is_empty() => {
                 let on = boolean(value).ok_or_else(|| {
-                    Error::new(format!("invalid boolean value {} for -{name}", Quoted(value)))
+                    Error::of(format_args!("invalid boolean value {} for -{name}", Quoted(value)))
                 })?;
                 if on { "true" } else { "false" }
             }
             Some(value) => value,
-            None => words.next().ok_or_else(|| Error::new(format!("flag needs an argument: -{name}")))?,
+            None => words.next().ok_or_else(|| Error::of(format_args!("flag needs an argument: -{name}")))?,
         };
         // The program's environment is passed on byte by byte.
         if flag.name != "env" && !is_utf8(value) {
-            return Err(Error::new(format!("--{}: {} is not UTF-8", flag.name, Quoted(value))));
+            return Err(Error::of(format_args!("--{}: {} is not UTF-8", flag.name, Quoted(value))));
         }
         found.flags.push((flag.name, value));
     }

@@ -92,7 +92,7 @@ fn enough_files(command: &Command) -> Result<()> {
     };
     match most_open_files() {
         LEAST_FILES.. => Ok(()),
-        few => Err(Error::new(format!("the limit of open files is {few}, embrun needs {LEAST_FILES}"))
+        few => Err(Error::of(format_args!("the limit of open files is {few}, embrun needs {LEAST_FILES}"))
             .hint("ulimit -n, RLIMIT_NOFILE")
             .exit_with(status)),
     }

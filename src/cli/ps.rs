@@ -89,7 +89,7 @@ fn host_ps(options: &[&str]) -> Result<String> {
         Some((_, Ended::Exited(127))) => {
             Err(Error::new("ps: executable file not found in $PATH").hint("use --format json"))
         }
-        Some((_, ended)) => Err(Error::new(format!("ps: exit status {}", ended.status()))),
+        Some((_, ended)) => Err(Error::of(format_args!("ps: exit status {}", ended.status()))),
         None => Err(Error::new("ps: vanished")),
     }
 }

@@ -44,7 +44,7 @@ pub fn read(path: &str) -> Result<Policy> {
 fn named(name: &str) -> Result<Arch> {
     let same = |full: &str| full == name || full["SCMP_ARCH_".len()..].eq_ignore_ascii_case(name);
     let found = ALL.iter().find(|(_, full)| same(full)).map(|(arch, _)| *arch);
-    found.ok_or_else(|| Error::new(format!("--arch: unknown architecture {}", Quoted(name))))
+    found.ok_or_else(|| Error::of(format_args!("--arch: unknown architecture {}", Quoted(name))))
 }
 
 fn number(text: &str) -> Result<u64> {

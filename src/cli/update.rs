@@ -128,10 +128,11 @@ fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
     let value = match kind {
         Kind::Text => Json::str(text),
         Kind::Size => Json::from(size(text).ok_or_else(|| {
-            Error::new(format!("must be a size such as 64m or 1g, or -1, is {}", Quoted(text)))
+            Error::of(format_args!("must be a size such as 64m or 1g, or -1, is {}", Quoted(text)))
         })?),
         Kind::Number => Json::from(
-            text.parse::<i64>().map_err(|_| Error::new(format!("must be a number, is {}", Quoted(text))))?,
+            text.parse::<i64>()
+                .map_err(|_| Error::of(format_args!("must be a number, is {}", Quoted(text))))?,
         ),
     };
     let inner = member_of(document, section)?;
@@ -145,7 +146,9 @@ fn member_of<'a>(object: &'a mut Json, key: &'static str) -> Result<&'a mut Json
         *object = Json::Object(Vec::new());
     }
     let kind = object.kind();
-    let Json::Object(members) = object else { return Err(Error::new(format!("the file has {kind} there"))) };
+    let Json::Object(members) = object else {
+        return Err(Error::of(format_args!("the file has {kind} there")));
+    };
     let at = members.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
         members.push((key, Json::Null));
         members.len() - 1

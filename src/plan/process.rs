@@ -107,7 +107,7 @@ pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
         None => (id(text), Some(None)),
     };
     uid.zip(gid).ok_or_else(|| {
-        Error::new(format!(
+        Error::of(format_args!(
             "--user: {} is not UID or UID:GID (each a number from 0 to 4294967294)",
             Quoted(text)
         ))
@@ -117,7 +117,7 @@ pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
 /// One of `exec --additional-gids`.
 pub fn group(text: &str) -> Result<u32> {
     id(text).ok_or_else(|| {
-        Error::new(format!(
+        Error::of(format_args!(
             "--additional-gids: {} is not a group id (a number from 0 to 4294967294)",
             Quoted(text)
         ))
@@ -134,7 +134,7 @@ fn id(text: &str) -> Option<u32> {
 pub fn env_entry(text: &str) -> Result<()> {
     match text.find('=') {
         Some(1..) => Ok(()),
-        _ => Err(Error::new(format!("--env: {} is not KEY=VALUE", Quoted(text)))),
+        _ => Err(Error::of(format_args!("--env: {} is not KEY=VALUE", Quoted(text)))),
     }
 }
 

@@ -32,7 +32,7 @@ fn open_directory(at: &impl AsFd, name: &CStr) -> Result<OwnedFd> {
 
 fn level(from: OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
     if depth == 0 {
-        return Err(Error::new(format!("directories are nested more than {MAX_DEPTH} deep")));
+        return Err(Error::of(format_args!("directories are nested more than {MAX_DEPTH} deep")));
     }
     for (name, _) in entries(&from)? {
         one(&from, to, name, depth).about(format_args!("{}", Lossy(name)))?;

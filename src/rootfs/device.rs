@@ -122,7 +122,9 @@ impl Rootfs {
             let target = open_name(&directory, name)?;
             match target.kind()? {
                 SFlag::S_IFREG | SFlag::S_IFCHR => {}
-                other => return Err(Error::new(format!("is {} in the root file system", describe(other)))),
+                other => {
+                    return Err(Error::of(format_args!("is {} in the root file system", describe(other))));
+                }
             }
             let tree = self.workshop.clone_file(slave, false)?;
             Ok(self.workshop.attach(tree.as_fd(), target.as_fd())?)
@@ -155,7 +157,7 @@ fn own(directory: &Directory, name: &CStr, node: &DeviceNode) -> Result<()> {
 fn same(stat: &FileStat, wanted: SFlag, number: libc::dev_t) -> Result<()> {
     let found = kind(stat);
     if found != wanted {
-        return Err(Error::new(format!("{} is in its place", describe(found))));
+        return Err(Error::of(format_args!("{} is in its place", describe(found))));
     }
     if found != SFlag::S_IFIFO && stat.st_rdev != number {
         return Err(Error::new("another device is in its place"));

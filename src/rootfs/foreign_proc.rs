@@ -92,7 +92,9 @@ impl ForeignProc<'_> {
         match killed::wait(pid, pidfd.as_ref(), PATIENCE).at("waitpid")? {
             Some(Ended::Exited(0)) => Ok(()),
             Some(Ended::Exited(errno)) => Err(Errno::from_raw(errno.into()).into()),
-            Some(Ended::Signalled(signal)) => Err(Error::new(format!("signal {signal} killed the helper"))),
+            Some(Ended::Signalled(signal)) => {
+                Err(Error::of(format_args!("signal {signal} killed the helper")))
+            }
             None => {
                 let _ = process::kill(pid, libc::SIGKILL);
                 let _ = killed::wait(pid, pidfd.as_ref(), PATIENCE);

@@ -171,7 +171,7 @@ fn host_null() -> Result<OwnedFd> {
 
 /// What is said of a path that must be what it is called, and is not.
 fn through_a_link(path: &path::InsidePath) -> Error {
-    Error::new(format!("{path} of the root file system is or goes through a symbolic link"))
+    Error::of(format_args!("{path} of the root file system is or goes through a symbolic link"))
 }
 
 /// What a path of the container's leads to, if anything.

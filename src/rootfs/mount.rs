@@ -161,7 +161,7 @@ impl Rootfs {
         if may_cover_proc(&leads_to) {
             return Ok(());
         }
-        Err(Error::new(format!("{} leads into /proc, where nothing may be mounted over", step.target)))
+        Err(Error::of(format_args!("{} leads into /proc, where nothing may be mounted over", step.target)))
     }
 
     fn cgroup_v1(

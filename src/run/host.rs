@@ -223,7 +223,7 @@ impl<'a> Host<'a> {
         for ((kind, path), fd) in self.plan.join.iter().zip(&self.namespaces) {
             let Some(step) = self.plan.init.iter().find(|step| step.sets() == Some(*kind)) else { continue };
             if namespace::is_hosts(*kind, fd)? {
-                return Err(Error::new(format!(
+                return Err(Error::of(format_args!(
                     "not allowed in the host's {kind} namespace, which is {path}"
                 ))
                 .context(step));

@@ -21,7 +21,7 @@ impl Inherited {
         for i in 0..inherited.count() {
             if !process::came_by_exec(3 + i as i32) {
                 let (what, fd) = (if i < listen { "LISTEN_FDS" } else { "--preserve-fds" }, 3 + i);
-                return Err(Error::new(format!(
+                return Err(Error::of(format_args!(
                     "{what}: descriptor {fd} is not open (unable to stat preserved-fd)"
                 )));
             }

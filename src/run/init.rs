@@ -302,7 +302,7 @@ impl Init<'_> {
         if inside {
             Ok(())
         } else {
-            Err(Error::new(format!("process.cwd {} is outside of the container", Quoted(cwd))))
+            Err(Error::of(format_args!("process.cwd {} is outside of the container", Quoted(cwd))))
         }
     }
 

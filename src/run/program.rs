@@ -40,7 +40,7 @@ pub fn find(program: &Program) -> Result<CString> {
     }
     Err(match denied {
         Some(e) => failed(name, e),
-        None => Error::new(format!("exec: {}: {}", Quoted(name), engine::NOT_FOUND_IN_PATH)),
+        None => Error::of(format_args!("exec: {}: {}", Quoted(name), engine::NOT_FOUND_IN_PATH)),
     })
 }
 

@@ -66,7 +66,7 @@ impl Limits<'_> {
                 continue;
             } else if self.patience.is_some_and(|patience| start.elapsed() >= patience) {
                 let seconds = start.elapsed().as_secs();
-                return Err(Error::new(format!("init has not answered for {seconds} s")));
+                return Err(Error::of(format_args!("init has not answered for {seconds} s")));
             }
             frozen = None;
             // What is read to find out is never freed.

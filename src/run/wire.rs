@@ -108,7 +108,7 @@ impl Message {
     /// The error of a message that is out of turn.
     pub fn instead_of(&self, wanted: What) -> Error {
         let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
-        Error::new(format!("init should {wanted} here, and not {said}"))
+        Error::of(format_args!("init should {wanted} here, and not {said}"))
     }
 }
 

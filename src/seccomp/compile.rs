@@ -52,7 +52,7 @@ impl Filter {
         self.flags &= kernel.flags | !self.optional;
         for (flag, name) in policy::FLAGS {
             if self.flags & flag & !kernel.flags != 0 {
-                return Err(Error::new(format!("flags: this kernel has no {name}")));
+                return Err(Error::of(format_args!("flags: this kernel has no {name}")));
             }
         }
         if self.notify && kernel.flags & policy::NEW_LISTENER == 0 {
@@ -60,7 +60,7 @@ impl Filter {
         }
         for (i, (_, name)) in policy::ACTIONS.iter().enumerate() {
             if self.actions & 1 << i & !kernel.actions != 0 {
-                return Err(Error::new(format!("this kernel has no {name}")));
+                return Err(Error::of(format_args!("this kernel has no {name}")));
             }
         }
         Ok(())
@@ -91,7 +91,7 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
 
 /// What is said of a filter that has this many instructions, or more.
 pub fn too_long(instructions: usize) -> Error {
-    Error::new(format!(
+    Error::of(format_args!(
         "the filter has at least {instructions} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, \
          conditions or architectures"
     ))

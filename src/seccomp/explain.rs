@@ -19,13 +19,13 @@ pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u6
     let number = match number(call).map(u32::try_from) {
         Ok(Ok(number)) => number,
         _ => Call::find(call)
-            .ok_or_else(|| Error::new(format!("unknown system call {}", Quoted(call))))?
+            .ok_or_else(|| Error::of(format_args!("unknown system call {}", Quoted(call))))?
             .number(arch)
-            .ok_or_else(|| Error::new(format!("{} has no system call {call}", arch.name())))?,
+            .ok_or_else(|| Error::of(format_args!("{} has no system call {call}", arch.name())))?,
     };
     let mut data = Data { number, audit, args: [0; 6] };
     if args.len() > data.args.len() {
-        return Err(Error::new(format!("a system call has 6 arguments, not {}", args.len())));
+        return Err(Error::of(format_args!("a system call has 6 arguments, not {}", args.len())));
     }
     data.args[..args.len()].copy_from_slice(args);
     let listed = listed(policy, native);
@@ -133,8 +133,9 @@ pub fn number(text: &str) -> std::result::Result<u64, ParseIntError> {
 }
 
 fn audit(arch: Arch) -> Result<u32> {
-    arch.audit()
-        .ok_or_else(|| Error::new(format!("the system calls of {} are not known to this build", arch.name())))
+    arch.audit().ok_or_else(|| {
+        Error::of(format_args!("the system calls of {} are not known to this build", arch.name()))
+    })
 }
 
 /// The filter, instruction by instruction, and what it costs.

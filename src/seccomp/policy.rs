@@ -233,7 +233,7 @@ fn listener(policy: &Policy) -> Read<()> {
             return Err(at(Fault::new("SCMP_ACT_NOTIFY needs listenerPath"), "action"));
         }
         if let Some(name) = rule.names.iter().find(|name| BEFORE_ANYBODY_LISTENS.contains(name)) {
-            return Err(at(Fault::new(format!("SCMP_ACT_NOTIFY cannot be used for {name}")), "names"));
+            return Err(at(Fault::of(format_args!("SCMP_ACT_NOTIFY cannot be used for {name}")), "names"));
         }
     }
     Ok(())
@@ -254,11 +254,11 @@ fn with_errno(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
     let Some(errno) = v.number_if_any(errno_key).map(|errno| errno as u16) else { return Ok(action) };
     match action {
         Action::Errno(_) if errno > MAX_ERRNO => {
-            Err(Fault::new(format!("{errno} is not an errno (0 to {MAX_ERRNO})")).at(errno_key))
+            Err(Fault::of(format_args!("{errno} is not an errno (0 to {MAX_ERRNO})")).at(errno_key))
         }
         Action::Errno(_) => Ok(Action::Errno(errno)),
         Action::Trace(_) => Ok(Action::Trace(errno)),
-        _ => Err(Fault::new(format!("{} takes no errno", action.name())).at(errno_key)),
+        _ => Err(Fault::of(format_args!("{} takes no errno", action.name())).at(errno_key)),
     }
 }
 
@@ -289,7 +289,7 @@ fn operator(v: &Json) -> Read<()> {
 
 fn known(v: &Json, what: &str, is_known: &dyn Fn(&str) -> bool) -> Read<()> {
     match v {
-        Json::Str(name) if !is_known(name) => Err(Fault::new(format!("unknown {what} {}", Quoted(name)))),
+        Json::Str(name) if !is_known(name) => Err(Fault::of(format_args!("unknown {what} {}", Quoted(name)))),
         _ => Ok(()),
     }
 }

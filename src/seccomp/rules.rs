@@ -139,7 +139,7 @@ fn add(decisions: &mut Vec<Variant>, begin: usize, v: Variant, arch: Arch) -> Re
         let narrower = before.args.starts_with(v.args);
         if narrower && before.verdict != v.verdict {
             let name = Call::of(arch, v.number).map_or("", Call::name);
-            return Err(Error::new(format!(
+            return Err(Error::of(format_args!(
                 "syscalls[{}] contradicts syscalls[{}]: different actions for {name} under the same conditions",
                 v.rule, before.rule
             )));

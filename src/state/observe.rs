@@ -140,8 +140,8 @@ impl Stat {
 impl ProcessMark {
     /// Marks a process that exists.
     pub fn of(pid: i32) -> Result<ProcessMark> {
-        let stat =
-            Stat::read(pid).ok_or_else(|| Error::new(format!("read /proc/{pid}/stat: no such process")))?;
+        let stat = Stat::read(pid)
+            .ok_or_else(|| Error::of(format_args!("read /proc/{pid}/stat: no such process")))?;
         Ok(ProcessMark { pid, start: stat.start })
     }
 

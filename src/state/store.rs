@@ -83,7 +83,7 @@ impl Store {
 
     fn check(dir: OwnedFd, path: Text) -> Result<Store> {
         let stat = fstat(&dir)?;
-        let refuse = |why: &str| Err(Error::new(format!("--root {}: {why}", path)));
+        let refuse = |why: &str| Err(Error::of(format_args!("--root {}: {why}", path)));
         if lstatat(&dir, "..").is_ok_and(|up| same(&up, &stat)) {
             return refuse("must not be the root directory \"/\"");
         }
@@ -275,7 +275,7 @@ impl Entry {
         match self.read(RECORD) {
             Ok(bytes) => match Record::decode_kept(bytes)? {
                 record if record.id == self.id => Ok(record),
-                record => Err(Error::new(format!("the record is that of {}", Quoted(record.id)))),
+                record => Err(Error::of(format_args!("the record is that of {}", Quoted(record.id)))),
             },
             Err(e) if e.errno() == Some(Errno::ENOENT) => Err(Error::new("the record is missing")),
             Err(e) => Err(e),
@@ -313,7 +313,7 @@ impl Entry {
         let fd = openat(&self.dir, name, flags).at(name)?;
         let stat = fstat(&fd)?;
         if kind(&stat) != SFlag::S_IFREG || stat.st_size as u64 > LARGEST as u64 {
-            return Err(Error::new(format!("{name}: is not a file of this program")));
+            return Err(Error::of(format_args!("{name}: is not a file of this program")));
         }
         Ok(read_all(&fd, LARGEST).at(name)?.leak())
     }

@@ -192,7 +192,7 @@ fn device(v: &Json) -> Device {
 
 fn known_propagation(v: &Json) -> Read<()> {
     match v {
-        Json::Str(s) if !s.is_empty() && propagation(s).is_none() => Err(Fault::new(format!(
+        Json::Str(s) if !s.is_empty() && propagation(s).is_none() => Err(Fault::of(format_args!(
             "unknown {} (known: shared, slave, private, unbindable, each also with an r in front)",
             Quoted(s)
         ))),
@@ -221,7 +221,7 @@ static PERSONALITY: Shape = Object(&[
 
 fn no_flag(v: &Json) -> Read<()> {
     items(v, &mut |flag| match flag {
-        Json::Str(flag) => Err(Fault::new(format!("{} is not supported (no flag is)", Quoted(flag)))),
+        Json::Str(flag) => Err(Fault::of(format_args!("{} is not supported (no flag is)", Quoted(flag)))),
         _ => Ok(()),
     })
 }

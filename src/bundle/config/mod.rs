@@ -127,9 +127,11 @@ fn within_32_bits(v: &Json) -> Read<()> {
     }
     for (key, first) in [("containerID", m.container_id), ("hostID", m.host_id)] {
         if first.checked_add(m.size).is_none() {
-            return Err(
-                Fault::new(format!("{first} and the {} ids after it exceed 32 bits", m.size - 1)).at(key)
-            );
+            return Err(Fault::of(format_args!(
+                "{first} and the {} ids after it exceed 32 bits",
+                m.size - 1
+            ))
+            .at(key));
         }
     }
     Ok(())

@@ -114,7 +114,7 @@ fn at_least_a_program(v: &Json) -> Read<()> {
 fn env_entry(v: &Json) -> Read<()> {
     match v {
         Json::Str(entry) if !matches!(entry.find('='), Some(1..)) => {
-            Err(Fault::new(format!("{} is not KEY=VALUE", Quoted(entry))))
+            Err(Fault::of(format_args!("{} is not KEY=VALUE", Quoted(entry))))
         }
         _ => Ok(()),
     }
@@ -164,7 +164,7 @@ static RLIMIT: Shape = Also(
 fn soft_within_hard(v: &Json) -> Read<()> {
     let limit = rlimit(v);
     if limit.soft > limit.hard {
-        return Err(Fault::new(format!("{} is above hard ({})", limit.soft, limit.hard)).at("soft"));
+        return Err(Fault::of(format_args!("{} is above hard ({})", limit.soft, limit.hard)).at("soft"));
     }
     Ok(())
 }
@@ -179,7 +179,7 @@ pub(super) fn each_type_once(v: &Json) -> Read<()> {
     for (i, one) in all.iter().enumerate() {
         let kind = one.text("type").unwrap_or_default();
         if all[..i].iter().any(|earlier| earlier.text("type") == Some(kind)) {
-            return Err(Fault::new(format!("{} is given twice", Quoted(kind))).at("type").at_index(i));
+            return Err(Fault::of(format_args!("{} is given twice", Quoted(kind))).at("type").at_index(i));
         }
     }
     Ok(())

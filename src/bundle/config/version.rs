@@ -8,8 +8,8 @@ pub(super) fn version(v: &Json) -> Read<()> {
     let Json::Str(s) = v else { return Ok(()) };
     match major(s) {
         Some("1") => Ok(()),
-        Some(_) => Err(Fault::new(format!("{} is not supported (must be 1.x)", Quoted(s)))),
-        None => Err(Fault::new(format!(
+        Some(_) => Err(Fault::of(format_args!("{} is not supported (must be 1.x)", Quoted(s)))),
+        None => Err(Fault::of(format_args!(
             "{} is not a version (must be MAJOR.MINOR.PATCH, as in \"1.0.2\")",
             Quoted(s)
         ))),

@@ -19,7 +19,7 @@ pub fn resources(v: &Json) -> Read<Resources> {
     if let (Some(burst), Some(quota @ 1..)) = (r.number(What::Burst), r.number(What::Quota)) {
         if burst as u64 > quota as u64 {
             let burst = burst as u64;
-            let fault = Fault::new(format!("{burst} is more than the quota of {quota}"));
+            let fault = Fault::of(format_args!("{burst} is more than the quota of {quota}"));
             return Err(fault.at("burst").at("cpu"));
         }
     }
@@ -137,7 +137,7 @@ fn number(v: &Json, rule: Rule) -> Read<i64> {
         _ => return Ok(n),
     };
     let is = if rule == Rule::Bytes { String::new() } else { format!(", is {}", n as u64) };
-    Err(Fault::new(format!("must be {range}{is}")))
+    Err(Fault::of(format_args!("must be {range}{is}")))
 }
 
 /// A rule of `devices[]`. Only -1 and an absent number mean "any", and only a denial may leave the accesses out (runc
@@ -147,7 +147,7 @@ pub fn device_rule(v: &Json) -> Read<DeviceRule> {
     let number = |v: &Json| match integer::<i64>(v)? {
         -1 => Ok(None),
         n @ 0..=0x7fff_ffff => Ok(Some(n as u32)),
-        n => Err(Fault::new(format!("{n} is no device number"))),
+        n => Err(Fault::of(format_args!("{n} is no device number"))),
     };
     let allow = object(v)?.required("allow", boolean)?;
     let letters = |v: &Json| access(text(v)?);
@@ -168,7 +168,7 @@ fn rule_kind(v: &Json) -> Read<RuleKind> {
         "a" => Ok(RuleKind::All),
         "c" | "u" => Ok(RuleKind::Char),
         "b" => Ok(RuleKind::Block),
-        other => Err(Fault::new(format!("unknown {} (known: a, b, c)", Quoted(other)))),
+        other => Err(Fault::of(format_args!("unknown {} (known: a, b, c)", Quoted(other)))),
     }
 }
 
@@ -181,7 +181,7 @@ pub fn access(text: &str) -> Read<u8> {
         _ => None,
     });
     bits.filter(|bits| *bits != 0)
-        .ok_or_else(|| Fault::new(format!("must be made of r, w and m, is {}", Quoted(text))))
+        .ok_or_else(|| Fault::of(format_args!("must be made of r, w and m, is {}", Quoted(text))))
 }
 
 /// `2MB`: it becomes part of a file's name, so its form is exact (spec: `<size><unit-prefix>B`, powers of 1024).
@@ -189,7 +189,7 @@ fn page_size(v: &Json) -> Read<&'static str> {
     let size = text(v)?;
     let digits = size.strip_suffix("B").and_then(|s| s.strip_suffix(['K', 'M', 'G'])).unwrap_or_default();
     if digits.starts_with(['0', '+']) || digits.parse::<u32>().is_err() {
-        return Err(Fault::new(format!("must be a size such as 64KB, 2MB or 1GB, is {}", Quoted(size))));
+        return Err(Fault::of(format_args!("must be a size such as 64KB, 2MB or 1GB, is {}", Quoted(size))));
     }
     Ok(size)
 }
@@ -214,7 +214,7 @@ fn rdma(name: &'static str, limits: &Json) -> Read<&'static str> {
 fn word(v: &Json) -> Read<&'static str> {
     let name = text(v)?;
     if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace() || c == '\x0b') {
-        return Err(Fault::new(format!("must be a name without blanks, is {}", Quoted(name))));
+        return Err(Fault::of(format_args!("must be a name without blanks, is {}", Quoted(name))));
     }
     Ok(name)
 }
