@@ -18,6 +18,7 @@ use crate::run::{interrupt, killed};
 use crate::state::record::ProcessMark;
 use crate::state::store::Locked;
 use crate::state::work::outside;
+use crate::sys::clock;
 
 use crate::sys::heap::give_back;
 use crate::sys::process::{self, CStrings, Cloned, Ended};
@@ -161,7 +162,7 @@ fn run(place: &Place<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) 
     let mut words = LastWords::default();
     let ended = outside(slot, mark, || {
         gate.into_iter().for_each(Gate::open);
-        let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(s.into()));
+        let deadline = hook.timeout.map(|s| clock::after(Duration::from_secs(s.into())));
         let ended = watch(pid, pidfd.as_ref(), &output, deadline, &mut words);
         if !matches!(ended, Ok(Some(_))) {
             // With all that it has started: they are in its session and, unless they left it, its process group.
@@ -203,7 +204,7 @@ fn watch(
             words.listen(output.as_fd());
             return Ok(Some(ended));
         }
-        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        let left = deadline.map(clock::until);
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(None);
         }

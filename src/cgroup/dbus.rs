@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Context, Errno, Error, Result};
+use crate::sys::clock;
 use crate::sys::socket::connect;
 
 /// A value of a property or an argument.
@@ -243,7 +244,7 @@ const HELLO: Method = Method {
 impl Connection {
     /// Connects to a socket and shows who we are. With a bus behind it, says hello to that.
     pub fn open(socket: &str, has_bus: bool, patience: Duration) -> Result<Connection> {
-        let deadline = Instant::now() + patience;
+        let deadline = clock::after(patience);
         let stream = connect(socket, patience).about(format_args!("connect to {socket}"))?;
         stream.set_nonblocking(true).at("set O_NONBLOCK")?;
         let mut connection = Connection { stream, serial: 0, has_bus, deadline, signals: Vec::new() };
@@ -415,7 +416,7 @@ impl Connection {
             std::io::ErrorKind::WouldBlock => {}
             _ => return Err(e).at("D-Bus"),
         }
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = clock::until(self.deadline);
         if left.is_zero() {
             return Err(Error::os("D-Bus: no answer in time", Errno::ETIMEDOUT));
         }

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::fs::{Branch, Cgroup};
 use super::walk;
 use crate::error::{Errno, Error, Result};
+use crate::sys::clock;
 use crate::sys::file::openat;
 
 /// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
@@ -42,7 +43,7 @@ pub(super) fn wait_for_event(
         if String::from_utf8_lossy(&text[..n]).lines().any(|l| l == line) {
             return Ok(true);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = clock::until(deadline);
         if left.is_zero() {
             return Ok(false);
         }
@@ -140,7 +141,7 @@ fn freeze_v1(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Er
         if branch.read("freezer.state")?.trim_ascii() == "FROZEN" {
             return Ok(true);
         }
-        if Instant::now() >= deadline {
+        if clock::is_past(deadline) {
             break;
         }
         if round % 50 == 0 {

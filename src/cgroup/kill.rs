@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use super::fs::{Branch, Cgroup};
 use super::{freeze, systemd, walk};
 use crate::error::{Errno, Error, Result};
+use crate::sys::clock;
 use crate::sys::file::{AT_FDCWD, rmdirat};
 use crate::sys::process;
 
@@ -64,7 +65,7 @@ impl Cgroup {
 
     /// Lets go what v1's freezer holds, in cgroups below as well, so that what is killed dies. Returns at once.
     pub fn let_die(&self) {
-        self.thaw_all(Instant::now() + Duration::from_millis(100));
+        self.thaw_all(clock::after(Duration::from_millis(100)));
     }
 
     fn kill_one_by_one(&self, branch: &Branch, deadline: Instant) -> Result<()> {
@@ -74,11 +75,11 @@ impl Cgroup {
             if left.is_empty() {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
+            if clock::is_past(deadline) {
                 return Err(survivors(&left));
             }
             // Frozen processes cannot fork while they are listed. Where that fails, more rounds help.
-            let soon = deadline.min(Instant::now() + Duration::from_millis(100));
+            let soon = deadline.min(clock::after(Duration::from_millis(100)));
             let _ = self.freeze(soon);
             let last = signal_all(branch)?;
             self.thaw_all(deadline);
@@ -95,7 +96,7 @@ impl Cgroup {
         let mut first_error = None;
         self.let_go();
         if let Some(unit) = &self.unit {
-            first_error = systemd::stop(unit, deadline.max(Instant::now() + Duration::from_secs(1))).err();
+            first_error = systemd::stop(unit, deadline.max(clock::after(Duration::from_secs(1)))).err();
         }
         for branch in self.branches.iter().filter(|b| b.place.made > 0) {
             if let Err(e) = self.remove_branch(branch, deadline) {
@@ -140,7 +141,7 @@ impl Cgroup {
                 Err(Errno::ENOENT) => refused(Errno::EBUSY).hint("something is mounted over it"),
                 Err(e) => return Err(Error::os(format_args!("open {directory}"), e)),
             };
-            if Instant::now() >= deadline {
+            if clock::is_past(deadline) {
                 return Err(e);
             }
             std::thread::sleep(pause);

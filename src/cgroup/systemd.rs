@@ -13,6 +13,7 @@ use super::resources::Resources;
 use super::unit::{self, Property, Unit};
 use crate::bundle::pairs::Pairs;
 use crate::error::{Context, Error, Quoted, Result};
+use crate::sys::clock;
 use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
 use crate::sys::search::has;
@@ -242,7 +243,7 @@ pub(super) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
             match connection.call(&manager("StopUnit", "ss"), body) {
                 Err(e) if has(&e.to_string(), "NoSuchUnit") => return Ok(()),
                 Err(e) => return Err(e),
-                Ok(_) if Instant::now() >= deadline => {
+                Ok(_) if clock::is_past(deadline) => {
                     return Err(Error::new("it does not end").hint("systemctl status tells who holds it"));
                 }
                 Ok(_) => std::thread::sleep(pause),

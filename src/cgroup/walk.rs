@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::fs::{read, write};
 use crate::error::Errno;
+use crate::sys::clock;
 use crate::sys::file::{entries, fstat, openat, read_text, rmdirat};
 use crate::sys::search::cut;
 
@@ -112,7 +113,7 @@ pub(super) fn write_below(top: BorrowedFd<'_>, file: &str, value: &str, deadline
     let mut leave = |dir: BorrowedFd<'_>, name: &CStr| {
         let _ = open(dir, name).and_then(|child| write(child.as_fd(), file, value));
     };
-    below(top, &mut |_, _| Instant::now() < deadline, &mut leave)
+    below(top, &mut |_, _| !clock::is_past(deadline), &mut leave)
 }
 
 /// Removes the cgroups below `top`, as far as they can be.

@@ -18,6 +18,7 @@ use crate::state::record::{Phase, Record};
 use crate::state::store::{Locked, Store};
 use crate::state::work::Work;
 use crate::state::{Held, Observed};
+use crate::sys::clock;
 
 /// How long a delete waits for a command that works at the container.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +102,7 @@ fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
 ///
 /// It was stopped, or waits for a file system or a device. A command can be killed at any time.
 fn lock_by_force(store: &Store, id: &str) -> Result<Locked> {
-    let busy = match store.lock_until(id, Instant::now() + HOLD) {
+    let busy = match store.lock_until(id, clock::after(HOLD)) {
         Err(e) if e.errno() == Some(Errno::EAGAIN) => e,
         other => return other,
     };
@@ -110,7 +111,7 @@ fn lock_by_force(store: &Store, id: &str) -> Result<Locked> {
     };
     log::warn(&format!("kills the command that keeps the container: {busy}"));
     let _ = killed::signal(&command, libc::SIGKILL);
-    store.lock_until(id, Instant::now() + HOLD)
+    store.lock_until(id, clock::after(HOLD))
 }
 
 /// Whether a file could not be read for a reason that is not the file's.
@@ -128,8 +129,8 @@ fn is_of_this_boot(record: &Record) -> bool {
 fn wait_for(globals: &Globals, id: &str, work: &Work, deadline: Instant) -> Result<()> {
     let Some(store) = Store::open(globals.root)? else { return Ok(()) };
     let goes_on = || store.entry(id).is_ok_and(|entry| entry.work() == Some(*work));
-    while goes_on() && Instant::now() < deadline {
-        let moment = Instant::now() + Duration::from_millis(50);
+    while goes_on() && !clock::is_past(deadline) {
+        let moment = clock::after(Duration::from_millis(50));
         if wait_for_end(&work.worker, moment)? {
             break;
         }

@@ -2,7 +2,7 @@
 //! prints them and containerd's shim reads them.
 
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,6 +15,7 @@ use crate::bundle::json::Json;
 use crate::cgroup::oom::Oom;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::state::observe::Status;
+use crate::sys::clock;
 use crate::sys::process::{self, Cloned, Ended, pidfd_open};
 
 /// Prints the statistics once, or every interval until the container has ended.
@@ -31,11 +32,11 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
     // Before Linux 5.3 the end is seen at the next interval.
     let pidfd = pidfd_open(Pid::from_raw(init.pid)).ok();
     let mut watch = cgroup.watch_oom().ok();
-    let mut next = Instant::now() + interval;
+    let mut next = clock::after(interval);
     while init.lives() {
         let ended = pidfd.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let killed = watch.as_ref().map(|w| w.poll()).map(|(fd, events)| PollFd::new(fd, events));
-        let left = next.saturating_duration_since(Instant::now());
+        let left = clock::until(next);
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let answer = match (ended, killed) {
             (Some(ended), Some(killed)) => poll(&mut [ended, killed], left),
@@ -51,9 +52,9 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
             Oom::Gone => watch = None,
             Oom::Quiet => {}
         }
-        if Instant::now() >= next && init.lives() {
+        if clock::is_past(next) && init.lives() {
             apart(&stats)?;
-            next = Instant::now() + interval;
+            next = clock::after(interval);
         }
     }
     // The kill that ended the container may have come after the last look.

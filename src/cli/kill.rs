@@ -1,6 +1,6 @@
 //! `kill`: "The runtime sends the specified signal to the container process" (runtime.md, "Kill").
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -10,6 +10,7 @@ use crate::error::{Error, Quoted, Result, engine};
 use crate::run::killed;
 use crate::state::observe::Status;
 use crate::state::record::Record;
+use crate::sys::clock;
 
 /// How long the processes of a cgroup may take to go when it is killed as a whole.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ fn send(record: &Record, status: Status, signal: i32) -> Result<()> {
         if runs || (status == Status::Stopped && same_boot(record) && !cgroup.pids()?.is_empty()) {
             signal_init(record, signal)
                 .or_else(|e| if e.is(engine::NOT_RUNNING) { Ok(()) } else { Err(e) })?;
-            return cgroup.kill(Instant::now() + PATIENCE);
+            return cgroup.kill(clock::after(PATIENCE));
         }
     }
     if !runs {

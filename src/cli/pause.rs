@@ -1,11 +1,12 @@
 //! `pause` and `resume`: a container's processes stopped where they are, by the freezer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::args::Globals;
 use super::store;
 use crate::error::{Error, Result, engine};
 use crate::state::{Created, Held, Observed, Paused, Running};
+use crate::sys::clock;
 
 /// How long the processes may take to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +50,6 @@ impl Paused {
 }
 
 fn freeze(held: Held) -> Result<Paused> {
-    held.record.cgroup().freeze(Instant::now() + PATIENCE)?;
+    held.record.cgroup().freeze(clock::after(PATIENCE))?;
     Ok(Paused(held))
 }

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::unistd::{Pid, Uid};
@@ -28,6 +27,7 @@ use crate::state::observe::Status;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::{Locked, Store};
 use crate::state::work::outside;
+use crate::sys::clock;
 use crate::sys::process::{self, Cloned, Ended};
 use crate::{hooks, log, namespace};
 
@@ -498,7 +498,7 @@ impl<'a> Host<'a> {
             }
         }
         let Some(dir) = self.dir.take() else { return cause };
-        let deadline = Instant::now() + killed::DEADLINE;
+        let deadline = clock::after(killed::DEADLINE);
         if let Some(cgroup) = &self.subject.cgroup {
             if let Err(e) = cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)) {
                 return cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"));

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::error::{Errno, Error, Result};
 use crate::state::observe::Stat;
 use crate::state::record::ProcessMark;
+use crate::sys::clock;
 use crate::sys::file::{each_entry, open};
 use crate::sys::process::{self, Ended, pidfd_open, pidfd_send_signal};
 
@@ -21,12 +22,12 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How it has ended; `None` if it has not in time.
 pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> std::result::Result<Option<Ended>, Errno> {
-    let deadline = Instant::now() + time;
+    let deadline = clock::after(time);
     loop {
         if let Some((_, ended)) = process::wait(pid, false)? {
             return Ok(Some(ended));
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = clock::until(deadline);
         if left.is_zero() {
             return Ok(None);
         }
@@ -58,7 +59,7 @@ pub fn signal(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno>
 pub fn wait_for_end(mark: &ProcessMark, deadline: Instant) -> Result<bool> {
     let pidfd = pidfd_open(Pid::from_raw(mark.pid)).ok();
     while mark.lives() {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = clock::until(deadline);
         if left.is_zero() {
             return Ok(false);
         }
@@ -91,7 +92,7 @@ pub fn end_session(leader: &ProcessMark) {
         std::thread::sleep(Duration::from_millis(1));
     }
     let _ = signal(leader, libc::SIGKILL);
-    let _ = wait_for_end(leader, Instant::now() + Duration::from_secs(2));
+    let _ = wait_for_end(leader, clock::after(Duration::from_secs(2)));
 }
 
 /// Kills the other processes of a session once; how many there were.

@@ -4,7 +4,7 @@
 //! for; the cgroup goes with whoever is left in it; the poststop hooks run, each noted down; the record goes last. Where a
 //! step fails the record stays, and the next delete goes on from there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -19,6 +19,7 @@ use crate::state::record::{Phase, Record};
 use crate::state::store::Locked;
 use crate::state::work::Work;
 use crate::state::{Held, hook_state};
+use crate::sys::clock;
 
 /// How long init may take to go when it is killed, and the same again for the cgroup.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,8 +94,8 @@ fn end(record: &Record) -> Result<()> {
         // Frozen ones of cgroup v1 die when they are thawed, before they do anything else. Where that does not help at once,
         // others may freeze them again: all die together then.
         cgroup.let_die();
-        let deadline = Instant::now() + PATIENCE;
-        if !killed::wait_for_end(init, Instant::now() + SOON)? {
+        let deadline = clock::after(PATIENCE);
+        if !killed::wait_for_end(init, clock::after(SOON))? {
             let _ = cgroup.kill(deadline);
         }
         if !killed::wait_for_end(init, deadline)? {
@@ -102,7 +103,7 @@ fn end(record: &Record) -> Result<()> {
                 .hint(format_args!("process {} is killed and does not go; try again", init.pid)));
         }
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = clock::after(PATIENCE);
     if !record.own_pid_namespace {
         cgroup.kill(deadline)?;
     }
@@ -141,7 +142,7 @@ pub fn take_over(held: &mut Held, work: &Work) -> Result<()> {
 
 /// Waits a moment until the command that a container was taken over from has ended, then kills it.
 pub fn see_off(work: &Work) {
-    if !work.is_ours() && matches!(killed::wait_for_end(&work.worker, Instant::now() + A_MOMENT), Ok(false)) {
+    if !work.is_ours() && matches!(killed::wait_for_end(&work.worker, clock::after(A_MOMENT)), Ok(false)) {
         let _ = killed::signal(&work.worker, libc::SIGKILL);
     }
 }

@@ -20,6 +20,7 @@ use crate::bundle::shape::Shape;
 use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::log;
+use crate::sys::clock;
 use crate::sys::file::{
     FileStat, create, entries, fstat, join, kind, lstatat, make_directories, mkdirat, open, openat, read_all,
     renameat, rmdirat, unlinkat,
@@ -116,7 +117,7 @@ impl Store {
 
     /// Locks a container that exists, waiting for another command to be done with it.
     pub fn lock(&self, id: &str) -> Result<Locked> {
-        self.lock_until(id, Instant::now() + PATIENCE)
+        self.lock_until(id, clock::after(PATIENCE))
     }
 
     /// Locks a container that exists, if nobody else has.
@@ -133,7 +134,7 @@ impl Store {
     /// create or delete left empty, and what is of an earlier boot: nothing of that can be alive.
     pub fn claim(&self, id: &str) -> Result<Locked> {
         id::check(id)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::after(PATIENCE);
         loop {
             let ours = match mkdirat(&self.dir, id, Mode::from_bits_truncate(0o711)) {
                 Ok(()) => true,
@@ -142,7 +143,7 @@ impl Store {
             };
             match self.take(id, ours) {
                 Ok(Some(locked)) => return Ok(locked),
-                Ok(None) if Instant::now() < deadline => {}
+                Ok(None) if !clock::is_past(deadline) => {}
                 Ok(None) => return Err(Error::new(engine::ALREADY_EXISTS)),
                 Err(e) => {
                     if ours && !e.is(engine::ALREADY_EXISTS) {
@@ -190,7 +191,7 @@ pub(super) fn lock(mut entry: Entry, deadline: Instant) -> Result<Option<Locked>
     let lock = loop {
         match Lock::try_exclusive(entry) {
             Ok(lock) => break lock,
-            Err((same, Errno::EAGAIN)) if Instant::now() < deadline => entry = same,
+            Err((same, Errno::EAGAIN)) if !clock::is_past(deadline) => entry = same,
             Err((same, Errno::EAGAIN)) => return Err(holder::busy(&same)),
             Err((same, Errno::EINTR)) => entry = same,
             Err((_, e)) => return Err(Error::os("flock", e)),

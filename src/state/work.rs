@@ -9,7 +9,6 @@
 //! The file is written in place and not durably: after a loss of power none of these processes is alive.
 
 use std::os::fd::AsFd as _;
-use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -17,6 +16,7 @@ use nix::sys::stat::Mode;
 use super::record::ProcessMark;
 use super::store::{Entry, Locked, PATIENCE, lock};
 use crate::error::{Error, Result};
+use crate::sys::clock;
 use crate::sys::file::create;
 use crate::sys::start::write_all;
 
@@ -111,7 +111,7 @@ impl Away {
     fn take_back(self) -> Result<Locked> {
         let lost = || Error::new("the container was deleted by another command");
         let Away { entry, work } = self;
-        let mut locked = lock(entry, Instant::now() + PATIENCE)?.ok_or_else(lost)?;
+        let mut locked = lock(entry, clock::after(PATIENCE))?.ok_or_else(lost)?;
         if locked.work() != Some(work) {
             return Err(lost());
         }

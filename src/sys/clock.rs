@@ -1,4 +1,6 @@
-//! The time of day, 64 bits wide on every architecture.
+//! The time of day, 64 bits wide on every architecture, and deadlines.
+
+use std::time::{Duration, Instant};
 
 /// Seconds since 1970 and nanoseconds (CLOCK_REALTIME).
 ///
@@ -22,4 +24,22 @@ pub fn now() -> (i64, u32) {
         time
     };
     (time.tv_sec as i64, time.tv_nsec as u32)
+}
+
+/// The moment that is so long from now, for a deadline. Out of line, as the two below: deadlines are in many places.
+#[inline(never)]
+pub fn after(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+/// How long it is until then; zero if it has passed.
+#[inline(never)]
+pub fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Whether it has come.
+#[inline(never)]
+pub fn is_past(deadline: Instant) -> bool {
+    Instant::now() >= deadline
 }

@@ -2,19 +2,20 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_to, socket};
 
 use super::Errno;
+use super::clock;
 use super::file::open;
 
 /// A connection to the stream socket at `path`. ETIMEDOUT if nobody has taken it after `patience`: connect(2) waits while
 /// as many wait as the listener lets (listen(2)). What is written to it has that long too. A path longer than an address
 /// holds (107 bytes, unix(7)) goes by the descriptor of its directory.
 pub fn connect(path: &str, patience: Duration) -> Result<UnixStream, Errno> {
-    let deadline = Instant::now() + patience;
+    let deadline = clock::after(patience);
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let stream = UnixStream::from(stream);
     stream.set_write_timeout(Some(patience)).map_err(|_| Errno::EDOM)?;
@@ -30,7 +31,7 @@ pub fn connect(path: &str, patience: Duration) -> Result<UnixStream, Errno> {
     loop {
         match connect_to(stream.as_raw_fd(), &address) {
             Ok(()) => return Ok(stream),
-            Err(Errno::EINTR) if Instant::now() < deadline => {}
+            Err(Errno::EINTR) if !clock::is_past(deadline) => {}
             Err(Errno::EINTR | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
             Err(e) => return Err(e),
         }
