@@ -4,12 +4,11 @@
 //! joined, and mounted under any name), hybrid is v1's with a v2 tree beside them, and a host without cgroups has none.
 //! Sources: proc_pid_mountinfo(5), cgroups(7).
 
-use std::path::Path;
-
 use nix::fcntl::OFlag;
 
 use crate::error::{Context, Result};
 use crate::sys::file::{open, read_all};
+use crate::sys::mountinfo::{Mount, mounts};
 
 /// The hierarchies that are mounted where this process sees them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,7 +64,7 @@ impl Layout {
     /// The layout that the two texts describe. A line that makes no sense is not a mount; a hierarchy that is not mounted,
     /// or only under another mount, is not in the layout.
     pub fn parse(mountinfo: &str, cgroups: &str) -> Layout {
-        let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+        let mounts = mounts(mountinfo.as_bytes());
         let mut trees: Vec<Tree> = cgroups
             .lines()
             .filter_map(|line| {
@@ -89,53 +88,27 @@ impl Layout {
     }
 }
 
-/// A line of mountinfo.
-struct Mount {
-    id: u32,
-    parent: u32,
-    root: String,
-    point: String,
-    writable: bool,
-    kind: String,
-    options: String,
+fn holds(mount: &Mount<'_>, names: &[&str]) -> bool {
+    match names.first() {
+        None => mount.kind == b"cgroup2",
+        Some(name) => mount.kind == b"cgroup" && has_option(mount.kind_options, name),
+    }
 }
 
-impl Mount {
-    fn parse(line: &str) -> Option<Mount> {
-        let (front, back) = line.split_once(" - ")?;
-        let mut front = front.split(' ');
-        let mut back = back.split(' ');
-        let (id, parent) = (front.next()?.parse().ok()?, front.next()?.parse().ok()?);
-        let (root, point, options) = (front.nth(1)?, front.next()?, front.next()?);
-        Some(Mount {
-            id,
-            parent,
-            root: unescape(root),
-            point: unescape(point),
-            writable: options.split(',').any(|o| o == "rw"),
-            kind: back.next()?.to_owned(),
-            options: back.nth(1)?.to_owned(),
-        })
-    }
-
-    fn holds(&self, names: &[&str]) -> bool {
-        match names.first() {
-            None => self.kind == "cgroup2",
-            Some(name) => self.kind == "cgroup" && self.options.split(',').any(|o| o == *name),
-        }
-    }
+fn has_option(options: &[u8], wanted: &str) -> bool {
+    options.split(|b| *b == b',').any(|option| option == wanted.as_bytes())
 }
 
 /// The mount of a hierarchy that serves best: writable before read-only, one that shows our own cgroup before one that does
 /// not, then the first.
-fn tree(mounts: &[Mount], names: &[&str], path: &str) -> Option<Tree> {
-    let own = |m: &Mount| below(&m.root, path);
+fn tree(mounts: &[Mount<'_>], names: &[&str], path: &str) -> Option<Tree> {
+    let own = |m: &Mount<'_>| below(&m.root, path);
     let mount = mounts
         .iter()
-        .filter(|m| m.holds(names) && !hidden(mounts, m))
-        .min_by_key(|m| (!m.writable, own(m).is_none()))?;
+        .filter(|m| holds(m, names) && !hidden(mounts, m))
+        .min_by_key(|m| (!has_option(m.options, "rw"), own(m).is_none()))?;
     Some(Tree {
-        mount: mount.point.clone(),
+        mount: String::from_utf8_lossy(&mount.point).into_owned(),
         own: own(mount).unwrap_or_else(|| "/".to_owned()),
         controllers: names.iter().map(|n| (*n).to_owned()).collect(),
     })
@@ -143,47 +116,28 @@ fn tree(mounts: &[Mount], names: &[&str], path: &str) -> Option<Tree> {
 
 /// `path` as seen from `root`: inside a container the mount's root may be the container's cgroup, not the hierarchy's. A path
 /// that starts with `/..` is outside of our cgroup namespace.
-fn below(root: &str, path: &str) -> Option<String> {
-    let rest = path.strip_prefix(root.trim_end_matches('/'))?;
-    if path.starts_with("/..") || !(rest.is_empty() || rest.starts_with('/')) {
-        return None;
-    }
-    Some(if rest.is_empty() { "/".to_owned() } else { rest.to_owned() })
+fn below(root: &[u8], path: &str) -> Option<String> {
+    let rest = rest_of(path.as_bytes(), root).filter(|_| !path.starts_with("/.."))?;
+    Some(if rest.is_empty() { "/".to_owned() } else { String::from_utf8_lossy(rest).into_owned() })
+}
+
+/// What follows a directory in a path that is in it, or is it.
+fn rest_of<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(directory.strip_suffix(b"/").unwrap_or(directory))?;
+    rest.first().is_none_or(|b| *b == b'/').then_some(rest)
 }
 
 /// Another mount lies on top of this one, or of a directory on the way to it.
-fn hidden(mounts: &[Mount], mount: &Mount) -> bool {
+fn hidden(mounts: &[Mount<'_>], mount: &Mount<'_>) -> bool {
     let mut way = vec![mount.id];
     let mut at = mount;
     while let Some(parent) = mounts.iter().find(|m| m.id == at.parent && !way.contains(&m.id)) {
         way.push(parent.id);
         at = parent;
     }
-    mounts.iter().any(|m| {
-        way.contains(&m.parent)
-            && !way.contains(&m.id)
-            && Path::new(&mount.point).starts_with(Path::new(&m.point))
-    })
-}
-
-/// mountinfo writes blank, tab, newline, `#` and backslash as `\` and three octal digits.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = |d: &[u8]| d.iter().try_fold(0u32, |n, b| Some(n * 8 + (*b as char).to_digit(8)?));
-        match tail.get(..3).filter(|_| first == b'\\').and_then(octal) {
-            Some(byte) => {
-                bytes.push(byte as u8);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    mounts
+        .iter()
+        .any(|m| way.contains(&m.parent) && !way.contains(&m.id) && rest_of(&mount.point, &m.point).is_some())
 }
 
 #[cfg(test)]
@@ -259,8 +213,8 @@ mod tests {
             brief(&layout),
             [("memory".into(), "/sys/fs/cgroup/memory", "/inner"), ("cpu".into(), "/sys/fs/cgroup/cpu", "/"),]
         );
-        assert_eq!(below("/docker/a", "/docker/abc"), None, "a prefix of the text is no parent");
-        assert_eq!(below("/", "/../up"), None);
+        assert_eq!(below(b"/docker/a", "/docker/abc"), None, "a prefix of the text is no parent");
+        assert_eq!(below(b"/", "/../up"), None);
     }
 
     #[test]
@@ -293,11 +247,5 @@ mod tests {
         // A switched root: the new root was mounted after what was moved below it.
         let moved = "41 50 0:38 / /cg rw - cgroup2 cgroup2 rw\n50 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         assert!(Layout::parse(moved, "0::/").v2().is_some());
-    }
-
-    #[test]
-    fn mountinfo_is_unescaped() {
-        assert_eq!(unescape("/a\\040b\\134c\\"), "/a b\\c\\");
-        assert_eq!(unescape("\\04x\\9"), "\\04x\\9");
     }
 }

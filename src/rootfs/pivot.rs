@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
 use crate::sys::file::{canonical, open, openat, path_of, read_all};
 use crate::sys::mount_api::mount;
+use crate::sys::mountinfo::{Mount, mounts};
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 /// How many mounts on top of each other are detached at one place.
@@ -85,7 +86,7 @@ impl Rootfs {
         fchdir(old)?;
         // A peer on the host would be covered too, and lose its mounts.
         mount(None, c".", None, ms::PRIVATE, None).at("make / private")?;
-        let table = mounts(self.proc())?;
+        let table = table(self.proc())?;
         let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         self.workshop.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
         // The container's tree, whose volumes may be peers of the host's, is no part of the old one any more.
@@ -93,7 +94,7 @@ impl Rootfs {
             // Mounts may lie on top of each other. The bound is for a peer that mounts there again and again.
             (0..MAX_ON_TOP).all(|_| detach(old, point));
         }
-        let views = table.iter().rev().filter(|m| m.is_view() && !m.is_within(&inside));
+        let views = table.iter().rev().filter(|m| is_view(m) && !is_within(m, &inside));
         self.hide_views(old, views)?;
         fchdir(&self.root)?;
         chroot(c".").at("chroot")
@@ -103,17 +104,18 @@ impl Rootfs {
     ///
     /// In a user namespace, mounts from outside are locked. If one is still visible afterwards, because its directory was
     /// renamed meanwhile, that is an error.
-    fn hide_views<'a>(&self, old: &OwnedFd, views: impl Iterator<Item = &'a MountLine>) -> Result<()> {
-        let mut left: Vec<&MountLine> = views.collect();
-        let mut still = || -> Result<Vec<&MountLine>> {
-            let now = mounts(self.proc())?;
-            let covers = |view: &MountLine| now.iter().any(|m| m.parent == view.id && m.point == view.point);
+    fn hide_views<'a>(&self, old: &OwnedFd, views: impl Iterator<Item = &'a Mount<'static>>) -> Result<()> {
+        let mut left: Vec<&Mount<'_>> = views.collect();
+        let mut still = || -> Result<Vec<&Mount<'_>>> {
+            let now = table(self.proc())?;
+            let covers = |view: &Mount<'_>| now.iter().any(|m| m.parent == view.id && m.point == view.point);
             left.retain(|view| now.iter().any(|m| m.id == view.id) && !covers(view));
             Ok(left.clone())
         };
         let locked = still()?;
         for view in &locked {
-            hide(old, &view.point).context(|| view.at())?;
+            let (kind, point) = (String::from_utf8_lossy(view.kind), String::from_utf8_lossy(&view.point));
+            hide(old, &view.point).about(format_args!("{kind} at {point}"))?;
         }
         match locked.is_empty() || still()?.is_empty() {
             true => Ok(()),
@@ -148,87 +150,28 @@ fn hide(old: &OwnedFd, point: &[u8]) -> Result<()> {
     Ok(mount(Some(c"tmpfs"), c".", Some(c"tmpfs"), flags, None)?)
 }
 
-/// One line of mountinfo (proc_pid_mountinfo(5)).
-struct MountLine {
-    id: u32,
-    parent: u32,
-    root: Vec<u8>,
-    point: Vec<u8>,
-    kind: Vec<u8>,
+/// Whether it shows a whole procfs or sysfs.
+fn is_view(mount: &Mount<'_>) -> bool {
+    matches!(mount.kind, b"proc" | b"sysfs") && mount.root == b"/"
 }
 
-impl MountLine {
-    /// Whether it shows a whole procfs or sysfs.
-    fn is_view(&self) -> bool {
-        matches!(&self.kind[..], b"proc" | b"sysfs") && self.root == b"/"
-    }
-
-    fn at(&self) -> String {
-        format!("{} at {}", String::from_utf8_lossy(&self.kind), String::from_utf8_lossy(&self.point))
-    }
-
-    fn is_within(&self, directory: &[u8]) -> bool {
-        let rest = self.point.strip_prefix(directory);
-        rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
-    }
+fn is_within(mount: &Mount<'_>, directory: &[u8]) -> bool {
+    let rest = mount.point.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
 }
 
-fn mounts(proc: &ProcFs) -> Result<Vec<MountLine>> {
+fn table(proc: &ProcFs) -> Result<Vec<Mount<'static>>> {
     let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY);
     // A thread may be in a mount namespace of its own; procfs tells of threads from Linux 3.17.
     let file = read(c"thread-self/mountinfo").or_else(|_| read(c"self/mountinfo"))?;
-    let text = read_all(&file, usize::MAX)?;
-    Ok(text.split(|b| *b == b'\n').filter_map(parse).collect())
-}
-
-fn parse(line: &[u8]) -> Option<MountLine> {
-    let mut fields = line.split(|b| *b == b' ');
-    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
-    let id = number(fields.next()?)?;
-    let parent = number(fields.next()?)?;
-    let root = unescape(fields.nth(1)?);
-    let point = unescape(fields.next()?);
-    let kind = fields.skip_while(|f| *f != b"-").nth(1)?.to_vec();
-    Some(MountLine { id, parent, root, point, kind })
-}
-
-/// Blanks, newlines and backslashes are written as a backslash and three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let digits =
-            after.get(..3).filter(|d| *first == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
-        let (byte, next) = match digits {
-            Some(d) => (d.iter().fold(0u8, |n, b| n.wrapping_mul(8).wrapping_add(b - b'0')), &after[3..]),
-            None => (*first, after),
-        };
-        out.push(byte);
-        rest = next;
-    }
-    out
+    Ok(mounts(read_all(&file, usize::MAX)?.leak()))
 }
 
 /// The mount points directly on the root mount of the process, last one first.
 ///
 /// A later mount may cover an earlier one.
-fn mounted_on_root(table: &[MountLine]) -> impl Iterator<Item = &[u8]> {
+fn mounted_on_root<'a>(table: &'a [Mount<'_>]) -> impl Iterator<Item = &'a [u8]> {
     let top = table.iter().find(|m| m.point == b"/").map(|m| m.id);
     let below = table.iter().rev().filter(move |m| Some(m.parent) == top && m.point.len() > 1);
     below.map(|m| &m.point[..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_mountinfo() {
-        let line = br"36 35 98:0 /mnt\0401 /a\134b\012 rw,noatime master:1 shared:7 - ext3 /dev/root rw,errors=continue";
-        let m = parse(line).unwrap();
-        assert_eq!((m.id, m.parent), (36, 35));
-        assert_eq!((&m.root[..], &m.point[..], &m.kind[..]), (&b"/mnt 1"[..], &b"/a\\b\n"[..], &b"ext3"[..]));
-        assert!(parse(b"36 35 98:0 / /x rw").is_none());
-        assert_eq!(unescape(br"\9\04"), br"\9\04");
-    }
 }

@@ -17,6 +17,7 @@ pub mod file;
 pub mod heap;
 pub mod lock;
 pub mod mount_api;
+pub mod mountinfo;
 pub mod namespace;
 pub mod once;
 pub mod openat2;
