@@ -10,7 +10,6 @@
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::OFlag;
@@ -24,6 +23,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::run::interrupt;
 use crate::sys::clock;
 use crate::sys::file::{AT_FDCWD, create};
+use crate::sys::once::Once;
 use crate::sys::start::{STDERR, write_all};
 
 /// How long a reader of the log may take to come, and to make room, in milliseconds.
@@ -37,12 +37,12 @@ struct Log {
     stuck: AtomicBool,
 }
 
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: Once<Log> = Once::empty();
 
 /// Opens the log; to be called once, before anything is logged.
 pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
     let file = path.map(|path| open_file(path).about(format_args!("open log file {path}"))).transpose()?;
-    let _ = LOG.set(Log { file, format, debug, stuck: AtomicBool::new(false) });
+    LOG.set(Log { file, format, debug, stuck: AtomicBool::new(false) });
     Ok(())
 }
 
@@ -66,7 +66,7 @@ pub fn warn(message: &str) {
 
 /// Something for those who look for a fault; only with `--debug`.
 pub fn debug(message: impl FnOnce() -> String) {
-    if LOG.get().is_some_and(|l| l.debug) {
+    if LOG.known().is_some_and(|l| l.debug) {
         write("debug", &message(), "debug: ");
     }
 }
@@ -87,7 +87,7 @@ fn write(level: &str, message: &str, prefix: &str) {
 
 /// Writes a line to the log file; says whether there is one, and it has it.
 fn to_file(level: &str, message: &str) -> bool {
-    let Some(Log { file: Some(file), format, stuck, .. }) = LOG.get() else { return false };
+    let Some(Log { file: Some(file), format, stuck, .. }) = LOG.known() else { return false };
     let (secs, _) = clock::now();
     let text = line(*format, level, message, &rfc3339(secs, 0));
     let mut rest = text.as_bytes();

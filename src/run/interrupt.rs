@@ -3,32 +3,29 @@
 //! The signals are blocked and looked for wherever the runtime waits. They are not consumed: in the foreground, what comes
 //! when the program runs is passed on to it.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Context, Error, Result};
+use crate::sys::once::Once;
 use crate::sys::process::close_for_good;
+use crate::sys::signal;
 
-const INTERRUPTS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+const INTERRUPTS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// Becomes readable when one of them is pending.
-static WATCH: OnceLock<SignalFd> = OnceLock::new();
+static WATCH: Once<OwnedFd> = Once::empty();
 /// A clone has the descriptor too, and is not the one to interrupt.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
 /// From here on an interrupt is an error of [`check`] and [`wait_for`], and no longer the end of the process.
 pub fn block() -> Result<()> {
-    let set: SigSet = INTERRUPTS.into_iter().collect();
-    set.thread_block().at("sigprocmask")?;
-    let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).at("signalfd")?;
-    ACTIVE.store(WATCH.set(fd).is_ok(), Ordering::Relaxed);
+    WATCH.set(signal::block(&INTERRUPTS).at("signalfd")?);
+    ACTIVE.store(true, Ordering::Relaxed);
     Ok(())
 }
 
@@ -41,14 +38,14 @@ pub fn forget() {
 /// The same in a clone of this process, which needs each of its descriptors: it has no more use for this one.
 pub fn forget_in_clone() {
     forget();
-    if let Some(watch) = WATCH.get() {
+    if let Some(watch) = WATCH.known() {
         close_for_good(watch.as_fd());
     }
 }
 
 /// What to poll for interrupts, if they are blocked.
 pub fn fd() -> Option<BorrowedFd<'static>> {
-    WATCH.get().filter(|_| ACTIVE.load(Ordering::Relaxed)).map(AsFd::as_fd)
+    WATCH.known().filter(|_| ACTIVE.load(Ordering::Relaxed)).map(AsFd::as_fd)
 }
 
 /// An error if an interrupt is pending.
@@ -63,7 +60,7 @@ pub fn check() -> Result<()> {
 
 /// Waits until the descriptor can be written to; `false` if an interrupt comes first.
 pub fn wait_to_write(other: BorrowedFd<'_>) -> bool {
-    let Some(watch) = WATCH.get() else { return true };
+    let Some(watch) = WATCH.known() else { return true };
     loop {
         let mut fds = [PollFd::new(other, PollFlags::POLLOUT), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {

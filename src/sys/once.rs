@@ -14,14 +14,21 @@ impl<T: Sync> Once<T> {
         Once(AtomicPtr::new(null_mut()))
     }
 
-    /// The value, made now if there is none.
-    pub fn get(&self, make: impl FnOnce() -> T) -> &'static T {
-        // SAFETY: either null or from the `leak` below, whose writes are before the store that was read.
-        if let Some(known) = unsafe { self.0.load(Ordering::Acquire).as_ref() } {
-            return known;
-        }
-        let value = Box::leak(Box::new(make()));
+    /// The value, if there is one.
+    pub fn known(&self) -> Option<&'static T> {
+        // SAFETY: either null or from the `leak` in `set`, whose writes are before the store that was read.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Takes this as the value.
+    pub fn set(&self, value: T) -> &'static T {
+        let value = Box::leak(Box::new(value));
         self.0.store(value, Ordering::Release);
         value
+    }
+
+    /// The value, made now if there is none.
+    pub fn get(&self, make: impl FnOnce() -> T) -> &'static T {
+        self.known().unwrap_or_else(|| self.set(make()))
     }
 }

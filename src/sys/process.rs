@@ -431,7 +431,7 @@ pub fn default_signals() {
             libc::syscall(libc::SYS_rt_sigaction, signal as c_long, action.as_ptr(), null, size);
         }
     }
-    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    super::signal::block_none();
 }
 
 /// Ends this process on the signals that ask for it, although it may be the first of a pid namespace, which the kernel spares

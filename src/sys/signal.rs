@@ -14,15 +14,37 @@ const SIZE: usize = size_of::<u64>();
 
 /// Blocks every signal but these, and returns a descriptor that the blocked ones can be read from.
 pub fn block_all_but(open: &[i32]) -> Result<OwnedFd> {
-    let blocked = open.iter().fold(u64::MAX, |set, signal| set & !(1 << (signal - 1)));
-    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    watch(libc::SIG_SETMASK, !set_of(open))
+}
+
+/// Blocks these signals too, and returns a descriptor that they can be read from.
+pub fn block(signals: &[i32]) -> Result<OwnedFd> {
+    watch(libc::SIG_BLOCK, set_of(signals))
+}
+
+/// Lets every signal come.
+pub fn block_none() {
+    let _ = mask(libc::SIG_SETMASK, 0);
+}
+
+fn set_of(signals: &[i32]) -> u64 {
+    signals.iter().fold(0, |set, signal| set | 1 << (signal - 1))
+}
+
+fn mask(how: i32, set: u64) -> Result<()> {
+    let null = std::ptr::null_mut::<u64>();
+    // SAFETY: the kernel reads one set.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how as c_long, &raw const set, null, SIZE) };
+    done(answer as i32)
+}
+
+fn watch(how: i32, set: u64) -> Result<OwnedFd> {
+    mask(how, set)?;
+    let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as c_long;
     // SAFETY: the kernel reads one set; a new descriptor of ours comes out.
     unsafe {
-        let how = libc::SIG_SETMASK as c_long;
-        let null = std::ptr::null_mut::<u64>();
-        let set = libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const blocked, null, SIZE);
-        done(set as i32)?;
-        let fd = libc::syscall(libc::SYS_signalfd4, -1 as c_long, &raw const blocked, SIZE, flags as c_long);
+        let fd = libc::syscall(libc::SYS_signalfd4, -1 as c_long, &raw const set, SIZE, flags);
         Ok(OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd))
     }
 }
