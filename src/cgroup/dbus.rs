@@ -3,12 +3,13 @@
 //! Source: the D-Bus specification 0.43, "Message Protocol" and "Authentication Protocol". Everything is sent in little
 //! endian; what comes is read in the order it says.
 
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::read;
 
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::clock;
@@ -134,7 +135,7 @@ impl Writer {
     }
 
     /// `a(sv)`
-    pub fn properties(&mut self, list: &[(String, Value)]) {
+    pub fn properties(&mut self, list: &[&(String, Value)]) {
         self.array(8, &mut |w| {
             for (name, value) in list {
                 w.align(8);
@@ -388,7 +389,7 @@ impl Connection {
 
     fn send(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            match self.stream.write(bytes) {
+            match send(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
                 Ok(n) => bytes = &bytes[n..],
                 Err(e) => self.wait(e, PollFlags::POLLOUT)?,
             }
@@ -400,7 +401,7 @@ impl Connection {
         let mut bytes = vec![0; n];
         let mut done = 0;
         while done < n {
-            match self.stream.read(&mut bytes[done..]) {
+            match read(&self.stream, &mut bytes[done..]) {
                 Ok(0) => return Err(Error::new("D-Bus: the connection was closed")),
                 Ok(n) => done += n,
                 Err(e) => self.wait(e, PollFlags::POLLIN)?,
@@ -410,11 +411,11 @@ impl Connection {
     }
 
     /// Waits until the socket can go on, if that is what the error is about.
-    fn wait(&self, e: std::io::Error, events: PollFlags) -> Result<()> {
-        match e.kind() {
-            std::io::ErrorKind::Interrupted => return Ok(()),
-            std::io::ErrorKind::WouldBlock => {}
-            _ => return Err(e).at("D-Bus"),
+    fn wait(&self, e: Errno, events: PollFlags) -> Result<()> {
+        match e {
+            Errno::EINTR => return Ok(()),
+            Errno::EAGAIN => {}
+            e => return Err(Error::os("D-Bus", e)),
         }
         let left = clock::until(self.deadline);
         if left.is_zero() {
@@ -430,6 +431,8 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn pair() -> (Connection, UnixStream) {
@@ -457,9 +460,9 @@ mod tests {
         let mut w = Writer::default();
         w.str("a");
         w.properties(&[
-            ("N".into(), Value::U64(7)),
-            ("L".into(), Value::Strs(vec!["x".into()])),
-            ("P".into(), Value::Pairs(vec![("k".into(), "v".into())])),
+            &("N".into(), Value::U64(7)),
+            &("L".into(), Value::Strs(vec!["x".into()])),
+            &("P".into(), Value::Pairs(vec![("k".into(), "v".into())])),
         ]);
         let mut r = Reader { bytes: w.0, at: 0, big_endian: false };
         assert_eq!(r.str().as_deref(), Some("a"));

@@ -136,7 +136,7 @@ impl Location {
                         name: name.to_owned(),
                         slice: text("slice"),
                         user: v.flag("user"),
-                        properties: Vec::new(),
+                        properties: &[],
                     });
                 }
                 None => location.places.push(Place {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn survives_the_state_record() {
         let unit =
-            Some(Unit { name: "x.scope".into(), slice: "a.slice".into(), user: true, properties: vec![] });
+            Some(Unit { name: "x.scope".into(), slice: "a.slice".into(), user: true, properties: &[] });
         let location = Location {
             unit,
             places: vec![place("/c/cpu", "/a/x", 1), Place { controllers: vec![], ..place("/u", "/x", 2) }],

@@ -72,8 +72,8 @@ fn ask(user: bool, method: &Method, body: Writer) -> Result<Reader> {
 fn tell(
     connection: &mut Connection,
     method: &Method,
-    properties: &[Property],
-    body: &dyn Fn(&[Property]) -> Writer,
+    properties: &[&Property],
+    body: &dyn Fn(&[&Property]) -> Writer,
 ) -> Result<Reader> {
     connection.call(method, body(properties)).or_else(|e| {
         match unit::known_of_old(properties, &e.to_string()) {
@@ -103,7 +103,7 @@ impl Location {
                 .hint("use --cgroup-manager cgroupfs"));
         }
         let mut unit = Unit::new(path, id, user)?;
-        unit.properties = unit::annotated(annotations)?;
+        unit.properties = unit::annotated(annotations)?.leak();
         let mut question = Writer::default();
         question.str("org.freedesktop.systemd1.Manager");
         question.str("ControlGroup");
@@ -170,9 +170,9 @@ pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Plac
     let drivers = read_text("/proc/devices").unwrap_or_default();
     // A user's manager may set no device rules.
     properties.append(&mut unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
-    properties.append(&mut unit.properties.clone());
+    let properties: Vec<&Property> = properties.iter().chain(unit.properties).collect();
 
-    let body = |properties: &[Property]| {
+    let body = |properties: &[&Property]| {
         let mut body = Writer::default();
         body.str(&unit.name);
         body.str("replace");
@@ -259,10 +259,11 @@ pub(super) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()>
     let drivers = read_text("/proc/devices").unwrap_or_default();
     let devices = (!unit.user && !resources.devices.is_empty()).then_some(drivers.as_str());
     let properties = unit::properties(resources, v2, devices);
+    let properties: Vec<&Property> = properties.iter().collect();
     if properties.is_empty() {
         return Ok(());
     }
-    let body = |properties: &[Property]| {
+    let body = |properties: &[&Property]| {
         let mut body = Writer::default();
         body.str(&unit.name);
         // Until the unit is gone, not for ever.

@@ -6,6 +6,7 @@ use super::knobs_v2::weight_of_shares;
 use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
 use super::unified;
 use crate::bundle::pairs::Pairs;
+use crate::bundle::spec::List;
 use crate::error::{Error, Quoted, Result};
 use crate::sys::search::cut;
 
@@ -19,7 +20,7 @@ pub struct Unit {
     /// It belongs to a user's manager, not to the system's.
     pub user: bool,
     /// What else it is made with, by annotations.
-    pub properties: Vec<(String, Value)>,
+    pub properties: List<Property>,
 }
 
 impl Unit {
@@ -48,7 +49,7 @@ impl Unit {
         slice_path(slice)?;
         let dash = if prefix.is_empty() { "" } else { "-" };
         let name = format!("{prefix}{dash}{name}.scope");
-        Ok(Unit { name, slice: slice.to_owned(), user, properties: Vec::new() })
+        Ok(Unit { name, slice: slice.to_owned(), user, properties: &[] })
     }
 }
 
@@ -139,16 +140,16 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
 }
 
 /// A property's name and value.
-pub(super) type Property = (String, Value);
+pub type Property = (String, Value);
 
 /// Properties that came with systemd 242 and 244. What they say is in the cgroup's files as well.
 const LATE: [&str; 3] = ["CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes"];
 
 /// What is left of the properties for a systemd that knows one of the late ones not, if that is what it says.
-pub(super) fn known_of_old(list: &[Property], answer: &str) -> Option<Vec<Property>> {
+pub(super) fn known_of_old<'a>(list: &[&'a Property], answer: &str) -> Option<Vec<&'a Property>> {
     let late = |name: &str| LATE.contains(&name);
-    answer.split_once("Cannot set property ")?.1.split_once(',').filter(|(name, _)| late(name))?;
-    Some(list.iter().filter(|(name, _)| !late(name)).cloned().collect())
+    cut(answer, "Cannot set property ")?.1.split_once(',').filter(|(name, _)| late(name))?;
+    Some(list.iter().copied().filter(|(name, _)| !late(name)).collect())
 }
 
 /// Microseconds a second; systemd keeps whole percents of it.
@@ -395,9 +396,10 @@ mod tests {
     #[test]
     fn late_properties_are_left_out_for_an_old_systemd() {
         let list = properties(&read(r#"{"cpu":{"quota":50000,"period":200000,"cpus":"0"}}"#), true, None);
+        let list: Vec<&Property> = list.iter().collect();
         let says = "StartTransientUnit: Cannot set property AllowedCPUs, or unknown property. (org.freedesktop.DBus.Error.PropertyReadOnly)";
         let left = known_of_old(&list, says).unwrap();
-        assert_eq!(shown(left), ["CPUQuotaPerSecUSec=U64(250000)"]);
+        assert_eq!(shown(left.into_iter().cloned().collect()), ["CPUQuotaPerSecUSec=U64(250000)"]);
         for other in
             ["Cannot set property Bogus, or unknown property.", "AllowedCPUs is out of range", "no answer"]
         {
