@@ -29,7 +29,7 @@ use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Links, RootDir};
 use crate::rootfs::{Rootfs, Ways, home};
 use crate::sys::credentials::{self, CapSets};
-use crate::sys::file::open;
+use crate::sys::file::{current_dir, open};
 use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::scheduling::{self, SchedAttr};
 use crate::sys::start::{self, STDIN};
@@ -298,7 +298,8 @@ impl Init<'_> {
         }
         // A descriptor of a directory of the host that leaked in (`/proc/self/fd/N`) leads out of the root, and the kernel
         // gives no path for it (CVE-2024-21626).
-        let inside = nix::unistd::getcwd().is_ok_and(|path| path.is_absolute());
+        // With EILSEQ it has a path, which is not UTF-8.
+        let inside = matches!(current_dir(), Ok(_) | Err(Errno::EILSEQ));
         if inside {
             Ok(())
         } else {

@@ -13,9 +13,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::file::{AT_FDCWD, readlinkat};
+use super::mount_api::mount_flags;
 use super::process::{CStrings, environment, fexecve};
 use crate::error::{Context, Error, Result};
 
@@ -49,7 +49,7 @@ fn is_sealed(exe: BorrowedFd<'_>) -> bool {
 }
 
 fn is_read_only(exe: BorrowedFd<'_>) -> bool {
-    fstatvfs(exe).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY))
+    mount_flags(exe).is_ok_and(|flags| flags & libc::ST_RDONLY as u32 != 0)
 }
 
 /// Whether the program's file is the root of a mount that is attached nowhere: the kernel gives such a file the path "/",
