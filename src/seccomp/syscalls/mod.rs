@@ -35,17 +35,48 @@ macro_rules! table {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         static X86_64: [u16; COUNT] = [$(number!($x86_64)),*];
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        static X32: [u16; COUNT] = [$(number!($x32)),*];
+        static X32: [Other; others(&X86_64, &[$(number!($x32)),*])] = list(&X86_64, &[$(number!($x32)),*]);
         #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
         static ARM: [u16; COUNT] = [$(number!($arm)),*];
         #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
         static AARCH64: [u16; COUNT] = [$(number!($aarch64)),*];
-        #[cfg(any(target_arch = "riscv64", target_arch = "x86_64"))]
+        #[cfg(target_arch = "riscv64")]
         static RISCV64: [u16; COUNT] = [$(number!($riscv64)),*];
+        #[cfg(target_arch = "x86_64")]
+        static RISCV64: [Other; others(&AARCH64, &[$(number!($riscv64)),*])] =
+            list(&AARCH64, &[$(number!($riscv64)),*]);
     };
 }
 
 include!("table.rs");
+
+/// A call by its place, and its number on an architecture that has most numbers in common with another.
+type Other = (u16, u16);
+
+/// How many numbers differ.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+const fn others(base: &[u16; COUNT], all: &[u16; COUNT]) -> usize {
+    let (mut i, mut count) = (0, 0);
+    while i < COUNT {
+        count += (all[i] != base[i]) as usize;
+        i += 1;
+    }
+    count
+}
+
+/// Those that differ.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+const fn list<const N: usize>(base: &[u16; COUNT], all: &[u16; COUNT]) -> [Other; N] {
+    let (mut i, mut count, mut list) = (0, 0, [(0, 0); N]);
+    while i < COUNT {
+        if all[i] != base[i] {
+            list[count] = (i as u16, all[i]);
+            count += 1;
+        }
+        i += 1;
+    }
+    list
+}
 
 /// All names, a line each.
 struct Names {
@@ -83,13 +114,14 @@ impl Call {
 
     /// The call's number on an architecture: `None` where it has none or has no table in this build.
     pub fn number(self, arch: Arch) -> Option<u32> {
-        long(arch, table(arch)?[usize::from(self.0)])
+        let (base, others) = table(arch)?;
+        let other = others.iter().find(|(at, _)| *at == self.0);
+        long(arch, other.map_or(base[self.index()], |(_, number)| *number))
     }
 
     /// The call that has a number on an architecture.
     pub fn of(arch: Arch, number: u32) -> Option<Call> {
-        let at = table(arch)?.iter().position(|n| long(arch, *n) == Some(number))?;
-        Some(Call(at as u16))
+        Call::all().find(|call| call.number(arch) == Some(number))
     }
 
     /// Its place among all.
@@ -121,20 +153,23 @@ fn name_at(i: usize) -> &'static str {
     &names.text[usize::from(start)..usize::from(names.ends[i])]
 }
 
-fn table(arch: Arch) -> Option<&'static [u16; COUNT]> {
+/// The numbers of an architecture: a table, and what is different from it.
+fn table(arch: Arch) -> Option<(&'static [u16; COUNT], &'static [Other])> {
     match arch {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Arch::X86 => Some(&X86),
+        Arch::X86 => Some((&X86, &[])),
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Arch::X86_64 => Some(&X86_64),
+        Arch::X86_64 => Some((&X86_64, &[])),
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Arch::X32 => Some(&X32),
+        Arch::X32 => Some((&X86_64, &X32)),
         #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
-        Arch::Arm => Some(&ARM),
+        Arch::Arm => Some((&ARM, &[])),
         #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
-        Arch::Aarch64 => Some(&AARCH64),
-        #[cfg(any(target_arch = "riscv64", target_arch = "x86_64"))]
-        Arch::Riscv64 => Some(&RISCV64),
+        Arch::Aarch64 => Some((&AARCH64, &[])),
+        #[cfg(target_arch = "riscv64")]
+        Arch::Riscv64 => Some((&RISCV64, &[])),
+        #[cfg(target_arch = "x86_64")]
+        Arch::Riscv64 => Some((&AARCH64, &RISCV64)),
         _ => None,
     }
 }
