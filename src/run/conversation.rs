@@ -1,7 +1,6 @@
 //! What is heard of init, whoever listens: the host process that makes a container, or `start`.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -15,6 +14,7 @@ use crate::plan::step::InitStep;
 use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
 use crate::state::record::Record;
+use crate::sys::clock;
 use crate::{log, state};
 
 /// Waits, by `wait`, for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes,
@@ -47,10 +47,10 @@ pub fn hear(
 fn take_listener(channel: &Channel, pidfd: Option<BorrowedFd<'_>>, number: i32) -> Result<Option<OwnedFd>> {
     let may = channel.may_take_listener(pidfd).at("take the listener from init")?;
     let Some(pidfd) = pidfd.filter(|_| may) else { return Ok(None) };
-    let deadline = Instant::now() + patience::PATIENCE;
+    let deadline = clock::after(patience::PATIENCE);
     loop {
         match channel.take_listener(pidfd, number) {
-            Err(Errno::EAGAIN) if Instant::now() < deadline => interrupt::check()?,
+            Err(Errno::EAGAIN) if !clock::is_past(deadline) => interrupt::check()?,
             taken => return taken.at("take the listener from init"),
         }
     }

@@ -166,7 +166,7 @@ impl Store {
             return Err(Error::new(engine::ALREADY_EXISTS));
         }
         // Between making and locking it another create may have taken it, or a delete that will soon be gone.
-        let until = Instant::now() + if ours { A_MOMENT } else { Duration::ZERO };
+        let until = clock::after(if ours { A_MOMENT } else { Duration::ZERO });
         let locked = match lock(entry, until) {
             Err(e) if e.errno() == Some(Errno::EAGAIN) => return Err(Error::new(engine::ALREADY_EXISTS)),
             Ok(None) => return Ok(None),
