@@ -496,8 +496,9 @@ fn user_with_cgroups_of_his_own_has_limits(t: &Test) {
     call(&["create", "--bundle", &bundle, &c.id]).ok();
     call(&["start", &c.id]).ok();
     assert_eq!(c.knob("pids", "", "pids.max"), "6");
-    call(&["update", "--pids-limit", "9", &c.id]).ok();
-    assert_eq!(c.knob("pids", "", "pids.max"), "9");
+    // Room for all that the probe may still be forking, and for exec.
+    call(&["update", "--pids-limit", "40", &c.id]).ok();
+    assert_eq!(c.knob("pids", "", "pids.max"), "40");
     call(&["pause", &c.id]).ok();
     call(&["resume", &c.id]).ok();
     let seen = call(&["exec", &c.id, "probe", "cgroup"]).ok().probe();

@@ -6,7 +6,7 @@ use std::path::Path;
 use embrun::bundle::spec::Spec;
 use embrun::error::Errno;
 use embrun::rootfs::Ways;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, mkdirat};
@@ -148,38 +148,37 @@ fn without_pivot_the_root_is_moved_and_no_other_procfs_is_left() {
 }
 
 /// The initial root file system, which is one for the whole machine: one test at a time, and nothing left behind.
+///
+/// The lock is the file system's: built to abort on panic, tests are processes of their own.
 struct InitialRoot {
-    fd: std::os::fd::OwnedFd,
-    _alone: std::sync::MutexGuard<'static, ()>,
+    fd: Flock<std::os::fd::OwnedFd>,
 }
 
-static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 /// All that is made there, the innermost last.
 const MADE: [&str; 4] = ["embrun-test", "embrun-test/proc", "embrun-test/other", "embrun-test/rootfs"];
 
 impl Drop for InitialRoot {
     fn drop(&mut self) {
-        let _ = unlinkat(&self.fd, "embrun-test/rootfs/marker", UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&*self.fd, "embrun-test/rootfs/marker", UnlinkatFlags::NoRemoveDir);
         let inside = ["proc", "dev", "deep", "vol"].map(|name| format!("embrun-test/rootfs/{name}"));
         for directory in inside.iter().map(String::as_str).chain(MADE.into_iter().rev()) {
-            let _ = unlinkat(&self.fd, directory, UnlinkatFlags::RemoveDir);
+            let _ = unlinkat(&*self.fd, directory, UnlinkatFlags::RemoveDir);
         }
-        let _ = unlinkat(&self.fd, "proc", UnlinkatFlags::RemoveDir);
+        let _ = unlinkat(&*self.fd, "proc", UnlinkatFlags::RemoveDir);
     }
 }
 
 /// Puts the calling thread where a process on an initramfs is: in the root of its mount namespace, which lies on no other
 /// mount. Beneath the root file system of every machine there is such a one, made at boot.
 fn enter_initial_root() -> InitialRoot {
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let namespace =
         open("/proc/thread-self/ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
     umount2("/", MntFlags::MNT_DETACH).unwrap();
     setns(&namespace, CloneFlags::CLONE_NEWNS).unwrap();
-    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
-    let root = InitialRoot { fd: root, _alone: alone };
+    let root = open("/", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    let root = InitialRoot { fd: Flock::lock(root, FlockArg::LockExclusive).unwrap() };
     for directory in ["proc"].iter().chain(&MADE) {
-        match mkdirat(&root.fd, *directory, Mode::from_bits_truncate(0o755)) {
+        match mkdirat(&*root.fd, *directory, Mode::from_bits_truncate(0o755)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(e) => panic!("{directory}: {e}"),
         }
@@ -224,7 +223,7 @@ fn an_initramfs_needs_no_flag() {
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let points: Vec<&str> = table.lines().filter_map(|l| l.split(' ').nth(4)).collect();
         assert_eq!(points, ["/", "/proc", "/dev"]);
-        let there = |path: &str| openat(&old.fd, path, OFlag::O_PATH, Mode::empty());
+        let there = |path: &str| openat(&*old.fd, path, OFlag::O_PATH, Mode::empty());
         assert!(there("embrun-test").is_ok() && there("proc").is_ok());
         assert_eq!(there("proc/version").map(drop), Err(Errno::ENOENT));
         // A process that leaves its root behind climbs to the container's, not to the host's.
@@ -313,11 +312,11 @@ fn nothing_stays_mounted_on_an_initial_root_that_is_covered() {
         tmpfs_at(Path::new("/embrun-test/other"));
         mount_as_a_host(Path::new("/embrun-test/other"));
         set(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED);
-        let other = openat(&old.fd, "embrun-test/other", OFlag::O_PATH, Mode::empty()).unwrap();
+        let other = openat(&*old.fd, "embrun-test/other", OFlag::O_PATH, Mode::empty()).unwrap();
         assemble(bundle, &small(), ways).unwrap();
         let there = |path: &str| openat(&other, path, OFlag::O_PATH, Mode::empty()).map(drop);
         assert_eq!(there("proc/version"), Err(Errno::ENOENT));
-        for (path, of) in [(c"proc", &old.fd), (c"embrun-test/other", &old.fd)] {
+        for (path, of) in [(c"proc", &*old.fd), (c"embrun-test/other", &*old.fd)] {
             nix::unistd::fchdir(of).unwrap();
             assert_eq!(umount2(path, MntFlags::UMOUNT_NOFOLLOW), Err(Errno::EINVAL), "{path:?}");
         }
