@@ -370,7 +370,7 @@ fn command_that_keeps_the_lock_is_killed_by_force(t: &Test) {
     let mut tries = 0;
     let stopped = loop {
         let refused = t.spawn(t.command(&["delete", &c.id]));
-        std::thread::sleep(Duration::from_micros(300 + 50 * tries));
+        std::thread::sleep(Duration::from_micros(300 + 50 * (tries % 100)));
         kill(Pid::from_raw(refused.pid()), Signal::SIGSTOP).unwrap();
         std::thread::sleep(Duration::from_millis(5));
         if locks() {
