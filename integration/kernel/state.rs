@@ -334,6 +334,11 @@ fn run_returns_the_programs_status_if_the_delete_fails(t: &Test) {
         c.args(&["sh", "-c", "echo x > /shared/on; while [ ! -e /shared/go ]; do sleep 0.02; done; exit 7"]);
         let running = c.spawn_run(&[]);
         eventually("it runs", || shared.join("on").exists());
+        // By then `run` may still be about to take back that it waited for init.
+        let work = dir(&c).join("work");
+        eventually("run notes no work", || {
+            fs::read_to_string(&work).is_ok_and(|work| work.trim().is_empty())
+        });
         remount(MsFlags::MS_RDONLY);
         fs::write(shared.join("go"), "").unwrap();
         let out = running.wait().exits(7);
