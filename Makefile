@@ -32,9 +32,9 @@ test-peers: ## the kernel tests against Debian's runc and crun, the oracle
 	RUNTIME=runc integration/suites runc $$(integration/programs kernel)
 	RUNTIME=crun integration/suites crun $$(integration/programs kernel)
 
-# What came after Linux 4.19, but for what the tests themselves ask for. Recording needs Linux 5.6, and a walk without openat2 takes
-# memory for each component, more than six times a configuration of many mounts. The second line is for the way
-# by which the listener of a filter goes before that.
+# The system calls that are younger than Linux 4.19, without those that the tests themselves make. Recording needs Linux 5.6,
+# and a walk without openat2 takes memory for each component, more than six times a configuration of many mounts. The second
+# line tests how the listener of a filter is passed on before Linux 5.6.
 YOUNG = clone3,close_range,fsconfig,fsmount,fsopen,fspick,mount_setattr,move_mount,open_tree,openat2,pidfd_open,pidfd_send_signal
 test-older: ## the kernel tests under a filter that answers ENOSYS to what old kernels do not have
 	@integration/needs build test

@@ -46,7 +46,7 @@ fn arguments_that_are_not_utf8_are_refused() {
     refused(&["create", "--bundle", "/b"], "--pid-file=/p", &["web"], "--pid-file: \"/p\\xff\" is not UTF-8");
     refused(&["exec", "--cwd"], "/c", &["web", "true"], "--cwd: \"/c\\xff\" is not UTF-8");
     refused(&["--log"], "/l", &["state", "web"], "--log: \"/l\\xff\" is not UTF-8");
-    // What is a log line is JSON all the same.
+    // The log line is JSON all the same.
     let log = s.path("log");
     refused(&["--log", &log, "--log-format", "json", "state"], "a", &[], "argument \"a\\xff\" is not UTF-8");
     let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&log).unwrap()).unwrap();

@@ -47,7 +47,7 @@ fn follow(first: Pid) -> Vec<Exec> {
         | Options::PTRACE_O_TRACESYSGOOD;
     ptrace::setoptions(first, all).expect("PTRACE_SETOPTIONS");
     ptrace::syscall(first, None).expect("PTRACE_SYSCALL");
-    // Who is traced, and who of them is inside a system call.
+    // The traced processes, and those of them that are inside a system call.
     let (mut traced, mut inside) = (BTreeSet::from([first]), BTreeSet::new());
     while !traced.is_empty() {
         // Other threads of the test have children of their own.

@@ -154,7 +154,7 @@ fn many_variables_given_twice(t: &Test) {
 }
 
 fn many_arguments(t: &Test) {
-    // What they are for sleeps long enough for every command, and `run` waits for it.
+    // The program sleeps long enough for every command, and `run` waits for it.
     let text = items(120_000, |i| format!(r#""a{i}""#));
     within_bounds(t, &["true"], "/process/args", &format!(r#"["sh","-c","sleep 10",{text}]"#));
 }

@@ -228,7 +228,7 @@ pub fn escape(out: &mut dyn fmt::Write, mut s: &str) -> fmt::Result {
     out.write_str(s)
 }
 
-/// What does not stand for itself in a string.
+/// Whether a byte does not stand for itself in a string.
 pub(super) fn is_special(c: &u8) -> bool {
     *c < b' ' || *c == b'"' || *c == b'\\'
 }

@@ -84,7 +84,7 @@ impl Pairs {
     }
 }
 
-/// What a string says.
+/// The content of a string, without its escapes.
 fn plain(token: Text) -> Text {
     if token.contains('\\') {
         if let Ok(Json::Str(text)) = Json::parse(token.as_bytes()) {

@@ -96,7 +96,7 @@ struct Reader {
     spare: Vec<(Text, Json)>,
 }
 
-/// What becomes of a value: it is kept, as what the shape says it is, or only checked.
+/// The shape by which a value is kept. Without one it is only checked.
 type Want = Option<&'static Shape>;
 
 impl Reader {
@@ -293,7 +293,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A part of the document, unless something in it is escaped. What is not to be kept is only checked.
+    /// A part of the document, unless something in it is escaped. A string that is not to be kept is only checked.
     fn string(&mut self, keep: bool) -> Result<Text> {
         self.at += 1;
         let mut out = String::new();

@@ -167,7 +167,7 @@ fn members(value: &Json, item: &Shape) -> Read<()> {
     }
 }
 
-/// The members of an object whose [`Shape`] has been checked. What is not there is the zero of its type.
+/// The members of an object whose [`Shape`] has been checked. A member that is not there is the zero of its type.
 impl Json {
     /// A member that is an object; an empty one if it is not there.
     pub fn section(&self, key: &str) -> &Json {

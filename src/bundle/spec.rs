@@ -9,7 +9,7 @@ use super::pairs::Pairs;
 use crate::cgroup::resources::Resources;
 use crate::seccomp::policy::Policy;
 
-/// A text of the configuration. What is read lives as long as the process does: nothing of it is copied or given back.
+/// A text of the configuration. The text that was read lives as long as the process: nothing of it is copied or given back.
 pub type Text = &'static str;
 
 /// Several of something in the configuration, which live as long.

@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// What the kernel reads from a line of v1: 4294967295 is its own "any" (security/device_cgroup.c).
+    /// The numbers that the kernel reads from a line of v1: 4294967295 is its own "any" (security/device_cgroup.c).
     fn as_v1_reads(line: &str) -> [Option<u32>; 2] {
         let numbers = line.split(' ').nth(1).unwrap().split(':');
         let read = numbers.map(|n| if n == "*" { None } else { n.parse().ok().filter(|n| *n != u32::MAX) });

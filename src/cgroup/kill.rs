@@ -38,7 +38,7 @@ impl Cgroup {
             (Ok(dir), Ok(())) => self.wait_for_killed(main, dir, deadline)?,
             _ => self.kill_one_by_one(main, deadline)?,
         }
-        // What the payload has moved out of that hierarchy.
+        // The payload may have moved processes out of that hierarchy.
         let others = self.branches.iter().filter(|b| !std::ptr::eq(*b, main));
         others.into_iter().try_for_each(|branch| self.kill_one_by_one(branch, deadline))
     }

@@ -121,7 +121,7 @@ fn below(root: &[u8], path: &str) -> Option<String> {
     Some(if rest.is_empty() { "/".to_owned() } else { String::from_utf8_lossy(rest).into_owned() })
 }
 
-/// What follows a directory in a path that is in it, or is it.
+/// The rest of a path behind a directory that it lies in, or is.
 fn rest_of<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
     let rest = path.strip_prefix(directory.strip_suffix(b"/").unwrap_or(directory))?;
     rest.first().is_none_or(|b| *b == b'/').then_some(rest)

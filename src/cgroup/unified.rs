@@ -69,7 +69,7 @@ mod tests {
         resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
     }
 
-    /// What the files hold in the end, the lines by device under their key.
+    /// The values that the files hold in the end, the lines by device under their key.
     fn files(r: &Resources) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         let parts = [apply::Part::ButMemory, apply::Part::Memory];

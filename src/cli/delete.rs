@@ -79,7 +79,7 @@ pub fn at_the_end(globals: &Globals, id: &str, hooks: &Hooks) {
     }
 }
 
-/// Locks a container; `None` if there is none. What is left of an interrupted create or delete is removed on the way, and with
+/// Locks a container; `None` if there is none. It removes the remains of an interrupted create or delete, and with
 /// force what nothing can be known of any more.
 fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     let Some(store) = Store::open(globals.root)? else { return Ok(None) };

@@ -100,7 +100,7 @@ pub fn live(observed: Observed) -> Result<Held> {
     }
 }
 
-/// What the configuration says of devices.
+/// The device rules of the configuration.
 pub static DEVICES: Shape =
     Shape::Object(&[("linux", &Shape::Object(&[("resources", &Shape::Any), ("devices", &Shape::Any)]))]);
 

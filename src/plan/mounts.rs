@@ -173,7 +173,7 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
     if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
 }
 
-/// What is ignored of `mounts[]`, one line each.
+/// One line for each part of `mounts[]` that is ignored.
 pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
     let mut warnings = Vec::new();
     if spec.linux.mount_label.is_some() && !facts.selinux {

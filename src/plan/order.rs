@@ -60,11 +60,11 @@ pub fn broken(plan: &Plan) -> Vec<String> {
         // The container's filter could forbid it.
         (personality, seccomp),
         (let_go, seccomp),
-        // What is open while the kernel resolves a path of the container's leads out of it.
+        // A descriptor that is open while the kernel resolves a path of the container leads out of it.
         (pivot, let_go),
         (join, let_go),
         (let_go, program),
-        // What others in the pid namespace can look at holds nothing of the host.
+        // Others in the pid namespace can look into a process there, so it holds nothing of the host.
         (let_go, enter),
         // Nor any privilege that the program has not.
         (ids, enter),

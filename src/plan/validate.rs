@@ -1,5 +1,5 @@
 //! What a [`Spec`] asks that contradicts itself or cannot be done anywhere: found before anything is touched, all of it
-//! at once. What depends on the host is decided later, with the facts at hand.
+//! at once. Questions that depend on the host are decided later, with the facts at hand.
 
 use crate::error::Quoted;
 use std::fmt;

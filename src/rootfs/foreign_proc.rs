@@ -37,7 +37,7 @@ type Done = std::result::Result<(), Errno>;
 /// How long the helper may take. Others in the pid namespace could stop it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What to mount.
+/// A procfs to mount.
 pub(super) struct ForeignProc<'a> {
     pub(super) namespace: BorrowedFd<'a>,
     pub(super) source: &'a CStr,
@@ -48,7 +48,7 @@ pub(super) struct ForeignProc<'a> {
 impl ForeignProc<'_> {
     /// Mounts it nowhere (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
-        // What the helper has to say is there when it has ended.
+        // The helper has sent all its words when it has ended.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
@@ -78,7 +78,7 @@ impl ForeignProc<'_> {
         self.by_a_helper(|| {
             fchdir(place)?;
             let [namespace] = process::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
-            // What is mounted elsewhere is not in /proc/PID/mountinfo then.
+            // Then /proc/PID/mountinfo shows nothing that is mounted elsewhere.
             chroot(c".")?;
             inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
         })

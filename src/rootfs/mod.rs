@@ -160,7 +160,7 @@ fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
     mount(None, c"/", None, flags, None).at("set the propagation of /")
 }
 
-/// The host's `/dev/null`, proven to be the device. What is bound over a file to hide it had better not be another file.
+/// The host's `/dev/null`, proven to be the device. Another file bound over a file would not hide it.
 fn host_null() -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
     let fd = open(c"/dev/null", flags).at("open /dev/null of the host")?;

@@ -124,7 +124,7 @@ impl ProcFs {
         self.walk_beneath(path, flags)
     }
 
-    /// The same for kernels before 5.6. What is mounted over a part of this procfs has another device, or, if it is a part
+    /// The same for kernels before 5.6. A mount over a part of this procfs has another device, or, if it is a part
     /// of the same one, another mount id.
     fn walk_beneath(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let device = fstat(&self.fd)?.st_dev;

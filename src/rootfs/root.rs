@@ -109,7 +109,7 @@ impl RootDir {
         self.find(path.as_c_str(), links).map(Handle)
     }
 
-    /// Whether what was found is the root itself. What is mounted on it hides nothing from init, which goes on below.
+    /// Whether what was found is the root itself. A mount on it hides nothing from init, which goes on below.
     pub fn is(&self, found: &Handle) -> Result<bool> {
         let (root, stat) = (fstat(&self.fd)?, found.stat()?);
         // Bound to another place it is the same file under another path.

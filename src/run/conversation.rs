@@ -1,4 +1,4 @@
-//! What is heard of init, whoever listens: the host process that makes a container, or `start`.
+//! Listening to init: by the host process that makes a container, or by `start`.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 

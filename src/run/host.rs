@@ -105,7 +105,7 @@ pub struct Launched {
     pub dir: Option<Locked>,
     /// Its record.
     pub record: Record,
-    /// What the out-of-memory killer had killed in the cgroup before.
+    /// How many processes the out-of-memory killer had killed in the cgroup before.
     pub killed_before: u64,
 }
 
@@ -270,7 +270,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Who takes the container over while we wait finds init by it.
+    /// A `delete --force` that takes the container over while we wait finds init by it.
     fn mark_init(&mut self) -> Result<()> {
         let pid = self.pid()?.as_raw();
         self.dir.as_mut().map_or(Ok(()), |dir| ProcessMark::of(pid).map(|mark| dir.init = Some(mark)))
@@ -486,7 +486,7 @@ impl<'a> Host<'a> {
         interrupt::forget();
         if let Some(child) = &self.child {
             let _ = child.signal(libc::SIGKILL);
-            // What is frozen does not die on v1. A paused container stays so.
+            // On v1 a frozen process does not die. A paused container stays so.
             if let (Some(cgroup), true) = (&self.subject.cgroup, self.subject.making.is_some()) {
                 cgroup.let_die();
             }

@@ -141,7 +141,7 @@ pub struct Relay {
     gone: bool,
     /// It was reported that output is lost.
     reported: bool,
-    /// What our own terminal, if there is one, is to be again.
+    /// The settings that our own terminal, if there is one, gets back.
     cooked: Option<libc::termios>,
 }
 
@@ -189,7 +189,7 @@ impl Relay {
         self.gone
     }
 
-    /// What to poll: the master, stdin and stdout. `idle` stands in for what is not to be waited for, since whatever has hung
+    /// The descriptors to poll: master, stdin, stdout. `idle` stands in for one that is not to be waited for, since one that hung
     /// up says so even when nothing is asked.
     pub fn wants<'a>(&'a self, idle: BorrowedFd<'a>) -> [PollFd<'a>; 3] {
         let slot = |fd: BorrowedFd<'a>, watched: bool, wanted: &[(bool, PollFlags)]| {
@@ -267,7 +267,7 @@ impl Relay {
     /// After the program has ended: hands on what it wrote before that. Returns whether some of it waits for the caller.
     pub fn finish(&mut self) -> bool {
         (self.more_input, self.input) = (false, Chunk::empty());
-        // What others write to the terminal from now on has no end.
+        // Others may write to the terminal without end from now on.
         let mut left = self.left.unwrap_or(HELD);
         loop {
             if self.never_waits() {

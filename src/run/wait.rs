@@ -16,7 +16,7 @@ const FROZEN: Duration = Duration::from_secs(5);
 /// How often is looked whether it is, at first; the longer the wait, the less often.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What limits a wait.
+/// The limits of a wait.
 pub struct Limits<'a> {
     /// Where init is.
     pub cgroup: Option<&'a Cgroup>,
@@ -69,7 +69,7 @@ impl Limits<'_> {
                 return Err(Error::of(format_args!("init has not answered for {seconds} s")));
             }
             frozen = None;
-            // What is read to find out is never freed.
+            // Each look reads into memory that is never freed.
             tick = (tick + TICK / 4).min(TICK * 30);
         }
     }

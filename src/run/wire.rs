@@ -116,7 +116,7 @@ impl Message {
 pub enum Channel {
     /// Both ways by one socket.
     Socket(OwnedFd),
-    /// What is read and what is written, of a pair of FIFOs.
+    /// A pair of FIFOs: the one to read, the one to write.
     Fifos(OwnedFd, OwnedFd),
     /// A FIFO of which this is the writer: nothing is answered any more.
     Fifo(OwnedFd),

@@ -160,7 +160,7 @@ impl Action {
     }
 }
 
-/// What a profile looks like.
+/// The shape of a profile (config-linux.md, Seccomp).
 pub static POLICY: Shape = Object(&[
     ("defaultAction", &Also(&Plain, default_action)),
     ("defaultErrnoRet", &U16),

@@ -160,7 +160,7 @@ const MIDDLE: &str = r#"","record":"#;
 
 const HEAD: usize = PREFIX.len() + 8 + MIDDLE.len();
 
-/// What stands before the inner object.
+/// The text before the inner object.
 fn head(crc: u32) -> String {
     format!("{PREFIX}{crc:08x}{MIDDLE}")
 }
@@ -185,7 +185,7 @@ impl fmt::Write for Crc {
     }
 }
 
-/// What four bits do to the sum: a table of all bytes is sixteen times as large.
+/// The change of the sum by four bits: a table of all bytes is sixteen times as large.
 static HALVES: [u32; 16] = {
     let (mut table, mut n) = ([0; 16], 0);
     while n < 16 {

@@ -435,7 +435,7 @@ impl Locked {
 /// Writes what a file is to hold.
 type Content<'a> = dyn Fn(BorrowedFd<'_>) -> std::result::Result<(), Errno> + 'a;
 
-/// What is written to it goes on as a part of a JSON string.
+/// Passes text on, escaped as a part of a JSON string.
 struct Escaped<'a>(&'a mut dyn fmt::Write);
 
 impl fmt::Write for Escaped<'_> {

@@ -25,7 +25,7 @@ pub(super) const FILE: &str = "work";
 /// The file's size: three lines and then spaces, so that what is written later needs no space on a full disk.
 const SIZE: usize = 128;
 
-/// What is going on at a container that is not locked.
+/// Work that goes on at a container without its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
     /// The command.

@@ -22,7 +22,7 @@ impl<T: AsFd> Lock<T> {
         }
     }
 
-    /// What is locked.
+    /// The locked value.
     pub fn get(&self) -> &T {
         &self.value
     }

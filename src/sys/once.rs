@@ -1,4 +1,4 @@
-//! What is worked out when it is first needed.
+//! Values that are worked out when they are first needed.
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};

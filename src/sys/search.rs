@@ -1,6 +1,6 @@
 //! Searching a text for a text. The standard library's way is fast on long texts, and 1.3 KB larger.
 
-/// What is before and after the first place where `wanted` stands.
+/// The text before and after the first place where `wanted` stands.
 pub fn cut<'a>(text: &'a str, wanted: &str) -> Option<(&'a str, &'a str)> {
     let at = text.as_bytes().windows(wanted.len()).position(|part| part == wanted.as_bytes())?;
     Some((text.get(..at)?, text.get(at + wanted.len()..)?))

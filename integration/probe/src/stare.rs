@@ -48,7 +48,7 @@ fn newest() -> u32 {
     text.split_ascii_whitespace().last().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// What a process shows to everybody.
+/// The parts of a process that everybody can read.
 struct Looks {
     links: Vec<String>,
 }
@@ -111,7 +111,7 @@ fn has_all_capabilities(pid: u32) -> bool {
 /// Says to whoever is at the other end of what a process that enters talks to that another process goes on in its place, and
 /// that all is well, again and again until the file `stop` is there.
 pub fn lie(victim: u32, stop: &str) {
-    // What the runtime's own clone says: the kind, a byte, the step, the number, the length of the text.
+    // The message that the runtime's own clone sends: the kind, a byte, the step, the number, the length of the text.
     let message = |kind: u8, number: u32| {
         let ([a, b], [c, d, e, f]) = (0u16.to_ne_bytes(), number.to_ne_bytes());
         [kind, 0, a, b, c, d, e, f, 0, 0]

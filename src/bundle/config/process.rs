@@ -8,7 +8,7 @@ use crate::bundle::shape::{I32, U16, U32, U64};
 use crate::bundle::spec::{CpuAffinity, IoPriority, Process, Rlimit, Scheduler, Text};
 use crate::error::Quoted;
 
-/// What a process looks like.
+/// The shape of `process` (config.md, Process).
 pub static PROCESS: Shape = Also(
     &Object(&[
         ("terminal", &Flag),
