@@ -79,8 +79,8 @@ pub fn at_the_end(globals: &Globals, id: &str, hooks: &Hooks) {
     }
 }
 
-/// Locks a container; `None` if there is none. It removes the remains of an interrupted create or delete, and with
-/// force what nothing can be known of any more.
+/// Locks a container; `None` if there is none. It removes the remains of an interrupted create or delete, and with force those
+/// of which nothing can be known any more.
 fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     let Some(store) = Store::open(globals.root)? else { return Ok(None) };
     let locked = if force { lock_by_force(&store, id) } else { store.lock(id) };

@@ -2,8 +2,7 @@
 //! what is there (runtime spec, config.md and config-linux.md).
 //!
 //! The rules that hold everywhere: `null` is absent, and so is `""` where it can only mean "not set"; unknown keys are
-//! ignored; a value that is invalid is an error. A rule over more than one property is
-//! `plan::validate`'s.
+//! ignored; a value that is invalid is an error. Rules over more than one property are in `plan::validate`.
 
 mod linux;
 mod process;
