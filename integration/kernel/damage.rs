@@ -1,10 +1,8 @@
 //! The state on disk, damaged: by what is left of it a container is found, killed and removed.
 
 use crate::cases;
-use crate::common::{Case, Test, eventually};
-use crate::state::{dir, paused, record};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use crate::common::{Case, Test};
+use crate::state::{dir, gone, paused, record};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -85,13 +83,7 @@ fn nothing_left_but_damage_is_deleted_with_force(t: &Test) {
     let other = paused(t);
     other.up();
     for damage in TORN {
-        let c = paused(t);
-        c.up();
-        kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
-        c.stopped();
-        for place in record(&c).cgroup.places {
-            eventually("the cgroup is empty", || fs::remove_dir(place.directory()).is_ok());
-        }
+        let c = gone(t);
         for name in ["record", "state.json", "config.json"] {
             tear(&dir(&c).join(name), damage);
         }

@@ -407,7 +407,8 @@ fn paused_container_dies_by_kill(t: &Test) {
     }
 }
 
-fn cgroup_removed_behind_our_back(t: &Test) {
+/// A container whose processes and cgroups are gone, without a word to the runtime.
+pub fn gone(t: &Test) -> Container<'_> {
     let c = paused(t);
     c.up();
     kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
@@ -415,6 +416,11 @@ fn cgroup_removed_behind_our_back(t: &Test) {
     for place in record(&c).cgroup.places {
         eventually("the cgroup is empty", || fs::remove_dir(place.directory()).is_ok());
     }
+    c
+}
+
+fn cgroup_removed_behind_our_back(t: &Test) {
+    let c = gone(t);
     assert_eq!(c.status(), "stopped");
     c.delete().ok();
 }
