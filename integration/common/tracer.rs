@@ -23,14 +23,32 @@ pub struct Exec {
     pub fds: BTreeMap<i32, String>,
 }
 
+/// Makes a command wait for its tracer, the thread that starts it, as soon as it is executed.
+pub fn traced(mut command: Command) -> Command {
+    // SAFETY: the closure makes one system call and touches no memory.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(|| Ok(ptrace::traceme()?));
+    }
+    command
+}
+
+/// Lets a traced command run, one system call after another, until `reached`, and leaves it stopped there.
+pub fn stop_when(command: Pid, reached: impl Fn() -> bool) {
+    waitpid(command, None).expect("it stops at its exec");
+    ptrace::setoptions(command, Options::PTRACE_O_TRACESYSGOOD).expect("PTRACE_SETOPTIONS");
+    while !reached() {
+        ptrace::syscall(command, None).expect("PTRACE_SYSCALL");
+        let status = waitpid(command, Some(WaitPidFlag::__WALL)).expect("waitpid");
+        assert!(matches!(status, WaitStatus::PtraceSyscall(_)), "before it was to be stopped: {status:?}");
+    }
+    ptrace::detach(command, Signal::SIGSTOP).expect("PTRACE_DETACH");
+}
+
 /// Runs a command with its output thrown away, to the end of all its processes, and returns what they executed.
-pub fn trace(mut command: Command) -> JoinHandle<Vec<Exec>> {
+pub fn trace(command: Command) -> JoinHandle<Vec<Exec>> {
     std::thread::spawn(move || {
-        // SAFETY: the closure makes one system call and touches no memory.
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(|| Ok(ptrace::traceme()?));
-        }
+        let mut command = traced(command);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         #[allow(clippy::zombie_processes)]
         let child = command.spawn().expect("the command");

@@ -3,6 +3,7 @@
 
 use crate::cases;
 use crate::common::test::STATE;
+use crate::common::tracer;
 use crate::common::{Case, Container, Test, eventually};
 use embrun::state::record::{Phase, ProcessMark, Record};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -372,20 +373,8 @@ fn command_that_keeps_the_lock_is_killed_by_force(t: &Test) {
         let locks = fs::read_to_string("/proc/locks").unwrap();
         locks.lines().any(|l| l.contains("FLOCK") && l.contains(&format!(":{inode} ")))
     };
-    let mut tries = 0;
-    let stopped = loop {
-        let refused = t.spawn(t.command(&["delete", &c.id]));
-        std::thread::sleep(Duration::from_micros(300 + 50 * (tries % 100)));
-        kill(Pid::from_raw(refused.pid()), Signal::SIGSTOP).unwrap();
-        std::thread::sleep(Duration::from_millis(5));
-        if locks() {
-            break refused;
-        }
-        kill(Pid::from_raw(refused.pid()), Signal::SIGCONT).unwrap();
-        refused.wait();
-        tries += 1;
-        assert!(tries < 1000, "it never holds the lock");
-    };
+    let stopped = t.spawn(tracer::traced(t.command(&["delete", &c.id])));
+    tracer::stop_when(Pid::from_raw(stopped.pid()), locks);
     c.remove();
     assert_eq!(stopped.wait().status, 128 + 9);
 }
