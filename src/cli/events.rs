@@ -16,7 +16,9 @@ use crate::cgroup::oom::Oom;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::state::observe::Status;
 use crate::sys::clock;
-use crate::sys::process::{self, Cloned, Ended, pidfd_open};
+use crate::sys::heap;
+use crate::sys::process::pidfd_open;
+use crate::sys::start::{STDOUT, write_all};
 
 /// Prints the statistics once, or every interval until the container has ended.
 pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> Result<()> {
@@ -25,9 +27,9 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
     let init = record.init.as_ref().filter(|_| !matches!(status, Status::Stopped | Status::Creating));
     let Some(init) = init else { return Err(Error::new(engine::NOT_RUNNING)) };
     let cgroup = record.cgroup();
-    let stats = || print(&line("stats", id, Some(cgroup.stats())));
+    let stats = || line("stats", id, Some(cgroup.stats()));
     if once {
-        return stats();
+        return print(&stats());
     }
     // Before Linux 5.3 the end is seen at the next interval.
     let pidfd = pidfd_open(Pid::from_raw(init.pid)).ok();
@@ -48,12 +50,12 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
             Err(e) => return Err(Error::os("poll", e)),
         }
         match watch.as_mut().map_or(Oom::Quiet, |w| w.look()) {
-            Oom::Killed => apart(&|| print(&line("oom", id, None)))?,
+            Oom::Killed => print_line(|| line("oom", id, None))?,
             Oom::Gone => watch = None,
             Oom::Quiet => {}
         }
         if clock::is_past(next) && init.lives() {
-            apart(&stats)?;
+            print_line(stats)?;
             next = clock::after(interval);
         }
     }
@@ -64,18 +66,10 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
     }
 }
 
-/// Does it in a child. This goes on for months, and no memory is given back here (`sys::heap`).
-fn apart(act: &dyn Fn() -> Result<()>) -> Result<()> {
-    match process::clone(0, None).at("clone")? {
-        Cloned::Child => process::exit(act().err().map_or(0, |e| e.errno().unwrap_or(Errno::EIO) as i32)),
-        Cloned::Parent { pid, .. } => match process::wait(pid, true).at("waitpid")? {
-            Some((_, Ended::Exited(0))) => Ok(()),
-            Some((_, Ended::Exited(errno))) => {
-                Err(Error::os("write to stdout", Errno::from_raw(errno.into())))
-            }
-            _ => Err(Error::new("the process that writes a line was killed")),
-        },
-    }
+/// Prints a line. No memory is left from it, for this goes on for months.
+fn print_line(make: impl Fn() -> String) -> Result<()> {
+    let write = || write_all(STDOUT, make().as_bytes());
+    heap::scratch(&write).at("write to stdout")
 }
 
 fn line(kind: &str, id: &str, data: Option<Json>) -> String {

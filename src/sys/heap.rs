@@ -1,16 +1,19 @@
-//! The heap of a program that soon ends: memory is handed out from the front of fresh pages and not taken back.
+//! A heap that never frees: memory is handed out from the front of fresh pages.
 //!
-//! A piece of 256 KiB and more is a mapping of its own, which grows without a copy. What is large and has served is given back
-//! by name ([`give_back`]): a configuration may have 16 MiB, and the memory of a command is to stay within six times that.
+//! A command allocates a few hundred KiB in the milliseconds it lives. Because freeing does nothing, the compiler leaves out every
+//! destructor that would only free, a sixth of the program (docs/size.md gives the KB, and how to use another allocator).
 //!
-//! A command allocates a few hundred KiB in the milliseconds it lives. Since giving back does nothing, the compiler leaves
-//! out every destructor that does no more than that: a sixth of the program. What may stay for long, the foreground of `run`
-//! and `exec` and the rounds of `events`, allocates nothing while it waits, or lets a child do it (the kernel tests measure
-//! these).
+//! In exchange, code that runs for long must not allocate as it goes:
+//! - The foreground of `run` and `exec` allocates nothing while it waits (the kernel tests measure it).
+//! - `events` allocates inside [`scratch`], which gives everything back at once.
+//! - A large document or table that is no longer needed is given back by name ([`give_back`]). A piece of 256 KiB and more is a mapping
+//!   of its own, which grows without a copy. So a command stays within six times the size of its configuration.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::Errno;
 
 /// What is asked of the kernel at a time. Pages cost nothing before they are touched.
 const CHUNK: usize = 256 << 10;
@@ -18,32 +21,93 @@ const CHUNK: usize = 256 << 10;
 /// The allocator, for `#[global_allocator]` of the program.
 pub struct Heap;
 
-/// Taken while the others are changed.
+/// Held while the others change.
 static BUSY: AtomicBool = AtomicBool::new(false);
-/// The first free address, and the first that is not ours.
-static TOP: AtomicUsize = AtomicUsize::new(0);
-static END: AtomicUsize = AtomicUsize::new(0);
+/// The arena in use: its first free address, its end, and its latest mapping if that is to be unmapped.
+static ARENA: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+/// The arena not in use: that of [`scratch`], or in there the one that lasts.
+static OTHER: [AtomicUsize; 3] = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(NO_MAPPING)];
+
+/// The last link of a list of mappings. An arena that lasts keeps no list and has 0.
+const NO_MAPPING: usize = 1;
+/// A mapping in a list begins with the link to the one before and its own size.
+const LINK: usize = 2 * size_of::<usize>();
 
 /// Fresh memory, zeroed; null if the kernel has none.
 #[inline(never)]
 pub fn take(size: usize, align: usize) -> *mut u8 {
     locked(|| {
-        let at = TOP.load(Ordering::Relaxed).next_multiple_of(align);
-        if size >= CHUNK {
-            return map(size, align);
-        }
+        let [top, end, mapped] = &ARENA;
+        let at = top.load(Ordering::Relaxed).next_multiple_of(align);
         // At the start both are 0, and nothing fits.
-        if size < END.load(Ordering::Relaxed).saturating_sub(at) {
-            TOP.store(at + size, Ordering::Relaxed);
+        if size < end.load(Ordering::Relaxed).saturating_sub(at) {
+            top.store(at + size, Ordering::Relaxed);
             return at as *mut u8;
         }
-        let at = map(CHUNK, align);
-        if !at.is_null() {
-            TOP.store(at as usize + size, Ordering::Relaxed);
-            END.store(at as usize + CHUNK, Ordering::Relaxed);
+        let before = mapped.load(Ordering::Relaxed);
+        if size >= CHUNK && before == 0 {
+            return map(size, align);
         }
-        at
+        let Some(length) = size.checked_add(align + LINK).map(|needed| needed.max(CHUNK)) else {
+            return std::ptr::null_mut();
+        };
+        let at = map(length, align);
+        if at.is_null() {
+            return at;
+        }
+        end.store(at as usize + length, Ordering::Relaxed);
+        let mut first = at as usize;
+        if before != 0 {
+            // SAFETY: the mapping is new, begins at a page and is longer than a link.
+            unsafe { at.cast::<[usize; 2]>().write([before, length]) };
+            mapped.store(first, Ordering::Relaxed);
+            first = (first + LINK).next_multiple_of(align);
+        }
+        top.store(first + size, Ordering::Relaxed);
+        first as *mut u8
     })
+}
+
+/// Acts with an arena of its own, and unmaps that afterwards: one round of a loop that runs for months.
+///
+/// The result holds no memory. `act` must leave nothing that it allocated in what it borrows; [`super::once::Once`] allocates in
+/// the arena that lasts. Not to be nested, and only for a program with one thread.
+pub fn scratch(act: &dyn Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    exchange();
+    let result = act();
+    let mut mapping = ARENA[2].load(Ordering::Relaxed);
+    while mapping != NO_MAPPING {
+        // SAFETY: the mapping is one of this arena's and begins with its link. Nothing of it is in use any more: see above.
+        unsafe {
+            let [before, length] = (mapping as *const [usize; 2]).read();
+            libc::munmap(mapping as *mut libc::c_void, length);
+            mapping = before;
+        }
+    }
+    for (word, empty) in ARENA.iter().zip([0, 0, NO_MAPPING]) {
+        word.store(empty, Ordering::Relaxed);
+    }
+    exchange();
+    result
+}
+
+/// Makes a value in the arena that lasts, also from within [`scratch`].
+pub fn lasting<T>(make: impl FnOnce() -> T) -> T {
+    let inside = ARENA[2].load(Ordering::Relaxed) != 0;
+    if inside {
+        exchange();
+    }
+    let value = make();
+    if inside {
+        exchange();
+    }
+    value
+}
+
+fn exchange() {
+    for (ours, other) in ARENA.iter().zip(&OTHER) {
+        other.store(ours.swap(other.load(Ordering::Relaxed), Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 /// A new mapping. It begins at a page, of 4, 16 or 64 KiB; nothing here asks for a larger alignment than the least of these.
@@ -62,13 +126,14 @@ fn map(size: usize, align: usize) -> *mut u8 {
 /// Makes the piece that was handed out last longer or shorter, if it is that.
 fn resize(at: usize, old: usize, new: usize) -> bool {
     locked(|| {
-        let last = at + old == TOP.load(Ordering::Relaxed) && new < END.load(Ordering::Relaxed) - at;
+        let [top, end, _] = &ARENA;
+        let last = at + old == top.load(Ordering::Relaxed) && new < end.load(Ordering::Relaxed) - at;
         if last {
             if new < old {
                 // SAFETY: what is cut off was the caller's, who has no more use for it. The next piece is to be zero.
                 unsafe { ((at + new) as *mut u8).write_bytes(0, old - new) };
             }
-            TOP.store(at + new, Ordering::Relaxed);
+            top.store(at + new, Ordering::Relaxed);
         }
         last
     })
@@ -112,7 +177,8 @@ unsafe impl GlobalAlloc for Heap {
 
     #[inline(never)]
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.size() >= CHUNK && size >= CHUNK {
+        let in_scratch = ARENA[2].load(Ordering::Relaxed) != 0;
+        if layout.size() >= CHUNK && size >= CHUNK && !in_scratch {
             // SAFETY: a piece of this size is a mapping of its own. Its pages move, they are not copied.
             let new = unsafe { libc::mremap(old.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) };
             return if new == libc::MAP_FAILED { std::ptr::null_mut() } else { new.cast() };
@@ -132,9 +198,64 @@ unsafe impl GlobalAlloc for Heap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, MutexGuard};
+
+    /// `scratch` is for one thread, and tests are several.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap()
+    }
+
+    fn piece(size: usize, mark: u8) -> &'static mut [u8] {
+        // SAFETY: the piece is new and has this size.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(take(size, 64), size) };
+        assert!(bytes.iter().all(|b| *b == 0), "fresh memory is zero");
+        bytes.fill(mark);
+        bytes
+    }
+
+    fn mappings() -> usize {
+        std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn scratch_is_unmapped_and_the_rest_lasts() {
+        let _alone = alone();
+        let before = piece(100, 1);
+        let mut lasts = Vec::new();
+        let seen = std::cell::RefCell::new(&mut lasts);
+        let mut pages = None;
+        for round in 0..50 {
+            let ended = scratch(&|| {
+                for i in 0..40 {
+                    piece(10_000 + i, 2);
+                }
+                piece(3 * CHUNK, 3);
+                let layout = Layout::from_size_align(2 * CHUNK, 8).unwrap();
+                // SAFETY: the piece is written and read within its layout.
+                unsafe {
+                    let large = Heap.alloc(layout);
+                    large.write(7);
+                    assert_eq!(Heap.realloc(large, layout, 5 * CHUNK).read(), 7);
+                }
+                if round == 0 {
+                    lasting(|| seen.borrow_mut().push(piece(1000, 4)));
+                }
+                if round % 2 == 0 { Ok(()) } else { Err(Errno::EPIPE) }
+            });
+            assert_eq!(ended.is_ok(), round % 2 == 0);
+            let now = mappings();
+            // Other tests allocate meanwhile, but not the 2 MiB of each round.
+            assert!(now < *pages.get_or_insert(now) + 20 * 512, "{now} pages in round {round}");
+        }
+        let after = piece(100, 5);
+        assert!(before.iter().all(|b| *b == 1) && after.iter().all(|b| *b == 5));
+        assert!(lasts[0].iter().all(|b| *b == 4));
+    }
 
     #[test]
     fn pieces_are_apart_aligned_zeroed_and_keep_what_they_hold() {
+        let _alone = alone();
         let threads: Vec<_> = (0..4u8)
             .map(|mark| {
                 std::thread::spawn(move || {
@@ -164,6 +285,7 @@ mod tests {
 
     #[test]
     fn a_large_piece_moves_and_shrinks_with_what_it_holds() {
+        let _alone = alone();
         let fits = |size| Layout::from_size_align(size, 8).unwrap();
         // SAFETY: each piece is written and read within its layout.
         unsafe {
@@ -187,6 +309,7 @@ mod tests {
 
     #[test]
     fn what_a_short_piece_leaves_is_zero_for_the_next() {
+        let _alone = alone();
         // SAFETY: as above.
         unsafe {
             let layout = Layout::from_size_align(64, 1).unwrap();
@@ -201,6 +324,7 @@ mod tests {
 
     #[test]
     fn giving_back_spares_the_neighbours() {
+        let _alone = alone();
         for length in [0, 1, 1000, 65_535, 65_536, 131_072, 200_000, 5 << 20] {
             let before = vec![1u8; 100_000];
             let given = vec![2u8; length];
@@ -212,6 +336,7 @@ mod tests {
 
     #[test]
     fn a_large_piece_fits_and_an_impossible_one_is_refused() {
+        let _alone = alone();
         // SAFETY: as above, and null is not looked into.
         unsafe {
             let large = Layout::from_size_align(3 * CHUNK, 8).unwrap();

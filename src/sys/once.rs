@@ -3,6 +3,8 @@
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::heap::lasting;
+
 /// A value for as long as the process lives, made by who asks first. Smaller than the standard library's, which can wait for
 /// another thread: two that ask at once make it twice here, and one of the two stays.
 pub struct Once<T>(AtomicPtr<T>);
@@ -22,13 +24,13 @@ impl<T: Sync> Once<T> {
 
     /// Takes this as the value.
     pub fn set(&self, value: T) -> &'static T {
-        let value = Box::leak(Box::new(value));
+        let value = lasting(|| Box::leak(Box::new(value)));
         self.0.store(value, Ordering::Release);
         value
     }
 
     /// The value, made now if there is none.
     pub fn get(&self, make: impl FnOnce() -> T) -> &'static T {
-        self.known().unwrap_or_else(|| self.set(make()))
+        self.known().unwrap_or_else(|| self.set(lasting(make)))
     }
 }
