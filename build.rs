@@ -1,6 +1,8 @@
 //! Packs the texts of which a command needs one or none: the help, the configurations that `spec` writes, the names of
 //! system calls. In the program they take half of their bytes or less; `src/packed.rs` describes the form and undoes it.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
