@@ -3,7 +3,7 @@
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 
 /// xorshift64*: enough to choose with.
 pub struct Random(u64);

@@ -10,16 +10,15 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2, read};
 
-use crate::bundle::json::Json;
 use crate::bundle::spec::{Hook, HookKind, Hooks, c_text};
 use crate::error::{Context, Error, Result};
+use crate::json::value::Json;
 use crate::log;
 use crate::run::{interrupt, killed};
 use crate::state::record::ProcessMark;
 use crate::state::store::Locked;
 use crate::state::work::outside;
 use crate::sys::clock;
-
 use crate::sys::heap::give_back;
 use crate::sys::process::{self, CStrings, Cloned, Ended};
 

@@ -28,6 +28,7 @@ pub mod cli;
 pub mod error;
 pub mod facts;
 pub mod hooks;
+pub mod json;
 pub mod log;
 pub mod namespace;
 pub mod packed;

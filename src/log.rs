@@ -16,10 +16,10 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 
-use crate::bundle::json::Json;
-use crate::bundle::read::one_line;
 use crate::cli::args::LogFormat;
 use crate::error::{Context, Errno, Error, Result};
+use crate::json::read::one_line;
+use crate::json::value::Json;
 use crate::run::interrupt;
 use crate::sys::clock;
 use crate::sys::file::{AT_FDCWD, create};

@@ -6,11 +6,11 @@ use std::env;
 use std::time::Instant;
 
 use embrun::bundle::config;
-use embrun::bundle::json::Json;
 use embrun::bundle::spec::{NamespaceKind, Spec};
 use embrun::cgroup::layout::Layout;
 use embrun::error::Error;
 use embrun::facts::HostFacts;
+use embrun::json::value::Json;
 use embrun::plan::create::{self, CreateRequest};
 use embrun::plan::exec::{self, ExecRequest};
 use embrun::plan::mounts::{self, MountFacts};

@@ -2,7 +2,7 @@
 //! means to it, field by field.
 
 use embrun::bundle::config;
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use serde_json::Value;
 
 use crate::configs;

@@ -14,13 +14,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use embrun::bundle::json::Json;
 use embrun::cgroup::apply::Part;
 use embrun::cgroup::fs::{Access, Cgroup};
 use embrun::cgroup::layout::Layout;
 use embrun::cgroup::location::Location;
 use embrun::cgroup::path::CgroupPath;
 use embrun::cgroup::resources::{self, Resources};
+use embrun::json::value::Json;
 use nix::unistd::Pid;
 
 /// A cgroup of the test's own, gone at its end.

@@ -6,7 +6,7 @@
 use crate::cases;
 use crate::common::{Case, Container, Output, Runtime, Test, rounds};
 use crate::mutate::{Random, mutate};
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use serde_json::{Value, json};
 use std::fs;
 

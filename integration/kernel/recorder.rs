@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::cases;
 use crate::common::{Case, Container, Output, Test, eventually};
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::compile::compile;
 use embrun::seccomp::policy::policy;

@@ -1,7 +1,7 @@
 //! Runs a program under a filter that answers ENOSYS to the system calls named, as a kernel does that is older than they are.
 //! What the program starts is under it too. usage: older CALL[,CALL…] PROGRAM [ARGUMENT…]
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::compile::compile;
 use embrun::seccomp::policy::policy;

@@ -8,11 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use embrun::bundle::config;
-use embrun::bundle::json::Json;
-use embrun::bundle::read::{Read, boolean, integer, string};
 use embrun::bundle::spec::HookKind;
 use embrun::cgroup::layout::Layout;
 use embrun::facts::HostFacts;
+use embrun::json::read::{Read, boolean, integer, string};
+use embrun::json::value::Json;
 use embrun::plan::create::{CreateRequest, compile};
 use embrun::plan::{Plan, order, patience};
 use embrun::sys;

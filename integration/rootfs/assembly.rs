@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use embrun::bundle::{config, json::Json, spec::Spec};
+use embrun::bundle::config;
+use embrun::bundle::spec::Spec;
 use embrun::error::Result;
+use embrun::json::value::Json;
 use embrun::plan::{devices, mounts};
 use embrun::rootfs::path::InsidePath;
 use embrun::rootfs::root::Resolver;

@@ -1,6 +1,6 @@
 //! Twenty profiles under which a container starts: the engines' with changes that people make, and lists of what is denied.
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::policy::{Action, Arg, Op, Policy, Rule, policy};
 

@@ -3,7 +3,7 @@
 //! Most mutations keep a profile's form and change what it says, so that most mutants are compiled; some break the form,
 //! and a few the text.
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::ALL;
 use embrun::seccomp::compile::compile;
 use embrun::seccomp::explain;

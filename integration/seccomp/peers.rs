@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::code::SockFilter;
 use embrun::seccomp::compile::{Filter, compile};

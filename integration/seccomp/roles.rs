@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::compile::{SockFilter, compile};
 use embrun::seccomp::policy::{Policy, policy};

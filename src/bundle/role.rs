@@ -1,7 +1,7 @@
 //! The configurations of the gateway roles (`seccomp-profiles/`).
 
-use super::json::Json;
 use crate::error::{Error, Quoted, Result};
+use crate::json::value::Json;
 use crate::packed;
 
 /// The whole config.json of a role.

@@ -5,8 +5,8 @@
 
 use std::ffi::{CStr, CString};
 
-use super::pairs::Pairs;
 use crate::cgroup::resources::Resources;
+use crate::json::pairs::Pairs;
 use crate::seccomp::policy::Policy;
 
 /// A text of the configuration. The text that was read lives as long as the process: nothing of it is copied or given back.

@@ -2,8 +2,8 @@
 //!
 //! In `template.json`, words in capitals after an `@` differ by who will run it.
 
-use super::json::Json;
 use crate::error::Result;
+use crate::json::value::Json;
 use crate::packed;
 use crate::sys::search::cut;
 

@@ -98,11 +98,11 @@ fn rule_into(program: &mut Vec<Instruction>, rule: &DeviceRule) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::devices::deny_nothing;
-    use super::super::devices::tests::{Dice, reference, requests};
-    use super::super::resources;
     use super::*;
-    use crate::bundle::json::Json;
+    use crate::cgroup::devices::deny_nothing;
+    use crate::cgroup::devices::tests::{Dice, reference, requests};
+    use crate::cgroup::resources;
+    use crate::json::value::Json;
 
     /// An interpreter of the instructions above that checks what the kernel's verifier does.
     fn interpret(program: &[Instruction], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {

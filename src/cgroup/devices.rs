@@ -6,8 +6,8 @@
 
 use super::Knob;
 use super::resources::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
-use crate::bundle::json::Json;
 use crate::error::{Error, Result};
+use crate::json::value::Json;
 
 const fn char_device(major: Option<u32>, minor: Option<u32>, access: u8) -> DeviceRule {
     DeviceRule { allow: true, kind: RuleKind::Char, major, minor, access }

@@ -142,9 +142,9 @@ fn log2(n: u64) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::knobs_v1;
     use super::*;
-    use crate::bundle::json::Json;
+    use crate::cgroup::knobs_v1;
+    use crate::json::value::Json;
 
     /// (file, value) of all controllers, `file|file2` and both values where there is an alternative, `file?` if optional.
     fn brief(knobs: impl IntoIterator<Item = Knob>) -> Vec<(String, String)> {

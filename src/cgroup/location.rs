@@ -4,10 +4,10 @@
 use super::layout::{Layout, Tree};
 use super::path::CgroupPath;
 use super::unit::Unit;
-use crate::bundle::json::Json;
-use crate::bundle::read::Read;
-use crate::bundle::shape::Shape::{self, Also, Any, Flag, List, Must, Object, Text};
-use crate::bundle::shape::U32;
+use crate::json::read::Read;
+use crate::json::shape::Shape::{self, Also, Any, Flag, List, Must, Object, Text};
+use crate::json::shape::U32;
+use crate::json::value::Json;
 use crate::sys::file::stat;
 
 /// The container's cgroup in one hierarchy.

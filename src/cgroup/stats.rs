@@ -6,7 +6,7 @@
 use nix::fcntl::OFlag;
 
 use super::fs::{Branch, Cgroup};
-use crate::bundle::json::Json;
+use crate::json::value::Json;
 use crate::sys::file::{entries, open};
 
 type Members = Vec<(&'static str, Json)>;

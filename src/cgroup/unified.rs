@@ -60,10 +60,10 @@ pub(super) fn io_weight(n: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resources::{Resources, resources};
-    use super::super::{Controller, apply, knobs_v2, unit};
     use super::*;
-    use crate::bundle::json::Json;
+    use crate::cgroup::resources::{Resources, resources};
+    use crate::cgroup::{Controller, apply, knobs_v2, unit};
+    use crate::json::value::Json;
 
     fn read(text: &str) -> Resources {
         resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()

@@ -1,13 +1,12 @@
 //! Systemd's view of a container's cgroup, as pure conversions: the unit's name and place, its properties.
 
 use super::dbus::Value;
-use super::devices;
 use super::knobs_v2::weight_of_shares;
 use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
-use super::unified;
-use crate::bundle::pairs::Pairs;
+use super::{devices, unified};
 use crate::bundle::spec::List;
 use crate::error::{Error, Quoted, Result};
+use crate::json::pairs::Pairs;
 use crate::sys::search::cut;
 
 /// The scope that a container is.
@@ -312,7 +311,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::json::Json;
+    use crate::json::value::Json;
 
     #[test]
     fn paths_name_units() {

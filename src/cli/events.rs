@@ -11,14 +11,13 @@ use nix::unistd::Pid;
 use super::args::Globals;
 use super::state::look;
 use super::{print, units};
-use crate::bundle::json::Json;
 use crate::cgroup::oom::Oom;
 use crate::error::{Context, Error, Quoted, Result, engine};
+use crate::json::value::Json;
 use crate::state::observe::Status;
-use crate::sys::clock;
-use crate::sys::heap;
 use crate::sys::process::pidfd_open;
 use crate::sys::start::{STDOUT, write_all};
+use crate::sys::{clock, heap};
 
 /// Prints the statistics once, or every interval until the container has ended.
 pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> Result<()> {

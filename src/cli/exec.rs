@@ -2,10 +2,10 @@
 
 use super::args::{ExecOptions, Globals};
 use crate::bundle::config;
-use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
 use crate::bundle::spec::{Process, Spec, joined};
 use crate::error::{Context, Error, Result, engine};
+use crate::json::value::Json;
 use crate::log;
 use crate::plan::exec::ExecRequest;
 use crate::plan::process::add_capabilities;

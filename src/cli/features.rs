@@ -4,9 +4,9 @@
 //! options. Only what is performed is in it.
 
 use super::{SPEC_VERSION, print};
-use crate::bundle::json::{Json, add_name};
 use crate::bundle::spec::HookKind;
 use crate::error::Result;
+use crate::json::value::{Json, add_name};
 use crate::plan::options;
 use crate::plan::process::capability_names;
 use crate::seccomp::{arch, policy};

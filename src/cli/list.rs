@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::args::{Format, Globals};
 use super::print;
-use crate::bundle::json::Json;
 use crate::error::Result;
+use crate::json::value::Json;
 use crate::log;
 use crate::state::observe::{Facts, status};
 use crate::state::public_state;

@@ -1,8 +1,8 @@
 //! `seccomp`: what a profile means. `explain` says which rule decides over a call, `dump` prints the filter.
 
-use crate::bundle::json::Json;
 use crate::bundle::load::read_file;
 use crate::error::{Context as _, Error, Quoted, Result};
+use crate::json::value::Json;
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
 use crate::seccomp::policy::{Policy, policy, section};

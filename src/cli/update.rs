@@ -2,12 +2,12 @@
 
 use super::args::Globals;
 use super::{store, units};
-use crate::bundle::json::Json;
 use crate::bundle::load::read_argument;
-use crate::bundle::shape::Shape;
 use crate::cgroup::devices;
 use crate::cgroup::resources::{DeviceRule, Resources, resources};
 use crate::error::{Context as _, Error, Quoted, Result, engine};
+use crate::json::shape::Shape;
+use crate::json::value::Json;
 use crate::log;
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};

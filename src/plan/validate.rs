@@ -1,13 +1,12 @@
 //! What a [`Spec`] asks that contradicts itself or cannot be done anywhere: found before anything is touched, all of it
 //! at once. Questions that depend on the host are decided later, with the facts at hand.
 
-use crate::error::Quoted;
-use std::fmt;
-
 use super::{process, sysctl};
-use crate::bundle::read::one_line;
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec, Text};
+use crate::error::Quoted;
+use crate::json::read::one_line;
 use crate::rootfs::path::InsidePath;
+use std::fmt;
 
 /// Why a configuration is refused, and which property is at fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,7 +153,7 @@ fn scheduler(s: &Scheduler, out: &mut Vec<Refusal>) {
 mod tests {
     use super::*;
     use crate::bundle::config::spec;
-    use crate::bundle::json::Json;
+    use crate::json::value::Json;
 
     /// The refusals of a sound configuration to which members are added.
     fn refusals(more: &str, namespaces: &str, linux: &str) -> Vec<String> {

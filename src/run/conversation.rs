@@ -6,9 +6,9 @@ use nix::errno::Errno;
 
 use super::interrupt;
 use super::wire::{Channel, Message, What};
-use crate::bundle::json::Json;
 use crate::bundle::spec::HookKind;
 use crate::error::{Context, Error, Result};
+use crate::json::value::Json;
 use crate::plan::patience;
 use crate::plan::step::InitStep;
 use crate::seccomp::notify::Agent;

@@ -15,14 +15,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use super::start::Waiting;
-use super::wire::Channel;
-use super::{interrupt, program, stdio, terminal, wire};
-use crate::bundle::json::Json;
+use super::wire::{self, Channel};
+use super::{interrupt, program, stdio, terminal};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler, Text, c_text};
 use crate::bundle::text::argument;
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
+use crate::json::value::Json;
 use crate::plan::Plan;
 use crate::plan::step::InitStep;
 use crate::rootfs::procfs::ProcFs;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::bundle::json::Json;
 use crate::bundle::load::Loaded;
 use crate::cgroup::location::Location;
+use crate::json::value::Json;
 use crate::state::record::Record;
 
 /// Writes runc's documented keys, in its spelling: the members of an object, with a comma after each.

@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use crate::bundle::json::Json;
+use super::policy::Policy;
 use crate::bundle::spec::Text;
 use crate::error::{Context as _, Errno, Result};
-use crate::seccomp::policy::Policy;
+use crate::json::value::Json;
 use crate::sys::descriptor::send_fd;
 use crate::sys::heap::give_back;
 use crate::sys::socket::connect;

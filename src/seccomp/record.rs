@@ -4,9 +4,9 @@ use super::arch::{ALL, Arch, X32_BIT};
 use super::compile::Support;
 use super::policy::{Action, Policy, WAIT_KILLABLE_RECV};
 use super::syscalls::Call;
-use crate::bundle::json::{Json, add_name};
-use crate::bundle::read::{Fault, Read};
 use crate::error::Result;
+use crate::json::read::{Fault, Read};
+use crate::json::value::{Json, add_name};
 
 /// Asks about every call of every architecture that the kernel can run.
 pub fn policy(kernel: Support) -> Policy {

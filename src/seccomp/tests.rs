@@ -6,7 +6,7 @@ use super::explain::{Cost, dump, explain};
 use super::policy::{Action, Arg, Op, Policy, Rule};
 use super::sim::{Data, check, run, worst};
 use super::syscalls::Call;
-use crate::bundle::json::Json;
+use crate::json::value::Json;
 
 const KILL: u32 = Action::KillThread.code();
 const ALLOW: u32 = Action::Allow.code();

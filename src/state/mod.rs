@@ -25,8 +25,8 @@ pub mod store;
 mod tests;
 pub mod work;
 
-use crate::bundle::json::Json;
 use crate::error::{Error, Result, engine};
+use crate::json::value::Json;
 use observe::{Facts, Status};
 use record::Record;
 use store::Locked;

@@ -6,17 +6,17 @@
 
 use std::fmt;
 
-use crate::bundle::json::Json;
-use crate::bundle::pairs::Pairs;
-use crate::bundle::read::Read;
-use crate::bundle::shape::Shape::{self, Any, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
-use crate::bundle::shape::{I32, U32, U64};
 use crate::bundle::spec::Text;
 use crate::cgroup::devices;
 use crate::cgroup::fs::Cgroup;
 use crate::cgroup::location::{self, Location};
 use crate::cgroup::resources::{DeviceRule, device_rule};
 use crate::error::{Error, Result};
+use crate::json::pairs::Pairs;
+use crate::json::read::Read;
+use crate::json::shape::Shape::{self, Any, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
+use crate::json::shape::{I32, U32, U64};
+use crate::json::value::Json;
 
 /// How far a container has come. What is in between (created, running, stopped) is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,11 +14,11 @@ use nix::unistd::{fsync, geteuid};
 use super::record::{ProcessMark, Record};
 use super::{holder, observe, rebuild};
 use crate::bundle::id;
-use crate::bundle::json::{self, Json};
 use crate::bundle::load::LONGEST;
-use crate::bundle::shape::Shape;
 use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result, engine};
+use crate::json::shape::Shape;
+use crate::json::value::{self, Json};
 use crate::log;
 use crate::sys::clock;
 use crate::sys::file::{
@@ -440,7 +440,7 @@ struct Escaped<'a>(&'a mut dyn fmt::Write);
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        json::escape(self.0, text)
+        value::escape(self.0, text)
     }
 }
 

@@ -8,7 +8,7 @@ use super::record::tests::sample;
 use super::record::{Phase, Record};
 use super::store::{Locked, Store};
 use super::work::outside;
-use crate::bundle::json::Json;
+use crate::json::value::Json;
 
 /// A directory of the test's own, removed with it.
 struct Scratch(PathBuf);

@@ -1,6 +1,6 @@
 //! The shipped profiles, for every architecture that they are for.
 
-use embrun::bundle::json::Json;
+use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::compile::compile;
 use embrun::seccomp::policy::{Policy, policy};

@@ -2,15 +2,15 @@
 
 use super::process::{ID, each_type_once};
 use super::{Also, ID_MAPPING, ListOf, Map, Object, Path, Plain, id_mapping};
-use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, items};
-use crate::bundle::shape::I64;
-use crate::bundle::shape::Shape::{self, Any, Later, Must, Number, Word};
 use crate::bundle::spec::{
     Device, DeviceKind, Linux, List, Namespace, NamespaceKind, Personality, Propagation, Text,
 };
 use crate::cgroup::resources::resources;
 use crate::error::Quoted;
+use crate::json::read::{Fault, Read, items};
+use crate::json::shape::I64;
+use crate::json::shape::Shape::{self, Any, Later, Must, Number, Word};
+use crate::json::value::Json;
 use crate::seccomp::policy::{POLICY, section};
 
 pub(super) static LINUX: Shape = Object(&[

@@ -10,12 +10,14 @@ mod process;
 mod tests;
 mod version;
 
-use super::json::Json;
-use super::read::{Fault, Read};
-use super::shape::Shape::{Also, Filled, Flag, List as ListOf, Many, Map, Must, Object, Path, Text as Plain};
-use super::shape::{Shape, U32};
 use super::spec::{Hook, HookKind, IdMapping, Mount, Spec};
 use crate::error::Result;
+use crate::json::read::{Fault, Read};
+use crate::json::shape::Shape::{
+    self, Also, Filled, Flag, List as ListOf, Many, Map, Must, Object, Path, Text as Plain,
+};
+use crate::json::shape::U32;
+use crate::json::value::Json;
 
 pub use process::{PROCESS, process};
 

@@ -1,8 +1,8 @@
 //! `ociVersion`: SemVer 2.0.0, of which every 1.x can be read (config.md, "Specification version").
 
-use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read};
 use crate::error::Quoted;
+use crate::json::read::{Fault, Read};
+use crate::json::value::Json;
 
 pub(super) fn version(v: &Json) -> Read<()> {
     let Json::Str(s) = v else { return Ok(()) };

@@ -1,9 +1,9 @@
 //! The strict reader of `linux.resources`.
 
 use super::{ANY, DeviceRule, MEMBERS, MKNOD, READ, Resources, Rule, RuleKind, Setting, WRITE, What};
-use crate::bundle::json::Json;
-use crate::bundle::read::{Fault, Read, boolean, integer, object, text};
 use crate::error::Quoted;
+use crate::json::read::{Fault, Read, boolean, integer, object, text};
+use crate::json::value::Json;
 
 /// Reads `linux.resources`, or the document of `update --resources`.
 pub fn resources(v: &Json) -> Read<Resources> {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::bundle::json::Json;
 use crate::error::Error;
+use crate::json::value::Json;
 
 fn read(text: &str) -> Result<Resources, String> {
     resources(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string())

@@ -1,6 +1,6 @@
 use super::*;
 use crate::bundle::config::spec;
-use crate::bundle::json::Json;
+use crate::json::value::Json;
 
 fn facts() -> MountFacts {
     MountFacts {

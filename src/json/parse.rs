@@ -4,12 +4,12 @@
 //! The tests hold it against serde_json, which is five times as large: it reads into anything, and rounds fractions, of
 //! which no property of the spec is one.
 
-use super::json::{self, Json};
 use super::pairs::Pairs;
 use super::read::Read;
 use super::shape::Shape;
-use super::sort;
-use super::spec::Text;
+use super::value::{self, Json};
+use crate::bundle::sort;
+use crate::bundle::spec::Text;
 use crate::error::{Error, Quoted, Result};
 use crate::sys::heap::give_back;
 
@@ -301,7 +301,7 @@ impl Reader {
         loop {
             let start = self.at;
             let rest = &self.text.as_bytes()[start..];
-            self.at += rest.iter().position(json::is_special).unwrap_or(rest.len());
+            self.at += rest.iter().position(value::is_special).unwrap_or(rest.len());
             let plain = &self.text[start..self.at];
             match self.byte() {
                 None => return Err(self.broken("EOF while parsing a string")),

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::json::{self, Json};
-use super::spec::Text;
+use super::value::{self, Json};
+use crate::bundle::spec::Text;
 
 /// The members of an object in the order of the file. No key is there twice, and no string holds a NUL.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,13 +41,13 @@ impl Pairs {
     }
 
     /// The strings, keys and values in turn, with their quotation marks.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = Text> {
+    pub fn tokens(&self) -> impl Iterator<Item = Text> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             rest = &rest[rest.find('"')?..];
             let mut end = 1;
             // As far as the next of the two at a time: there may be much of it.
-            while let Some(at) = rest.as_bytes()[end..].iter().position(json::is_special) {
+            while let Some(at) = rest.as_bytes()[end..].iter().position(value::is_special) {
                 end += at;
                 if rest.as_bytes()[end] == b'"' {
                     break;
@@ -70,7 +70,7 @@ impl Pairs {
         let mut start = "{";
         let mut tokens = self.tokens();
         while let (Some(key), Some(value)) = (tokens.next(), tokens.next()) {
-            json::line(out, start, indent, depth + 1)?;
+            value::line(out, start, indent, depth + 1)?;
             out.write_str(key)?;
             out.write_str(if indent.is_some() { ": " } else { ":" })?;
             out.write_str(value)?;
@@ -79,7 +79,7 @@ impl Pairs {
         if start == "{" {
             return out.write_str("{}");
         }
-        json::line(out, "", indent, depth)?;
+        value::line(out, "", indent, depth)?;
         out.write_char('}')
     }
 }

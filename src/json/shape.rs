@@ -1,10 +1,10 @@
 //! What a document must look like, as tables. One walk over a table and the document finds the first value that is not what
 //! it must be, wherever it stands; whoever takes the values afterwards has no faults to pass on.
 
-use super::json::Json;
 use super::pairs::Pairs;
 use super::read::{Fault, Read, boolean, items, missing, object, text, unknown, wants, whole};
-use super::spec::{List, Text};
+use super::value::Json;
+use crate::bundle::spec::{List, Text};
 use crate::error::Quoted;
 
 /// What a value must be.

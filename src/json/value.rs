@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::pairs::Pairs;
 use super::parse::{self, Many};
 use super::shape::Shape;
-use super::spec::{List, Text};
+use crate::bundle::spec::{List, Text};
 use crate::error::Result;
 
 /// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use super::json::Json;
-use super::spec::Text;
+use super::value::Json;
+use crate::bundle::spec::Text;
 use crate::error::{Error, Quoted};
 
 /// What is wrong with a value, and where it stands in the document.
@@ -158,7 +158,7 @@ pub(super) fn wants(kind: &str, found: &Json) -> Fault {
 }
 
 /// Hands out the items of an array. The one copy of the loop that every list has.
-pub(super) fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
+pub fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> {
     let mut take = |(i, item): (usize, &Json)| take(item).map_err(|f| f.at_index(i));
     match value {
         Json::List(items) => items.iter().enumerate().try_for_each(take),

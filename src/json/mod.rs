@@ -1,0 +1,9 @@
+//! JSON: a document to a checked [`Json`](value::Json), its fields read strictly, and the writer.
+//!
+//! Below every room that reads or writes documents. It knows nothing of containers.
+
+pub mod pairs;
+mod parse;
+pub mod read;
+pub mod shape;
+pub mod value;
