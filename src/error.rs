@@ -183,7 +183,7 @@ impl fmt::Debug for Quoted<'_> {
 
 /// A text on one line, with what would end the line or the quotes, what a terminal would obey, and what would show other
 /// characters in another order or not at all, written as in Rust's source. So is a byte that is not UTF-8
-/// ([`crate::bundle::text`]).
+/// ([`crate::text`]).
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn quoted_shows_bytes_that_are_not_utf8() {
-        assert_eq!(Quoted(crate::bundle::text::of(c"caf\xe9 \xff\x80")).to_string(), r#""caf\xe9 \xff\x80""#);
+        assert_eq!(Quoted(crate::text::of(c"caf\xe9 \xff\x80")).to_string(), r#""caf\xe9 \xff\x80""#);
         assert_eq!(Quoted("\0é漢").to_string(), "\"\\xe9漢\"");
     }
 

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2, read};
 
-use crate::bundle::spec::{Hook, HookKind, Hooks, c_text};
+use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Context, Error, Result};
 use crate::json::value::Json;
 use crate::log;
@@ -21,6 +21,7 @@ use crate::state::work::outside;
 use crate::sys::clock;
 use crate::sys::heap::give_back;
 use crate::sys::process::{self, CStrings, Cloned, Ended};
+use crate::text::c_text;
 
 /// How much of what a hook printed last is kept for its error, in bytes.
 const LAST_WORDS: usize = 1024;

@@ -38,3 +38,4 @@ pub mod run;
 pub mod seccomp;
 pub mod state;
 pub mod sys;
+pub mod text;

@@ -4,11 +4,11 @@ use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
 
-use crate::bundle::spec::{Namespace, NamespaceKind, Text};
+use crate::bundle::spec::{Namespace, NamespaceKind};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
-use crate::sys;
-use crate::sys::file;
+use crate::sys::{self, file};
+use crate::text::Text;
 
 /// A kind and a path, as a plan has them.
 pub type Join = (NamespaceKind, Text);

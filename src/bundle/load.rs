@@ -4,9 +4,10 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
 use super::config;
-use super::spec::{Spec, Text};
+use super::spec::Spec;
 use crate::error::{Context as _, Errno, Error, Quoted, Result};
 use crate::sys::file::{canonical, fstat, join, kind, open, read_all, stat};
+use crate::text::Text;
 
 /// A configuration file longer than this is not one (the longest known, with a seccomp profile, have some 100 KiB).
 pub const LONGEST: usize = 16 << 20;

@@ -7,6 +7,5 @@ pub mod role;
 pub mod sort;
 pub mod spec;
 pub mod template;
-pub mod text;
 
 pub use load::{Loaded, load};

@@ -3,27 +3,10 @@
 //! Only what the runtime acts on is here; unknown properties are ignored (spec: "Extensibility"). An `Option` is a
 //! property whose absence means something else than its zero.
 
-use std::ffi::{CStr, CString};
-
 use crate::cgroup::resources::Resources;
 use crate::json::pairs::Pairs;
 use crate::seccomp::policy::Policy;
-
-/// A text of the configuration. The text that was read lives as long as the process: nothing of it is copied or given back.
-pub type Text = &'static str;
-
-/// Several of something in the configuration, which live as long.
-pub type List<T> = &'static [T];
-
-/// The items of one list and then those of another.
-pub fn joined<T: Copy>(first: &[T], then: &[T]) -> List<T> {
-    [first, then].concat().leak()
-}
-
-/// A text as the kernel takes it; `None` if it holds a NUL.
-pub fn c_text(text: &[u8]) -> Option<&'static CStr> {
-    CString::new(text).ok().map(|text| &*Box::leak(text.into_boxed_c_str()))
-}
+use crate::text::{List, Text};
 
 /// The whole of `config.json` (OCI runtime spec 1.3, config.md).
 #[derive(Debug, Default, PartialEq)]

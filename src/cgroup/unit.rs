@@ -4,10 +4,10 @@ use super::dbus::Value;
 use super::knobs_v2::weight_of_shares;
 use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
 use super::{devices, unified};
-use crate::bundle::spec::List;
 use crate::error::{Error, Quoted, Result};
 use crate::json::pairs::Pairs;
 use crate::sys::search::cut;
+use crate::text::List;
 
 /// The scope that a container is.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,11 +2,11 @@
 
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
-use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::plan::process::{env_entry, group, user};
 use crate::run::outputs::Outputs;
 use crate::sys::file;
+use crate::text::Text;
 
 /// What the flags before the command say.
 #[cfg_attr(test, derive(Debug, PartialEq))]

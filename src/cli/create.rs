@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::args::{CgroupManager, CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load_with};
-use crate::bundle::spec::{NamespaceKind, Text};
+use crate::bundle::spec::NamespaceKind;
 use crate::cgroup::fs::Access;
 use crate::cgroup::location::Location;
 use crate::cgroup::path::CgroupPath;
@@ -24,6 +24,7 @@ use crate::state::store::Store;
 use crate::sys::file::read_text;
 use crate::sys::sealed_exe;
 use crate::sys::start::variable;
+use crate::text::Text;
 
 /// Makes the container and leaves it waiting for `start`.
 pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {

@@ -3,7 +3,7 @@
 use super::args::{ExecOptions, Globals};
 use crate::bundle::config;
 use crate::bundle::load::read_argument;
-use crate::bundle::spec::{Process, Spec, joined};
+use crate::bundle::spec::{Process, Spec};
 use crate::error::{Context, Error, Result, engine};
 use crate::json::value::Json;
 use crate::log;
@@ -17,6 +17,7 @@ use crate::state::observe::{Facts, Status, status};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
 use crate::sys::sealed_exe;
+use crate::text::joined;
 
 /// Executes a process. The exit status is the process' (128 + n after signal n), 0 if detached, and 255 if it could not
 /// be executed, as with runc.

@@ -7,8 +7,8 @@
 use std::fmt::Display;
 
 use super::table::{Flag, Verb, global};
-use crate::bundle::text::is_utf8;
 use crate::error::{Error, Quoted, Result};
+use crate::text::is_utf8;
 
 /// The flags and arguments found, in order.
 ///

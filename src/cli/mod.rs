@@ -31,13 +31,12 @@ use std::ffi::CStr;
 
 use nix::sys::signal::Signal;
 
-use crate::bundle::text;
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
 use crate::sys::process::{default_signal, ignore_signal, most_open_files};
 use crate::sys::sealed_exe;
 use crate::sys::start::{STDOUT, variable, write_all};
-use crate::{log, namespace};
+use crate::{log, namespace, text};
 use args::{Caller, Command, Globals, Misuse};
 
 /// Runs the program and returns its exit status. The one place that reports an error.

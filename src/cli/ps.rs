@@ -6,7 +6,6 @@ use nix::unistd::{dup2_stdout, pipe2};
 use super::args::{Format, Globals};
 use super::print;
 use super::state::look;
-use crate::bundle::spec::c_text;
 use crate::error::{Context, Error, Result};
 use crate::json::value::Json;
 use crate::state::observe::Status;
@@ -14,6 +13,7 @@ use crate::state::record::Record;
 use crate::sys::file::read_all;
 use crate::sys::process::{self, CStrings, Cloned, Ended, default_signals, environment, execve};
 use crate::sys::start::variable;
+use crate::text::c_text;
 
 /// Prints the processes.
 pub fn run(globals: &Globals, id: &str, format: Format, options: &[&str]) -> Result<()> {

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::value::{self, Json};
-use crate::bundle::spec::Text;
+use crate::text::Text;
 
 /// The members of an object in the order of the file. No key is there twice, and no string holds a NUL.
 #[derive(Clone, Copy, Debug, Default)]

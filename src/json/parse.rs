@@ -9,9 +9,9 @@ use super::read::Read;
 use super::shape::Shape;
 use super::value::{self, Json};
 use crate::bundle::sort;
-use crate::bundle::spec::Text;
 use crate::error::{Error, Quoted, Result};
 use crate::sys::heap::give_back;
+use crate::text::Text;
 
 /// How many arrays and objects may be in one another: each takes room on the stack.
 const DEEPEST: usize = 127;

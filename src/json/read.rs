@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::value::Json;
-use crate::bundle::spec::Text;
 use crate::error::{Error, Quoted};
+use crate::text::Text;
 
 /// What is wrong with a value, and where it stands in the document.
 ///

@@ -4,8 +4,8 @@
 use super::pairs::Pairs;
 use super::read::{Fault, Read, boolean, items, missing, object, text, unknown, wants, whole};
 use super::value::Json;
-use crate::bundle::spec::{List, Text};
 use crate::error::Quoted;
+use crate::text::{List, Text};
 
 /// What a value must be.
 pub enum Shape {

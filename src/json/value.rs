@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use super::pairs::Pairs;
 use super::parse::{self, Many};
 use super::shape::Shape;
-use crate::bundle::spec::{List, Text};
 use crate::error::Result;
+use crate::text::{List, Text};
 
 /// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,13 +1,14 @@
 //! Compiles the creation of a container: the recipe of both processes, from top to bottom.
 
-use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
+use super::mounts::{self, CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::step::{HostStep, InitStep, Recipe, Sync};
 use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
-use super::{Plan, Program, devices, mounts, privileges, sysctl};
-use crate::bundle::spec::{HookKind, Hooks, List, Mount, Namespace, NamespaceKind, Process, Spec, Text};
+use super::{Plan, Program, devices, privileges, sysctl};
+use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Process, Spec};
 use crate::cgroup::path::CgroupPath;
 use crate::facts::HostFacts;
 use crate::rootfs::path::InsidePath;
+use crate::text::{List, Text};
 
 /// What the command line says about a creation.
 #[derive(Clone, Copy, Debug, Default)]

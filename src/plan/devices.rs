@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::mounts::{MountStep, What};
 use super::validate::{Refusal, refuse};
-use crate::bundle::spec::{Device, DeviceKind, List, Spec};
+use crate::bundle::spec::{Device, DeviceKind, Spec};
 use crate::rootfs::path::InsidePath;
+use crate::text::List;
 
 /// A device node to be there.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,9 +3,10 @@
 use super::step::{HostStep, InitStep, Recipe, Sync};
 use super::validate::{self, Refusal};
 use super::{Plan, Program, create, privileges, process};
-use crate::bundle::spec::{NamespaceKind, Personality, Process, Text};
+use crate::bundle::spec::{NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
+use crate::text::Text;
 
 /// What the command line and the container's record say about an exec.
 #[derive(Clone, Debug, Default)]

@@ -25,10 +25,11 @@ pub mod validate;
 
 use std::fmt::{self, Write as _};
 
-use crate::bundle::spec::{List, NamespaceKind, Process, Text};
+use crate::bundle::spec::{NamespaceKind, Process};
 use crate::error::{Error, Quoted};
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
+use crate::text::{List, Text};
 use step::{HostStep, InitStep};
 use validate::Refusal;
 

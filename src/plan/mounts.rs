@@ -5,9 +5,10 @@ use std::fmt;
 
 use super::options::{Change, FlagNames, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
-use crate::bundle::spec::{List, Mount, Spec, Text, c_text};
+use crate::bundle::spec::{Mount, Spec};
 use crate::error::{Lossy, Quoted};
 use crate::rootfs::path::InsidePath;
+use crate::text::{List, Text, c_text};
 
 /// What must be known beside the configuration.
 #[derive(Clone, Debug, Default)]

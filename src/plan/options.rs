@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::bundle::spec::List;
+use crate::text::List;
 
 /// `MS_…` of mount(2), which are the same on every architecture; libc has not all of them.
 pub mod ms {

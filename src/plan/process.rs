@@ -1,9 +1,9 @@
 //! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
 
-use crate::bundle::sort;
-use crate::bundle::sort::give_back;
-use crate::bundle::spec::{Capabilities, List, Process, Text, joined};
+use crate::bundle::sort::{self, give_back};
+use crate::bundle::spec::{Capabilities, Process};
 use crate::error::{Error, Escaped, Quoted, Result};
+use crate::text::{List, Text, joined};
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

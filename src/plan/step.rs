@@ -10,9 +10,10 @@ use super::devices::DevStep;
 use super::mounts::MountStep;
 use super::process::CapSets;
 use crate::bundle::spec::{
-    HookKind, IoPriority, List, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, Text, User,
+    HookKind, IoPriority, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, User,
 };
 use crate::rootfs::path::InsidePath;
+use crate::text::{List, Text};
 
 /// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
 /// [`super::order`] proves it for every plan.

@@ -1,6 +1,7 @@
 //! `linux.sysctl`: which kernel parameters a container may set, and where they are.
 
-use crate::bundle::spec::{Namespace, NamespaceKind, Text};
+use crate::bundle::spec::{Namespace, NamespaceKind};
+use crate::text::Text;
 
 /// The file of a parameter below `/proc/sys`, or why it may not be written for this container.
 ///

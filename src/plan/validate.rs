@@ -1,12 +1,14 @@
 //! What a [`Spec`] asks that contradicts itself or cannot be done anywhere: found before anything is touched, all of it
 //! at once. Questions that depend on the host are decided later, with the facts at hand.
 
+use std::fmt;
+
 use super::{process, sysctl};
-use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec, Text};
+use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::Quoted;
 use crate::json::read::one_line;
 use crate::rootfs::path::InsidePath;
-use std::fmt;
+use crate::text::Text;
 
 /// Why a configuration is refused, and which property is at fault.
 #[derive(Clone, Copy, Debug, PartialEq)]

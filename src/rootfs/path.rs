@@ -3,8 +3,8 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use crate::bundle::spec::c_text;
 use crate::error::Lossy;
+use crate::text::c_text;
 
 /// A path that somebody *claims* lies inside the container's root.
 ///

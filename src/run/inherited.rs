@@ -1,8 +1,8 @@
 //! Descriptors that the caller passes on to the program: `LISTEN_FDS` (sd_listen_fds(3)) and `--preserve-fds`.
 
-use crate::bundle::spec::{List, Text, joined};
 use crate::error::{Error, Result};
 use crate::sys::process;
+use crate::text::{List, Text, joined};
 
 /// The descriptors after the standard streams that the program inherits.
 pub struct Inherited {

@@ -17,8 +17,7 @@ use nix::sys::stat::Mode;
 use super::start::Waiting;
 use super::wire::{self, Channel};
 use super::{interrupt, program, stdio, terminal};
-use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler, Text, c_text};
-use crate::bundle::text::argument;
+use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler};
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
@@ -34,6 +33,7 @@ use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::scheduling::{self, SchedAttr};
 use crate::sys::start::{self, STDIN};
 use crate::sys::{seccomp, tty};
+use crate::text::{Text, argument, c_text};
 
 /// What the child starts with.
 pub struct Init<'a> {

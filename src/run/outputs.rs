@@ -8,12 +8,12 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
 
-use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Result};
 use crate::sys::descriptor::send_fd;
 use crate::sys::file::{AT_FDCWD, create, give_name, kind, lstatat, renameat, unlinkat};
 use crate::sys::socket::connect;
 use crate::sys::start::write_all;
+use crate::text::Text;
 
 /// How long the caller may take to take what was made for it.
 const PATIENCE: Duration = Duration::from_secs(10);

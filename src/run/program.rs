@@ -5,12 +5,11 @@ use std::ffi::{CStr, CString};
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
-use crate::bundle::spec::c_text;
-use crate::bundle::text::argument;
 use crate::error::{Error, Escaped, Quoted, Result, engine};
 use crate::plan::Program;
 use crate::sys::file::{join, kind, may_run, stat};
 use crate::sys::process::CStrings;
+use crate::text::{argument, c_text};
 
 /// The path of `args[0]`: itself if it has a slash, else the first executable of that name in the PATH of the process'
 /// own environment. The working directory is none of them: unlike for execvp(3), an empty part of PATH is nothing.

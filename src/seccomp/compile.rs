@@ -11,8 +11,8 @@ use super::code::{AND, Code, JEQ, JGE, JGT, LOAD, Label};
 use super::policy::{self, Action, Arg, Op, Policy};
 use super::rules::{Rules, Variant};
 use super::syscalls::Call;
-use crate::bundle::spec::List;
 use crate::error::{Error, Result};
+use crate::text::List;
 
 /// What the kernel takes (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;

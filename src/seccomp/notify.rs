@@ -8,12 +8,12 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use super::policy::Policy;
-use crate::bundle::spec::Text;
 use crate::error::{Context as _, Errno, Result};
 use crate::json::value::Json;
 use crate::sys::descriptor::send_fd;
 use crate::sys::heap::give_back;
 use crate::sys::socket::connect;
+use crate::text::Text;
 
 /// How long an agent may take to take the call, and to read what it asked for.
 const PATIENCE: Duration = Duration::from_secs(10);

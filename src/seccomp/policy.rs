@@ -1,12 +1,12 @@
 //! `linux.seccomp` as types, and its reader.
 
 use super::arch::{self, Arch};
-use crate::bundle::spec::Text;
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
 use crate::json::shape::Shape::{self, Also, List as ListOf, Many, Must, Number, Object, Text as Plain};
 use crate::json::shape::{U16, U64};
 use crate::json::value::Json;
+use crate::text::Text;
 
 /// `SECCOMP_FILTER_FLAG_TSYNC` (`linux/seccomp.h`), Linux 3.17.
 pub const TSYNC: u32 = 1;

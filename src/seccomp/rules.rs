@@ -8,8 +8,8 @@ use super::arch::Arch;
 use super::compile::{MAX_INSTRUCTIONS, too_long};
 use super::policy::{Arg, Op, Policy};
 use super::syscalls::Call;
-use crate::bundle::spec::{List, Text};
 use crate::error::{Error, Result};
+use crate::text::{List, Text};
 
 /// A rule as it is for one of its calls: conditions on different arguments, by argument, and the verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use crate::bundle::spec::Text;
 use crate::cgroup::devices;
 use crate::cgroup::fs::Cgroup;
 use crate::cgroup::location::{self, Location};
@@ -17,6 +16,7 @@ use crate::json::read::Read;
 use crate::json::shape::Shape::{self, Any, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
 use crate::json::shape::{I32, U32, U64};
 use crate::json::value::Json;
+use crate::text::Text;
 
 /// How far a container has come. What is in between (created, running, stopped) is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use super::record::{ProcessMark, Record};
 use super::{holder, observe, rebuild};
 use crate::bundle::id;
 use crate::bundle::load::LONGEST;
-use crate::bundle::spec::Text;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::json::shape::Shape;
 use crate::json::value::{self, Json};
@@ -27,6 +26,7 @@ use crate::sys::file::{
 };
 use crate::sys::lock::Lock;
 use crate::sys::start::{write_all, write_text};
+use crate::text::Text;
 
 /// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);

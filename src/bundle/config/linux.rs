@@ -2,9 +2,7 @@
 
 use super::process::{ID, each_type_once};
 use super::{Also, ID_MAPPING, ListOf, Map, Object, Path, Plain, id_mapping};
-use crate::bundle::spec::{
-    Device, DeviceKind, Linux, List, Namespace, NamespaceKind, Personality, Propagation, Text,
-};
+use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
 use crate::cgroup::resources::resources;
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read, items};
@@ -12,6 +10,7 @@ use crate::json::shape::I64;
 use crate::json::shape::Shape::{self, Any, Later, Must, Number, Word};
 use crate::json::value::Json;
 use crate::seccomp::policy::{POLICY, section};
+use crate::text::{List, Text};
 
 pub(super) static LINUX: Shape = Object(&[
     ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),

@@ -1,12 +1,13 @@
 //! `process`, of `config.json` and of `exec --process` (config.md, "Process").
 
 use super::{Also, Flag, ListOf, Object, Path, Plain};
-use crate::bundle::spec::{CpuAffinity, IoPriority, Process, Rlimit, Scheduler, Text};
+use crate::bundle::spec::{CpuAffinity, IoPriority, Process, Rlimit, Scheduler};
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
 use crate::json::shape::Shape::{self, Any, Must, Number, Word};
 use crate::json::shape::{I32, U16, U32, U64};
 use crate::json::value::Json;
+use crate::text::Text;
 
 /// The shape of `process` (config.md, Process).
 pub static PROCESS: Shape = Also(

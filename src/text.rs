@@ -1,12 +1,26 @@
-//! Arguments of the command line as texts, also those that are not UTF-8.
+//! Texts and lists that live as long as the process, and words of the command line that are not UTF-8.
 //!
 //! A byte that is not UTF-8 is kept as NUL, which neither an argument nor a text of the configuration holds, and the
-//! character of that number. [`argument`] puts the byte back. Only what becomes the program's arguments and environment
-//! may have such bytes: the lexer refuses them in all else.
+//! character of that number. [`argument`] puts the byte back. Only the program's arguments and environment may have such
+//! bytes: the lexer refuses them in all else.
 
 use std::ffi::{CStr, CString};
 
-use super::spec::Text;
+/// A text of the configuration. The text that was read lives as long as the process: nothing of it is copied or given back.
+pub type Text = &'static str;
+
+/// Several of something in the configuration, which live as long.
+pub type List<T> = &'static [T];
+
+/// The items of one list and then those of another.
+pub fn joined<T: Copy>(first: &[T], then: &[T]) -> List<T> {
+    [first, then].concat().leak()
+}
+
+/// A text as the kernel takes it; `None` if it holds a NUL.
+pub fn c_text(text: &[u8]) -> Option<&'static CStr> {
+    CString::new(text).ok().map(|text| &*Box::leak(text.into_boxed_c_str()))
+}
 
 /// A word of the command line as a text. A copy: init wipes the original.
 pub fn of(word: &CStr) -> Text {
