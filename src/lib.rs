@@ -36,6 +36,7 @@ pub mod plan;
 pub mod rootfs;
 pub mod run;
 pub mod seccomp;
+pub mod sort;
 pub mod state;
 pub mod sys;
 pub mod text;

@@ -4,7 +4,6 @@ pub mod config;
 pub mod id;
 pub mod load;
 pub mod role;
-pub mod sort;
 pub mod spec;
 pub mod template;
 

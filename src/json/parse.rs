@@ -8,8 +8,8 @@ use super::pairs::Pairs;
 use super::read::Read;
 use super::shape::Shape;
 use super::value::{self, Json};
-use crate::bundle::sort;
 use crate::error::{Error, Quoted, Result};
+use crate::sort;
 use crate::sys::heap::give_back;
 use crate::text::Text;
 

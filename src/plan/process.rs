@@ -1,8 +1,8 @@
 //! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
 
-use crate::bundle::sort::{self, give_back};
 use crate::bundle::spec::{Capabilities, Process};
 use crate::error::{Error, Escaped, Quoted, Result};
+use crate::sort::{self, give_back};
 use crate::text::{List, Text, joined};
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
