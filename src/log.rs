@@ -16,7 +16,6 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 
-use crate::cli::args::LogFormat;
 use crate::error::{Context, Errno, Error, Result};
 use crate::json::read::one_line;
 use crate::json::value::Json;
@@ -28,6 +27,14 @@ use crate::sys::start::{STDERR, write_all};
 
 /// How long a reader of the log may take to come, and to make room, in milliseconds.
 const PATIENCE: u16 = 1000;
+
+/// `--log-format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
 
 struct Log {
     file: Option<OwnedFd>,

@@ -3,6 +3,7 @@
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
 use crate::error::{Context, Error, Quoted, Result};
+use crate::log::LogFormat;
 use crate::plan::process::{env_entry, group, user};
 use crate::run::outputs::Outputs;
 use crate::sys::file;
@@ -25,14 +26,6 @@ pub struct Globals {
     pub delegated: bool,
     /// The systemd to ask is that user's own.
     pub user_manager: bool,
-}
-
-/// `--log-format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// `--cgroup-manager`, `--systemd-cgroup`

@@ -3,6 +3,7 @@
 use super::args::*;
 use super::lexer;
 use super::table::{Flag, global, verbs};
+use crate::log::LogFormat;
 
 fn caller() -> Caller {
     Caller { name: "/usr/bin/embrun", ..Caller::default() }
