@@ -14,13 +14,13 @@ use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Context, Error, Result};
 use crate::json::value::Json;
 use crate::log;
-use crate::run::{interrupt, killed};
+use crate::run::killed;
 use crate::state::record::ProcessMark;
 use crate::state::store::Locked;
 use crate::state::work::outside;
-use crate::sys::clock;
 use crate::sys::heap::give_back;
 use crate::sys::process::{self, CStrings, Cloned, Ended};
+use crate::sys::{clock, interrupt};
 use crate::text::c_text;
 
 /// How much of what a hook printed last is kept for its error, in bytes.

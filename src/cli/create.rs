@@ -15,15 +15,14 @@ use crate::plan::create::{CreateRequest, compile};
 use crate::plan::{Plan, refused};
 use crate::run::host::{Host, Launched, Making, Subject};
 use crate::run::inherited::Inherited;
-use crate::run::interrupt;
 use crate::run::outputs::Outputs;
 use crate::run::recorder::Recorder;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::file::read_text;
-use crate::sys::sealed_exe;
 use crate::sys::start::variable;
+use crate::sys::{interrupt, sealed_exe};
 use crate::text::Text;
 
 /// Makes the container and leaves it waiting for `start`.

@@ -12,11 +12,10 @@ use crate::plan::process::add_capabilities;
 use crate::run::exec::launch;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::inherited::Inherited;
-use crate::run::interrupt;
 use crate::state::observe::{Facts, Status, status};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
-use crate::sys::sealed_exe;
+use crate::sys::{interrupt, sealed_exe};
 use crate::text::joined;
 
 /// Executes a process. The exit status is the process' (128 + n after signal n), 0 if detached, and 255 if it could not

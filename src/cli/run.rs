@@ -6,9 +6,8 @@ use super::delete;
 use crate::error::{Context, Result, engine};
 use crate::log;
 use crate::run::foreground::{Signals, supervise};
-use crate::run::interrupt;
 use crate::sys::process::Ended;
-use crate::sys::sealed_exe;
+use crate::sys::{interrupt, sealed_exe};
 
 /// Runs a container. The exit status is its process' (128 + n after signal n), or 0 if detached.
 pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {

@@ -12,13 +12,12 @@ use crate::bundle::load::load;
 use crate::error::{Context, Errno, Error, Result};
 use crate::log;
 use crate::run::foreground::{Signals, supervise};
-use crate::run::interrupt;
 use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
 use crate::seccomp::record::{Profile, policy};
 use crate::sys::file::join;
 use crate::sys::process::{self, Ended};
-use crate::sys::{sealed_exe, seccomp as kernel};
+use crate::sys::{interrupt, sealed_exe, seccomp as kernel};
 
 /// Records a run in the foreground. The exit status is the workload's.
 pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::interrupt;
 use super::wire::{Channel, Message, What};
 use crate::bundle::spec::HookKind;
 use crate::error::{Context, Error, Result};
@@ -14,7 +13,7 @@ use crate::plan::step::InitStep;
 use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
 use crate::state::record::Record;
-use crate::sys::clock;
+use crate::sys::{clock, interrupt};
 use crate::{log, state};
 
 /// Waits, by `wait`, for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes,

@@ -8,13 +8,13 @@ use nix::unistd::{Pid, Uid};
 
 use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
+use super::killed;
 use super::outputs::{self, Outputs};
 use super::recorder::Recorder;
 use super::start::Waiting;
 use super::take_down::{note, run_poststop_hooks};
 use super::wait::Limits;
 use super::wire::{Channel, Message, What};
-use super::{interrupt, killed};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::apply::Part;
@@ -27,8 +27,8 @@ use crate::state::observe::Status;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::{Locked, Store};
 use crate::state::work::outside;
-use crate::sys::clock;
 use crate::sys::process::{self, Cloned, Ended};
+use crate::sys::{clock, interrupt};
 use crate::{hooks, log, namespace};
 
 /// A container that is being made, or that gets one more process.

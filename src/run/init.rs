@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 
 use super::start::Waiting;
 use super::wire::{self, Channel};
-use super::{interrupt, program, stdio, terminal};
+use super::{program, stdio, terminal};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler};
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
@@ -32,7 +32,7 @@ use crate::sys::file::{current_dir, open};
 use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::scheduling::{self, SchedAttr};
 use crate::sys::start::{self, STDIN};
-use crate::sys::{seccomp, tty};
+use crate::sys::{interrupt, seccomp, tty};
 use crate::text::{Text, argument, c_text};
 
 /// What the child starts with.

@@ -68,7 +68,6 @@ pub mod foreground;
 pub mod host;
 pub mod inherited;
 pub mod init;
-pub mod interrupt;
 pub mod killed;
 pub mod outputs;
 pub mod program;

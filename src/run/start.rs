@@ -13,13 +13,12 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Pid, read};
 
 use super::conversation::hear;
-use super::interrupt;
 use super::wire::{Channel, Message, What};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Locked};
 use crate::sys::file::mknodat;
-use crate::sys::{process, sealed_exe};
+use crate::sys::{interrupt, process, sealed_exe};
 
 /// The FIFO that init waits at. Its name in the container's directory.
 pub const START: &std::ffi::CStr = c"start.fifo";

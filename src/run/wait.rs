@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::interrupt;
 use crate::cgroup::fs::Cgroup;
 use crate::error::{Error, Result};
-use crate::sys::{process, sealed_exe};
+use crate::sys::{interrupt, process, sealed_exe};
 
 /// How long a cgroup may be frozen while a container is made in it. Nobody pauses such a container on purpose.
 const FROZEN: Duration = Duration::from_secs(5);

@@ -15,6 +15,7 @@ pub mod exact_modes;
 pub mod fault;
 pub mod file;
 pub mod heap;
+pub mod interrupt;
 pub mod lock;
 pub mod mount_api;
 pub mod mountinfo;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::once::Once;
+use super::process::close_for_good;
+use super::signal;
 use crate::error::{Context, Error, Result};
-use crate::sys::once::Once;
-use crate::sys::process::close_for_good;
-use crate::sys::signal;
 
 const INTERRUPTS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
