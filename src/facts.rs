@@ -2,7 +2,7 @@
 //!
 //! Facts choose the way; they never stand in for a check.
 
-use crate::cgroup::layout::Layout;
+use crate::cgroup::place::layout::Layout;
 use crate::error::{Context, Result};
 use crate::seccomp::compile::Support;
 use crate::seccomp::policy::Policy;

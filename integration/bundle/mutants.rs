@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use embrun::bundle::config;
 use embrun::bundle::spec::{NamespaceKind, Spec};
-use embrun::cgroup::layout::Layout;
+use embrun::cgroup::place::layout::Layout;
 use embrun::error::Error;
 use embrun::facts::HostFacts;
 use embrun::json::value::Json;

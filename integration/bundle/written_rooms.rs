@@ -1,6 +1,6 @@
 //! `linux.resources` and `linux.seccomp` written out as the file that says the same.
 
-use embrun::cgroup::resources::{DeviceRule, READ, Resources, RuleKind, Setting, WRITE, What};
+use embrun::cgroup::limits::{DeviceRule, READ, Resources, RuleKind, Setting, WRITE, What};
 use embrun::seccomp::policy::{ACTIONS, Action, FLAGS, OPERATORS, Policy, Rule};
 use serde_json::{Map, Value, json};
 
@@ -81,7 +81,7 @@ fn device_rule(rule: &DeviceRule) -> Value {
         RuleKind::Char => "c",
         RuleKind::Block => "b",
     };
-    let letters = [(READ, 'r'), (WRITE, 'w'), (embrun::cgroup::resources::MKNOD, 'm')];
+    let letters = [(READ, 'r'), (WRITE, 'w'), (embrun::cgroup::limits::MKNOD, 'm')];
     let access: String = letters.iter().filter(|(bit, _)| rule.access & bit != 0).map(|(_, c)| c).collect();
     json!({ "allow": rule.allow, "type": kind, "major": rule.major, "minor": rule.minor, "access": access })
 }

@@ -50,7 +50,7 @@ fn the_program_holds_on_any_v2() {
     if !mounted() {
         return;
     }
-    use embrun::cgroup::devices;
+    use embrun::cgroup::limits::devices;
     use embrun::sys::bpf;
     use std::os::fd::AsFd;
     let own = Own::new("devices-v2");
@@ -70,7 +70,7 @@ fn the_program_holds_on_any_v2() {
         ),
     ] {
         let program =
-            embrun::cgroup::device_program::compile(&devices::complete(&read(text).devices)).unwrap();
+            embrun::cgroup::limits::device_program::compile(&devices::complete(&read(text).devices)).unwrap();
         let program = bpf::load_device_program(&program).unwrap();
         bpf::set_device_program(dir, program.as_fd()).unwrap();
         assert_eq!(bpf::device_programs(dir).unwrap().len(), 1, "the new one replaces the old");

@@ -224,7 +224,7 @@ fn a_read_only_mount_is_named() {
     }
     if !is_inside() {
         let mounts = Layout::discover().unwrap().trees;
-        let ro = |t: &embrun::cgroup::layout::Tree| format!("mount -o remount,bind,ro {}", t.mount);
+        let ro = |t: &embrun::cgroup::place::layout::Tree| format!("mount -o remount,bind,ro {}", t.mount);
         let change = mounts.iter().map(ro).collect::<Vec<_>>().join(" && ");
         return inside("hostile::a_read_only_mount_is_named", &change);
     }

@@ -4,7 +4,7 @@ use super::*;
 
 fn exists(location: &Location) -> Vec<String> {
     let there = |d: &String| std::path::Path::new(d).exists();
-    location.places.iter().map(embrun::cgroup::location::Place::directory).filter(there).collect()
+    location.places.iter().map(embrun::cgroup::place::location::Place::directory).filter(there).collect()
 }
 
 #[test]

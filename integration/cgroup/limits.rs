@@ -261,7 +261,7 @@ fn unified_is_for_v2() {
             assert!(e.contains("the memory controller is v1's on this host"), "{e}");
         }
         // What v1 has not, v2 may have: then it is turned on.
-        let huge = |tree: &embrun::cgroup::layout::Tree| {
+        let huge = |tree: &embrun::cgroup::place::layout::Tree| {
             let there = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap();
             there.split_whitespace().any(|c| c == "hugetlb")
         };

@@ -14,12 +14,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use embrun::cgroup::Cgroup;
 use embrun::cgroup::apply::Part;
-use embrun::cgroup::fs::{Access, Cgroup};
-use embrun::cgroup::layout::Layout;
-use embrun::cgroup::location::Location;
-use embrun::cgroup::path::CgroupPath;
-use embrun::cgroup::resources::{self, Resources};
+use embrun::cgroup::limits::{Resources, resources};
+use embrun::cgroup::place::layout::Layout;
+use embrun::cgroup::place::location::{Access, Location};
+use embrun::cgroup::place::path::CgroupPath;
 use embrun::json::value::Json;
 use nix::unistd::Pid;
 
@@ -101,7 +101,7 @@ fn on_v1(controller: &str) -> bool {
 /// The controller can be had here.
 fn is_there(controller: &str, v2: &str) -> bool {
     let layout = Layout::discover().unwrap();
-    let in_v2 = |tree: &embrun::cgroup::layout::Tree| {
+    let in_v2 = |tree: &embrun::cgroup::place::layout::Tree| {
         let on = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap_or_default();
         on.split_whitespace().any(|c| c == v2)
     };
@@ -118,7 +118,7 @@ fn has(controller: &str, v2: &str) -> bool {
 }
 
 fn read(text: &str) -> Resources {
-    resources::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+    resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
 }
 
 /// A shell that does what it is told, one line at a time, and is killed at the end.

@@ -49,8 +49,9 @@ fn directories_of(pid: &str) -> Vec<String> {
         seen.lines()
             .find_map(|l| l.split_once(':')?.1.split_once(':').filter(|(n, _)| *n == names).map(|(_, p)| p))
     };
-    let directory =
-        |t: &embrun::cgroup::layout::Tree| Some(format!("{}{}", t.mount, path(&t.controllers.join(","))?));
+    let directory = |t: &embrun::cgroup::place::layout::Tree| {
+        Some(format!("{}{}", t.mount, path(&t.controllers.join(","))?))
+    };
     layout.trees.iter().filter_map(directory).collect()
 }
 
@@ -91,7 +92,7 @@ fn peer(runtime: &str, hide_v2: bool) {
 
     let own = Own::with(&format!("as-{runtime}"), &read(&resources));
     let ours: Vec<String> =
-        own.location.places.iter().map(embrun::cgroup::location::Place::directory).collect();
+        own.location.places.iter().map(embrun::cgroup::place::location::Place::directory).collect();
     let (ours, theirs) = (values(&ours), theirs.unwrap());
     assert!(ours.iter().any(|(f, v)| f == "pids.max" && v == &["50"]), "{ours:?}");
     assert_eq!(ours, theirs, "{runtime}");

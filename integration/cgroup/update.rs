@@ -1,7 +1,7 @@
 //! Changing what is in force: all or nothing, and devices plugged in and out.
 
 use super::*;
-use embrun::cgroup::devices;
+use embrun::cgroup::limits::devices;
 
 #[test]
 fn changes_what_is_asked_for_and_keeps_the_rest() {

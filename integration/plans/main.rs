@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use embrun::bundle::config;
 use embrun::bundle::spec::HookKind;
-use embrun::cgroup::layout::Layout;
+use embrun::cgroup::place::layout::Layout;
 use embrun::facts::HostFacts;
 use embrun::json::read::{Read, boolean, integer, string};
 use embrun::json::value::Json;

@@ -105,9 +105,10 @@ fn without_the_right_to_make_devices_the_hosts_are_bound() {
 
 /// The hierarchies of this machine with this process's own directories.
 fn cgroups(own_namespace: bool) -> CgroupView {
-    let layout = embrun::cgroup::layout::Layout::discover().unwrap();
-    let own =
-        |tree: &embrun::cgroup::layout::Tree| format!("{}{}", tree.mount, tree.own.trim_end_matches('/'));
+    let layout = embrun::cgroup::place::layout::Layout::discover().unwrap();
+    let own = |tree: &embrun::cgroup::place::layout::Tree| {
+        format!("{}{}", tree.mount, tree.own.trim_end_matches('/'))
+    };
     let v1: Vec<Hierarchy> = layout
         .trees
         .iter()

@@ -3,7 +3,7 @@
 //! Only what the runtime acts on is here; unknown properties are ignored (spec: "Extensibility"). An `Option` is a
 //! property whose absence means something else than its zero.
 
-use crate::cgroup::resources::Resources;
+use crate::cgroup::limits::Resources;
 use crate::json::pairs::Pairs;
 use crate::seccomp::policy::Policy;
 use crate::text::{List, Text};

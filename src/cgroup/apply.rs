@@ -3,10 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::fs::{Branch, Cgroup, NOT_DELEGATED};
-use super::hints;
-use super::resources::Resources;
-use super::{Controller, Knob, Missing, knobs_v1, knobs_v2, unified};
+use super::Cgroup;
+use super::handle::NOT_DELEGATED;
+use super::hierarchy::Branch;
+use super::limits::knob::{Controller, Knob, Missing};
+use super::limits::{Resources, hints, unified, v1, v2};
 use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::file::read_text;
 
@@ -55,11 +56,11 @@ impl Cgroup {
         for controller in Controller::ALL.into_iter().filter(|c| part.has(*c) && c.is_asked(resources)) {
             let (v1, v2, field) = controller.names();
             if let Some(branch) = self.v1(v1) {
-                all.append(&mut on(branch, &knobs_v1::knobs(controller, resources)));
+                all.append(&mut on(branch, &v1::knobs(controller, resources)));
                 continue;
             }
             match self.v2().filter(|_| v2.is_empty() || self.v2_offers(v2)) {
-                Some(branch) => all.append(&mut on(branch, &knobs_v2::knobs(controller, resources)?)),
+                Some(branch) => all.append(&mut on(branch, &v2::knobs(controller, resources)?)),
                 None => return Err(self.missing(v1, v2, field)),
             }
         }

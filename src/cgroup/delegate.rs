@@ -2,7 +2,7 @@
 
 use nix::unistd::Uid;
 
-use super::fs::Cgroup;
+use super::Cgroup;
 use crate::error::{Context, Errno, Result};
 use crate::sys::file::{chown, chownat, read_text};
 

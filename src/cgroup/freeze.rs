@@ -1,60 +1,12 @@
 //! Pausing: by v2's `cgroup.freeze` where there is one (Linux 5.2; processes can be killed while frozen, and nothing gets
 //! stuck half-way), else by v1's freezer.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::fs::{Branch, Cgroup};
-use super::walk;
+use super::hierarchy::{Branch, is_frozen, is_halted, wait_for_event};
+use super::{Cgroup, walk};
 use crate::error::{Errno, Error, Result};
 use crate::sys::clock;
-use crate::sys::file::openat;
-
-/// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
-pub(super) fn is_frozen(branch: &Branch) -> bool {
-    if branch.place.is_v2() {
-        branch.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
-    } else {
-        branch.place.has("freezer")
-            && branch.read("freezer.state").is_ok_and(|text| text.trim_ascii() != "THAWED")
-    }
-}
-
-/// The same by a cgroup above, too: what is in it, or comes into it, stands still.
-pub(super) fn is_halted(branch: &Branch) -> bool {
-    is_frozen(branch)
-        || (branch.place.is_v2()
-            && branch.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
-}
-
-/// Waits until `file` of a v2 cgroup has `line`, by the kernel's notice of a change. False when the deadline has passed.
-pub(super) fn wait_for_event(
-    dir: BorrowedFd<'_>,
-    line: &str,
-    deadline: Instant,
-) -> std::result::Result<bool, Errno> {
-    let file = openat(dir, "cgroup.events", OFlag::O_RDONLY)?;
-    loop {
-        let mut text = [0; 256];
-        let n = nix::sys::uio::pread(&file, &mut text, 0)?;
-        if String::from_utf8_lossy(&text[..n]).lines().any(|l| l == line) {
-            return Ok(true);
-        }
-        let left = clock::until(deadline);
-        if left.is_zero() {
-            return Ok(false);
-        }
-        // Rounded up, so as not to spin in the last millisecond.
-        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
 
 impl Cgroup {
     /// The container is paused, or was left half-way there. Never waits; a cgroup that is gone is not.

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use super::fs::{Branch, Cgroup};
-use super::{freeze, systemd, walk};
+use super::hierarchy::{Branch, wait_for_event};
+use super::{Cgroup, systemd, walk};
 use crate::error::{Errno, Error, Result};
-use crate::sys::clock;
 use crate::sys::file::{AT_FDCWD, rmdirat};
-use crate::sys::process;
+use crate::sys::{clock, process};
 
 impl Cgroup {
     /// The processes in the cgroup and in those that the container made below it. None if it is gone.
@@ -49,7 +48,7 @@ impl Cgroup {
             // Again, because a write to the freezer that was on its way may come after the first time.
             self.thaw_all(deadline);
             let now = Instant::now();
-            if freeze::wait_for_event(dir, "populated 0", deadline.min(now + pause)).unwrap_or(false) {
+            if wait_for_event(dir, "populated 0", deadline.min(now + pause)).unwrap_or(false) {
                 return Ok(());
             }
             if now >= deadline {

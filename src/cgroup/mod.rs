@@ -1,120 +1,38 @@
-//! Control groups: layouts, knobs, device rules.
+//! Control groups: the limits, the place of a cgroup, and everything that is done with it.
 //!
-//! What is asked for ([`resources::Resources`]) becomes, by pure conversions of each cgroup version ([`knobs_v1`],
-//! [`knobs_v2`], [`devices`]), files and values ([`Knob`]); a handle on the container's cgroup writes them.
+//! The limits that are asked for ([`limits::Resources`]) become, by pure conversions of each cgroup version
+//! ([`limits::v1`], [`limits::v2`], [`limits::devices`]), files and values ([`limits::knob::Knob`]). The operations on a
+//! container's cgroup are methods of its handle:
+//!
+//! | operation | of [`Cgroup`] | file |
+//! |---|---|---|
+//! | make it where it is planned; adopt one that is recorded | `create`, `adopt`, `location` | `create.rs`, `handle.rs` |
+//! | put processes into it | `v2_dir`, `join`, `join_v1`, `join_v2`, `close_in_clone` | `join.rs`, `handle.rs` |
+//! | name a cgroup below it to put one more process into | `inner`, `or_beside` | `sub_cgroup.rs` |
+//! | set its limits, replace them | `apply`, `update` | `apply.rs`, `update.rs` |
+//! | replace its device rules | `set_devices` | `device_rules.rs` |
+//! | give it to its owner | `give` | `delegate.rs` |
+//! | pause and resume it | `frozen`, `is_halted`, `freeze`, `thaw` | `freeze.rs` |
+//! | list and kill its processes, remove it | `pids`, `kill`, `let_die`, `remove`, `remove_unused` | `kill.rs` |
+//! | count, and notice the kills of the OOM killer | `oom_kills`, `killed_at_start`, `watch_oom` | `oom.rs` |
+//! | measure it | `stats` | `stats.rs` |
 
-mod access;
 pub mod apply;
-mod dbus;
+mod create;
 mod delegate;
-pub mod device_program;
-pub mod devices;
+mod device_rules;
 mod freeze;
-pub mod fs;
-mod hints;
-mod inner;
+mod handle;
+mod hierarchy;
+mod join;
 mod kill;
-pub mod knobs_v1;
-pub mod knobs_v2;
-pub mod layout;
-pub mod location;
+pub mod limits;
 pub mod oom;
-pub mod path;
-pub mod resources;
+pub mod place;
 mod stats;
+mod sub_cgroup;
 mod systemd;
-mod unified;
-mod unit;
 mod update;
 mod walk;
 
-use resources::Resources;
-
-/// What to write to one file of a cgroup, and which field of `config.json` wants it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Knob {
-    /// The field, below `linux.resources.`, for errors.
-    pub field: &'static str,
-    /// The file's name in the cgroup's directory.
-    pub file: &'static str,
-    /// What is written.
-    pub value: &'static str,
-    /// What to do on a kernel without that file.
-    pub missing: Missing,
-}
-
-/// What to do if a [`Knob`]'s file is not there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Missing {
-    /// It is an error.
-    Fails,
-    /// The value is what the kernel does anyway.
-    Skips,
-    /// This file and value mean the same.
-    Use(&'static str, &'static str),
-}
-
-impl Knob {
-    fn new(field: &'static str, file: &'static str, value: String) -> Knob {
-        Knob { field, file, value: value.leak(), missing: Missing::Fails }
-    }
-}
-
-/// A controller that a field of `linux.resources` needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Controller {
-    Cpuset,
-    Cpu,
-    Pids,
-    BlockIo,
-    Hugetlb,
-    NetCls,
-    NetPrio,
-    Rdma,
-    Memory,
-}
-
-impl Controller {
-    /// All, in the order in which they are set: memory last, so that little is charged before.
-    pub const ALL: [Controller; 9] = {
-        use Controller::*;
-        [Cpuset, Cpu, Pids, BlockIo, Hugetlb, NetCls, NetPrio, Rdma, Memory]
-    };
-
-    /// Its name on cgroup v1, its name on v2 (none if it is not there at all), and the field below `linux.resources.` that
-    /// needs it, for errors.
-    fn names(self) -> (&'static str, &'static str, &'static str) {
-        [
-            ("cpuset", "cpuset", "cpu.cpus"),
-            ("cpu", "cpu", "cpu"),
-            ("pids", "pids", "pids.limit"),
-            ("blkio", "io", "blockIO"),
-            ("hugetlb", "hugetlb", "hugepageLimits"),
-            ("net_cls", "", "network.classID"),
-            ("net_prio", "", "network.priorities"),
-            ("rdma", "rdma", "rdma"),
-            ("memory", "memory", "memory"),
-        ][self as usize]
-    }
-
-    /// The one of this name on v2.
-    fn of_v2(name: &str) -> Option<Controller> {
-        Controller::ALL.into_iter().find(|c| c.v2() == name)
-    }
-
-    /// Its name on cgroup v1.
-    pub fn v1(self) -> &'static str {
-        self.names().0
-    }
-
-    /// Its name on cgroup v2; empty if it is not there at all.
-    pub fn v2(self) -> &'static str {
-        self.names().1
-    }
-
-    /// Something is set that needs it.
-    fn is_asked(self, r: &Resources) -> bool {
-        r.of(self).next().is_some()
-    }
-}
+pub use handle::Cgroup;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::fs::Cgroup;
+use super::Cgroup;
 use super::stats::field;
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::event;

@@ -5,7 +5,8 @@
 
 use nix::fcntl::OFlag;
 
-use super::fs::{Branch, Cgroup};
+use super::Cgroup;
+use super::hierarchy::Branch;
 use crate::json::value::Json;
 use crate::sys::file::{entries, open};
 

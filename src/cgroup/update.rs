@@ -1,9 +1,10 @@
 //! Changing the resources of a container that has them already: all that is asked for, or nothing.
 
 use super::apply::{Part, write_all};
-use super::fs::{Branch, Cgroup};
-use super::resources::{DeviceRule, Resources, Setting, What};
-use super::{Knob, Missing, systemd};
+use super::hierarchy::Branch;
+use super::limits::knob::{Knob, Missing};
+use super::limits::{DeviceRule, Resources, Setting, What};
+use super::{Cgroup, systemd};
 use crate::error::{Error, Result};
 
 impl Cgroup {

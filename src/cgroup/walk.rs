@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
-use super::fs::{read, write};
+use super::hierarchy::{read, write};
 use crate::error::Errno;
 use crate::sys::clock;
 use crate::sys::file::{entries, fstat, openat, read_text, rmdirat};

@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 
 use crate::bundle::role::role as role_config;
 use crate::bundle::template;
-use crate::cgroup::layout::Layout;
+use crate::cgroup::place::layout::Layout;
 use crate::error::{Context, Errno, Error, Result};
 use crate::log;
 use crate::sys::file::{AT_FDCWD, create, join};

@@ -3,8 +3,7 @@
 use super::args::Globals;
 use super::{store, units};
 use crate::bundle::load::read_argument;
-use crate::cgroup::devices;
-use crate::cgroup::resources::{DeviceRule, Resources, resources};
+use crate::cgroup::limits::{DeviceRule, Resources, devices, resources};
 use crate::error::{Context as _, Error, Quoted, Result, engine};
 use crate::json::shape::Shape;
 use crate::json::value::Json;

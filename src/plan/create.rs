@@ -5,7 +5,7 @@ use super::step::{HostStep, InitStep, Recipe, Sync};
 use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
 use super::{Plan, Program, devices, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Process, Spec};
-use crate::cgroup::path::CgroupPath;
+use crate::cgroup::place::path::CgroupPath;
 use crate::facts::HostFacts;
 use crate::rootfs::path::InsidePath;
 use crate::text::{List, Text};

@@ -3,14 +3,15 @@
 use super::host::{Host, Launched, Subject};
 use super::outputs::Outputs;
 use crate::bundle::spec::{Hooks, Linux, NamespaceKind, Process};
-#[cfg(doc)]
-use crate::cgroup::fs::Cgroup;
 use crate::error::{Error, Result, engine};
 use crate::facts::HostFacts;
 use crate::namespace;
 use crate::plan::exec::{ExecRequest, compile};
 use crate::plan::refused;
 use crate::state::record::Record;
+
+#[cfg(doc)]
+use crate::cgroup::Cgroup;
 
 /// Starts a process in the container of a record, in its cgroup or in `cgroups` below it ([`Cgroup::inner`]). The caller has
 /// seen that the container runs, and gives what it was created with.

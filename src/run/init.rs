@@ -18,7 +18,7 @@ use super::start::Waiting;
 use super::wire::{self, Channel};
 use super::{program, stdio, terminal};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Personality, Scheduler};
-use crate::cgroup::fs::Cgroup;
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
 use crate::json::value::Json;

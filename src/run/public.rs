@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::bundle::load::Loaded;
-use crate::cgroup::location::Location;
+use crate::cgroup::place::location::Location;
 use crate::json::value::Json;
 use crate::state::record::Record;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use crate::cgroup::fs::Cgroup;
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::sys::{interrupt, process, sealed_exe};
 

@@ -11,10 +11,10 @@ use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
 use crate::bundle::config;
 use crate::bundle::spec::{NamespaceKind, Spec};
-use crate::cgroup::fs::Cgroup;
-use crate::cgroup::layout::Layout;
-use crate::cgroup::location::Location;
-use crate::cgroup::path::CgroupPath;
+use crate::cgroup::Cgroup;
+use crate::cgroup::place::layout::Layout;
+use crate::cgroup::place::location::Location;
+use crate::cgroup::place::path::CgroupPath;
 use crate::error::{Context, Error, Result};
 use crate::sys::file::{entries, openat, read_text, stat};
 

@@ -6,10 +6,9 @@
 
 use std::fmt;
 
-use crate::cgroup::devices;
-use crate::cgroup::fs::Cgroup;
-use crate::cgroup::location::{self, Location};
-use crate::cgroup::resources::{DeviceRule, device_rule};
+use crate::cgroup::Cgroup;
+use crate::cgroup::limits::{DeviceRule, device_rule, devices};
+use crate::cgroup::place::location::{self, Location};
 use crate::error::{Error, Result};
 use crate::json::pairs::Pairs;
 use crate::json::read::Read;
@@ -262,7 +261,7 @@ fn record(v: &Json) -> Read<Record> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::cgroup::location::Place;
+    use crate::cgroup::place::location::Place;
 
     pub(crate) fn sample() -> Record {
         Record {

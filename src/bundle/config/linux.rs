@@ -3,7 +3,7 @@
 use super::process::{ID, each_type_once};
 use super::{Also, ID_MAPPING, ListOf, Map, Object, Path, Plain, id_mapping};
 use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
-use crate::cgroup::resources::resources;
+use crate::cgroup::limits::resources;
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read, items};
 use crate::json::shape::I64;

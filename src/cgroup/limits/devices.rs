@@ -4,8 +4,8 @@
 //! one, and at the end the devices that every container has are allowed (as in runc: engines open the list with a denial
 //! of everything and rely on it).
 
-use super::Knob;
-use super::resources::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
+use super::knob::Knob;
+use super::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
 use crate::error::{Error, Result};
 use crate::json::value::Json;
 
@@ -44,7 +44,7 @@ pub fn is_default(device: &DeviceRule) -> bool {
 
 impl DeviceRule {
     /// Holds for every device and every access.
-    pub(super) fn is_total(&self) -> bool {
+    pub(in crate::cgroup) fn is_total(&self) -> bool {
         let (kind, numbers) = (self.kind == RuleKind::All, self.major.is_none() && self.minor.is_none());
         kind && numbers && self.access == ANY
     }
@@ -62,7 +62,7 @@ impl DeviceRule {
     }
 
     /// The line of v1's `devices.allow` and `devices.deny`: `c 1:3 rwm`.
-    pub(super) fn line(&self) -> String {
+    pub(in crate::cgroup) fn line(&self) -> String {
         let kind = if self.kind == RuleKind::Block { 'b' } else { 'c' };
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
         format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.letters())
@@ -169,12 +169,12 @@ impl Whitelist {
 }
 
 /// What to write into `devices.allow` or `devices.deny`.
-pub(super) fn knobs(file: &'static str, rules: &[DeviceRule]) -> Vec<Knob> {
+pub(in crate::cgroup) fn knobs(file: &'static str, rules: &[DeviceRule]) -> Vec<Knob> {
     rules.iter().map(|rule| Knob::new("devices", file, rule.line())).collect()
 }
 
 /// v1's `devices.list`; `None` in the mode that allows everything, whose exceptions the kernel does not show.
-pub(super) fn parse_list(text: &str) -> Option<Whitelist> {
+pub(in crate::cgroup) fn parse_list(text: &str) -> Option<Whitelist> {
     let exception = |line: &str| {
         let mut words = line.split([' ', ':']);
         let kind = match words.next()? {
@@ -192,7 +192,7 @@ pub(super) fn parse_list(text: &str) -> Option<Whitelist> {
 
 /// The accesses that `list` has an exception for and `other` has not, by the same numbers: what v1 adds and takes back one
 /// by one.
-pub(super) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<DeviceRule> {
+pub(in crate::cgroup) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<DeviceRule> {
     let same = |a: &DeviceRule, b: &DeviceRule| a.kind == b.kind && a.covers(b) && b.covers(a);
     let rest = |rule: &DeviceRule| {
         let known = other.exceptions.iter().filter(|e| same(e, rule)).fold(0, |bits, e| bits | e.access);
@@ -215,7 +215,7 @@ pub fn to_json(rules: &[DeviceRule]) -> Json {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::cgroup) mod tests {
     use super::*;
 
     /// The meaning of the rules, said plainly: for each access the last rule that matches decides.
@@ -365,7 +365,7 @@ pub(super) mod tests {
         let mut dice = Dice(3);
         let rules: Vec<DeviceRule> = (0..50).map(|_| dice.rule()).collect();
         let record = Json::fields([("devices", to_json(&rules))]);
-        assert_eq!(super::super::resources::resources(&record).unwrap().devices, rules);
+        assert_eq!(crate::cgroup::limits::resources(&record).unwrap().devices, rules);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! `linux.resources` as files of cgroup v2 (kernel documentation: admin-guide/cgroup-v2), by the conversions of the spec,
 //! and a refusal where there is none.
 
-use super::knobs_v1::{hugepages, pids};
-use super::resources::{Resources, Setting, What};
+use super::knob::{Controller, Knob, Missing};
 use super::unified::io_weight;
-use super::{Controller, Knob, Missing};
+use super::v1::{hugepages, pids};
+use super::{Resources, Setting, What};
 use crate::error::{Error, Result};
 
 /// What to write into the container's cgroup for this controller.
@@ -143,7 +143,7 @@ fn log2(n: u64) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::knobs_v1;
+    use crate::cgroup::limits::v1;
     use crate::json::value::Json;
 
     /// (file, value) of all controllers, `file|file2` and both values where there is an alternative, `file?` if optional.
@@ -157,11 +157,11 @@ mod tests {
     }
 
     fn read(text: &str) -> Resources {
-        super::super::resources::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+        crate::cgroup::limits::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
     }
 
     fn v1(r: &Resources) -> Vec<(String, String)> {
-        brief(Controller::ALL.into_iter().flat_map(|c| knobs_v1::knobs(c, r)))
+        brief(Controller::ALL.into_iter().flat_map(|c| v1::knobs(c, r)))
     }
 
     fn v2(r: &Resources) -> Result<Vec<(String, String)>> {

@@ -11,145 +11,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::read;
 
+use super::wire::{Reader, Writer};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::clock;
 use crate::sys::socket::connect;
-
-/// A value of a property or an argument.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum Value {
-    Bool(bool),
-    I32(i32),
-    U32(u32),
-    I64(i64),
-    U64(u64),
-    Str(String),
-    Bytes(Vec<u8>),
-    U32s(Vec<u32>),
-    Strs(Vec<String>),
-    Pairs(Vec<(String, String)>),
-    Limits(Vec<(String, u64)>),
-}
-
-impl Value {
-    /// The type's signature.
-    pub fn signature(&self) -> &'static str {
-        match self {
-            Value::Bool(_) => "b",
-            Value::I32(_) => "i",
-            Value::U32(_) => "u",
-            Value::I64(_) => "x",
-            Value::U64(_) => "t",
-            Value::Str(_) => "s",
-            Value::Bytes(_) => "ay",
-            Value::U32s(_) => "au",
-            Value::Strs(_) => "as",
-            Value::Pairs(_) => "a(ss)",
-            Value::Limits(_) => "a(st)",
-        }
-    }
-}
-
-/// Bytes under way, aligned as D-Bus wants them.
-#[derive(Default)]
-pub struct Writer(Vec<u8>);
-
-impl Writer {
-    fn align(&mut self, to: usize) {
-        self.0.resize(self.0.len().next_multiple_of(to), 0);
-    }
-
-    fn u32(&mut self, n: u32) {
-        self.align(4);
-        self.0.extend(n.to_le_bytes());
-    }
-
-    fn u64(&mut self, n: u64) {
-        self.align(8);
-        self.0.extend(n.to_le_bytes());
-    }
-
-    /// A string, or an object path.
-    pub fn str(&mut self, text: &str) {
-        self.u32(text.len() as u32);
-        self.0.extend(text.as_bytes());
-        self.0.push(0);
-    }
-
-    /// `true` or `false`.
-    pub fn bool(&mut self, b: bool) {
-        self.u32(b.into());
-    }
-
-    fn signature(&mut self, text: &str) {
-        self.0.push(text.len() as u8);
-        self.0.extend(text.as_bytes());
-        self.0.push(0);
-    }
-
-    /// An array whose items are aligned to `align`.
-    fn array(&mut self, align: usize, items: &mut dyn FnMut(&mut Writer)) {
-        self.u32(0);
-        let length_at = self.0.len() - 4;
-        self.align(align);
-        let start = self.0.len();
-        items(self);
-        let length = (self.0.len() - start) as u32;
-        self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-    }
-
-    /// `au`
-    pub fn u32s(&mut self, list: &[u32]) {
-        self.array(4, &mut |w| list.iter().for_each(|n| w.u32(*n)));
-    }
-
-    /// A value with its type in front.
-    fn variant(&mut self, value: &Value) {
-        self.signature(value.signature());
-        match value {
-            Value::Bool(b) => self.bool(*b),
-            Value::I32(n) => self.u32(*n as u32),
-            Value::U32(n) => self.u32(*n),
-            Value::I64(n) => self.u64(*n as u64),
-            Value::U64(n) => self.u64(*n),
-            Value::Str(s) => self.str(s),
-            Value::Bytes(bytes) => self.array(1, &mut |w| w.0.extend(bytes)),
-            Value::U32s(list) => self.u32s(list),
-            Value::Strs(list) => self.array(4, &mut |w| list.iter().for_each(|s| w.str(s))),
-            Value::Pairs(list) => self.array(8, &mut |w| {
-                for (a, b) in list {
-                    w.align(8);
-                    w.str(a);
-                    w.str(b);
-                }
-            }),
-            Value::Limits(list) => self.array(8, &mut |w| {
-                for (name, n) in list {
-                    w.align(8);
-                    w.str(name);
-                    w.u64(*n);
-                }
-            }),
-        }
-    }
-
-    /// `a(sv)`
-    pub fn properties(&mut self, list: &[&(String, Value)]) {
-        self.array(8, &mut |w| {
-            for (name, value) in list {
-                w.align(8);
-                w.str(name);
-                w.variant(value);
-            }
-        });
-    }
-
-    /// An empty array of structures.
-    pub fn nothing(&mut self) {
-        self.array(8, &mut |_| ());
-    }
-}
 
 /// A method of an object.
 pub struct Method {
@@ -173,55 +38,6 @@ struct Message {
     member: String,
     error: String,
     body: Reader,
-}
-
-/// A body being read.
-#[derive(Debug, Default)]
-pub struct Reader {
-    bytes: Vec<u8>,
-    at: usize,
-    big_endian: bool,
-}
-
-impl Reader {
-    fn take(&mut self, n: usize) -> Option<&[u8]> {
-        let end = self.at.checked_add(n)?;
-        let found = self.bytes.get(self.at..end)?;
-        self.at = end;
-        Some(found)
-    }
-
-    fn align(&mut self, to: usize) {
-        self.at = self.at.next_multiple_of(to);
-    }
-
-    /// A number of four bytes.
-    pub fn u32(&mut self) -> Option<u32> {
-        self.align(4);
-        let big_endian = self.big_endian;
-        let bytes = self.take(4)?.try_into().ok()?;
-        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    }
-
-    /// A string, or an object path.
-    pub fn str(&mut self) -> Option<String> {
-        let length = self.u32()? as usize;
-        let text = String::from_utf8(self.take(length)?.to_vec()).ok()?;
-        self.take(1)?;
-        Some(text)
-    }
-
-    fn signature(&mut self) -> Option<String> {
-        let length = usize::from(*self.take(1)?.first()?);
-        let text = String::from_utf8(self.take(length)?.to_vec()).ok()?;
-        self.take(1)?;
-        Some(text)
-    }
-
-    /// A string with its type in front.
-    pub fn variant_str(&mut self) -> Option<String> {
-        (self.signature()? == "s").then(|| self.str()).flatten()
-    }
 }
 
 /// A connection.
@@ -431,6 +247,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use crate::cgroup::systemd::Value;
     use std::io::Write as _;
 
     use super::*;

@@ -2,11 +2,18 @@
 //!
 //! Source: OCI runtime spec 1.3, config-linux.md, "Control groups".
 
+pub mod device_program;
+pub mod devices;
+pub(super) mod hints;
+pub mod knob;
 mod read;
 #[cfg(test)]
 mod tests;
+pub(super) mod unified;
+pub mod v1;
+pub mod v2;
 
-use super::Controller;
+use knob::Controller;
 pub use read::{access, device_rule, resources};
 
 /// What `linux.resources` asks for; the default asks for nothing.
@@ -168,15 +175,15 @@ enum Rule {
 }
 
 /// What is known of a member.
-pub(super) struct Member {
+pub(in crate::cgroup) struct Member {
     what: What,
     /// What it needs; none for one that only tells how to go about it.
-    pub(super) controller: Option<Controller>,
+    pub(in crate::cgroup) controller: Option<Controller>,
     /// The field, below `linux.resources.`.
-    pub(super) field: &'static str,
+    pub(in crate::cgroup) field: &'static str,
     rule: Rule,
     /// The file of cgroup v1 that takes it; of huge pages the end of the name.
-    pub(super) v1: &'static str,
+    pub(in crate::cgroup) v1: &'static str,
 }
 
 /// All, in the order of [`What`].
@@ -234,14 +241,14 @@ static MEMBERS: [Member; 31] = {
 };
 
 impl What {
-    pub(super) fn member(self) -> &'static Member {
+    pub(in crate::cgroup) fn member(self) -> &'static Member {
         &MEMBERS[self as usize]
     }
 }
 
 impl Setting {
     /// What the file of cgroup v1 takes: the number, or a line with what it is for in front, or the text.
-    pub(super) fn value(&self) -> String {
+    pub(in crate::cgroup) fn value(&self) -> String {
         match self.what {
             What::Cpus | What::Mems | What::Rdma => self.of.to_owned(),
             What::Hugepages => self.digits(),
@@ -251,7 +258,7 @@ impl Setting {
     }
 
     /// The number as it is written.
-    pub(super) fn digits(&self) -> String {
+    pub(in crate::cgroup) fn digits(&self) -> String {
         match self.what.member().rule {
             Rule::Signed | Rule::SignedOrUnset | Rule::Bytes | Rule::Time => self.n.to_string(),
             _ => (self.n as u64).to_string(),
@@ -271,7 +278,7 @@ impl Resources {
     }
 
     /// What is set that needs this controller.
-    pub(super) fn of(&self, controller: Controller) -> impl Iterator<Item = &Setting> {
+    pub(in crate::cgroup) fn of(&self, controller: Controller) -> impl Iterator<Item = &Setting> {
         self.settings.iter().filter(move |s| s.what.member().controller == Some(controller))
     }
 

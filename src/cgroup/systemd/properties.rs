@@ -1,82 +1,13 @@
-//! Systemd's view of a container's cgroup, as pure conversions: the unit's name and place, its properties.
+//! Resources as properties of the unit, by pure conversions.
 
-use super::dbus::Value;
-use super::knobs_v2::weight_of_shares;
-use super::resources::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What};
-use super::{devices, unified};
+use super::unified;
+use crate::cgroup::limits::unified::io_weight;
+use crate::cgroup::limits::v2::weight_of_shares;
+use crate::cgroup::limits::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What, devices};
+use crate::cgroup::place::unit::{Property, Value};
 use crate::error::{Error, Quoted, Result};
 use crate::json::pairs::Pairs;
 use crate::sys::search::cut;
-use crate::text::List;
-
-/// The scope that a container is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Unit {
-    /// The unit's name: `prefix-name.scope`.
-    pub name: String,
-    /// The slice that it is in.
-    pub slice: String,
-    /// It belongs to a user's manager, not to the system's.
-    pub user: bool,
-    /// What else it is made with, by annotations.
-    pub properties: List<Property>,
-}
-
-impl Unit {
-    /// Reads `cgroupsPath` as `slice:prefix:name`. Without a slice it is in `system.slice` (a user's: `user.slice`), without
-    /// a path it is named by the container's id.
-    pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
-        let default = format!(":embrun:{id}");
-        let path = path.unwrap_or(&default);
-        let refuse = |why: &str| Err(Error::of(format_args!("linux.cgroupsPath: {} {why}", Quoted(path))));
-        let parts: Vec<&str> = path.split(':').collect();
-        let [slice, prefix, name] = parts[..] else {
-            return refuse("must be slice:prefix:name for the systemd cgroup manager");
-        };
-        if name.is_empty() || path.contains(|c: char| c == '/' || c.is_control()) {
-            return refuse("must name a unit: slice:prefix:name, without slashes");
-        }
-        if name.ends_with(".slice") || name.ends_with(".scope") {
-            return refuse("must name the unit without its type");
-        }
-        let slice = match slice {
-            "" if user => "user.slice",
-            "" => "system.slice",
-            "-" => "-.slice",
-            given => given,
-        };
-        slice_path(slice)?;
-        let dash = if prefix.is_empty() { "" } else { "-" };
-        let name = format!("{prefix}{dash}{name}.scope");
-        Ok(Unit { name, slice: slice.to_owned(), user, properties: &[] })
-    }
-}
-
-/// Where a slice's cgroup is: `a-b.slice` is in `a.slice` (systemd.slice(5)).
-pub(super) fn slice_path(slice: &str) -> Result<String> {
-    if slice == "-.slice" {
-        return Ok(String::new());
-    }
-    let refuse = || {
-        Error::of(format_args!(
-            "linux.cgroupsPath: {} is no name of a slice, such as system.slice",
-            Quoted(slice)
-        ))
-    };
-    let stem =
-        slice.strip_suffix(".slice").filter(|s| !s.is_empty() && !s.contains('/')).ok_or_else(refuse)?;
-    let mut path = String::new();
-    let mut upto = String::new();
-    for part in stem.split('-') {
-        if part.is_empty() {
-            return Err(refuse());
-        }
-        let dash = if upto.is_empty() { "" } else { "-" };
-        upto = format!("{upto}{dash}{part}");
-        path = format!("{path}/{upto}.slice");
-    }
-    Ok(path)
-}
 
 /// Numbers that are properties, by their names on v2 and on v1.
 const PROPERTIES: [(What, &str, &str); 8] = [
@@ -91,11 +22,11 @@ const PROPERTIES: [(What, &str, &str); 8] = [
 ];
 
 /// The kernel's period of a quota, in microseconds.
-pub(super) const DEFAULT_PERIOD: u64 = 100_000;
+pub(in crate::cgroup) const DEFAULT_PERIOD: u64 = 100_000;
 
 /// Resources as properties of the unit, so that systemd does not turn them back when it is reloaded. What has no property
 /// is written to the cgroup's files only, as everything is.
-pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
+pub(in crate::cgroup) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
     let mut list: Vec<Property> = Vec::new();
     let mut set = |name: &str, n: u64| list.push((name.to_owned(), Value::U64(n)));
     let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
@@ -106,7 +37,7 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
             What::Shares if v2 => weight_of_shares(n as u64),
             What::Pids => unlimited(n).max(1),
             What::Quota => quota_per_second(n, r.number(What::Period).map_or(DEFAULT_PERIOD, |n| n as u64)),
-            What::Weight if v2 => unified::io_weight(n as u64),
+            What::Weight if v2 => io_weight(n as u64),
             What::Swap => match (n, r.number(What::Limit)) {
                 (-1, _) => u64::MAX,
                 (both, Some(limit)) if both >= limit => (both - limit) as u64,
@@ -138,21 +69,18 @@ pub(super) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<
     list
 }
 
-/// A property's name and value.
-pub type Property = (String, Value);
-
 /// Properties that came with systemd 242 and 244. What they say is in the cgroup's files as well.
 const LATE: [&str; 3] = ["CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes"];
 
 /// What is left of the properties for a systemd that knows one of the late ones not, if that is what it says.
-pub(super) fn known_of_old<'a>(list: &[&'a Property], answer: &str) -> Option<Vec<&'a Property>> {
+pub(in crate::cgroup) fn known_of_old<'a>(list: &[&'a Property], answer: &str) -> Option<Vec<&'a Property>> {
     let late = |name: &str| LATE.contains(&name);
     cut(answer, "Cannot set property ")?.1.split_once(',').filter(|(name, _)| late(name))?;
     Some(list.iter().copied().filter(|(name, _)| !late(name)).collect())
 }
 
 /// Microseconds a second; systemd keeps whole percents of it.
-pub(super) fn quota_per_second(quota: i64, period: u64) -> u64 {
+pub(in crate::cgroup) fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
         Err(_) => u64::MAX,
         Ok(quota) => quota.saturating_mul(1_000_000).div_ceil(period).next_multiple_of(10_000),
@@ -160,7 +88,7 @@ pub(super) fn quota_per_second(quota: i64, period: u64) -> u64 {
 }
 
 /// `0-2,8` as bits, the first of the first byte being 0.
-pub(super) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
+pub(in crate::cgroup) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
     for part in text.trim_ascii().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -214,7 +142,7 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
 /// for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
 ///
 /// Errors name the annotation.
-pub(super) fn annotated(annotations: Pairs) -> Result<Vec<(String, Value)>> {
+pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, Value)>> {
     let mut list = Vec::new();
     for (key, text) in annotations.iter() {
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
@@ -311,6 +239,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::systemd::Unit;
+    use crate::cgroup::systemd::slice_path;
     use crate::json::value::Json;
 
     #[test]
@@ -349,7 +279,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Resources {
-        super::super::resources::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+        crate::cgroup::limits::resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]

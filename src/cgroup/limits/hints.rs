@@ -5,7 +5,7 @@ use crate::sys::search::has;
 
 /// What is mounted, as far as it changes the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Host {
+pub(in crate::cgroup) enum Host {
     /// No cgroups.
     Bare,
     /// v1 hierarchies, with or without a v2 beside them.
@@ -17,7 +17,7 @@ pub(super) enum Host {
 }
 
 /// Why a controller (by its names on v1 and on v2) is not there, and what brings it; `known` is the text of `/proc/cgroups`.
-pub(super) fn missing(controller: &str, v2: &str, host: Host, known: &str) -> String {
+pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: Host, known: &str) -> String {
     let option = match controller {
         "cpuset" => "CONFIG_CPUSETS",
         "cpu" => "CONFIG_CGROUP_SCHED and CONFIG_FAIR_GROUP_SCHED",
@@ -81,7 +81,7 @@ fn mount(controller: &str) -> String {
 }
 
 /// What helps when a file of a cgroup cannot be written; empty where nothing is known.
-pub(super) fn write(file: &str, errno: Errno) -> &'static str {
+pub(in crate::cgroup) fn write(file: &str, errno: Errno) -> &'static str {
     match (file, errno) {
         (_, Errno::EROFS) => "the cgroup mount is read-only: mount -o remount,rw",
         ("memory.memsw.limit_in_bytes" | "memory.swap.max", Errno::ENOENT) => {

@@ -1,22 +1,28 @@
 //! The cgroup as a scope of systemd (org.freedesktop.systemd1(5)): systemd makes it, keeps its properties, and is told when
 //! it ends. What is in it is done by the cgroup file system as without systemd; `Delegate=yes` allows that.
 
+pub(super) mod dbus;
+mod properties;
+mod unified;
+mod wire;
+
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::dbus::{Connection, Method, Reader, Value, Writer};
-use super::layout::Layout;
-use super::location::Location;
-use super::path::CgroupPath;
-use super::resources::Resources;
-use super::unit::{self, Property, Unit};
+use super::limits::Resources;
+use super::place::layout::Layout;
+use super::place::location::Location;
+use super::place::path::CgroupPath;
+use super::place::unit::{Property, Unit, Value, slice_path};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::json::pairs::Pairs;
 use crate::sys::clock;
 use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
 use crate::sys::search::has;
+use dbus::{Connection, Method};
+use wire::{Reader, Writer};
 
 /// How long systemd may take to do a job.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,7 +82,7 @@ fn tell(
     body: &dyn Fn(&[&Property]) -> Writer,
 ) -> Result<Reader> {
     connection.call(method, body(properties)).or_else(|e| {
-        match unit::known_of_old(properties, &e.to_string()) {
+        match properties::known_of_old(properties, &e.to_string()) {
             Some(known) => connection.call(method, body(&known)),
             None => Err(e),
         }
@@ -103,13 +109,13 @@ impl Location {
                 .hint("use --cgroup-manager cgroupfs"));
         }
         let mut unit = Unit::new(path, id, user)?;
-        unit.properties = unit::annotated(annotations)?.leak();
+        unit.properties = properties::annotated(annotations)?.leak();
         let mut question = Writer::default();
         question.str("org.freedesktop.systemd1.Manager");
         question.str("ControlGroup");
         let answer = ask(user, &GET, question).at("systemd")?.variant_str();
         let root = answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))?;
-        let path = format!("{root}{}/{}", unit::slice_path(&unit.slice)?, unit.name);
+        let path = format!("{root}{}/{}", slice_path(&unit.slice)?, unit.name);
         let mut location = Location::plan(layout, &CgroupPath::new(Some(&path), id)?);
         location.unit = Some(unit);
         Ok(location)
@@ -117,7 +123,7 @@ impl Location {
 }
 
 /// A process that keeps a scope alive until the container's first is in it: systemd makes none without a process.
-pub(super) struct Placeholder(Pid);
+pub(in crate::cgroup) struct Placeholder(Pid);
 
 impl Placeholder {
     fn new() -> Result<Placeholder> {
@@ -149,7 +155,7 @@ impl Drop for Placeholder {
 }
 
 /// Starts the scope, and waits until systemd says that it is there.
-pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Placeholder> {
+pub(in crate::cgroup) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Placeholder> {
     let placeholder = Placeholder::new()?;
     let mut properties = Vec::new();
     for (name, value) in [
@@ -169,7 +175,7 @@ pub(super) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Plac
     }
     let drivers = read_text("/proc/devices").unwrap_or_default();
     // A user's manager may set no device rules.
-    properties.append(&mut unit::properties(resources, v2, (!unit.user).then_some(&drivers)));
+    properties.append(&mut properties::properties(resources, v2, (!unit.user).then_some(&drivers)));
     let properties: Vec<&Property> = properties.iter().chain(unit.properties).collect();
 
     let body = |properties: &[&Property]| {
@@ -216,7 +222,7 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
 
 /// Has systemd move a process into the scope: a user may not take one out of the cgroup of another session, and his manager
 /// asks the system's to do it.
-pub(super) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
+pub(in crate::cgroup) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
     let mut body = Writer::default();
     body.str(&unit.name);
     body.str("");
@@ -229,7 +235,7 @@ pub(super) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
 /// Ends the scope and waits until systemd has forgotten it, as it does with one that is over; one that is gone is no error.
 ///
 /// The end of the job is not waited for: a scope without processes ends by itself, and then no signal tells of it.
-pub(super) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
+pub(in crate::cgroup) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
     if !is_running() {
         return Ok(());
     }
@@ -255,10 +261,10 @@ pub(super) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
 }
 
 /// Tells systemd of changed resources.
-pub(super) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()> {
+pub(in crate::cgroup) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()> {
     let drivers = read_text("/proc/devices").unwrap_or_default();
     let devices = (!unit.user && !resources.devices.is_empty()).then_some(drivers.as_str());
-    let properties = unit::properties(resources, v2, devices);
+    let properties = properties::properties(resources, v2, devices);
     let properties: Vec<&Property> = properties.iter().collect();
     if properties.is_empty() {
         return Ok(());

@@ -1,8 +1,9 @@
 //! Cgroups that a container made below its own, for one more process to be put into.
 
-use super::fs::{Branch, Cgroup};
-use super::layout::Layout;
-use super::location::Place;
+use super::Cgroup;
+use super::hierarchy::Branch;
+use super::place::layout::Layout;
+use super::place::location::Place;
 use crate::error::{Context, Errno, Error, Result};
 
 impl Cgroup {

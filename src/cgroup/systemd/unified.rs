@@ -2,20 +2,13 @@
 //!
 //! This is so in the files of cgroup v2 and in systemd's properties, as in runc and crun.
 
-use super::Knob;
-use super::dbus::Value;
-use super::unit::{DEFAULT_PERIOD, Property, mask_of_list, quota_per_second};
-
-/// Whether the file's value for `unified` takes the place of the whole value that a field has for it. Of two lines by device, or
-/// of a quota that leaves the period out, the second only follows the first.
-pub(super) fn replaces(file: &str, value: &str, knob: &Knob) -> bool {
-    let whole = |value: &str| !value.trim_ascii().contains([' ', '\n']);
-    knob.file == file && whole(knob.value) && whole(value)
-}
+use super::properties::{DEFAULT_PERIOD, mask_of_list, quota_per_second};
+use crate::cgroup::limits::unified::io_weight;
+use crate::cgroup::place::unit::{Property, Value};
 
 /// The properties of a systemd unit that say what this file says; none if there are none, or the value makes no sense.
 /// `period` is what the fields have.
-pub(super) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Property> {
+pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Property> {
     let value = value.trim_ascii();
     let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
     let one = |name: &str, value: Option<Value>| value.map(|v| (name.to_owned(), v)).into_iter().collect();
@@ -53,16 +46,14 @@ pub(super) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Pr
     }
 }
 
-/// 1 to 10000 as `io.weight` and systemd have it, for the 10 to 1000 of `blockIO.weight` and BFQ.
-pub(super) fn io_weight(n: u64) -> u64 {
-    1 + (n - 10) * 9999 / 990
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cgroup::resources::{Resources, resources};
-    use crate::cgroup::{Controller, apply, knobs_v2, unit};
+    use crate::cgroup::limits::knob::Knob;
+
+    use crate::cgroup::apply;
+    use crate::cgroup::limits::knob::Controller;
+    use crate::cgroup::limits::{Resources, resources, v2};
+    use crate::cgroup::systemd::properties;
     use crate::json::value::Json;
 
     fn read(text: &str) -> Resources {
@@ -75,7 +66,7 @@ mod tests {
         let parts = [apply::Part::ButMemory, apply::Part::Memory];
         for knob in parts.into_iter().flat_map(|part| {
             let of = Controller::ALL.into_iter().filter(move |c| part.has(*c));
-            let fields: Vec<Knob> = of.flat_map(|c| knobs_v2::knobs(c, r).unwrap()).collect();
+            let fields: Vec<Knob> = of.flat_map(|c| v2::knobs(c, r).unwrap()).collect();
             apply::with_unified(fields, r, part)
         }) {
             let key = knob.value.split_once(' ').filter(|(key, _)| key.contains(':'));
@@ -139,7 +130,7 @@ mod tests {
             let all = files(&r);
             let now = all.iter().find(|(f, _)| f == file).map(|(_, v)| v.as_str());
             assert_eq!(now, Some(*value), "{file} beside {field}: {all:?}");
-            let list = unit::properties(&r, true, None);
+            let list = properties::properties(&r, true, None);
             let found: Vec<String> =
                 list.iter().filter(|(name, _)| name == property).map(|(_, v)| format!("{v:?}")).collect();
             let wanted: Vec<String> = Some(says.to_string()).filter(|s| !s.is_empty()).into_iter().collect();
@@ -162,8 +153,7 @@ mod tests {
     #[test]
     fn a_value_that_is_replaced_is_not_written() {
         let r = read(r#"{"memory":{"limit":4096},"unified":{"memory.max":"8192","pids.max":"5"}}"#);
-        let all =
-            apply::with_unified(knobs_v2::knobs(Controller::Memory, &r).unwrap(), &r, apply::Part::Memory);
+        let all = apply::with_unified(v2::knobs(Controller::Memory, &r).unwrap(), &r, apply::Part::Memory);
         assert_eq!(all.iter().map(|k| (k.file, k.value)).collect::<Vec<_>>(), [("memory.max", "8192")]);
     }
 }

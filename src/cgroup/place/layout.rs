@@ -47,7 +47,7 @@ impl Layout {
     }
 
     /// The same hierarchies with the cgroups that another process, by its pid, is in.
-    pub(super) fn of(process: &str) -> Result<Layout> {
+    pub(in crate::cgroup) fn of(process: &str) -> Result<Layout> {
         // What anybody has mounted somewhere need not be UTF-8.
         let read = |file: &str| {
             let text = open(file, OFlag::O_RDONLY).and_then(|fd| read_all(fd, usize::MAX));

@@ -40,7 +40,7 @@ impl Place {
     }
 
     /// The directories from the mount down to the cgroup, without the mount, and whether each is ours.
-    pub(super) fn levels(&self) -> Vec<(String, bool)> {
+    pub(in crate::cgroup) fn levels(&self) -> Vec<(String, bool)> {
         let directory = self.directory();
         let first = directory.len() - self.path.len();
         let ends = directory.bytes().enumerate().skip(first + 1).filter(|(_, b)| *b == b'/').map(|(i, _)| i);
@@ -162,6 +162,19 @@ impl Location {
         }
         paths
     }
+}
+
+/// What the runtime may do to cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything: what fails is an error.
+    Full,
+    /// What was delegated to an ordinary user, who cannot set device rules.
+    Delegated {
+        /// The cgroup was asked for by its path. Else a hierarchy where it cannot be made is left out, as in runc, and is
+        /// missed only if a resource needs it.
+        asked: bool,
+    },
 }
 
 #[cfg(test)]

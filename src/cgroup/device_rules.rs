@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 
 use super::apply::{on, write_all};
-use super::device_program;
-use super::devices::{self, Whitelist};
-use super::fs::{Access, Branch, Cgroup};
-use super::resources::{DeviceRule, Resources};
-use super::systemd;
+use super::hierarchy::Branch;
+use super::limits::devices::{self, Whitelist};
+use super::limits::{DeviceRule, Resources, device_program};
+use super::place::location::Access;
+use super::{Cgroup, systemd};
 use crate::error::{Errno, Error, Result};
 use crate::sys::bpf;
 

@@ -1,7 +1,7 @@
 //! `linux.resources` as files of cgroup v1 (kernel documentation: admin-guide/cgroup-v1).
 
-use super::resources::{Resources, Setting, What};
-use super::{Controller, Knob, Missing};
+use super::knob::{Controller, Knob, Missing};
+use super::{Resources, Setting, What};
 
 /// What to write into a cgroup of this controller's hierarchy. An order that the kernel refuses with EINVAL only for the
 /// values of the moment (a limit above the present memory+swap limit) is right in a second pass.
@@ -34,14 +34,14 @@ pub fn knobs(of: Controller, r: &Resources) -> Vec<Knob> {
 
 /// `pids.max`. 0 becomes 1: the two mean the same to a container, whose first process is never refused by the limit, but a
 /// clone straight into the cgroup (`CLONE_INTO_CGROUP`) is.
-pub(super) fn pids(s: &Setting) -> Knob {
+pub(in crate::cgroup) fn pids(s: &Setting) -> Knob {
     let most = if s.n < 0 { "max".to_owned() } else { s.n.max(1).to_string() };
     Knob::new("pids.limit", "pids.max", most)
 }
 
 /// The limit of faults and that of reservations, as in runc: pages that are faulted in without a reservation count only
 /// against the first. A kernel before 5.7 has only that.
-pub(super) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
+pub(in crate::cgroup) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
     ["", "rsvd."].map(|kind| {
         let file = format!("hugetlb.{}.{kind}{suffix}", s.of).leak();
         let missing = if kind.is_empty() { Missing::Fails } else { Missing::Skips };

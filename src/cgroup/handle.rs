@@ -1,0 +1,108 @@
+//! The handle on a container's cgroup in every hierarchy, and what hinders its use.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::hierarchy::Branch;
+use super::place::location::{Access, Location};
+use super::place::unit::Unit;
+use super::systemd::Placeholder;
+use crate::error::{Errno, Error, Result};
+use crate::sys::process::close_for_good;
+
+/// A handle on the container's cgroup in every hierarchy.
+pub struct Cgroup {
+    pub(super) branches: Vec<Branch>,
+    /// Controllers that v2 did not give us, and why.
+    pub(super) refused: Vec<(String, Error)>,
+    /// Why a hierarchy was left out that was not delegated.
+    pub(super) denied: Option<Error>,
+    pub(super) access: Access,
+    pub(super) unit: Option<Unit>,
+    pub(super) placeholder: RefCell<Option<Placeholder>>,
+    /// Whose cgroup is joined where this one takes no processes or is gone.
+    pub(super) beside: Option<i32>,
+}
+
+impl Cgroup {
+    pub(super) fn on(branches: Vec<Branch>, access: Access, unit: Option<Unit>) -> Cgroup {
+        Cgroup {
+            branches,
+            refused: Vec::new(),
+            denied: None,
+            access,
+            unit,
+            placeholder: RefCell::new(None),
+            beside: None,
+        }
+    }
+
+    /// The handle on a cgroup that the state record knows. Looks at nothing: the cgroup may be gone.
+    pub fn adopt(location: &Location) -> Cgroup {
+        let branches = location.places.iter().cloned().map(Branch::new).collect();
+        Cgroup::on(branches, Access::Full, location.unit.clone())
+    }
+
+    /// Demands that there is one at all: mounting something now would not give the container one.
+    pub(super) fn required(&self) -> Result<()> {
+        match self.branches.is_empty() {
+            true => Err(Error::new("the container has no cgroup").hint("it was created without one")),
+            false => Ok(()),
+        }
+    }
+
+    /// For the state record.
+    pub fn location(&self) -> Location {
+        Location { places: self.branches.iter().map(|b| b.place.clone()).collect(), unit: self.unit.clone() }
+    }
+
+    /// In a clone of the process that makes the container: it needs its descriptors for other things.
+    pub fn close_in_clone(&self) {
+        self.branches.iter().filter_map(|b| b.dir.get()).for_each(|dir| close_for_good(dir.as_fd()));
+    }
+
+    /// The v2 directory, for a clone straight into it (`CLONE_INTO_CGROUP`); [`Cgroup::join`] does the rest.
+    pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
+        self.v2().and_then(|b| b.dir().ok())
+    }
+
+    /// The container's own processes keep the scope alive from now on, or nothing does.
+    pub(super) fn let_go(&self) {
+        drop(self.placeholder.take());
+    }
+
+    pub(super) fn is_v2_only(&self) -> bool {
+        self.branches.iter().all(|b| b.place.is_v2())
+    }
+
+    pub(super) fn v2(&self) -> Option<&Branch> {
+        self.branches.iter().find(|b| b.place.is_v2())
+    }
+
+    pub(super) fn v1(&self, controller: &str) -> Option<&Branch> {
+        self.branches.iter().find(|b| b.place.has(controller))
+    }
+
+    /// The file is in the cgroup of v2.
+    pub(super) fn v2_has_file(&self, file: &str) -> bool {
+        self.v2().is_some_and(|b| b.has_file(file))
+    }
+}
+
+pub(super) const NOT_DELEGATED: &str = "it is not delegated to this user: start it in a cgroup that is, use --cgroup-manager systemd, \
+     or leave linux.cgroupsPath and linux.resources out";
+
+pub(super) const NO_INTERNAL_PROCESSES: &str = "cgroup v2 allows no processes in a cgroup that has children with controllers (cgroups(7): no internal processes); \
+     choose another linux.cgroupsPath, or move the processes into a child of their own";
+
+const THREADED: &str = "a cgroup above has processes itself or is threaded, and below it cgroup v2 has only threaded cgroups, without memory, \
+     io and hugetlb (cgroups(7): threaded mode); choose another linux.cgroupsPath, or move those processes into a child of their own";
+
+/// With the reason why v2 takes no process, or no controller, there.
+pub(super) fn no_place(e: Error) -> Error {
+    match e.errno() {
+        Some(Errno::EBUSY) => e.hint(NO_INTERNAL_PROCESSES),
+        Some(Errno::EOPNOTSUPP) => e.hint(THREADED),
+        _ => e,
+    }
+}

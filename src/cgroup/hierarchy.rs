@@ -1,0 +1,142 @@
+//! The cgroup in one hierarchy: its directory, its files, and whether it stands still.
+
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
+
+use super::place::location::Place;
+use crate::error::Errno;
+use crate::sys::clock;
+use crate::sys::file::{open, openat, read_all};
+use crate::sys::process::most_open_files;
+
+/// The cgroup in one hierarchy.
+pub(super) struct Branch {
+    pub(super) place: Place,
+    pub(super) dir: OnceCell<OwnedFd>,
+}
+
+impl Branch {
+    pub(super) fn new(place: Place) -> Branch {
+        Branch { place, dir: OnceCell::new() }
+    }
+
+    /// The cgroup's directory, opened and checked to be one of cgroupfs; it stays open.
+    pub(super) fn dir(&self) -> Result<BorrowedFd<'_>, Errno> {
+        if self.dir.get().is_none() {
+            let _ = self.dir.set(self.opened()?);
+        }
+        Ok(self.dir.get().expect("was just opened").as_fd())
+    }
+
+    fn opened(&self) -> Result<OwnedFd, Errno> {
+        self.check(open_directory(&self.place.directory())?)
+    }
+
+    fn check(&self, opened: OwnedFd) -> Result<OwnedFd, Errno> {
+        let magic = fstatfs(&opened)?.filesystem_type();
+        let expected = if self.place.is_v2() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
+        if magic == expected { Ok(opened) } else { Err(Errno::ENOENT) }
+    }
+
+    /// Uses the directory. Where few files may be open, one of v1 does not stay open: there are a dozen hierarchies.
+    pub(super) fn with<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
+        if self.stays_open() { act(self.dir()?) } else { act(self.opened()?.as_fd()) }
+    }
+
+    fn stays_open(&self) -> bool {
+        self.dir.get().is_some() || self.place.is_v2() || most_open_files() >= PLENTY
+    }
+
+    /// Opens a file of it, of a directory that does not stay open by its whole path: that is one descriptor.
+    fn file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+        if self.stays_open() {
+            return openat(self.dir()?, file, flags);
+        }
+        let opened = open(&*format!("{}/{file}", self.place.directory()), flags | OFlag::O_NOFOLLOW)?;
+        self.check(opened)
+    }
+
+    pub(super) fn read(&self, file: &str) -> Result<String, Errno> {
+        text(self.file(file, OFlag::O_RDONLY)?)
+    }
+
+    pub(super) fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
+        nix::unistd::write(self.open(file)?, value.as_bytes()).map(drop)
+    }
+
+    /// Opens a file to be written, perhaps more than once.
+    pub(super) fn open(&self, file: &str) -> Result<OwnedFd, Errno> {
+        self.file(file, OFlag::O_WRONLY)
+    }
+
+    pub(super) fn has_file(&self, file: &str) -> bool {
+        self.file(file, OFlag::O_PATH).is_ok()
+    }
+}
+
+/// From how many open files on a dozen more do no harm.
+const PLENTY: u64 = 64;
+
+pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    open(path, flags)
+}
+
+/// A file of a cgroup, as text.
+pub(super) fn read(dir: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
+    text(openat(dir, file, OFlag::O_RDONLY)?)
+}
+
+fn text(file: OwnedFd) -> Result<String, Errno> {
+    Ok(String::from_utf8_lossy(&read_all(&file, usize::MAX)?).into_owned())
+}
+
+/// Writes a file of a cgroup: at once, the kernel takes each write for a command.
+pub(super) fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), Errno> {
+    let fd = openat(dir, file, OFlag::O_WRONLY)?;
+    nix::unistd::write(&fd, value.as_bytes()).map(drop)
+}
+
+/// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
+pub(super) fn is_frozen(branch: &Branch) -> bool {
+    if branch.place.is_v2() {
+        branch.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
+    } else {
+        branch.place.has("freezer")
+            && branch.read("freezer.state").is_ok_and(|text| text.trim_ascii() != "THAWED")
+    }
+}
+
+/// The same by a cgroup above, too: what is in it, or comes into it, stands still.
+pub(super) fn is_halted(branch: &Branch) -> bool {
+    is_frozen(branch)
+        || (branch.place.is_v2()
+            && branch.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
+}
+
+/// Waits until `file` of a v2 cgroup has `line`, by the kernel's notice of a change. False when the deadline has passed.
+pub(super) fn wait_for_event(dir: BorrowedFd<'_>, line: &str, deadline: Instant) -> Result<bool, Errno> {
+    let file = openat(dir, "cgroup.events", OFlag::O_RDONLY)?;
+    loop {
+        let mut text = [0; 256];
+        let n = nix::sys::uio::pread(&file, &mut text, 0)?;
+        if String::from_utf8_lossy(&text[..n]).lines().any(|l| l == line) {
+            return Ok(true);
+        }
+        let left = clock::until(deadline);
+        if left.is_zero() {
+            return Ok(false);
+        }
+        // Rounded up, so as not to spin in the last millisecond.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The scope of systemd that a container is: its name, its place, and what its properties may be.
+
+use crate::error::{Error, Quoted, Result};
+use crate::text::List;
+
+/// A property's name and value.
+pub type Property = (String, Value);
+
+/// The scope that a container is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unit {
+    /// The unit's name: `prefix-name.scope`.
+    pub name: String,
+    /// The slice that it is in.
+    pub slice: String,
+    /// It belongs to a user's manager, not to the system's.
+    pub user: bool,
+    /// What else it is made with, by annotations.
+    pub properties: List<Property>,
+}
+
+impl Unit {
+    /// Reads `cgroupsPath` as `slice:prefix:name`. Without a slice it is in `system.slice` (a user's: `user.slice`), without
+    /// a path it is named by the container's id.
+    pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
+        let default = format!(":embrun:{id}");
+        let path = path.unwrap_or(&default);
+        let refuse = |why: &str| Err(Error::of(format_args!("linux.cgroupsPath: {} {why}", Quoted(path))));
+        let parts: Vec<&str> = path.split(':').collect();
+        let [slice, prefix, name] = parts[..] else {
+            return refuse("must be slice:prefix:name for the systemd cgroup manager");
+        };
+        if name.is_empty() || path.contains(|c: char| c == '/' || c.is_control()) {
+            return refuse("must name a unit: slice:prefix:name, without slashes");
+        }
+        if name.ends_with(".slice") || name.ends_with(".scope") {
+            return refuse("must name the unit without its type");
+        }
+        let slice = match slice {
+            "" if user => "user.slice",
+            "" => "system.slice",
+            "-" => "-.slice",
+            given => given,
+        };
+        slice_path(slice)?;
+        let dash = if prefix.is_empty() { "" } else { "-" };
+        let name = format!("{prefix}{dash}{name}.scope");
+        Ok(Unit { name, slice: slice.to_owned(), user, properties: &[] })
+    }
+}
+
+/// Where a slice's cgroup is: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+pub(in crate::cgroup) fn slice_path(slice: &str) -> Result<String> {
+    if slice == "-.slice" {
+        return Ok(String::new());
+    }
+    let refuse = || {
+        Error::of(format_args!(
+            "linux.cgroupsPath: {} is no name of a slice, such as system.slice",
+            Quoted(slice)
+        ))
+    };
+    let stem =
+        slice.strip_suffix(".slice").filter(|s| !s.is_empty() && !s.contains('/')).ok_or_else(refuse)?;
+    let mut path = String::new();
+    let mut upto = String::new();
+    for part in stem.split('-') {
+        if part.is_empty() {
+            return Err(refuse());
+        }
+        let dash = if upto.is_empty() { "" } else { "-" };
+        upto = format!("{upto}{dash}{part}");
+        path = format!("{path}/{upto}.slice");
+    }
+    Ok(path)
+}
+
+/// A value of a property or an argument.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Bool(bool),
+    I32(i32),
+    U32(u32),
+    I64(i64),
+    U64(u64),
+    Str(String),
+    Bytes(Vec<u8>),
+    U32s(Vec<u32>),
+    Strs(Vec<String>),
+    Pairs(Vec<(String, String)>),
+    Limits(Vec<(String, u64)>),
+}
+
+impl Value {
+    /// The type's signature.
+    pub fn signature(&self) -> &'static str {
+        match self {
+            Value::Bool(_) => "b",
+            Value::I32(_) => "i",
+            Value::U32(_) => "u",
+            Value::I64(_) => "x",
+            Value::U64(_) => "t",
+            Value::Str(_) => "s",
+            Value::Bytes(_) => "ay",
+            Value::U32s(_) => "au",
+            Value::Strs(_) => "as",
+            Value::Pairs(_) => "a(ss)",
+            Value::Limits(_) => "a(st)",
+        }
+    }
+}
