@@ -5,9 +5,9 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
+use embrun::plan::inside_path::InsidePath;
 use embrun::plan::mounts::{self, CgroupView, Hierarchy, MountFacts};
 use embrun::rootfs::Rootfs;
-use embrun::rootfs::path::InsidePath;
 use embrun::rootfs::root::Links;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use embrun::bundle::spec::Spec;
 use embrun::error::{Errno, Result};
+use embrun::plan::inside_path::InsidePath;
 use embrun::plan::mounts;
-use embrun::rootfs::path::InsidePath;
 use embrun::rootfs::procfs::ProcFs;
 use embrun::rootfs::root::{Resolver, RootDir};
 use embrun::rootfs::{Rootfs, home};

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
 use embrun::error::Errno;
-use embrun::rootfs::path::InsidePath;
+use embrun::plan::inside_path::InsidePath;
 use embrun::rootfs::root::{Links, Resolver, RootDir};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;

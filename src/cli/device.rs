@@ -14,7 +14,7 @@ use super::update::{DEVICES, device_rules, live};
 use crate::cgroup::limits::{ANY, DeviceRule, RuleKind, access, device_rule, devices};
 use crate::error::{Context as _, Error, Result};
 use crate::json::value::Json;
-use crate::rootfs::path::InsidePath;
+use crate::plan::inside_path::InsidePath;
 use crate::rootfs::root::{Handle, Links, RootDir, kind};
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};

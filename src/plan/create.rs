@@ -1,5 +1,6 @@
 //! Compiles the creation of a container: the recipe of both processes, from top to bottom.
 
+use super::inside_path::InsidePath;
 use super::mounts::{self, CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::step::{HostStep, InitStep, Recipe, Sync};
 use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
@@ -7,7 +8,6 @@ use super::{Plan, Program, devices, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Process, Spec};
 use crate::cgroup::place::path::CgroupPath;
 use crate::facts::HostFacts;
-use crate::rootfs::path::InsidePath;
 use crate::text::{List, Text};
 
 /// What the command line says about a creation.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use super::inside_path::InsidePath;
 use super::mounts::{MountStep, What};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, Spec};
-use crate::rootfs::path::InsidePath;
 use crate::text::List;
 
 /// A device node to be there.

@@ -13,6 +13,7 @@
 pub mod create;
 pub mod devices;
 pub mod exec;
+pub mod inside_path;
 pub mod mounts;
 pub mod options;
 pub mod order;

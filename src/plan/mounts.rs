@@ -3,11 +3,11 @@
 use std::ffi::CStr;
 use std::fmt;
 
+use super::inside_path::InsidePath;
 use super::options::{Change, FlagNames, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
 use crate::error::{Lossy, Quoted};
-use crate::rootfs::path::InsidePath;
 use crate::text::{List, Text, c_text};
 
 /// What must be known beside the configuration.

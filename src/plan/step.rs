@@ -7,12 +7,12 @@
 use std::fmt;
 
 use super::devices::DevStep;
+use super::inside_path::InsidePath;
 use super::mounts::MountStep;
 use super::process::CapSets;
 use crate::bundle::spec::{
     HookKind, IoPriority, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, User,
 };
-use crate::rootfs::path::InsidePath;
 use crate::text::{List, Text};
 
 /// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:

@@ -3,11 +3,11 @@
 
 use std::fmt;
 
+use super::inside_path::InsidePath;
 use super::{process, sysctl};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::Quoted;
 use crate::json::read::one_line;
-use crate::rootfs::path::InsidePath;
 use crate::text::Text;
 
 /// Why a configuration is refused, and which property is at fault.

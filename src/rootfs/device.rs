@@ -8,12 +8,12 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, makedev};
 
 use super::mount::bind_over;
-use super::path::InsidePath;
 use super::root::{Handle, kind, open_name};
 use super::{Rootfs, through_a_link};
 use crate::bundle::spec::DeviceKind;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
+use crate::plan::inside_path::InsidePath;
 use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, readlinkat, symlinkat, unlinkat};
 

@@ -6,10 +6,10 @@ use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
 use super::mount::bind_over;
-use super::path::InsidePath;
 use super::root::Handle;
 use super::{Rootfs, find, host_null};
 use crate::error::{Context, Error, Result};
+use crate::plan::inside_path::InsidePath;
 use crate::plan::options::{Change, attr, ms};
 
 impl Rootfs {

@@ -3,7 +3,6 @@
 //! Everything is done from the root's file descriptor ([`root`]), with the host's procfs at hand ([`procfs`]). What is not
 //! yet in its place is in the [`tree`] workshop. The acts: [`mount`], [`device`], [`mask`], and [`pivot`] in the end.
 
-pub mod path;
 pub mod procfs;
 pub mod root;
 pub mod tree;
@@ -24,14 +23,16 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, makedev};
 
-use crate::bundle::spec::Propagation;
-use crate::error::{Context, Error, Lossy, Result};
-use crate::plan::options::{Change, ms};
-use crate::sys::file::{fstat, open};
-use crate::sys::mount_api::mount;
 use procfs::ProcFs;
 use root::{Handle, Resolver, RootDir};
 use tree::{Api, Workshop};
+
+use crate::bundle::spec::Propagation;
+use crate::error::{Context, Error, Lossy, Result};
+use crate::plan::inside_path::InsidePath;
+use crate::plan::options::{Change, ms};
+use crate::sys::file::{fstat, open};
+use crate::sys::mount_api::mount;
 
 pub use passwd::home;
 
@@ -170,12 +171,12 @@ fn host_null() -> Result<OwnedFd> {
 }
 
 /// What is said of a path that must be what it is called, and is not.
-fn through_a_link(path: &path::InsidePath) -> Error {
+fn through_a_link(path: &InsidePath) -> Error {
     Error::of(format_args!("{path} of the root file system is or goes through a symbolic link"))
 }
 
 /// What a path of the container's leads to, if anything.
-fn find(root: &RootDir, path: &path::InsidePath) -> Result<Option<Handle>> {
+fn find(root: &RootDir, path: &InsidePath) -> Result<Option<Handle>> {
     match root.resolve(path, root::Links::Follow) {
         Ok(handle) => Ok(Some(handle)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),

@@ -2,9 +2,9 @@
 
 use nix::errno::Errno;
 
-use super::path::InsidePath;
 use super::procfs::ProcFs;
 use super::root::{Links, RootDir};
+use crate::plan::inside_path::InsidePath;
 use crate::sys::file::read_all;
 
 /// A passwd file longer than this is not read to its end. (More than 10,000 users.)

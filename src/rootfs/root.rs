@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::path::InsidePath;
 use super::walk::{self, Missing};
+use crate::plan::inside_path::InsidePath;
 use crate::sys::exact_modes::ExactModes;
 pub use crate::sys::file::kind;
 use crate::sys::file::{FileStat, fstat, openat, path_of};

@@ -7,7 +7,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, makedev};
 
 use crate::error::{Context, Error, Result};
-use crate::rootfs::path::InsidePath;
+use crate::plan::inside_path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Links, RootDir, kind};
 use crate::sys::file::fstat;

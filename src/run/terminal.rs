@@ -12,7 +12,7 @@ use nix::sys::stat::{SFlag, makedev};
 
 use super::wire::Channel;
 use crate::error::{Context, Error, Result};
-use crate::rootfs::path::InsidePath;
+use crate::plan::inside_path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Handle, Links, RootDir, kind};
 use crate::sys::file::fstat;
