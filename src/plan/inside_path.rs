@@ -9,7 +9,7 @@ use crate::text::c_text;
 /// A path that somebody *claims* lies inside the container's root.
 ///
 /// Holding one tells you that it is relative, free of NUL, `.`, `..` and empty components. It does not tell you that it stays
-/// inside: it may meet a hostile link on the way. Only [`RootDir::resolve`](super::root::RootDir::resolve) decides that.
+/// inside: it may meet a hostile link on the way. Only `RootDir::resolve` decides that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InsidePath(&'static CStr);
 
