@@ -4,107 +4,123 @@ use super::step::{HostStep, InitStep, Sync};
 use super::{Plan, patience};
 use crate::bundle::spec::{HookKind, Hooks};
 
-/// Every law that the plan breaks, in words; none for a good plan.
+/// Every law that the plan breaks, in words; none for a valid plan.
 pub fn broken(plan: &Plan) -> Vec<String> {
     let mut out = Vec::new();
     conversation(plan, &mut out);
-    let at = |wanted: fn(&InitStep) -> bool| plan.init.iter().position(wanted);
-    let before = |first: (&str, Option<usize>), then: (&str, Option<usize>), out: &mut Vec<String>| {
-        if let (Some(a), Some(b)) = (first.1, then.1) {
-            if a >= b {
-                out.push(format!("{} must come before {}", first.0, then.0));
-            }
-        }
-    };
-    let root = ("the root's preparation", at(|s| matches!(s, InitStep::PrepareRoot { .. })));
-    let mount = ("the first mount", at(|s| matches!(s, InitStep::Mount(_))));
-    let pivot = ("the pivot", at(|s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot)));
-    let mask = ("masking", at(|s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_))));
-    let sysctl = ("sysctls", at(|s| matches!(s, InitStep::Sysctl(_))));
-    let bounding = ("the bounding set", at(|s| matches!(s, InitStep::BoundingSet(_))));
-    let ids = ("the ids", at(|s| matches!(s, InitStep::Ids(_))));
-    let caps = ("the capability sets", at(|s| matches!(s, InitStep::Capabilities(_))));
-    let cwd = ("the working directory", at(|s| matches!(s, InitStep::Cwd)));
-    let find = ("the program's look-up", at(|s| matches!(s, InitStep::FindProgram)));
-    let nnp = ("no_new_privs", at(|s| matches!(s, InitStep::NoNewPrivileges)));
-    let seccomp = ("the filter", at(|s| matches!(s, InitStep::Seccomp)));
-    let personality = ("the personality", at(|s| matches!(s, InitStep::Personality(_))));
-    let devices = ("the devices", at(|s| matches!(s, InitStep::Devices(_))));
-    let null = ("the container's null device", at(|s| matches!(s, InitStep::StdioNull)));
-    let finish = ("what mounts wait for", at(|s| matches!(s, InitStep::FinishMounts)));
-    let readonly = ("the read-only root", at(|s| matches!(s, InitStep::ReadonlyRoot)));
-    let start = ("the wait for start", at(|s| matches!(s, InitStep::AwaitStart)));
-    let let_go = ("letting go of the host", at(|s| matches!(s, InitStep::LetGo { .. })));
-    let enter = ("entering the pid namespace", at(|s| matches!(s, InitStep::EnterPidNamespace)));
-    let program = ("a program of the container", at(runs_a_program_of_the_container));
-    let join =
-        ("the last namespace", plan.init.iter().rposition(|s| matches!(s, InitStep::JoinNamespace { .. })));
-    let listened = ("a filter with an agent", seccomp_with_agent(plan));
-    let created = ("created", at(|s| *s == InitStep::Ask(Sync::Created)));
-    for (first, then) in [
-        (root, mount),
-        (mount, mask),
-        (devices, null),
-        (null, finish),
-        (finish, mask),
-        (finish, readonly),
-        // Once the container's root is ours, its /proc is not to be trusted.
-        (mask, pivot),
-        (sysctl, pivot),
-        (pivot, bounding),
-        (bounding, ids),
-        (ids, caps),
-        // As the container's user, or it would see what only root may.
-        (caps, cwd),
-        (caps, find),
-        // The container's filter could forbid it.
-        (personality, seccomp),
-        (let_go, seccomp),
-        // A descriptor that is open while the kernel resolves a path of the container leads out of it.
-        (pivot, let_go),
-        (join, let_go),
-        (let_go, program),
-        // Others in the pid namespace can look into a process there, so it holds nothing of the host.
-        (let_go, enter),
-        // Nor any privilege that the program has not.
-        (ids, enter),
-        (caps, enter),
-        (enter, program),
-        // Its agent must be there, or the container is not created.
-        (listened, created),
-    ] {
-        before(first, then, &mut out);
-    }
-    match nnp.1 {
-        // With no_new_privs the filter comes last; without, it needs CAP_SYS_ADMIN.
-        Some(_) => {
-            before(nnp, seccomp, &mut out);
-            before(find, seccomp, &mut out);
-            if plan.agent.is_none() {
-                before(start, seccomp, &mut out);
-            }
-        }
-        None => before(seccomp, bounding, &mut out),
-    }
+    order(plan, &mut out);
+    filter(plan, &mut out);
     if plan.init.iter().rposition(|s| matches!(s, InitStep::Exec)) != plan.init.len().checked_sub(1) {
         out.push("exec must be the last step".into());
     }
-    if let_go.1.is_none() {
+    if first(plan, LET_GO).is_none() {
         out.push("init must let go of the host".into());
-    }
-    if plan.filter.is_some() != seccomp.1.is_some() {
-        out.push("a filter must be loaded, and only if there is one".into());
     }
     dying(plan, &mut out);
     out
 }
 
-fn runs_a_program_of_the_container(step: &InitStep) -> bool {
-    matches!(step, InitStep::RunHooks(HookKind::StartContainer) | InitStep::Exec)
+/// A step, by its name in the laws.
+type Named = (&'static str, fn(&InitStep) -> bool);
+
+const BOUNDING: Named = ("the bounding set", |s| matches!(s, InitStep::BoundingSet(_)));
+const CAPS: Named = ("the capability sets", |s| matches!(s, InitStep::Capabilities(_)));
+const CWD: Named = ("the working directory", |s| matches!(s, InitStep::Cwd));
+const DEVICES: Named = ("the devices", |s| matches!(s, InitStep::Devices(_)));
+const ENTER: Named = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
+const FIND: Named = ("the program's look-up", |s| matches!(s, InitStep::FindProgram));
+const FINISH: Named = ("what mounts wait for", |s| matches!(s, InitStep::FinishMounts));
+const IDS: Named = ("the ids", |s| matches!(s, InitStep::Ids(_)));
+const LET_GO: Named = ("letting go of the host", |s| matches!(s, InitStep::LetGo { .. }));
+const MASK: Named = ("masking", |s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_)));
+const MOUNT: Named = ("the first mount", |s| matches!(s, InitStep::Mount(_)));
+const NO_NEW_PRIVS: Named = ("no_new_privs", |s| matches!(s, InitStep::NoNewPrivileges));
+const NULL: Named = ("the container's null device", |s| matches!(s, InitStep::StdioNull));
+const PERSONALITY: Named = ("the personality", |s| matches!(s, InitStep::Personality(_)));
+const PIVOT: Named = ("the pivot", |s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot));
+const PROGRAM: Named = ("a program of the container", runs_a_program_of_the_container);
+const READONLY: Named = ("the read-only root", |s| matches!(s, InitStep::ReadonlyRoot));
+const ROOT: Named = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
+const SECCOMP: Named = ("the filter", |s| matches!(s, InitStep::Seccomp));
+const START: Named = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
+const SYSCTL: Named = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
+
+/// The first of each pair must come before the second, if a plan has both.
+const ORDER: &[(Named, Named)] = &[
+    (ROOT, MOUNT),
+    (MOUNT, MASK),
+    (DEVICES, NULL),
+    (NULL, FINISH),
+    (FINISH, MASK),
+    (FINISH, READONLY),
+    // Once the root is the container's, its /proc is not trusted.
+    (MASK, PIVOT),
+    (SYSCTL, PIVOT),
+    (PIVOT, BOUNDING),
+    (BOUNDING, IDS),
+    (IDS, CAPS),
+    // As the container's user, who may see less than root.
+    (CAPS, CWD),
+    (CAPS, FIND),
+    // The container's filter could forbid it.
+    (PERSONALITY, SECCOMP),
+    (LET_GO, SECCOMP),
+    // An open descriptor leads out of the container while the kernel resolves a path in it.
+    (PIVOT, LET_GO),
+    (LET_GO, PROGRAM),
+    // Processes of the pid namespace can look into a new member, so it holds nothing of the host.
+    (LET_GO, ENTER),
+    // Nor does it hold any privilege that the program lacks.
+    (IDS, ENTER),
+    (CAPS, ENTER),
+    (ENTER, PROGRAM),
+];
+
+fn first(plan: &Plan, (_, wanted): Named) -> Option<usize> {
+    plan.init.iter().position(wanted)
 }
 
-fn seccomp_with_agent(plan: &Plan) -> Option<usize> {
-    plan.agent.as_ref().and_then(|_| plan.init.iter().position(|s| matches!(s, InitStep::Seccomp)))
+fn before(earlier: (&str, Option<usize>), later: (&str, Option<usize>), out: &mut Vec<String>) {
+    if let (Some(a), Some(b)) = (earlier.1, later.1) {
+        if a >= b {
+            out.push(format!("{} must come before {}", earlier.0, later.0));
+        }
+    }
+}
+
+fn order(plan: &Plan, out: &mut Vec<String>) {
+    let at = |step: Named| (step.0, first(plan, step));
+    for (earlier, later) in ORDER {
+        before(at(*earlier), at(*later), out);
+    }
+    let join = plan.init.iter().rposition(|s| matches!(s, InitStep::JoinNamespace { .. }));
+    before(("the last namespace", join), at(LET_GO), out);
+    // The container is created only if its agent is there.
+    if plan.agent.is_some() {
+        let created = plan.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));
+        before(("a filter with an agent", first(plan, SECCOMP)), ("created", created), out);
+    }
+}
+
+/// With no_new_privs the filter comes last; without, it needs CAP_SYS_ADMIN.
+fn filter(plan: &Plan, out: &mut Vec<String>) {
+    let at = |step: Named| (step.0, first(plan, step));
+    if first(plan, NO_NEW_PRIVS).is_some() {
+        before(at(NO_NEW_PRIVS), at(SECCOMP), out);
+        before(at(FIND), at(SECCOMP), out);
+        if plan.agent.is_none() {
+            before(at(START), at(SECCOMP), out);
+        }
+    } else {
+        before(at(SECCOMP), at(BOUNDING), out);
+    }
+    if plan.filter.is_some() != first(plan, SECCOMP).is_some() {
+        out.push("a filter must be loaded, and only if there is one".into());
+    }
+}
+
+fn runs_a_program_of_the_container(step: &InitStep) -> bool {
+    matches!(step, InitStep::RunHooks(HookKind::StartContainer) | InitStep::Exec)
 }
 
 /// Both processes meet at the same points, in the same order: no deadlock by omission.
