@@ -6,66 +6,66 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: ## build embrun and run a real container that shows itself
-	@rootfs-fixtures/demo "$$(integration/static)"
+	@rootfs-fixtures/demo.sh "$$(integration/static.sh)"
 
 static: ## embrun as one static program, by the host's own compiler
-	@integration/static
+	@integration/static.sh
 
 test: test-host test-guest ## all tests: units, then real containers on this host and in a guest with cgroup v2
 
 test-host: ## the tests on this machine's kernel
-	@integration/needs build test
+	@integration/needs.sh build test
 	cargo test -q --locked --lib --bins
 	cargo test -q --locked --doc
-	integration/suites host $$(integration/programs)
+	integration/suites.sh host $$(integration/programs.sh)
 
 test-guest: ## the same kernel tests under pure cgroup v2, in a guest of user-mode Linux
-	@integration/needs build test
-	integration/guest/suites v2 "$$(integration/static)"
+	@integration/needs.sh build test
+	integration/guest/suites.sh v2 "$$(integration/static.sh)"
 
 test-guests: ## what cgroups matter to, under v1, with no cgroups, and where systemd runs the guest
-	@integration/needs build test guests
-	for guest in v1 none systemd-v2 systemd-hybrid systemd-v1; do integration/guest/suites $$guest "$$(integration/static)" || bad=1; done; [ -z "$$bad" ]
+	@integration/needs.sh build test guests
+	for guest in v1 none systemd-v2 systemd-hybrid systemd-v1; do integration/guest/suites.sh $$guest "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
 test-peers: ## the kernel tests against Debian's runc and crun, the oracle
-	@integration/needs build test
-	RUNTIME=runc integration/suites runc $$(integration/programs kernel)
-	RUNTIME=crun integration/suites crun $$(integration/programs kernel)
+	@integration/needs.sh build test
+	RUNTIME=runc integration/suites.sh runc $$(integration/programs.sh kernel)
+	RUNTIME=crun integration/suites.sh crun $$(integration/programs.sh kernel)
 
 # The system calls that are younger than Linux 4.19, without those that the tests themselves make. Recording needs Linux 5.6,
 # and a walk without openat2 takes memory for each component, more than six times a configuration of many mounts. The second
 # line tests how the listener of a filter is passed on before Linux 5.6.
 YOUNG = clone3,close_range,fsconfig,fsmount,fsopen,fspick,mount_setattr,move_mount,open_tree,openat2,pidfd_open,pidfd_send_signal
 test-older: ## the kernel tests under a filter that answers ENOSYS to what old kernels do not have
-	@integration/needs build test
+	@integration/needs.sh build test
 	cargo build -q --locked --example older
-	RUNTIME=$$(integration/static) IT_ARGS="--skip recorder:: --skip memory::" target/debug/examples/older $(YOUNG) integration/suites older $$(integration/programs kernel)
-	RUNTIME=$$(integration/static) IT_ARGS="notify::" target/debug/examples/older pidfd_getfd integration/suites older $$(integration/programs kernel)
+	RUNTIME=$$(integration/static.sh) IT_ARGS="--skip recorder:: --skip memory::" target/debug/examples/older $(YOUNG) integration/suites.sh older $$(integration/programs.sh kernel)
+	RUNTIME=$$(integration/static.sh) IT_ARGS="notify::" target/debug/examples/older pidfd_getfd integration/suites.sh older $$(integration/programs.sh kernel)
 
 test-slow: ## a thousand containers; every command killed at every system call
-	@integration/needs build test
-	RUNTIME=$$(integration/static) IT_ARGS="--ignored --skip engines --skip docker --skip selftest" integration/suites slow $$(integration/programs kernel)
+	@integration/needs.sh build test
+	RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored --skip engines --skip docker --skip selftest" integration/suites.sh slow $$(integration/programs.sh kernel)
 
 test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes its section of docs/kernels.md
-	@integration/needs build test
-	integration/guest/arm tests
+	@integration/needs.sh build test
+	integration/guest/arm.sh tests
 
 engines: ## podman, containerd and docker run containers through embrun
-	@integration/needs build test engines
-	PATH=$$(integration/docker):$$PATH RUNTIME=$$(integration/static) IT_ARGS="--ignored engines docker" \
-		integration/suites engines $$(integration/programs kernel)
+	@integration/needs.sh build test engines
+	PATH=$$(integration/docker.sh):$$PATH RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored engines docker" \
+		integration/suites.sh engines $$(integration/programs.sh kernel)
 
 conformance-runc: ## the tests of runc, crun and runtime-tools against embrun, with what is known to fail
-	@integration/needs build test conformance
-	for suite in runc crun tools; do integration/conformance/run $$suite "$$(integration/static)" || bad=1; done; [ -z "$$bad" ]
+	@integration/needs.sh build test conformance
+	for suite in runc crun tools; do integration/conformance/run.sh $$suite "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
 lint: ## formats, lints and the rules of this house
-	@integration/needs build lint
-	integration/lint
+	@integration/needs.sh build lint
+	integration/lint.sh
 
 bench: ## embrun, runc, crun and the kernel's own share, interleaved: a table in Markdown
-	@integration/needs build bench
-	integration/bench/run "$$(integration/static)"
+	@integration/needs.sh build bench
+	integration/bench/run.sh "$$(integration/static.sh)"
 
 clean: ## remove what was built in this tree; caches outside of it stay
 	cargo clean -q

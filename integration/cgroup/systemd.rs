@@ -48,7 +48,7 @@ impl Bundle {
         }
         let busybox =
             ["target/guest/busybox", "/bin/busybox"].into_iter().find(|p| std::path::Path::new(p).exists());
-        std::fs::copy(busybox.expect("busybox, by integration/guest/suites"), at.join("rootfs/bin/sleep"))
+        std::fs::copy(busybox.expect("busybox, by integration/guest/suites.sh"), at.join("rootfs/bin/sleep"))
             .unwrap();
         Bundle { at, before: Vec::new(), flags: vec!["--systemd-cgroup"] }
     }

@@ -245,8 +245,8 @@ fn skip_reason(trace: &str) -> String {
 }
 
 fn build_rootfs() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs-fixtures/build");
-    let out = Command::new(&script).stderr(Stdio::inherit()).output().expect("rootfs-fixtures/build");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs-fixtures/build.sh");
+    let out = Command::new(&script).stderr(Stdio::inherit()).output().expect("rootfs-fixtures/build.sh");
     assert!(out.status.success(), "{} failed", script.display());
     PathBuf::from(String::from_utf8_lossy(&out.stdout).trim())
 }

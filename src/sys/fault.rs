@@ -1,6 +1,6 @@
 //! What a fault of this program itself looks like.
 //!
-//! In a release a panic is one instruction that the processor refuses (`cross/build` says what its texts would cost). The line
+//! In a release a panic is one instruction that the processor refuses (`cross/build.sh` says what its texts would cost). The line
 //! printed then has the instruction's address, which `embrun.map` of the release resolves to a function: more than a
 //! panic's text says in a binary without line numbers.
 

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""BitBake itself reads the recipe: its parser, its fetchers and its unpacking, over the few lines of OpenEmbedded's core that the
+recipe leans on, written here. usage: cross/lint-bitbake.py EMPTY-FOLDER     (in an environment with bitbake-setup; used by cross/lint.py)
+
+The crates come from cargo's own downloads and must have the sums that the recipe gives; what BitBake has laid out is then
+enough for cargo without a network. Prints `ok WHAT` for each thing shown; ends with an exception at the first that is not so.
+"""
+import glob, os, shutil, subprocess, sys, types
+
+# The package lacks the client of a server of hashes, which only builds ask.
+for name in ("hashserv", "hashserv.client"):
+    sys.modules[name] = types.ModuleType(name)
+import bb, bb.data, bb.data_smart, bb.event, bb.fetch2, bb.parse, bb.process
+
+here = os.path.dirname(os.path.abspath(__file__))
+top = os.path.dirname(here)
+box = os.path.realpath(sys.argv[1])
+CORE = {
+    "conf/bitbake.conf": """
+WORKDIR = "${TOPDIR}/work"
+D = "${WORKDIR}/image"
+DL_DIR = "${TOPDIR}/downloads"
+PERSISTENT_DIR = "${TOPDIR}"
+PN = "${@bb.parse.vars_from_file(d.getVar('FILE', False), d)[0]}"
+PV = "${@bb.parse.vars_from_file(d.getVar('FILE', False), d)[1]}"
+BPN = "${PN}"
+BP = "${BPN}-${PV}"
+bindir = "/usr/bin"
+datadir = "/usr/share"
+PROVIDES = "${PN}"
+PACKAGES = "${PN}-dbg ${PN}"
+FILES:${PN} = "${bindir}/*"
+SRC_URI = ""
+OVERRIDES = "pn-${PN}"
+AUTOREV = "${@bb.fetch2.get_autorev(d)}"
+""",
+    "classes-global/base.bbclass": "",
+    "classes-recipe/cargo.bbclass": """
+CARGO_BUILD_FLAGS = "--frozen"
+cargo_do_install() {
+    install -D -m 0755 ${TOPDIR}/built ${D}${bindir}/embrun
+}
+EXPORT_FUNCTIONS do_install
+""",
+    "classes-recipe/cargo-update-recipe-crates.bbclass": "",
+}
+
+
+def shown(what, holds, why=None):
+    if not holds:
+        raise AssertionError("%s: %s" % (what, why))
+    print("ok " + what, flush=True)
+
+
+def parse():
+    for name, text in CORE.items():
+        path = os.path.join(box, "core", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "w").write(text)
+    d = bb.data.init()
+    bb.parse.init_parser(d)
+    d.setVar("TOPDIR", box)
+    d.setVar("BBPATH", box + "/core")
+    d.setVar("LAYERDIR", here + "/yocto")
+    d.setVar("PATH", os.environ["PATH"])
+    d.setVar("BB_ENV_PASSTHROUGH", "PATH HOME")
+    d = bb.parse.handle("conf/bitbake.conf", d, True)
+    d = bb.parse.handle(here + "/yocto/conf/layer.conf", d, True)
+    d.expandVarref("LAYERDIR")
+    recipe, = (f for pattern in d.getVar("BBFILES").split() for f in glob.glob(pattern))
+    # As the cooker does for each recipe.
+    d.setVar("__bbclasstype", "global")
+    bb.parse.handle("classes-global/base.bbclass", d, True)
+    d.setVar("__bbclasstype", "recipe")
+    return bb.parse.handle(recipe, d)[""]
+
+
+def fetch(d):
+    """Every source of the recipe, by BitBake's fetchers; what they would download as files is there already, as after a build."""
+    subprocess.run(["cargo", "fetch", "-q", "--locked"], cwd=top, check=True)
+    os.makedirs(box + "/downloads")
+    for crate in glob.glob(os.path.join(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo"), "registry/cache/*/*.crate")):
+        if not os.path.exists(box + "/downloads/" + os.path.basename(crate)):
+            shutil.copy(crate, box + "/downloads/")
+    # Only crates can come from a network here; one that is not there yet is a fault of the list.
+    d.setVar("BB_ALLOWED_NETWORKS", "nowhere.invalid")
+    bb.fetch2.get_hashvalue(d)  # as OpenEmbedded's base class does, or AUTOREV is refused
+    fetcher = bb.fetch2.Fetch(d.getVar("SRC_URI").split(), d)
+    fetcher.download()
+    shown("fetches every source, %d crates with their sums" % (len(fetcher.urls) - 1), len(fetcher.urls) > 5)
+    fetcher.unpack(d.getVar("UNPACKDIR"))
+    return d.getVar("S")
+
+
+def builds_alone(source, d):
+    """What was unpacked is enough for cargo: it resolves the whole lock without a network, from the unpacked crates alone."""
+    crates, = glob.glob(box + "/work/**/cargo_home/bitbake", recursive=True)
+    config = box + "/cargo"
+    os.makedirs(config)
+    open(config + "/config.toml", "w").write(
+        '[source.crates-io]\nreplace-with = "bitbake"\n[source.bitbake]\ndirectory = "%s"\n' % crates)
+    done = subprocess.run(["cargo", "metadata", "--frozen", "--format-version", "1", "--manifest-path", source + "/Cargo.toml"],
+                          env={**os.environ, "CARGO_HOME": config}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    shown("cargo needs nothing but what was unpacked", done.returncode == 0, done.stderr)
+
+
+def install(d):
+    open(box + "/built", "w").write("a binary")
+    script = "set -e\n" + "".join("%s() {\n%s\n}\n" % (f, d.getVar(f)) for f in ("cargo_do_install", "do_install"))
+    subprocess.run(["sh", "-c", script + "do_install"], check=True)
+    image = d.getVar("D")
+    files = {os.path.relpath(os.path.join(at, name), image) for at, _, names in os.walk(image) for name in names}
+    profiles = {"usr/share/embrun/seccomp-profiles/" + os.path.basename(p) for p in glob.glob(top + "/seccomp-profiles/*.json")}
+    shown("installs embrun, runc and the profiles, and nothing else", files == profiles | {"usr/bin/embrun", "usr/bin/runc"}
+          and os.path.realpath(image + "/usr/bin/runc") == image + "/usr/bin/embrun"
+          and all(os.stat(os.path.join(image, p)).st_mode & 0o777 == 0o644 for p in profiles), files)
+
+
+d = parse()
+shown("parses the layer and the recipe", d.getVar("PV").endswith("+git") and d.getVar("S").endswith("embrun-" + d.getVar("PV")), d.getVar("S"))
+shown("asks for 64-bit time with musl", "libc_unstable_musl_v1_2" in d.getVar("RUSTFLAGS"))
+shown("it provides virtual/runc", "virtual/runc" in d.getVar("PROVIDES").split())
+packages = d.getVar("PACKAGES").split()
+shown("embrun-runc comes before embrun, and is virtual-runc", packages.index("embrun-runc") < packages.index("embrun")
+      and "virtual-runc" in d.getVar("RPROVIDES:embrun-runc").split() and d.getVar("RDEPENDS:embrun-runc") == "embrun")
+licence = d.getVar("LIC_FILES_CHKSUM")
+source = fetch(d)
+shown("unpacks the last commit where S is", os.path.exists(source + "/Cargo.lock"), source)
+name, md5 = licence.removeprefix("file://").split(";md5=")
+shown("the licence has its sum", bb.utils.md5_file(os.path.join(source, name)) == md5, bb.utils.md5_file(os.path.join(source, name)))
+builds_alone(source, d)
+install(d)

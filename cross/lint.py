@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+"""Checks what image builders get, each file by a tool that really reads it. usage: cross/lint.py [--allow-missing N]
+
+  Yocto        oelint-adv; BitBake itself parses, fetches and unpacks the recipe (cross/lint-bitbake.py)
+  Buildroot    kconfiglib for Config.in, make for embrun.mk, the rules of its check-package by hand (it is in no package)
+  drop-ins     podman, containerd 1 and 2 and dockerd read theirs; CRI-O, which is in no package, by a TOML reader alone
+  kernel       every option of the fragment is one of Debian's kernels; cross/kernel/check.sh says what is missing
+  indexes      an index of Debian's that cannot be had is not taken for an empty one
+  proof        cross/proof.sh, which says that a release is static, is not to be pleased with less
+  bills        each CycloneDX bill of `make release` against CycloneDX's schema, its sums against the binary and Cargo.lock
+
+The Python tools (cross/lint-tools.txt) and the programs and configurations of Debian's packages are kept in ~/.cache/embrun/lint.
+A tool that cannot be had is reported and counted; cross/lint.py fails on a fault, or on more left out than --allow-missing N (none).
+"""
+import glob, hashlib, json, os, re, struct, subprocess, sys, tempfile, tomllib
+
+here = os.path.dirname(os.path.abspath(__file__))
+top = os.path.dirname(here)
+cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ["HOME"], ".cache"), "embrun", "lint")
+python = os.path.join(cache, "venv/bin/python3")
+checked, faults, missing = 0, [], []
+
+
+def check(what, holds, why=""):
+    global checked
+    checked += 1
+    print("%-66s %s" % (what, "ok" if holds else "FAULT " + why))
+    if not holds:
+        faults.append(what)
+
+
+def lacks(what, why):
+    print("%-66s NOT CHECKED: %s" % (what, why))
+    missing.append(what)
+
+
+def run(*command, **more):
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+        return done.returncode, done.stdout
+    except FileNotFoundError:
+        return 127, command[0] + " is not installed"
+
+
+def read(name):
+    with open(os.path.join(here, name)) as f:
+        return f.read()
+
+
+def tools():
+    """The Python tools in a virtual environment of their own; their absence is told by each check that wants one."""
+    wanted = read("lint-tools.txt")
+    stamp = os.path.join(cache, "venv/tools.txt")
+    if os.path.exists(stamp) and open(stamp).read() == wanted:
+        return
+    status, out = run(sys.executable, "-m", "venv", "--clear", os.path.join(cache, "venv"))
+    if status == 0:
+        status, out = run(python, "-m", "pip", "install", "-q", "-r", os.path.join(here, "lint-tools.txt"))
+    if status == 0:
+        open(stamp, "w").write(wanted)
+    else:
+        print("the Python tools cannot be had: " + out.strip().split("\n")[-1])
+
+
+def has_tool(module):
+    return run(python, "-c", "import " + module)[0] == 0
+
+
+def package(arch, suite, name, member):
+    """A file of a Debian package, unpacked and never installed; None where it cannot be had."""
+    box = os.path.join(cache, "%s-%s-%s" % (name, suite, arch))
+    if not glob.glob(os.path.join(box, member)):
+        run("bash", "-c", '. "$1"; rm -rf "$2"; apt_fetch "$3" "$4" "$2" "$5" && dpkg -x "$2"/*.deb "$2" && rm "$2"/*.deb',
+            "sh", here + "/common.sh", box, arch, suite, name)
+    return (glob.glob(os.path.join(box, member)) or [None])[0]
+
+
+def versions():
+    version = re.search(r'^version = "(.+)"', open(top + "/Cargo.toml").read(), re.M)[1]
+    check("the recipe has the crate's version", os.path.exists(here + "/yocto/recipes-containers/embrun/embrun_%s.bb" % version))
+
+
+def yocto():
+    recipe = here + "/yocto/recipes-containers/embrun/"
+    check("embrun-crates.inc is of this Cargo.lock", run(here + "/yocto/crates.py")[1] == open(recipe + "embrun-crates.inc").read(),
+          "(run cross/yocto/crates.py)")
+    oelint = os.path.join(cache, "venv/bin/oelint-adv")
+    if os.path.exists(oelint):
+        # embrun has no home page, bug tracker or CVE of its own yet, and the recipe says why it takes the last commit.
+        quiet = ["--suppress=oelint.var" + r for r in (
+            ".mandatoryvar.HOMEPAGE", ".suggestedvar.BUGTRACKER", ".suggestedvar.CVE_PRODUCT", ".bbclassextend", "s.autorev")]
+        status, out = run(oelint, "--quiet", "--release=whinlatter", *quiet, *glob.glob(recipe + "*.bb"), *glob.glob(recipe + "*.inc"))
+        check("oelint-adv: the recipe and its crates", status == 0, "\n" + out)
+    else:
+        lacks("oelint-adv: the recipe and its crates", "oelint-adv")
+    if not has_tool("bb"):
+        return lacks("BitBake: the recipe", "bitbake-setup")
+    with tempfile.TemporaryDirectory() as box:
+        status, out = run(python, here + "/lint-bitbake.py", box, env={**os.environ, "GIT_CONFIG_COUNT": "1",
+                          "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"})
+    for line in out.splitlines():
+        if line.startswith("ok "):
+            check("BitBake: " + line[3:], True)
+    check("BitBake: done with the recipe", status == 0, "\n" + "\n".join(out.splitlines()[-12:]))
+
+
+def style(name):
+    """The rules of Buildroot's check-package that fit a package of this shape; their names are its own."""
+    text, bad = read("buildroot/" + name), []
+    lines = text.split("\n")
+    broken = lambda rule, found: bad.append(rule) if found else None
+    broken("NewlineAtEof", not text.endswith("\n"))
+    broken("EmptyLastLine", text.endswith("\n\n"))
+    broken("ConsecutiveEmptyLines", "\n\n\n" in text)
+    broken("TrailingSpace", any(line != line.rstrip() for line in lines))
+    broken("NotExecutable", os.access(os.path.join(here, "buildroot", name), os.X_OK))
+    if name.endswith("Config.in"):
+        helped = re.findall(r"\thelp\n((?:\t.*\n|\n(?=\t))+)", text)
+        broken("HelpText", any(not re.match(r"\t  \S.{,61}$", line) for h in helped for line in h.rstrip("\n").split("\n")))
+        broken("NoDefaultN", re.search(r"^\tdefault n$", text, re.M))
+        for entry in re.split(r"^(?:menu)?config .*$", text, flags=re.M)[1:]:
+            order = [w for w in re.findall(r"^\t(\w+)", entry, re.M) if w in ("bool", "default", "depends", "select", "help")]
+            broken("AttributesOrder", order != sorted(order, key=["bool", "default", "depends", "select", "help"].index))
+    if name.endswith("embrun.mk"):
+        broken("PackageHeader", lines[:6] != ["#" * 80, "#", "# embrun", "#", "#" * 80, ""])
+        broken("TypoInPackageVariable", [v for v in re.findall(r"^(?:define )?([A-Z0-9_]+_[A-Z0-9_]+)", text, re.M)
+                                         if not v.startswith("EMBRUN_")])
+        broken("VariableWithBraces", re.search(r"^[^#].*[^$]\$\{\w+\}", text, re.M))
+        broken("SpaceBeforeBackslash", re.search(r"(  |\t ?)\\$", text, re.M))
+        inside = False
+        for before, line in zip([""] + lines, lines):
+            inside = (inside or before.startswith("define")) and not line.startswith("endef")
+            tab = line.startswith("\t")
+            broken("Indent: " + line, line and not line.startswith("#") and tab != (inside or before.endswith("\\")))
+    if name.endswith(".hash"):
+        broken("HashSpaces", [line for line in lines if line and line[0] != "#" and not re.fullmatch(r"sha256  [0-9a-f]{64}  \S+", line)])
+    check("check-package's rules: " + name, not bad, " ".join(bad))
+
+
+def buildroot():
+    for name in ("Config.in", "package/embrun/Config.in", "external.mk", "package/embrun/embrun.mk", "package/embrun/embrun.hash"):
+        style(name)
+    check("embrun.hash: LICENSE", hashlib.sha256(open(top + "/LICENSE", "rb").read()).hexdigest() in read("buildroot/package/embrun/embrun.hash"))
+    # All but the engines', which come last.
+    fragment = re.findall(r"^(CONFIG_\w+=y)", read("kernel/embrun.cfg").split("\n# engines:")[0], re.M)
+    with tempfile.TemporaryDirectory() as box:
+        if has_tool("kconfiglib"):
+            stub = "".join('config %s\n\tbool "%s"\n' % (n, n) for n in (
+                "BR2_PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS", "BR2_USE_MMU", "BR2_PACKAGE_HOST_RUSTC"))
+            open(box + "/Config.in", "w").write(stub + 'source "%s/buildroot/Config.in"\n' % here)
+            asks = """
+import kconfiglib, sys
+k = kconfiglib.Kconfig(sys.argv[1], warn_to_stderr=False)
+assert not k.warnings, k.warnings
+us, link = k.syms["BR2_PACKAGE_EMBRUN"], k.syms["BR2_PACKAGE_EMBRUN_AS_RUNC"]
+us.set_value(2)
+assert us.tri_value == 0, "chosen without a Rust for the target"
+for name in ("BR2_PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS", "BR2_USE_MMU"): k.syms[name].set_value(2)
+assert us.tri_value == 2 and link.tri_value == 0
+link.set_value(2)
+assert link.tri_value == 2 and k.syms["BR2_PACKAGE_HOST_RUSTC"].tri_value == 2
+"""
+            status, out = run(python, "-c", asks, box + "/Config.in", env={**os.environ, "BR2_EXTERNAL_EMBRUN_PATH": here + "/buildroot"})
+            check("kconfiglib: Config.in offers and selects what it says", status == 0, out)
+        else:
+            lacks("kconfiglib: Config.in", "kconfiglib")
+        # The package's own commands, run by make on a copy of the last commit that was "built", under names of Buildroot's that do
+        # as little as can be. The copy is no git repository, as in an image builder's archive of it.
+        run("sh", "-c", 'mkdir -p "$1/tree" "$1/build"; git -C "$2" archive HEAD | tar -x -C "$1/tree"', "sh", box, top)
+        run("cp", "-a", here, box + "/tree/")
+        run("sh", "-c", 'cp -a "$1/tree/." "$1/build/"; mkdir -p "$1/build/target/T/release"; echo x > "$1/build/target/T/release/embrun"', "sh", box)
+        open(box + "/Makefile", "w").write(
+            "cargo-package =\nKCONFIG_ENABLE_OPT = echo $(1)=y\nINSTALL = install\nRUSTC_TARGET_NAME = T\n"
+            "BR2_PACKAGE_EMBRUN_AS_RUNC = y\nTARGET_DIR = {0}/image\nBR2_EXTERNAL_EMBRUN_PATH = {0}/tree/cross/buildroot\n"
+            "include {0}/tree/cross/buildroot/external.mk\n{0}/build/stamp:\n\t$(foreach h,$(EMBRUN_PRE_CONFIGURE_HOOKS),$($(h)))\n"
+            "\t$(EMBRUN_INSTALL_TARGET_CMDS)\n\t$(foreach h,$(EMBRUN_TARGET_FINALIZE_HOOKS),$($(h)))\n\t$(EMBRUN_LINUX_CONFIG_FIXUPS)\n"
+            "\techo version=$(EMBRUN_VERSION) site=$(EMBRUN_SITE)\n".format(box))
+        status, out = run("make", "-s", "-C", box, box + "/build/stamp")
+        image = {os.path.relpath(os.path.join(at, name), box + "/image") for at, _, names in os.walk(box + "/image") for name in names}
+        profiles = {"usr/share/embrun/seccomp-profiles/" + os.path.basename(p) for p in glob.glob(top + "/seccomp-profiles/*.json")}
+        check("embrun.mk: installs embrun, runc and the profiles, and nothing else", status == 0 and image == profiles | {"usr/bin/embrun", "usr/bin/runc"}
+              and os.path.realpath(box + "/image/usr/bin/runc").endswith("/usr/bin/embrun"), out)
+        version = re.search(r'^version = "(.+)"', open(top + "/Cargo.toml").read(), re.M)[1]
+        check("embrun.mk: the crate's version, of the tree it lies in", "version=%s site=%s/tree\n" % (version, os.path.realpath(box)) in out, out)
+        status, told = run("cargo", "metadata", "--frozen", "--format-version", "1", cwd=box + "/build", env={**os.environ, "CARGO_HOME": box + "/none"})
+        check("embrun.mk: cargo needs nothing but the crates that it vendored", status == 0, told[-1000:])
+        check("embrun.mk: asks for the kernel fragment's options but the engines'", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
+
+
+def within(wanted, known, path=""):
+    """The paths of `wanted` that `known` does not hold with the same value."""
+    if not isinstance(wanted, dict):
+        return [] if wanted == known else [path]
+    return [p for k, v in wanted.items() for p in within(v, known.get(k) if isinstance(known, dict) else None, path + "/" + k)]
+
+
+def containerd(name, program, runtimes):
+    """A containerd reads its drop-in; that it fills the runtime up with defaults shows that it knows the place."""
+    status, out = run(program, "--config", here + "/dropins/" + name, "config", "dump")
+    if status != 0:
+        return check(name, False, out)
+    dump = tomllib.loads(out[out.index("disabled_plugins"):])
+    wanted = tomllib.loads(read("dropins/" + name))
+    lost = within({"plugins": wanted["plugins"]}, dump)
+    at = dump
+    for key in runtimes:
+        at = at.get(key, {})
+    check("containerd %s: %s" % (run(program, "--version")[1].split()[2], name),
+          not lost and "privileged_without_host_devices" in at, "lost " + " ".join(lost))
+
+
+def dropins():
+    d = here + "/dropins/"
+    conf = tomllib.loads(read("dropins/containers.conf"))
+    check("containers.conf: the default is one it names", conf["engine"]["runtime"] in conf["engine"]["runtimes"])
+    with tempfile.TemporaryDirectory() as box:
+        # A runtime of this test's own, so that podman can only have found it by the drop-in.
+        there = box + "/embrun"
+        open(there, "w").write("#!/bin/sh\necho embrun version test\n")
+        os.chmod(there, 0o755)
+        open(box + "/containers.conf", "w").write(read("dropins/containers.conf").replace("/usr/bin/embrun", there))
+        status, out = run("podman", "--root", box + "/root", "--runroot", box + "/run", "--tmpdir", box + "/tmp", "--storage-driver", "vfs",
+                          "info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}",
+                          env={**os.environ, "CONTAINERS_CONF": box + "/containers.conf"})
+        if status == 127:
+            lacks("podman: containers.conf", out)
+        else:
+            check("podman: containers.conf", "embrun " + there in out, out)
+    for name, arch_suite, cri in (("containerd-1.toml", "bookworm", "io.containerd.grpc.v1.cri"), ("containerd-2.toml", "sid", "io.containerd.cri.v1.runtime")):
+        program = package(host, arch_suite, "containerd", "usr/bin/containerd")
+        if program:
+            containerd(name, program, ["plugins", cri, "containerd", "runtimes", "embrun"])
+        else:
+            lacks("containerd: " + name, "containerd of " + arch_suite)
+    # --validate is younger than bookworm's docker.
+    dockerd = package(host, "trixie", "docker.io", "usr/sbin/dockerd")
+    if dockerd:
+        ask = [dockerd, "--validate", "--userland-proxy=false", "--config-file"]
+        status, out = run(*ask, d + "docker-daemon.json")
+        check("dockerd: docker-daemon.json", status == 0 and "configuration OK" in out, out)
+    else:
+        lacks("dockerd: docker-daemon.json", "docker.io of trixie")
+    crio = tomllib.loads(read("dropins/crio.conf"))["crio"]["runtime"]
+    check("crio.conf: the default is one it names", crio["default_runtime"] in crio["runtimes"])
+
+
+def kernel():
+    wanted = re.findall(r"^(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
+    check("embrun.cfg: no option twice", len(wanted) == len(set(wanted)))
+    told = here + "/kernel/check.sh"
+    # What kernels before 6.11 do not know.
+    newer = re.findall(r"^# newer: .*\n(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
+    check("embrun.cfg: options of newer kernels", newer == ["CONFIG_MEMCG_V1", "CONFIG_CPUSETS_V1"], " ".join(newer))
+    for arch, suite, version, flavour in (("amd64", "trixie", "6.12", "amd64"), ("arm64", "bookworm", "6.1", "arm64"), ("armhf", "bookworm", "6.1", "armmp")):
+        name = "linux-config-" + version
+        config = package(arch, suite, name, "usr/src/%s/config.%s_none_%s.xz" % (name, arch, flavour))
+        if not config:
+            lacks("embrun.cfg: Debian's %s %s" % (version, flavour), name + " for " + arch)
+            continue
+        text = run("xzcat", config)[1]
+        unknown = [o for o in wanted if not re.search(o + r"\b", text) and not (o in newer and version == "6.1")]
+        check("embrun.cfg: options that Debian's %s for %s knows" % (version, flavour), not unknown, " ".join(unknown))
+        status, out = run(told, config)
+        # Debian leaves the newer ones out where it could have them.
+        lacking = [] if version == "6.1" else newer
+        missing_of = lambda out: re.findall(r"^(\w+) is missing \((\w+)\)", out, re.M)
+        check("kernel/check.sh: Debian's %s for %s lacks %s" % (version, flavour, "cgroup v1's" if lacking else "nothing"), status == 0
+              and missing_of(out) == [(o, "wanted") for o in lacking] and " %d of %d options" % (len(lacking), len(wanted)) in out, out)
+        with tempfile.NamedTemporaryFile("w", suffix=".config") as less:
+            less.write(text.replace("CONFIG_PID_NS=y", "# CONFIG_PID_NS is not set").replace("CONFIG_MEMCG=y", "")
+                       .replace("# CONFIG_CPUSETS_V1 is not set", "CONFIG_CPUSETS_V1=y"))
+            less.flush()
+            status, out = run(told, less.name)
+        check("kernel/check.sh: names what is missing, and fails", status == 1 and missing_of(out)
+              == [("CONFIG_PID_NS", "needed"), ("CONFIG_MEMCG", "wanted")] + [(o, "wanted") for o in lacking if "MEMCG" in o], out)
+    check("kernel/check.sh: refuses what is no configuration", run(told, here + "/lint.py")[0] == 2)
+
+
+def indexes():
+    """What apt_root and apt_fetch of cross/common.sh do about an index that cannot be had, and about one that has become old."""
+    apt = lambda script, box: run("bash", "-c", '. "$1"; box=$2; mirror_of() { echo http://127.0.0.1:1/debian; }; ' + script,
+                                  "sh", here + "/common.sh", box, env={**os.environ, "XDG_CACHE_HOME": box})
+    with tempfile.TemporaryDirectory() as box:
+        status, out = apt('! (apt_root sid amd64) && [ ! -e "$cache/apt/sid-amd64/ready" ]', box)
+        check("apt_root: an index that cannot be fetched is none", status == 0, out)
+    # An apt-get that has the package only after an update.
+    old = """
+apt-get() { case $* in *update*) echo >> "$box/updates";; *) [ -e "$box/updates" ] && : > embrun_2_all.deb;; esac; }
+mkdir -p "$cache/apt/sid-amd64" "$box/debs"; : > "$cache/apt/sid-amd64/ready"; : > "$box/debs/embrun_1_all.deb"
+apt_fetch amd64 sid "$box/debs" embrun && apt_fetch amd64 sid "$box/debs" embrun && [ "$(cd "$box/debs"; echo *)$(wc -l < "$box/updates")" = embrun_2_all.deb1 ]"""
+    with tempfile.TemporaryDirectory() as box:
+        status, out = apt(old, box)
+        check("apt_fetch: an old index is fetched again, once", status == 0, out)
+
+
+def an_elf(machine, bits, align):
+    """A static program with one LOAD segment, and .text, as readelf wants it."""
+    half, wide = "<", "Q" if bits == 64 else "I"
+    ehsize, phsize, shsize = (64, 56, 64) if bits == 64 else (52, 32, 40)
+    names = b"\0.text\0.shstrtab\0"
+    where = ehsize + 2 * phsize
+    head = b"\x7fELF" + bytes((bits // 32, 1, 1)) + bytes(9) + struct.pack(
+        half + "HHI" + 3 * wide + "IHHHHHH", 2, machine, 1, align, ehsize, where + len(names), 0, ehsize, phsize, 2, shsize, 3, 2)
+
+    def segment(kind, flags, at, size, align):
+        if bits == 64:
+            return struct.pack("<IIQQQQQQ", kind, flags, 0, at, at, size, size, align)
+        return struct.pack("<IIIIIIII", kind, 0, at, at, size, size, flags, align)
+
+    def section(name, kind, flags, offset, size):
+        return struct.pack(half + "II" + 4 * wide + "II" + 2 * wide, name, kind, flags, 0, offset, size, 0, 0, 1, 0)
+    return (head + segment(1, 5, align, where, align) + segment(0x6474E551, 6, 0, 0, 16) + names + section(0, 0, 0, 0, 0)
+            + section(1, 1, 6, 0, where) + section(7, 3, 0, where, len(names)))
+
+
+def proof():
+    """cross/proof.sh says yes to nothing that it could not read, or that is no release."""
+    told = here + "/proof.sh"
+    status, out = run(told, "/bin/sh")
+    check("proof: refuses a program with an interpreter and libraries", status == 1 and "interpreter" in out and "shared library" in out, out)
+    with tempfile.TemporaryDirectory() as box:
+        for name, does in (("fails", "exit 1"), ("says nothing", "exit 0")):
+            open(box + "/readelf", "w").write("#!/bin/sh\n" + does + "\n")
+            os.chmod(box + "/readelf", 0o755)
+            status, out = run(told, "/bin/sh", env={**os.environ, "PATH": box + ":" + os.environ["PATH"]})
+            check("proof: none where readelf " + name, status == 1 and "cannot read" in out, out)
+        # A program for each architecture with one segment, aligned so or so: only ARM has kernels with larger pages.
+        for machine, bits in ((183, 64), (40, 32), (62, 64), (243, 64)):
+            for align in (0x1000, 0x4000, 0x10000, 0x200000):
+                open(box + "/elf", "wb").write(an_elf(machine, bits, align))
+                told_of = "aligned to %d bytes" % align in run(told, box + "/elf")[1]
+                check("proof: machine %d, a segment aligned to %#x" % (machine, align), told_of == (machine in (183, 40) and align < 0x10000))
+    for binary in sorted(glob.glob(top + "/target/dist/*/embrun")):
+        status, out = run(told, binary)
+        check("proof: %s is a release" % binary.split("/")[-2], status == 0, out)
+
+
+def bills():
+    lock = {(p["name"], p["version"]): p.get("checksum") for p in tomllib.load(open(top + "/Cargo.lock", "rb"))["package"]}
+    built = sorted(glob.glob(top + "/target/dist/*/embrun.cdx.json"))
+    if not built:
+        return lacks("bills of materials", "no release: make release")
+    for name in built:
+        target, text = name.split("/")[-2], open(name).read()
+        bill, folder = json.loads(text), os.path.dirname(name)
+        digest = hashlib.sha256(open(folder + "/embrun", "rb").read()).hexdigest()
+        check("%s: embrun.sha256 and the bill are of this binary" % target, open(folder + "/embrun.sha256").read() == digest + "  embrun\n"
+              and bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": digest}])
+        crates = [c for c in bill["components"] if c["purl"].startswith("pkg:cargo/")]
+        check("%s: the bill's crates have Cargo.lock's sums" % target,
+              crates and all(c["hashes"][0]["content"] == lock[c["name"], c["version"]] for c in crates))
+        refs = {c["bom-ref"] for c in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
+        check("%s: the bill's dependencies are all in it" % target, all(r in refs for d in bill["dependencies"] for r in [d["ref"]] + d["dependsOn"]))
+        if has_tool("cyclonedx.validation"):
+            status, out = run(python, "-c", "import sys\nfrom cyclonedx.validation.json import JsonStrictValidator\n"
+                              "from cyclonedx.schema import SchemaVersion\n"
+                              "e = JsonStrictValidator(SchemaVersion.V1_5).validate_str(open(sys.argv[1]).read())\nsys.exit(repr(e) if e else 0)", name)
+            check("%s: the bill holds to CycloneDX 1.5" % target, status == 0, out)
+        else:
+            lacks("%s: the bill holds to CycloneDX 1.5" % target, "cyclonedx-python-lib")
+
+
+host = run("dpkg", "--print-architecture")[1].strip()
+if len(sys.argv) not in (1, 3) or sys.argv[1:2] not in ([], ["--allow-missing"]):
+    sys.exit(__doc__)
+allowed = int(sys.argv[2]) if sys.argv[1:] else 0
+tools()
+for part in (versions, yocto, buildroot, dropins, kernel, indexes, proof, bills):
+    part()
+print("%d checks, %d faults, %d not checked" % (checked, len(faults), len(missing)))
+sys.exit(1 if faults or len(missing) > allowed else 0)

@@ -1,0 +1,44 @@
+#!/bin/bash
+# Runs a command where a suite can do no harm: a cgroup of its own in each hierarchy, which it sees as the root, and pid (under
+# tini), mount, cgroup, ipc and uts namespaces, /run and /tmp of its own. What it leaves in its cgroups is killed.
+# usage: integration/conformance/cage.sh COMMAND...
+set -euo pipefail
+name=conformance-$$
+export MOUNTS; MOUNTS=$(awk '$3 ~ /^cgroup2?$/ { print $2, $3, $4 }' /proc/mounts)
+sweep() {
+	while read -r at _; do
+		for _ in $(seq 30); do
+			[ -d "$at/$name" ] || break
+			find "$at/$name" -name cgroup.procs -exec cat {} + 2> /dev/null | while read -r pid; do kill -9 "$pid" 2> /dev/null || :; done
+			find "$at/$name" -name freezer.state -exec sh -c 'echo THAWED > "$1"' sh {} \; 2> /dev/null || :
+			find "$at/$name" -depth -type d -exec rmdir {} \; 2> /dev/null || :
+			sleep 0.2
+		done
+		[ ! -d "$at/$name" ] || echo "cage: left: $at/$name" >&2
+	done <<< "$MOUNTS"
+}
+trap sweep EXIT
+while read -r at _; do
+	mkdir "$at/$name"
+	if [ -e "$at/cpuset.mems" ]; then
+		cat "$at/cpuset.cpus" > "$at/$name/cpuset.cpus"; cat "$at/cpuset.mems" > "$at/$name/cpuset.mems"
+		echo 1 > "$at/$name/cgroup.clone_children"
+	fi
+done <<< "$MOUNTS"
+(
+	while read -r at _; do echo "$BASHPID" > "$at/$name/cgroup.procs"; done <<< "$MOUNTS"
+	exec unshare --mount --pid --fork --kill-child --cgroup --ipc --uts --mount-proc sh -c '
+		mount --make-rprivate /
+		umount -R /sys/fs/cgroup
+		case $MOUNTS in
+		"/sys/fs/cgroup cgroup2 "*) mount -t cgroup2 cgroup2 /sys/fs/cgroup ;;
+		*)	mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+			echo "$MOUNTS" | while read -r at type options; do
+				mkdir -p "$at"
+				names=$(echo "$options" | tr , "\n" | grep -vE "^(rw|relatime|nosuid|nodev|noexec|xattr|clone_children)$" | paste -sd, )
+				if [ "$type" = cgroup2 ]; then mount -t cgroup2 cgroup2 "$at"; else mount -t cgroup -o "$names" cgroup "$at"; fi
+			done ;;
+		esac
+		mount -t tmpfs run /run; mkdir -p /run/lock; mount -t tmpfs -o mode=1777 tmp /tmp
+		exec tini -s -- "$@"' sh "$@"
+)

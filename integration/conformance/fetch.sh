@@ -1,0 +1,87 @@
+#!/bin/bash
+# Brings the suites that judge runtimes into ~/.cache/embrun/conformance, from Debian's sources alone, and builds their helpers
+# there with Debian's Go. Nothing is installed and nothing of theirs is in this tree. usage: integration/conformance/fetch.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
+box=$cache/conformance; mkdir -p "$box"
+[ ! -e "$box/ready" ] || { echo "$box"; exit 0; }
+exec 3>&1 1>&2
+
+# apt_sources SUITE: a private apt state that knows sources too. Sets APT_CONFIG.
+apt_sources() {
+	local root=$cache/apt/source-$1 mirror
+	export APT_CONFIG=$root/apt.conf
+	[ ! -e "$root/ready" ] || return 0
+	mirror=$(APT_CONFIG='' mirror_of debian)
+	mkdir -p "$root"/{lists/partial,archives/partial,empty} && : > "$root/status"
+	printf 'deb %s %s main\ndeb-src %s %s main\n' "$mirror" "$1" "$mirror" "$1" > "$root/sources.list"
+	cat > "$APT_CONFIG" <<A
+APT::Architecture "$host"; APT::Architectures { "$host"; }; APT::Sandbox::User "root"; Acquire::Languages "none";
+Dir::Etc::sourcelist "$root/sources.list"; Dir::Etc::sourceparts "$root/empty"; Dir::Etc::preferencesparts "$root/empty";
+Dir::State::lists "$root/lists"; Dir::State::status "$root/status"; Dir::Cache "$root"; Debug::NoLocking "1";
+A
+	apt-get -qq update && : > "$root/ready"
+}
+source_of() { # SUITE PACKAGE DIR
+	[ ! -e "$box/$3/.unpacked" ] || return 0
+	say "the source of $2 in $1"
+	(apt_sources "$1" && mkdir -p "$box/tar-$3" && cd "$box/tar-$3" && apt-get -qq source --download-only --tar-only "$2")
+	rm -rf "${box:?}/$3"; mkdir "$box/$3"; tar -xf "$box/tar-$3/"*.orig.tar.* -C "$box/$3" --strip 1
+	: > "$box/$3/.unpacked"
+}
+source_of sid runc runc
+source_of trixie crun crun
+source_of sid golang-github-opencontainers-runtime-tools tools
+
+[ -e "$box/go/root" ] || (
+	say "Go, and the libraries that the helpers use"
+	apt_sources sid; mkdir -p "$box/go"; cd "$box/go"
+	go=$(apt-cache depends golang-go | sed -n 's/.*Depends: \(golang-[0-9.]*\)-go$/\1/p')
+	wanted=$(apt-cache showsrc runc golang-github-opencontainers-runtime-tools | grep -oE 'golang-[a-z0-9.-]+-dev' | sort -u; echo golang-github-google-uuid-dev)
+	# shellcheck disable=SC2086
+	all=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances $wanted |
+		grep -E '^golang-[a-z0-9.+-]+-dev$' | sort -u)
+	for p in "$go-go" "$go-src" $all; do apt-get -qq download "$p" || say "not to be had: $p"; done
+	for d in *.deb; do dpkg -x "$d" .; done
+	rm ./*.deb
+	ln -sfn usr/lib/"${go/golang/go}" root
+)
+export GOROOT=$box/go/root GOPATH=$box/path:$box/go/usr/share/gocode GO111MODULE=off GOTOOLCHAIN=local GOCACHE=$box/build-cache
+mkdir -p "$box/path/src/github.com/opencontainers" "$box/path/src/github.com/mndrix"
+ln -sfn "$box/runc" "$box/path/src/github.com/opencontainers/runc"
+ln -sfn "$box/tools" "$box/path/src/github.com/opencontainers/runtime-tools"
+# Debian lacks this library: the few calls that are made of it.
+cp -r "$here/../integration/conformance/tap-go" "$box/path/src/github.com/mndrix/"
+
+say "helpers of runc's tests"
+cd "$box/path/src/github.com/opencontainers/runc"
+mkdir -p tests/cmd/_bin
+for dir in tests/cmd/*/; do
+	name=$(basename "$dir"); [ "$name" != _bin ] || continue
+	"$GOROOT/bin/go" build -p 2 -tags seccomp -o "tests/cmd/_bin/$name" "./$dir"
+done
+# Two images under the names that the tests ask for, as plain tars: a busybox, and a small Debian.
+images=$PWD/tests/integration/testdata
+root=$box/busybox; rm -rf "$root"; mkdir -p "$root"/{bin,dev,etc,home,lib,root,sbin,tmp,usr/bin,usr/sbin,var/spool/mail,var/www}
+chmod 1777 "$root/tmp"; cp "$(command -v busybox)" "$root/bin/busybox"
+for a in $(busybox --list); do [ "$a" = busybox ] || ln "$root/bin/busybox" "$root/bin/$a"; done
+printf '%s\n' root:x:0:0:root:/root:/bin/sh daemon:x:1:1:daemon:/usr/sbin:/bin/false www-data:x:33:33:www-data:/var/www:/bin/false \
+	nobody:x:65534:65534:nobody:/home:/bin/false > "$root/etc/passwd"
+printf '%s\n' root:x:0: daemon:x:1: tty:x:5: www-data:x:33: users:x:100: nogroup:x:65534: > "$root/etc/group"
+tar -C "$root" -cf "$images/busybox.tar" .
+[ -e "$images/debian.tar" ] || mmdebstrap --quiet --variant=minbase --format=tar bookworm "$images/debian.tar" "deb $(mirror_of debian) bookworm main"
+printf '#!/bin/sh\necho BUSYBOX_IMAGE=%s/busybox.tar\necho DEBIAN_IMAGE=%s/debian.tar\n' "$images" "$images" > tests/integration/get-images.sh
+
+say "the payload of crun's tests"
+printf '#define HAVE_SECCOMP 1\n' > "$box/crun/config.h"
+gcc -static -O1 -D_GNU_SOURCE -I"$box/crun" -o "$box/crun/tests/init" "$box/crun/tests/init.c"
+
+say "the programs of runtime-tools"
+cd "$box/path/src/github.com/opencontainers/runtime-tools"
+# The newer selinux library has no FileLabel; no test here runs where there are labels.
+sed -i 's/label.FileLabel(mount.Destination)/"", error(nil)/; /go-selinux\/label"/d' cmd/runtimetest/main.go
+CGO_ENABLED=0 "$GOROOT/bin/go" build -p 2 -o runtimetest ./cmd/runtimetest
+for dir in validation/*/; do
+	name=$(basename "$dir"); [ "$name" = util ] || "$GOROOT/bin/go" build -p 2 -o "validation/$name/$name.t" "./$dir"
+done
+: > "$box/ready"
+echo "$box" >&3
