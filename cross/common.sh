@@ -56,12 +56,12 @@ A
 # apt_fetch ARCH "SUITE..." DIR PACKAGE...: download into DIR from the first suite whose index can be had. An index is kept, and
 # names packages that the mirror has replaced since: then it is fetched again.
 apt_fetch() {
-  local a=$1 suites=$2 dir=$3 s ready; shift 3; mkdir -p "$dir"
+  local a=$1 suites=$2 dir=$3 s p ready; shift 3; mkdir -p "$dir"
   for s in $suites; do
     ready=$cache/apt/$s-$a/ready
     if [ -e "$ready" ]; then
       (apt_root "$s" "$a"; cd "$dir" && apt-get -qq download "$@" 2> "${ready%ready}download.log") && return 0
-      rm -f "$ready" "${@/#/$dir/}"_*.deb
+      rm -f "$ready"; for p; do rm -f "$dir/$p"_*.deb; done
     fi
     (apt_root "$s" "$a" && cd "$dir" && apt-get -qq download "$@") && return 0
     say "$s for $a cannot be had$([ ! -s "$cache/apt/$s-$a/update.log" ] || sed -n '1s/^E: /: /p' "$cache/apt/$s-$a/update.log")"
