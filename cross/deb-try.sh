@@ -5,54 +5,91 @@ set -euo pipefail
 box=$1 fresh=$2 package=$3 rootfs=$4
 said() { printf 'package: %s\n' "$*" >&2; }
 mount --make-rprivate /
-mkdir "$box/debian"; mount -t tmpfs debian "$box/debian"
+mkdir "$box/debian"
+mount -t tmpfs debian "$box/debian"
 tar -C "$box/debian" --exclude=./dev/\* -xf "$fresh"
 d=$box/debian
-mount --rbind /dev "$d/dev"; mount -t proc proc "$d/proc"; mount -t sysfs sys "$d/sys"
-mount --rbind /sys/fs/cgroup "$d/sys/fs/cgroup"; mount -t tmpfs run "$d/run"
+mount --rbind /dev "$d/dev"
+mount -t proc proc "$d/proc"
+mount -t sysfs sys "$d/sys"
+mount --rbind /sys/fs/cgroup "$d/sys/fs/cgroup"
+mount -t tmpfs run "$d/run"
 cp "$package" "$d/tmp/embrun.deb"
 list() { chroot "$d" find / -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /var/lib/dpkg -o -path /var/log \) -prune -o -print | sort; }
 
 list > "$box/before"
-chroot "$d" dpkg -i /tmp/embrun.deb > "$box/dpkg.log" || { cat "$box/dpkg.log" >&2; exit 1; }
-[ "$(chroot "$d" dpkg --verify embrun)" = "" ] || { said "dpkg --verify does not agree"; exit 1; }
-[ -z "$(chroot "$d" dpkg-query -W -f '${Conffiles}' embrun)" ] || { said "it has conffiles"; exit 1; }
+chroot "$d" dpkg -i /tmp/embrun.deb > "$box/dpkg.log" || {
+	cat "$box/dpkg.log" >&2
+	exit 1
+}
+[ "$(chroot "$d" dpkg --verify embrun)" = "" ] || {
+	said "dpkg --verify does not agree"
+	exit 1
+}
+[ -z "$(chroot "$d" dpkg-query -W -f '${Conffiles}' embrun)" ] || {
+	said "it has conffiles"
+	exit 1
+}
 said "installed: $(chroot "$d" embrun --version | head -n 1)"
 
 # A real bundle: its configuration by the package's own `embrun spec`, its root file system a copy of the fixture's.
-mkdir -p "$d/tmp/bundle"; cp -a "$rootfs" "$d/tmp/bundle/rootfs"
+mkdir -p "$d/tmp/bundle"
+cp -a "$rootfs" "$d/tmp/bundle/rootfs"
 out=$(chroot "$d" sh -euc 'cd /tmp/bundle; embrun spec
   sed -i "s/\"terminal\": true/\"terminal\": false/; s|\"sh\"|\"/bin/sh\", \"-c\", \"echo in it as pid \$\$; exit 7\"|" config.json
   s=0; embrun run tried || s=$?; echo "status $s"; embrun list --quiet')
 [ "$out" = "in it as pid 1
-status 7" ] || { said "the container in the fresh Debian answered: $out"; exit 1; }
+status 7" ] || {
+	said "the container in the fresh Debian answered: $out"
+	exit 1
+}
 said "ran a container in a fresh Debian"
 
 # The machine's podman finds the package's program by the package's own drop-in.
 mount -t proc proc /proc
 mount -t overlay overlay -o "lowerdir=$d/usr/bin:/usr/bin" /usr/bin
 export CONTAINERS_CONF=$d/usr/share/doc/embrun/examples/containers.conf
-mount -t tmpfs run /run; mkdir -p /run/lock
+mount -t tmpfs run /run
+mkdir -p /run/lock
 podman=(podman --root "$d/tmp/podman" --runroot /run/podman --storage-driver vfs --cgroup-manager cgroupfs --events-backend none)
 by=$("${podman[@]}" info --format '{{.Host.OCIRuntime.Path}}')
-[ "$by" = /usr/bin/embrun ] || { said "podman would run $by"; exit 1; }
+[ "$by" = /usr/bin/embrun ] || {
+	said "podman would run $by"
+	exit 1
+}
 parent=/embrun-deb-$(basename "$box")
 run() { "${podman[@]}" run --rm --network none --cgroup-parent "$parent" --rootfs "$d/tmp/bundle/rootfs" "$@"; }
 out=$(run /bin/sh -c 'echo by podman')
-[ "$out" = "by podman" ] || { said "the container by podman answered: $out"; exit 1; }
-s=0; out=$(run /no/such/program 2>&1) || s=$?
-[[ $s = 127 && $out = *"no such file"* ]] || { said "a program that is not there: status $s: $out"; exit 1; }
+[ "$out" = "by podman" ] || {
+	said "the container by podman answered: $out"
+	exit 1
+}
+s=0
+out=$(run /no/such/program 2>&1) || s=$?
+[[ $s = 127 && $out = *"no such file"* ]] || {
+	said "a program that is not there: status $s: $out"
+	exit 1
+}
 said "podman ran a container by it, told by its drop-in"
 # conmon and its cleaning go on for a moment.
 for _ in $(seq 50); do
-  find /sys/fs/cgroup -depth -type d -path "*$parent*" -exec rmdir {} + 2> /dev/null || :
-  [ -n "$(find /sys/fs/cgroup -type d -path "*$parent*")" ] || break
-  sleep 0.1
+	find /sys/fs/cgroup -depth -type d -path "*$parent*" -exec rmdir {} + 2> /dev/null || :
+	[ -n "$(find /sys/fs/cgroup -type d -path "*$parent*")" ] || break
+	sleep 0.1
 done
-[ -z "$(find /sys/fs/cgroup -type d -path "*$parent*")" ] || { said "a cgroup is left"; exit 1; }
+[ -z "$(find /sys/fs/cgroup -type d -path "*$parent*")" ] || {
+	said "a cgroup is left"
+	exit 1
+}
 
 rm -rf "$d/tmp/bundle"
-chroot "$d" dpkg --purge embrun > "$box/dpkg.log" || { cat "$box/dpkg.log" >&2; exit 1; }
+chroot "$d" dpkg --purge embrun > "$box/dpkg.log" || {
+	cat "$box/dpkg.log" >&2
+	exit 1
+}
 list > "$box/after"
-diff "$box/before" "$box/after" >&2 || { said "its removal left something"; exit 1; }
+diff "$box/before" "$box/after" >&2 || {
+	said "its removal left something"
+	exit 1
+}
 said "removed, and nothing is left"

@@ -5,28 +5,32 @@
 # given to podman by the drop-in that it holds, and removed.
 # usage: cross/deb.sh TARGET      env: SOURCE_DATE_EPOCH, else the time of the last commit; DEBFULLNAME, DEBEMAIL as for dch
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-target=${1:-}; target_facts "$target"; dist=$top/target/dist/$target
+target=${1:-}
+target_facts "$target"
+dist=$top/target/dist/$target
 [ -e "$dist/embrun" ] || die "first: make release TARGET=$target"
 version=$(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' "$top/Cargo.toml")-1
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct)}
 who="${DEBFULLNAME:-The embrun developers} <${DEBEMAIL:-embrun@localhost}>"
-box=$(mktemp -d); trap 'rm -rf "$box"' EXIT
+box=$(mktemp -d)
+trap 'rm -rf "$box"' EXIT
 
 pack() { # PACKAGE
-  local root=$box/root doc=$box/root/usr/share/doc/embrun
-  rm -rf "$root"; umask 022
-  install -D -m 755 "$dist/embrun" "$root/usr/bin/embrun"
-  mkdir -p "$doc/docs" "$doc/examples" "$root/usr/share/embrun/seccomp-profiles" "$root/usr/share/man/man8" \
-    "$root/usr/share/lintian/overrides" "$root/DEBIAN"
-  cp "$top"/seccomp-profiles/*.json "$root/usr/share/embrun/seccomp-profiles/"
-  cp "$top"/seccomp-profiles/*.md "$top"/docs/*.md "$doc/docs/"
-  cp "$top"/cross/dropins/* "$top"/cross/kernel/* "$doc/examples/"
-  cp "$top/README.md" "$dist/embrun.cdx.json" "$doc/"
-  gzip -9n < "$top/docs/embrun.8" > "$root/usr/share/man/man8/embrun.8.gz"
-  gzip -9n < "$top/CHANGELOG.md" > "$doc/changelog.gz"
-  printf 'embrun (%s) unstable; urgency=medium\n\n  * What is new is in changelog.gz.\n\n -- %s  %s\n' \
-    "$version" "$who" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n > "$doc/changelog.Debian.gz"
-  cat > "$doc/copyright" <<C
+	local root=$box/root doc=$box/root/usr/share/doc/embrun
+	rm -rf "$root"
+	umask 022
+	install -D -m 755 "$dist/embrun" "$root/usr/bin/embrun"
+	mkdir -p "$doc/docs" "$doc/examples" "$root/usr/share/embrun/seccomp-profiles" "$root/usr/share/man/man8" \
+		"$root/usr/share/lintian/overrides" "$root/DEBIAN"
+	cp "$top"/seccomp-profiles/*.json "$root/usr/share/embrun/seccomp-profiles/"
+	cp "$top"/seccomp-profiles/*.md "$top"/docs/*.md "$doc/docs/"
+	cp "$top"/cross/dropins/* "$top"/cross/kernel/* "$doc/examples/"
+	cp "$top/README.md" "$dist/embrun.cdx.json" "$doc/"
+	gzip -9n < "$top/docs/embrun.8" > "$root/usr/share/man/man8/embrun.8.gz"
+	gzip -9n < "$top/CHANGELOG.md" > "$doc/changelog.gz"
+	printf 'embrun (%s) unstable; urgency=medium\n\n  * What is new is in changelog.gz.\n\n -- %s  %s\n' \
+		"$version" "$who" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n > "$doc/changelog.Debian.gz"
+	cat > "$doc/copyright" << C
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: embrun
 Comment: The crates, the standard library and the C library that are linked
@@ -37,7 +41,7 @@ Copyright: 2026 The embrun developers
 License: Apache-2.0
  On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.
 C
-  cat > "$root/usr/share/lintian/overrides/embrun" <<C
+	cat > "$root/usr/share/lintian/overrides/embrun" << C
 # On purpose: it has to start where there is nothing else.
 embrun: statically-linked-binary [usr/bin/embrun]
 # Of whoever builds without DEBEMAIL.
@@ -46,9 +50,10 @@ embrun: bogus-mail-host-in-debian-changelog *
 # Not an upload to Debian.
 embrun: initial-upload-closes-no-bugs *
 C
-  chmod -R go-w "$root"; chmod 644 "$root"/usr/share/embrun/seccomp-profiles/* "$doc"/docs/*
-  # It does not provide runc: engines that call one by name would not find it, and those that are told of it need no such word.
-  cat > "$root/DEBIAN/control" <<C
+	chmod -R go-w "$root"
+	chmod 644 "$root"/usr/share/embrun/seccomp-profiles/* "$doc"/docs/*
+	# It does not provide runc: engines that call one by name would not find it, and those that are told of it need no such word.
+	cat > "$root/DEBIAN/control" << C
 Package: embrun
 Version: $version
 Architecture: $arch
@@ -63,49 +68,67 @@ Description: small container runtime for gateways, compatible with runc
  it needs no library, no systemd and no particular init, and works with
  cgroup v1 and v2.
 C
-  (cd "$root" && find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums)
-  dpkg-deb --root-owner-group -Zxz --build "$root" "$1" > /dev/null
+	(cd "$root" && find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums)
+	dpkg-deb --root-owner-group -Zxz --build "$root" "$1" > /dev/null
 }
 
 package=$dist/embrun_${version}_$arch.deb
 pack "$package"
 say "$package: $(stat -c %s "$package") bytes"
-sleep 1; pack "$box/again.deb"; cmp "$package" "$box/again.deb" || die "two packages of one tree differ"
+sleep 1
+pack "$box/again.deb"
+cmp "$package" "$box/again.deb" || die "two packages of one tree differ"
 lintian --allow-root --fail-on error,warning "$package" || die "lintian found faults"
 
-x=$box/x; dpkg-deb -x "$package" "$x"
+x=$box/x
+dpkg-deb -x "$package" "$x"
 [ "$(dpkg-deb -f "$package" Architecture)" = "$arch" ] || die "the package is not for $arch"
 cmp "$dist/embrun" "$x/usr/bin/embrun" || die "the program in the package is not the release's"
 (cd "$x" && dpkg-deb --ctrl-tarfile "$package" | tar -xO ./md5sums | md5sum --quiet -c) || die "the package's files have not their sums"
 # All it holds, and who may do what with it: programs and scripts are executable, nothing is another's to write.
 held() { (cd "$x" && find . -type f -printf '%m %P\n' | LC_ALL=C sort); }
 wanted() {
-  echo "755 usr/bin/embrun"; echo "644 usr/share/man/man8/embrun.8.gz"; echo "644 usr/share/lintian/overrides/embrun"
-  (cd "$top/seccomp-profiles" && printf '644 usr/share/embrun/seccomp-profiles/%s\n' *.json && printf '644 usr/share/doc/embrun/docs/%s\n' *.md)
-  (cd "$top/docs" && printf '644 usr/share/doc/embrun/docs/%s\n' *.md)
-  (cd "$here" && printf '644 usr/share/doc/embrun/examples/%s\n' $(cd dropins; echo *) embrun.cfg; echo "755 usr/share/doc/embrun/examples/check.sh")
-  printf '644 usr/share/doc/embrun/%s\n' README.md changelog.Debian.gz changelog.gz copyright embrun.cdx.json
+	echo "755 usr/bin/embrun"
+	echo "644 usr/share/man/man8/embrun.8.gz"
+	echo "644 usr/share/lintian/overrides/embrun"
+	(cd "$top/seccomp-profiles" && printf '644 usr/share/embrun/seccomp-profiles/%s\n' *.json && printf '644 usr/share/doc/embrun/docs/%s\n' *.md)
+	(cd "$top/docs" && printf '644 usr/share/doc/embrun/docs/%s\n' *.md)
+	(
+		cd "$here" && printf '644 usr/share/doc/embrun/examples/%s\n' $(
+			cd dropins
+			echo *
+		) embrun.cfg
+		echo "755 usr/share/doc/embrun/examples/check.sh"
+	)
+	printf '644 usr/share/doc/embrun/%s\n' README.md changelog.Debian.gz changelog.gz copyright embrun.cdx.json
 }
 diff <(wanted | LC_ALL=C sort -u) <(held) >&2 || die "the package does not hold what it should"
 case $arch in "$host") by="" ;; arm64) by=qemu-aarch64 ;; armhf | armel) by=qemu-arm ;; *) by=qemu-$arch ;; esac
 [ -z "$by" ] || by=$(command -v "$by-static" || command -v "$by" || echo none)
 if [ "$by" = none ]; then
-  say "package: its program is not asked for its version: no emulation of $arch (qemu-user-static)"
+	say "package: its program is not asked for its version: no emulation of $arch (qemu-user-static)"
 else
-  # shellcheck disable=SC2086
-  version_said=$($by "$x/usr/bin/embrun" --version); version_said=${version_said%%$'\n'*}
-  [ "$version_said" = "embrun version ${version%-1}" ] || die "the program in the package says: $version_said"
-  say "package: its program says $version_said${by:+, under ${by##*/}}"
+	# shellcheck disable=SC2086
+	version_said=$($by "$x/usr/bin/embrun" --version)
+	version_said=${version_said%%$'\n'*}
+	[ "$version_said" = "embrun version ${version%-1}" ] || die "the program in the package says: $version_said"
+	say "package: its program says $version_said${by:+, under ${by##*/}}"
 fi
-[ "$arch" = "$host" ] || { say "not installed: a package for $arch cannot be on $host"; exit 0; }
-[ "$(id -u)" = 0 ] || { say "not installed: only root can"; exit 0; }
+[ "$arch" = "$host" ] || {
+	say "not installed: a package for $arch cannot be on $host"
+	exit 0
+}
+[ "$(id -u)" = 0 ] || {
+	say "not installed: only root can"
+	exit 0
+}
 
 # A fresh Debian, kept outside the tree; each try works on a copy in memory that ends with its namespaces.
 fresh=$cache/deb-fresh.tar
 [ -e "$fresh" ] || {
-  say "making a fresh Debian for the first time"
-  mmdebstrap --quiet --variant=essential --format=tar bookworm "$fresh.new" "deb $(mirror_of debian) bookworm main"
-  mv "$fresh.new" "$fresh"
+	say "making a fresh Debian for the first time"
+	mmdebstrap --quiet --variant=essential --format=tar bookworm "$fresh.new" "deb $(mirror_of debian) bookworm main"
+	mv "$fresh.new" "$fresh"
 }
 rootfs=$("$top/rootfs-fixtures/build.sh" --bare)
 unshare --mount --pid --fork --kill-child "$here/deb-try.sh" "$box" "$fresh" "$package" "$rootfs"

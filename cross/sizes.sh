@@ -5,26 +5,32 @@
 cd "$top"
 # The bytes of a program in a Debian package, which is fetched and not installed; a dash where the mirror has none.
 peer() { # ARCH PACKAGE
-  local box=$cache/lint/peers/$1 file
-  if ! compgen -G "$box/$2_*.deb" > /dev/null; then
-    (apt_fetch "$1" "$([ "$1" = riscv64 ] && echo "trixie forky sid" || echo bookworm)" "$box" "$2") 2> /dev/null || { echo -; return; }
-  fi
-  for file in "$box/$2"_*.deb; do
-    dpkg-deb --fsys-tarfile "$file" | tar -tv | awk -v p="/bin/$2\$|/sbin/$2\$" '/^-/ && $6 ~ p { print $3 }'
-  done
+	local box=$cache/lint/peers/$1 file
+	if ! compgen -G "$box/$2_*.deb" > /dev/null; then
+		(apt_fetch "$1" "$([ "$1" = riscv64 ] && echo "trixie forky sid" || echo bookworm)" "$box" "$2") 2> /dev/null || {
+			echo -
+			return
+		}
+	fi
+	for file in "$box/$2"_*.deb; do
+		dpkg-deb --fsys-tarfile "$file" | tar -tv | awk -v p="/bin/$2\$|/sbin/$2\$" '/^-/ && $6 ~ p { print $3 }'
+	done
 }
 thousands() { [ "$1" = - ] && echo - || echo "$((($1 + 500) / 1000))"; }
 
 table() {
-  echo '| KB | embrun, static | crun, dynamic | runc, dynamic |'
-  echo '|---|---|---|---|'
-  for target in $targets; do
-    target_facts "$target"
-    f=target/dist/$target/embrun
-    [ -e "$f" ] || die "first: make release-all ($target is not built)"
-    echo "| $target | $(thousands "$(stat -c %s "$f")") | $(thousands "$(peer "$arch" crun)") | $(thousands "$(peer "$arch" runc)") |"
-  done
+	echo '| KB | embrun, static | crun, dynamic | runc, dynamic |'
+	echo '|---|---|---|---|'
+	for target in $targets; do
+		target_facts "$target"
+		f=target/dist/$target/embrun
+		[ -e "$f" ] || die "first: make release-all ($target is not built)"
+		echo "| $target | $(thousands "$(stat -c %s "$f")") | $(thousands "$(peer "$arch" crun)") | $(thousands "$(peer "$arch" runc)") |"
+	done
 }
 table=$(table)
-[ "${1:-}" = --write ] || { echo "$table"; exit 0; }
+[ "${1:-}" = --write ] || {
+	echo "$table"
+	exit 0
+}
 TABLE=$table perl -0pi -e 's/(<!-- sizes: .*? -->\n).*?(<!-- end -->)/$1$ENV{TABLE}\n$2/s or die "README.md has no marks for the table\n"' README.md

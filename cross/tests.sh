@@ -3,15 +3,25 @@
 # cgroup and seccomp, or those named) and the payload of containers, probe.
 # usage: cross/tests.sh TARGET [PROGRAM...]
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-target=${1:-}; target_facts "$target"; out=target/dist/$target/tests; shift
-cd "$top"; rm -rf "$out"; mkdir -p "$out"
+target=${1:-}
+target_facts "$target"
+out=target/dist/$target/tests
+shift
+cd "$top"
+rm -rf "$out"
+mkdir -p "$out"
 [ $# -gt 0 ] || set -- kernel rootfs cgroup seccomp
-which=(); for program in "$@"; do which+=(--test "$program"); done
+which=()
+for program in "$@"; do which+=(--test "$program"); done
 # An emulated processor is slow enough without code that was not optimised at all.
 export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false
-built=$("$here/cargo.sh" "$target" test --no-run "${which[@]}" 2>&1) || { say "$built"; exit 1; }
+built=$("$here/cargo.sh" "$target" test --no-run "${which[@]}" 2>&1) || {
+	say "$built"
+	exit 1
+}
 sed -n 's/.*Executable integration.*(\(.*\))$/\1/p' <<< "$built" | while read -r program; do
-  name=${program##*/}; cp "$program" "$out/${name%-*}"
+	name=${program##*/}
+	cp "$program" "$out/${name%-*}"
 done
 "$here/cargo.sh" "$target" build --quiet --release --manifest-path integration/probe/Cargo.toml
 cp "target/cross/$target/release/probe" "$out/"

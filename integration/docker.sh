@@ -4,10 +4,16 @@
 set -euo pipefail
 kept=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/docker
 if [ ! -e "$kept/ready" ]; then
-	box=$(mktemp -d); trap 'rm -rf "$box"' EXIT
+	box=$(mktemp -d)
+	trap 'rm -rf "$box"' EXIT
 	chmod 755 "$box"
-	(cd "$box"; apt-get -qq download docker.io >&2; apt-get -qq download docker-cli > /dev/null 2>&1 || true)
-	rm -rf "$kept"; mkdir -p "$kept"
+	(
+		cd "$box"
+		apt-get -qq download docker.io >&2
+		apt-get -qq download docker-cli > /dev/null 2>&1 || true
+	)
+	rm -rf "$kept"
+	mkdir -p "$kept"
 	for deb in "$box"/*.deb; do dpkg -x "$deb" "$kept"; done
 	: > "$kept/ready"
 fi

@@ -3,11 +3,14 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bad=0
-fault() { echo "lint: $1" >&2; [ -z "${2:-}" ] || echo "$2" | head -n 20 >&2; bad=1; }
+fault() {
+	echo "lint: $1" >&2
+	[ -z "${2:-}" ] || echo "$2" | head -n 20 >&2
+	bad=1
+}
 none() { # MESSAGE FOUND
 	[ -z "$2" ] || fault "$1" "$2"
 }
-
 
 for manifest in Cargo.toml integration/probe/Cargo.toml; do
 	cargo fmt --all --check --manifest-path $manifest > /dev/null || fault "cargo fmt: $manifest is not formatted"
@@ -17,9 +20,14 @@ cargo clippy -q --locked --lib --bin embrun -- -D clippy::disallowed-methods || 
 CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/probe cargo clippy -q --locked \
 	--manifest-path integration/probe/Cargo.toml -- -D warnings || fault "clippy: the probe"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --locked --no-deps --lib || fault "rustdoc"
-mapfile -t scripts < <(git ls-files | while read -r f; do head -c 20 "$f" | grep -qE '^#!/bin/(ba)?sh' && echo "$f"; done)
-# What a sourced file sets is not seen from the other.
+# .ci/run is the only script without an extension: the CI calls it by that name.
+mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+# SC2154 and others: shellcheck does not see which variables a sourced file sets.
 shellcheck -S warning -e SC2154,SC2164,SC2046,SC2191,SC3045,SC2054 "${scripts[@]}" || fault "shellcheck"
+none "shell scripts are indented by shfmt -sr -w (tabs)" "$(shfmt -sr -l "${scripts[@]}" 2>&1)"
+none "scripts without .sh or .py" "$(git ls-files | grep -vE '\.(sh|py)$|^\.ci/run$' | while read -r f; do
+	head -c 2 "$f" | grep -q '^#!' && echo "$f"
+done)"
 
 sources=$(git ls-files 'src/*.rs')
 none "unsafe outside src/sys" "$(grep -nE '\bunsafe (\{|fn|impl|extern)' $(grep -v '^src/sys/' <<< "$sources"))"

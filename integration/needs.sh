@@ -6,7 +6,7 @@ set -euo pipefail
 
 # A cargo that is new enough for the crate (rust-version in Cargo.toml).
 oldest=85
-cargo_minor() { cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p'; }
+cargo_minor() { cargo --version 2> /dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p'; }
 rust_is_fine() { m=$(cargo_minor) && [ "${m:-0}" -ge $oldest ]; }
 
 missing=()
@@ -17,35 +17,89 @@ rust=no
 for part in "$@"; do
 	case $part in
 	build)
-		want gcc gcc; want flock util-linux; want readelf binutils
+		want gcc gcc
+		want flock util-linux
+		want readelf binutils
 		[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
-		rust_is_fine || rust=yes ;;
+		rust_is_fine || rust=yes
+		;;
 	test)
-		want tini tini; want unshare util-linux; want ps procps; want runc runc; want crun crun; want jq jq
-		want busybox busybox-static; want python3 python3; want setpriv util-linux; want ip iproute2
-		ls /usr/lib/*/libseccomp.so.2 > /dev/null 2>&1 || missing+=(libseccomp2) ;;
+		want tini tini
+		want unshare util-linux
+		want ps procps
+		want runc runc
+		want crun crun
+		want jq jq
+		want busybox busybox-static
+		want python3 python3
+		want setpriv util-linux
+		want ip iproute2
+		ls /usr/lib/*/libseccomp.so.2 > /dev/null 2>&1 || missing+=(libseccomp2)
+		;;
 	lint)
 		want shellcheck shellcheck
+		want shfmt shfmt
 		cargo fmt --version > /dev/null 2>&1 || missing+=(rustfmt)
-		cargo clippy --version > /dev/null 2>&1 || missing+=(rust-clippy) ;;
-	engines) want podman podman; want conmon conmon; want containerd containerd; want crun crun; want jq jq
+		cargo clippy --version > /dev/null 2>&1 || missing+=(rust-clippy)
+		;;
+	engines)
+		want podman podman
+		want conmon conmon
+		want containerd containerd
+		want crun crun
+		want jq jq
 		# Of docker, which integration/docker.sh brings.
-		ls /usr/lib/*/libdevmapper.so.1.02.1 > /dev/null 2>&1 || missing+=(libdevmapper1.02.1) ;;
+		ls /usr/lib/*/libdevmapper.so.1.02.1 > /dev/null 2>&1 || missing+=(libdevmapper1.02.1)
+		;;
 	release)
 		# The compiler itself is brought by cross/toolchain.sh; it links build scripts by the machine's own gcc.
-		want gcc gcc; want readelf binutils; want flock util-linux; want python3 python3; want git git
+		want gcc gcc
+		want readelf binutils
+		want flock util-linux
+		want python3 python3
+		want git git
 		[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
-		[ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) ;;
+		[ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+		;;
 	recipes)
-		want make make; want git git; want xzcat xz-utils; want podman podman; want conmon conmon
-		python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv) ;;
-	deb) want lintian lintian; want mmdebstrap mmdebstrap; want podman podman; want conmon conmon; want busybox busybox-static ;;
-	guests) want mmdebstrap mmdebstrap; want mkfs.ext4 e2fsprogs ;;
+		want make make
+		want git git
+		want xzcat xz-utils
+		want podman podman
+		want conmon conmon
+		python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
+		;;
+	deb)
+		want lintian lintian
+		want mmdebstrap mmdebstrap
+		want podman podman
+		want conmon conmon
+		want busybox busybox-static
+		;;
+	guests)
+		want mmdebstrap mmdebstrap
+		want mkfs.ext4 e2fsprogs
+		;;
 	conformance)
-		want bats bats; want pkg-config pkg-config; [ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
-		 want gawk gawk; want script bsdutils; want mmdebstrap mmdebstrap; want git git ;;
-	bench) want runc runc; want crun crun; want gcc gcc; want jq jq; want tini tini ;;
-	*) echo "needs: unknown part $part" >&2; exit 2 ;;
+		want bats bats
+		want pkg-config pkg-config
+		[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
+		want gawk gawk
+		want script bsdutils
+		want mmdebstrap mmdebstrap
+		want git git
+		;;
+	bench)
+		want runc runc
+		want crun crun
+		want gcc gcc
+		want jq jq
+		want tini tini
+		;;
+	*)
+		echo "needs: unknown part $part" >&2
+		exit 2
+		;;
 	esac
 done
 [ ${#missing[@]} -gt 0 ] || [ $rust = yes ] || exit 0
@@ -55,7 +109,10 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt() {
 	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=900 -o Dpkg::Use-Pty=0 \
-		-o Dpkg::Options::=--force-unsafe-io "$@" > "$log" 2>&1 || { cat "$log" >&2; exit 1; }
+		-o Dpkg::Options::=--force-unsafe-io "$@" > "$log" 2>&1 || {
+		cat "$log" >&2
+		exit 1
+	}
 }
 if [ "$(id -u)" != 0 ]; then
 	echo "needs: not root; install these first: ${missing[*]} $([ $rust = no ] || echo "cargo 1.$oldest or newer")" >&2
@@ -68,7 +125,10 @@ if [ $rust = yes ]; then
 	for pair in "cargo rustc" "cargo-web rustc-web"; do
 		set -- $pair
 		m=$(newest "$2")
-		[ "${m:-0}" -lt $oldest ] || { missing+=("$1" "$2"); break; }
+		[ "${m:-0}" -lt $oldest ] || {
+			missing+=("$1" "$2")
+			break
+		}
 	done
 fi
 echo "installing: ${missing[*]}" >&2

@@ -2,7 +2,10 @@
 # Builds the test programs and prints the path of each, or of those named: integration/programs.sh kernel rootfs
 set -euo pipefail
 cd "$(dirname "$0")/.."
-built=$(${CARGO:-cargo} test --locked --no-run 2>&1) || { echo "$built" >&2; exit 1; }
+built=$(${CARGO:-cargo} test --locked --no-run 2>&1) || {
+	echo "$built" >&2
+	exit 1
+}
 mapfile -t all < <(sed -n 's/.*Executable integration.*(\(.*\))$/\1/p' <<< "$built")
 for program in "${all[@]}"; do
 	name=$(basename "${program%-*}")

@@ -6,9 +6,11 @@
 # are reaped at once and nothing outside can be signalled; the kernel tests make their own, one for each test. Where
 # systemd is asked for things, processes must have the pids that it knows them by.
 set -uo pipefail
-host=$1; shift
+host=$1
+shift
 budget=$(awk -v h="$host" '$1 == h { print $2 }' "$(dirname "$0")/skips")
-log=$(mktemp); trap 'rm -f "$log"' EXIT
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 skipped=0 failed=0
 case $host in
 systemd-*) cage=() ;;
@@ -16,22 +18,32 @@ systemd-*) cage=() ;;
 esac
 export IT_HOST=$host RUST_BACKTRACE=0
 for program in "$@"; do
-	name=$(basename "$program"); name=${name%-*}
+	name=$(basename "$program")
+	name=${name%-*}
 	if [ "$name" = kernel ]; then
 		# shellcheck disable=SC2086  # words on purpose
-		"$program" ${IT_ARGS:-} > "$log" 2>&1; status=$?
-		n=$(grep -c '^test .* \.\.\. ignored, [^d]' "$log"); d=$(grep -c '^test .* \.\.\. ignored, differs' "$log")
+		"$program" ${IT_ARGS:-} > "$log" 2>&1
+		status=$?
+		n=$(grep -c '^test .* \.\.\. ignored, [^d]' "$log")
+		d=$(grep -c '^test .* \.\.\. ignored, differs' "$log")
 		reasons='^test .* ignored, '
 	else
 		args=IT_ARGS_$name
 		# shellcheck disable=SC2086  # words on purpose
-		"${cage[@]}" "$program" ${IT_SHOW:---show-output} ${!args:-} > "$log" 2>&1; status=$?
+		"${cage[@]}" "$program" ${IT_SHOW:---show-output} ${!args:-} > "$log" 2>&1
+		status=$?
 		n=$(grep -cE '(^|\.\.\. )SKIPPED: ' "$log") d=0
 		reasons='(^|\.\.\. )SKIPPED: '
 	fi
-	if [ $status != 0 ]; then cat "$log"; failed=1; else grep -E "$reasons" "$log" || true; fi
+	if [ $status != 0 ]; then
+		cat "$log"
+		failed=1
+	else grep -E "$reasons" "$log" || true; fi
 	# A program that runs nothing proves nothing: a word that names no test any more, or a crash that ends well.
-	grep -qE '^test result: .* [1-9][0-9]* passed' "$log" || { echo "$host: $name: no test passed"; failed=1; }
+	grep -qE '^test result: .* [1-9][0-9]* passed' "$log" || {
+		echo "$host: $name: no test passed"
+		failed=1
+	}
 	echo "$host: $name: $(grep -E '^test result' "$log" | tail -n 1) ($n skipped, $d listed differences)"
 	skipped=$((skipped + n))
 done

@@ -8,11 +8,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/embrun
 root=$cache/rootfs
 mkdir -p "$cache"
-exec 9>"$cache/.rootfs.lock"
+exec 9> "$cache/.rootfs.lock"
 flock 9
 
 stamp=$(cksum < "$here/build.sh")
-if [ "$(cat "$cache/rootfs.stamp" 2>/dev/null)" != "$stamp" ]; then
+if [ "$(cat "$cache/rootfs.stamp" 2> /dev/null)" != "$stamp" ]; then
 	new=$cache/rootfs.new
 	rm -rf "$new" "$root"
 	mkdir -p "$cache/busybox" "$new/bin"

@@ -7,7 +7,10 @@ config=${1:-}
 if [ -z "$config" ]; then
 	for config in /proc/config.gz "/boot/config-$(uname -r)" "/lib/modules/$(uname -r)/config" ""; do [ ! -r "$config" ] || break; done
 fi
-[ -r "$config" ] || { echo "check: no kernel configuration${1:+ at $1}: give its file, or a kernel with CONFIG_IKCONFIG_PROC" >&2; exit 2; }
+[ -r "$config" ] || {
+	echo "check: no kernel configuration${1:+ at $1}: give its file, or a kernel with CONFIG_IKCONFIG_PROC" >&2
+	exit 2
+}
 case $config in *.gz) read="zcat" ;; *.xz) read="xzcat" ;; *) read="cat" ;; esac
 $read "$config" | awk -v name="$config" '
 	FILENAME != "-" && /^# (needed|wanted|newer|engines): / {

@@ -7,7 +7,10 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 rounds=${ROUNDS:-40}
-if [ "${1:-}" = --smoke ]; then rounds=3; shift; fi
+if [ "${1:-}" = --smoke ]; then
+	rounds=3
+	shift
+fi
 embrun=$(realpath "$1")
 
 if [ "${BENCH_INSIDE:-}" != yes ]; then

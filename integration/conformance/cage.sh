@@ -4,7 +4,8 @@
 # usage: integration/conformance/cage.sh COMMAND...
 set -euo pipefail
 name=conformance-$$
-export MOUNTS; MOUNTS=$(awk '$3 ~ /^cgroup2?$/ { print $2, $3, $4 }' /proc/mounts)
+export MOUNTS
+MOUNTS=$(awk '$3 ~ /^cgroup2?$/ { print $2, $3, $4 }' /proc/mounts)
 sweep() {
 	while read -r at _; do
 		for _ in $(seq 30); do
@@ -21,7 +22,8 @@ trap sweep EXIT
 while read -r at _; do
 	mkdir "$at/$name"
 	if [ -e "$at/cpuset.mems" ]; then
-		cat "$at/cpuset.cpus" > "$at/$name/cpuset.cpus"; cat "$at/cpuset.mems" > "$at/$name/cpuset.mems"
+		cat "$at/cpuset.cpus" > "$at/$name/cpuset.cpus"
+		cat "$at/cpuset.mems" > "$at/$name/cpuset.mems"
 		echo 1 > "$at/$name/cgroup.clone_children"
 	fi
 done <<< "$MOUNTS"

@@ -2,8 +2,12 @@
 # Brings the suites that judge runtimes into ~/.cache/embrun/conformance, from Debian's sources alone, and builds their helpers
 # there with Debian's Go. Nothing is installed and nothing of theirs is in this tree. usage: integration/conformance/fetch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
-box=$cache/conformance; mkdir -p "$box"
-[ ! -e "$box/ready" ] || { echo "$box"; exit 0; }
+box=$cache/conformance
+mkdir -p "$box"
+[ ! -e "$box/ready" ] || {
+	echo "$box"
+	exit 0
+}
 exec 3>&1 1>&2
 
 # apt_sources SUITE: a private apt state that knows sources too. Sets APT_CONFIG.
@@ -14,7 +18,7 @@ apt_sources() {
 	mirror=$(APT_CONFIG='' mirror_of debian)
 	mkdir -p "$root"/{lists/partial,archives/partial,empty} && : > "$root/status"
 	printf 'deb %s %s main\ndeb-src %s %s main\n' "$mirror" "$1" "$mirror" "$1" > "$root/sources.list"
-	cat > "$APT_CONFIG" <<A
+	cat > "$APT_CONFIG" << A
 APT::Architecture "$host"; APT::Architectures { "$host"; }; APT::Sandbox::User "root"; Acquire::Languages "none";
 Dir::Etc::sourcelist "$root/sources.list"; Dir::Etc::sourceparts "$root/empty"; Dir::Etc::preferencesparts "$root/empty";
 Dir::State::lists "$root/lists"; Dir::State::status "$root/status"; Dir::Cache "$root"; Debug::NoLocking "1";
@@ -25,7 +29,9 @@ source_of() { # SUITE PACKAGE DIR
 	[ ! -e "$box/$3/.unpacked" ] || return 0
 	say "the source of $2 in $1"
 	(apt_sources "$1" && mkdir -p "$box/tar-$3" && cd "$box/tar-$3" && apt-get -qq source --download-only --tar-only "$2")
-	rm -rf "${box:?}/$3"; mkdir "$box/$3"; tar -xf "$box/tar-$3/"*.orig.tar.* -C "$box/$3" --strip 1
+	rm -rf "${box:?}/$3"
+	mkdir "$box/$3"
+	tar -xf "$box/tar-$3/"*.orig.tar.* -C "$box/$3" --strip 1
 	: > "$box/$3/.unpacked"
 }
 source_of sid runc runc
@@ -34,9 +40,14 @@ source_of sid golang-github-opencontainers-runtime-tools tools
 
 [ -e "$box/go/root" ] || (
 	say "Go, and the libraries that the helpers use"
-	apt_sources sid; mkdir -p "$box/go"; cd "$box/go"
+	apt_sources sid
+	mkdir -p "$box/go"
+	cd "$box/go"
 	go=$(apt-cache depends golang-go | sed -n 's/.*Depends: \(golang-[0-9.]*\)-go$/\1/p')
-	wanted=$(apt-cache showsrc runc golang-github-opencontainers-runtime-tools | grep -oE 'golang-[a-z0-9.-]+-dev' | sort -u; echo golang-github-google-uuid-dev)
+	wanted=$(
+		apt-cache showsrc runc golang-github-opencontainers-runtime-tools | grep -oE 'golang-[a-z0-9.-]+-dev' | sort -u
+		echo golang-github-google-uuid-dev
+	)
 	# shellcheck disable=SC2086
 	all=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances $wanted |
 		grep -E '^golang-[a-z0-9.+-]+-dev$' | sort -u)
@@ -56,13 +67,17 @@ say "helpers of runc's tests"
 cd "$box/path/src/github.com/opencontainers/runc"
 mkdir -p tests/cmd/_bin
 for dir in tests/cmd/*/; do
-	name=$(basename "$dir"); [ "$name" != _bin ] || continue
+	name=$(basename "$dir")
+	[ "$name" != _bin ] || continue
 	"$GOROOT/bin/go" build -p 2 -tags seccomp -o "tests/cmd/_bin/$name" "./$dir"
 done
 # Two images under the names that the tests ask for, as plain tars: a busybox, and a small Debian.
 images=$PWD/tests/integration/testdata
-root=$box/busybox; rm -rf "$root"; mkdir -p "$root"/{bin,dev,etc,home,lib,root,sbin,tmp,usr/bin,usr/sbin,var/spool/mail,var/www}
-chmod 1777 "$root/tmp"; cp "$(command -v busybox)" "$root/bin/busybox"
+root=$box/busybox
+rm -rf "$root"
+mkdir -p "$root"/{bin,dev,etc,home,lib,root,sbin,tmp,usr/bin,usr/sbin,var/spool/mail,var/www}
+chmod 1777 "$root/tmp"
+cp "$(command -v busybox)" "$root/bin/busybox"
 for a in $(busybox --list); do [ "$a" = busybox ] || ln "$root/bin/busybox" "$root/bin/$a"; done
 printf '%s\n' root:x:0:0:root:/root:/bin/sh daemon:x:1:1:daemon:/usr/sbin:/bin/false www-data:x:33:33:www-data:/var/www:/bin/false \
 	nobody:x:65534:65534:nobody:/home:/bin/false > "$root/etc/passwd"
@@ -81,7 +96,8 @@ cd "$box/path/src/github.com/opencontainers/runtime-tools"
 sed -i 's/label.FileLabel(mount.Destination)/"", error(nil)/; /go-selinux\/label"/d' cmd/runtimetest/main.go
 CGO_ENABLED=0 "$GOROOT/bin/go" build -p 2 -o runtimetest ./cmd/runtimetest
 for dir in validation/*/; do
-	name=$(basename "$dir"); [ "$name" = util ] || "$GOROOT/bin/go" build -p 2 -o "validation/$name/$name.t" "./$dir"
+	name=$(basename "$dir")
+	[ "$name" = util ] || "$GOROOT/bin/go" build -p 2 -o "validation/$name/$name.t" "./$dir"
 done
 : > "$box/ready"
 echo "$box" >&3

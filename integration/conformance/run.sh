@@ -5,10 +5,12 @@
 #   runc: the bats of runc, sid's edition; crun: the Python tests of crun, trixie's; tools: runtime-tools' validation
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-suite=$1 runtime=$(realpath "$2"); shift 2
+suite=$1 runtime=$(realpath "$2")
+shift 2
 box=$("$here/fetch.sh")
 # Not below /tmp, which the cage has of its own.
-out=$(mktemp -d -p "$box"); trap 'rm -rf "$out"' EXIT
+out=$(mktemp -d -p "$box")
+trap 'rm -rf "$out"' EXIT
 case $suite in
 runc)
 	cd "$box/runc/tests/integration"
@@ -16,12 +18,14 @@ runc)
 	# The tests want a terminal, and an open standard input. What a failed one left running can hold bats up at its end.
 	"$here/cage.sh" bash -c "export RUNC=$runtime TMPDIR=/tmp; mkfifo /tmp/in; sleep 100000 > /tmp/in & held=\$!
 		timeout --foreground 900 script -qefc 'bats --tap -t $files' $out/log < /tmp/in > /dev/null; kill \$held" || :
-	tr -d '\r' < "$out/log" > "$out/tap" ;;
+	tr -d '\r' < "$out/log" > "$out/tap"
+	;;
 crun)
 	cd "$box/crun/tests"
 	# test_delete freezes a cgroup that is not its own.
 	"$here/cage.sh" bash -c "export OCI_RUNTIME=$runtime INIT=$box/crun/tests/init TMPDIR=/tmp
-		for f in ${*:-test_*.py}; do [ \$f = test_delete.py ] || timeout -k 5 150 python3 \$f; done" > "$out/tap" 2> "$out/stderr" || : ;;
+		for f in ${*:-test_*.py}; do [ \$f = test_delete.py ] || timeout -k 5 150 python3 \$f; done" > "$out/tap" 2> "$out/stderr" || :
+	;;
 tools)
 	cd "$box/tools"
 	# Each program is one test: it passes if it says ok, nothing else, and ends with 0.
@@ -31,8 +35,12 @@ tools)
 			echo \"\$said\" | grep -q ^ok || good=no
 			! echo \"\$said\" | grep -q '^not ok' || good=no
 			[ \$good = yes ] && echo \"ok \$n - \$name\" || echo \"not ok \$n - \$name\"
-		done" > "$out/tap" || : ;;
-*) echo "run: no suite $suite" >&2; exit 2 ;;
+		done" > "$out/tap" || :
+	;;
+*)
+	echo "run: no suite $suite" >&2
+	exit 2
+	;;
 esac
 names() { sed -nE "s/^$1 [0-9]+ (- )?//p" "$out/tap" | sed 's/ *# *[sS][kK][iI][pP].*//; s/ *$//' | sort; }
 names 'not ok' > "$out/failed"

@@ -19,8 +19,12 @@ none) export IT_ARGS="limits:: update:: devices:: exec:: lifecycle:: cgroup" ;;
 systemd-*)
 	programs=(cgroup)
 	# What a test of this suite takes from the fixture lies outside of the tree.
-	mkdir -p target/guest && cp "$IT_ROOTFS/bin/busybox" target/guest/ ;;
-*) sed -n 3,6p "$0" >&2; exit 2 ;;
+	mkdir -p target/guest && cp "$IT_ROOTFS/bin/busybox" target/guest/
+	;;
+*)
+	sed -n 3,6p "$0" >&2
+	exit 2
+	;;
 esac
 mapfile -t programs < <(integration/programs.sh "${programs[@]}")
 case $guest in

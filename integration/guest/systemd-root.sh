@@ -8,13 +8,19 @@
 PATH=$PATH:/usr/sbin:/sbin
 release=bookworm
 image=$cache/systemd-$release.img
-mkdir -p "$cache"; exec 9> "$image.lock"; flock 9
+mkdir -p "$cache"
+exec 9> "$image.lock"
+flock 9
 stamp=$(cksum < "$0")
-if [ -e "$image" ] && [ "$(cat "$image.stamp" 2>/dev/null)" = "$stamp" ]; then echo "$image"; exit; fi
+if [ -e "$image" ] && [ "$(cat "$image.stamp" 2> /dev/null)" = "$stamp" ]; then
+	echo "$image"
+	exit
+fi
 say "building a Debian root that systemd runs"
-box=$(mktemp -d "$cache/systemd-root.XXXXXX"); trap 'rm -rf "$box"' EXIT
+box=$(mktemp -d "$cache/systemd-root.XXXXXX")
+trap 'rm -rf "$box"' EXIT
 
-cat > "$box/settings" <<'SETTINGS'
+cat > "$box/settings" << 'SETTINGS'
 #!/bin/sh
 set -e
 echo guest > "$1/etc/hostname"; : > "$1/etc/fstab"; mkdir "$1/host"
@@ -26,10 +32,13 @@ done
 SETTINGS
 chmod +x "$box/settings"
 mmdebstrap --quiet --variant=minbase --mode=root --skip=check/empty --include=systemd-sysv,dbus,dbus-user-session,libpam-systemd,uidmap \
-  --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
-  --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook="$box/settings" \
-  "$release" "$box/root" "deb $(mirror_of debian) $release main" "deb $(mirror_of debian-security) $release-security main" > "$box/log" 2>&1 ||
-  { cat "$box/log" >&2; die "mmdebstrap failed"; }
+	--aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
+	--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook="$box/settings" \
+	"$release" "$box/root" "deb $(mirror_of debian) $release main" "deb $(mirror_of debian-security) $release-security main" > "$box/log" 2>&1 ||
+	{
+		cat "$box/log" >&2
+		die "mmdebstrap failed"
+	}
 rm -rf "$box/root/var/lib/apt/lists" "$box/root/var/cache/apt"
 truncate -s 1G "$box/image"
 mkfs.ext4 -q -F -E lazy_itable_init=1 -O ^has_journal -d "$box/root" "$box/image"

@@ -10,19 +10,40 @@ set -euo pipefail
 cgroup=v2 memory=1G limit=600
 while [ $# -gt 0 ]; do
 	case $1 in
-	--cgroup) cgroup=$2; shift 2 ;;
-	--memory) memory=$2; shift 2 ;;
-	--limit) limit=$2; shift 2 ;;
-	--) shift; break ;;
-	*) echo "systemd: unknown option $1" >&2; exit 2 ;;
+	--cgroup)
+		cgroup=$2
+		shift 2
+		;;
+	--memory)
+		memory=$2
+		shift 2
+		;;
+	--limit)
+		limit=$2
+		shift 2
+		;;
+	--)
+		shift
+		break
+		;;
+	*)
+		echo "systemd: unknown option $1" >&2
+		exit 2
+		;;
 	esac
 done
-[ $# -gt 0 ] || { echo "systemd: no command" >&2; exit 2; }
+[ $# -gt 0 ] || {
+	echo "systemd: no command" >&2
+	exit 2
+}
 case $cgroup in
 v2) layout=(systemd.unified_cgroup_hierarchy=1) ;;
 hybrid) layout=(systemd.unified_cgroup_hierarchy=0) ;;
 v1) layout=(systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1) ;;
-*) echo "systemd: unknown layout $cgroup" >&2; exit 2 ;;
+*)
+	echo "systemd: unknown layout $cgroup" >&2
+	exit 2
+	;;
 esac
 kernel=$("$(dirname "$0")/uml-kernel.sh")
 image=$("$(dirname "$0")/systemd-root.sh")
@@ -32,7 +53,7 @@ trap 'rm -rf "$box"' EXIT
 : > "$box/out"
 export -p > "$box/environment"
 printf '%q ' "$@" > "$box/command"
-cat > "$box/go" <<GO
+cat > "$box/go" << GO
 #!/bin/bash
 mkdir -p "$PWD" "$box"
 mount --bind "/host$PWD" "$PWD"
@@ -51,8 +72,8 @@ shown=$!
 	systemd.show_status=0 "${layout[@]}" \
 	"systemd.run=\"/bin/sh -c 'mount -t hostfs none /host -o / && exec /host$box/go'\"" > "$box/console" 2>&1 < /dev/null || true
 sleep 0.3
-kill "$shown" 2>/dev/null || true
-wait "$shown" 2>/dev/null || true
+kill "$shown" 2> /dev/null || true
+wait "$shown" 2> /dev/null || true
 if [ ! -s "$box/status" ]; then
 	echo "systemd: the guest ended without a status after at most $limit s; the end of its console:" >&2
 	tail -n 20 "$box/console" >&2

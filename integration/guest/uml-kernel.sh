@@ -4,11 +4,11 @@
 set -euo pipefail
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/uml
 mkdir -p "$cache"
-exec 9>"$cache/.lock"
+exec 9> "$cache/.lock"
 flock 9
 if [ ! -x "$cache/usr/bin/linux.uml" ]; then
 	fetch() { (cd "$cache" && apt-get -qq -o APT::Sandbox::User=root download user-mode-linux); }
-	fetch 2>/dev/null || { apt-get -qq update && fetch; } >&2
+	fetch 2> /dev/null || { apt-get -qq update && fetch; } >&2
 	dpkg -x "$cache"/user-mode-linux_*.deb "$cache"
 	rm -f "$cache"/*.deb
 fi

@@ -4,18 +4,27 @@
 # usage: integration/guest/uml-small.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 kernel=$cache/uml-small/linux
-mkdir -p "${kernel%/*}"; exec 9> "$kernel.lock"; flock 9
+mkdir -p "${kernel%/*}"
+exec 9> "$kernel.lock"
+flock 9
 stamp=$(cksum < "$0")
-if [ -x "$kernel" ] && [ "$(cat "$kernel.stamp" 2> /dev/null)" = "$stamp" ]; then echo "$kernel"; exit; fi
+if [ -x "$kernel" ] && [ "$(cat "$kernel.stamp" 2> /dev/null)" = "$stamp" ]; then
+	echo "$kernel"
+	exit
+fi
 say "building a small user-mode Linux"
-box=$(mktemp -d "$cache/uml-small.XXXXXX"); trap 'rm -rf "$box"' EXIT
+box=$(mktemp -d "$cache/uml-small.XXXXXX")
+trap 'rm -rf "$box"' EXIT
 apt_fetch "$host" "bookworm trixie" "$box" linux-source-6.12
 dpkg-deb --fsys-tarfile "$box"/linux-source-6.12_*.deb | tar -xO ./usr/src/linux-source-6.12.tar.xz | tar -C "$box" -xJ
 cd "$box/linux-source-6.12"
-make -s ARCH=um tinyconfig > "$box/log" 2>&1 || { tail "$box/log" >&2; die "no configuration"; }
+make -s ARCH=um tinyconfig > "$box/log" 2>&1 || {
+	tail "$box/log" >&2
+	die "no configuration"
+}
 # What this machine's own programs want of a kernel, of embrun.cfg what no container does without, and little else.
 without="PID_NS IPC_NS USER_NS NET_NS TIME_NS SECCOMP BPF_SYSCALL MEMCG CGROUP_PIDS CGROUP_SCHED CPUSETS UNIX98_PTYS POSIX_MQUEUE OVERLAY_FS KEYS"
-cat >> .config <<'C'
+cat >> .config << 'C'
 CONFIG_64BIT=y
 CONFIG_HOSTFS=y
 CONFIG_FD_CHAN=y
@@ -42,11 +51,19 @@ CONFIG_UTS_NS=y
 C
 grep -h '^CONFIG_' <(sed -n '/^# needed: without/,/^$/p' "$top/cross/kernel/embrun.cfg") >> .config
 for option in $without; do echo "# CONFIG_$option is not set"; done >> .config
-make -s ARCH=um olddefconfig > "$box/log" 2>&1 || { tail "$box/log" >&2; die "no configuration"; }
+make -s ARCH=um olddefconfig > "$box/log" 2>&1 || {
+	tail "$box/log" >&2
+	die "no configuration"
+}
 for option in $without; do
-  ! grep -q "^CONFIG_$option=" .config || die "CONFIG_$option cannot be left out"
+	! grep -q "^CONFIG_$option=" .config || die "CONFIG_$option cannot be left out"
 done
-make -s ARCH=um -j"$(nproc)" linux > "$box/log" 2>&1 || { tail -n 20 "$box/log" >&2; die "it cannot be built"; }
-strip -o "$kernel.new" linux; cp .config "$kernel.config"; mv "$kernel.new" "$kernel"
+make -s ARCH=um -j"$(nproc)" linux > "$box/log" 2>&1 || {
+	tail -n 20 "$box/log" >&2
+	die "it cannot be built"
+}
+strip -o "$kernel.new" linux
+cp .config "$kernel.config"
+mv "$kernel.new" "$kernel"
 echo "$stamp" > "$kernel.stamp"
 echo "$kernel"

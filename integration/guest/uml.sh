@@ -9,15 +9,36 @@ set -euo pipefail
 cgroup=v2 memory=1G limit=1200 kernel=''
 while [ $# -gt 0 ]; do
 	case $1 in
-	--cgroup) cgroup=$2; shift 2 ;;
-	--memory) memory=$2; shift 2 ;;
-	--limit) limit=$2; shift 2 ;;
-	--kernel) kernel=$2; shift 2 ;;
-	--) shift; break ;;
-	*) echo "uml: unknown option $1" >&2; exit 2 ;;
+	--cgroup)
+		cgroup=$2
+		shift 2
+		;;
+	--memory)
+		memory=$2
+		shift 2
+		;;
+	--limit)
+		limit=$2
+		shift 2
+		;;
+	--kernel)
+		kernel=$2
+		shift 2
+		;;
+	--)
+		shift
+		break
+		;;
+	*)
+		echo "uml: unknown option $1" >&2
+		exit 2
+		;;
 	esac
 done
-[ $# -gt 0 ] || { echo "uml: no command" >&2; exit 2; }
+[ $# -gt 0 ] || {
+	echo "uml: no command" >&2
+	exit 2
+}
 
 [ -n "$kernel" ] || kernel=$("$(dirname "$0")/uml-kernel.sh")
 box=$(mktemp -d "${TMPDIR:-/var/tmp}/uml.XXXXXX")
@@ -27,7 +48,7 @@ export -p > "$box/environment"
 printf '%q ' "$@" > "$box/command"
 
 # What init does in the guest. /run is fresh; the rest of the file system is the host's, and so are writes to it.
-cat > "$box/init" <<INIT
+cat > "$box/init" << INIT
 #!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
@@ -64,8 +85,8 @@ shown=$!
 "$(dirname "$0")/pinned.sh" timeout --kill-after=5 "$limit" "$kernel" root=/dev/root rootfstype=hostfs rootflags=/ rw "mem=$memory" \
 	"init=$box/init" con=null con0=null,fd:1 quiet > "$box/console" 2>&1 < /dev/null || true
 sleep 0.3
-kill "$shown" 2>/dev/null || true
-wait "$shown" 2>/dev/null || true
+kill "$shown" 2> /dev/null || true
+wait "$shown" 2> /dev/null || true
 if [ ! -s "$box/status" ]; then
 	echo "uml: the guest ended without a status after at most $limit s; the end of its console:" >&2
 	tail -n 20 "$box/console" >&2
