@@ -1,22 +1,14 @@
 #!/bin/bash
-# ARM, in emulated guests. usage: integration/guest/arm.sh PART
-#   ci      what the CI runs: of the kernel's tests those that differ most between processors, on both and on v2 and v1, and `weigh.sh`
-#   tests   all of the kernel's tests, on both and on v2 and v1; writes their section of docs/kernels.md
-#   report LOG   writes that section from what `tests` printed
-#   weigh   memory and time beside crun and runc; writes their section of docs/kernels.md
+# Runs the tests on ARM, in emulated guests.
+# usage: integration/guest/arm.sh PART
+#   ci           for the CI: the kernel tests that differ most between processors, and weigh.sh, on aarch64 and armv7
+#   tests        all kernel tests, on both, with v2 and v1; writes their section of docs/kernels.md
+#   report LOG   writes that section from the saved output of `tests`
+#   weigh        memory and time beside crun and runc; writes their section of docs/kernels.md
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-top=$here/../..
-cd "$top"
-part=${1:-}
-case $part in ci | tests | report | weigh) ;; *)
-	sed -n 2,6p "$0" >&2
-	exit 2
-	;;
-esac
-targets="aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf"
-bad=0 began=$SECONDS log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+cd "$here/../.."
+bad=0 began=$SECONDS
 step() {
 	echo "--- $* ($((SECONDS - began)) s)"
 	"$@" || {
@@ -26,68 +18,77 @@ step() {
 	}
 }
 
-# report LOG: the section of the tests, from what they printed.
-report() {
-	{
-		printf '\n| guest | cgroup | tests | passed | failed | skipped |\n|---|---|---|---|---|---|\n'
-		awk '/^--- / { guest = $3; version = $4 }
-      / test result: / { name = $2; sub(/:/, "", name)
-        for (i = 1; i < NF; i++) { if ($(i + 1) ~ /^passed/) ok = $i; if ($(i + 1) ~ /^failed/) no = $i; if ($(i + 1) ~ /^skipped/) s = $i }
-        sub(/\(/, "", s); printf "| %s | %s | %s | %s | %s | %s |\n", guest, version, name, ok, no, s }' "$1"
-		[ -z "${IT_ARGS:-}" ] || printf '\nOf the kernel tests those named: %s.\n' "$IT_ARGS"
-		printf '\nSkipped, and why:\n\n'
-		awk '/^--- / { where = $3 ", " $4 } /^test .* ignored, / { n = $2; sub(/.* ignored, /, ""); sub(/ <[0-9.]*s>$/, ""); print "- " where ": " n ": " $0 }
-      /SKIPPED: / { sub(/.*SKIPPED: /, ""); print "- " where ": " $0 }' "$1" | sort | uniq -c | sed 's/^ *\([0-9]*\) - /- \1 times: /; s/^- 1 times: /- /'
-		echo
-	} | "$here/section.sh" tests "$(grep -m 1 '^Of embrun ' "$1")"
+# build SCRIPT...: runs these scripts of cross/ for both processors.
+build() {
+	local target script
+	"$here/qemu-install.sh" || {
+		echo "arm: this machine's apt cannot install qemu" >&2
+		exit 1
+	}
+	for target in aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf; do
+		for script; do step "cross/$script" "$target" || exit 1; done
+	done
 }
 
-if [ "$part" = report ]; then
-	report "$2"
-	exit
-fi
-"$here/qemu-install.sh" || {
-	echo "arm: qemu cannot be installed by this machine's apt" >&2
-	exit 1
-}
-for target in $targets; do
-	step cross/build.sh "$target"
-	[ "$part" = weigh ] || step cross/tests.sh "$target"
-done
-[ $bad = 0 ] || exit 1
-stamp=$("$here/section.sh" --stamp)
-echo "$stamp" | tee "$log"
-case $part in
-ci)
+run_ci() {
 	export SUBSET=ci COUNT=40 IT_ARGS_seccomp=kernel::
 	export IT_ARGS="filters:: roles:: confine:: notify:: limits:: lifecycle:: devices:: exec:: mounts:: namespaces::"
 	step "$here/tests.sh" aarch64-6.12 v2 kernel rootfs cgroup seccomp
 	step "$here/tests.sh" armv7-6.1 v2 kernel rootfs cgroup seccomp
-	# What the version of cgroups matters to.
+	# Only the tests that depend on the version of cgroups.
 	IT_ARGS="limits:: devices:: lifecycle::" step "$here/tests.sh" armv7-6.1 v1 kernel cgroup
+	run_weigh
+}
+
+run_tests() {
+	local guest
+	# The seccomp tests that need a kernel. The others compute tables of all architectures, which an ARM build lacks.
+	export IT_ARGS_seccomp="kernel:: fuzz:: roles::probes"
+	for guest in "aarch64-6.12 v2" "armv7-6.1 v2" "armv7-6.1 v1" "aarch64-5.10 v1"; do
+		# shellcheck disable=SC2086  # words on purpose
+		step "$here/tests.sh" $guest kernel rootfs cgroup seccomp 2>&1
+	done
+	return $bad
+}
+
+run_weigh() {
 	step "$here/tests.sh" aarch64-6.12 v2 weigh
 	step "$here/tests.sh" armv7-6.1 v2 weigh
+	return $bad
+}
+
+# write_tests LOG, write_weigh LOG: write a section from the output of a run, which begins with the stamp.
+write_tests() { "$here/tests-report.sh" < "$1" | "$here/section.sh" tests "$(grep -m 1 '^Of embrun ' "$1")"; }
+write_weigh() { "$here/weigh-report.sh" < "$1" | "$here/section.sh" weigh "$(grep -m 1 '^Of embrun ' "$1")"; }
+
+# logged COMMAND: runs it and keeps its output in $log, below the stamp.
+logged() {
+	"$here/section.sh" --stamp | tee "$log"
+	"$@" | tee -a "$log"
+	[ "${PIPESTATUS[0]}" = 0 ] || bad=1
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+case ${1:-} in
+ci)
+	build build.sh tests.sh
+	run_ci
 	;;
 tests)
-	# Those that meet a kernel; the others compute over the tables of all architectures, which an ARM build does not hold.
-	export IT_ARGS_seccomp="kernel:: fuzz:: roles::probes"
-	for run in "aarch64-6.12 v2" "armv7-6.1 v2" "armv7-6.1 v1" "aarch64-5.10 v1"; do
-		# shellcheck disable=SC2086  # words on purpose
-		step "$here/tests.sh" $run kernel rootfs cgroup seccomp 2>&1 | tee -a "$log"
-		[ "${PIPESTATUS[0]}" = 0 ] || bad=1
-	done
-	report "$log"
+	build build.sh tests.sh
+	logged run_tests
+	write_tests "$log"
 	;;
+report) write_tests "$2" ;;
 weigh)
-	echo > "$log"
-	printf '| machine | runtime | filter | peak RSS | anonymous | run | create | exec | delete |\n|---|---|---|---|---|---|---|---|---|\n' >> "$log"
-	(
-		for guest in aarch64-6.12 armv7-6.1; do step "$here/tests.sh" "$guest" v2 weigh; done
-		exit $bad
-	) | tee -a /dev/stderr | grep '^|' >> "$log"
-	[ "${PIPESTATUS[0]}" = 0 ] || bad=1
-	echo >> "$log"
-	"$here/section.sh" weigh "$stamp" < "$log"
+	build build.sh
+	logged run_weigh
+	write_weigh "$log"
+	;;
+*)
+	sed -n 2,7p "$0" >&2
+	exit 2
 	;;
 esac
 exit $bad
