@@ -1,4 +1,4 @@
-# embrun: what a builder does. `make` alone prints what there is. Each part installs what it needs, and says so.
+# The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
 .PHONY: help demo static test test-host test-guest test-guests test-peers test-older test-slow test-arm engines conformance-runc lint bench clean
 
@@ -32,9 +32,9 @@ test-peers: ## the kernel tests against Debian's runc and crun, the oracle
 	RUNTIME=runc integration/suites.sh runc $$(integration/programs.sh kernel)
 	RUNTIME=crun integration/suites.sh crun $$(integration/programs.sh kernel)
 
-# The system calls that are younger than Linux 4.19, without those that the tests themselves make. Recording needs Linux 5.6,
-# and a walk without openat2 takes memory for each component, more than six times a configuration of many mounts. The second
-# line tests how the listener of a filter is passed on before Linux 5.6.
+# The system calls added after Linux 4.19, except those that the tests themselves make. Recording needs Linux 5.6. Without
+# openat2 a path walk takes memory for each component, which exceeds the limit of the memory tests. The second run tests how
+# the listener of a filter is passed on before Linux 5.6.
 YOUNG = clone3,close_range,fsconfig,fsmount,fsopen,fspick,mount_setattr,move_mount,open_tree,openat2,pidfd_open,pidfd_send_signal
 test-older: ## the kernel tests under a filter that answers ENOSYS to what old kernels do not have
 	@integration/needs.sh build test

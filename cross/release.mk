@@ -1,4 +1,4 @@
-# Release builds, included by the Makefile. Results go to target/dist/TARGET.
+# Release builds, included by the Makefile. The results are in target/dist/TARGET.
 RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm-unknown-linux-musleabi \
 	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
 TARGET ?= x86_64-unknown-linux-musl

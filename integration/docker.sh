@@ -1,6 +1,7 @@
 #!/bin/bash
-# Docker's daemon and command line from Debian's package, unpacked beside the system: installed, its service would start.
-# Prints the folders of its programs, for PATH.
+# Unpacks Docker's daemon and command line from Debian's packages into the cache, and prints the folders of the programs, for
+# PATH. They are not installed, because the package would start its service.
+# usage: integration/docker.sh
 set -euo pipefail
 kept=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/docker
 if [ ! -e "$kept/ready" ]; then

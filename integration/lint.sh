@@ -1,5 +1,5 @@
 #!/bin/bash
-# The formatter, the compiler's and clippy's lints as errors, and what they cannot see of the rules of this house.
+# Checks formatting, the lints of rustc, clippy and shellcheck as errors, and the project's own rules that they do not know.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bad=0
@@ -24,7 +24,7 @@ RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --lo
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
 # SC2154 and others: shellcheck does not see which variables a sourced file sets.
 shellcheck -S warning -e SC2154,SC2164,SC2046,SC2191,SC3045,SC2054 "${scripts[@]}" || fault "shellcheck"
-none "shell scripts are indented by shfmt -sr -w (tabs)" "$(shfmt -sr -l "${scripts[@]}" 2>&1)"
+none "shell scripts that shfmt -sr -w would change (tabs)" "$(shfmt -sr -l "${scripts[@]}" 2>&1)"
 none "scripts without .sh or .py" "$(git ls-files | grep -vE '\.(sh|py)$|^\.ci/run$' | while read -r f; do
 	head -c 2 "$f" | grep -q '^#!' && echo "$f"
 done)"
@@ -32,9 +32,9 @@ done)"
 sources=$(git ls-files 'src/*.rs')
 none "unsafe outside src/sys" "$(grep -nE '\bunsafe (\{|fn|impl|extern)' $(grep -v '^src/sys/' <<< "$sources"))"
 none "RawFd outside src/sys: descriptors have owners" "$(grep -nw RawFd $(grep -v '^src/sys/' <<< "$sources") | grep -v cmsg_space)"
-none "plan must see neither run nor sys" "$(grep -nE '^[^/]*crate::(run|sys)\b' $(grep '^src/plan/' <<< "$sources"))"
-none "unfinished" "$(grep -nE 'todo!|unimplemented!|\b(TODO|FIXME|XXX)\b' $sources)"
-none "source files over 600 lines want a split" "$(wc -l $sources | awk '$1 > 600 && $2 != "total"')"
+none "plan must not import run or sys" "$(grep -nE '^[^/]*crate::(run|sys)\b' $(grep '^src/plan/' <<< "$sources"))"
+none "unfinished code" "$(grep -nE 'todo!|unimplemented!|\b(TODO|FIXME|XXX)\b' $sources)"
+none "source files with more than 600 lines: split them" "$(wc -l $sources | awk '$1 > 600 && $2 != "total"')"
 none "binaries in the tree" "$(git ls-files -z | xargs -0 -r grep -lP '\x00' -- 2> /dev/null)"
 for row in $(grep -oE '\]\((docs|integration|cross|src|rootfs-fixtures)/[^)#]*\)' ./*.md | sed 's/.*](\(.*\))/\1/'); do
 	[ -e "$row" ] || fault "a link in the documentation leads nowhere: $row"

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Sees to it that this machine has what a part of the work needs, by Debian's packages, and says what it installs.
-# When all is there it only looks, in milliseconds.
+# Installs the Debian packages that a part of the work needs, and prints their names. If nothing is missing it only looks,
+# which takes milliseconds.
 # usage: integration/needs.sh build|test|lint|release|engines|guests|conformance|recipes|deb|bench...
 set -euo pipefail
 
-# A cargo that is new enough for the crate (rust-version in Cargo.toml).
+# The oldest minor version of cargo that builds the crate (rust-version in Cargo.toml).
 oldest=85
 cargo_minor() { cargo --version 2> /dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p'; }
 rust_is_fine() { m=$(cargo_minor) && [ "${m:-0}" -ge $oldest ]; }
@@ -48,11 +48,11 @@ for part in "$@"; do
 		want containerd containerd
 		want crun crun
 		want jq jq
-		# Of docker, which integration/docker.sh brings.
+		# dockerd, which integration/docker.sh fetches, links to it.
 		ls /usr/lib/*/libdevmapper.so.1.02.1 > /dev/null 2>&1 || missing+=(libdevmapper1.02.1)
 		;;
 	release)
-		# The compiler itself is brought by cross/toolchain.sh; it links build scripts by the machine's own gcc.
+		# cross/toolchain.sh fetches the compiler itself, which links build scripts with the machine's own gcc.
 		want gcc gcc
 		want readelf binutils
 		want flock util-linux
@@ -104,7 +104,7 @@ for part in "$@"; do
 done
 [ ${#missing[@]} -gt 0 ] || [ $rust = yes ] || exit 0
 
-# Its words are shown only where it fails. What a cut of power during the installation would lose can be installed again.
+# apt's output is shown only if it fails. Without syncs it is faster; after a power cut the packages can be installed again.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt() {
@@ -120,7 +120,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 apt update
 if [ $rust = yes ]; then
-	# Debian 13 has a new enough cargo by that name; Debian 12 has one beside it, for building browsers.
+	# Debian 13 has a new enough cargo under that name; Debian 12 has one as cargo-web, for building browsers.
 	newest() { apt-cache policy "$1" | sed -n 's/.*Candidate: 1\.\([0-9]*\).*/\1/p;s/.*Candidate: 0\.[0-9.]*.*/0/p'; }
 	for pair in "cargo rustc" "cargo-web rustc-web"; do
 		set -- $pair

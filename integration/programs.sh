@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds the test programs and prints the path of each, or of those named: integration/programs.sh kernel rootfs
+# Builds the test programs and prints their paths, or only the paths of the named ones.
+# usage: integration/programs.sh [NAME...]      for example: kernel rootfs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 built=$(${CARGO:-cargo} test --locked --no-run 2>&1) || {

@@ -1,10 +1,12 @@
 #!/bin/bash
-# Runs the test programs of a host and holds the number of skipped tests against its line in integration/skips.
-# usage: integration/suites.sh HOST PROGRAM...       env: RUNTIME, IT_ARGS for the kernel tests, IT_ARGS_NAME for others;
-# IT_SHOW=--nocapture where each test is a process of its own, whose output --show-output does not show
-# HOST is a name for the reports. Every program runs in a pid and a mount namespace of its own under tini, so that orphans
-# are reaped at once and nothing outside can be signalled; the kernel tests make their own, one for each test. Where
-# systemd is asked for things, processes must have the pids that it knows them by.
+# Runs test programs and fails if a test failed, or if more tests were skipped than integration/skips allows for this host.
+# usage: integration/suites.sh HOST PROGRAM...
+#   HOST names this run in the output and in integration/skips.
+# env: RUNTIME; IT_ARGS, the arguments of the kernel tests; IT_ARGS_NAME, those of the program NAME; IT_SHOW=--nocapture if
+#   each test is a separate process, whose output --show-output does not show
+# Every program runs under tini in its own pid and mount namespace, so that orphans are reaped at once and no process outside
+# can be signalled. The kernel tests create these namespaces for each test. On a systemd host the programs stay in the
+# host's pid namespace, because systemd knows processes by their pids there.
 set -uo pipefail
 host=$1
 shift
@@ -39,7 +41,7 @@ for program in "$@"; do
 		cat "$log"
 		failed=1
 	else grep -E "$reasons" "$log" || true; fi
-	# A program that runs nothing proves nothing: a word that names no test any more, or a crash that ends well.
+	# A program that ran no test proves nothing: IT_ARGS may name a test that was renamed, or the program ended early with 0.
 	grep -qE '^test result: .* [1-9][0-9]* passed' "$log" || {
 		echo "$host: $name: no test passed"
 		failed=1

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the root file system that the tests, the demo and the README run, outside the tree, and prints its path:
-# busybox from Debian's busybox-static and, unless --bare is given, the probe (integration/probe) as a static program.
-# It holds no binaries of ours in the repository and is built again only when something changed.
+# Builds the root file system of the tests, the demo and the README in the cache, and prints its path. It contains busybox from
+# Debian's busybox-static and, without --bare, the probe (integration/probe) as a static program. It is rebuilt only if this
+# script or the probe changed.
 # usage: rootfs-fixtures/build.sh [--bare]        env: XDG_CACHE_HOME, CARGO
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the container of the demo runs: it says what it sees.
+# The program of the demo's container: prints what the container sees.
 echo "host name   $(hostname)"
 echo "user        $(id -un), capabilities $(awk '/CapEff/ { print $2 }' /proc/self/status)"
 echo "network     $(awk -F: 'NR > 2 { print $1 }' /proc/net/dev | xargs)"

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Runs a real container with the embrun given and lets it say what it is: its host name, its own pid 1, its mounts, its
-# limits. usage: rootfs-fixtures/demo.sh EMBRUN
+# Runs a real container that prints what it sees: its host name, its processes from pid 1 on, its mounts and its limits.
+# usage: rootfs-fixtures/demo.sh EMBRUN
 set -eu
 embrun=$1
 here=$(cd "$(dirname "$0")" && pwd)
 rootfs=$("$here/build.sh" --bare)
 bundle=$(mktemp -d "${TMPDIR:-/tmp}/embrun-demo.XXXXXX")
 trap 'rm -rf "$bundle"' EXIT
-# A kernel may have been started without a controller (a Raspberry Pi without memory): ask only for what is there.
+# A kernel may run without a controller (a Raspberry Pi without memory), so the limits are those of the enabled ones.
 has() { awk -v c="$1" '$1 == c && $4 == 1 { yes = 1 } END { exit !yes }' /proc/cgroups; }
 limits=
 ! has memory || limits="$limits, \"memory\": {\"limit\": 33554432}"

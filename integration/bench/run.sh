@@ -1,9 +1,10 @@
 #!/bin/bash
-# What a container costs: embrun, Debian's runc and crun, and the floor (the kernel's share, floor.c), interleaved on the same
-# bundle; medians as a table in Markdown. usage: integration/bench/run.sh [--smoke] EMBRUN
-# env: ROUNDS=40. --smoke does three rounds and looks only whether everything works.
-# All of it runs in mount and pid namespaces of its own, under tini. On a hybrid host the v2 tree is hidden there, since
-# crun refuses such a host.
+# Measures what a container costs with embrun, Debian's runc and crun, and the floor (the kernel's share, see floor.c). The
+# commands are interleaved on the same bundle; the medians are printed as a table in Markdown.
+# usage: integration/bench/run.sh [--smoke] EMBRUN      env: ROUNDS=40
+#   --smoke runs three rounds, only to see that everything works
+# It runs under tini in its own mount and pid namespaces. On a hybrid host the v2 hierarchy is unmounted there, because crun
+# refuses such a host.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 rounds=${ROUNDS:-40}
@@ -40,7 +41,7 @@ sed -i -e 's/"terminal": true/"terminal": false/' bundle/config.json
 jq --arg rootfs "$BENCH_ROOTFS" '.root.path = $rootfs | .process.args = ["/bin/true"] | del(.process.capabilities.ambient)' bundle/config.json > c && mv c bundle/config.json
 jq '.process.args = ["/bin/sleep", "1000"]' bundle/config.json > sleeper/config.json
 
-# Ids are new each time; the cgroup is that of the id.
+# interleave replaces `@` by the number of the round, so each container has a new id and a new cgroup.
 cases() {
 	local name rt
 	for name in embrun crun runc; do

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs a command where a suite can do no harm: a cgroup of its own in each hierarchy, which it sees as the root, and pid (under
-# tini), mount, cgroup, ipc and uts namespaces, /run and /tmp of its own. What it leaves in its cgroups is killed.
+# Runs a command where it cannot harm the machine: in a new cgroup of each hierarchy, which it sees as the root; in new pid
+# (under tini), mount, cgroup, ipc and uts namespaces; with an empty /run and /tmp. Processes that stay in its cgroups are killed.
 # usage: integration/conformance/cage.sh COMMAND...
 set -euo pipefail
 name=conformance-$$
@@ -15,7 +15,7 @@ sweep() {
 			find "$at/$name" -depth -type d -exec rmdir {} \; 2> /dev/null || :
 			sleep 0.2
 		done
-		[ ! -d "$at/$name" ] || echo "cage: left: $at/$name" >&2
+		[ ! -d "$at/$name" ] || echo "cage: cannot remove $at/$name" >&2
 	done <<< "$MOUNTS"
 }
 trap sweep EXIT

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Brings the suites that judge runtimes into ~/.cache/embrun/conformance, from Debian's sources alone, and builds their helpers
-# there with Debian's Go. Nothing is installed and nothing of theirs is in this tree. usage: integration/conformance/fetch.sh
+# Fetches the test suites of runc, crun and runtime-tools from Debian's sources into ~/.cache/embrun/conformance, and builds their
+# helpers there with Debian's Go. Nothing is installed, and this repository contains none of their code.
+# usage: integration/conformance/fetch.sh      prints the folder
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 box=$cache/conformance
 mkdir -p "$box"
@@ -10,7 +11,7 @@ mkdir -p "$box"
 }
 exec 3>&1 1>&2
 
-# apt_sources SUITE: a private apt state that knows sources too. Sets APT_CONFIG.
+# apt_sources SUITE: a private apt state that also has the sources. Sets APT_CONFIG.
 apt_sources() {
 	local root=$cache/apt/source-$1 mirror
 	export APT_CONFIG=$root/apt.conf
@@ -27,7 +28,7 @@ A
 }
 source_of() { # SUITE PACKAGE DIR
 	[ ! -e "$box/$3/.unpacked" ] || return 0
-	say "the source of $2 in $1"
+	say "fetching the source of $2 from $1"
 	(apt_sources "$1" && mkdir -p "$box/tar-$3" && cd "$box/tar-$3" && apt-get -qq source --download-only --tar-only "$2")
 	rm -rf "${box:?}/$3"
 	mkdir "$box/$3"
@@ -39,7 +40,7 @@ source_of trixie crun crun
 source_of sid golang-github-opencontainers-runtime-tools tools
 
 [ -e "$box/go/root" ] || (
-	say "Go, and the libraries that the helpers use"
+	say "fetching Go and the libraries of the helpers"
 	apt_sources sid
 	mkdir -p "$box/go"
 	cd "$box/go"
@@ -60,10 +61,10 @@ export GOROOT=$box/go/root GOPATH=$box/path:$box/go/usr/share/gocode GO111MODULE
 mkdir -p "$box/path/src/github.com/opencontainers" "$box/path/src/github.com/mndrix"
 ln -sfn "$box/runc" "$box/path/src/github.com/opencontainers/runc"
 ln -sfn "$box/tools" "$box/path/src/github.com/opencontainers/runtime-tools"
-# Debian lacks this library: the few calls that are made of it.
+# Debian lacks the tap library; tap-go has the few functions that the tests call.
 cp -r "$here/../integration/conformance/tap-go" "$box/path/src/github.com/mndrix/"
 
-say "helpers of runc's tests"
+say "building the helpers of runc's tests"
 cd "$box/path/src/github.com/opencontainers/runc"
 mkdir -p tests/cmd/_bin
 for dir in tests/cmd/*/; do
@@ -71,7 +72,7 @@ for dir in tests/cmd/*/; do
 	[ "$name" != _bin ] || continue
 	"$GOROOT/bin/go" build -p 2 -tags seccomp -o "tests/cmd/_bin/$name" "./$dir"
 done
-# Two images under the names that the tests ask for, as plain tars: a busybox, and a small Debian.
+# The tests expect two images, here plain tar files: a busybox and a small Debian.
 images=$PWD/tests/integration/testdata
 root=$box/busybox
 rm -rf "$root"
@@ -86,13 +87,13 @@ tar -C "$root" -cf "$images/busybox.tar" .
 [ -e "$images/debian.tar" ] || mmdebstrap --quiet --variant=minbase --format=tar bookworm "$images/debian.tar" "deb $(mirror_of debian) bookworm main"
 printf '#!/bin/sh\necho BUSYBOX_IMAGE=%s/busybox.tar\necho DEBIAN_IMAGE=%s/debian.tar\n' "$images" "$images" > tests/integration/get-images.sh
 
-say "the payload of crun's tests"
+say "building the payload of crun's tests"
 printf '#define HAVE_SECCOMP 1\n' > "$box/crun/config.h"
 gcc -static -O1 -D_GNU_SOURCE -I"$box/crun" -o "$box/crun/tests/init" "$box/crun/tests/init.c"
 
-say "the programs of runtime-tools"
+say "building the programs of runtime-tools"
 cd "$box/path/src/github.com/opencontainers/runtime-tools"
-# The newer selinux library has no FileLabel; no test here runs where there are labels.
+# Debian's newer selinux library has no FileLabel. The tests do not run on hosts with labels, so it is not needed.
 sed -i 's/label.FileLabel(mount.Destination)/"", error(nil)/; /go-selinux\/label"/d' cmd/runtimetest/main.go
 CGO_ENABLED=0 "$GOROOT/bin/go" build -p 2 -o runtimetest ./cmd/runtimetest
 for dir in validation/*/; do

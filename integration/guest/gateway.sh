@@ -1,8 +1,8 @@
 #!/bin/sh
-# What a gateway does with the runtime, checked from outside by a plain shell: it needs busybox and nothing else, so it runs
-# in every guest of `qemu.sh`. One line for each check: `ok NAME`, `FAIL NAME: why` or `skip NAME: what the kernel lacks`.
-# usage: gateway EMBRUN YEAR [FOREIGN-BUSYBOX FOREIGN-SCMP-ARCH]      YEAR: what the clock was set to
-#       ends with the number of failures; beside it: `profiles.sh`, and the shipped ones in seccomp-profiles
+# Checks from outside what a gateway does with the runtime. It needs only busybox, so it runs in every guest of qemu.sh. Each
+# check prints a line: `ok NAME`, `FAIL NAME: reason` or `skip NAME: what the kernel lacks`.
+# usage: gateway.sh EMBRUN YEAR [FOREIGN-BUSYBOX FOREIGN-SCMP-ARCH]      YEAR: the year that the clock was set to
+#   The exit status is the number of failures. profiles.sh and the folder seccomp-profiles must lie in the current folder.
 embrun=/tmp/embrun
 cp "$1" $embrun && chmod 755 $embrun || exit 99
 year=$2 foreign=${3:+$PWD/$3} foreign_arch=${4:-} here=$PWD
@@ -37,7 +37,7 @@ with() {
 	case $controllers in *" $1 "*) return 0 ;; esac
 	return 1
 }
-# The file of a controller in the container's cgroup, on either version.
+# knob CONTROLLER V2-FILE V1-FILE: the content of a file in the container's cgroup.
 knob() { if [ $v2 = yes ]; then cat "/sys/fs/cgroup/gateway/$2"; else cat "/sys/fs/cgroup/$1/gateway/$3"; fi; }
 
 mkdir -p rootfs/bin rootfs/proc rootfs/sys rootfs/dev rootfs/tmp rootfs/etc
@@ -47,7 +47,7 @@ for a in sh cat echo sleep mkdir hostname true id head uname ls ps kill dd touch
 	mkdir -p rootfs/foreign
 	cp "$foreign" rootfs/foreign/busybox
 }
-# config SCRIPT [MEMBERS of linux] [RESOURCES]: a bundle in the current folder whose process is `sh -c SCRIPT`
+# config SCRIPT [MEMBERS of linux] [RESOURCES]: writes a bundle into the current folder whose process is `sh -c SCRIPT`.
 config() {
 	linux=${2:+, $2}$cgroups
 	[ -z "$3" ] || linux="$linux, \"resources\": { $3 }"
@@ -65,7 +65,7 @@ C
 }
 cgroups=', "cgroupsPath": "/gateway"'
 [ "$controllers" != ' ' ] || cgroups=''
-# lacks CONTROLLER RESOURCES: limits of a controller that is not there are refused, and the refusal says what is missing
+# lacks CONTROLLER RESOURCES: the limits are refused because the controller is missing, and the error names it.
 lacks() {
 	config true '' "$2"
 	out=$(rt run lacks 2>&1 < /dev/null) && fail "$1_missing_is_said" "it ran: $out" && return
@@ -74,7 +74,7 @@ lacks() {
 	else has "$1_missing_is_said" "$1 controller" "$out"; fi
 }
 
-# -- a bundle runs, in namespaces of its own, and its exit status is the runtime's
+# -- a bundle runs in its own namespaces, and the runtime passes on its exit status
 config 'echo \"$(hostname) pid $$ $(uname -m)\"; exit 7'
 out=$(rt run one 2>&1)
 status=$?
@@ -82,7 +82,7 @@ is run "gw pid 1 $(uname -m)" "$out"
 is run_exit_status 7 $status
 out=$(rt state one 2>&1) && fail run_leaves_nothing "$out" || ok run_leaves_nothing
 
-# -- the lifecycle, again and again; nothing is left at the end
+# -- the lifecycle in a loop leaves nothing behind
 config 'sleep 1000'
 mounts=$(wc -l < /proc/mounts) n=0 bad=''
 while [ $n -lt "${LOOPS:-10}" ] && [ -z "$bad" ]; do
@@ -122,7 +122,7 @@ else
 	rt delete -f froz
 fi
 
-# -- limits: written where the kernel reads them, and obeyed
+# -- limits are written to the kernel's files, and enforced
 if with memory; then
 	config 'sleep 1000' '' '"memory": { "limit": 16777216 }'
 	rt run -d mem > log 2>&1 < /dev/null
@@ -140,7 +140,7 @@ if with pids; then
 else lacks pids '"pids": { "limit": 5 }'; fi
 if with cpu; then
 	config 'sleep 1000' '' '"cpu": { "quota": 20000, "period": 100000 }'
-	# To a file: the container keeps its output open for as long as it lives.
+	# The output goes to a file, because the container keeps it open as long as it lives.
 	rt run -d cpu > log 2>&1 < /dev/null
 	out=$(cat log)
 	if [ $v2 = no ] && [ ! -e /sys/fs/cgroup/cpu/cpu.cfs_quota_us ]; then
@@ -149,7 +149,7 @@ if with cpu; then
 	rt delete -f cpu 2> /dev/null
 else lacks cpu '"cpu": { "quota": 20000, "period": 100000 }'; fi
 
-# -- device rules: by the devices controller (v1) or a program (v2)
+# -- device rules, enforced by the devices controller (v1) or an eBPF program (v2)
 node='"devices": [ { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 } ]'
 if ! grep -q ' fuse$' /proc/misc; then
 	skip devices 'no fuse, whose device the check opens'
@@ -162,7 +162,7 @@ elif [ $v2 = yes ] || with devices; then
 	has device_read_only 'not permitted' "$(rt run dev 2>&1 < /dev/null)"
 else lacks devices '"devices": [ { "allow": false, "access": "rwm" } ]'; fi
 
-# -- seccomp: verdicts by the real kernel
+# -- seccomp filters, enforced by this kernel
 filter() { echo "\"seccomp\": { \"defaultAction\": \"SCMP_ACT_ALLOW\", \"architectures\": [$1], \"syscalls\": [ $2 ] }"; }
 refuse='{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 }'
 config 'mkdir /tmp/a' "$(filter "\"$arch\"" "$refuse")"
@@ -177,7 +177,7 @@ if [ -n "$foreign" ]; then
 	has seccomp_foreign_errno 'No space left' "$(rt run sec 2>&1 < /dev/null)"
 	config '/foreign/busybox echo works' "$(filter "\"$arch\", \"$foreign_arch\"" "$refuse")"
 	is seccomp_foreign_runs works "$(rt run sec 2>&1 < /dev/null)"
-	# Killed by SIGSYS at its first call, and for no other reason.
+	# An architecture that the filter does not list is killed by SIGSYS at its first call.
 	config 'exec /foreign/busybox echo works' "$(filter "\"$arch\"" "$refuse")"
 	rt run sec > out 2>&1 < /dev/null
 	is seccomp_foreign_unlisted 159 $?
@@ -187,7 +187,7 @@ fi
 (cd "$here" && sh ./profiles.sh $embrun "${3:--}" seccomp-profiles/*.json)
 failures=$((failures + $?))
 
-# -- the clock: past 2038 on 32-bit ARM too
+# -- times after 2038, also on 32-bit ARM
 config 'sleep 1000'
 rt create when > log 2>&1 < /dev/null
 created=$(rt state when 2>&1 | sed -n 's/.*"created": "\([^"]*\)".*/\1/p')
@@ -195,7 +195,7 @@ is "clock_in_$year" "$year" "${created%%-*}"
 echo "created $created"
 rt delete -f when
 
-# -- a foreground run that is killed
+# -- a foreground run reports the signal that killed the container
 config 'sleep 1000'
 rt run big > log 2>&1 < /dev/null &
 job=$!

@@ -1,7 +1,7 @@
 #!/bin/sh
-# On a kernel that lacks much (see `uml-small.sh`): what needs none of it works, and each refusal names the option that is missing, as
-# cross/kernel/embrun.cfg promises. Prints as `gateway.sh` does.
-# usage: missing EMBRUN      ends with the number of failures
+# Checks embrun on the kernel of uml-small.sh, which lacks most options: a container that needs none of them runs, and each error
+# names the missing option, as cross/kernel/embrun.cfg promises. It prints the same lines as gateway.sh.
+# usage: missing.sh EMBRUN      The exit status is the number of failures.
 embrun=/tmp/embrun work=/tmp/missing
 cp "$1" $embrun && chmod 755 $embrun && mkdir -p $work/rootfs/bin $work/rootfs/proc $work/rootfs/dev && cp /bin/busybox $work/rootfs/bin/ || exit 99
 cd $work || exit 99
@@ -19,10 +19,10 @@ config() {
   "linux": { "cgroupsPath": "/missing", "namespaces": [ { "type": "mount" }, { "type": "uts" }${2:+, { \"type\": \"$2\" \}} ]${4:+, $4} } }
 C
 }
-# Without eBPF no rule for devices can be kept on v2, and there are some by default: what has nothing to do with cgroups asks for none.
+# Without eBPF the default device rules cannot be enforced on v2, so the checks that are not about cgroups disable them.
 manager=disabled
 run() { $embrun --root /run/missing --cgroup-manager $manager run "$@" 2>&1 < /dev/null; }
-# refused NAME OPTION: with that config nothing runs, and the option is named
+# refused NAME OPTION: the bundle is refused, and the error names the option.
 refused() {
 	out=$(run refused) && {
 		echo "FAIL $1: it ran: $out"
@@ -56,7 +56,7 @@ mounts devpts CONFIG_UNIX98_PTYS
 mounts mqueue CONFIG_POSIX_MQUEUE
 mounts overlay CONFIG_OVERLAY_FS '"lowerdir=/proc:/sys"'
 manager=cgroupfs
-# Not the memory controller: its limits come after the device rules, which are refused first.
+# The memory controller is not checked: its limits come after the device rules, which are refused first.
 limits() {
 	config true '' '' "\"resources\": { $3 }"
 	refused "limits_$1" "$2"
@@ -66,7 +66,7 @@ limits cpu CONFIG_CGROUP_SCHED '"cpu": { "shares": 100 }'
 limits cpuset CONFIG_CPUSETS '"cpu": { "cpus": "0" }'
 limits io CONFIG_BLK_CGROUP '"blockIO": { "weight": 100 }'
 limits devices CONFIG_BPF_SYSCALL '"devices": [ { "allow": false, "access": "rwm" } ]'
-# Who denies nothing needs no program, and has a cgroup.
+# Rules that allow every device need no eBPF program, so the container gets its cgroup.
 config 'grep -c missing /proc/self/cgroup' '' '' '"resources": { "devices": [ { "allow": true, "access": "rwm" } ] }'
 is all_devices_allowed 1 "$(run free)"
 is leaves_nothing '' "$(

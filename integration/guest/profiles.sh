@@ -1,7 +1,7 @@
 #!/bin/sh
-# The shipped seccomp profiles, and one that is recorded, on the kernel that this runs on: each is accepted, and decides over native
-# programs and those of a foreign architecture. Needs busybox and nothing else, as `gateway.sh` does, which calls it.
-# usage: profiles EMBRUN FOREIGN-BUSYBOX|- PROFILE.json...      ends with the number of failures
+# Checks the shipped seccomp profiles, and one that it records, on the running kernel: each is accepted, and applies to native
+# programs and to those of a foreign architecture. Like gateway.sh, which calls it, it needs only busybox.
+# usage: profiles.sh EMBRUN FOREIGN-BUSYBOX|- PROFILE.json...      The exit status is the number of failures.
 embrun=/tmp/embrun-profiles work=/tmp/profiles
 cp "$1" $embrun && chmod 755 $embrun && mkdir -p $work/rootfs/bin $work/rootfs/proc $work/rootfs/tmp || exit 99
 foreign=$2
@@ -21,7 +21,7 @@ esac }
 cp /bin/busybox $work/rootfs/bin/ || exit 99
 programs=/bin/busybox
 [ "$foreign" = - ] || { mkdir $work/rootfs/foreign && cp "$foreign" $work/rootfs/foreign/busybox && programs="$programs /foreign/busybox"; }
-# bundle PROFILE|"" ARGUMENTS: root with the capability to mount, so that what refuses is the profile
+# bundle PROFILE|"" ARGUMENTS: root with CAP_SYS_ADMIN, so that only the profile can refuse to mount.
 bundle() {
 	seccomp=${1:+", \"seccomp\": $(cat "$1")"}
 	cat > $work/config.json << C
@@ -36,14 +36,14 @@ run() {
 	$embrun --root $work/state --cgroup-manager disabled run --bundle $work profile 2>&1 < /dev/null
 	echo "status $?"
 }
-# words PROGRAM WORD...: as JSON
+# words PROGRAM WORD...: the words as JSON strings.
 words() {
 	printf '"%s"' "$1"
 	shift
 	for w; do printf ', "%s"' "$w"; done
 }
 
-# What is denied below is done here.
+# Without a profile, the mount that is denied below succeeds.
 for program in $programs; do
 	bundle '' "$(words $program mount -t tmpfs t /tmp)"
 	is "unconfined, $program" 'status 0' "$(run)"
@@ -73,7 +73,7 @@ for program in $programs; do
 	is "recorded is enough, $program" 'status 0' "$(run)"
 	bundle '' "$(words $program mknod /tmp/x p)"
 	is "not recorded, $program" 'status 0' "$(run)"
-	# Not even a word about it can be written.
+	# The error message is denied too, so that only the status shows the failure.
 	bundle $work/recorded "$(words $program mknod /tmp/x p)"
 	is "recorded is no more, $program" 'status 1' "$(run)"
 done

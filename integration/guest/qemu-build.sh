@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes the parts of an emulated guest: a Debian kernel, and an initramfs with a static busybox and the modules that the
-# tests use. They are kept in the cache, outside the tree, and made once.
-# usage: integration/guest/qemu-build.sh NAME      prints the folder; NAME is one of those below
+# Builds the parts of an emulated guest: a Debian kernel, and an initramfs with a static busybox and the modules that the tests
+# use. They are built once and kept in the cache, until this script changes.
+# usage: integration/guest/qemu-build.sh NAME      prints their folder; the names are those below
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -21,7 +21,7 @@ x86_64-5.10) arch=amd64 suites=bullseye package=linux-image-amd64 ;;
 riscv64) arch=riscv64 suites="trixie forky sid" package=linux-image-riscv64 ;;
 *) die "unknown guest ${name:-(none given)}; known: $(sed -n 's/^\([a-z0-9_.-]*\)) *arch=.*/\1/p' "$0" | tr '\n' ' ')" ;;
 esac
-# A shell whose clock goes past 2038 on 32-bit ARM too: from trixie on.
+# On 32-bit ARM, busybox handles times after 2038 from trixie on.
 shells=${suites/bullseye/bullseye bookworm}
 [ $arch != armhf ] || shells="trixie forky sid bookworm"
 g=$cache/guest/$name stamp=$(cksum < "$0")
@@ -36,8 +36,8 @@ say "building the guest $name"
 rm -rf "$g"/[a-z]*
 mkdir -p "$g/debs" "$g/k" "$g/i"/{bin,mods,proc,sys,dev}
 
-# The package named above only depends on the newest kernel of its suite, which a mirror may not hold any more: then an
-# older one. Newer suites split a kernel into three packages.
+# The package above only depends on the newest kernel of its suite. If the mirror no longer has that one, an older one is used.
+# Newer suites split a kernel into three packages.
 fetch_kernel() {
 	local s
 	for s in $suites; do
@@ -61,7 +61,7 @@ fetch_kernel() {
 fetch_kernel
 apt_fetch "$arch" "$shells" "$g/debs" busybox-static
 for d in "$g"/debs/*.deb; do dpkg-deb -x "$d" "$g/k"; done
-# Some of riscv64's are not packed.
+# riscv64 kernels may be uncompressed (vmlinux).
 image=$(find "$g/k" -name 'vmlinu[zx]-*' | head -n 1 | grep .) || die "no kernel in the packages of $name"
 modules=$(find "$g/k" -type d -path '*lib/modules/*' -prune)
 version=${modules##*/}
@@ -69,8 +69,8 @@ cp "$image" "$g/vmlinuz"
 find "$g/k" -name "config-$version" -exec cp {} "$g/config" \;
 find "$g/k" -type f -path '*bin/busybox' -exec cp {} "$g/i/bin/busybox" \;
 
-# Modules in the order of their dependencies. depmod and modprobe read any architecture's. What a kernel has not as a
-# module it has built in, or it does without.
+# The modules in the order of their dependencies. depmod and modprobe read modules of any architecture. A module that a kernel
+# lacks is built in, or the tests do without it.
 [ ! -d "$g/k/usr/lib/modules" ] || [ -d "$g/k/lib/modules" ] || ln -s usr/lib "$g/k/lib"
 depmod -b "$g/k" "$version"
 wanted="virtio_pci virtio_mmio virtio_console 9pnet_virtio 9p virtio_rng overlay squashfs ext4 virtio_blk loop fuse veth dummy tun

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # shellcheck shell=dash disable=SC2013
-# Pid 1 of an emulated guest. What it is to do comes on the kernel's command line (see `qemu.sh`), the work by 9p in /host.
+# Pid 1 of an emulated guest. qemu.sh passes settings on the kernel's command line, and the command in /host, which is 9p.
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root
 mount -t proc proc /proc
@@ -31,8 +31,8 @@ v2)
 esac
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap host /host || echo "GUEST: no share"
 
-# The kernel's first root is an initramfs, which nothing can pivot away from. A device has a real root, so a tmpfs becomes
-# it; --root initramfs stays, --root ro makes the tmpfs read-only, with tmpfs on /run and /tmp, and --disk is a Debian.
+# The kernel's first root is an initramfs, and pivot_root does not work from there. Real devices have another root, so a tmpfs
+# becomes the root by default. --root initramfs stays there, --root ro makes the tmpfs read-only, and --disk uses a Debian.
 root=$(arg root) new=/mnt
 if [ "$root" != initramfs ]; then
 	mkdir -p $new

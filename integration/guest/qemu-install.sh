@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs what the guests of `matrix.sh` need: qemu, small tools, and what builds `uml-small.sh`. A machine that already has qemu-utils from its release's
-# backports must take the emulators from there too, since the packages of one version hold together.
+# Installs the packages that the guests of matrix.sh need: qemu, small tools, and a compiler for uml-small.sh. If qemu-utils is
+# installed from backports, the emulators must come from there too, since they depend on the same version.
+# usage: integration/guest/qemu-install.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 need=""
 for f in qemu-system-aarch64:qemu-system-arm qemu-system-arm:qemu-system-arm qemu-system-x86_64:qemu-system-x86 \

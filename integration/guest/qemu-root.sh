@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes a small Debian for an emulated guest, as a disk: what the tests call (a shell, util-linux, ps, tini) and the peers, crun
-# and runc. Packages are unpacked and nothing of them is run, so any architecture's will do. Kept in the cache.
-# usage: integration/guest/qemu-root.sh ARCH      prints the path of the disk, beside which lies busybox-ARCH; ARCH: arm64, armhf
+# Builds a disk with a small Debian for an emulated guest: the programs that the tests call (a shell, util-linux, ps, tini), crun
+# and runc. The packages are only unpacked, so it works for a foreign architecture. The disk is kept in the cache.
+# usage: integration/guest/qemu-root.sh arm64|armhf      prints the path of the disk; busybox-ARCH is in the same folder
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 arch=${1:-}
 case $arch in arm64 | armhf) ;; *) die "usage: qemu-root arm64|armhf" ;; esac
@@ -15,7 +15,7 @@ exec 9> "$d/root-$arch.lock"
 flock 9
 stamp=$(cksum < "$0")
 if [ "$(cat "$d/root-$arch.stamp" 2> /dev/null)" != "$stamp" ]; then
-	say "building the disk of $arch"
+	say "building the disk for $arch"
 	t=$d/root-$arch
 	rm -rf "$t" "$t.debs" "$t.img"
 	# shellcheck disable=SC2086  # words on purpose

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Runs a shell command in an emulated guest with its own Debian kernel, prints what it prints and ends with its status.
+# Runs a command in an emulated guest with a Debian kernel, prints its output and ends with its status.
 # usage: integration/guest/qemu.sh [OPTION...] NAME -- COMMAND [ARGUMENT...]     NAME: see qemu-build.sh
-#   --share DIR     the command's working directory, shared by 9p (default: an empty one)
-#   --cgroup v2|v1|none                --root tmpfs|ro|initramfs          --no-run: a system without /run
-#   --disk FILE     the root is on this disk (see qemu-root.sh); what is written to it is gone at the end
+#   --share DIR     the working directory of the command, shared by 9p (default: an empty folder)
+#   --cgroup v2|v1|none                --root tmpfs|ro|initramfs          --no-run: without /run
+#   --disk FILE     use this disk as the root (see qemu-root.sh); writes to it are discarded
 #   --date SECONDS  set the clock      --memory 512M   --limit SECONDS    --append WORDS for the kernel's command line
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -64,7 +64,7 @@ g=$("$here/qemu-build.sh" "$name")
 console=ttyS0 bus=pci
 case $name in
 x86_64-*) q=(qemu-system-x86_64 -M q35 -cpu max) ;;
-# The cortex-a53 has no pages of 16 KiB.
+# The cortex-a53 does not support pages of 16 KiB.
 aarch64-*-16k) q=(qemu-system-aarch64 -M 'virt,gic-version=3' -cpu cortex-a76) console=ttyAMA0 ;;
 aarch64-*) q=(qemu-system-aarch64 -M 'virt,gic-version=3' -cpu cortex-a53) console=ttyAMA0 ;;
 armv7-*) q=(qemu-system-arm -M virt -cpu cortex-a15) console=ttyAMA0 bus=device ;;
@@ -79,7 +79,7 @@ command -v "${q[0]}" > /dev/null || {
 box=$(mktemp -d "${TMPDIR:-/var/tmp}/guest.XXXXXX")
 mkdir -p "$box/host/share" "$box/i"
 trap 'rm -rf "$box"' EXIT
-# Busybox may be too small a world for a suite; whatever the command needs lies in the share.
+# The guest has only busybox. Everything else that the command needs must be in the share or on the disk.
 printf '%q ' "$@" > "$box/host/command"
 cp "$here/qemu-init.sh" "$box/i/init"
 chmod +x "$box/i/init"
@@ -87,7 +87,7 @@ chmod +x "$box/i/init"
 	cat "$g/initrd"
 	cd "$box/i" && echo init | cpio -o -H newc --quiet | gzip -1
 ) > "$box/initrd"
-# The share is bound below the shared folder in a mount namespace that only qemu lives in.
+# The share is bound below the shared folder in a mount namespace that only qemu sees.
 start() {
 	[ -n "$share" ] || exec "$@"
 	exec unshare -m sh -c 'mount --bind "$1" "$2"; shift 2; exec "$@"' sh "$share" "$box/host/share" "$@"

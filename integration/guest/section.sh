@@ -1,11 +1,11 @@
 #!/bin/bash
-# Replaces a section of docs/kernels.md by what it reads, below the line that says of which embrun it is.
+# Replaces a section of docs/kernels.md by its stdin, below a line that states which embrun was run.
 # usage: integration/guest/section.sh NAME STAMP < TEXT
-#        integration/guest/section.sh --stamp      prints that line; to be asked at the start of a run, after the build
+#        integration/guest/section.sh --stamp      prints that line; call it after the build, before the run
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ "$1" = --stamp ]; then
-	# Another section that was written before this one is no change to what is run.
+	# A section of docs that was written before does not change the program.
 	commit=$(git rev-parse --short HEAD)
 	git diff --quiet HEAD -- . ':!docs' || commit+=" with changes"
 	echo "Of embrun $(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml), commit $commit, on $(date -u +%F)."
@@ -14,11 +14,11 @@ fi
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 [ -n "$2" ] || {
-	echo "section: of which embrun? (--stamp)" >&2
+	echo "section: the stamp is empty (see --stamp)" >&2
 	exit 1
 }
 grep -q "^<!-- $1 -->\$" docs/kernels.md || {
-	echo "section: docs/kernels.md has no $1" >&2
+	echo "section: docs/kernels.md has no section $1" >&2
 	exit 1
 }
 {

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes a disk image with a small Debian that systemd runs (with D-Bus and a user `user`, 1000), and prints its path. It is
-# kept in the cache, outside the tree, and made once. Debian 12, whatever release this machine is: it has the last systemd that
-# boots with cgroup v1 as well.
+# Builds a disk image with a small Debian that systemd runs (with D-Bus and the user `user`, 1000), and prints its path. It is
+# built once and kept in the cache, until this script changes. It is always Debian 12, which has the last systemd that also
+# boots with cgroup v1.
 # usage: integration/guest/systemd-root.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 
@@ -16,7 +16,7 @@ if [ -e "$image" ] && [ "$(cat "$image.stamp" 2> /dev/null)" = "$stamp" ]; then
 	echo "$image"
 	exit
 fi
-say "building a Debian root that systemd runs"
+say "building a Debian with systemd"
 box=$(mktemp -d "$cache/systemd-root.XXXXXX")
 trap 'rm -rf "$box"' EXIT
 

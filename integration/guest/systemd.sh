@@ -1,8 +1,8 @@
 #!/bin/bash
-# Runs a command in a guest of user-mode Linux that systemd runs (Debian by systemd-root.sh), with the system's D-Bus and a
-# user's manager: cgroup v2, v1, or both as systemd's hybrid has it (before systemd 256). This machine's file system is at
-# /host, and the working directory where it is here.
-# Prints what the command prints and ends with its status. What it writes to the guest's own root is thrown away.
+# Runs a command in a guest of user-mode Linux that systemd runs (a Debian by systemd-root.sh), with the system's D-Bus and the
+# manager of a user. The cgroup layout is v2, v1 or systemd's hybrid (before systemd 256). This machine's file system is mounted
+# at /host, and the current directory at its own path. Prints the command's output and ends with its status; writes to the
+# guest's own root are discarded.
 # usage: integration/guest/systemd.sh [--cgroup v2|v1|hybrid] [--memory 1G] [--limit SECONDS] -- COMMAND [ARGUMENT...]
 # The command runs in the current directory with the current environment.
 set -euo pipefail

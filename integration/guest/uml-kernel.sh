@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prints the path of a user-mode Linux kernel: Debian's user-mode-linux, fetched once and kept outside the tree; nothing is
+# Prints the path of a user-mode Linux kernel: Debian's user-mode-linux, which is fetched once and kept in the cache, and not
 # installed.
 set -euo pipefail
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/uml

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds a user-mode Linux that lacks what embrun can only miss, from Debian's source of Linux 6.12, and prints its path. It is
-# kept in the cache, outside the tree, and made once (three minutes of two processors).
+# Builds a user-mode Linux without the options that embrun can do without, from Debian's source of Linux 6.12, and prints its path.
+# It is built once (three minutes on two processors) and kept in the cache, until this script changes.
 # usage: integration/guest/uml-small.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 kernel=$cache/uml-small/linux
@@ -22,7 +22,7 @@ make -s ARCH=um tinyconfig > "$box/log" 2>&1 || {
 	tail "$box/log" >&2
 	die "no configuration"
 }
-# What this machine's own programs want of a kernel, of embrun.cfg what no container does without, and little else.
+# Below: the options that this machine's own programs need. embrun.cfg adds the ones that every container needs.
 without="PID_NS IPC_NS USER_NS NET_NS TIME_NS SECCOMP BPF_SYSCALL MEMCG CGROUP_PIDS CGROUP_SCHED CPUSETS UNIX98_PTYS POSIX_MQUEUE OVERLAY_FS KEYS"
 cat >> .config << 'C'
 CONFIG_64BIT=y
@@ -60,7 +60,7 @@ for option in $without; do
 done
 make -s ARCH=um -j"$(nproc)" linux > "$box/log" 2>&1 || {
 	tail -n 20 "$box/log" >&2
-	die "it cannot be built"
+	die "the kernel does not build"
 }
 strip -o "$kernel.new" linux
 cp .config "$kernel.config"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs a command in a guest of user-mode Linux whose root file system is this machine's own (hostfs): pure cgroup v2 (or
-# v1, or none at all), every capability, no cpuset, no time namespace. Prints what the command prints and ends with its
-# status. The kernel is Debian's user-mode-linux, fetched once and kept outside the tree; nothing is installed.
+# Runs a command in a guest of user-mode Linux whose root file system is this machine's own (hostfs), with pure cgroup v2, with v1
+# or without cgroups. The guest has every capability, but no cpuset and no time namespace. Prints the command's output and ends
+# with its status. The kernel is Debian's user-mode-linux (uml-kernel.sh).
 # usage: integration/guest/uml.sh [--cgroup v2|v1|none] [--memory 1G] [--limit SECONDS] [--kernel FILE] -- COMMAND [ARGUMENT...]
 # The command runs in the current directory with the current environment.
 set -euo pipefail
@@ -47,7 +47,7 @@ trap 'rm -rf "$box"' EXIT
 export -p > "$box/environment"
 printf '%q ' "$@" > "$box/command"
 
-# What init does in the guest. /run is fresh; the rest of the file system is the host's, and so are writes to it.
+# The guest's init. /run is empty; the rest of the file system is the host's, and writes go to the host.
 cat > "$box/init" << INIT
 #!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

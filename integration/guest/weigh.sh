@@ -1,9 +1,9 @@
 #!/bin/bash
-# In a guest with a Debian disk: what embrun, crun and runc weigh while a container runs, and how long its commands take, side by
-# side: with a seccomp filter of two names, and with a profile. usage: weigh EMBRUN ROOTFS PROFILE [ROUNDS]      a row of a Markdown
-# table for each runtime and filter
+# Measures embrun, crun and runc in a guest with a Debian disk: the memory of `run` while the container runs, and the times of the
+# commands, interleaved. It measures with a seccomp filter of two names and with a profile.
+# usage: weigh.sh EMBRUN ROOTFS PROFILE [ROUNDS]      prints a row of a Markdown table for each runtime and filter
 set -euo pipefail
-# runc 1.1 does not know all architectures.
+# runc 1.1 does not know riscv64, so it is removed from the profile.
 embrun=$1 rootfs=$2 profile=$(tr -d '\n' < "$3" | sed 's/, *"SCMP_ARCH_RISCV64"//; s/"SCMP_ARCH_RISCV64" *, *//') profile_name=${3##*/} rounds=${4:-10}
 mkdir -p /run/w
 cp "$embrun" /run/w/embrun
@@ -51,8 +51,8 @@ for filter in 'two names' "$profile_name"; do
 		"$r" run big > log 2>&1 < /dev/null &
 		job=$!
 		wait_for running "$r" big
-		# VmHWM lags behind before Linux 6.2, smaps_rollup is of this moment: the larger one. Anonymous and not dirty memory, since a
-		# program that lies in a tmpfs is dirty all over.
+		# The peak is the larger of VmHWM, which lags behind before Linux 6.2, and the current Rss. Anonymous memory is measured and
+		# not dirty memory, because all pages of a program on a tmpfs are dirty.
 		read -r "peak[$r$filter]" "anonymous[$r$filter]" <<< "$(cat "/proc/$job/status" "/proc/$job/smaps_rollup" |
 			awk '/^(VmHWM|Rss):/ { if ($2 > p) p = $2 } /^Anonymous:/ { a = $2 } END { print p, a }')"
 		[ -n "${peak[$r$filter]}" ] || {
