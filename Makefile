@@ -2,32 +2,32 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo static test test-host test-guest test-guests test-peers test-older test-slow test-arm engines conformance-runc lint bench clean
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: ## build embrun and run a real container that shows itself
 	@rootfs-fixtures/demo.sh "$$(integration/static.sh)"
 
-static: ## embrun as one static program, by the host's own compiler
+static: ## build embrun as one static program with the host's own compiler
 	@integration/static.sh
 
-test: test-host test-guest ## all tests: units, then real containers on this host and in a guest with cgroup v2
+test: test-host test-guest ## all usual tests: units, then real containers on this host and in a guest with cgroup v2
 
-test-host: ## the tests on this machine's kernel
+test-host: ## unit and kernel tests on this machine's kernel
 	@integration/needs.sh build test
 	cargo test -q --locked --lib --bins
 	cargo test -q --locked --doc
 	integration/suites.sh host $$(integration/programs.sh)
 
-test-guest: ## the same kernel tests under pure cgroup v2, in a guest of user-mode Linux
+test-guest: ## the kernel tests with pure cgroup v2, in a guest of user-mode Linux
 	@integration/needs.sh build test
 	integration/guest/suites.sh v2 "$$(integration/static.sh)"
 
-test-guests: ## what cgroups matter to, under v1, with no cgroups, and where systemd runs the guest
+test-guests: ## the tests that depend on cgroups: with v1, without cgroups, and in guests that systemd runs
 	@integration/needs.sh build test guests
 	for guest in v1 none systemd-v2 systemd-hybrid systemd-v1; do integration/guest/suites.sh $$guest "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
-test-peers: ## the kernel tests against Debian's runc and crun, the oracle
+test-peers: ## the kernel tests with Debian's runc and crun, to check the tests themselves
 	@integration/needs.sh build test
 	RUNTIME=runc integration/suites.sh runc $$(integration/programs.sh kernel)
 	RUNTIME=crun integration/suites.sh crun $$(integration/programs.sh kernel)
@@ -36,38 +36,38 @@ test-peers: ## the kernel tests against Debian's runc and crun, the oracle
 # openat2 a path walk takes memory for each component, which exceeds the limit of the memory tests. The second run tests how
 # the listener of a filter is passed on before Linux 5.6.
 YOUNG = clone3,close_range,fsconfig,fsmount,fsopen,fspick,mount_setattr,move_mount,open_tree,openat2,pidfd_open,pidfd_send_signal
-test-older: ## the kernel tests under a filter that answers ENOSYS to what old kernels do not have
+test-older: ## the kernel tests under a filter that answers ENOSYS to system calls that old kernels lack
 	@integration/needs.sh build test
 	cargo build -q --locked --example older
 	RUNTIME=$$(integration/static.sh) IT_ARGS="--skip recorder:: --skip memory::" target/debug/examples/older $(YOUNG) integration/suites.sh older $$(integration/programs.sh kernel)
 	RUNTIME=$$(integration/static.sh) IT_ARGS="notify::" target/debug/examples/older pidfd_getfd integration/suites.sh older $$(integration/programs.sh kernel)
 
-test-slow: ## a thousand containers; every command killed at every system call
+test-slow: ## run a thousand containers, and kill every command at every system call
 	@integration/needs.sh build test
 	RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored --skip engines --skip docker --skip selftest" integration/suites.sh slow $$(integration/programs.sh kernel)
 
-test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes its section of docs/kernels.md
+test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes a section of docs/kernels.md
 	@integration/needs.sh build test
 	integration/guest/arm.sh tests
 
-engines: ## podman, containerd and docker run containers through embrun
+engines: ## let podman, containerd and docker run containers with embrun
 	@integration/needs.sh build test engines
 	PATH=$$(integration/docker.sh):$$PATH RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored engines docker" \
 		integration/suites.sh engines $$(integration/programs.sh kernel)
 
-conformance-runc: ## the tests of runc, crun and runtime-tools against embrun, with what is known to fail
+conformance-runc: ## the test suites of runc, crun and runtime-tools, compared with the lists of known failures
 	@integration/needs.sh build test conformance
 	for suite in runc crun tools; do integration/conformance/run.sh $$suite "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
-lint: ## formats, lints and the rules of this house
+lint: ## check formatting, lints and the project's own rules
 	@integration/needs.sh build lint
 	integration/lint.sh
 
-bench: ## embrun, runc, crun and the kernel's own share, interleaved: a table in Markdown
+bench: ## measure embrun, runc, crun and the kernel's share, interleaved; prints a table in Markdown
 	@integration/needs.sh build bench
 	integration/bench/run.sh "$$(integration/static.sh)"
 
-clean: ## remove what was built in this tree; caches outside of it stay
+clean: ## remove the build results in this tree, but not the caches outside
 	cargo clean -q
 
 include cross/release.mk

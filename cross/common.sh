@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2016
-# Sourced by the scripts here: where things are cached, and apt roots that leave the machine's own apt alone.
+# Sourced by other scripts: the cache's folder, facts about targets, and apt states separate from the machine's own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
@@ -13,7 +13,7 @@ die() {
 
 targets="armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm-unknown-linux-musleabi riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl"
 
-# A target of `make release` in Debian's words: `arch`, the package architecture, and `musl`, the folder of musl-dev.
+# target_facts TARGET: sets `arch`, Debian's architecture of the target, and `musl`, the folder of its musl-dev.
 target_facts() {
 	case $1 in
 	x86_64-unknown-linux-musl) arch=amd64 musl=x86_64-linux-musl ;;
@@ -25,14 +25,14 @@ target_facts() {
 	esac
 }
 
-# The mirrors are those of the machine's own apt, so that no script names a host.
+# mirror_of debian|debian-security: the mirror that the machine's own apt uses, so that no script names a host.
 mirror_of() {
 	apt-get indextargets --format '$(REPO_URI)' | sed -n "s,/$1/\$,/$1,p" | head -n 1 | grep . ||
 		die "this machine's apt configuration names no $1 mirror"
 }
 
-# apt_root SUITE ARCH: a private apt state for one suite and one architecture. Each has its own, because a single index
-# that a mirror serves stale makes apt throw away the whole update. Sets APT_CONFIG.
+# apt_root SUITE ARCH: creates an apt state for one suite and one architecture, and sets APT_CONFIG. They are separate because one
+# stale index on a mirror makes apt discard the whole update.
 apt_root() {
 	local root=$cache/apt/$1-$2 mirror security
 	export APT_CONFIG=$root/apt.conf
@@ -40,7 +40,7 @@ apt_root() {
 	mirror=$(APT_CONFIG='' mirror_of debian) security=$(APT_CONFIG='' mirror_of debian-security)
 	mkdir -p "$root"/{lists/partial,archives/partial,empty} && : > "$root/status"
 	echo "deb $mirror $1 main" > "$root/sources.list"
-	# Only these two: the other architectures give us musl and kernels, and the mirrors' security indexes for them are
+	# Only these two: we take musl and kernels from the other architectures, and the mirrors' security indexes for those are
 	# often stale.
 	case $1-$2 in
 	sid-* | forky-*) ;;
@@ -51,13 +51,13 @@ APT::Architecture "$2"; APT::Architectures { "$2"; }; APT::Sandbox::User "root";
 Dir::Etc::sourcelist "$root/sources.list"; Dir::Etc::sourceparts "$root/empty"; Dir::Etc::preferencesparts "$root/empty";
 Dir::State::lists "$root/lists"; Dir::State::status "$root/status"; Dir::Cache "$root"; Debug::NoLocking "1";
 A
-	# Without the option an index that could not be fetched is a warning, and the root would be ready without it.
+	# Without --error-on=any, a missing index is only a warning, and the state would be marked ready without it.
 	apt-get -qq update --error-on=any 2> "$root/update.log" || return 1
 	: > "$root/ready"
 }
 
-# apt_fetch ARCH "SUITE..." DIR PACKAGE...: download into DIR from the first suite whose index can be had. An index is kept, and
-# names packages that the mirror has replaced since: then it is fetched again.
+# apt_fetch ARCH "SUITE..." DIR PACKAGE...: downloads the packages into DIR from the first suite that has them. If a kept index
+# names packages that the mirror has replaced, the index is fetched again.
 apt_fetch() {
 	local a=$1 suites=$2 dir=$3 s p ready
 	shift 3
@@ -73,7 +73,7 @@ apt_fetch() {
 			for p; do rm -f "$dir/$p"_*.deb; done
 		fi
 		(apt_root "$s" "$a" && cd "$dir" && apt-get -qq download "$@") && return 0
-		say "$s for $a cannot be had$([ ! -s "$cache/apt/$s-$a/update.log" ] || sed -n '1s/^E: /: /p' "$cache/apt/$s-$a/update.log")"
+		say "cannot fetch from $s for $a$([ ! -s "$cache/apt/$s-$a/update.log" ] || sed -n '1s/^E: /: /p' "$cache/apt/$s-$a/update.log")"
 	done
-	die "$* for $a: in no suite of: $suites"
+	die "cannot fetch $* for $a from any of: $suites"
 }

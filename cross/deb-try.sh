@@ -1,6 +1,7 @@
 #!/bin/bash
-# What cross/deb.sh does with a package to try it, in mount and pid namespaces of its own.
-# usage: cross/deb-try.sh FOLDER DEBIAN.tar PACKAGE ROOTFS      all it makes lies in FOLDER, on a tmpfs, and ends with its namespaces
+# Tries a package of cross/deb.sh, which calls it in new mount and pid namespaces: installs it in a fresh Debian, runs containers,
+# and removes it. All files are on a tmpfs in FOLDER, which ends with the mount namespace.
+# usage: cross/deb-try.sh FOLDER DEBIAN.tar PACKAGE ROOTFS
 set -euo pipefail
 box=$1 fresh=$2 package=$3 rootfs=$4
 said() { printf 'package: %s\n' "$*" >&2; }
@@ -23,16 +24,16 @@ chroot "$d" dpkg -i /tmp/embrun.deb > "$box/dpkg.log" || {
 	exit 1
 }
 [ "$(chroot "$d" dpkg --verify embrun)" = "" ] || {
-	said "dpkg --verify does not agree"
+	said "dpkg --verify reports differences"
 	exit 1
 }
 [ -z "$(chroot "$d" dpkg-query -W -f '${Conffiles}' embrun)" ] || {
-	said "it has conffiles"
+	said "it has conffiles, but should have none"
 	exit 1
 }
 said "installed: $(chroot "$d" embrun --version | head -n 1)"
 
-# A real bundle: its configuration by the package's own `embrun spec`, its root file system a copy of the fixture's.
+# A real bundle: the package's own `embrun spec` writes its configuration, and its root file system is a copy of the fixture.
 mkdir -p "$d/tmp/bundle"
 cp -a "$rootfs" "$d/tmp/bundle/rootfs"
 out=$(chroot "$d" sh -euc 'cd /tmp/bundle; embrun spec
@@ -40,12 +41,12 @@ out=$(chroot "$d" sh -euc 'cd /tmp/bundle; embrun spec
   s=0; embrun run tried || s=$?; echo "status $s"; embrun list --quiet')
 [ "$out" = "in it as pid 1
 status 7" ] || {
-	said "the container in the fresh Debian answered: $out"
+	said "the container in the fresh Debian printed: $out"
 	exit 1
 }
 said "ran a container in a fresh Debian"
 
-# The machine's podman finds the package's program by the package's own drop-in.
+# The machine's podman uses the package's program through the package's own drop-in.
 mount -t proc proc /proc
 mount -t overlay overlay -o "lowerdir=$d/usr/bin:/usr/bin" /usr/bin
 export CONTAINERS_CONF=$d/usr/share/doc/embrun/examples/containers.conf
@@ -54,31 +55,31 @@ mkdir -p /run/lock
 podman=(podman --root "$d/tmp/podman" --runroot /run/podman --storage-driver vfs --cgroup-manager cgroupfs --events-backend none)
 by=$("${podman[@]}" info --format '{{.Host.OCIRuntime.Path}}')
 [ "$by" = /usr/bin/embrun ] || {
-	said "podman would run $by"
+	said "podman chose $by"
 	exit 1
 }
 parent=/embrun-deb-$(basename "$box")
 run() { "${podman[@]}" run --rm --network none --cgroup-parent "$parent" --rootfs "$d/tmp/bundle/rootfs" "$@"; }
 out=$(run /bin/sh -c 'echo by podman')
 [ "$out" = "by podman" ] || {
-	said "the container by podman answered: $out"
+	said "the container of podman printed: $out"
 	exit 1
 }
 s=0
 out=$(run /no/such/program 2>&1) || s=$?
 [[ $s = 127 && $out = *"no such file"* ]] || {
-	said "a program that is not there: status $s: $out"
+	said "a missing program: status $s: $out"
 	exit 1
 }
-said "podman ran a container by it, told by its drop-in"
-# conmon and its cleaning go on for a moment.
+said "podman ran a container with it, through its drop-in"
+# conmon still cleans up for a moment.
 for _ in $(seq 50); do
 	find /sys/fs/cgroup -depth -type d -path "*$parent*" -exec rmdir {} + 2> /dev/null || :
 	[ -n "$(find /sys/fs/cgroup -type d -path "*$parent*")" ] || break
 	sleep 0.1
 done
 [ -z "$(find /sys/fs/cgroup -type d -path "*$parent*")" ] || {
-	said "a cgroup is left"
+	said "a cgroup was left behind"
 	exit 1
 }
 
@@ -89,7 +90,7 @@ chroot "$d" dpkg --purge embrun > "$box/dpkg.log" || {
 }
 list > "$box/after"
 diff "$box/before" "$box/after" >&2 || {
-	said "its removal left something"
+	said "its removal left files behind"
 	exit 1
 }
-said "removed, and nothing is left"
+said "removed without a trace"

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Packs the release binary of TARGET as a Debian package, target/dist/TARGET/embrun_VERSION_ARCH.deb, the same bits each time, and has
-# it looked at: by lintian, unpacked for what it holds, and its program asked for its version, by this machine or by qemu's emulation.
-# One of this machine's architecture is then tried, by root: installed in a fresh Debian of its own, asked there to run a container,
-# given to podman by the drop-in that it holds, and removed.
+# Packs the release binary of TARGET as the Debian package target/dist/TARGET/embrun_VERSION_ARCH.deb, reproducibly. It then checks the
+# package with lintian, compares its files with a list, and runs the program for its version, natively or under qemu. A package for
+# this machine's architecture is also tried, if root: installed in a fresh Debian, used to run a container there and by podman with
+# the drop-in of the package, and removed (cross/deb-try.sh).
 # usage: cross/deb.sh TARGET      env: SOURCE_DATE_EPOCH, else the time of the last commit; DEBFULLNAME, DEBEMAIL as for dch
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 target=${1:-}
@@ -44,7 +44,7 @@ C
 	cat > "$root/usr/share/lintian/overrides/embrun" << C
 # On purpose: it has to start where there is nothing else.
 embrun: statically-linked-binary [usr/bin/embrun]
-# Of whoever builds without DEBEMAIL.
+# The default maintainer, if DEBEMAIL is not set.
 embrun: bogus-mail-host *
 embrun: bogus-mail-host-in-debian-changelog *
 # Not an upload to Debian.
@@ -52,7 +52,7 @@ embrun: initial-upload-closes-no-bugs *
 C
 	chmod -R go-w "$root"
 	chmod 644 "$root"/usr/share/embrun/seccomp-profiles/* "$doc"/docs/*
-	# It does not provide runc: engines that call one by name would not find it, and those that are told of it need no such word.
+	# It does not provide runc: engines that call `runc` would not find it, and engines configured for embrun do not need it.
 	cat > "$root/DEBIAN/control" << C
 Package: embrun
 Version: $version
@@ -77,15 +77,15 @@ pack "$package"
 say "$package: $(stat -c %s "$package") bytes"
 sleep 1
 pack "$box/again.deb"
-cmp "$package" "$box/again.deb" || die "two packages of one tree differ"
-lintian --allow-root --fail-on error,warning "$package" || die "lintian found faults"
+cmp "$package" "$box/again.deb" || die "two packages of the same tree differ"
+lintian --allow-root --fail-on error,warning "$package" || die "lintian reported errors"
 
 x=$box/x
 dpkg-deb -x "$package" "$x"
 [ "$(dpkg-deb -f "$package" Architecture)" = "$arch" ] || die "the package is not for $arch"
 cmp "$dist/embrun" "$x/usr/bin/embrun" || die "the program in the package is not the release's"
-(cd "$x" && dpkg-deb --ctrl-tarfile "$package" | tar -xO ./md5sums | md5sum --quiet -c) || die "the package's files have not their sums"
-# All it holds, and who may do what with it: programs and scripts are executable, nothing is another's to write.
+(cd "$x" && dpkg-deb --ctrl-tarfile "$package" | tar -xO ./md5sums | md5sum --quiet -c) || die "files of the package do not match its md5sums"
+# All files with their modes: programs and scripts are executable, and only root may write.
 held() { (cd "$x" && find . -type f -printf '%m %P\n' | LC_ALL=C sort); }
 wanted() {
 	echo "755 usr/bin/embrun"
@@ -102,31 +102,31 @@ wanted() {
 	)
 	printf '644 usr/share/doc/embrun/%s\n' README.md changelog.Debian.gz changelog.gz copyright embrun.cdx.json
 }
-diff <(wanted | LC_ALL=C sort -u) <(held) >&2 || die "the package does not hold what it should"
+diff <(wanted | LC_ALL=C sort -u) <(held) >&2 || die "the package has other files than expected"
 case $arch in "$host") by="" ;; arm64) by=qemu-aarch64 ;; armhf | armel) by=qemu-arm ;; *) by=qemu-$arch ;; esac
 [ -z "$by" ] || by=$(command -v "$by-static" || command -v "$by" || echo none)
 if [ "$by" = none ]; then
-	say "package: its program is not asked for its version: no emulation of $arch (qemu-user-static)"
+	say "package: the program was not run: no emulation of $arch (qemu-user-static)"
 else
 	# shellcheck disable=SC2086
 	version_said=$($by "$x/usr/bin/embrun" --version)
 	version_said=${version_said%%$'\n'*}
-	[ "$version_said" = "embrun version ${version%-1}" ] || die "the program in the package says: $version_said"
-	say "package: its program says $version_said${by:+, under ${by##*/}}"
+	[ "$version_said" = "embrun version ${version%-1}" ] || die "the program in the package printed: $version_said"
+	say "package: its program printed $version_said${by:+, under ${by##*/}}"
 fi
 [ "$arch" = "$host" ] || {
-	say "not installed: a package for $arch cannot be on $host"
+	say "not installed: the package is for $arch, this machine is $host"
 	exit 0
 }
 [ "$(id -u)" = 0 ] || {
-	say "not installed: only root can"
+	say "not installed: this needs root"
 	exit 0
 }
 
-# A fresh Debian, kept outside the tree; each try works on a copy in memory that ends with its namespaces.
+# A fresh Debian, kept in the cache. Each try works on a copy in a tmpfs, which ends with its mount namespace.
 fresh=$cache/deb-fresh.tar
 [ -e "$fresh" ] || {
-	say "making a fresh Debian for the first time"
+	say "building a fresh Debian, once"
 	mmdebstrap --quiet --variant=essential --format=tar bookworm "$fresh.new" "deb $(mirror_of debian) bookworm main"
 	mv "$fresh.new" "$fresh"
 }

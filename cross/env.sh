@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced after common.sh: the compiler that cross/toolchain.sh brought, for cargo to use.
+# Sourced after common.sh: makes cargo use the compiler that cross/toolchain.sh fetched.
 _r=$cache/cross/root/usr
 libraries=$(echo "$_r"/lib/*-linux-gnu*) linker=$_r/lib/llvm-19/bin/ld.lld
 export LD_LIBRARY_PATH=$libraries:$_r/lib/llvm-19/lib

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Sees that embrun compiles for 32-bit ARM with glibc, the usual C library of Yocto and Buildroot, though no release is built with
-# it: types are of other widths there than with musl. It compiles no further than the check, for nothing here links with glibc.
+# Checks that embrun compiles for 32-bit ARM with glibc, the usual C library of Yocto and Buildroot. No release is built with it, and
+# some types have other widths than with musl. It only runs `cargo check`, because there is no glibc here to link with.
 # usage: cross/glibc-check.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 target=armv7-unknown-linux-gnueabihf
-# The compiler is the same for every target; the musl that comes along is not used.
+# The compiler is the same for every target; the musl that is fetched with it is not used.
 "$here/toolchain.sh" x86_64-unknown-linux-musl > /dev/null
 . "$here/env.sh"
 cd "$top"

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""BitBake itself reads the recipe: its parser, its fetchers and its unpacking, over the few lines of OpenEmbedded's core that the
-recipe leans on, written here. usage: cross/lint-bitbake.py EMPTY-FOLDER     (in an environment with bitbake-setup; used by cross/lint.py)
+"""Lets BitBake itself parse the recipe, fetch its sources and unpack them.
 
-The crates come from cargo's own downloads and must have the sums that the recipe gives; what BitBake has laid out is then
-enough for cargo without a network. Prints `ok WHAT` for each thing shown; ends with an exception at the first that is not so.
+usage: cross/lint-bitbake.py EMPTY-FOLDER      (called by cross/lint.py in an environment with bitbake-setup)
+
+CORE has the few lines of OpenEmbedded's core that the recipe needs. The crates come from cargo's own downloads and must have the
+checksums of the recipe; cargo must then resolve them without a network. Each check prints `ok NAME`; the first that fails raises.
 """
 import glob, os, shutil, subprocess, sys, types
 
-# The package lacks the client of a server of hashes, which only builds ask.
+# The package lacks the client of the hash server, which only real builds use.
 for name in ("hashserv", "hashserv.client"):
     sys.modules[name] = types.ModuleType(name)
 import bb, bb.data, bb.data_smart, bb.event, bb.fetch2, bb.parse, bb.process
@@ -68,7 +69,7 @@ def parse():
     d = bb.parse.handle(here + "/yocto/conf/layer.conf", d, True)
     d.expandVarref("LAYERDIR")
     recipe, = (f for pattern in d.getVar("BBFILES").split() for f in glob.glob(pattern))
-    # As the cooker does for each recipe.
+    # BitBake's cooker does the same for each recipe.
     d.setVar("__bbclasstype", "global")
     bb.parse.handle("classes-global/base.bbclass", d, True)
     d.setVar("__bbclasstype", "recipe")
@@ -76,24 +77,24 @@ def parse():
 
 
 def fetch(d):
-    """Every source of the recipe, by BitBake's fetchers; what they would download as files is there already, as after a build."""
+    """Fetches every source of the recipe with BitBake's fetchers. The crates are already in its download folder, as after a build."""
     subprocess.run(["cargo", "fetch", "-q", "--locked"], cwd=top, check=True)
     os.makedirs(box + "/downloads")
     for crate in glob.glob(os.path.join(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo"), "registry/cache/*/*.crate")):
         if not os.path.exists(box + "/downloads/" + os.path.basename(crate)):
             shutil.copy(crate, box + "/downloads/")
-    # Only crates can come from a network here; one that is not there yet is a fault of the list.
+    # Only crates would need a network, and all of Cargo.lock are there, so a download means that the recipe's list is wrong.
     d.setVar("BB_ALLOWED_NETWORKS", "nowhere.invalid")
-    bb.fetch2.get_hashvalue(d)  # as OpenEmbedded's base class does, or AUTOREV is refused
+    bb.fetch2.get_hashvalue(d)  # as OpenEmbedded's base class does; otherwise AUTOREV is refused
     fetcher = bb.fetch2.Fetch(d.getVar("SRC_URI").split(), d)
     fetcher.download()
-    shown("fetches every source, %d crates with their sums" % (len(fetcher.urls) - 1), len(fetcher.urls) > 5)
+    shown("fetches every source, %d crates with their checksums" % (len(fetcher.urls) - 1), len(fetcher.urls) > 5)
     fetcher.unpack(d.getVar("UNPACKDIR"))
     return d.getVar("S")
 
 
 def builds_alone(source, d):
-    """What was unpacked is enough for cargo: it resolves the whole lock without a network, from the unpacked crates alone."""
+    """Checks that cargo resolves the whole lock file from the unpacked crates, without a network."""
     crates, = glob.glob(box + "/work/**/cargo_home/bitbake", recursive=True)
     config = box + "/cargo"
     os.makedirs(config)
@@ -101,7 +102,7 @@ def builds_alone(source, d):
         '[source.crates-io]\nreplace-with = "bitbake"\n[source.bitbake]\ndirectory = "%s"\n' % crates)
     done = subprocess.run(["cargo", "metadata", "--frozen", "--format-version", "1", "--manifest-path", source + "/Cargo.toml"],
                           env={**os.environ, "CARGO_HOME": config}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    shown("cargo needs nothing but what was unpacked", done.returncode == 0, done.stderr)
+    shown("cargo needs only the unpacked crates", done.returncode == 0, done.stderr)
 
 
 def install(d):
@@ -111,22 +112,22 @@ def install(d):
     image = d.getVar("D")
     files = {os.path.relpath(os.path.join(at, name), image) for at, _, names in os.walk(image) for name in names}
     profiles = {"usr/share/embrun/seccomp-profiles/" + os.path.basename(p) for p in glob.glob(top + "/seccomp-profiles/*.json")}
-    shown("installs embrun, runc and the profiles, and nothing else", files == profiles | {"usr/bin/embrun", "usr/bin/runc"}
+    shown("installs exactly embrun, runc and the profiles", files == profiles | {"usr/bin/embrun", "usr/bin/runc"}
           and os.path.realpath(image + "/usr/bin/runc") == image + "/usr/bin/embrun"
           and all(os.stat(os.path.join(image, p)).st_mode & 0o777 == 0o644 for p in profiles), files)
 
 
 d = parse()
 shown("parses the layer and the recipe", d.getVar("PV").endswith("+git") and d.getVar("S").endswith("embrun-" + d.getVar("PV")), d.getVar("S"))
-shown("asks for 64-bit time with musl", "libc_unstable_musl_v1_2" in d.getVar("RUSTFLAGS"))
-shown("it provides virtual/runc", "virtual/runc" in d.getVar("PROVIDES").split())
+shown("sets 64-bit time for musl", "libc_unstable_musl_v1_2" in d.getVar("RUSTFLAGS"))
+shown("provides virtual/runc", "virtual/runc" in d.getVar("PROVIDES").split())
 packages = d.getVar("PACKAGES").split()
 shown("embrun-runc comes before embrun, and is virtual-runc", packages.index("embrun-runc") < packages.index("embrun")
       and "virtual-runc" in d.getVar("RPROVIDES:embrun-runc").split() and d.getVar("RDEPENDS:embrun-runc") == "embrun")
 licence = d.getVar("LIC_FILES_CHKSUM")
 source = fetch(d)
-shown("unpacks the last commit where S is", os.path.exists(source + "/Cargo.lock"), source)
+shown("unpacks the last commit into S", os.path.exists(source + "/Cargo.lock"), source)
 name, md5 = licence.removeprefix("file://").split(";md5=")
-shown("the licence has its sum", bb.utils.md5_file(os.path.join(source, name)) == md5, bb.utils.md5_file(os.path.join(source, name)))
+shown("has the checksum of the licence", bb.utils.md5_file(os.path.join(source, name)) == md5, bb.utils.md5_file(os.path.join(source, name)))
 builds_alone(source, d)
 install(d)

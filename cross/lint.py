@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Checks what image builders get, each file by a tool that really reads it. usage: cross/lint.py [--allow-missing N]
+"""Checks the files for image builders and engines, each with the tool that reads it in practice.
+
+usage: cross/lint.py [--allow-missing N]
 
   Yocto        oelint-adv; BitBake itself parses, fetches and unpacks the recipe (cross/lint-bitbake.py)
-  Buildroot    kconfiglib for Config.in, make for embrun.mk, the rules of its check-package by hand (it is in no package)
-  drop-ins     podman, containerd 1 and 2 and dockerd read theirs; CRI-O, which is in no package, by a TOML reader alone
-  kernel       every option of the fragment is one of Debian's kernels; cross/kernel/check.sh says what is missing
-  indexes      an index of Debian's that cannot be had is not taken for an empty one
-  proof        cross/proof.sh, which says that a release is static, is not to be pleased with less
-  bills        each CycloneDX bill of `make release` against CycloneDX's schema, its sums against the binary and Cargo.lock
+  Buildroot    kconfiglib reads Config.in, make runs embrun.mk, and style() has the rules of check-package, which is in no package
+  drop-ins     podman, containerd 1 and 2 and dockerd read theirs; CRI-O is in no package, so its file is only parsed as TOML
+  kernel       Debian's kernels know every option of the fragment; cross/kernel/check.sh reports missing ones
+  indexes      a package index that cannot be fetched is not mistaken for an empty one
+  proof        cross/proof.sh accepts nothing that is not a release
+  bills        each CycloneDX bill of `make release` matches the schema, the binary and Cargo.lock
 
-The Python tools (cross/lint-tools.txt) and the programs and configurations of Debian's packages are kept in ~/.cache/embrun/lint.
-A tool that cannot be had is reported and counted; cross/lint.py fails on a fault, or on more left out than --allow-missing N (none).
+The Python tools (cross/lint-tools.txt) and the files of Debian's packages are kept in ~/.cache/embrun/lint. A tool that cannot be
+fetched is reported and counted. The script fails on a fault, or if more than N tools (default: 0) are missing.
 """
 import glob, hashlib, json, os, re, struct, subprocess, sys, tempfile, tomllib
 
@@ -48,7 +50,7 @@ def read(name):
 
 
 def tools():
-    """The Python tools in a virtual environment of their own; their absence is told by each check that wants one."""
+    """Installs the Python tools in a virtual environment. Each check that needs a missing one reports it."""
     wanted = read("lint-tools.txt")
     stamp = os.path.join(cache, "venv/tools.txt")
     if os.path.exists(stamp) and open(stamp).read() == wanted:
@@ -59,7 +61,7 @@ def tools():
     if status == 0:
         open(stamp, "w").write(wanted)
     else:
-        print("the Python tools cannot be had: " + out.strip().split("\n")[-1])
+        print("cannot install the Python tools: " + out.strip().split("\n")[-1])
 
 
 def has_tool(module):
@@ -67,7 +69,7 @@ def has_tool(module):
 
 
 def package(arch, suite, name, member):
-    """A file of a Debian package, unpacked and never installed; None where it cannot be had."""
+    """A file of a Debian package, which is unpacked and not installed. None if it cannot be fetched."""
     box = os.path.join(cache, "%s-%s-%s" % (name, suite, arch))
     if not glob.glob(os.path.join(box, member)):
         run("bash", "-c", '. "$1"; rm -rf "$2"; apt_fetch "$3" "$4" "$2" "$5" && dpkg -x "$2"/*.deb "$2" && rm "$2"/*.deb',
@@ -82,11 +84,11 @@ def versions():
 
 def yocto():
     recipe = here + "/yocto/recipes-containers/embrun/"
-    check("embrun-crates.inc is of this Cargo.lock", run(here + "/yocto/crates.py")[1] == open(recipe + "embrun-crates.inc").read(),
+    check("embrun-crates.inc matches Cargo.lock", run(here + "/yocto/crates.py")[1] == open(recipe + "embrun-crates.inc").read(),
           "(run cross/yocto/crates.py)")
     oelint = os.path.join(cache, "venv/bin/oelint-adv")
     if os.path.exists(oelint):
-        # embrun has no home page, bug tracker or CVE of its own yet, and the recipe says why it takes the last commit.
+        # embrun has no home page, bug tracker or CVE product yet, and the recipe explains why it takes the last commit.
         quiet = ["--suppress=oelint.var" + r for r in (
             ".mandatoryvar.HOMEPAGE", ".suggestedvar.BUGTRACKER", ".suggestedvar.CVE_PRODUCT", ".bbclassextend", "s.autorev")]
         status, out = run(oelint, "--quiet", "--release=whinlatter", *quiet, *glob.glob(recipe + "*.bb"), *glob.glob(recipe + "*.inc"))
@@ -101,11 +103,11 @@ def yocto():
     for line in out.splitlines():
         if line.startswith("ok "):
             check("BitBake: " + line[3:], True)
-    check("BitBake: done with the recipe", status == 0, "\n" + "\n".join(out.splitlines()[-12:]))
+    check("BitBake: reads the whole recipe", status == 0, "\n" + "\n".join(out.splitlines()[-12:]))
 
 
 def style(name):
-    """The rules of Buildroot's check-package that fit a package of this shape; their names are its own."""
+    """Applies the rules of Buildroot's check-package that concern such a package, under their names there."""
     text, bad = read("buildroot/" + name), []
     lines = text.split("\n")
     broken = lambda rule, found: bad.append(rule) if found else None
@@ -141,7 +143,7 @@ def buildroot():
     for name in ("Config.in", "package/embrun/Config.in", "external.mk", "package/embrun/embrun.mk", "package/embrun/embrun.hash"):
         style(name)
     check("embrun.hash: LICENSE", hashlib.sha256(open(top + "/LICENSE", "rb").read()).hexdigest() in read("buildroot/package/embrun/embrun.hash"))
-    # All but the engines', which come last.
+    # All options except those that only engines need, which come last.
     fragment = re.findall(r"^(CONFIG_\w+=y)", read("kernel/embrun.cfg").split("\n# engines:")[0], re.M)
     with tempfile.TemporaryDirectory() as box:
         if has_tool("kconfiglib"):
@@ -161,11 +163,11 @@ link.set_value(2)
 assert link.tri_value == 2 and k.syms["BR2_PACKAGE_HOST_RUSTC"].tri_value == 2
 """
             status, out = run(python, "-c", asks, box + "/Config.in", env={**os.environ, "BR2_EXTERNAL_EMBRUN_PATH": here + "/buildroot"})
-            check("kconfiglib: Config.in offers and selects what it says", status == 0, out)
+            check("kconfiglib: Config.in offers the package and selects Rust", status == 0, out)
         else:
             lacks("kconfiglib: Config.in", "kconfiglib")
-        # The package's own commands, run by make on a copy of the last commit that was "built", under names of Buildroot's that do
-        # as little as can be. The copy is no git repository, as in an image builder's archive of it.
+        # make runs the package's own commands on a copy of the last commit, with a fake build and with stubs for Buildroot's
+        # functions. As in an image builder's archive, the copy is not a git repository.
         run("sh", "-c", 'mkdir -p "$1/tree" "$1/build"; git -C "$2" archive HEAD | tar -x -C "$1/tree"', "sh", box, top)
         run("cp", "-a", here, box + "/tree/")
         run("sh", "-c", 'cp -a "$1/tree/." "$1/build/"; mkdir -p "$1/build/target/T/release"; echo x > "$1/build/target/T/release/embrun"', "sh", box)
@@ -178,24 +180,24 @@ assert link.tri_value == 2 and k.syms["BR2_PACKAGE_HOST_RUSTC"].tri_value == 2
         status, out = run("make", "-s", "-C", box, box + "/build/stamp")
         image = {os.path.relpath(os.path.join(at, name), box + "/image") for at, _, names in os.walk(box + "/image") for name in names}
         profiles = {"usr/share/embrun/seccomp-profiles/" + os.path.basename(p) for p in glob.glob(top + "/seccomp-profiles/*.json")}
-        check("embrun.mk: installs embrun, runc and the profiles, and nothing else", status == 0 and image == profiles | {"usr/bin/embrun", "usr/bin/runc"}
+        check("embrun.mk: installs exactly embrun, runc and the profiles", status == 0 and image == profiles | {"usr/bin/embrun", "usr/bin/runc"}
               and os.path.realpath(box + "/image/usr/bin/runc").endswith("/usr/bin/embrun"), out)
         version = re.search(r'^version = "(.+)"', open(top + "/Cargo.toml").read(), re.M)[1]
-        check("embrun.mk: the crate's version, of the tree it lies in", "version=%s site=%s/tree\n" % (version, os.path.realpath(box)) in out, out)
+        check("embrun.mk: has the crate's version, and builds its own tree", "version=%s site=%s/tree\n" % (version, os.path.realpath(box)) in out, out)
         status, told = run("cargo", "metadata", "--frozen", "--format-version", "1", cwd=box + "/build", env={**os.environ, "CARGO_HOME": box + "/none"})
-        check("embrun.mk: cargo needs nothing but the crates that it vendored", status == 0, told[-1000:])
-        check("embrun.mk: asks for the kernel fragment's options but the engines'", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
+        check("embrun.mk: cargo needs only the vendored crates", status == 0, told[-1000:])
+        check("embrun.mk: enables the options of the kernel fragment, except the engines'", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
 
 
 def within(wanted, known, path=""):
-    """The paths of `wanted` that `known` does not hold with the same value."""
+    """The paths of `wanted` that `known` lacks or gives another value."""
     if not isinstance(wanted, dict):
         return [] if wanted == known else [path]
     return [p for k, v in wanted.items() for p in within(v, known.get(k) if isinstance(known, dict) else None, path + "/" + k)]
 
 
 def containerd(name, program, runtimes):
-    """A containerd reads its drop-in; that it fills the runtime up with defaults shows that it knows the place."""
+    """Lets containerd read its drop-in. It adds defaults to the runtime, which shows that it knows the table."""
     status, out = run(program, "--config", here + "/dropins/" + name, "config", "dump")
     if status != 0:
         return check(name, False, out)
@@ -212,9 +214,9 @@ def containerd(name, program, runtimes):
 def dropins():
     d = here + "/dropins/"
     conf = tomllib.loads(read("dropins/containers.conf"))
-    check("containers.conf: the default is one it names", conf["engine"]["runtime"] in conf["engine"]["runtimes"])
+    check("containers.conf: names its default runtime", conf["engine"]["runtime"] in conf["engine"]["runtimes"])
     with tempfile.TemporaryDirectory() as box:
-        # A runtime of this test's own, so that podman can only have found it by the drop-in.
+        # A fake runtime that podman can only find through the drop-in.
         there = box + "/embrun"
         open(there, "w").write("#!/bin/sh\necho embrun version test\n")
         os.chmod(there, 0o755)
@@ -232,7 +234,7 @@ def dropins():
             containerd(name, program, ["plugins", cri, "containerd", "runtimes", "embrun"])
         else:
             lacks("containerd: " + name, "containerd of " + arch_suite)
-    # --validate is younger than bookworm's docker.
+    # bookworm's docker has no --validate yet.
     dockerd = package(host, "trixie", "docker.io", "usr/sbin/dockerd")
     if dockerd:
         ask = [dockerd, "--validate", "--userland-proxy=false", "--config-file"]
@@ -241,14 +243,14 @@ def dropins():
     else:
         lacks("dockerd: docker-daemon.json", "docker.io of trixie")
     crio = tomllib.loads(read("dropins/crio.conf"))["crio"]["runtime"]
-    check("crio.conf: the default is one it names", crio["default_runtime"] in crio["runtimes"])
+    check("crio.conf: names its default runtime", crio["default_runtime"] in crio["runtimes"])
 
 
 def kernel():
     wanted = re.findall(r"^(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
-    check("embrun.cfg: no option twice", len(wanted) == len(set(wanted)))
+    check("embrun.cfg: each option once", len(wanted) == len(set(wanted)))
     told = here + "/kernel/check.sh"
-    # What kernels before 6.11 do not know.
+    # Options that kernels before 6.11 do not have.
     newer = re.findall(r"^# newer: .*\n(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
     check("embrun.cfg: options of newer kernels", newer == ["CONFIG_MEMCG_V1", "CONFIG_CPUSETS_V1"], " ".join(newer))
     for arch, suite, version, flavour in (("amd64", "trixie", "6.12", "amd64"), ("arm64", "bookworm", "6.1", "arm64"), ("armhf", "bookworm", "6.1", "armmp")):
@@ -261,7 +263,7 @@ def kernel():
         unknown = [o for o in wanted if not re.search(o + r"\b", text) and not (o in newer and version == "6.1")]
         check("embrun.cfg: options that Debian's %s for %s knows" % (version, flavour), not unknown, " ".join(unknown))
         status, out = run(told, config)
-        # Debian leaves the newer ones out where it could have them.
+        # Debian's newer kernels do not enable the newer options.
         lacking = [] if version == "6.1" else newer
         missing_of = lambda out: re.findall(r"^(\w+) is missing \((\w+)\)", out, re.M)
         check("kernel/check.sh: Debian's %s for %s lacks %s" % (version, flavour, "cgroup v1's" if lacking else "nothing"), status == 0
@@ -271,30 +273,30 @@ def kernel():
                        .replace("# CONFIG_CPUSETS_V1 is not set", "CONFIG_CPUSETS_V1=y"))
             less.flush()
             status, out = run(told, less.name)
-        check("kernel/check.sh: names what is missing, and fails", status == 1 and missing_of(out)
+        check("kernel/check.sh: names missing options, and fails", status == 1 and missing_of(out)
               == [("CONFIG_PID_NS", "needed"), ("CONFIG_MEMCG", "wanted")] + [(o, "wanted") for o in lacking if "MEMCG" in o], out)
-    check("kernel/check.sh: refuses what is no configuration", run(told, here + "/lint.py")[0] == 2)
+    check("kernel/check.sh: refuses a file that is not a configuration", run(told, here + "/lint.py")[0] == 2)
 
 
 def indexes():
-    """What apt_root and apt_fetch of cross/common.sh do about an index that cannot be had, and about one that has become old."""
+    """apt_root and apt_fetch of cross/common.sh handle an index that cannot be fetched, and one that is out of date."""
     apt = lambda script, box: run("bash", "-c", '. "$1"; box=$2; mirror_of() { echo http://127.0.0.1:1/debian; }; ' + script,
                                   "sh", here + "/common.sh", box, env={**os.environ, "XDG_CACHE_HOME": box})
     with tempfile.TemporaryDirectory() as box:
         status, out = apt('! (apt_root sid amd64) && [ ! -e "$cache/apt/sid-amd64/ready" ]', box)
-        check("apt_root: an index that cannot be fetched is none", status == 0, out)
-    # An apt-get that has the package only after an update.
+        check("apt_root: fails if an index cannot be fetched", status == 0, out)
+    # This apt-get has the package only after an update.
     old = """
 apt-get() { case $* in *update*) echo >> "$box/updates";; *) [ -e "$box/updates" ] && : > embrun_2_all.deb;; esac; }
 mkdir -p "$cache/apt/sid-amd64" "$box/debs"; : > "$cache/apt/sid-amd64/ready"; : > "$box/debs/embrun_1_all.deb"
 apt_fetch amd64 sid "$box/debs" embrun && apt_fetch amd64 sid "$box/debs" embrun && [ "$(cd "$box/debs"; echo *)$(wc -l < "$box/updates")" = embrun_2_all.deb1 ]"""
     with tempfile.TemporaryDirectory() as box:
         status, out = apt(old, box)
-        check("apt_fetch: an old index is fetched again, once", status == 0, out)
+        check("apt_fetch: fetches an outdated index again, once", status == 0, out)
 
 
 def an_elf(machine, bits, align):
-    """A static program with one LOAD segment, and .text, as readelf wants it."""
+    """A static program with one LOAD segment and a .text section, which is enough for readelf."""
     half, wide = "<", "Q" if bits == 64 else "I"
     ehsize, phsize, shsize = (64, 56, 64) if bits == 64 else (52, 32, 40)
     names = b"\0.text\0.shstrtab\0"
@@ -314,7 +316,7 @@ def an_elf(machine, bits, align):
 
 
 def proof():
-    """cross/proof.sh says yes to nothing that it could not read, or that is no release."""
+    """cross/proof.sh refuses files that it cannot read, and programs that are not fit for a release."""
     told = here + "/proof.sh"
     status, out = run(told, "/bin/sh")
     check("proof: refuses a program with an interpreter and libraries", status == 1 and "interpreter" in out and "shared library" in out, out)
@@ -323,8 +325,8 @@ def proof():
             open(box + "/readelf", "w").write("#!/bin/sh\n" + does + "\n")
             os.chmod(box + "/readelf", 0o755)
             status, out = run(told, "/bin/sh", env={**os.environ, "PATH": box + ":" + os.environ["PATH"]})
-            check("proof: none where readelf " + name, status == 1 and "cannot read" in out, out)
-        # A program for each architecture with one segment, aligned so or so: only ARM has kernels with larger pages.
+            check("proof: fails if readelf " + name, status == 1 and "cannot read" in out, out)
+        # One program for each architecture and alignment: only ARM has kernels with larger pages.
         for machine, bits in ((183, 64), (40, 32), (62, 64), (243, 64)):
             for align in (0x1000, 0x4000, 0x10000, 0x200000):
                 open(box + "/elf", "wb").write(an_elf(machine, bits, align))
@@ -332,32 +334,32 @@ def proof():
                 check("proof: machine %d, a segment aligned to %#x" % (machine, align), told_of == (machine in (183, 40) and align < 0x10000))
     for binary in sorted(glob.glob(top + "/target/dist/*/embrun")):
         status, out = run(told, binary)
-        check("proof: %s is a release" % binary.split("/")[-2], status == 0, out)
+        check("proof: %s is fit for a release" % binary.split("/")[-2], status == 0, out)
 
 
 def bills():
     lock = {(p["name"], p["version"]): p.get("checksum") for p in tomllib.load(open(top + "/Cargo.lock", "rb"))["package"]}
     built = sorted(glob.glob(top + "/target/dist/*/embrun.cdx.json"))
     if not built:
-        return lacks("bills of materials", "no release: make release")
+        return lacks("bills of materials", "no release built: make release")
     for name in built:
         target, text = name.split("/")[-2], open(name).read()
         bill, folder = json.loads(text), os.path.dirname(name)
         digest = hashlib.sha256(open(folder + "/embrun", "rb").read()).hexdigest()
-        check("%s: embrun.sha256 and the bill are of this binary" % target, open(folder + "/embrun.sha256").read() == digest + "  embrun\n"
+        check("%s: embrun.sha256 and the bill have the binary's hash" % target, open(folder + "/embrun.sha256").read() == digest + "  embrun\n"
               and bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": digest}])
         crates = [c for c in bill["components"] if c["purl"].startswith("pkg:cargo/")]
-        check("%s: the bill's crates have Cargo.lock's sums" % target,
+        check("%s: the bill's crates have the checksums of Cargo.lock" % target,
               crates and all(c["hashes"][0]["content"] == lock[c["name"], c["version"]] for c in crates))
         refs = {c["bom-ref"] for c in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
-        check("%s: the bill's dependencies are all in it" % target, all(r in refs for d in bill["dependencies"] for r in [d["ref"]] + d["dependsOn"]))
+        check("%s: the bill contains all dependencies that it names" % target, all(r in refs for d in bill["dependencies"] for r in [d["ref"]] + d["dependsOn"]))
         if has_tool("cyclonedx.validation"):
             status, out = run(python, "-c", "import sys\nfrom cyclonedx.validation.json import JsonStrictValidator\n"
                               "from cyclonedx.schema import SchemaVersion\n"
                               "e = JsonStrictValidator(SchemaVersion.V1_5).validate_str(open(sys.argv[1]).read())\nsys.exit(repr(e) if e else 0)", name)
-            check("%s: the bill holds to CycloneDX 1.5" % target, status == 0, out)
+            check("%s: the bill is valid CycloneDX 1.5" % target, status == 0, out)
         else:
-            lacks("%s: the bill holds to CycloneDX 1.5" % target, "cyclonedx-python-lib")
+            lacks("%s: the bill is valid CycloneDX 1.5" % target, "cyclonedx-python-lib")
 
 
 host = run("dpkg", "--print-architecture")[1].strip()

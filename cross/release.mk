@@ -4,32 +4,32 @@ RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm
 TARGET ?= x86_64-unknown-linux-musl
 
 .PHONY: release release-all release-check size sizes deb lint-recipes kernels check-glibc check-rustup
-release: ## one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
+release: ## build one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
 	@integration/needs.sh release
 	cross/release.sh $(TARGET)
-release-all: ## all of them, within cross/budget, and the table of sizes
+release-all: ## build all targets, check them against cross/budget, and print their sizes
 	@integration/needs.sh release
 	cross/release.sh $(RELEASE_TARGETS)
 release-check: ## build TARGET in two folders and compare the bits
 	@integration/needs.sh release
 	cross/reproduce.sh $(TARGET)
-check-glibc: ## does it compile for 32-bit ARM with glibc, as image builders have it
+check-glibc: ## check that embrun compiles for 32-bit ARM with glibc, as in image builders
 	@integration/needs.sh release
 	cross/glibc-check.sh
-check-rustup: ## a static binary by `rustup target add` and plain cargo, where rustup can fetch a target
+check-rustup: ## build a static binary by `rustup target add` and plain cargo, if rustup can fetch the target
 	@integration/needs.sh release
 	cross/rustup-check.sh
-size: ## what TARGET's bytes are, by crate and module
+size: ## print the size of each crate and module in TARGET's binary
 	@integration/needs.sh release
 	cross/build.sh $(TARGET) && cross/size.py $(TARGET)
-deb: release ## TARGET as a Debian package; for this machine's architecture also tried in a fresh Debian
+deb: release ## pack TARGET as a Debian package; one for this machine's architecture is also tried in a fresh Debian
 	@integration/needs.sh deb
 	cross/deb.sh $(TARGET)
-lint-recipes: ## what image builders get, each file by a tool that reads it
+lint-recipes: ## check the files for image builders and engines with the tools that read them
 	@integration/needs.sh build recipes
 	cross/lint.py
-sizes: ## the sizes in README.md, measured again, beside Debian's crun and runc
+sizes: ## measure the sizes in README.md again, beside Debian's crun and runc
 	cross/sizes.sh --write
-kernels: release-all ## run the release binaries on every kernel that can be had; writes its section of docs/kernels.md
+kernels: release-all ## run the release binaries on every available kernel; writes a section of docs/kernels.md
 	integration/guest/qemu-install.sh
 	integration/guest/matrix.sh

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Builds TARGET..., proves each binary static and stripped, writes sums and bills of materials, prints the sizes.
-# usage: cross/release.sh TARGET...      fails if a binary is larger than its line in cross/budget allows
+# Builds each TARGET, proves its binary static and stripped, writes its checksum and bill of materials, and prints the sizes. It fails
+# if a binary is larger than its line in cross/budget allows.
+# usage: cross/release.sh TARGET...
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -gt 0 ] || die "usage: cross/release.sh TARGET... (of: $targets)"
 cd "$top"
@@ -21,7 +22,7 @@ for target in "$@"; do
 	[ -n "$budget" ] || die "cross/budget has no line for $target"
 	printf '%-34s %9d %9d  %.16s\n' "$target" "$size" "$budget" "$(cat "$f.sha256")"
 	[ "$size" -le "$budget" ] || {
-		say "$target outgrew its budget in cross/budget by $((size - budget)) bytes (see: make size TARGET=$target)"
+		say "$target exceeds its line in cross/budget by $((size - budget)) bytes (see: make size TARGET=$target)"
 		bad=1
 	}
 done

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds TARGET twice, in two folders of different names and depths and with two homes of cargo, and compares the bits.
+# Builds TARGET twice, in folders of different names and depths and with two CARGO_HOMEs, and compares the binaries.
 # usage: cross/reproduce.sh TARGET
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 target=${1:-}
@@ -13,4 +13,4 @@ for d in "$box/a" "$box/second/deeper"; do
 done
 a=$box/a/target/dist/$target/embrun b=$box/second/deeper/target/dist/$target/embrun
 sha256sum "$a" "$b" | sed "s,$box/,,"
-cmp "$a" "$b" && say "$target: the same in both folders"
+cmp "$a" "$b" && say "$target: both builds are identical"

@@ -1,7 +1,8 @@
 #!/bin/bash
-# The way of cross/README.md for those who have rustup: `rustup target add`, then plain cargo. Builds for TARGET
-# (x86_64-unknown-linux-musl) and sees that the binary is static and, if it is this machine's, that it runs. Where rustup can fetch no
-# target, or is not there, that is a skip, and integration/skips says whether there may be one. usage: cross/rustup-check.sh [TARGET]
+# Builds TARGET as cross/README.md describes for users of rustup: `rustup target add`, then plain cargo. It checks that the binary is
+# static and, on its own architecture, that it runs. Without rustup, or if it cannot fetch the target, the check is skipped, and
+# integration/skips says whether that is allowed.
+# usage: cross/rustup-check.sh [TARGET]      default: x86_64-unknown-linux-musl
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 target=${1:-x86_64-unknown-linux-musl}
 target_facts "$target"
@@ -9,15 +10,15 @@ cd "$top"
 skip() {
 	allowed=$(awk '$1 == "rustup" { print $2 }' integration/skips)
 	say "rustup: SKIPPED: $*"
-	say "rustup: 1 tests skipped; integration/skips allows ${allowed:-none}"
+	say "rustup: 1 test skipped; integration/skips allows ${allowed:-none}"
 	[ "${allowed:-0}" -ge 1 ]
 	exit
 }
 command -v rustup > /dev/null || skip "no rustup"
 installed() { rustup target list --installed | grep -qx "$target"; }
 if ! installed; then
-	said=$(rustup target add "$target" 2>&1) || skip "rustup can fetch no target: $(grep -m 1 '^error' <<< "$said" || tail -n 1 <<< "$said")"
-	# The builder's toolchain is left as it was.
+	said=$(rustup target add "$target" 2>&1) || skip "rustup cannot fetch the target: $(grep -m 1 '^error' <<< "$said" || tail -n 1 <<< "$said")"
+	# Restore the builder's toolchain at the end.
 	trap 'rustup --quiet target remove "$target"' EXIT
 fi
 unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
@@ -29,6 +30,6 @@ elf=$(readelf -lSdW "$f") && [[ $elf = *LOAD* ]] || die "readelf cannot read $f"
 said="not run on $host"
 [ "$arch" != "$host" ] || {
 	said=$("$f" --version)
-	[[ $said = "embrun version "* ]] || die "$f says: $said"
+	[[ $said = "embrun version "* ]] || die "$f printed: $said"
 }
 say "rustup: $f: static, $(stat -c %s "$f") bytes, ${said%%$'\n'*}"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The software bill of materials of one release binary, as CycloneDX 1.5 JSON on stdout.
+"""Prints the software bill of materials of a release binary, as CycloneDX 1.5 JSON.
 
-usage: cross/sbom.py TARGET      (by cross/release.sh, after cross/build.sh TARGET; CARGO is the cargo that built it)
+usage: cross/sbom.py TARGET      (called by cross/release.sh after cross/build.sh; env: CARGO, which built the binary)
 
-It lists what is linked: the crates reached from embrun by normal dependencies for TARGET, Rust's standard library
-and musl. Build scripts, proc macros and test crates are not in the binary and not in the list. There is no time
-stamp: the same binary has the same bill.
+The bill lists everything that is linked: the crates that embrun's normal dependencies reach for TARGET, Rust's standard library
+and musl. Build scripts, proc macros and test crates are not in the binary, so they are not listed. There is no time stamp, so
+that the same binary has the same bill.
 """
 import hashlib, json, os, re, subprocess, sys, uuid
 
@@ -15,7 +15,7 @@ toolchain = os.path.join(cache, "embrun", "cross", "root", "usr")
 
 
 def crates(target):
-    """Every package reached from the root by normal dependencies, as (package, ids it depends on)."""
+    """The root's id, and each package that normal dependencies reach, as (package, ids it depends on)."""
     out = subprocess.run([os.environ["CARGO"], "metadata", "--locked", "--format-version", "1", "--filter-platform", target],
                          cwd=top, stdout=subprocess.PIPE, check=True).stdout
     meta = json.loads(out)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the bytes of a release binary are, by crate and by module, read from the linker's map.
+"""Prints the size of each crate and module in a release binary, read from the linker's map.
 
 usage: cross/size.py [--module CRATE] [--symbols N] TARGET      (after cross/build.sh TARGET)
 
-A generic of the standard library counts for the first other crate named in its type, since that one asked for it.
-"constants" are what the compiler only numbers: strings, panic locations, tables. Code inlined elsewhere counts there.
+A generic function of the standard library counts for the first other crate in its type, because that one instantiated it.
+Inlined code counts for its caller. "constants" are the data that the compiler only numbers: strings, panic locations, tables.
 """
 import os, re, sys
 from collections import Counter
@@ -12,12 +12,12 @@ from collections import Counter
 top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STD = {"core", "alloc", "std", "compiler_builtins", "hashbrown", "std_detect", "rustc_demangle"}
 NOT_IN_FILE = (".bss", ".tbss", ".comment", ".symtab", ".strtab", ".shstrtab", ".debug", ".ARM.attributes", ".riscv.attributes")
-# A crate in a v0 symbol: the tags of the path around it (Nt is a module or type, Nv a value), its name, what follows.
+# A crate in a v0 symbol: the tags of the path around it (Nt is a module or type, Nv a value), the length of its name, the rest.
 CRATE = re.compile(r"((?:N[a-zA-Z])*)C(?:s[0-9A-Za-z]*_)?(\d+)(.*)", re.S)
 
 
 def pieces(path):
-    """Each input section that takes room in the file: (size, where it came from)."""
+    """Each input section that occupies space in the file: (size, origin)."""
     with open(path, errors="replace") as lines:
         header = next(lines)
         column, size_end = header.index(" In ") + 1, header.index("Size") + 4

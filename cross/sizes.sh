@@ -1,9 +1,10 @@
 #!/bin/bash
-# The sizes of embrun's release binaries (those in target/dist) beside Debian's runc and crun of the same architectures, as a
-# table in Markdown. usage: cross/sizes.sh [--write]      --write puts it into README.md between its two marks
+# Prints a table in Markdown with the sizes of embrun's release binaries (in target/dist) and of Debian's runc and crun for the same
+# architectures.
+# usage: cross/sizes.sh [--write]      --write puts the table into README.md between its two marks
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$top"
-# The bytes of a program in a Debian package, which is fetched and not installed; a dash where the mirror has none.
+# The size of a program in a Debian package, which is fetched but not installed. A dash if the mirror has no package.
 peer() { # ARCH PACKAGE
 	local box=$cache/lint/peers/$1 file
 	if ! compgen -G "$box/$2_*.deb" > /dev/null; then

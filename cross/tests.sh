@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the tests of the kernel's side for TARGET, to be run there: target/dist/TARGET/tests gets the programs (kernel, rootfs,
-# cgroup and seccomp, or those named) and the payload of containers, probe.
+# Builds the kernel tests for TARGET, to run them there. target/dist/TARGET/tests gets the programs (kernel, rootfs, cgroup and
+# seccomp, or the named ones) and `probe`, which runs in their containers.
 # usage: cross/tests.sh TARGET [PROGRAM...]
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 target=${1:-}
@@ -13,7 +13,7 @@ mkdir -p "$out"
 [ $# -gt 0 ] || set -- kernel rootfs cgroup seccomp
 which=()
 for program in "$@"; do which+=(--test "$program"); done
-# An emulated processor is slow enough without code that was not optimised at all.
+# Unoptimised code would take too long on an emulated processor.
 export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false
 built=$("$here/cargo.sh" "$target" test --no-run "${which[@]}" 2>&1) || {
 	say "$built"

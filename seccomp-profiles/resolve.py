@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Writes an engine's seccomp profile in the form of config.json's linux.seccomp.
+"""Converts an engine's seccomp profile to the linux.seccomp of a config.json.
 
     resolve.py PROFILE [--arch ARCH[,ARCH]...] [--caps CAP[,CAP]...]
 
-PROFILE is docker's or containers-common's: a list of rules of which some hold for some architectures or capabilities only.
-ARCH is amd64, arm64, arm, riscv64 ... (default: all of these, as a rule for calls that an architecture has not got does
-no harm there). CAP is what the container gets (default: what docker gives).
+PROFILE is the profile of docker or of containers-common, in which some rules apply only to some architectures or capabilities.
+ARCH is amd64, arm64, arm, riscv64 ... (default: all of these, because a rule for calls that an architecture lacks does no harm
+there). CAP is a capability of the container (default: those that docker grants).
 
-default.json is docker's profile so resolved (github.com/moby/profiles, Apache-2.0), of Debian's docker.io source:
+default.json was made from docker's profile (github.com/moby/profiles, Apache-2.0), in Debian's source of docker.io:
 
     apt-get source docker.io
     resolve.py docker.io-*/engine/vendor/github.com/moby/profiles/seccomp/default.json > default.json
@@ -30,7 +30,7 @@ with open(args.profile) as f:
 
 
 def holds(rule):
-    # Kernels of less than 4.8, the only release that the profiles ask for, are not supported.
+    # 4.8 is the only kernel version in the profiles' conditions, and older kernels are not supported.
     includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
     of_arch = not includes.get("arches") or any(a in includes["arches"] for a in arches)
     not_of_arch = all(a in excludes.get("arches", []) for a in arches) and "arches" in excludes

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Writes the gateway roles' profiles and bundle templates: `roles.py` writes NAME.json and NAME.config.json for each role.
-`roles.py bundle NAME` prints both in one, as `embrun spec --role NAME` writes it.
+"""Writes the profiles and bundle templates of the gateway roles: NAME.json and NAME.config.json for each role.
 
-The groups below are the reasons; NAME.md is what they come to for each role.
+usage: roles.py, or `roles.py bundle NAME`, which prints both in one config.json as `embrun spec --role NAME` does
+
+The groups of system calls below give the reasons; NAME.md describes the result for each role.
 """
 import json, os, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EPERM, EACCES, ENOSYS = 1, 13, 38
 
-# What any program needs to run, in one process with threads, C library or not.
+# Calls that any program needs to run as one process with threads, with or without a C library.
 RUN = """execve execveat exit exit_group brk mmap mmap2 munmap mprotect mremap madvise msync mincore mlock munlock membarrier
 futex futex_time64 futex_waitv set_robust_list get_robust_list set_tid_address rseq sched_yield sched_getaffinity
 sched_getparam sched_getscheduler getcpu arch_prctl set_thread_area get_thread_area prctl riscv_flush_icache cacheflush
@@ -27,7 +28,7 @@ READ = """read readv pread64 preadv preadv2 lseek _llseek close close_range dup 
 stat64 lstat lstat64 newfstatat fstatat64 statx statfs statfs64 fstatfs fstatfs64 access faccessat faccessat2 readlink
 readlinkat getdents getdents64 getcwd chdir fchdir getxattr lgetxattr fgetxattr fadvise64 fadvise64_64 arm_fadvise64_64
 sendfile sendfile64"""
-# To descriptors that are open: sockets, pipes, devices, stdout.
+# Writes to open descriptors: sockets, pipes, devices, stdout.
 WRITE = "write writev"
 FILES = """open openat creat pwrite64 pwritev pwritev2 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
 symlink symlinkat truncate truncate64 ftruncate ftruncate64 fallocate fsync fdatasync sync_file_range
@@ -72,14 +73,14 @@ def sockets(*families):
 
 THREADS = [allow("clone", masked(0, CLONE_NEW | CLONE_THREAD, CLONE_THREAD))]
 PROCESSES = [allow("clone", masked(0, CLONE_NEW, 0)), allow(CHILDREN)]
-# Requests to devices, but for the two that put characters into a terminal's input. Only the lower half of the request
-# counts, so it is what is compared. Equality is tried first; the last rule is for what is left.
+# All requests to devices except the two that put characters into a terminal's input. The kernel uses only the lower half of the
+# request, so only that is compared. Rules with equality are tried first; the last rule covers all other requests.
 IOCTL = [{**allow("ioctl", masked(1, 0xFFFFFFFF, request)), "action": "SCMP_ACT_ERRNO", "errnoRet": EACCES}
          for request in (TIOCSTI, TIOCLINUX)] + [allow("ioctl", (1, "SCMP_CMP_GE", 0, 0))]
-# What stdio and sockets ask: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX.
+# The requests of stdio and sockets: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX.
 STDIO = [allow("ioctl", eq(1, r)) for r in (0x5401, 0x5413, 0x541B, 0x5421, 0x5451)]
 LOCAL = [allow(SOCKETS), *sockets(UNIX), allow("socketpair", eq(0, UNIX))]
-# Name look-up asks the kernel for the addresses (NETLINK_ROUTE).
+# Name look-up reads the addresses from the kernel (NETLINK_ROUTE).
 NETWORK = [allow("socket", eq(0, NETLINK), eq(2, 0)), *sockets(INET, INET6)]
 READ_ONLY = opens(ACCMODE | CREAT | TRUNC | TMPFILE)
 EXISTING = opens(CREAT | TRUNC | TMPFILE)
@@ -104,11 +105,11 @@ def profile(role):
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": EPERM,
-        # Not x86: its socketcall would hide what sockets are asked for.
+        # Without x86: a filter cannot see the arguments of its socketcall.
         "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_RISCV64"],
         "syscalls": [
             allow(" ".join((RUN, TIME, EVENTS, READ, WRITE))),
-            # Their flags are out of a filter's sight; C libraries fall back on clone and openat.
+            # A filter cannot see their flags; C libraries fall back to clone and openat.
             {"names": ["clone3", "openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
             *role["rules"],
         ],

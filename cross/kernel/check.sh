@@ -1,14 +1,15 @@
 #!/bin/sh
-# Says which options of embrun.cfg a kernel lacks, and what that means. Wants a shell, awk and, for /proc/config.gz, zcat: it
-# runs on a gateway with busybox. usage: cross/kernel/check.sh [CONFIG]     the running kernel's own where it shows it
-# Ends with 1 if a needed option is missing, 2 if there is no configuration to read.
+# Reports which options of embrun.cfg a kernel lacks, and the consequences. It needs a shell, awk and, for /proc/config.gz, zcat, so
+# it runs on a gateway with busybox.
+# usage: cross/kernel/check.sh [CONFIG]      default: the configuration of the running kernel, if it can be found
+#   The exit status is 1 if a needed option is missing, and 2 if there is no configuration.
 here=$(dirname "$0")
 config=${1:-}
 if [ -z "$config" ]; then
 	for config in /proc/config.gz "/boot/config-$(uname -r)" "/lib/modules/$(uname -r)/config" ""; do [ ! -r "$config" ] || break; done
 fi
 [ -r "$config" ] || {
-	echo "check: no kernel configuration${1:+ at $1}: give its file, or a kernel with CONFIG_IKCONFIG_PROC" >&2
+	echo "check: no kernel configuration${1:+ at $1}: name its file, or boot a kernel with CONFIG_IKCONFIG_PROC" >&2
 	exit 2
 }
 case $config in *.gz) read="zcat" ;; *.xz) read="xzcat" ;; *) read="cat" ;; esac
@@ -24,7 +25,7 @@ $read "$config" | awk -v name="$config" '
 		if (/^CONFIG_/) { o = $0; sub(/=.*/, "", o); option[++n] = o; how[n] = kind; why[n] = means }
 		next
 	}
-	# A kernel that has an option says of it when it is off; one that is too old for it says nothing.
+	# A configuration lists an option that is off, but not one that the kernel is too old to know.
 	/^# CONFIG_[A-Za-z0-9_]+ is not set$/ { off[$2] = 1 }
 	/^CONFIG_[A-Za-z0-9_]+=[ym]$/ { o = $0; sub(/=.*/, "", o); has[o] = 1; seen++ }
 	END {

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Prints embrun-crates.inc, what BitBake fetches: every crate of Cargo.lock with its checksum,
-as `bitbake -c update_crates` would. usage: cross/yocto/crates.py > cross/yocto/recipes-containers/embrun/embrun-crates.inc"""
+"""Prints embrun-crates.inc: every crate of Cargo.lock with its checksum, for BitBake to fetch, as `bitbake -c update_crates` would.
+
+usage: cross/yocto/crates.py > cross/yocto/recipes-containers/embrun/embrun-crates.inc
+"""
 import os, tomllib
 
 top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")

@@ -7,8 +7,8 @@ HEADERS is where linux-libc-dev (Architecture: all since trixie) was unpacked:
 
     apt-get download linux-libc-dev && dpkg -x linux-libc-dev_*.deb HEADERS
 
-A newer package gives a newer table. Names of architectures without a column are kept too, so that a profile that names
-them is not warned about.
+A newer package gives a newer table. Names of calls that only other architectures have are kept too, so that embrun does not warn
+about profiles that contain them.
 """
 import glob, os, re, sys
 
