@@ -184,8 +184,8 @@ assert link.tri_value == 2 and k.syms["BR2_PACKAGE_HOST_RUSTC"].tri_value == 2
               and os.path.realpath(box + "/image/usr/bin/runc").endswith("/usr/bin/embrun"), out)
         version = re.search(r'^version = "(.+)"', open(top + "/Cargo.toml").read(), re.M)[1]
         check("embrun.mk: has the crate's version, and builds its own tree", "version=%s site=%s/tree\n" % (version, os.path.realpath(box)) in out, out)
-        status, told = run("cargo", "metadata", "--frozen", "--format-version", "1", cwd=box + "/build", env={**os.environ, "CARGO_HOME": box + "/none"})
-        check("embrun.mk: cargo needs only the vendored crates", status == 0, told[-1000:])
+        status, metadata = run("cargo", "metadata", "--frozen", "--format-version", "1", cwd=box + "/build", env={**os.environ, "CARGO_HOME": box + "/none"})
+        check("embrun.mk: cargo needs only the vendored crates", status == 0, metadata[-1000:])
         check("embrun.mk: enables the options of the kernel fragment, except the engines'", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
 
 
@@ -249,7 +249,7 @@ def dropins():
 def kernel():
     wanted = re.findall(r"^(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
     check("embrun.cfg: each option once", len(wanted) == len(set(wanted)))
-    told = here + "/kernel/check.sh"
+    script = here + "/kernel/check.sh"
     # Options that kernels before 6.11 do not have.
     newer = re.findall(r"^# newer: .*\n(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
     check("embrun.cfg: options of newer kernels", newer == ["CONFIG_MEMCG_V1", "CONFIG_CPUSETS_V1"], " ".join(newer))
@@ -262,7 +262,7 @@ def kernel():
         text = run("xzcat", config)[1]
         unknown = [o for o in wanted if not re.search(o + r"\b", text) and not (o in newer and version == "6.1")]
         check("embrun.cfg: options that Debian's %s for %s knows" % (version, flavour), not unknown, " ".join(unknown))
-        status, out = run(told, config)
+        status, out = run(script, config)
         # Debian's newer kernels do not enable the newer options.
         lacking = [] if version == "6.1" else newer
         missing_of = lambda out: re.findall(r"^(\w+) is missing \((\w+)\)", out, re.M)
@@ -272,10 +272,10 @@ def kernel():
             less.write(text.replace("CONFIG_PID_NS=y", "# CONFIG_PID_NS is not set").replace("CONFIG_MEMCG=y", "")
                        .replace("# CONFIG_CPUSETS_V1 is not set", "CONFIG_CPUSETS_V1=y"))
             less.flush()
-            status, out = run(told, less.name)
+            status, out = run(script, less.name)
         check("kernel/check.sh: names missing options, and fails", status == 1 and missing_of(out)
               == [("CONFIG_PID_NS", "needed"), ("CONFIG_MEMCG", "wanted")] + [(o, "wanted") for o in lacking if "MEMCG" in o], out)
-    check("kernel/check.sh: refuses a file that is not a configuration", run(told, here + "/lint.py")[0] == 2)
+    check("kernel/check.sh: refuses a file that is not a configuration", run(script, here + "/lint.py")[0] == 2)
 
 
 def indexes():
@@ -317,23 +317,23 @@ def an_elf(machine, bits, align):
 
 def proof():
     """cross/proof.sh refuses files that it cannot read, and programs that are not fit for a release."""
-    told = here + "/proof.sh"
-    status, out = run(told, "/bin/sh")
+    script = here + "/proof.sh"
+    status, out = run(script, "/bin/sh")
     check("proof: refuses a program with an interpreter and libraries", status == 1 and "interpreter" in out and "shared library" in out, out)
     with tempfile.TemporaryDirectory() as box:
         for name, does in (("fails", "exit 1"), ("says nothing", "exit 0")):
             open(box + "/readelf", "w").write("#!/bin/sh\n" + does + "\n")
             os.chmod(box + "/readelf", 0o755)
-            status, out = run(told, "/bin/sh", env={**os.environ, "PATH": box + ":" + os.environ["PATH"]})
+            status, out = run(script, "/bin/sh", env={**os.environ, "PATH": box + ":" + os.environ["PATH"]})
             check("proof: fails if readelf " + name, status == 1 and "cannot read" in out, out)
         # One program for each architecture and alignment: only ARM has kernels with larger pages.
         for machine, bits in ((183, 64), (40, 32), (62, 64), (243, 64)):
             for align in (0x1000, 0x4000, 0x10000, 0x200000):
                 open(box + "/elf", "wb").write(an_elf(machine, bits, align))
-                told_of = "aligned to %d bytes" % align in run(told, box + "/elf")[1]
-                check("proof: machine %d, a segment aligned to %#x" % (machine, align), told_of == (machine in (183, 40) and align < 0x10000))
+                reported = "aligned to %d bytes" % align in run(script, box + "/elf")[1]
+                check("proof: machine %d, a segment aligned to %#x" % (machine, align), reported == (machine in (183, 40) and align < 0x10000))
     for binary in sorted(glob.glob(top + "/target/dist/*/embrun")):
-        status, out = run(told, binary)
+        status, out = run(script, binary)
         check("proof: %s is fit for a release" % binary.split("/")[-2], status == 0, out)
 
 
