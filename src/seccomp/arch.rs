@@ -1,8 +1,9 @@
-//! Architectures: the spec's names and what the kernel calls them.
+//! Architectures: the spec's names and the kernel's numbers.
 
 use super::syscalls;
 
-/// Set in the number of every call of the x32 ABI, whose audit architecture is that of x86_64.
+/// Set in the number of every x32 call.
+/// x32 has the same audit architecture as x86_64.
 pub const X32_BIT: u32 = 0x4000_0000;
 
 macro_rules! archs {
@@ -61,7 +62,7 @@ impl Arch {
         panic!("seccomp has no system call table for this architecture")
     };
 
-    /// The architecture that the spec calls `name` (`SCMP_ARCH_X86_64`).
+    /// Finds the architecture that the spec calls `name` (`SCMP_ARCH_X86_64`).
     pub fn from_name(name: &str) -> Option<Arch> {
         ALL.iter().find(|(_, n)| *n == name).map(|(arch, _)| *arch)
     }
@@ -71,8 +72,8 @@ impl Arch {
         ALL[self as usize].1
     }
 
-    /// The kernel's `AUDIT_ARCH_*` value for calls of this architecture (`linux/audit.h`), if this build has the
-    /// architecture's numbers.
+    /// The kernel's `AUDIT_ARCH_*` value for this architecture (`linux/audit.h`).
+    /// `None` if this build does not have the architecture's call numbers.
     pub fn audit(self) -> Option<u32> {
         const LE: u32 = 0x4000_0000;
         const LE64: u32 = 0xc000_0000;
@@ -87,7 +88,8 @@ impl Arch {
         syscalls::known(self).then_some(value)
     }
 
-    /// Whether a kernel can run processes of both. Only for these does it matter what a filter says.
+    /// Whether one kernel can run processes of both architectures.
+    /// A filter matters only for these.
     pub fn runs_beside(self, other: Arch) -> bool {
         let family = |arch| match arch {
             Arch::X86 | Arch::X86_64 | Arch::X32 => 1,
@@ -98,7 +100,8 @@ impl Arch {
         family(self) == family(other)
     }
 
-    /// Whether arguments have 64 bits. Those of x32 have, but its calls take the lower halves.
+    /// Whether calls use all 64 bits of an argument.
+    /// x32 passes 64 bits, but its calls use only the lower half.
     pub fn wide(self) -> bool {
         matches!(self, Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64)
     }
@@ -109,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back() {
+    fn names_and_architectures_convert_both_ways() {
         for (arch, name) in ALL {
             assert_eq!(Arch::from_name(name), Some(*arch));
             assert_eq!(arch.name(), *name);

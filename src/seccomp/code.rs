@@ -1,7 +1,7 @@
-//! Classic BPF, written from its end to its beginning.
+//! Writes classic BPF from the end to the beginning.
 //!
-//! Jumps go forward only, so a program that is written backwards knows every target when it writes the jump. A
-//! conditional jump reaches 255 instructions; where that is not far enough it goes by an unconditional one.
+//! Jumps only go forward, so a program that is written backwards knows every target when it writes the jump. A
+//! conditional jump reaches 255 instructions; a farther one goes through an unconditional jump.
 
 /// One instruction (`struct sock_filter`, `linux/filter.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,9 +9,9 @@
 pub struct SockFilter {
     /// Operation.
     pub code: u16,
-    /// How many instructions to skip if a condition is true.
+    /// Number of instructions to skip if the condition is true.
     pub jt: u8,
-    /// How many instructions to skip if it is false.
+    /// Number of instructions to skip if it is false.
     pub jf: u8,
     /// Operand.
     pub k: u32,
@@ -29,23 +29,23 @@ pub const JEQ: u16 = 0x15;
 pub const JGT: u16 = 0x25;
 /// Jumps if it is greater or equal, unsigned.
 pub const JGE: u16 = 0x35;
-/// Ends with a verdict.
+/// Returns a verdict.
 pub const RETURN: u16 = 0x06;
 
-/// The place of an instruction, counted from the end: the last one is 1.
+/// The position of an instruction, counted from the end: the last one is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(usize);
 
-/// The part of a program that is already written: its end.
+/// The end of a program, as far as it has been written.
 #[derive(Default)]
 pub struct Code {
     reversed: Vec<SockFilter>,
-    /// Where each verdict was last written.
+    /// The label where each verdict was last written.
     returns: Vec<(u32, Label)>,
 }
 
 impl Code {
-    /// Puts an instruction in front that goes on to `next`.
+    /// Writes an instruction that continues at `next`.
     pub fn put(&mut self, code: u16, k: u32, next: Label) -> Label {
         if self.distance(next) > 0 {
             self.jump(next);
@@ -53,7 +53,7 @@ impl Code {
         self.write(SockFilter { code, jt: 0, jf: 0, k })
     }
 
-    /// A place that gives a verdict.
+    /// Returns a label that returns a verdict, and writes it if none is near.
     pub fn give(&mut self, verdict: u32) -> Label {
         let known = self.returns.iter().position(|(v, _)| *v == verdict);
         if let Some(i) = known.filter(|i| self.distance(self.returns[*i].1) < 240) {
@@ -67,22 +67,23 @@ impl Code {
         label
     }
 
-    /// Puts a conditional jump in front.
+    /// Writes a conditional jump.
     pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
-        // `near` leaves one instruction to spare, which the second call may take.
+        // `near` leaves room for one more instruction, because the second call may write one.
         let yes = self.near(yes);
         let no = self.near(no);
         let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
         self.write(SockFilter { code, jt, jf, k })
     }
 
-    /// The program, from its beginning.
+    /// Returns the program in execution order.
     pub fn finish(mut self) -> Vec<SockFilter> {
         self.reversed.reverse();
         self.reversed
     }
 
-    /// A place within reach of the next instruction but one that leads to `label`.
+    /// Returns a near label that leads to `label`.
+    /// It is still within reach after one more instruction.
     fn near(&mut self, label: Label) -> Label {
         if self.distance(label) < 255 {
             return label;
@@ -99,7 +100,7 @@ impl Code {
         self.write(SockFilter { code: JUMP, jt: 0, jf: 0, k })
     }
 
-    /// How many instructions one that is put in front now must skip to come to `label`.
+    /// How many instructions one written now must skip to reach `label`.
     fn distance(&self, label: Label) -> usize {
         self.reversed.len() - label.0
     }

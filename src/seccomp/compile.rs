@@ -1,9 +1,9 @@
-//! A policy to a filter program.
+//! Compiles a policy to a filter program.
 //!
-//! The program looks at the architecture, then finds the call's number in a tree of ranges, and looks at arguments only
-//! where a rule has conditions. Neighbouring numbers with the same verdict are one range, and ranges that many calls fall into
-//! stand near the root. A call that is allowed whatever its arguments are loads none, so that the kernel (5.11) can keep its
-//! verdict in a bitmap and not run the program at all.
+//! The program checks the architecture, then finds the call number in a binary tree of ranges, and loads arguments
+//! only if a rule has conditions. Adjacent numbers with the same verdict form one range, and ranges that contain
+//! many calls are near the root. For a call that is always allowed the program loads no argument, so the kernel
+//! (since 5.11) caches the verdict in a bitmap and does not run the program at all.
 
 use super::arch::{Arch, X32_BIT};
 pub use super::code::SockFilter;
@@ -14,37 +14,37 @@ use super::syscalls::Call;
 use crate::error::{Error, Result};
 use crate::text::List;
 
-/// What the kernel takes (`BPF_MAXINSNS`).
+/// The kernel's limit on the length of a program (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
-/// A filter, ready to be loaded.
+/// A filter that is ready to be loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// The program.
     pub program: Vec<SockFilter>,
-    /// `SECCOMP_FILTER_FLAG_*` to load it with.
+    /// The `SECCOMP_FILTER_FLAG_*` to load the program with.
     pub flags: u32,
-    /// What in the policy has no effect.
+    /// Warnings about parts of the policy that have no effect.
     pub warnings: Vec<String>,
-    /// Whether a rule asks for a listener; the flags say so too.
+    /// Whether a rule asks for a listener, which `flags` then contains too.
     pub notify: bool,
-    /// Flags that the policy did not ask for: without effect where the kernel lacks them.
+    /// The flags that are dropped if the kernel lacks them.
     pub optional: u32,
-    /// A bit for each kind of action that the program can give, as in [`Support::actions`].
+    /// One bit for each action that the program can return, as in [`Support`].
     pub actions: u32,
 }
 
-/// What a kernel can do, as [`crate::sys::seccomp::support`] finds it.
+/// The kernel's seccomp features, as found by [`crate::sys::seccomp::support`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Support {
-    /// `SECCOMP_FILTER_FLAG_*`.
+    /// The supported `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,
-    /// A bit for each item of [`policy::ACTIONS`].
+    /// One bit for each supported item of [`policy::ACTIONS`].
     pub actions: u32,
 }
 
 impl Filter {
-    /// Fits the filter to a kernel: an error if the policy asks for what it lacks.
+    /// Fits the filter to a kernel; fails if the policy needs a missing feature.
     pub fn fit(&mut self, kernel: Support) -> Result<()> {
         if kernel.actions == 0 {
             return Err(Error::new("this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)"));
@@ -67,7 +67,7 @@ impl Filter {
     }
 }
 
-/// Compiles a policy for processes of `native` and of the other architectures that it names.
+/// Compiles a policy for `native` and for the architectures that it lists.
 pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
     let rules = Rules::new(policy);
     let builder =
@@ -89,7 +89,7 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
     Ok(Filter { program, flags, warnings, notify, optional, actions })
 }
 
-/// What is said of a filter that has this many instructions, or more.
+/// The error for a filter with at least this many instructions.
 pub fn too_long(instructions: usize) -> Error {
     Error::of(format_args!(
         "the filter has at least {instructions} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, \
@@ -97,13 +97,13 @@ pub fn too_long(instructions: usize) -> Error {
     ))
 }
 
-/// The bit of an action in [`Support::actions`].
+/// Returns the bit of an action in [`Support::actions`].
 fn bit(action: Action) -> u32 {
     policy::ACTIONS.iter().position(|(a, _)| a.kind() == action.kind()).map_or(0, |i| 1 << i)
 }
 
-/// The architectures that the filter is for: the native one first, then those listed that its kernel can run. Others
-/// never make a call there.
+/// Returns the architectures to filter for, the native one first.
+/// A listed architecture that this kernel cannot run is left out, since its calls never occur.
 pub fn listed(policy: &Policy, native: Arch) -> Vec<Arch> {
     let mut archs = vec![native];
     for arch in policy.architectures.iter().filter(|a| a.runs_beside(native)) {
@@ -114,38 +114,39 @@ pub fn listed(policy: &Policy, native: Arch) -> Vec<Arch> {
     archs
 }
 
-/// The flags to load with, and those of them that the policy did not ask for.
+/// Returns the flags to load with, and those the policy did not ask for.
 fn flags(policy: &Policy, notify: bool) -> (u32, u32) {
-    // As in runc: a policy that says nothing of flags does not ask to slow its container down.
+    // Like runc: without `flags` in the policy, do not enable the speculation mitigations, which would slow the
+    // container down.
     let optional = if policy.flags.is_none() { policy::SPEC_ALLOW } else { 0 };
-    // Who loads the filter has one thread, so there is nothing to synchronise; and up to Linux 5.6 this flag does not go
-    // with a listener.
+    // The process that loads the filter has one thread, so there is nothing to synchronise. Up to Linux 5.6 this
+    // flag also cannot be combined with a listener.
     let mut flags = policy.flags.unwrap_or(optional) & !policy::TSYNC;
     if notify {
         flags |= policy::NEW_LISTENER;
     } else {
-        // Without a listener nobody waits for one; the kernel would refuse it.
+        // The kernel refuses this flag without a listener.
         flags &= !policy::WAIT_KILLABLE_RECV;
     }
     (flags, optional)
 }
 
-/// What happens to a number: a verdict, or the block of code that looks at the arguments.
+/// The result for a number: a verdict, or the block that tests the arguments.
 #[derive(Clone, Copy, PartialEq)]
 enum Leaf {
     Give(u32),
     Block(usize),
 }
 
-/// The numbers from `start` to the start of the next range.
+/// The call numbers from `start` up to the start of the next range.
 struct Range {
     start: u32,
     leaf: Leaf,
-    /// How many known calls are in it.
+    /// The weighted number of known calls in the range.
     weight: u32,
 }
 
-/// Conditions that some calls have, and where their code is once it is written.
+/// Conditions that some calls share, and the label of their code once written.
 #[derive(Clone, Copy)]
 struct Block {
     wide: bool,
@@ -159,28 +160,29 @@ struct Builder {
     blocks: Vec<Block>,
 }
 
-/// Who owns the numbers from a start to the next.
+/// The owner of the numbers from one start up to the next.
 #[derive(Clone, Copy, PartialEq)]
 enum Span {
-    /// Calls of an architecture. Numbers only grow, so what is above the newest call that the policy names is
-    /// something that its author had not heard of.
+    /// Calls of a listed architecture.
+    /// Numbers only grow, so the policy's author did not know the calls above the newest one that the policy names.
     Calls(Arch),
     /// Calls of an architecture that is not listed.
     Foreign,
-    /// No calls.
+    /// Numbers that belong to no call.
     Default,
 }
 
-/// What libseccomp gives for architectures that are not listed.
+/// The verdict for architectures that are not listed, as in libseccomp.
 pub const FOREIGN: u32 = Action::KillThread.code();
 
-/// What a kernel that lacks a call gives for it, and what C libraries take for an answer when they try a new one.
+/// The verdict for calls newer than the policy: ENOSYS, as from an old kernel.
+/// C libraries expect it when they try a new call, and fall back to an older one.
 const UNHEARD: u32 = Action::Errno(38).code();
 
 impl Builder {
     fn program(mut self, policy: &Policy, rules: &Rules, archs: &[Arch]) -> Result<Vec<SockFilter>> {
         let mut next = self.code.give(FOREIGN);
-        // The native architecture, which is the first, is written last and so looked at first.
+        // The native architecture comes first in `archs`. It is written last, so that the program tests it first.
         for (i, arch) in archs.iter().enumerate().rev() {
             let Some(audit) = arch.audit() else { continue };
             let shares = |other: &&Arch| other.audit() == Some(audit);
@@ -197,10 +199,10 @@ impl Builder {
         Ok(self.code.finish())
     }
 
-    /// Every number of the architectures that share an audit value.
+    /// Builds the ranges of all numbers, for architectures with one audit value.
     fn ranges(&mut self, policy: &Policy, rules: &Rules, archs: &[Arch]) -> Result<Vec<Range>> {
-        // As in runc, also where the default is to kill: a C library that tries a new call must live to try the old.
-        // A tracer or a listener, though, is trusted to know what is new.
+        // Like runc, return ENOSYS even if the default is to kill: a C library that tries a new call must survive
+        // to try the old one. A tracer or a listener, however, is trusted to know new calls.
         let stub =
             !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_) | Action::Notify);
         let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();
@@ -210,7 +212,7 @@ impl Builder {
                 decisions.push((same[0].number, self.leaf(same, *arch)));
             }
         }
-        // What the numbers of no decision come to.
+        // The results for the numbers that no rule decides.
         let mut rest = Vec::new();
         let spans = spans(archs, stubbed(Arch::X86_64));
         for (i, (start, span)) in spans.iter().enumerate() {
@@ -227,7 +229,8 @@ impl Builder {
         for (i, (start, leaf)) in rest.iter().enumerate() {
             let end = rest.get(i + 1).map_or(u32::MAX, |(next, _)| *next);
             ranges.from(*start, *leaf);
-            // Beyond what the policy names there may still be the calls through which it is reached (ipc).
+            // Even above the newest named number there may be a multiplexer (ipc) through which a named call is
+            // reached.
             for (number, decided) in decisions.iter().filter(|(n, _)| (*start..end).contains(n)) {
                 ranges.from(*number, *decided);
                 ranges.from(number + 1, *leaf);
@@ -255,7 +258,7 @@ impl Builder {
         }))
     }
 
-    /// Writes the search for the accumulator in `ranges`.
+    /// Writes the search for the accumulator's value in `ranges`.
     fn tree(&mut self, ranges: &[Range]) -> Label {
         if let [low, one, high] = ranges {
             if low.leaf == high.leaf && high.start - one.start == 1 {
@@ -267,7 +270,8 @@ impl Builder {
             return self.place(only.leaf);
         }
         let (low, high) = ranges.split_at(middle(ranges));
-        // What is written last is near: better the smaller half, as the other is jumped over it.
+        // Code that is written last is the nearest. Write the smaller half last, because the branch to the other
+        // half has to jump over it.
         let (yes, no);
         if low.len() < high.len() {
             yes = self.tree(high);
@@ -311,7 +315,8 @@ const fn high_word(arg: u8) -> u32 {
     low_word(arg) ^ 4
 }
 
-/// Writes the test of one condition, word by word; nothing of a word whose mask leaves nothing to test.
+/// Writes the test of one condition, word by word.
+/// A word is skipped if its mask is zero.
 fn condition(code: &mut Code, arg: &Arg, wide: bool, yes: Label, no: Label) -> Label {
     let (yes, no) = match arg.op {
         Op::Ne | Op::Lt | Op::Le => (no, yes),
@@ -339,7 +344,7 @@ fn condition(code: &mut Code, arg: &Arg, wide: bool, yes: Label, no: Label) -> L
     label
 }
 
-/// Writes the load of a word under a mask.
+/// Writes the load of a word and its mask.
 fn load(code: &mut Code, at: u32, mask: u32, mut next: Label) -> Label {
     if mask != u32::MAX {
         next = code.put(AND, mask, next);
@@ -350,7 +355,8 @@ fn load(code: &mut Code, at: u32, mask: u32, mut next: Label) -> Label {
 struct Ranges(Vec<Range>);
 
 impl Ranges {
-    /// From `start` on it is `leaf`. Starts come in order; a later word on the same start counts.
+    /// Assigns `leaf` to the numbers from `start` on.
+    /// Starts must ascend; a second call with the same start replaces the first.
     fn from(&mut self, start: u32, leaf: Leaf) {
         if self.0.last().is_some_and(|r| r.start == start) {
             self.0.pop();
@@ -360,8 +366,9 @@ impl Ranges {
         }
     }
 
-    /// Counts the calls in each range. Processes of x32, which share a tree with those of x86_64, are so rare that most
-    /// kernels are built without it; at this weight no architecture's mean is above 12 for the engines' default profile.
+    /// Adds the calls of an architecture to the weights of their ranges.
+    /// x32 shares a tree with x86_64. It is so rare that most kernels are built without it, so its calls weigh
+    /// less. With this weight no architecture's mean cost exceeds 12 for the engines' default profile.
     fn weigh(&mut self, arch: Arch) {
         let weight = if arch == Arch::X32 { 6 } else { 16 };
         for number in Call::all().filter_map(|c| c.number(arch)) {
@@ -371,14 +378,14 @@ impl Ranges {
     }
 }
 
-/// Where to split ranges so that both sides weigh the same as nearly as can be.
+/// Returns where to split ranges so that both halves weigh about the same.
 fn middle(ranges: &[Range]) -> usize {
     let total: u32 = ranges.iter().map(|r| r.weight).sum();
     let mut low = 0;
     for (i, range) in ranges.iter().enumerate() {
         let more = low + range.weight;
         if more * 2 >= total {
-            // `range` is the one in the middle: on which side is it better?
+            // `range` is the middle one: put it into the half where it balances better.
             return if i > 0 && total - 2 * low <= 2 * more - total || i + 1 == ranges.len() {
                 i
             } else {
@@ -390,12 +397,12 @@ fn middle(ranges: &[Range]) -> usize {
     1
 }
 
-/// The owners of all 2³² numbers, for the listed ones of the architectures that share an audit value.
+/// Divides all 2³² numbers among the architectures that share an audit value.
 fn spans(listed: &[Arch], stub: bool) -> Vec<(u32, Span)> {
     let span = |arch| if listed.contains(&arch) { Span::Calls(arch) } else { Span::Foreign };
     match listed[0] {
-        // x32 has the numbers of x86_64 and, from 512, its own. The kernel tells them by the bit alone. -1 is what a
-        // tracer leaves of a call that it wants skipped (seccomp(2)).
+        // x32 has the numbers of x86_64 and, from 512 on, its own; the kernel recognises them by the bit alone. A
+        // tracer sets the number to -1 to have the call skipped (seccomp(2)).
         Arch::X86_64 | Arch::X32 if cfg!(any(target_arch = "x86", target_arch = "x86_64")) => {
             let (x86_64, x32) = (span(Arch::X86_64), span(Arch::X32));
             let above = if x32 == Span::Foreign && !stub { Span::Foreign } else { x86_64 };

@@ -1,4 +1,4 @@
-//! A policy in words: why a call is answered as it is, and the filter as people read it.
+//! Explains a policy: the reason for a call's verdict, and the filter as text.
 
 use std::fmt::Write as _;
 use std::num::ParseIntError;
@@ -12,7 +12,7 @@ use super::sim::{self, Data};
 use super::syscalls::Call;
 use crate::error::{Error, Quoted, Result, describe};
 
-/// Which rule decides over a call, and what happens. `call` is a name or a number.
+/// Reports which rule decides a call, given by name or number, and its result.
 pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u64]) -> Result<String> {
     let filter = compile(policy, native)?;
     let audit = audit(arch)?;
@@ -31,14 +31,14 @@ pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u6
     let listed = listed(policy, native);
     let arch = owner(arch, number, &listed);
     if !arch.wide() {
-        // The rest is not there, or not looked at.
+        // A 32-bit caller has no upper halves, and x32 calls ignore them.
         data.args = data.args.map(|a| a & u64::from(u32::MAX));
     }
     let (verdict, executed) = sim::run(&filter.program, &data);
     let name = Call::of(arch, number).map_or("no known call", Call::name);
     let mut out = format!("{name}, number {number} of {}", arch.name());
     if native != Arch::NATIVE {
-        // Where another one is native, another one need not be listed.
+        // The answer may differ where another architecture is native.
         let _ = write!(out, " on a machine of {}", native.name());
     }
     let _ = writeln!(out, ": {}", told(verdict));
@@ -52,8 +52,9 @@ pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u6
     Ok(out)
 }
 
-/// Whose call a number is: the kernel tells those of x86_64 and of x32, which share an audit value, by a bit of the number
-/// alone. -1 is nobody's.
+/// Returns the architecture that a call number belongs to.
+/// x86_64 and x32 share an audit value, and the kernel tells their calls apart by one bit of the number. The number
+/// -1 is no call.
 fn owner(arch: Arch, number: u32, listed: &[Arch]) -> Arch {
     match arch {
         Arch::X86_64 | Arch::X32 if number == u32::MAX && !listed.contains(&Arch::X32) => Arch::X86_64,
@@ -84,7 +85,7 @@ fn reason(out: &mut String, policy: &Policy, arch: Arch, data: &Data, verdict: u
     if by_rules || verdict == default.code() {
         let _ = writeln!(out, "because: defaultAction ({})", default.name());
     } else if verdict == FOREIGN {
-        // As by libseccomp, what is above x32 is x32's where that is not listed.
+        // Like libseccomp: numbers above the x32 range count as x32 if x32 is not listed.
         let _ = writeln!(out, "because: architectures does not list {}", Arch::X32.name());
     } else {
         out.push_str("because: newer than all that the policy names");
@@ -109,7 +110,7 @@ fn condition(a: &Arg) -> String {
     format!("args[{}]{mask} {op} {:#x}", a.index, a.compared())
 }
 
-/// A verdict in the spec's words.
+/// Formats a verdict in the spec's words.
 fn told(verdict: u32) -> String {
     let data = verdict & 0xffff;
     let Some((action, name)) = ACTIONS.iter().find(|(a, _)| a.kind() == verdict & 0xffff_0000) else {
@@ -124,7 +125,7 @@ fn told(verdict: u32) -> String {
     }
 }
 
-/// A number as people write it, also in hexadecimal.
+/// Parses a number in decimal or, with `0x`, in hexadecimal.
 pub fn number(text: &str) -> std::result::Result<u64, ParseIntError> {
     match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
@@ -138,7 +139,7 @@ fn audit(arch: Arch) -> Result<u32> {
     })
 }
 
-/// The filter, instruction by instruction, and what it costs.
+/// Lists the filter's instructions and their cost.
 pub fn dump(policy: &Policy, native: Arch) -> Result<String> {
     audit(native)?;
     let filter = compile(policy, native)?;
@@ -163,19 +164,19 @@ pub fn dump(policy: &Policy, native: Arch) -> Result<String> {
     Ok(out)
 }
 
-/// What a filter costs the calls of an architecture.
+/// The cost of a filter for the calls of one architecture.
 #[derive(Debug)]
 pub struct Cost {
-    /// Tenths of instructions of a call, at the worst arguments, on average over all calls.
+    /// Mean instructions per call, in tenths, with the most expensive arguments.
     pub tenths: u32,
-    /// The most that one takes.
+    /// Number of instructions of the most expensive call.
     pub worst: u32,
-    /// Which.
+    /// Name of the most expensive call.
     pub name: &'static str,
 }
 
 impl Cost {
-    /// Costs out every known call; `None` without known calls.
+    /// Computes the cost over all known calls; `None` if no call is known.
     pub fn of(filter: &Filter, arch: Arch) -> Option<Cost> {
         let audit = arch.audit()?;
         let (mut sum, mut count, mut most) = (0, 0, (0, ""));
@@ -190,7 +191,7 @@ impl Cost {
     }
 }
 
-/// A line for an instruction; `next` is the number of the one that follows.
+/// Writes one instruction as a line; `next` is the index of the following one.
 fn instruction(out: &mut String, next: usize, i: &SockFilter) {
     let (yes, no, k) = (next + usize::from(i.jt), next + usize::from(i.jf), i.k);
     let op = match i.code {

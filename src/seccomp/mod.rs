@@ -1,7 +1,7 @@
-//! The seccomp compiler: a [`policy::Policy`] to a filter program, without the C library for it.
+//! The seccomp compiler: turns a [`policy::Policy`] into a filter program.
 //!
-//! [`compile::compile`] is pure; [`crate::sys::seccomp`] loads what it makes. [`sim`] runs and checks programs as the
-//! kernel does, for the tests and for people who ask why a call was refused.
+//! It does not need libseccomp. [`compile::compile`] is pure; [`crate::sys::seccomp`] loads its result. [`sim`]
+//! runs and checks programs as the kernel does, for the tests and for people who ask why a call was refused.
 
 pub mod arch;
 pub mod code;

@@ -1,7 +1,7 @@
-//! Handing a listener to the seccomp agent (config-linux.md, "The container process state").
+//! Sends a listener to the seccomp agent.
 //!
-//! The agent gets one JSON document on a stream socket of its own, with the listener beside its first bytes; then the
-//! connection is closed.
+//! See "The container process state" in config-linux.md. Each time, we connect a new stream socket, send one JSON
+//! document with the listener attached to its first bytes, and close the connection.
 
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -15,33 +15,34 @@ use crate::sys::heap::give_back;
 use crate::sys::socket::connect;
 use crate::text::Text;
 
-/// How long an agent may take to take the call, and to read what it asked for.
+/// The time limit for connecting to the agent, and for sending the document.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The seccomp agent of a policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agent {
-    /// `listenerPath`
+    /// Its socket (`listenerPath`).
     pub path: Text,
-    /// `listenerMetadata`
+    /// Opaque data for the agent (`listenerMetadata`).
     pub metadata: Option<Text>,
 }
 
 impl Agent {
-    /// The agent that the policy names.
+    /// Returns the agent that the policy names.
     pub fn of(policy: &Policy) -> Option<Agent> {
         Some(Agent { path: policy.listener_path?, metadata: policy.listener_metadata })
     }
 
-    /// Hands it the listener of the filter that is in force for process `pid` of the container in this state.
+    /// Sends the listener of the filter that was installed for process `pid`.
+    /// `state` is the state of its container.
     pub fn serve(&self, oci_version: &str, pid: i32, state: Json, listener: BorrowedFd<'_>) -> Result<()> {
         let state = process_state(oci_version, pid, self.metadata, state);
         send(self.path, &state, listener)
     }
 }
 
-/// The container process state: `pid` is the process that the filter is in force for, as the host sees it, `state` the
-/// state of its container (runtime.md).
+/// Builds the container process state.
+/// `pid` is the filtered process as the host sees it; `state` is the state of its container (runtime.md).
 fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Json) -> Json {
     let mut members = vec![
         ("ociVersion", Json::from(oci_version)),
@@ -53,7 +54,7 @@ fn process_state(oci_version: &str, pid: i32, metadata: Option<&str>, state: Jso
     Json::object(members)
 }
 
-/// Sends it to the agent at `path` (`linux.seccomp.listenerPath`).
+/// Sends the document to the agent at `path` (`linux.seccomp.listenerPath`).
 fn send(path: &str, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()> {
     let document = process_state.compact().into_bytes();
     let sent = deliver(path, &document, listener);
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_agent_gets_the_state_and_the_descriptor() {
+    fn agent_receives_the_state_and_an_absent_agent_is_an_error() {
         let dir = std::env::temp_dir().join(format!("embrun-notify-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("agent");

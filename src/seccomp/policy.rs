@@ -27,7 +27,7 @@ pub static FLAGS: &[(u32, &str)] = &[
     (WAIT_KILLABLE_RECV, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
 ];
 
-/// The actions that a policy can name. What takes an errno has `EPERM` here, which is the default.
+/// The actions that a policy can name, with the default errno `EPERM`.
 pub static ACTIONS: &[(Action, &str)] = &[
     (Action::Allow, "SCMP_ACT_ALLOW"),
     (Action::Errno(EPERM), "SCMP_ACT_ERRNO"),
@@ -51,77 +51,78 @@ pub static OPERATORS: &[(Op, &str)] = &[
     (Op::Ne, "SCMP_CMP_NE"),
 ];
 
-/// The calls that cannot be asked about: the runtime makes them under the filter before anybody listens. write is what runc
-/// cannot do without either, and engines' tests know that; sendmsg is for kernels before 5.6.
+/// The calls that a listener cannot decide.
+/// The runtime makes them under the filter before anyone listens. runc cannot do without write either, and engines'
+/// tests rely on that; sendmsg is needed on kernels before 5.6.
 const BEFORE_ANYBODY_LISTENS: [&str; 2] = ["write", "sendmsg"];
 
 const EPERM: u16 = 1;
-/// The kernel cuts larger ones down to this (`MAX_ERRNO`).
+/// The largest errno; the kernel truncates larger ones (`MAX_ERRNO`).
 const MAX_ERRNO: u16 = 4095;
 
-/// What `linux.seccomp` asks for.
+/// The contents of `linux.seccomp`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// What happens to a call that no rule is about.
+    /// The action for calls that no rule matches.
     pub default_action: Action,
-    /// The architectures besides the native one whose calls the rules are about.
+    /// The architectures, besides the native one, that the rules apply to.
     pub architectures: Vec<Arch>,
-    /// Filter flags; `None` when the policy has no `flags` at all.
+    /// Filter flags; `None` if the policy has no `flags` at all.
     pub flags: Option<u32>,
-    /// The socket that gets the listener of `SCMP_ACT_NOTIFY`.
+    /// The socket that receives the listener of `SCMP_ACT_NOTIFY`.
     pub listener_path: Option<Text>,
-    /// What the socket is told besides; opaque.
+    /// Opaque data that is sent to this socket.
     pub listener_metadata: Option<Text>,
-    /// The rules in the order of the file.
+    /// The rules in file order.
     pub syscalls: Vec<Rule>,
 }
 
 /// One item of `syscalls`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// The calls it is about; at least one.
+    /// The names of its calls, at least one.
     pub names: Vec<Text>,
-    /// What happens to them.
+    /// The action for them.
     pub action: Action,
-    /// The conditions under which it does, all of which must hold.
+    /// The conditions, all of which must hold.
     pub args: Vec<Arg>,
 }
 
-/// What happens to a call.
+/// The action that a filter takes on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The process dies of SIGSYS.
+    /// Kills the process with SIGSYS.
     KillProcess,
-    /// The thread dies of SIGSYS.
+    /// Kills the thread with SIGSYS.
     KillThread,
-    /// The thread gets SIGSYS.
+    /// Sends SIGSYS to the thread.
     Trap,
-    /// The call fails with this errno.
+    /// Fails the call with this errno.
     Errno(u16),
-    /// A listener decides.
+    /// Asks a listener.
     Notify,
-    /// A tracer decides; it reads this number.
+    /// Asks a tracer, which can read this number.
     Trace(u16),
-    /// The call is made, and logged.
+    /// Allows the call and logs it.
     Log,
-    /// The call is made.
+    /// Allows the call.
     Allow,
 }
 
 /// A condition on an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arg {
-    /// Which argument, 0 to 5.
+    /// The argument's index, 0 to 5.
     pub index: u8,
-    /// How it is compared.
+    /// The comparison.
     pub op: Op,
-    /// What it is compared with; the mask of [`Op::MaskedEq`].
+    /// The value to compare with, or the mask of [`Op::MaskedEq`].
     pub value: u64,
-    /// What the masked argument is compared with.
+    /// The value to compare the masked argument with.
     pub value_two: u64,
 }
 
-/// How an argument is compared, unsigned.
+/// An unsigned comparison.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -135,7 +136,7 @@ pub enum Op {
 }
 
 impl Action {
-    /// What a filter returns for it (`SECCOMP_RET_*` and its 16 bits of data).
+    /// The filter's return value (`SECCOMP_RET_*` with its 16 bits of data).
     pub const fn code(self) -> u32 {
         match self {
             Action::KillProcess => 0x8000_0000,
@@ -149,7 +150,7 @@ impl Action {
         }
     }
 
-    /// The same without the data.
+    /// The filter's return value without the data.
     pub const fn kind(self) -> u32 {
         self.code() & 0xffff_0000
     }
@@ -185,8 +186,8 @@ static ARG: Shape = Object(&[
     ("valueTwo", &U64),
 ]);
 
-/// Reads `linux.seccomp`. As in runc it asks for no filter if it has neither a default action nor rules: engines may write
-/// that for "none".
+/// Reads `linux.seccomp`; `None` if it asks for no filter.
+/// Like runc, a section without default action and rules means "no filter"; engines may write that.
 pub fn section(v: &Json) -> Read<Option<Policy>> {
     if v.text("defaultAction").is_none() && !v.has_items("syscalls") {
         return POLICY.check(v).map(|()| None);
@@ -248,7 +249,7 @@ fn arg(v: &Json) -> Arg {
     }
 }
 
-/// An action and the errno that stands beside it.
+/// Combines an action with the errno in the field beside it.
 fn with_errno(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
     let action = named(v.text(key).unwrap_or_default(), ACTIONS).unwrap_or(Action::KillProcess);
     let Some(errno) = v.number_if_any(errno_key).map(|errno| errno as u16) else { return Ok(action) };
@@ -262,7 +263,7 @@ fn with_errno(v: &Json, key: &str, errno_key: &str) -> Read<Action> {
     }
 }
 
-/// What a name of a table stands for.
+/// Looks up a name in a table.
 fn named<T: Copy>(name: &str, names: &[(T, &str)]) -> Option<T> {
     names.iter().find(|(_, n)| *n == name).map(|(t, _)| *t)
 }
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_engines_write() {
+    fn profiles_of_engines_are_read() {
         let p = read(
             r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X32"],
             "flags":["SECCOMP_FILTER_FLAG_LOG"],"syscalls":[{"names":["clone"],"action":"SCMP_ACT_ALLOW","errnoRet":null,
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_asks_for_nothing_is_none() {
+    fn section_without_default_action_and_rules_means_no_filter() {
         let read = |text: &str| section(&Json::parse(text.as_bytes()).unwrap());
         for text in ["{}", r#"{"defaultAction":"","architectures":["SCMP_ARCH_X86_64"],"syscalls":[]}"#] {
             assert_eq!(read(text).unwrap(), None, "{text}");
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_field() {
+    fn errors_name_the_field() {
         let rule = |rest| {
             format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{{"names":["a"]}},{rest}]}}"#)
                 .replace(r#"{"names":["a"]}"#, r#"{"names":["a"],"action":"SCMP_ACT_LOG"}"#)

@@ -1,4 +1,4 @@
-//! Recording: the policy that asks about every call, and the profile that comes of the calls that were seen.
+//! Recording: a policy that reports every call, and the resulting profile.
 
 use super::arch::{ALL, Arch, X32_BIT};
 use super::compile::Support;
@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::json::read::{Fault, Read};
 use crate::json::value::{Json, add_name};
 
-/// Asks about every call of every architecture that the kernel can run.
+/// Returns a policy that reports every call of every supported architecture.
 pub fn policy(kernel: Support) -> Policy {
     let beside = |(arch, _): &(Arch, &str)| arch.runs_beside(Arch::NATIVE).then_some(*arch);
     Policy {
         default_action: Action::Notify,
         architectures: ALL.iter().filter_map(beside).collect(),
-        // Or a signal could interrupt a call that no signal interrupts.
+        // Without this flag, a signal could interrupt calls that are otherwise uninterruptible.
         flags: Some(kernel.flags & WAIT_KILLABLE_RECV),
         listener_path: None,
         listener_metadata: None,
@@ -22,12 +22,13 @@ pub fn policy(kernel: Support) -> Policy {
     }
 }
 
-/// A profile that allows calls, whatever their arguments are, and answers EPERM to all others.
+/// A profile that allows recorded calls and answers EPERM to all others.
+/// The arguments of the calls do not matter.
 #[derive(Debug)]
 pub struct Profile {
-    /// A bit for each item of [`ALL`].
+    /// One bit for each item of [`ALL`].
     architectures: u32,
-    /// For each call, whether it is allowed.
+    /// For each call, 1 if it is allowed.
     calls: Vec<u8>,
 }
 
@@ -38,7 +39,8 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// Allows a call that was seen (`AUDIT_ARCH_*` and number); false if this build has no name for it.
+    /// Allows a call that was seen (`AUDIT_ARCH_*` and number).
+    /// Returns false if this build has no name for it.
     pub fn add(&mut self, audit: u32, number: u32) -> bool {
         let x32 = number & X32_BIT != 0 && Arch::X32.audit() == Some(audit);
         let same = |arch: &Arch| arch.audit() == Some(audit) && x32 == (*arch == Arch::X32);
@@ -51,7 +53,8 @@ impl Profile {
         true
     }
 
-    /// Allows what the runtime calls under the filter of an exec without no_new_privs, to enter the pid namespace.
+    /// Allows the runtime's own calls when an exec enters the pid namespace.
+    /// Without no_new_privs the runtime makes them under the filter.
     pub fn allow_to_enter(&mut self) {
         ["clone", "setsid"]
             .iter()
@@ -59,7 +62,7 @@ impl Profile {
             .for_each(|call| self.calls[call.index()] = 1);
     }
 
-    /// Allows what another profile of this kind allows as well.
+    /// Adds the calls of another profile of this kind.
     pub fn merge(&mut self, other: &Policy) -> Read<()> {
         if other.default_action != Action::Errno(1) {
             return Err(Fault::new("must be SCMP_ACT_ERRNO with EPERM to be merged").at("defaultAction"));
@@ -80,12 +83,12 @@ impl Profile {
         Ok(())
     }
 
-    /// As bytes, for [`Profile::absorb`] in another process of this program.
+    /// Encodes the profile for [`Profile::absorb`] in another embrun process.
     pub fn bytes(&self) -> Vec<u8> {
         [&self.architectures.to_le_bytes()[..], &self.calls].concat()
     }
 
-    /// Allows what the bytes of another profile allow as well; false if these are none.
+    /// Adds the calls of an encoded profile; false if the bytes are not one.
     pub fn absorb(&mut self, bytes: &[u8]) -> bool {
         let parts = bytes.split_first_chunk().filter(|(_, calls)| calls.len() == self.calls.len());
         let Some((architectures, calls)) = parts else { return false };
@@ -98,18 +101,19 @@ impl Profile {
         Call::find(name).is_some_and(|call| self.calls[call.index()] != 0)
     }
 
-    /// The profile as `linux.seccomp`, with what a program needs though it was not seen to call it.
+    /// Converts the profile to `linux.seccomp`.
+    /// Adds calls that a program needs even if it was not seen to make them.
     pub fn json(mut self) -> Result<Json> {
         let has = |arch| self.architectures & 1 << arch as u32 != 0;
         let handlers = self.allows("rt_sigaction") || self.allows("sigaction");
         let old = has(Arch::X86) || has(Arch::Arm);
         for (name, needed) in [
-            // What a signal has ended may end by itself next time.
+            // A program that was killed by a signal may exit by itself next time.
             ("exit", true),
             ("exit_group", true),
-            // The kernel's own, after a stop.
+            // The kernel inserts this call when a stopped process continues.
             ("restart_syscall", true),
-            // The way back from a handler, whose signal need not have come.
+            // A signal handler returns through it, but no signal may have arrived during the recording.
             ("rt_sigreturn", handlers),
             ("sigreturn", handlers && old),
         ] {
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_call_is_asked_about() {
+    fn recording_policy_reports_every_call() {
         let filter = compile(&policy(Support::default()), Arch::NATIVE).unwrap();
         check(&filter.program).unwrap();
         assert!(filter.notify && filter.optional == 0);
@@ -168,13 +172,13 @@ mod tests {
                 }
             }
         }
-        // Newer than all that has a name here.
+        // A number newer than all known calls.
         let data = Data { number: 2000, audit: Arch::NATIVE.audit().unwrap(), args: [0; 6] };
         assert_eq!(run(&filter.program, &data).0, notify);
     }
 
     #[test]
-    fn a_profile_holds_what_was_seen_and_the_ways_out() {
+    fn profile_allows_seen_calls_and_those_needed_to_exit() {
         let number = |name| Call::find(name).and_then(|c| c.number(Arch::NATIVE)).unwrap();
         let audit = Arch::NATIVE.audit().unwrap();
         let mut profile = Profile::default();
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn foreign_calls_are_listed_with_their_architecture() {
+    fn foreign_calls_add_their_architecture_to_the_profile() {
         let mut profile = Profile::default();
         let number = |name, arch| Call::find(name).and_then(|c| c.number(arch)).unwrap();
         for (name, arch) in [
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_of_two_machines_are_one_and_others_are_refused() {
+    fn profiles_of_two_machines_merge_and_other_policies_are_refused() {
         let read = |text: &str| policy::policy(&Json::parse(text.as_bytes()).unwrap()).unwrap();
         let of = |arch: &str, name: &str| {
             read(&format!(
@@ -230,13 +234,13 @@ mod tests {
         assert_eq!(again.architectures, [Arch::X86_64, Arch::Arm]);
         let names = ["arch_prctl", "cacheflush", "exit", "exit_group", "restart_syscall", "write"];
         assert_eq!(again.syscalls[0].names, names);
-        // Between processes it goes as bytes.
+        // Between processes a profile travels as bytes.
         let mut other = Profile::default();
         other.merge(&again).unwrap();
         let mut profile = Profile::default();
         assert!(profile.absorb(&other.bytes()) && !profile.absorb(b"") && !profile.absorb(b"12345"));
         assert_eq!(profile.json().unwrap(), merged);
-        // Merged with itself it is itself.
+        // Merging a profile with itself changes nothing.
         let mut profile = Profile::default();
         profile.merge(&again).unwrap();
         assert_eq!(profile.json().unwrap(), merged);

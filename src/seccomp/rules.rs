@@ -1,8 +1,8 @@
-//! What the rules of a policy come to for each system call.
+//! Combines the rules of a policy into a decision for each system call.
 //!
-//! Rules about the same call are combined as libseccomp combines them, since that is what profiles are written for:
-//! the first rule without conditions decides alone; the others are tried in an order of their conditions, not of the
-//! file ([`key`]); two that agree on when but not on what are an error.
+//! Rules about the same call are combined as in libseccomp, because profiles are written for it: the first rule
+//! without conditions decides alone; the others are tried in an order that depends on their conditions, not on the
+//! file ([`key`]); two rules with the same conditions but different actions are an error.
 
 use super::arch::Arch;
 use super::compile::{MAX_INSTRUCTIONS, too_long};
@@ -11,35 +11,34 @@ use super::syscalls::Call;
 use crate::error::{Error, Result};
 use crate::text::{List, Text};
 
-/// A rule as it is for one of its calls: conditions on different arguments, by argument, and the verdict.
+/// One way in which a rule applies to a call: conditions and verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Variant {
-    /// The call's number on the architecture that was asked about.
+    /// The call's number on the architecture in question.
     pub number: u32,
-    /// Which of the policy's rules.
+    /// The index of the rule in the policy.
     pub rule: usize,
-    /// All must hold.
+    /// The conditions, at most one for each argument, all of which must hold.
     pub args: List<Arg>,
-    /// What the filter returns then.
+    /// The filter's return value if they hold.
     pub verdict: u32,
 }
 
-/// The rules of a policy, call by call, ready to be laid out for an architecture.
+/// The rules of a policy, call by call, for any architecture.
 pub struct Rules {
     default: u32,
-    /// Every call that the policy names with each way in which its rule can hold, in the order of the file. They have no
-    /// numbers yet.
+    /// All variants of all named calls in file order, not yet numbered.
     calls: Vec<(Call, Variant)>,
-    /// Names that no architecture has.
+    /// Names that exist on no architecture.
     pub unknown: Vec<Text>,
 }
 
 impl Rules {
-    /// Takes a policy's rules apart.
+    /// Splits a policy's rules into calls and variants.
     pub fn new(policy: &Policy) -> Rules {
         let mut rules =
             Rules { default: policy.default_action.code(), calls: Vec::new(), unknown: Vec::new() };
-        // A call that stands alone and says what it says already adds nothing, however often.
+        // Skip an unconditional rule that repeats the call's previous unconditional action.
         let mut alone = [u32::MAX; Call::COUNT];
         for (i, rule) in policy.syscalls.iter().enumerate() {
             let mut ways = None;
@@ -65,17 +64,18 @@ impl Rules {
         rules
     }
 
-    /// The largest number from `from` to `to` of a call that the policy names, even where the rule says nothing but the
-    /// default.
+    /// Returns the largest number in `from..=to` of a call that the policy names.
+    /// A call counts even if its rule has the default action.
     pub fn newest(&self, arch: Arch, from: u32, to: u32) -> Option<u32> {
         self.calls.iter().filter_map(|(c, _)| c.number(arch)).filter(|n| (from..=to).contains(n)).max()
     }
 
-    /// What each call of an architecture that a rule is about comes to, by its number: the verdict of the first of its
-    /// variants, which stand together, whose conditions hold, else the default.
+    /// Returns the variants of every call on an architecture, sorted by number.
+    /// The variants of one call are adjacent. The verdict is that of the first one whose conditions hold, or else
+    /// the default.
     pub fn decisions(&self, arch: Arch) -> Result<Vec<Variant>> {
         let mut all = Vec::with_capacity(self.calls.len());
-        // As in runc, what says the same as the default is no rule.
+        // Like runc: ignore a rule whose action is the default.
         for (call, variant) in self.calls.iter().filter(|(_, v)| v.verdict != self.default) {
             if let Some(part) = part_of(arch, *call) {
                 all.extend(part.of(variant).on(arch));
@@ -84,7 +84,7 @@ impl Rules {
                 all.extend(Variant { number, ..*variant }.on(arch));
             }
         }
-        // Those of the same call stay in the order of the file.
+        // The index in the lower half keeps the variants of one call in file order.
         let mut order = Vec::with_capacity(all.len());
         order.extend(all.iter().enumerate().map(|(i, v)| u64::from(v.number) << 32 | i as u64));
         order.sort_unstable();
@@ -95,13 +95,14 @@ impl Rules {
             let begin = decisions.len();
             for v in same() {
                 add(&mut decisions, begin, v, arch)?;
-                // Each has a load and a jump at least. Nobody waits until all of a long list are held against each other.
+                // Each variant takes at least a load and a jump. Fail early instead of comparing all pairs of a
+                // long list.
                 let least = 2 * (decisions.len() - begin);
                 if least > MAX_INSTRUCTIONS {
                     if !alone {
                         return Err(too_long(least));
                     }
-                    // What decides alone leaves nothing to it.
+                    // An unconditional rule will replace this variant anyway.
                     decisions.pop();
                 }
             }
@@ -111,8 +112,9 @@ impl Rules {
     }
 }
 
-/// Conditions on the same argument cannot be one rule in libseccomp; runc and crun make one rule of each condition
-/// then, of which any suffices.
+/// Returns the alternative sets of conditions of a rule.
+/// libseccomp does not accept two conditions on one argument. Like runc and crun, turn each condition into a rule
+/// of its own then, any of which suffices.
 fn alternatives(args: &[Arg]) -> Vec<List<Arg>> {
     let mut by_index = Vec::with_capacity(args.len());
     for index in 0..6 {
@@ -124,9 +126,9 @@ fn alternatives(args: &[Arg]) -> Vec<List<Arg>> {
     }
 }
 
-/// Adds what a rule says of a call to what those before it say, which begins at `begin`.
+/// Adds a variant to those of the same call, which start at `begin`.
 fn add(decisions: &mut Vec<Variant>, begin: usize, v: Variant, arch: Arch) -> Result<()> {
-    // The first without conditions decides alone.
+    // The first variant without conditions decides alone.
     if decisions.get(begin).is_some_and(|first| first.args.is_empty()) {
         return Ok(());
     }
@@ -144,7 +146,7 @@ fn add(decisions: &mut Vec<Variant>, begin: usize, v: Variant, arch: Arch) -> Re
                 v.rule, before.rule
             )));
         }
-        // An earlier rule with fewer conditions leaves nothing to this one, and this one nothing to an earlier with more.
+        // A rule with fewer conditions makes one with more redundant, whether it comes before or after.
         if wider {
             return Ok(());
         }
@@ -179,7 +181,7 @@ fn sort(variants: &mut [Variant]) {
 }
 
 impl Variant {
-    /// The variant with what is always so on an architecture left out; `None` if it never applies there.
+    /// Drops conditions that always hold on `arch`; `None` if one never holds.
     fn on(&self, arch: Arch) -> Option<Variant> {
         let mut args = Vec::with_capacity(self.args.len());
         for arg in self.args {
@@ -193,11 +195,13 @@ impl Variant {
     }
 }
 
-/// Where a condition stands among those of one call: the argument (later ones first), the kind of comparison, the upper
-/// half of the value, the rule that first had this upper half, the lower half, and the first rule with it.
+/// The sort key of a condition among those of one call.
+/// Its parts: the argument (later ones first), the kind of comparison, the upper half of the value, the first rule
+/// with this upper half, the lower half, and the first rule with this condition.
 ///
-/// libseccomp tries conditions in the order of its tree, whose nodes compare half an argument each: larger values before
-/// smaller, except for "less than", where the narrower range comes first too; and what ties in the order of the file.
+/// libseccomp tries conditions in the order of its tree, whose nodes each compare half an argument: larger values
+/// come before smaller ones, except for "less than", where the narrower range also comes first. File order breaks
+/// ties.
 fn key(arg: &Arg, all: &[Variant]) -> [u32; 6] {
     let less = matches!(arg.op, Op::Lt | Op::Le);
     let value = if less { arg.compared() } else { !arg.compared() };
@@ -231,7 +235,7 @@ impl Arg {
         if self.op == Op::MaskedEq { self.value_two } else { self.value }
     }
 
-    /// The bits of the argument that are looked at.
+    /// The bits of the argument that are compared.
     pub fn mask(&self) -> u64 {
         if self.op == Op::MaskedEq { self.value } else { u64::MAX }
     }
@@ -258,9 +262,9 @@ enum Known {
     Depends(Arg),
 }
 
-/// A condition where the argument has 64 bits (`wide`) or 32.
+/// Simplifies a condition for arguments of 64 bits (`wide`) or 32.
 fn simplify(mut arg: Arg, wide: bool) -> Known {
-    // Who writes AT_FDCWD as 64 bits means the same -100 where an int has 32.
+    // Profiles write AT_FDCWD as a 64-bit -100. Where arguments have 32 bits, it means the int -100.
     let negative = (if arg.op == Op::MaskedEq { arg.value_two } else { arg.value }) >> 32 == LOWER_HALF;
     if !wide && negative && matches!(arg.op, Op::Eq | Op::Ne | Op::MaskedEq) {
         arg.value &= LOWER_HALF;
@@ -282,9 +286,10 @@ fn simplify(mut arg: Arg, wide: bool) -> Known {
     }
 }
 
-/// x86 also reaches the socket and System V IPC calls through one number each, whose first argument says which call
-/// (`linux/net.h`, `linux/ipc.h`). The other arguments are out of a filter's sight, so a rule's conditions on them
-/// cannot be kept; libseccomp keeps all but the first, and so do we.
+/// How x86 also reaches a socket or System V IPC call: through a multiplexer.
+/// `socketcall` and `ipc` each have one number, and their first argument selects the call (`linux/net.h`,
+/// `linux/ipc.h`). The call's own arguments are moved or behind a pointer, so a filter cannot test the rule's
+/// conditions on them. Like libseccomp, we only replace the condition on the first argument and keep the others.
 struct Part {
     number: u32,
     which: u64,

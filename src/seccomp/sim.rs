@@ -1,20 +1,22 @@
-//! Programs run and checked as the kernel does.
+//! Runs and checks filter programs as the kernel does.
 
 use super::code::SockFilter;
 use super::compile::MAX_INSTRUCTIONS;
 
-/// A system call as a filter sees it (`struct seccomp_data`, without the instruction pointer).
+/// A system call as a filter sees it.
+/// This is `struct seccomp_data` without the instruction pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Data {
     /// The call's number.
     pub number: u32,
-    /// `AUDIT_ARCH_*` of the caller.
+    /// The caller's `AUDIT_ARCH_*`.
     pub audit: u32,
-    /// Its arguments.
+    /// The call's arguments.
     pub args: [u64; 6],
 }
 
-/// Runs a program that [`check`] accepts: its verdict, and how many instructions were executed.
+/// Runs a program that [`check`] accepts.
+/// Returns its verdict and the number of executed instructions.
 pub fn run(program: &[SockFilter], data: &Data) -> (u32, u32) {
     let (mut at, mut accumulator, mut executed) = (0, 0, 0);
     loop {
@@ -48,8 +50,9 @@ fn word(data: &Data, offset: u32) -> u32 {
     }
 }
 
-/// What is wrong with a program, as the kernel would see it (`bpf_check_classic`, `seccomp_check_filter`); only the
-/// instructions that [`run`] knows are let through.
+/// Checks a program as the kernel would and describes what is wrong.
+/// The kernel's checks are `bpf_check_classic` and `seccomp_check_filter`. Only the instructions that [`run`] knows
+/// are accepted.
 pub fn check(program: &[SockFilter]) -> Result<(), String> {
     if program.is_empty() || program.len() > MAX_INSTRUCTIONS {
         return Err(format!("{} instructions", program.len()));
@@ -73,7 +76,7 @@ pub fn check(program: &[SockFilter]) -> Result<(), String> {
     }
 }
 
-/// The most instructions that a call of this number and architecture can take, whatever its arguments are.
+/// Returns the most instructions that a call can take with any arguments.
 pub fn worst(program: &[SockFilter], number: u32, audit: u32) -> u32 {
     let most = most(program);
     let (mut at, mut accumulator, mut executed) = (0, 0, 0);
@@ -97,7 +100,7 @@ pub fn worst(program: &[SockFilter], number: u32, audit: u32) -> u32 {
     }
 }
 
-/// For each instruction the most that can follow it, with it.
+/// For each instruction, the longest path from it to the end, itself included.
 fn most(program: &[SockFilter]) -> Vec<u32> {
     let mut most = vec![0; program.len()];
     for (at, i) in program.iter().enumerate().rev() {

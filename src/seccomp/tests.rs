@@ -1,4 +1,4 @@
-//! Filters run by the interpreter.
+//! Runs compiled filters in the interpreter.
 
 use super::arch::{ALL, Arch};
 use super::compile::{MAX_INSTRUCTIONS, compile};
@@ -33,7 +33,7 @@ fn arg(index: u8, op: Op, value: u64) -> Arg {
     Arg { index, op, value, value_two: 0 }
 }
 
-/// A compiled policy that answers for calls by name or number.
+/// A compiled policy that can be asked about calls by name or number.
 struct Answers(Vec<super::code::SockFilter>);
 
 impl Answers {
@@ -118,7 +118,7 @@ fn operators_compare_all_64_bits() {
                 for v in values {
                     let expected = if a.holds(v) { ALLOW } else { EPERM };
                     assert_eq!(wide.call(Arch::X86_64, "read", &[9, 9, 9, v]), expected, "{v:#x} {a:?}");
-                    // What is negative there has a test of its own.
+                    // The next test covers negative values.
                     let negative = if op == Op::MaskedEq { *value_two } else { value } == u64::MAX;
                     if v <= u64::from(u32::MAX) && !negative && (op != Op::MaskedEq || value != 0) {
                         assert_eq!(
@@ -134,7 +134,7 @@ fn operators_compare_all_64_bits() {
 }
 
 #[test]
-fn a_negative_int_is_one_where_arguments_have_32_bits() {
+fn negative_64_bit_values_match_32_bit_arguments() {
     const AT_FDCWD: u64 = -100i64 as u64;
     let mask = !0xffu64;
     for (op, value, value_two, hit, miss) in [
@@ -144,11 +144,11 @@ fn a_negative_int_is_one_where_arguments_have_32_bits() {
         (Op::MaskedEq, mask, AT_FDCWD, Some(0xffff_ff01), Some(0x9c)),
         (Op::MaskedEq, mask, 0, Some(0x7f), Some(0x100)),
         (Op::MaskedEq, 0xffff, AT_FDCWD, Some(0x7fff_ff9c), Some(0x9c)),
-        // No int at all.
+        // These values do not fit an int.
         (Op::Eq, 1 << 32 | 5, 0, None, Some(5)),
         (Op::Ne, 1 << 32 | 5, 0, Some(5), None),
         (Op::MaskedEq, 1 << 32 | 0xff, 1 << 32 | 5, None, Some(5)),
-        // An order is one of unsigned values.
+        // Order comparisons are unsigned.
         (Op::Lt, AT_FDCWD, 0, Some(0xffff_ffff), None),
         (Op::Le, AT_FDCWD, 0, Some(0xffff_ffff), None),
         (Op::Ge, AT_FDCWD, 0, None, Some(0xffff_ffff)),
@@ -164,7 +164,7 @@ fn a_negative_int_is_one_where_arguments_have_32_bits() {
                 assert_eq!(answers.call(arch, "openat", &[v]), verdict, "{arch:?} {v:#x} {a:x?}");
             }
         }
-        // Where they have 64, so has the value.
+        // With 64-bit arguments all bits of the value count.
         let wide = Answers::of(&p, Arch::Aarch64);
         for v in [AT_FDCWD, 0xffff_ff9c, 5] {
             let verdict = if a.holds(v) { EPERM } else { ALLOW };
@@ -174,16 +174,16 @@ fn a_negative_int_is_one_where_arguments_have_32_bits() {
 }
 
 #[test]
-fn conditions_of_a_rule_all_hold_and_rules_of_a_call_add_up() {
+fn conditions_of_a_rule_are_anded_and_rules_of_a_call_are_ored() {
     let p = policy(
         Action::Errno(1),
         &[
             (&["socket"], Action::Allow, &[arg(0, Op::Eq, 1), arg(1, Op::Le, 5)]),
             (&["socket"], Action::Allow, &[arg(0, Op::Eq, 2)]),
             (&["socket"], Action::Errno(97), &[arg(0, Op::Eq, 40)]),
-            // Two conditions on one argument are two rules.
+            // Two conditions on one argument make two rules.
             (&["personality"], Action::Allow, &[arg(0, Op::Eq, 0), arg(0, Op::Eq, 8)]),
-            // What is unconditional stands alone, wherever it is.
+            // An unconditional rule decides alone, wherever it stands.
             (&["kill"], Action::Errno(3), &[arg(0, Op::Eq, 1)]),
             (&["kill"], Action::Allow, &[]),
             (&["kill"], Action::Errno(4), &[]),
@@ -201,7 +201,7 @@ fn conditions_of_a_rule_all_hold_and_rules_of_a_call_add_up() {
 }
 
 #[test]
-fn what_contradicts_is_an_error() {
+fn contradicting_rules_are_an_error() {
     let same = [arg(1, Op::Eq, 1), arg(0, Op::Ne, 2)];
     let turned = [same[1], same[0]];
     let p =
@@ -214,7 +214,7 @@ fn what_contradicts_is_an_error() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn architectures_do_not_mix() {
+fn each_architecture_has_its_own_numbers_and_foreign_ones_are_killed() {
     let mut p =
         policy(Action::Errno(1), &[(&["read", "accept", "futex_requeue", "pwritev2"], Action::Allow, &[])]);
     p.architectures = vec![Arch::X86, Arch::X86_64, Arch::X32, Arch::Mips];
@@ -227,7 +227,7 @@ fn architectures_do_not_mix() {
     assert_eq!(f.number(Arch::X32, 0x4000_0000 | 548, &[]), ENOSYS);
     assert_eq!(f.number(Arch::X86_64, u32::MAX, &[]), ENOSYS);
     assert_eq!(f.number(Arch::Arm, 3, &[]), KILL);
-    // accept has no number on x86, but goes through socketcall.
+    // accept has no number on x86, but is reached through socketcall.
     assert_eq!(f.call(Arch::X86, "socketcall", &[5]), ALLOW);
     assert_eq!(f.call(Arch::X86, "socketcall", &[1]), EPERM);
 
@@ -240,7 +240,7 @@ fn architectures_do_not_mix() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn arm_knows_its_private_calls_and_what_is_new_beside_them() {
+fn arm_private_calls_do_not_make_newer_calls_known() {
     let mut p = policy(Action::Errno(1), &[(&["openat", "clone3", "cacheflush"], Action::Allow, &[])]);
     p.architectures = vec![Arch::Arm];
     let f = Answers::of(&p, Arch::Aarch64);
@@ -254,7 +254,7 @@ fn arm_knows_its_private_calls_and_what_is_new_beside_them() {
 }
 
 #[test]
-fn an_architecture_listed_twice_is_listed() {
+fn architecture_listed_twice_counts_once() {
     let mut p = policy(Action::Errno(1), &[(&["read", "write"], Action::Allow, &[])]);
     p.architectures = vec![Arch::Arm];
     let once = compile(&p, Arch::Aarch64).unwrap();
@@ -264,7 +264,7 @@ fn an_architecture_listed_twice_is_listed() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn what_is_reached_by_ipc_is_known_though_ipc_is_newer_than_what_is_named() {
+fn call_through_ipc_is_allowed_though_ipc_is_newer_than_the_named_calls() {
     let p = policy(Action::Errno(1), &[(&["read", "semop"], Action::Allow, &[])]);
     let answers = Answers::of(&p, Arch::X86);
     assert_eq!(answers.call(Arch::X86, "ipc", &[1]), ALLOW);
@@ -275,7 +275,7 @@ fn what_is_reached_by_ipc_is_known_though_ipc_is_newer_than_what_is_named() {
 }
 
 #[test]
-fn nothing_is_new_to_a_policy_that_permits_by_default() {
+fn newer_calls_get_enosys_only_if_the_default_denies() {
     for default in [Action::Allow, Action::Log, Action::Trace(1)] {
         let f = Answers::of(&policy(default, &[(&["read"], Action::Errno(1), &[])]), Arch::Aarch64);
         assert_eq!(f.number(Arch::Aarch64, 9999, &[]), default.code());
@@ -285,7 +285,7 @@ fn nothing_is_new_to_a_policy_that_permits_by_default() {
 }
 
 #[test]
-fn unknown_names_are_told_once() {
+fn unknown_names_are_reported_once() {
     let p = policy(
         Action::Errno(1),
         &[(&["read", "warp"], Action::Allow, &[]), (&["warp", "accept", "weft"], Action::Allow, &[])],
@@ -295,7 +295,7 @@ fn unknown_names_are_told_once() {
 }
 
 #[test]
-fn long_programs_jump_far_and_too_long_ones_are_refused() {
+fn long_programs_use_far_jumps_and_too_long_ones_are_refused() {
     let names: Vec<&'static str> = Call::all().map(Call::name).collect();
     let mut p = policy(Action::Errno(1), &[]);
     p.architectures = ALL.iter().map(|(a, _)| *a).collect();
@@ -337,13 +337,13 @@ fn a_call_with_too_many_conditions_is_refused_before_they_are_compared() {
     }
     let e = compile(&p, Arch::Aarch64).unwrap_err().to_string();
     assert!(e.starts_with("the filter has at least 4098 instructions, the kernel takes 4096: "), "{e}");
-    // An unconditional rule leaves nothing to them, also one that comes last.
+    // An unconditional rule replaces all of them, even if it comes last.
     p.syscalls.push(Rule { names: vec!["read"], action: Action::Log, args: Vec::new() });
     assert_eq!(Answers::of(&p, Arch::Aarch64).call(Arch::Aarch64, "read", &[5]), Action::Log.code());
 }
 
 #[test]
-fn a_kernel_without_what_is_asked_for_is_named() {
+fn features_that_the_kernel_lacks_are_named() {
     use super::compile::Support;
     use super::policy::{LOG, SPEC_ALLOW};
     let mut p = policy(Action::Errno(1), &[(&["read"], Action::Log, &[])]);
@@ -364,7 +364,7 @@ fn a_kernel_without_what_is_asked_for_is_named() {
 }
 
 #[test]
-fn threads_are_not_synchronised_as_there_is_one() {
+fn tsync_is_dropped_because_the_loader_has_one_thread() {
     use super::compile::Support;
     use super::policy::{LOG, NEW_LISTENER, TSYNC};
     for (action, flags) in [(Action::Notify, LOG | NEW_LISTENER), (Action::Errno(1), LOG)] {
@@ -376,14 +376,14 @@ fn threads_are_not_synchronised_as_there_is_one() {
     }
 }
 
-/// What the engines give a container that asks for nothing.
+/// The profile that engines give a container by default.
 fn engines_default() -> Policy {
     let text = include_bytes!("../../seccomp-profiles/default.json");
     super::policy::policy(&Json::parse(text).unwrap()).unwrap()
 }
 
 #[test]
-fn the_engines_default_is_short_and_quick() {
+fn default_profile_costs_at_most_12_instructions_on_average() {
     let p = engines_default();
     for (native, archs) in [
         (Arch::X86_64, &[Arch::X86_64, Arch::X86, Arch::X32][..]),
@@ -403,7 +403,7 @@ fn the_engines_default_is_short_and_quick() {
 }
 
 #[test]
-fn calls_that_are_always_allowed_load_no_arguments() {
+fn unconditional_calls_load_no_arguments() {
     let p = engines_default();
     let filter = compile(&p, Arch::X86_64).unwrap();
     for call in Call::all() {
@@ -419,7 +419,7 @@ fn calls_that_are_always_allowed_load_no_arguments() {
 }
 
 #[test]
-fn explanations_name_the_rule() {
+fn explanations_name_the_deciding_rule() {
     let p = engines_default();
     let why = |call, args: &[u64]| explain(&p, Arch::X86_64, Arch::X86_64, call, args).unwrap();
     let text = why("clone", &[0x1000_0000]);
@@ -459,7 +459,7 @@ fn explanations_name_the_rule() {
 }
 
 #[test]
-fn explanations_look_at_the_half_of_an_argument_that_the_filter_sees() {
+fn explanations_use_32_bits_of_arguments_where_the_filter_does() {
     let p = policy(Action::Allow, &[(&["personality"], Action::Errno(1), &[arg(0, Op::Eq, 8)])]);
     let why = |arch, v| explain(&p, arch, arch, "personality", &[v]).unwrap();
     let text = why(Arch::Arm, 1 << 32 | 8);
@@ -475,7 +475,7 @@ fn explanations_look_at_the_half_of_an_argument_that_the_filter_sees() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn explanations_tell_x32_by_the_number() {
+fn explanations_recognise_x32_by_its_number() {
     let mut p = policy(Action::Errno(1), &[(&["read", "readv"], Action::Allow, &[])]);
     p.architectures = vec![Arch::X86_64];
     let mut open = policy(Action::Allow, &[]);

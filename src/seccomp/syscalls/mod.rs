@@ -1,17 +1,17 @@
 //! The names and numbers of system calls.
 //!
-//! `table.rs` is written by `generate` from Debian's kernel headers. What the binary holds of it is a packed text of all
-//! names in order, and for each architecture that the build can meet two bytes per name: under 5 KB in an ARM build. An
+//! `generate` writes `table.rs` from Debian's kernel headers. The binary contains a packed text with all names in
+//! order and, for each architecture that the build can meet, two bytes per name: less than 5 KB in an ARM build. An
 //! x86_64 build, which developers use, knows every architecture.
 
 use super::arch::Arch;
 use crate::packed;
 use crate::sys::once::Once;
 
-/// A call that an architecture does not have.
+/// Marks a call that an architecture does not have.
 const NONE: u16 = 0xffff;
 
-/// ARM's private calls start at 0x0f0000 and are kept as 0xf000 and up.
+/// ARM's private calls start at 0x0f0000 and are stored as 0xf000 and up.
 const PRIVATE: u32 = 0x0f_0000;
 
 const fn short(number: u32) -> u16 {
@@ -50,10 +50,10 @@ macro_rules! table {
 
 include!("table.rs");
 
-/// A call by its place, and its number on an architecture that has most numbers in common with another.
+/// Index and number of a call whose number differs from the base table's.
 type Other = (u16, u16);
 
-/// How many numbers differ.
+/// Counts the calls whose numbers differ.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 const fn others(base: &[u16; COUNT], all: &[u16; COUNT]) -> usize {
     let (mut i, mut count) = (0, 0);
@@ -64,7 +64,7 @@ const fn others(base: &[u16; COUNT], all: &[u16; COUNT]) -> usize {
     count
 }
 
-/// Those that differ.
+/// Lists the calls whose numbers differ.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 const fn list<const N: usize>(base: &[u16; COUNT], all: &[u16; COUNT]) -> [Other; N] {
     let (mut i, mut count, mut list) = (0, 0, [(0, 0); N]);
@@ -78,14 +78,14 @@ const fn list<const N: usize>(base: &[u16; COUNT], all: &[u16; COUNT]) -> [Other
     list
 }
 
-/// All names, a line each.
+/// All names, one on each line.
 struct Names {
     text: &'static str,
-    /// Where each line ends.
+    /// The end of each line.
     ends: Vec<u16>,
 }
 
-/// The name of a call that some architecture has.
+/// A call that some architecture has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call(u16);
 
@@ -104,7 +104,7 @@ impl Call {
         None
     }
 
-    /// How many there are.
+    /// The number of known calls.
     pub const COUNT: usize = COUNT;
 
     /// The call's name.
@@ -112,30 +112,30 @@ impl Call {
         name_at(usize::from(self.0))
     }
 
-    /// The call's number on an architecture: `None` where it has none or has no table in this build.
+    /// The call's number; `None` if the architecture lacks it or has no table here.
     pub fn number(self, arch: Arch) -> Option<u32> {
         let (base, others) = table(arch)?;
         let other = others.iter().find(|(at, _)| *at == self.0);
         long(arch, other.map_or(base[self.index()], |(_, number)| *number))
     }
 
-    /// The call that has a number on an architecture.
+    /// Finds the call with a number on an architecture.
     pub fn of(arch: Arch, number: u32) -> Option<Call> {
         Call::all().find(|call| call.number(arch) == Some(number))
     }
 
-    /// Its place among all.
+    /// The call's index in the table.
     pub fn index(self) -> usize {
         self.0.into()
     }
 
-    /// Every call, by name.
+    /// All calls, sorted by name.
     pub fn all() -> impl Iterator<Item = Call> {
         (0..COUNT).map(|i| Call(i as u16))
     }
 }
 
-/// Whether this build has the numbers of an architecture.
+/// Whether this build knows the call numbers of an architecture.
 pub fn known(arch: Arch) -> bool {
     table(arch).is_some()
 }
@@ -153,7 +153,7 @@ fn name_at(i: usize) -> &'static str {
     &names.text[usize::from(start)..usize::from(names.ends[i])]
 }
 
-/// The numbers of an architecture: a table, and what is different from it.
+/// Returns an architecture's numbers: a base table and the differences from it.
 fn table(arch: Arch) -> Option<(&'static [u16; COUNT], &'static [Other])> {
     match arch {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_and_in_order() {
+    fn names_are_sorted_and_found() {
         for (i, call) in Call::all().enumerate() {
             assert_eq!(Call::find(call.name()), Some(call));
             assert!(i == 0 || name_at(i - 1) < call.name());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_c_library_agrees_on_the_native_numbers() {
+    fn native_numbers_agree_with_the_c_library() {
         for (name, number) in [
             ("read", libc::SYS_read),
             ("clone3", libc::SYS_clone3),
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn special_numbers() {
+    fn numbers_of_private_foreign_and_missing_calls_are_right() {
         let number = |name, arch| Call::find(name).unwrap().number(arch);
         assert_eq!(number("cacheflush", Arch::Arm), Some(0xf0002));
         assert_eq!(number("readv", Arch::X32), Some(0x4000_0203));
