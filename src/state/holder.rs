@@ -1,4 +1,4 @@
-//! Who holds a lock, for errors.
+//! Finds the process that holds a lock, for errors.
 
 use nix::sys::stat::{major, minor};
 
@@ -7,7 +7,8 @@ use super::store::Entry;
 use crate::error::Error;
 use crate::sys::file::{AT_FDCWD, fstat, read_text, readlinkat};
 
-/// The error for a lock that was not to be had, with who holds it as far as the kernel tells (proc(5), /proc/locks).
+/// The error for a lock that is taken.
+/// It names the holder if the kernel shows it (/proc/locks, proc(5)).
 pub fn busy(entry: &Entry) -> Error {
     let text = format!("container {} is in use by another command", entry.id());
     let error = Error::caused(text, libc::EAGAIN);
@@ -31,14 +32,16 @@ fn holder(entry: &Entry) -> Option<i32> {
     })
 }
 
-/// The command that holds the lock, if it is this program too: whoever else locks the directory is left alone.
+/// Returns the process that holds the lock, if it runs this program too.
+/// Other programs that lock the directory are left alone.
 pub fn command(entry: &Entry) -> Option<ProcessMark> {
     let mark = ProcessMark::of(holder(entry)?).ok()?;
     (mark.pid != std::process::id() as i32 && program(mark.pid)? == program(std::process::id() as i32)?)
         .then_some(mark)
 }
 
-/// The name of the file that a process runs. Of a copy in memory, or of a file that was replaced since, the kernel says so.
+/// Returns the name of the file that a process runs.
+/// For a copy in memory or a replaced file, the kernel appends " (deleted)".
 fn program(pid: i32) -> Option<Vec<u8>> {
     let link = readlinkat(AT_FDCWD, &*format!("/proc/{pid}/exe")).ok()?;
     let name = link.rsplit(|b| matches!(b, b'/' | b':')).next()?;

@@ -1,20 +1,21 @@
-//! What is kept of a container, and what is observed of it.
+//! The state that is kept of a container, and the status that is observed.
 //!
-//! On disk are facts only ([`record`]): process ids with their start times, the boot they belong to, the bundle, the cgroup.
-//! The status is never stored; it is observed ([`observe`]) whenever somebody asks.
+//! The disk holds only facts ([`record`]): process ids with start times, the boot they belong to, the bundle, the
+//! cgroup. The status is never stored; every command observes it anew ([`observe`]).
 //!
-//! `ROOT/ID` (0711, in a ROOT of 0700) holds:
+//! `ROOT/ID` (0711, in a ROOT of 0700) contains:
 //!
-//! | file | what | written |
+//! | file | content | written |
 //! |---|---|---|
 //! | `record` | the private record, with a checksum | durably: before the first side effect, when created, when deleting |
-//! | `config.json` | the configuration as it was at create; the way back if both others are damaged | once, before `record` says `created` |
-//! | `state.json` | runc's documented keys for other programs, and a copy of the record | when created; not durable |
-//! | `start.fifo`, `started.fifo` | init waits at the first until it is started, and says over the second what fails then | when created |
-//! | `work` | who works at the container without its lock, and the hook that is waited for ([`work`]) | around each such wait |
+//! | `config.json` | the configuration at create; used if `record` and `state.json` are both damaged | once, before `record` says `created` |
+//! | `state.json` | runc's documented keys for other programs, and a copy of the record | when created; not durably |
+//! | `start.fifo`, `started.fifo` | init waits at the first for `start`, and reports later errors over the second | when created |
+//! | `work` | the command that works without the lock, and the hook that it waits for ([`work`]) | around each such wait |
 //!
-//! Every command that changes something holds an exclusive lock on `ROOT/ID`, but not while it waits for a program that is not
-//! its own; `state`, `list`, `exec` and `kill` hold none and rely on the record being replaced whole.
+//! Every command that changes something holds an exclusive lock on `ROOT/ID`, except while it waits for a process
+//! that is not its own. `state`, `list`, `exec` and `kill` take no lock; they rely on the record being replaced
+//! atomically.
 
 pub mod holder;
 pub mod observe;
@@ -31,37 +32,38 @@ use observe::{Facts, Status};
 use record::Record;
 use store::Locked;
 
-/// A container whose lock is held.
+/// A container whose lock we hold.
 pub struct Held {
-    /// Its directory.
+    /// The locked state directory.
     pub dir: Locked,
-    /// What is kept of it.
+    /// The container's record.
     pub record: Record,
 }
 
-/// Init waits for `start`.
+/// A container whose init waits for `start`.
 pub struct Created(pub Held);
 
-/// The container's program runs.
+/// A container whose program runs.
 pub struct Running(pub Held);
 
-/// Its processes are suspended.
+/// A container whose processes are frozen.
 pub struct Paused(pub Held);
 
-/// There is no process of it (but perhaps of its cgroup) left.
+/// A container without processes, except perhaps in its cgroup.
 pub struct Stopped(pub Held);
 
-/// A container in the state that was observed when it was locked. The transitions consume these values.
+/// A container in the state that was observed when it was locked.
+/// The transitions consume these values.
 pub enum Observed {
-    /// A create that was interrupted: whoever holds the lock now is not the creator.
+    /// A create that was interrupted, since its creator would still hold the lock.
     Creating(Held),
     /// Init waits for `start`.
     Created(Created),
     /// The container's program runs.
     Running(Running),
-    /// Its processes are suspended.
+    /// Its processes are frozen.
     Paused(Paused),
-    /// There is no process of it left.
+    /// It has no processes left.
     Stopped(Stopped),
 }
 
@@ -72,7 +74,7 @@ impl Observed {
         Observed::with(dir, record)
     }
 
-    /// The same with a record that was read.
+    /// Observes a locked container whose record was already read.
     pub fn with(dir: Locked, record: Record) -> Result<Observed> {
         let status = observe::status(&record, &Facts::read(&record, &dir)?);
         let held = Held { dir, record };
@@ -96,7 +98,7 @@ impl Observed {
         }
     }
 
-    /// The container, whatever its state.
+    /// Returns the container in any state.
     pub fn held(self) -> Held {
         match self {
             Observed::Creating(h) => h,
@@ -108,7 +110,7 @@ impl Observed {
     }
 }
 
-/// The container state of the runtime spec (runtime.md, "State"), as hooks get it on stdin.
+/// The container state of the spec (runtime.md, "State"), as hooks read it.
 pub fn hook_state(record: &Record, status: Status, pid: i32) -> Json {
     let mut members = vec![
         ("ociVersion", Json::Str(record.oci_version)),
@@ -123,7 +125,8 @@ pub fn hook_state(record: &Record, status: Status, pid: i32) -> Json {
     Json::object(members)
 }
 
-/// The same with what runc adds to it, in runc's order: what `state` prints and `list --format json` lists.
+/// The container state with runc's additions, in runc's order.
+/// `state` and `list --format json` print it.
 pub fn public_state(record: &Record, status: Status, owner: &str) -> Json {
     let pid = match status {
         Status::Stopped | Status::Creating => 0,

@@ -1,6 +1,6 @@
-//! From facts to a status.
+//! Derives a container's status from facts.
 //!
-//! [`status`] is pure; [`Facts::read`] asks the kernel for what it needs. Nothing here waits.
+//! [`status`] is pure; [`Facts::read`] asks the kernel for the facts. Nothing here waits.
 
 use std::ffi::CStr;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::file::{open, read_text};
 use crate::sys::sealed_exe;
 
-/// A container's status (runtime.md, "State"; `paused` is runc's).
+/// A container's status (runtime.md, "State"; `paused` is from runc).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Status {
@@ -38,22 +38,22 @@ impl Status {
     }
 }
 
-/// What the kernel says.
+/// The facts that the kernel reports.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// The machine has not been booted since.
+    /// Whether the machine has not been rebooted since create.
     pub same_boot: bool,
-    /// The process that creates the container is there.
+    /// Whether the creating process is alive.
     pub creator_lives: bool,
-    /// Its init is there, and not a zombie.
+    /// Whether init is alive and not a zombie.
     pub init_lives: bool,
-    /// Init waits for `start`.
+    /// Whether init waits for `start`.
     pub listening: bool,
-    /// Its cgroup is frozen.
+    /// Whether the container's cgroup is frozen.
     pub frozen: bool,
 }
 
-/// The status that follows from what is kept and what is the case.
+/// Derives the status from the record and the facts.
 pub fn status(record: &Record, facts: &Facts) -> Status {
     match record.phase {
         _ if !facts.same_boot => Status::Stopped,
@@ -67,7 +67,7 @@ pub fn status(record: &Record, facts: &Facts) -> Status {
 }
 
 impl Facts {
-    /// Asks the kernel.
+    /// Asks the kernel for the facts.
     pub fn read(record: &Record, dir: &Entry) -> Result<Facts> {
         let same_boot = boot_id()? == record.boot_id;
         let init_lives = same_boot && record.init.as_ref().is_some_and(ProcessMark::lives);
@@ -81,42 +81,44 @@ impl Facts {
     }
 }
 
-/// Whether init waits for `start`: a FIFO that nobody reads cannot be opened for writing (ENXIO, fifo(7)). A program of the
-/// container may hold init's end, but init is another program by then.
+/// Whether init waits for `start`.
+/// Opening a FIFO for writing fails with ENXIO if no process has it open for reading (fifo(7)). A process of the
+/// container may have inherited init's end, but then init runs another program by now.
 fn listening(dir: &Entry, record: &Record) -> bool {
     let waits = || dir.fifo(crate::run::start::START, OFlag::O_WRONLY | OFlag::O_NONBLOCK).is_ok();
     record.init.as_ref().is_some_and(|init| waits() && !sealed_exe::is_left_by(init.pid))
 }
 
-/// The boot that runs now.
+/// The id of the current boot.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     let text = read_text(path).about(format_args!("read {path}"))?;
     Ok(text.trim_ascii_end().to_owned())
 }
 
-/// What /proc/PID/stat says of a process.
+/// The contents of /proc/PID/stat that we use.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stat {
     /// `R`, `S`, `D`, `Z` and so on.
     pub state: u8,
-    /// The session it belongs to.
+    /// The session that it belongs to.
     pub session: i32,
     /// The kernel's flags of its first thread (`PF_…`).
     pub flags: u32,
-    /// How many threads it has. The first one is counted also as a zombie.
+    /// Number of threads, including a first thread that is a zombie.
     pub threads: u32,
-    /// When it started, in clock ticks since boot.
+    /// Start time in clock ticks since boot.
     pub start: u64,
 }
 
 impl Stat {
-    /// Parses a line of /proc/PID/stat. The second field is the program's name in parentheses and may hold anything,
-    /// parentheses and spaces included; only its last closing parenthesis ends it.
+    /// Parses a line of /proc/PID/stat.
+    /// The second field, the program's name in parentheses, may contain spaces and parentheses; it ends at the last
+    /// closing parenthesis.
     fn parse(line: &[u8]) -> Option<Stat> {
         let end = line.iter().rposition(|b| *b == b')')?;
         let fields = std::str::from_utf8(line.get(end + 1..)?).ok()?;
-        // Numbered from 3 on.
+        // The first field here is field 3 of the line.
         let mut fields = fields.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let session = fields.nth(2)?.parse().ok()?;
@@ -126,7 +128,8 @@ impl Stat {
         Some(Stat { state, session, flags, threads, start })
     }
 
-    /// Reads that of a process; `None` if there is none. Allocates nothing: it is asked again and again by who waits.
+    /// Reads the stat of a process; `None` if it does not exist.
+    /// It allocates nothing, because waiting callers use it in a loop.
     pub fn read(pid: i32) -> Option<Stat> {
         let (mut path, mut line) = ([0; 32], [0; 1024]);
         write!(&mut path[..], "/proc/{pid}/stat").ok()?;
@@ -138,20 +141,22 @@ impl Stat {
 }
 
 impl ProcessMark {
-    /// Marks a process that exists.
+    /// Marks an existing process.
     pub fn of(pid: i32) -> Result<ProcessMark> {
         let stat = Stat::read(pid)
             .ok_or_else(|| Error::of(format_args!("read /proc/{pid}/stat: no such process")))?;
         Ok(ProcessMark { pid, start: stat.start })
     }
 
-    /// Whether the process is there, and is more than a zombie. One whose first thread has ended is while others run.
+    /// Whether the process exists and is not a zombie.
+    /// A process whose first thread has ended is alive while other threads run.
     pub fn lives(&self) -> bool {
         self.stat().is_some_and(|s| !matches!(s.state, b'Z' | b'X' | b'x') || s.threads > 1)
     }
 
-    /// Whether another process can enter its namespaces: not when its first thread has ended, nor when it ends. An init that ends
-    /// waits for the rest of its pid namespace, in which nothing can be started any more.
+    /// Whether another process can enter its namespaces.
+    /// False if its first thread has ended or is exiting. An init that exits waits for the rest of its pid
+    /// namespace, where no process can be created any more.
     pub fn can_be_entered(&self) -> bool {
         const PF_EXITING: u32 = 4;
         self.stat().is_some_and(|s| s.flags & PF_EXITING == 0)
@@ -168,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_follows_from_the_facts() {
+    fn status_follows_from_phase_and_facts() {
         let all =
             Facts { same_boot: true, creator_lives: true, init_lives: true, listening: true, frozen: true };
         let ready = Facts { creator_lives: false, frozen: false, ..all };
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_do_not_shift_the_fields() {
+    fn hostile_program_names_do_not_shift_the_fields() {
         let rest = "S 1 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8888 99 18446744073709551615";
         for name in ["sh", "a b", ") S 1 2 3", "((", "a) R 1 1 1 1", "\u{fffd}", ""] {
             let line = format!("12 ({name}) {rest}\n");
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_of_one_process_only() {
+    fn mark_does_not_match_a_process_with_another_start_time() {
         let me = ProcessMark::of(std::process::id() as i32).unwrap();
         assert!(me.lives());
         assert!(!ProcessMark { start: me.start + 1, ..me }.lives());

@@ -1,5 +1,7 @@
-//! The third way back to a container, when its record and the copy of it are both damaged: the configuration names the cgroup,
-//! and who is in that cgroup is of the container. Good enough to look at it, to kill it and to clean up.
+//! Rebuilds a record from the configuration if record and copy are damaged.
+//!
+//! The configuration names the cgroup, and every process in that cgroup belongs to the container. This is good
+//! enough to inspect the container, to kill it and to clean up.
 
 use std::os::fd::AsFd as _;
 
@@ -18,15 +20,15 @@ use crate::cgroup::place::path::CgroupPath;
 use crate::error::{Context, Error, Result};
 use crate::sys::file::{entries, openat, read_text, stat};
 
-/// A record made from the configuration. What only the lost one knew is empty: the bundle, the time of the creation, devices
-/// that came later.
+/// Builds a record from the configuration.
+/// Facts that only the lost record had stay empty: the bundle, the creation time, devices added later.
 pub(super) fn from_config(entry: &Entry) -> Result<Record> {
     let spec = config::parse(entry.config()?)?;
     let mut cgroup = locate(&spec, entry.id())?;
     if is_anothers(entry, &cgroup) {
         cgroup = Location::default();
     }
-    // If the cgroup is there it was made for the container, since nobody else was in it.
+    // An existing cgroup was created for the container, since nothing else used it.
     cgroup
         .places
         .iter_mut()
@@ -47,7 +49,7 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
-        // Of its own all the same: an exec must not have the caller's, nor one whose name the container can guess.
+        // Give it a new keyring: an exec must not use the caller's, nor one whose name the container can guess.
         keyring: Some(format!("_ses.{}.{}", entry.id(), random()?).leak()),
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION"),
@@ -59,7 +61,8 @@ fn random() -> Result<String> {
     Ok(read_text(path).about(format_args!("read {path}"))?.trim_ascii_end().to_owned())
 }
 
-/// The place that `create` has chosen. A relative path is taken from the caller's cgroup, as it was then.
+/// Recomputes the location that `create` chose.
+/// A relative path starts at the caller's cgroup, as it did then.
 fn locate(spec: &Spec, id: &str) -> Result<Location> {
     let layout = Layout::discover()?;
     let path = spec.linux.cgroups_path;
@@ -73,7 +76,8 @@ fn locate(spec: &Spec, id: &str) -> Result<Location> {
     }
 }
 
-/// Whether the record of another container says that the cgroup is its own: then this one was never in it.
+/// Whether the record of another container claims this cgroup.
+/// If so, this container was never in it.
 fn is_anothers(entry: &Entry, cgroup: &Location) -> bool {
     let directories = |location: &Location| location.places.iter().map(|p| p.directory()).collect::<Vec<_>>();
     let wanted = directories(cgroup);
@@ -93,7 +97,7 @@ fn is_anothers(entry: &Entry, cgroup: &Location) -> bool {
     others().unwrap_or(true)
 }
 
-/// The oldest process of a cgroup: init, while it lives.
+/// Returns the oldest process of a cgroup, which is init while it lives.
 fn first_of(cgroup: &Cgroup) -> Option<ProcessMark> {
     let mark = |pid: nix::unistd::Pid| {
         let start = Stat::read(pid.as_raw())?.start;
@@ -102,8 +106,8 @@ fn first_of(cgroup: &Cgroup) -> Option<ProcessMark> {
     cgroup.pids().ok()?.into_iter().filter_map(mark).min_by_key(|mark| (mark.start, mark.pid))
 }
 
-/// The error of a container that nothing is known of any more.
+/// The error for a container of which no file is usable.
 pub(super) fn lost(damage: Error) -> Error {
-    let hint = "its processes and cgroup cannot be known; end them, then use delete --force";
+    let hint = "its processes and cgroup are unknown; end them, then use delete --force";
     damage.context("record, state.json and config.json").hint(hint)
 }

@@ -1,8 +1,8 @@
 //! The private record of a container, and its form on disk.
 //!
-//! One line of JSON: `{"version":1,"crc32":"xxxxxxxx","record":{…}}`, the checksum being that of the bytes of the inner
-//! object. It is compared as text, so no bit of the file can change without being noticed: power is lost on gateways, and
-//! a file that is half old and half new must not decide whom a signal is sent to.
+//! The form is one line of JSON: `{"version":1,"crc32":"xxxxxxxx","record":{…}}`. The checksum covers the bytes of
+//! the inner object and is compared as text, so a change of any bit in the file is detected. Gateways lose power,
+//! and a file that is half old and half new must not decide which process gets a signal.
 
 use std::fmt;
 
@@ -17,16 +17,18 @@ use crate::json::shape::{I32, U32, U64};
 use crate::json::value::Json;
 use crate::text::Text;
 
-/// How far a container has come. What is in between (created, running, stopped) is observed.
+/// How far a container has come.
+/// The states within `Created` (created, running, stopped) are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing is there but this record and perhaps some of the cgroup's directories, which no process of it is in yet.
+    /// Only this record exists, and perhaps cgroup directories without processes.
     Planned,
-    /// The cgroup is the container's, and so is who is in it; the creator is at work or was interrupted.
+    /// The cgroup and its processes belong to the container.
+    /// The creator is still at work or was interrupted.
     Creating,
     /// Everything exists; init waits, runs or has ended.
     Created,
-    /// A delete has begun; it can only be completed.
+    /// A delete has begun and can only be completed.
     Deleting,
 }
 
@@ -41,63 +43,65 @@ static PHASES: [(Text, u32); 4] = [
     ("deleting", Phase::Deleting as u32),
 ];
 
-/// A process that cannot be mistaken for a later one with its pid.
+/// Identifies a process even if its pid is reused later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessMark {
-    /// Process id in the pid namespace of the runtime.
+    /// Process id in the runtime's pid namespace.
     pub pid: i32,
-    /// When it started, in clock ticks since boot (field 22 of /proc/PID/stat).
+    /// Start time in clock ticks since boot (field 22 of /proc/PID/stat).
     pub start: u64,
 }
 
-/// All that is kept of a container.
+/// Everything that is stored about a container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The container's id.
     pub id: Text,
-    /// How far it has come.
+    /// How far the container has come.
     pub phase: Phase,
-    /// The boot (/proc/sys/kernel/random/boot_id) that its processes and cgroup belong to.
+    /// The boot that its processes and cgroup belong to.
     pub boot_id: Text,
     /// The process that creates it.
     pub creator: ProcessMark,
-    /// The container's init, once there is one.
+    /// The container's init, once it exists.
     pub init: Option<ProcessMark>,
     /// Absolute path of the bundle.
     pub bundle: Text,
     /// Absolute path of the root file system.
     pub rootfs: Text,
-    /// When it was created, as [`crate::log::rfc3339`] writes it.
+    /// The creation time, as written by [`crate::log::rfc3339`].
     pub created: Text,
-    /// `ociVersion` of the config.
+    /// `ociVersion` of the configuration.
     pub oci_version: Text,
-    /// `annotations` of the config.
+    /// `annotations` of the configuration.
     pub annotations: Pairs,
-    /// Where its cgroups are and which of them were made for it.
+    /// The container's cgroups, and which of their directories were created for it.
     pub cgroup: Location,
-    /// Device rules that came after the config's: by `update` and `device`.
+    /// Device rules that `update` and `device` added to the configuration's.
     pub device_rules: Vec<DeviceRule>,
-    /// Device nodes that `device add` made in the container: the path there, and a rule for the device.
+    /// The path and device rule of each device node that `device add` created.
     pub device_nodes: Vec<(Text, DeviceRule)>,
-    /// Init is process 1 of a pid namespace that was made for it: the kernel kills all with it.
+    /// Whether init is process 1 of its own pid namespace.
+    /// The kernel kills all processes of such a container with init.
     pub own_pid_namespace: bool,
-    /// The name of its processes' session keyring, if they have one of their own.
+    /// Name of the session keyring, if the container has its own.
     pub keyring: Option<Text>,
-    /// Poststop hooks that have run.
+    /// Number of poststop hooks that have run.
     pub poststop_done: u32,
-    /// The version of this program that made it.
+    /// The version of embrun that wrote the record.
     pub embrun: Text,
 }
 
 impl Record {
-    /// The form on disk.
+    /// Encodes the record as it is stored on disk.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         let _ = self.write_to(&mut text);
         text
     }
 
-    /// Writes the form on disk, piece by piece: once for the checksum, which comes first, and once for the file.
+    /// Writes the encoded record in pieces.
+    /// It is written twice: first for the checksum, which stands at the front, then for the file.
     pub fn write_to(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let json = self.to_json();
         let mut crc = Crc(!0);
@@ -107,12 +111,12 @@ impl Record {
         out.write_char('}')
     }
 
-    /// Reads the form on disk. The error says what is wrong with the file.
+    /// Decodes a record; the error describes the damage.
     pub fn decode(bytes: &[u8]) -> Result<Record> {
         Record::decode_kept(bytes.to_vec().leak())
     }
 
-    /// The same of what stays in memory, without a copy.
+    /// Decodes a record from bytes that stay in memory, without a copy.
     pub fn decode_kept(bytes: &'static [u8]) -> Result<Record> {
         let torn = || Error::new("the record is torn or damaged (checksum)");
         let (start, rest) = bytes.split_at_checked(HEAD).ok_or_else(torn)?;
@@ -125,7 +129,7 @@ impl Record {
         record(&Json::parse_as(inner, &RECORD)?).map_err(Error::from)
     }
 
-    /// A handle on its cgroup, which may be gone.
+    /// Returns a handle to its cgroup, which may no longer exist.
     pub fn cgroup(&self) -> Cgroup {
         Cgroup::adopt(&self.cgroup)
     }
@@ -164,7 +168,7 @@ fn head(crc: u32) -> String {
     format!("{PREFIX}{crc:08x}{MIDDLE}")
 }
 
-/// CRC-32 as zlib and Ethernet compute it, of all that is written to it: to be inverted at the end.
+/// CRC-32 as in zlib and Ethernet, to be inverted at the end.
 struct Crc(u32);
 
 impl Crc {
@@ -184,7 +188,7 @@ impl fmt::Write for Crc {
     }
 }
 
-/// The change of the sum by four bits: a table of all bytes is sixteen times as large.
+/// The CRC of each half byte; a table for whole bytes is 16 times as large.
 static HALVES: [u32; 16] = {
     let (mut table, mut n) = ([0; 16], 0);
     while n < 16 {
@@ -294,7 +298,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn round_trips() {
+    fn encoded_records_decode_to_the_same_record() {
         let without =
             Record { init: None, cgroup: Location::default(), annotations: Pairs::new(&[]), ..sample() };
         for r in [sample(), without] {
@@ -303,7 +307,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_torn_prefix_is_noticed() {
+    fn every_torn_prefix_is_detected() {
         let whole = sample().encode().into_bytes();
         for end in 0..whole.len() {
             assert!(Record::decode(&whole[..end]).is_err(), "prefix of {end} bytes");
@@ -316,7 +320,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn every_flipped_bit_is_detected() {
         let whole = sample().encode().into_bytes();
         for bit in 0..whole.len() * 8 {
             let mut bad = whole.clone();
@@ -326,7 +330,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn half_old_half_new_is_noticed() {
+    fn record_half_old_half_new_is_detected() {
         let (old, new) = (sample(), Record { phase: Phase::Deleting, poststop_done: 3, ..sample() });
         let (old, new) = (old.encode().into_bytes(), new.encode().into_bytes());
         for cut in 1..old.len().min(new.len()) {
@@ -338,14 +342,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_checksum_is_zlibs() {
+    fn checksum_equals_that_of_zlib() {
         let mut crc = Crc(!0);
         crc.add(b"123456789");
         assert_eq!(!crc.0, 0xcbf4_3926);
     }
 
     #[test]
-    fn a_record_of_another_version_is_refused() {
+    fn record_of_another_version_is_refused() {
         let other = sample().encode().replacen("\"version\":1", "\"version\":2", 1);
         assert!(Record::decode(other.as_bytes()).is_err());
     }

@@ -1,4 +1,4 @@
-//! The directories of containers: made, locked, read, written and removed through their file descriptors.
+//! Creates, locks, reads, writes and removes the containers' directories.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -28,12 +28,13 @@ use crate::sys::lock::Lock;
 use crate::sys::start::{write_all, write_text};
 use crate::text::Text;
 
-/// How long a command waits for another one that works on the same container. A delete waits up to 10 s for the kernel.
+/// How long a command waits for another one that holds the container's lock.
+/// A delete waits up to 10 s for the kernel.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a create waits for the lock of the directory that it has just made.
+/// How long a create waits for the lock of the directory that it just created.
 const A_MOMENT: Duration = Duration::from_millis(500);
-/// Larger than any file kept here; what is larger is damaged. A record has the configuration's annotations, and its copy escapes
-/// what is escaped in it already.
+/// Size limit for all files; a larger one is damaged.
+/// A record contains the configuration's annotations, and its copy escapes their escapes once more.
 const LARGEST: usize = 4 * LONGEST;
 
 const RECORD: &str = "record";
@@ -46,22 +47,22 @@ pub struct Store {
     path: Text,
 }
 
-/// The directory of one container. Holding one says that it was there; not that it still is.
+/// The directory of one container, which may have been removed after opening.
 pub struct Entry {
     dir: OwnedFd,
     id: String,
 }
 
-/// The same with its exclusive lock, and it is still there. A clone of this process holds the lock as well until it has
-/// closed its descriptors.
+/// A container's directory with its exclusive lock; it existed when locked.
+/// A clone of this process also holds the lock until it closes its descriptors.
 pub struct Locked {
     lock: Lock<Entry>,
-    /// Its init, as soon as there is one: before the record can tell.
+    /// The container's init once it exists, perhaps before the record names it.
     pub init: Option<ProcessMark>,
 }
 
 impl Store {
-    /// Opens the root for looking at it; `None` if nobody has ever made a container there.
+    /// Opens the root for reading; `None` if it does not exist.
     pub fn open(path: Text) -> Result<Option<Store>> {
         match open(path, directory()) {
             Ok(dir) => Store::check(dir, path).map(Some),
@@ -70,12 +71,12 @@ impl Store {
         }
     }
 
-    /// Opens the root, making it and its parents if need be.
+    /// Opens the root, and creates it with its parents if necessary.
     pub fn open_or_make(path: Text) -> Result<Store> {
         if let Some(store) = Store::open(path)? {
             return Ok(store);
         }
-        // The sticky bit keeps a root in $XDG_RUNTIME_DIR from being cleaned up by age (XDG Base Directory spec).
+        // The sticky bit protects a root in $XDG_RUNTIME_DIR from clean-up by age (XDG Base Directory spec).
         let sticky = if geteuid().is_root() { 0 } else { 0o1000 };
         make_directories(path, Mode::from_bits_truncate(0o700 | sticky))
             .about(format_args!("make --root {path}"))?;
@@ -97,7 +98,7 @@ impl Store {
         Ok(Store { dir, path })
     }
 
-    /// The ids that have a directory, sorted. What else is there is nobody's concern.
+    /// Returns the ids that have a directory, sorted; other entries are ignored.
     pub fn ids(&self) -> Result<Vec<Text>> {
         let entries = entries(&self.dir)?.into_iter();
         let mut ids: Vec<Text> =
@@ -106,7 +107,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// Looks at a container without locking it.
+    /// Opens a container without locking it.
     pub fn entry(&self, id: &str) -> Result<Entry> {
         match Entry::open(self.dir.as_fd(), id) {
             Err(e) if e.errno() == Some(Errno::ENOENT) => Err(Error::new(engine::NOT_EXIST)),
@@ -115,23 +116,24 @@ impl Store {
         }
     }
 
-    /// Locks a container that exists, waiting for another command to be done with it.
+    /// Locks an existing container; waits while another command holds it.
     pub fn lock(&self, id: &str) -> Result<Locked> {
         self.lock_until(id, clock::after(PATIENCE))
     }
 
-    /// Locks a container that exists, if nobody else has.
+    /// Locks an existing container, if no other command holds it.
     pub fn try_lock(&self, id: &str) -> Result<Locked> {
         self.lock_until(id, Instant::now())
     }
 
-    /// The same with another patience.
+    /// Locks an existing container; waits until `deadline`.
     pub fn lock_until(&self, id: &str, deadline: Instant) -> Result<Locked> {
         lock(self.entry(id)?, deadline)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
     }
 
-    /// Makes the directory of a new container and locks it. There is exactly one winner. Taken over is what an interrupted
-    /// create or delete left empty, and what is of an earlier boot: nothing of that can be alive.
+    /// Creates and locks the directory of a new container; exactly one caller wins.
+    /// A directory is taken over if an interrupted create or delete left it empty, or if it is from an earlier
+    /// boot, since nothing in it can be alive.
     pub fn claim(&self, id: &str) -> Result<Locked> {
         id::check(id)?;
         let deadline = clock::after(PATIENCE);
@@ -155,17 +157,18 @@ impl Store {
         }
     }
 
-    /// Locks a directory for a new container if it is free for that; `None` if it went away before it was locked.
+    /// Locks a directory for a new container if it is free.
+    /// Returns `None` if the directory was removed before it was locked.
     fn take(&self, id: &str, ours: bool) -> Result<Option<Locked>> {
         let entry = match self.entry(id) {
             Err(e) if e.is(engine::NOT_EXIST) => return Ok(None),
             other => other?,
         };
-        // One that is complete is left alone: not even its lock is disturbed.
+        // Do not even lock the directory of a complete container.
         if !ours && !entry.is_reclaimable()? {
             return Err(Error::new(engine::ALREADY_EXISTS));
         }
-        // Between making and locking it another create may have taken it, or a delete that will soon be gone.
+        // Between mkdir and lock, another create or a short-lived delete may have locked it.
         let until = clock::after(if ours { A_MOMENT } else { Duration::ZERO });
         let locked = match lock(entry, until) {
             Err(e) if e.errno() == Some(Errno::EAGAIN) => return Err(Error::new(engine::ALREADY_EXISTS)),
@@ -179,13 +182,14 @@ impl Store {
         if !locked.is_reclaimable()? {
             return Err(Error::new(engine::ALREADY_EXISTS));
         }
-        log::debug(|| format!("{id}: replaces the container of that id from before the machine was booted"));
+        log::debug(|| format!("{id}: replaces a container of this id from an earlier boot"));
         locked.empty()?;
         Ok(Some(locked))
     }
 }
 
-/// Waits for the lock; `None` if the directory was removed meanwhile. EAGAIN is at the root of the error if it is held.
+/// Waits for the lock; `None` if the directory was removed meanwhile.
+/// The error is caused by EAGAIN if another command still holds the lock.
 pub(super) fn lock(mut entry: Entry, deadline: Instant) -> Result<Option<Locked>> {
     let mut pause = Duration::from_micros(200);
     let lock = loop {
@@ -200,7 +204,7 @@ pub(super) fn lock(mut entry: Entry, deadline: Instant) -> Result<Option<Locked>
         pause = (pause * 2).min(Duration::from_millis(20));
     };
     let entry = lock.get();
-    // A directory that was removed still knows the one above.
+    // `..` still works in a directory that was removed.
     match lstatat(&entry.dir, &*format!("../{}", entry.id)) {
         Ok(s) if same(&s, &fstat(&entry.dir)?) => Ok(Some(Locked { lock, init: None })),
         _ => Ok(None),
@@ -234,7 +238,7 @@ impl Entry {
         Ok(fstat(&self.dir)?.st_uid)
     }
 
-    /// Opens a FIFO in it. EINVAL if it is none: opening it for writing could do something.
+    /// Opens a FIFO in it; EINVAL for other files, since opening one could act.
     pub fn fifo(&self, name: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         if kind(&lstatat(&self.dir, name)?) != SFlag::S_IFIFO {
             return Err(Errno::EINVAL);
@@ -242,10 +246,11 @@ impl Entry {
         openat(&self.dir, name, flags | OFlag::O_NOFOLLOW)
     }
 
-    /// What is kept of the container; `None` if nothing is, because its create has not begun or its delete has ended.
+    /// Returns the record; `None` before create begins or after delete has ended.
     ///
-    /// A record that is damaged, cannot be read or is missing is replaced by the copy in `state.json`: it is as old as `created`, and good
-    /// enough to kill and to clean up by. If that is damaged too, the configuration has to do ([`rebuild`]).
+    /// If the record is damaged, unreadable or missing, the copy in `state.json` is used: it dates from `created`,
+    /// which is good enough to kill and to clean up. If that is damaged too, the record is rebuilt from the
+    /// configuration ([`rebuild`]).
     pub fn record(&self) -> Result<Option<Record>> {
         let damage = match self.original() {
             Ok(record) => return Ok(Some(record)),
@@ -267,7 +272,7 @@ impl Entry {
         }
     }
 
-    /// The record or its copy, if one of them is whole.
+    /// Returns the record or its copy, if one of them is intact.
     pub(super) fn kept(&self) -> Option<Record> {
         self.original().ok().or_else(|| self.copy())
     }
@@ -290,12 +295,12 @@ impl Entry {
         Record::decode_kept(text.as_bytes()).ok().filter(|r| r.id == self.id)
     }
 
-    /// The configuration as it was when the container was created.
+    /// The configuration at the time of create.
     pub fn config(&self) -> Result<&'static [u8]> {
         self.read(CONFIG)
     }
 
-    /// Whether nothing of it can be alive: it is blank, or of an earlier boot.
+    /// Whether nothing of it can be alive: it is empty or from an earlier boot.
     fn is_reclaimable(&self) -> Result<bool> {
         match self.record() {
             Ok(None) => Ok(true),
@@ -304,7 +309,7 @@ impl Entry {
         }
     }
 
-    /// Whether there is nothing in it but what an interrupted first write may leave.
+    /// Whether it contains at most the leftover of an interrupted first write.
     fn is_blank(&self) -> Result<bool> {
         Ok(names(self.dir())?.iter().all(|n| *n == temporary(RECORD)))
     }
@@ -314,7 +319,7 @@ impl Entry {
         let fd = openat(&self.dir, name, flags).at(name)?;
         let stat = fstat(&fd)?;
         if kind(&stat) != SFlag::S_IFREG || stat.st_size as u64 > LARGEST as u64 {
-            return Err(Error::of(format_args!("{name}: is not a file of this program")));
+            return Err(Error::of(format_args!("{name}: is not a regular file, or is too large")));
         }
         Ok(read_all(&fd, LARGEST).at(name)?.leak())
     }
@@ -328,27 +333,28 @@ impl Deref for Locked {
 }
 
 impl Locked {
-    /// Gives the lock up.
+    /// Releases the lock.
     pub(super) fn unlock(self) -> Entry {
         self.lock.unlock()
     }
 
-    /// Closes it in a clone of the process that holds it, which goes on holding it.
+    /// Closes the lock in a clone of the process, which keeps holding it.
     pub fn leave(self) {
         self.lock.leave();
     }
 
-    /// Replaces the record, durably: what it says holds after a loss of power as well.
+    /// Replaces the record durably, so that it survives a loss of power.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         self.write(RECORD, true, &|fd| write_text(fd, &|out| record.write_to(out)))
     }
 
-    /// Keeps the configuration.
+    /// Stores the configuration.
     pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
         self.write(CONFIG, true, &|fd| write_all(fd, bytes))
     }
 
-    /// Writes `state.json`: what other programs read, and a copy of the record for the case that the other one is damaged.
+    /// Writes `state.json`, which other programs read.
+    /// It also contains a copy of the record, in case the record gets damaged.
     ///
     /// `public` writes the members of an object, with a comma after each.
     pub fn publish(
@@ -366,15 +372,16 @@ impl Locked {
         self.write(PUBLIC, false, &|fd| write_text(fd, &text))
     }
 
-    /// Gives back the space of `state.json`, so that the record can be written on a disk that is full.
+    /// Frees the space of `state.json`, to make room for the record on a full disk.
     pub fn unpublish(&self) -> Result<()> {
         self.unlink(PUBLIC)
     }
 
-    /// Removes the directory with all that is in it; the record goes last, so that an interrupted delete can go on.
+    /// Removes the directory and its files.
+    /// The record goes last, so that an interrupted delete can be continued.
     pub fn destroy(self) -> Result<()> {
         self.empty()?;
-        // Its name was checked to be one, and it lies where it was made: nobody but us has access to the root.
+        // The id is a checked file name, and only we can move entries of the root.
         match rmdirat(self.dir(), &*format!("../{}", self.id())) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(Error::os(format_args!("remove the state directory of {}", self.id()), e)),
@@ -432,10 +439,10 @@ impl Locked {
     }
 }
 
-/// Writes what a file is to hold.
+/// Writes the content of a file.
 type Content<'a> = dyn Fn(BorrowedFd<'_>) -> std::result::Result<(), Errno> + 'a;
 
-/// Passes text on, escaped as a part of a JSON string.
+/// Escapes text as a part of a JSON string and passes it on.
 struct Escaped<'a>(&'a mut dyn fmt::Write);
 
 impl fmt::Write for Escaped<'_> {

@@ -1,4 +1,4 @@
-//! The store on a real file system: races for one id, damage, and what an interrupted command leaves.
+//! The store on a real file system: races, damage and interrupted commands.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use super::store::{Locked, Store};
 use super::work::outside;
 use crate::json::value::Json;
 
-/// A directory of the test's own, removed with it.
+/// A temporary directory, removed on drop.
 struct Scratch(PathBuf);
 
 fn named(path: PathBuf) -> &'static str {
@@ -21,7 +21,7 @@ impl Scratch {
     fn new() -> Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Memory where there is some: as /run is, and fsync(2) costs nothing there.
+        // Prefer a tmpfs: /run is one too, and fsync(2) costs nothing there.
         let shm = std::path::Path::new("/dev/shm");
         let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
         let dir = base.join(format!("embrun-state-{}-{n}", std::process::id()));
@@ -60,7 +60,7 @@ fn text<T>(r: crate::error::Result<T>) -> String {
 }
 
 #[test]
-fn nothing_is_there_before_the_first_create() {
+fn no_container_exists_before_the_first_create() {
     let scratch = Scratch::new();
     assert!(Store::open(named(scratch.0.join("root"))).unwrap().is_none());
     assert!(scratch.store().ids().unwrap().is_empty());
@@ -71,7 +71,7 @@ fn nothing_is_there_before_the_first_create() {
 }
 
 #[test]
-fn a_record_comes_back_and_goes() {
+fn record_is_read_back_and_removed_with_its_directory() {
     let scratch = Scratch::new();
     let store = scratch.store();
     made(&store, &now());
@@ -89,7 +89,7 @@ fn a_record_comes_back_and_goes() {
 }
 
 #[test]
-fn a_damaged_record_is_replaced_by_its_copy() {
+fn damaged_record_is_replaced_by_its_copy() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let whole = now().encode().into_bytes();
@@ -97,7 +97,7 @@ fn a_damaged_record_is_replaced_by_its_copy() {
         made(&store, &now());
         std::fs::remove_file(scratch.file("record")).unwrap();
         match damage {
-            // Standing for whatever cannot be read.
+            // A directory stands for any file that cannot be read.
             Some(b"") => std::fs::create_dir(scratch.file("record")).unwrap(),
             Some(bytes) => std::fs::write(scratch.file("record"), bytes).unwrap(),
             None => {}
@@ -112,7 +112,7 @@ fn a_damaged_record_is_replaced_by_its_copy() {
 }
 
 #[test]
-fn a_record_of_another_container_does_not_count() {
+fn record_of_another_container_is_refused() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let dir = store.claim("web").unwrap();
@@ -121,7 +121,7 @@ fn a_record_of_another_container_does_not_count() {
 }
 
 #[test]
-fn what_an_interrupted_command_left_empty_is_taken_over() {
+fn directory_left_empty_by_an_interrupted_command_is_taken_over() {
     let scratch = Scratch::new();
     let store = scratch.store();
     std::fs::create_dir(scratch.0.join("root/web")).unwrap();
@@ -133,7 +133,7 @@ fn what_an_interrupted_command_left_empty_is_taken_over() {
 }
 
 #[test]
-fn an_earlier_boot_is_replaced_and_this_one_is_not() {
+fn container_of_an_earlier_boot_is_replaced_and_one_of_this_boot_is_not() {
     let scratch = Scratch::new();
     let store = scratch.store();
     made(&store, &sample());
@@ -147,7 +147,7 @@ fn an_earlier_boot_is_replaced_and_this_one_is_not() {
 }
 
 #[test]
-fn hostile_files_are_not_followed() {
+fn symbolic_links_and_hostile_ids_are_refused() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let secret = scratch.0.join("secret");
@@ -166,7 +166,7 @@ fn hostile_files_are_not_followed() {
 }
 
 #[test]
-fn a_root_that_others_can_write_is_refused() {
+fn root_that_others_can_write_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let scratch = Scratch::new();
     drop(scratch.store());
@@ -205,12 +205,12 @@ fn readers_see_a_whole_record_while_it_is_replaced() {
 }
 
 #[test]
-fn many_creates_of_one_id_have_one_winner() {
+fn concurrent_creates_of_one_id_have_one_winner() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let create = || -> crate::error::Result<()> {
         let dir = store.claim("web")?;
-        // The losers may come before, while and after the winner is at work.
+        // Losers may arrive before, while and after the winner works.
         std::thread::sleep(std::time::Duration::from_millis(2));
         dir.write_record(&now())
     };
@@ -225,7 +225,7 @@ fn many_creates_of_one_id_have_one_winner() {
 }
 
 #[test]
-fn creates_and_deletes_of_one_id_never_meet() {
+fn concurrent_creates_and_deletes_of_one_id_exclude_each_other() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let (inside, rounds) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -248,7 +248,7 @@ fn creates_and_deletes_of_one_id_never_meet() {
             });
             s.spawn(|| {
                 while rounds.load(Ordering::Relaxed) < 60 {
-                    // A delete that only spins would take every directory the moment it is made.
+                    // A delete that spins without pause would take every new directory at once.
                     std::thread::sleep(std::time::Duration::from_micros(500));
                     match store.lock("web") {
                         Ok(dir) => alone(dir).destroy().unwrap(),
@@ -261,7 +261,7 @@ fn creates_and_deletes_of_one_id_never_meet() {
 }
 
 #[test]
-fn a_lock_that_is_held_is_reported_with_its_holder() {
+fn held_lock_is_reported_with_its_holder() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let dir = store.claim("web").unwrap();
@@ -275,7 +275,7 @@ fn a_lock_that_is_held_is_reported_with_its_holder() {
 }
 
 #[test]
-fn the_public_state_holds_its_keys_and_the_copy() {
+fn public_state_has_its_keys_and_can_be_removed() {
     let scratch = Scratch::new();
     let store = scratch.store();
     made(&store, &now());
@@ -285,7 +285,7 @@ fn the_public_state_holds_its_keys_and_the_copy() {
     assert!(!scratch.file("state.json").exists());
 }
 
-/// Waits for something, and says what was left of the lock and what came of it.
+/// Waits for something; returns what is left of the lock, and the error.
 fn waited(store: &Store, wait: impl FnOnce()) -> (Option<Locked>, String) {
     let mut slot = Some(store.lock("web").unwrap());
     let came = outside(&mut slot, None, || {
@@ -296,7 +296,7 @@ fn waited(store: &Store, wait: impl FnOnce()) -> (Option<Locked>, String) {
 }
 
 #[test]
-fn others_have_the_container_while_one_waits() {
+fn other_commands_use_the_container_while_one_waits() {
     let scratch = Scratch::new();
     let store = scratch.store();
     made(&store, &now());
@@ -312,7 +312,7 @@ fn others_have_the_container_while_one_waits() {
 }
 
 #[test]
-fn who_waits_never_touches_what_came_after_it() {
+fn waiting_command_touches_nothing_once_the_container_was_taken_over() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let other = || Record { created: "2025-01-01T00:00:00Z", ..now() };
@@ -351,7 +351,7 @@ fn who_waits_never_touches_what_came_after_it() {
 }
 
 #[test]
-fn without_a_note_the_lock_is_kept() {
+fn lock_is_kept_if_the_work_cannot_be_noted() {
     let scratch = Scratch::new();
     let store = scratch.store();
     made(&store, &now());

@@ -1,12 +1,14 @@
-//! Work at a container without its lock: a command that waits for a process that is not its own (a hook, or init, which runs
-//! hooks too) lets other commands at the container meanwhile.
+//! Work on a container without its lock.
 //!
-//! Before it gives the lock up it writes down, in the file `work`, which process it is and which ones it waits for. When it has
-//! the lock again it looks there. Its own mark says that nothing else was begun; anything else, or another directory, says that
-//! a `delete --force` has taken the container over: then the command ends with an error and touches nothing more, since the id
-//! may be another container's by now. Whoever takes over finds there what is to be killed, also after a SIGKILL of the command.
+//! A command that waits for a process that is not its own (a hook, or init, which also runs hooks) lets other
+//! commands use the container meanwhile. Before it releases the lock it writes to the file `work` its own process
+//! mark and those of the processes it waits for. When it has the lock again, it checks the file. If its own mark is
+//! there, nothing else has happened. If the content differs, or the directory is another one, a `delete --force`
+//! has taken the container over. The command then fails and touches nothing more, because the id may belong to
+//! another container by now. The file also shows the command that takes over which processes to kill, even if this
+//! command was killed with SIGKILL.
 //!
-//! The file is written in place and not durably: after a loss of power none of these processes is alive.
+//! The file is written in place and not durably: after a power loss none of these processes is alive.
 
 use std::os::fd::AsFd as _;
 
@@ -22,17 +24,18 @@ use crate::sys::start::write_all;
 
 /// The file's name in the container's directory.
 pub(super) const FILE: &str = "work";
-/// The file's size: three lines and then spaces, so that what is written later needs no space on a full disk.
+/// The file's size: three lines, padded with spaces.
+/// A later write then needs no new space, which a full disk would not have.
 const SIZE: usize = 128;
 
-/// Work that goes on at a container without its lock.
+/// Work on a container without its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// The command.
+    /// The command that works.
     pub worker: ProcessMark,
-    /// The init that it has made, if the record does not name it yet.
+    /// The init that the command created, if the record does not name it yet.
     pub init: Option<ProcessMark>,
-    /// The hook that it waits for.
+    /// The hook that the command waits for.
     pub hook: Option<ProcessMark>,
 }
 
@@ -47,7 +50,8 @@ impl Work {
         text
     }
 
-    /// Anything else than whole lines is none: it was written by halves, before anything was begun.
+    /// Decodes whole lines only.
+    /// A half-written file means that the work had not begun.
     fn decode(text: &str) -> Option<Work> {
         let (mut worker, mut init, mut hook) = (None, None, None);
         for line in text.trim_end_matches(' ').split_terminator('\n') {
@@ -64,27 +68,28 @@ impl Work {
         Some(Work { worker: worker?, init, hook })
     }
 
-    /// Whether the calling process was started by the hook. That one must not be killed by it.
+    /// Whether the hook started the calling process, which must not kill it then.
     pub fn is_ours(&self) -> bool {
         self.hook.is_some_and(|hook| nix::unistd::getsid(None).is_ok_and(|sid| sid.as_raw() == hook.pid))
     }
 }
 
 impl Entry {
-    /// The work at it. That of a command that was killed stays there.
+    /// Returns the noted work, which may be that of a killed command.
     pub fn work(&self) -> Option<Work> {
         Work::decode(std::str::from_utf8(self.read(FILE).ok()?).ok()?)
     }
 }
 
-/// A container whose lock was given up for a while.
+/// A container whose lock was released for a while.
 struct Away {
     entry: Entry,
     work: Work,
 }
 
 impl Locked {
-    /// Notes that nothing goes on. Whoever waits learns from it, when it has the lock again, that it was taken over.
+    /// Notes that no work is going on.
+    /// A command that waits sees from it, once it has the lock again, that the container was taken over.
     pub fn clear_work(&self) -> Result<()> {
         self.write_work("")
     }
@@ -95,7 +100,8 @@ impl Locked {
         Ok(write_all(file.as_fd(), format!("{text:SIZE$}").as_bytes())?)
     }
 
-    /// Gives the lock up, unless that cannot be noted: then other commands wait.
+    /// Releases the lock, or keeps it if the work cannot be noted.
+    /// Other commands then have to wait.
     fn let_go(self, hook: Option<ProcessMark>) -> std::result::Result<Away, Locked> {
         let Ok(worker) = ProcessMark::of(std::process::id() as i32) else { return Err(self) };
         let work = Work { worker, init: self.init, hook };
@@ -116,14 +122,14 @@ impl Away {
             return Err(lost());
         }
         locked.init = work.init;
-        // On a disk that has become read-only it stays, as that of a command that was killed does.
+        // On a disk that has become read-only the note remains, like that of a killed command.
         let _ = locked.clear_work();
         Ok(locked)
     }
 }
 
-/// Waits for something while other commands may have the container. If one of them has taken it over there is none after that,
-/// and what was waited for is an error.
+/// Waits for something while other commands may use the container.
+/// If one of them took it over, `slot` stays empty and even a successful wait is an error.
 pub fn outside<T>(
     slot: &mut Option<Locked>,
     hook: Option<ProcessMark>,
@@ -138,7 +144,7 @@ pub fn outside<T>(
     }
 }
 
-// These two are no part of the above: that is made anew for everything that is waited for.
+// Separate functions, because `outside` is compiled anew for every closure.
 #[inline(never)]
 fn leave(slot: &mut Option<Locked>, hook: Option<ProcessMark>) -> Option<Away> {
     match slot.take()?.let_go(hook) {
@@ -166,7 +172,7 @@ mod tests {
     const B: ProcessMark = ProcessMark { pid: 2, start: 7 };
 
     #[test]
-    fn work_comes_back_as_it_was_written_and_fits() {
+    fn encoded_work_decodes_and_fits_the_file() {
         for (init, hook) in
             [(None, None), (Some(A), None), (None, Some(B)), (Some(B), Some(A)), (Some(A), Some(A))]
         {
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_work_is_none() {
+    fn malformed_text_decodes_to_no_work() {
         for text in ["", "   ", "\n", "hook 1 2\n", "worker 1\n", "worker x 2\n", "worker 1 2\nother 3 4\n"] {
             assert_eq!(Work::decode(text), None, "{text:?}");
         }
