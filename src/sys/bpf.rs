@@ -11,11 +11,11 @@ use super::process::set_rlimit;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// Class, operation, and where the second operand is.
+    /// Instruction class, operation, and source of the second operand.
     pub code: u8,
     /// Destination register in the low four bits, source in the high ones.
     pub registers: u8,
-    /// Of a jump: instructions to skip. Of a load: bytes from the source.
+    /// Instructions to skip for a jump, or offset in bytes for a load.
     pub offset: i16,
     /// The constant operand.
     pub immediate: i32,
@@ -32,8 +32,9 @@ const CGROUP_DEVICE: u32 = 6;
 const ALLOW_MULTI: u32 = 1 << 1;
 const REPLACE: u32 = 1 << 2;
 
-/// `union bpf_attr`, larger than any kernel's: Linux 6.17 to 7.1 write behind the end of a short one. Fields are set by
-/// their offset, which is the same on every architecture.
+/// `union bpf_attr`, larger than that of any kernel.
+/// Linux 6.17 to 7.1 write beyond the end of a short one. Fields are set by offset, which is the same on every
+/// architecture.
 #[repr(C, align(8))]
 struct Attribute([u8; 256]);
 
@@ -63,31 +64,32 @@ impl Attribute {
     /// # Safety
     /// Every pointer in the attribute that the command uses must be valid for it.
     unsafe fn call(&mut self, command: libc::c_long) -> Result<RawFd, Errno> {
-        // SAFETY: the attribute is as large as it says, and may be written; the caller vouches for the pointers in it.
+        // SAFETY: the attribute has the given size and is writable; the caller guarantees its pointers.
         let done = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
         Errno::result(done).map(|n| n as RawFd)
     }
 }
 
-/// Loads a program that decides on the access to devices (Linux 4.15, CONFIG_CGROUP_BPF).
+/// Loads a device access program (Linux 4.15, CONFIG_CGROUP_BPF).
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     let mut attribute = Attribute::new()
         .word(0, PROG_TYPE_CGROUP_DEVICE)
         .word(4, program.len() as u32)
         .pointer(8, program.as_ptr())
         .pointer(16, c"Apache-2.0".as_ptr());
-    // SAFETY: the instructions and the licence outlive the call, with the length that is given and a NUL at the end.
+    // SAFETY: instructions and licence outlive the call, with the given length and a NUL at the end.
     let mut load = || unsafe { attribute.call(PROG_LOAD) };
     let fd = match load() {
         Err(Errno::EPERM) => unlimited(&mut load),
         done => done,
     }?;
-    // SAFETY: the kernel made this descriptor for us (close-on-exec, as all of bpf's).
+    // SAFETY: the kernel created this descriptor for us (close-on-exec, like all of bpf's).
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Does it without a limit on locked memory: before Linux 5.11 programs are charged to that, for all that the user has loaded
-/// together. What is inherited from here on has the old limit.
+/// Calls `load` without a limit on locked memory.
+/// Before Linux 5.11 the kernel charges programs to that limit, for all programs of the user together. The old
+/// limit is restored, so that children inherit it.
 fn unlimited(load: &mut dyn FnMut() -> Result<RawFd, Errno>) -> Result<RawFd, Errno> {
     let memlock = Resource::RLIMIT_MEMLOCK as u32;
     let (soft, hard) = set_rlimit(memlock, u64::MAX, u64::MAX)?;
@@ -96,8 +98,8 @@ fn unlimited(load: &mut dyn FnMut() -> Result<RawFd, Errno>) -> Result<RawFd, Er
     done
 }
 
-/// Attaches a device program to a cgroup of v2, beside those that are there, or in the place of one of them (Linux 5.6,
-/// EINVAL before).
+/// Attaches a device program to a cgroup v2 directory.
+/// It is added to existing programs or replaces one of them (Linux 5.6, EINVAL before).
 pub fn attach_device_program(
     cgroup: BorrowedFd<'_>,
     program: BorrowedFd<'_>,
@@ -119,7 +121,7 @@ pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
     unsafe { attribute.call(PROG_DETACH) }.map(drop)
 }
 
-/// The device programs attached to this very cgroup.
+/// The device programs that are attached to this cgroup itself.
 pub fn device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
     // The kernel allows 64 programs in a cgroup (BPF_CGROUP_MAX_PROGS).
     let mut ids = [0u32; 64];
@@ -128,7 +130,7 @@ pub fn device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
         .word(4, CGROUP_DEVICE)
         .pointer(16, ids.as_mut_ptr())
         .word(24, ids.len() as u32);
-    // SAFETY: the ids may be written, as many as the attribute says.
+    // SAFETY: the array is writable and has as many ids as the attribute says.
     unsafe { attribute.call(PROG_QUERY) }?;
     let count = attribute.read_word(24) as usize;
     ids.iter().take(count).map(|id| program_by_id(*id)).collect()
@@ -138,12 +140,13 @@ fn program_by_id(id: u32) -> Result<OwnedFd, Errno> {
     let mut attribute = Attribute::new().word(0, id);
     // SAFETY: the command takes no pointers.
     let fd = unsafe { attribute.call(PROG_GET_FD_BY_ID) }?;
-    // SAFETY: the kernel made this descriptor for us.
+    // SAFETY: the kernel created this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Makes `program` the only device program of a cgroup. At no moment is there none: where the kernel cannot replace one
-/// (before Linux 5.6) the new one is attached before the old ones go, and both hold in between.
+/// Makes `program` the only device program of a cgroup.
+/// The cgroup is never without one: if the kernel cannot replace a program (before Linux 5.6), the new one is
+/// attached before the old ones are detached, and both apply in between.
 pub fn set_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
     let old = device_programs(cgroup)?;
     if let [one] = old.as_slice() {

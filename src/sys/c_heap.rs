@@ -1,12 +1,13 @@
-//! The C library's few calls for memory, answered by [`embrun::sys::heap`] in place of its own allocator.
+//! The C library's allocation functions, on top of [`embrun::sys::heap`].
 //!
-//! Part of the program alone, and only where the C library is linked in: tests, and whatever else uses the library, keep
-//! the C library's.
+//! Only the program contains this, and only if the C library is linked statically. Tests and other users of the
+//! library keep the C library's allocator.
 #![allow(unsafe_code)]
 
 use embrun::sys::heap::take;
 
-/// Its size stands before a piece. 16 bytes, as C promises an alignment for everything.
+/// The size of the header before each piece, which contains the piece's size.
+/// 16 bytes, because C promises this alignment for every type.
 const HEAD: usize = 16;
 
 #[unsafe(no_mangle)]
@@ -16,7 +17,7 @@ extern "C" fn malloc(size: usize) -> *mut u8 {
     if at.is_null() {
         return at;
     }
-    // SAFETY: the piece is ours, and longer than its head.
+    // SAFETY: the piece is ours and longer than its header.
     unsafe {
         at.cast::<usize>().write(size);
         at.add(HEAD)
@@ -37,7 +38,7 @@ extern "C" fn free(_: *mut u8) {}
 unsafe extern "C" fn realloc(old: *mut u8, size: usize) -> *mut u8 {
     let new = malloc(size);
     if !old.is_null() && !new.is_null() {
-        // SAFETY: `old` came from malloc: its size stands before it, and is all of it that is copied.
+        // SAFETY: `old` came from malloc, so its size stands before it, and no more than that is copied.
         unsafe {
             let had = old.sub(HEAD).cast::<usize>().read();
             new.copy_from_nonoverlapping(old, had.min(size));

@@ -1,18 +1,19 @@
-//! C's `main`, and what the standard library asks of the C library that is answered here.
+//! C's `main`, and a function of the C library that the standard library needs.
 //!
-//! Part of the program alone, as `c_heap`.
+//! Only the program contains this, like `c_heap`.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int};
 
 #[unsafe(no_mangle)]
 extern "C" fn main(_: c_int, argv: *const *const c_char) -> c_int {
-    // SAFETY: it is the C library that calls.
+    // SAFETY: the C library calls us with its own `argv`.
     unsafe { embrun::sys::start::begin(argv) };
     embrun::cli::main(embrun::sys::start::arguments()).into()
 }
 
-/// `strerror_r`, by the name that the standard library has for it: its words are part of this program already.
+/// `strerror_r` under the name that the standard library uses.
+/// The error texts are already a part of this program.
 #[cfg(all(target_env = "musl", target_feature = "crt-static"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __xpg_strerror_r(errno: c_int, buffer: *mut u8, length: usize) -> c_int {
@@ -21,7 +22,7 @@ unsafe extern "C" fn __xpg_strerror_r(errno: c_int, buffer: *mut u8, length: usi
         return libc::ERANGE;
     }
     let length = words.len().min(length - 1);
-    // SAFETY: the caller's buffer has room for its length, of which one byte is left for the NUL.
+    // SAFETY: the caller's buffer has room for `length` bytes, of which the last is kept for the NUL.
     unsafe {
         buffer.copy_from_nonoverlapping(words.as_ptr(), length);
         buffer.add(length).write(0);

@@ -1,19 +1,19 @@
-//! The time of day, 64 bits wide on every architecture, and deadlines.
+//! The time of day, with 64 bits on every architecture, and deadlines.
 
 use std::time::{Duration, Instant};
 
 /// Seconds since 1970 and nanoseconds (CLOCK_REALTIME).
 ///
-/// The C library's `time_t` is 32 bits wide in the libc crate for 32-bit musl; the kernel's own 64-bit call (5.1) is
-/// asked first, so that the clock does not end in 2038. Kernels without it cannot count further anyway.
+/// On 32-bit musl the libc crate has a `time_t` of 32 bits. Therefore we first try the kernel's 64-bit call (Linux
+/// 5.1), which works after 2038. Older kernels cannot represent later times anyway.
 pub fn now() -> (i64, u32) {
     #[cfg(target_pointer_width = "32")]
     {
         const CLOCK_GETTIME64: libc::c_long = 403;
         let mut time = [0i64; 2];
-        // SAFETY: the kernel writes a struct __kernel_timespec, two 64-bit words, to a buffer of just that size.
+        // SAFETY: the kernel writes a struct __kernel_timespec, two 64-bit words, to a buffer of exactly that size.
         if unsafe { libc::syscall(CLOCK_GETTIME64, libc::CLOCK_REALTIME, time.as_mut_ptr()) } == 0 {
-            // The upper half of the second word is padding on 32-bit kernels.
+            // On 32-bit kernels the upper half of the second word is padding.
             return (time[0], time[1] as u32);
         }
     }
@@ -26,19 +26,20 @@ pub fn now() -> (i64, u32) {
     (time.tv_sec as i64, time.tv_nsec as u32)
 }
 
-/// The moment that is so long from now, for a deadline. Out of line, as the two below: deadlines are in many places.
+/// The instant after `time` from now, for a deadline.
+/// Out of line, like the two below, because many places use deadlines.
 #[inline(never)]
 pub fn after(time: Duration) -> Instant {
     Instant::now() + time
 }
 
-/// How long it is until then; zero if it has passed.
+/// The time left until `deadline`; zero if it has passed.
 #[inline(never)]
 pub fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-/// Whether it has come.
+/// Whether `deadline` has passed.
 #[inline(never)]
 pub fn is_past(deadline: Instant) -> bool {
     Instant::now() >= deadline

@@ -21,15 +21,15 @@ struct Header {
 /// The sets of capget(2) and capset(2), as 64-bit masks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CapSets {
-    /// In force.
+    /// The effective set.
     pub effective: u64,
-    /// May be put in force.
+    /// The permitted set.
     pub permitted: u64,
-    /// Kept across exec of a file that names them.
+    /// The inheritable set.
     pub inheritable: u64,
 }
 
-/// This process' sets.
+/// Reads this process's sets.
 pub fn capget() -> Result<CapSets> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let mut words = [[0u32; 3]; 2];
@@ -39,7 +39,7 @@ pub fn capget() -> Result<CapSets> {
     Ok(CapSets { effective: set(0), permitted: set(1), inheritable: set(2) })
 }
 
-/// Replaces this process' sets. Allocates nothing.
+/// Replaces this process's sets; allocates nothing.
 pub fn capset(sets: CapSets) -> Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let half = |shift: u32| {
@@ -54,13 +54,13 @@ pub fn capset(sets: CapSets) -> Result<()> {
     done(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) } as c_int)
 }
 
-/// Drops every capability that the kernel knows and `keep` does not name from the bounding set.
+/// Drops every capability that is not in `keep` from the bounding set.
 pub fn drop_bounding(keep: u64) -> Result<()> {
     for cap in 0..64 {
         // SAFETY: prctl with plain integers.
         let read = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
         match read {
-            // The kernel knows no more of them.
+            // The kernel has no more capabilities.
             ..0 => return Ok(()),
             0 => {}
             _ if keep & 1 << cap != 0 => {}
@@ -71,16 +71,17 @@ pub fn drop_bounding(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// The bounding set.
+/// Reads the bounding set.
 pub fn bounding() -> u64 {
     // SAFETY: prctl with plain integers.
     let read = |cap: u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
-    // The first number that the kernel does not know ends it.
+    // The list ends at the first number that the kernel does not know.
     let known = (0..64).map(|cap| (cap, read(cap))).take_while(|(_, answer)| *answer >= 0);
     known.fold(0, |set, (cap, answer)| set | (answer as u64) << cap)
 }
 
-/// Empties the ambient set, then raises these. Kernels before 4.3 have none: EINVAL, and nothing to empty.
+/// Replaces the ambient set.
+/// Kernels before 4.3 have none and return EINVAL, which is fine for an empty set.
 pub fn set_ambient(caps: u64) -> Result<()> {
     const CLEAR_ALL: c_ulong = 4;
     const RAISE: c_ulong = 2;
@@ -101,8 +102,9 @@ pub fn keep_capabilities(keep: bool) -> Result<()> {
     done(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0, 0, 0) })
 }
 
-/// Sets exactly these supplementary groups, then all group ids, then all user ids, by system calls that act on this
-/// thread alone: the process has no other, and the C library's versions signal every thread.
+/// Sets the supplementary groups, then all group ids, then all user ids.
+/// It uses system calls that act on this thread only. The process has no other threads, and the C library's
+/// functions would signal every thread.
 pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> crate::error::Result<()> {
     // SAFETY: pointer and length of one slice.
     done(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) } as c_int).at("setgroups")?;
@@ -112,7 +114,7 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> crate::error::Result<()> {
     done(unsafe { libc::syscall(SETRESUID, uid, uid, uid) } as c_int).at("setresuid")
 }
 
-// 32-bit ARM and x86 keep the plain numbers for 16-bit ids.
+// On 32-bit ARM and x86 the calls without 32 in their name use 16-bit ids.
 #[cfg(any(target_arch = "arm", target_arch = "x86"))]
 const SETGROUPS: libc::c_long = libc::SYS_setgroups32;
 #[cfg(any(target_arch = "arm", target_arch = "x86"))]

@@ -1,18 +1,19 @@
-//! Descriptors that travel.
+//! Sends and receives file descriptors.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Errno;
 
-/// Sends bytes with one descriptor beside the first of them (`SCM_RIGHTS`), and no signal if nobody is there to read.
-/// Allocates nothing: the listener of a filter is sent under that filter.
+/// Sends bytes with one descriptor attached to the first (`SCM_RIGHTS`).
+/// A closed peer raises no signal. It allocates nothing, because a filter's listener is sent under that filter.
 pub fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>, flags: i32) -> Result<usize, Errno> {
     let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // The header and one descriptor, on every architecture built for, at the alignment of the header.
+    // The header and one descriptor, on every supported architecture, with the header's alignment.
     let mut control = [0u64; 3];
     let length = size_of::<libc::c_int>() as u32;
-    // SAFETY: all zeroes is a valid msghdr; what it points at lives through the call and is only read, and CMSG_SPACE of
-    // one descriptor is at most 24 bytes, so the header and the descriptor behind it are inside `control`.
+    // SAFETY: an all-zero msghdr is valid; the memory that it points to lives through the call and is only read.
+    // CMSG_SPACE of one descriptor is at most 24 bytes, so the header and the descriptor after it are inside
+    // `control`.
     let sent = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut iov;
@@ -29,12 +30,12 @@ pub fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>, flags: 
     Errno::result(sent).map(|n| n as usize)
 }
 
-/// Receives bytes, and the descriptor that came beside them, if one did.
+/// Receives bytes, and the attached descriptor if there is one.
 pub fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
     let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let mut control = [0u64; 3];
-    // SAFETY: all zeroes is a valid msghdr; the kernel writes into `bytes` and `control`, into the latter no more than a
-    // header and one descriptor, which is ours then.
+    // SAFETY: an all-zero msghdr is valid. The kernel writes into `bytes` and `control`, into the latter at most a
+    // header and one descriptor, which is then ours.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut iov;

@@ -1,9 +1,12 @@
-//! What the errnos are called, and what they mean: in the words of musl with a small letter at the start, wherever embrun runs.
-//! One has glibc's, as musl has none: what a damaged file system answers, on flash after a loss of power.
+//! Names and texts of the errnos.
+//!
+//! The texts are musl's with a lower-case first letter, on every platform. One is glibc's (EUCLEAN), because musl
+//! has none: damaged file systems return it, on flash after a loss of power.
 
 use super::Errno;
 
-/// A line for each number from 0 on, as all architectures built for have them: the name, and the words if there are any.
+/// A line for each number from 0 on: the name, and the text if there is one.
+/// The numbers are the same on all supported architectures.
 const TEXTS: &str = "\
 UnknownErrno
 EPERM operation not permitted
@@ -140,7 +143,7 @@ ENOTRECOVERABLE state not recoverable
 ERFKILL
 EHWPOISON";
 
-/// The name of an errno and its words.
+/// The name and the text of an errno.
 pub fn texts(errno: Errno) -> (&'static str, &'static str) {
     let line = TEXTS.split('\n').nth(errno as usize).unwrap_or_default();
     line.split_once(' ').unwrap_or((line, "no error information"))
@@ -151,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_numbers() {
+    fn names_match_the_numbers() {
         assert_eq!(TEXTS.lines().count(), 134);
         for number in 0..140 {
             let errno = Errno::from_raw(number);

@@ -1,10 +1,10 @@
-//! Modes of new files that do not depend on the caller's umask.
+//! Gives new files modes that do not depend on the caller's umask.
 
 use nix::sys::stat::{Mode, umask};
 
-/// New files and directories get exactly the mode asked for until it is dropped.
+/// Gives new files and directories exactly the requested mode until dropped.
 ///
-/// Then the caller's umask is in force again, which hooks inherit.
+/// On drop it restores the caller's umask, which hooks inherit.
 pub struct ExactModes(Mode);
 
 impl ExactModes {

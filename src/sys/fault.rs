@@ -1,30 +1,31 @@
-//! What a fault of this program itself looks like.
+//! Reports a fault of this program itself.
 //!
-//! In a release a panic is one instruction that the processor refuses (`cross/build.sh` says what its texts would cost). The line
-//! printed then has the instruction's address, which `embrun.map` of the release resolves to a function: more than a
-//! panic's text says in a binary without line numbers.
+//! In a release build a panic is one invalid instruction (`docs/size.md` gives the price of its texts). We print a
+//! line with the address of the instruction, which the release's `embrun.map` resolves to a function. This is more
+//! information than a panic message in a binary without line numbers.
 
 use std::ptr::null_mut;
 
-/// From here on such an instruction prints a line on stderr, and ends the process by its signal as before.
+/// Installs a handler that reports such an instruction on stderr.
+/// The process still dies from the signal.
 pub fn tell() {
-    // SAFETY: all zeroes is a valid sigaction; the handler calls write(2) alone, and is uninstalled when it runs.
+    // SAFETY: an all-zero sigaction is valid; the handler only calls write(2), and is uninstalled when it runs.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = print as extern "C" fn(_, _, _) as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
-        // arm64's instruction for it is the breakpoint.
+        // On arm64 the instruction is a breakpoint.
         for signal in [libc::SIGILL, libc::SIGTRAP] {
             libc::sigaction(signal, &action, null_mut());
         }
     }
 }
 
-/// The instruction is tried again after it, now without a handler.
+/// Prints the line; then the instruction runs again, without a handler.
 extern "C" fn print(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     const TEXT: &str =
         concat!("embrun ", env!("CARGO_PKG_VERSION"), ": a fault of this program, please report it: 0x");
-    // SAFETY: the kernel gives a siginfo with the address of the instruction.
+    // SAFETY: the kernel passes a siginfo with the address of the instruction.
     let mut address = unsafe { (*info).si_addr() } as usize;
     let mut line = [b'0'; TEXT.len() + 2 * size_of::<usize>() + 1];
     line[..TEXT.len()].copy_from_slice(TEXT.as_bytes());
@@ -42,7 +43,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     #[test]
-    fn a_refused_instruction_is_told_with_its_address() {
+    fn invalid_instruction_is_reported_with_its_address() {
         if std::env::var_os("EMBRUN_TEST_FAULT").is_some() {
             super::tell();
             // SAFETY: ends the process.
@@ -57,7 +58,7 @@ mod tests {
                 std::arch::asm!("unimp");
             }
         }
-        let test = "sys::fault::tests::a_refused_instruction_is_told_with_its_address";
+        let test = "sys::fault::tests::invalid_instruction_is_reported_with_its_address";
         let out = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env("EMBRUN_TEST_FAULT", "1")

@@ -1,7 +1,7 @@
-//! Files by their paths, one function for every kind of path and descriptor.
+//! Files by path: one function for every kind of path and descriptor.
 //!
-//! All calls that take a path, from a directory's descriptor or [`AT_FDCWD`], have the same form ([`at`]): that is where a
-//! path becomes what the kernel takes.
+//! All calls take a path and a directory's descriptor or [`AT_FDCWD`]. They have the same form and go through
+//! [`at`], which converts the path for the kernel.
 
 use std::ffi::{CStr, CString, c_long};
 use std::mem::MaybeUninit;
@@ -18,22 +18,22 @@ use crate::error::Error;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The longest path that the kernel takes, with its NUL.
+/// The maximum length of a path, including its NUL.
 const PATH_MAX: usize = 4096;
 const NOFOLLOW: usize = libc::AT_SYMLINK_NOFOLLOW as usize;
 const EMPTY_PATH: usize = 0x1000;
-/// Leaves the user or the group as it is.
+/// Leaves the user or the group unchanged.
 const NOBODY: u32 = u32::MAX;
 
-// 32-bit ARM and x86 keep the plain numbers for narrower structures.
+// On 32-bit ARM and x86 the calls without 64 in their name use narrower structures.
 #[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
 use libc::{SYS_fstat as FSTAT, SYS_newfstatat as FSTATAT};
 #[cfg(any(target_arch = "arm", target_arch = "x86"))]
 use libc::{SYS_fstat64 as FSTAT, SYS_fstatat64 as FSTATAT};
 
-/// What a path or a name is given as.
+/// A type that can be passed as a path or a name.
 pub trait Path {
-    /// It without a NUL.
+    /// The path without a NUL.
     fn as_path(&self) -> &[u8];
 }
 
@@ -55,10 +55,10 @@ impl Path for [u8] {
     }
 }
 
-/// `call(dir, path, …)`.
+/// Calls `call(dir, path, …)`.
 ///
 /// # Safety
-/// Where the call takes a pointer among the rest, it is good for what the call does with it.
+/// A pointer in `rest` must be valid for what the call does with it.
 #[inline(never)]
 unsafe fn at(call: c_long, dir: BorrowedFd<'_>, path: &[u8], rest: [usize; 3]) -> Result<i32> {
     if path.len() >= PATH_MAX {
@@ -69,7 +69,7 @@ unsafe fn at(call: c_long, dir: BorrowedFd<'_>, path: &[u8], rest: [usize; 3]) -
     }
     let mut text = MaybeUninit::<[u8; PATH_MAX]>::uninit();
     let text = text.as_mut_ptr().cast::<u8>();
-    // SAFETY: there is room for the path and its NUL, as was just checked; for the rest the caller answers.
+    // SAFETY: the path and its NUL fit, as was just checked; the caller guarantees the rest.
     unsafe {
         text.copy_from_nonoverlapping(path.as_ptr(), path.len());
         text.add(path.len()).write(0);
@@ -79,10 +79,10 @@ unsafe fn at(call: c_long, dir: BorrowedFd<'_>, path: &[u8], rest: [usize; 3]) -
     }
 }
 
-/// Opens a file, which is made with that mode if `flags` say so. Close-on-exec always.
+/// Opens a file, and creates it with `mode` if `flags` say so; close-on-exec.
 pub fn create(dir: impl AsFd, path: &(impl Path + ?Sized), flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     let flags = flags.bits() | libc::O_CLOEXEC | libc::O_LARGEFILE;
-    // SAFETY: no more pointers, and a new descriptor of ours out.
+    // SAFETY: no other pointers; returns a new descriptor for us.
     unsafe {
         let fd =
             at(libc::SYS_openat, dir.as_fd(), path.as_path(), [flags as usize, mode.bits() as usize, 0])?;
@@ -90,20 +90,21 @@ pub fn create(dir: impl AsFd, path: &(impl Path + ?Sized), flags: OFlag, mode: M
     }
 }
 
-/// Opens what is there.
+/// Opens an existing file.
 pub fn openat(dir: impl AsFd, path: &(impl Path + ?Sized), flags: OFlag) -> Result<OwnedFd> {
     create(dir, path, flags, Mode::empty())
 }
 
-/// The same by a path of the host.
+/// Opens an existing file by a path of the host.
 pub fn open(path: &(impl Path + ?Sized), flags: OFlag) -> Result<OwnedFd> {
     openat(AT_FDCWD, path, flags)
 }
 
-/// What is known of an open file, but for its times.
+/// The status of an open file, without its times.
 pub fn fstat(file: impl AsFd) -> Result<FileStat> {
     let mut stat = MaybeUninit::<FileStat>::zeroed();
-    // SAFETY: the kernel fills in its own form, which is the library's up to the times; all zeroes are valid.
+    // SAFETY: the kernel writes its own structure, which equals the library's up to the times; all zeroes are
+    // valid.
     unsafe {
         Errno::result(libc::syscall(FSTAT, file.as_fd().as_raw_fd() as c_long, stat.as_mut_ptr()))?;
         Ok(stat.assume_init())
@@ -119,17 +120,17 @@ fn look(dir: BorrowedFd<'_>, path: &[u8], flags: usize) -> Result<FileStat> {
     }
 }
 
-/// What stands under a name, a link not followed.
+/// The status of a name; does not follow a symbolic link.
 pub fn lstatat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<FileStat> {
     look(dir.as_fd(), name.as_path(), NOFOLLOW)
 }
 
-/// What a path of the host leads to.
+/// The status of the file that a path of the host leads to.
 pub fn stat(path: &(impl Path + ?Sized)) -> Result<FileStat> {
     look(AT_FDCWD, path.as_path(), 0)
 }
 
-/// The kind that a file's mode tells.
+/// The file type from a file's mode.
 pub fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
@@ -139,8 +140,8 @@ pub fn is_dir(path: &str) -> bool {
     stat(path).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR)
 }
 
-/// Whether this process, with its capabilities, may run a file of the host; by the real ids if not `effective`
-/// (faccessat2(2), Linux 5.8).
+/// Whether this process may execute a file of the host.
+/// Checks with the effective ids if `effective` (faccessat2(2), Linux 5.8), else with the real ones.
 pub fn may_run(path: &(impl Path + ?Sized), effective: bool) -> Result<()> {
     const FACCESSAT2: c_long = 439;
     let (call, flags) = if effective { (FACCESSAT2, libc::AT_EACCESS) } else { (libc::SYS_faccessat, 0) };
@@ -148,13 +149,13 @@ pub fn may_run(path: &(impl Path + ?Sized), effective: bool) -> Result<()> {
     unsafe { at(call, AT_FDCWD, path.as_path(), [libc::X_OK as usize, flags as usize, 0]) }.map(drop)
 }
 
-/// Makes a directory.
+/// Creates a directory.
 pub fn mkdirat(dir: impl AsFd, path: &(impl Path + ?Sized), mode: Mode) -> Result<()> {
     // SAFETY: plain integers.
     unsafe { at(libc::SYS_mkdirat, dir.as_fd(), path.as_path(), [mode.bits() as usize, 0, 0]) }.map(drop)
 }
 
-/// Makes a directory of the host, with those above it.
+/// Creates a directory of the host and its parents.
 pub fn make_directories(path: &str, mode: Mode) -> Result<()> {
     let above = path.match_indices('/').map(|(slash, _)| &path[..slash]).filter(|above| !above.is_empty());
     for path in above.chain([path]) {
@@ -166,36 +167,36 @@ pub fn make_directories(path: &str, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// Makes a node, or with `S_IFREG` an empty file.
+/// Creates a device node or FIFO, or with `S_IFREG` an empty file.
 pub fn mknodat(dir: impl AsFd, name: &CStr, kind: SFlag, mode: Mode, device: libc::dev_t) -> Result<()> {
     let mode = (kind.bits() | mode.bits()) as usize;
-    // SAFETY: plain integers. The kernel's numbers of devices have 32 bits.
+    // SAFETY: plain integers. The kernel's device numbers have 32 bits.
     unsafe { at(libc::SYS_mknodat, dir.as_fd(), name.as_path(), [mode, device as usize, 0]) }.map(drop)
 }
 
-/// Removes a name of what is no directory.
+/// Removes a name that is not a directory.
 pub fn unlinkat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<()> {
     // SAFETY: plain integers.
     unsafe { at(libc::SYS_unlinkat, dir.as_fd(), name.as_path(), [0, 0, 0]) }.map(drop)
 }
 
-/// Removes a directory that is empty.
+/// Removes an empty directory.
 pub fn rmdirat(dir: impl AsFd, path: &(impl Path + ?Sized)) -> Result<()> {
     let flags = libc::AT_REMOVEDIR as usize;
     // SAFETY: plain integers.
     unsafe { at(libc::SYS_unlinkat, dir.as_fd(), path.as_path(), [flags, 0, 0]) }.map(drop)
 }
 
-/// Gives a file another name in the same directory; what has that name goes.
+/// Renames a file within a directory; replaces an existing `to`.
 pub fn renameat(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
     let number = dir.as_fd().as_raw_fd() as usize;
     let to = CString::new(to).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: a C string that outlives the call. The number of a directory and a path, without flags.
+    // SAFETY: a C string that outlives the call; the rest is a descriptor and no flags.
     unsafe { at(libc::SYS_renameat2, dir.as_fd(), from.as_path(), [number, to.as_ptr() as usize, 0]) }
         .map(drop)
 }
 
-/// Gives an open file without a name (O_TMPFILE) this one; EEXIST if something has it.
+/// Links an unnamed open file (O_TMPFILE) at `path`; EEXIST if that exists.
 pub fn give_name(file: &OwnedFd, path: &str) -> Result<()> {
     let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
     let rest = [AT_FDCWD.as_raw_fd() as usize, path.as_ptr() as usize, libc::AT_SYMLINK_FOLLOW as usize];
@@ -204,24 +205,24 @@ pub fn give_name(file: &OwnedFd, path: &str) -> Result<()> {
     unsafe { at(libc::SYS_linkat, AT_FDCWD, file.as_bytes(), rest) }.map(drop)
 }
 
-/// Makes a link with this text.
+/// Creates a symbolic link with this text.
 pub fn symlinkat(text: &CStr, dir: impl AsFd, name: &CStr) -> Result<()> {
     let rest = [dir.as_fd().as_raw_fd() as usize, name.as_ptr() as usize, 0];
-    // SAFETY: as above, with the text in the place of the first path.
+    // SAFETY: both are C strings that outlive the call; the rest is a descriptor.
     let answer = unsafe { libc::syscall(libc::SYS_symlinkat, text.as_ptr(), rest[0], rest[1]) };
     Errno::result(answer).map(drop)
 }
 
-/// The text of a link. An empty name is the link that `dir` is open on.
+/// Reads a symbolic link; an empty name means the link that `dir` is open on.
 pub fn readlinkat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<Vec<u8>> {
     let mut text = [0u8; PATH_MAX];
     let rest = [text.as_mut_ptr() as usize, text.len(), 0];
-    // SAFETY: the kernel writes no more than there is room for.
+    // SAFETY: the kernel writes at most as many bytes as there is room for.
     let length = unsafe { at(libc::SYS_readlinkat, dir.as_fd(), name.as_path(), rest) }?;
     Ok(text[..length as usize].to_vec())
 }
 
-/// Changes owner and group of what stands under a name, a link not followed.
+/// Changes owner and group of a name; does not follow a symbolic link.
 pub fn chownat(dir: impl AsFd, name: &(impl Path + ?Sized), uid: u32, gid: Option<u32>) -> Result<()> {
     let rest = [uid as usize, gid.unwrap_or(NOBODY) as usize, NOFOLLOW];
     // SAFETY: plain integers.
@@ -235,19 +236,19 @@ pub fn chown(file: impl AsFd, uid: u32) -> Result<()> {
         .map(drop)
 }
 
-/// Changes the mode of what a name leads to.
+/// Changes the mode of the file that a name leads to.
 pub fn chmodat(dir: impl AsFd, name: &CStr, mode: Mode) -> Result<()> {
     // SAFETY: plain integers.
     unsafe { at(libc::SYS_fchmodat, dir.as_fd(), name.as_path(), [mode.bits() as usize, 0, 0]) }.map(drop)
 }
 
-/// What is left to read, `limit` bytes at most.
+/// Reads the rest of a file, at most `limit` bytes.
 pub fn read_all(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
     read_up_to(file.as_fd(), limit)
 }
 
 fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
-    // Room for a file as long as it says, and for the end of it. What is no file, or procfs', says 0.
+    // Reserve room for the file's size and for the read that finds its end. Pipes and procfs report a size of 0.
     let size = fstat(file).map_or(0, |stat| stat.st_size as usize);
     let mut bytes = vec![0; size.min(limit).saturating_add(1).max(4096)];
     let mut length = 0;
@@ -268,15 +269,16 @@ fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A file of the host that is text.
+/// Reads a text file of the host.
 pub fn read_text(path: &str) -> crate::error::Result<String> {
     let text = read_all(open(path, OFlag::O_RDONLY)?, usize::MAX)?;
     String::from_utf8(text).map_err(|_| Error::new("stream did not contain valid UTF-8"))
 }
 
-/// The names in a directory, and which of them are directories as far as the file system tells at once.
+/// Lists the names in a directory, and which are marked as directories.
+/// Not every file system marks them.
 pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
-    // A descriptor of its own, so that its reading position is nobody else's.
+    // Open the directory anew, because a duplicated descriptor would share its position.
     let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let mut names = Vec::new();
     each_entry(dir.as_fd(), &mut |name, directory| {
@@ -286,21 +288,22 @@ pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
     Ok(names)
 }
 
-/// The same, told one by one from where the directory was read to. Allocates nothing.
+/// Like [`entries`], but calls `told` for each name, from the current position.
+/// It allocates nothing.
 pub fn each_entry(dir: BorrowedFd<'_>, told: &mut dyn FnMut(&CStr, bool)) -> Result<()> {
-    /// Of `struct linux_dirent64`: a record's length, its kind, and where its name starts.
+    /// Offsets in `struct linux_dirent64`: record length, type, and name.
     const LENGTH: usize = 16;
     const KIND: usize = 18;
     const NAME: usize = 19;
     loop {
         let mut records = [0u8; 4096];
-        // SAFETY: the kernel writes no more than there is room for.
+        // SAFETY: the kernel writes at most as many bytes as there is room for.
         let length = unsafe {
             let (room, size) = (records.as_mut_ptr(), records.len());
             libc::syscall(libc::SYS_getdents64, dir.as_raw_fd() as c_long, room, size)
         };
         let length = match Errno::result(length) {
-            // A directory that is gone has nothing in it, as readdir(3) tells it.
+            // A removed directory has no entries, as in readdir(3).
             Err(Errno::ENOENT) => 0,
             length => length?,
         };
@@ -320,30 +323,30 @@ pub fn each_entry(dir: BorrowedFd<'_>, told: &mut dyn FnMut(&CStr, bool)) -> Res
     }
 }
 
-/// The absolute path of a file without links, dots or double slashes, as the kernel knows it.
+/// The kernel's path of a file: absolute, without links, dots, double slashes.
 pub fn canonical(path: &(impl Path + ?Sized)) -> Result<Vec<u8>> {
     path_of(open(path, OFlag::O_PATH)?)
 }
 
-/// The path of an open file, as the kernel knows it.
+/// The kernel's path of an open file.
 pub fn path_of(file: impl AsFd) -> Result<Vec<u8>> {
     readlinkat(AT_FDCWD, FdPath::new(file.as_fd()).as_c_str())
 }
 
-/// The working directory; ENOENT if it has no path here.
+/// The working directory; ENOENT if it cannot be reached from the root.
 pub fn current_dir() -> Result<String> {
     let mut text = [0u8; PATH_MAX];
-    // SAFETY: the kernel writes no more than there is room for, and a NUL at the end.
+    // SAFETY: the kernel writes at most as many bytes as there is room for, with a NUL at the end.
     Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, text.as_mut_ptr(), text.len()) })?;
     let path = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-    // The kernel has words for one that cannot be reached from the root.
+    // For an unreachable directory the kernel returns "(unreachable)…".
     if !text.starts_with(b"/") {
         return Err(Errno::ENOENT);
     }
     path.to_str().map(str::to_owned).map_err(|_| Errno::EILSEQ)
 }
 
-/// A path without what changes nothing in it, from the working directory if it is relative.
+/// Makes a path absolute and drops empty and `.` components.
 pub fn absolute(path: &str) -> Result<String> {
     let mut all = if path.starts_with('/') { String::new() } else { current_dir()? };
     for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
@@ -358,7 +361,7 @@ pub fn absolute(path: &str) -> Result<String> {
     Ok(all)
 }
 
-/// The path of `name` from a directory: behind it, unless it is absolute.
+/// Joins a name to a directory's path; an absolute name stays as it is.
 pub fn join(dir: &str, name: &str) -> String {
     match name.starts_with('/') {
         true => name.to_owned(),
@@ -371,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_read_up_to_the_limit() {
+    fn files_are_read_up_to_the_limit() {
         for size in [0, 1, 4096, 4097, 50_000] {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
             let text: Vec<u8> = (0..size).map(|i| i as u8).collect();
@@ -387,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_what_the_standard_library_says() {
+    fn file_status_equals_that_of_the_standard_library() {
         use std::os::unix::fs::MetadataExt as _;
         let dir = std::env::temp_dir().join(format!("embrun-file-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
@@ -431,14 +434,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_none_are_refused() {
+    fn paths_with_nul_and_too_long_paths_are_refused() {
         assert_eq!(open("a\0b", OFlag::O_RDONLY).unwrap_err(), Errno::EINVAL);
         assert_eq!(open(&"a/".repeat(2048)[..], OFlag::O_RDONLY).unwrap_err(), Errno::ENAMETOOLONG);
         assert_eq!(open(&*format!("{}x", "./".repeat(2047)), OFlag::O_RDONLY).unwrap_err(), Errno::ENOENT);
     }
 
     #[test]
-    fn absolute_paths_are_plain() {
+    fn absolute_paths_have_no_empty_and_dot_components() {
         let here = std::env::current_dir().unwrap();
         let here = here.to_str().unwrap();
         for (path, plain) in [("/", "/"), ("//./", "/"), ("/a//b/./c/", "/a/b/c"), ("/a/../b", "/a/../b")] {
@@ -449,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_join_as_the_standard_librarys_do() {
+    fn join_equals_that_of_the_standard_library() {
         for (dir, name) in [("/a", "b"), ("/a/", "b/c"), ("/a", "/b"), ("/", "b"), ("a", "../b")] {
             assert_eq!(join(dir, name), std::path::Path::new(dir).join(name).to_str().unwrap());
         }

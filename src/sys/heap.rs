@@ -1,13 +1,15 @@
-//! A heap that never frees: memory is handed out from the front of fresh pages.
+//! A heap that never frees: it hands out memory from the front of fresh pages.
 //!
-//! A command allocates a few hundred KiB in the milliseconds it lives. Because freeing does nothing, the compiler leaves out every
-//! destructor that would only free, a sixth of the program (docs/size.md gives the KB, and how to use another allocator).
+//! A command allocates a few hundred KiB in the milliseconds it lives. Because freeing does nothing, the compiler
+//! leaves out every destructor that would only free, a sixth of the program (docs/size.md gives the KB, and how to
+//! use another allocator).
 //!
-//! In exchange, code that runs for long must not allocate as it goes:
+//! In exchange, code that runs for long must not keep allocating:
 //! - The foreground of `run` and `exec` allocates nothing while it waits (the kernel tests measure it).
 //! - `events` allocates inside [`scratch`], which gives everything back at once.
-//! - A large document or table that is no longer needed is given back by name ([`give_back`]). A piece of 256 KiB and more is a mapping
-//!   of its own, which grows without a copy. So a command stays within six times the size of its configuration.
+//! - A large document or table is given back by name once it is no longer needed ([`give_back`]). A piece of 256
+//!   KiB or more is a separate mapping, which grows without a copy. So a command stays within six times the size of
+//!   its configuration.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::spin_loop;
@@ -15,31 +17,31 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Errno;
 
-/// What is asked of the kernel at a time. Pages cost nothing before they are touched.
+/// The size of a chunk of fresh pages, which cost nothing until touched.
 const CHUNK: usize = 256 << 10;
 
 /// The allocator, for `#[global_allocator]` of the program.
 pub struct Heap;
 
-/// Held while the others change.
+/// True while a thread changes the arenas.
 static BUSY: AtomicBool = AtomicBool::new(false);
-/// The arena in use: its first free address, its end, and its latest mapping if that is to be unmapped.
+/// The current arena: first free address, end, latest mapping to unmap later.
 static ARENA: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
-/// The arena not in use: that of [`scratch`], or in there the one that lasts.
+/// The other arena: that of [`scratch`], or inside it the lasting one.
 static OTHER: [AtomicUsize; 3] = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(NO_MAPPING)];
 
-/// The last link of a list of mappings. An arena that lasts keeps no list and has 0.
+/// The end of a list of mappings; a lasting arena keeps no list and has 0.
 const NO_MAPPING: usize = 1;
-/// A mapping in a list begins with the link to the one before and its own size.
+/// Size of the header of a listed mapping: link to the previous one, own size.
 const LINK: usize = 2 * size_of::<usize>();
 
-/// Fresh memory, zeroed; null if the kernel has none.
+/// Returns fresh zeroed memory; null if the kernel has none.
 #[inline(never)]
 pub fn take(size: usize, align: usize) -> *mut u8 {
     locked(|| {
         let [top, end, mapped] = &ARENA;
         let at = top.load(Ordering::Relaxed).next_multiple_of(align);
-        // At the start both are 0, and nothing fits.
+        // At the start both are 0, so nothing fits.
         if size < end.load(Ordering::Relaxed).saturating_sub(at) {
             top.store(at + size, Ordering::Relaxed);
             return at as *mut u8;
@@ -68,16 +70,18 @@ pub fn take(size: usize, align: usize) -> *mut u8 {
     })
 }
 
-/// Acts with an arena of its own, and unmaps that afterwards: one round of a loop that runs for months.
+/// Runs `act` with its own arena and unmaps that afterwards.
+/// This is for one round of a loop that runs for months.
 ///
-/// The result holds no memory. `act` must leave nothing that it allocated in what it borrows; [`super::once::Once`] allocates in
-/// the arena that lasts. Not to be nested, and only for a program with one thread.
+/// The result holds no memory. `act` must store nothing that it allocated in borrowed values; [`super::once::Once`]
+/// allocates in the lasting arena. Calls must not be nested, and the program must have one thread.
 pub fn scratch(act: &dyn Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     exchange();
     let result = act();
     let mut mapping = ARENA[2].load(Ordering::Relaxed);
     while mapping != NO_MAPPING {
-        // SAFETY: the mapping is one of this arena's and begins with its link. Nothing of it is in use any more: see above.
+        // SAFETY: the mapping belongs to this arena and begins with its link. Nothing uses it any more, as required
+        // above.
         unsafe {
             let [before, length] = (mapping as *const [usize; 2]).read();
             libc::munmap(mapping as *mut libc::c_void, length);
@@ -91,7 +95,7 @@ pub fn scratch(act: &dyn Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     result
 }
 
-/// Makes a value in the arena that lasts, also from within [`scratch`].
+/// Makes a value in the lasting arena, even inside [`scratch`].
 pub fn lasting<T>(make: impl FnOnce() -> T) -> T {
     let inside = ARENA[2].load(Ordering::Relaxed) != 0;
     if inside {
@@ -110,27 +114,28 @@ fn exchange() {
     }
 }
 
-/// A new mapping. It begins at a page, of 4, 16 or 64 KiB; nothing here asks for a larger alignment than the least of these.
+/// Creates a mapping, which begins at a page of 4, 16 or 64 KiB.
+/// Callers never need a larger alignment than 4 KiB.
 fn map(size: usize, align: usize) -> *mut u8 {
     if align > 4096 || size > isize::MAX as usize {
         return std::ptr::null_mut();
     }
     let rights = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping, which nobody else knows of.
+    // SAFETY: a new mapping, which nothing else knows of.
     let at = unsafe {
         libc::mmap(std::ptr::null_mut(), size, rights, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
     };
     if at == libc::MAP_FAILED { std::ptr::null_mut() } else { at.cast() }
 }
 
-/// Makes the piece that was handed out last longer or shorter, if it is that.
+/// Resizes the piece that was handed out last; false if `at` is another one.
 fn resize(at: usize, old: usize, new: usize) -> bool {
     locked(|| {
         let [top, end, _] = &ARENA;
         let last = at + old == top.load(Ordering::Relaxed) && new < end.load(Ordering::Relaxed) - at;
         if last {
             if new < old {
-                // SAFETY: what is cut off was the caller's, who has no more use for it. The next piece is to be zero.
+                // SAFETY: the caller has no more use for its cut-off part. The next piece must be zeroed.
                 unsafe { ((at + new) as *mut u8).write_bytes(0, old - new) };
             }
             top.store(at + new, Ordering::Relaxed);
@@ -139,15 +144,16 @@ fn resize(at: usize, old: usize, new: usize) -> bool {
     })
 }
 
-/// Gives the memory of a large piece back, which nothing else does: of a document or a table that has served.
+/// Gives the memory of a large piece back to the kernel.
+/// Nothing else does that for a document or table that is no longer needed.
 pub fn give_back<T: Copy>(piece: Vec<T>) {
-    // No page is larger. What lies beside whole ones may be somebody else's.
+    // No page is larger. Memory beside whole pages may belong to other pieces.
     const PAGE: usize = 64 << 10;
     let at = piece.as_ptr() as usize;
     let (from, to) = (at.next_multiple_of(PAGE), (at + piece.capacity() * size_of::<T>()) & !(PAGE - 1));
     if from < to {
-        // SAFETY: the pages are the vector's alone, whose values are not looked at again, and become zero. This holds for any
-        // allocator that takes private memory from the kernel.
+        // SAFETY: the pages belong to the vector alone; they become zero, and its values are not read again. This
+        // holds for every allocator that takes private memory from the kernel.
         unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
     }
 }
@@ -161,8 +167,8 @@ fn locked<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-// SAFETY: each piece lies in a mapping of ours, aligned, and in no other piece: the top moves under the lock, and down only by the
-// end of the piece that is cut short.
+// SAFETY: each piece is in a mapping of ours, aligned, and overlaps no other piece: the top moves under the lock,
+// and moves down only by the cut-off end of a piece.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size(), layout.align())
@@ -179,7 +185,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let in_scratch = ARENA[2].load(Ordering::Relaxed) != 0;
         if layout.size() >= CHUNK && size >= CHUNK && !in_scratch {
-            // SAFETY: a piece of this size is a mapping of its own. Its pages move, they are not copied.
+            // SAFETY: a piece of this size is a separate mapping. Its pages are moved, not copied.
             let new = unsafe { libc::mremap(old.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) };
             return if new == libc::MAP_FAILED { std::ptr::null_mut() } else { new.cast() };
         }
@@ -188,7 +194,7 @@ unsafe impl GlobalAlloc for Heap {
         }
         let new = take(size, layout.align());
         if !new.is_null() {
-            // SAFETY: the old piece is the caller's and smaller; the new one is no part of it.
+            // SAFETY: the old piece is the caller's and smaller; the new one does not overlap it.
             unsafe { new.copy_from_nonoverlapping(old, layout.size()) };
         }
         new
@@ -200,7 +206,7 @@ mod tests {
     use super::*;
     use std::sync::{Mutex, MutexGuard};
 
-    /// `scratch` is for one thread, and tests are several.
+    /// Serialises the tests, because `scratch` is for one thread.
     fn alone() -> MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
         ALONE.lock().unwrap()
@@ -245,7 +251,7 @@ mod tests {
             });
             assert_eq!(ended.is_ok(), round % 2 == 0);
             let now = mappings();
-            // Other tests allocate meanwhile, but not the 2 MiB of each round.
+            // Other tests allocate meanwhile, but less than the 2 MiB of each round.
             assert!(now < *pages.get_or_insert(now) + 20 * 512, "{now} pages in round {round}");
         }
         let after = piece(100, 5);
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_apart_aligned_zeroed_and_keep_what_they_hold() {
+    fn pieces_are_disjoint_aligned_zeroed_and_keep_their_content() {
         let _alone = alone();
         let threads: Vec<_> = (0..4u8)
             .map(|mark| {
@@ -284,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_piece_moves_and_shrinks_with_what_it_holds() {
+    fn resized_large_piece_keeps_its_content() {
         let _alone = alone();
         let fits = |size| Layout::from_size_align(size, 8).unwrap();
         // SAFETY: each piece is written and read within its layout.
@@ -300,7 +306,7 @@ mod tests {
                     std::slice::from_raw_parts(piece, new.min(17)).iter().all(|b| *b == 7),
                     "{old} to {new}"
                 );
-                // Somebody else's piece, so that not all are the last one.
+                // Allocate another piece, so that ours is not always the last one.
                 Heap.alloc(fits(3)).write(1);
                 old = new;
             }
@@ -308,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_short_piece_leaves_is_zero_for_the_next() {
+    fn cut_off_end_of_a_piece_is_zeroed_for_the_next() {
         let _alone = alone();
         // SAFETY: as above.
         unsafe {
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn giving_back_spares_the_neighbours() {
+    fn give_back_does_not_touch_neighbours() {
         let _alone = alone();
         for length in [0, 1, 1000, 65_535, 65_536, 131_072, 200_000, 5 << 20] {
             let before = vec![1u8; 100_000];
@@ -335,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn a_large_piece_fits_and_an_impossible_one_is_refused() {
+    fn large_piece_is_allocated_and_an_impossible_one_is_refused() {
         let _alone = alone();
-        // SAFETY: as above, and null is not looked into.
+        // SAFETY: as above, and null is not dereferenced.
         unsafe {
             let large = Layout::from_size_align(3 * CHUNK, 8).unwrap();
             let piece = Heap.alloc(large);

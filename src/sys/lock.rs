@@ -5,16 +5,16 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 
-/// An exclusive lock on what the value holds open, given up when it goes, also where a clone of this process still holds the
-/// descriptor. It needs no descriptor of its own.
+/// An exclusive lock on the open file of a value, released on drop.
+/// It is released even if a clone of this process still holds the descriptor. It needs no descriptor of its own.
 pub struct Lock<T: AsFd> {
     value: T,
-    /// Given up with the value.
+    /// Whether dropping the value releases the lock.
     ours: bool,
 }
 
 impl<T: AsFd> Lock<T> {
-    /// Locks what a descriptor refers to; EAGAIN if somebody else has.
+    /// Locks the file of a descriptor; EAGAIN if another process holds the lock.
     pub fn try_exclusive(value: T) -> Result<Lock<T>, (T, Errno)> {
         match flock(value.as_fd(), libc::LOCK_EX | libc::LOCK_NB) {
             Ok(()) => Ok(Lock { value, ours: true }),
@@ -27,7 +27,7 @@ impl<T: AsFd> Lock<T> {
         &self.value
     }
 
-    /// Gives the lock up, and returns what was locked.
+    /// Releases the lock and returns the value.
     pub fn unlock(self) -> T {
         let _ = flock(self.value.as_fd(), libc::LOCK_UN);
         let lock = ManuallyDrop::new(self);
@@ -35,7 +35,7 @@ impl<T: AsFd> Lock<T> {
         unsafe { std::ptr::read(&raw const lock.value) }
     }
 
-    /// Closes the descriptor in a clone of the process that has locked it, which goes on having it locked.
+    /// Closes the descriptor in a clone of the process, which keeps the lock.
     pub fn leave(mut self) {
         self.ours = false;
     }
@@ -43,7 +43,7 @@ impl<T: AsFd> Lock<T> {
 
 impl<T: AsFd> Drop for Lock<T> {
     fn drop(&mut self) {
-        // Closing would do the same but for clones.
+        // close(2) releases the lock only when no clone has the descriptor any more.
         if self.ours {
             let _ = flock(self.value.as_fd(), libc::LOCK_UN);
         }

@@ -1,8 +1,8 @@
 //! System calls: the only room with `unsafe`.
 //!
-//! nix has safe wrappers for most of what is needed; here is the rest, each behind a function that is safe to call with
-//! any arguments and that answers with the [`Errno`] of the call. File descriptors go in as `BorrowedFd` and come out as
-//! `OwnedFd`, always close-on-exec.
+//! nix has safe wrappers for most calls; this room has the rest. Each function is safe to call with any arguments
+//! and returns the call's [`Errno`]. File descriptors are passed as `BorrowedFd` and returned as `OwnedFd`, always
+//! close-on-exec.
 #![allow(unsafe_code)]
 
 pub mod bpf;
@@ -34,7 +34,7 @@ pub mod tty;
 
 pub use nix::errno::Errno;
 
-/// What a call answered that tells no more than whether it failed.
+/// The result of a call that only succeeds or fails.
 #[inline(never)]
 fn done(answer: std::ffi::c_int) -> Result<(), Errno> {
     if answer == -1 { Err(Errno::last()) } else { Ok(()) }

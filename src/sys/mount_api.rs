@@ -1,5 +1,6 @@
-//! Mounting: mount(2) onto a file descriptor, and the calls that take mounts as file descriptors (open_tree and move_mount
-//! from Linux 5.2, mount_setattr from 5.12).
+//! Mounts onto file descriptors, and the calls for detached mounts.
+//!
+//! The latter take mounts as file descriptors: open_tree and move_mount (Linux 5.2), mount_setattr (5.12).
 
 use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,22 +25,22 @@ const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
 pub struct MountAttr {
     /// `MOUNT_ATTR_…` to set.
     pub set: u64,
-    /// `MOUNT_ATTR_…` to clear, before those are set.
+    /// `MOUNT_ATTR_…` to clear, before `set` is applied.
     pub clear: u64,
-    /// One of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE`, or 0 to leave it.
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE`, or 0 for no change.
     pub propagation: u64,
-    /// Only with `MOUNT_ATTR_IDMAP`.
+    /// The user namespace for `MOUNT_ATTR_IDMAP`.
     pub userns_fd: u64,
 }
 
-/// The path of an open file in procfs, `/proc/self/fd/N`, laid out without allocating.
+/// The path of an open file in procfs, `/proc/self/fd/N`, without allocating.
 ///
-/// What it names is the file itself, wherever the paths that led to it lead now. It is meant for calls that take no file
-/// descriptor, in a process that still sees the host's procfs at `/proc`.
+/// It always leads to the open file itself, even if its original path now leads elsewhere. It is meant for calls
+/// that take no file descriptor, in a process that still sees the host's procfs at `/proc`.
 pub struct FdPath([u8; 32]);
 
 impl FdPath {
-    /// The path of `fd`, for as long as that is open.
+    /// The path of `fd`, valid while `fd` is open.
     pub fn new(fd: BorrowedFd<'_>) -> FdPath {
         let mut text = [0; 32];
         let mut n = fd.as_raw_fd().unsigned_abs();
@@ -57,13 +58,13 @@ impl FdPath {
         FdPath(text)
     }
 
-    /// As the kernel takes it.
+    /// The path as a C string.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 }
 
-/// mount(2). `flags` are `MS_…`, which are the same on every architecture.
+/// mount(2); `flags` are `MS_…`, which are the same on every architecture.
 pub fn mount(
     source: Option<&CStr>,
     target: &CStr,
@@ -79,7 +80,7 @@ pub fn mount(
     done(answer as c_int)
 }
 
-/// mount(2) onto the file that `target` is open on.
+/// mount(2) onto the open file `target`.
 pub fn mount_on(
     source: Option<&CStr>,
     target: BorrowedFd<'_>,
@@ -92,12 +93,13 @@ pub fn mount_on(
 
 fn owned(answer: c_long) -> Result<OwnedFd> {
     let fd = Errno::result(answer)? as c_int;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+    // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// open_tree(2): a detached copy of the mount at `path` (from `dir`; an empty path is `dir` itself), with all mounts below
-/// it if `recursive`. It is gone when the descriptor is closed, unless it was moved somewhere.
+/// open_tree(2): a detached copy of the mount at `path`, seen from `dir`.
+/// An empty path means `dir` itself; `recursive` includes all mounts below. The copy disappears when the descriptor
+/// is closed, unless it was attached somewhere.
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
     let empty = if path.is_empty() { AT_EMPTY_PATH } else { 0 };
     let deep = if recursive { AT_RECURSIVE } else { 0 };
@@ -106,7 +108,7 @@ pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<O
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
 }
 
-/// move_mount(2): attaches the mount that `tree` is open on, on top of what `target` is open on.
+/// move_mount(2): attaches the detached mount `tree` on top of `target`.
 pub fn move_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     let (from, to) = (tree.as_raw_fd(), target.as_raw_fd());
@@ -115,7 +117,7 @@ pub fn move_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     done(answer as c_int)
 }
 
-/// mount_setattr(2) on the mount that `mount` is open on, and on all below it if `recursive`.
+/// mount_setattr(2) on the mount `mount`, and on all below it if `recursive`.
 pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> Result<()> {
     let deep = if recursive { AT_RECURSIVE } else { 0 };
     let size = size_of::<MountAttr>();
@@ -133,9 +135,10 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -
     done(answer as c_int)
 }
 
-/// Whether the kernel has mount_setattr(2), and no seccomp filter hides it. It is the youngest of the calls here.
+/// Whether the kernel has mount_setattr(2) and no seccomp filter hides it.
+/// It is the newest of the calls here.
 pub fn has_mount_setattr() -> bool {
-    // SAFETY: the size of zero is refused before any pointer is looked at; both are static or null.
+    // SAFETY: the kernel refuses the size of zero before it reads a pointer; both are static or null.
     let answer = unsafe {
         let null: *const MountAttr = ptr::null();
         libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), AT_EMPTY_PATH, null, 0usize)
@@ -143,10 +146,10 @@ pub fn has_mount_setattr() -> bool {
     !matches!(Errno::result(answer), Err(Errno::ENOSYS | Errno::EPERM))
 }
 
-/// The flags of the mount that a file is on, `ST_…` of statvfs(3).
+/// The flags of the mount that a file is on (`ST_…`, statvfs(3)).
 pub fn mount_flags(file: BorrowedFd<'_>) -> Result<u32> {
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `stat` has room for the whole structure, which is filled in if the call succeeds.
+    // SAFETY: `stat` has room for the whole structure, which is initialised if the call succeeds.
     let stat = unsafe {
         Errno::result(libc::fstatvfs(file.as_raw_fd(), stat.as_mut_ptr()))?;
         stat.assume_init()
@@ -160,7 +163,7 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn fd_paths() {
+    fn fd_path_names_the_descriptor_and_leads_to_its_file() {
         let file = std::fs::File::open("/proc/self/exe").unwrap();
         for n in [0, 7, 10, 4096, i32::MAX] {
             // SAFETY: the descriptor is only printed.

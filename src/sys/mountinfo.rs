@@ -1,24 +1,24 @@
-//! The table of mounts, `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
+//! Parses the table of mounts, `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 
-/// A mount. Its paths are any bytes.
+/// A mount, whose paths may contain any bytes.
 pub struct Mount<'a> {
-    /// Its number.
+    /// The mount's id.
     pub id: u32,
-    /// The number of the mount that it is mounted on.
+    /// The id of the parent mount.
     pub parent: u32,
-    /// The directory of its file system that it shows.
+    /// The directory of the file system that the mount shows.
     pub root: Vec<u8>,
-    /// Where it is mounted, seen from the root of the process.
+    /// The mount point, as seen from the process's root.
     pub point: Vec<u8>,
-    /// Its own options.
+    /// Options of the mount.
     pub options: &'a [u8],
-    /// The type of its file system.
+    /// Type of the file system.
     pub kind: &'a [u8],
-    /// The options of its file system.
+    /// Options of the file system.
     pub kind_options: &'a [u8],
 }
 
-/// The mounts of a table. A line that makes no sense is none.
+/// Parses a table of mounts; malformed lines are ignored.
 pub fn mounts(text: &[u8]) -> Vec<Mount<'_>> {
     text.split(|b| *b == b'\n').filter_map(mount).collect()
 }
@@ -32,13 +32,13 @@ fn mount(line: &[u8]) -> Option<Mount<'_>> {
         root: unescape(fields.nth(1)?),
         point: unescape(fields.next()?),
         options: fields.next()?,
-        // Behind any number of further fields.
+        // Any number of optional fields precedes the separator.
         kind: fields.find(|field| *field == b"-").and_then(|_| fields.next())?,
         kind_options: fields.nth(1)?,
     })
 }
 
-/// Blanks, newlines and backslashes are written as a backslash and three octal digits.
+/// Decodes spaces, tabs, newlines and backslashes from `\ooo` in octal.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_mountinfo() {
+    fn mountinfo_lines_are_parsed_and_short_ones_refused() {
         let line = br"36 35 98:0 /mnt\0401 /a\134b\012 rw,noatime master:1 shared:7 - ext3 /dev/root rw,errors=continue";
         let m = mount(line).unwrap();
         assert_eq!((m.id, m.parent), (36, 35));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_stays() {
+    fn incomplete_escapes_stay_as_they_are() {
         assert_eq!(unescape(br"\9\04"), br"\9\04");
         assert_eq!(unescape(br"/a\040b\134c\"), br"/a b\c\");
         assert_eq!(unescape(br"\04x\9"), br"\04x\9");

@@ -1,13 +1,14 @@
-//! What kind of namespace a descriptor is.
+//! Finds the type of a namespace from its descriptor.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 
-/// The `CLONE_NEW…` flag of a namespace (NS_GET_NSTYPE, Linux 4.11; ENOTTY before, and of what is no namespace).
+/// Returns the `CLONE_NEW…` flag of a namespace (NS_GET_NSTYPE, Linux 4.11).
+/// Fails with ENOTTY on older kernels and for other files.
 pub fn kind_of(fd: &impl AsFd) -> Result<u64, Errno> {
-    // _IO(0xb7, 3), the same on every architecture built for.
+    // _IO(0xb7, 3), which is the same on every supported architecture.
     const NS_GET_NSTYPE: u32 = 0xb703;
-    // SAFETY: takes no argument, answers with a number.
+    // SAFETY: takes no argument, returns a number.
     Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) }).map(|n| n as u64)
 }

@@ -1,35 +1,36 @@
-//! Values that are worked out when they are first needed.
+//! Values that are computed when they are first needed.
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::heap::lasting;
 
-/// A value for as long as the process lives, made by who asks first. Smaller than the standard library's, which can wait for
-/// another thread: two that ask at once make it twice here, and one of the two stays.
+/// A value that is computed at first use and lives as long as the process.
+/// It is smaller than the standard library's, which can wait for another thread. Here two threads may both compute
+/// the value, and one result remains.
 pub struct Once<T>(AtomicPtr<T>);
 
 impl<T: Sync> Once<T> {
-    /// Nothing yet.
+    /// A cell without a value.
     #[must_use]
     pub const fn empty() -> Once<T> {
         Once(AtomicPtr::new(null_mut()))
     }
 
-    /// The value, if there is one.
+    /// The value, if it was computed.
     pub fn known(&self) -> Option<&'static T> {
-        // SAFETY: either null or from the `leak` in `set`, whose writes are before the store that was read.
+        // SAFETY: null, or from the `leak` in `set`, whose writes precede the store that was read.
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Takes this as the value.
+    /// Stores the value.
     pub fn set(&self, value: T) -> &'static T {
         let value = lasting(|| Box::leak(Box::new(value)));
         self.0.store(value, Ordering::Release);
         value
     }
 
-    /// The value, made now if there is none.
+    /// The value, which is computed now if necessary.
     pub fn get(&self, make: impl FnOnce() -> T) -> &'static T {
         self.known().unwrap_or_else(|| self.set(lasting(make)))
     }

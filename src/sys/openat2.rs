@@ -1,4 +1,4 @@
-//! Opening paths with a say in how they resolve: openat2(2), Linux 5.6.
+//! Opens paths with control over their resolution: openat2(2), Linux 5.6.
 
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -7,11 +7,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
 
-/// How often an EAGAIN is tried again. The kernel answers it when a rename anywhere on the system met the resolution of a
-/// `..`; at this bound an attacker who renames all the time delays a container, and rarely stops it.
+/// The number of attempts after EAGAIN.
+/// The kernel returns it if a rename anywhere on the system races with the resolution of `..`. With this limit an
+/// attacker who renames constantly delays a container, and rarely stops it.
 const ATTEMPTS: u32 = 128;
 
-/// Opens `path` from `dir`, close-on-exec, and resolved as `resolve` says. Nothing is created.
+/// Opens `path` from `dir`, close-on-exec, with `resolve`; creates nothing.
 pub fn openat2(
     dir: BorrowedFd<'_>,
     path: &CStr,
@@ -29,8 +30,8 @@ pub fn openat2(
     Err(last)
 }
 
-/// True for the errnos of a kernel without openat2, or of a seccomp filter that hides it: openat2(2) itself answers none
-/// of them for an open that creates nothing.
+/// Whether the error means that openat2 is missing or hidden by a filter.
+/// For an open that creates nothing, openat2(2) itself returns none of these errors.
 pub fn is_missing(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSYS | Errno::EPERM | Errno::E2BIG)
 }

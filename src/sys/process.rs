@@ -1,4 +1,4 @@
-//! Making, watching, signalling and becoming processes.
+//! Creates, watches, signals and replaces processes.
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -19,7 +19,8 @@ const CLONE_PIDFD: u64 = 0x1000;
 /// `CLONE_INTO_CGROUP` (Linux 5.7, clone3 only).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// The kernel's `struct clone_args` (clone(2)); libc does not have it on every target.
+/// The kernel's `struct clone_args` (clone(2)).
+/// The libc crate does not have it on every target.
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -36,26 +37,25 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Which side of a [`clone`] this is.
+/// The side of a [`clone`] that is running.
 pub enum Cloned {
-    /// The caller: the child's pid, a pidfd where the kernel gives one (5.2), and whether the child is in the cgroup
-    /// that was asked for.
+    /// The calling process.
     Parent {
-        /// In the caller's pid namespace.
+        /// The child's pid in the caller's pid namespace.
         pid: Pid,
-        /// Readable when the child has ended.
+        /// A pidfd (Linux 5.2), which is readable when the child has ended.
         pidfd: Option<OwnedFd>,
-        /// False if the child must still be moved by writing its pid.
+        /// Whether the child is in the cgroup, or its pid must still be written there.
         in_cgroup: bool,
     },
     /// The new process.
     Child,
 }
 
-/// Clones this process into new namespaces (`flags`: `CLONE_NEW…`), like fork otherwise, and puts the child into the
-/// cgroup v2 directory given where the kernel can (5.7).
+/// Clones this process into new namespaces (`flags`: `CLONE_NEW…`), like fork.
+/// The child starts in the given cgroup v2 directory if the kernel can do that (5.7).
 ///
-/// Refuses with EBUSY if this process has other threads: the child would find their locks taken for ever.
+/// Fails with EBUSY if this process has other threads, because the child would find their locks held forever.
 pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     if super::file::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink > 3) {
         return Err(Errno::EBUSY);
@@ -63,7 +63,8 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     clone_unchecked(flags, cgroup)
 }
 
-/// The same in a process that is known to have one thread, where there need be no procfs.
+/// Like [`clone`], for a process that is known to have one thread.
+/// It needs no procfs.
 pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -83,20 +84,21 @@ pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
         drop(adopt(pidfd));
         pidfd = -1;
     }
-    // Kernels before 5.7 know no cgroup argument; a cgroup that cannot take the child yet (frozen, threaded) says so
-    // again, and better, when the pid is written.
+    // Kernels before 5.7 refuse the cgroup argument. A cgroup that cannot take the child yet (frozen, threaded)
+    // gives a better error when the pid is written.
     if doomed.is_some() || (cgroup.is_some() && answer.is_err_and(|e| e != Errno::ENOSYS)) {
         args.flags &= !CLONE_INTO_CGROUP;
         args.cgroup = 0;
         answer = clone3(&args);
     }
-    // Where no number is free for a pidfd, the child's end is looked for now and then, as on kernels that have none.
+    // Without a free number for a pidfd, the caller polls for the child's end, as on kernels without pidfds.
     if answer == Err(Errno::EMFILE) {
         args.flags &= !CLONE_PIDFD;
         answer = clone3(&args);
     }
     let in_cgroup = args.flags & CLONE_INTO_CGROUP != 0 && answer.is_ok();
-    // Before 5.3, or under a filter that hides clone3. CLONE_PIDFD there is from 5.2; older kernels ignore or refuse it.
+    // Before 5.3, or under a filter that hides clone3. clone(2) has CLONE_PIDFD since 5.2; older kernels ignore or
+    // refuse it.
     if answer == Err(Errno::ENOSYS) {
         answer = clone_legacy(flags | CLONE_PIDFD, &mut pidfd);
         if answer == Err(Errno::EINVAL) {
@@ -106,17 +108,19 @@ pub fn clone_unchecked(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
     match answer? {
         0 => Ok(Cloned::Child),
         pid => {
-            // SAFETY: the kernel stored a new fd of ours there, or left -1.
+            // SAFETY: the kernel stored a new descriptor for us there, or left -1.
             let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
             Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd, in_cgroup })
         }
     }
 }
 
-/// Clones this process, whose parent becomes the clone's too, and which has no other threads. The new process is in the pid
-/// namespace that this one has set for its children (setns(2)).
+/// Clones this process as a sibling: both have the same parent.
+/// This process must have no other threads. The new process is in the pid namespace that setns(2) chose for the
+/// children.
 ///
-/// By clone(2): the filter of the container may be in force, and engines' profiles answer ENOSYS or worse to clone3(2).
+/// This uses clone(2), because the container's filter may already be installed, and engines' profiles answer
+/// clone3(2) with ENOSYS or worse.
 pub fn clone_sibling() -> Result<Cloned> {
     Ok(match clone_legacy(libc::CLONE_PARENT as u64, &mut -1)? {
         0 => Cloned::Child,
@@ -124,11 +128,12 @@ pub fn clone_sibling() -> Result<Cloned> {
     })
 }
 
-/// Whether SIGKILL is pending for a child that was just made.
+/// Whether SIGKILL is pending for a child that was just created.
 ///
-/// Newer kernels (seen on 6.18) kill a child that is cloned into a cgroup, unless `cgroup.kill` was written as often to that
-/// cgroup as to the caller's own: cgroup_css_set_fork() notes the count of the one, cgroup_post_fork()
-/// compares that of the other (kernel/cgroup/cgroup.c). The signal is sent before clone3(2) returns.
+/// Newer kernels (seen on 6.18) kill a child that is cloned into a cgroup, unless `cgroup.kill` was written as
+/// often to that cgroup as to the caller's own: cgroup_css_set_fork() saves the count of the one, and
+/// cgroup_post_fork() compares it with the count of the other (kernel/cgroup/cgroup.c). The signal is sent before
+/// clone3(2) returns.
 fn is_doomed(pid: i32) -> bool {
     let status = super::file::read_text(&format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = cut(&status, "\nShdPnd:\t").and_then(|(_, rest)| rest.lines().next());
@@ -137,16 +142,16 @@ fn is_doomed(pid: i32) -> bool {
 }
 
 fn clone3(args: &CloneArgs) -> Result<i32> {
-    // SAFETY: no stack and no CLONE_VM: the child goes on with a copy of this memory, as after fork. The process has no
-    // other threads (checked by the caller), so no lock is held by anybody else.
+    // SAFETY: without a stack and CLONE_VM, the child continues with a copy of this memory, as after fork. The
+    // caller checked that the process has no other threads, so no other thread holds a lock.
     let r = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_ref(args), size_of::<CloneArgs>()) };
     Errno::result(r).map(|r| r as i32)
 }
 
 fn clone_legacy(flags: u64, pidfd: &mut RawFd) -> Result<i32> {
     let flags = flags as c_ulong | libc::SIGCHLD as c_ulong;
-    // SAFETY: as for clone3. Flags, stack and the parent-tid pointer (where the pidfd is stored) come in this order on
-    // every architecture built for; the last two are unused.
+    // SAFETY: as for clone3. Flags, stack and the parent-tid pointer (where the pidfd is stored) are in this order
+    // on every supported architecture; the last two arguments are unused.
     let r = unsafe {
         libc::syscall(
             libc::SYS_clone,
@@ -160,19 +165,19 @@ fn clone_legacy(flags: u64, pidfd: &mut RawFd) -> Result<i32> {
     Errno::result(r).map(|r| r as i32)
 }
 
-/// A pidfd of a process (pidfd_open(2), Linux 5.3): readable when it has ended.
+/// Opens a pidfd, which is readable once the process has ended (Linux 5.3).
 pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
-    // SAFETY: plain integers in, a new fd of ours out.
+    // SAFETY: plain integers; returns a new descriptor for us.
     unsafe {
         let r = libc::syscall(libc::SYS_pidfd_open, pid.as_raw() as c_long, 0 as c_long);
         Ok(OwnedFd::from_raw_fd(Errno::result(r)? as RawFd))
     }
 }
 
-/// Sends a signal to the process behind a pidfd (pidfd_send_signal(2), Linux 5.1). Signals are numbers: real-time ones
-/// have no name in nix.
+/// Sends a signal to the process of a pidfd (pidfd_send_signal(2), Linux 5.1).
+/// Signals are numbers, because nix has no names for real-time signals.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    // SAFETY: a null siginfo means the default one.
+    // SAFETY: a null siginfo selects the default one.
     let r = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -185,9 +190,9 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     done(r as c_int)
 }
 
-/// A descriptor of another process, by its number there (pidfd_getfd(2), Linux 5.6).
+/// Duplicates a descriptor of another process (pidfd_getfd(2), Linux 5.6).
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
-    // SAFETY: plain integers in, a new fd of ours out, close-on-exec.
+    // SAFETY: plain integers; returns a new descriptor for us, close-on-exec.
     unsafe {
         let (pidfd, number) = (pidfd.as_raw_fd() as c_long, number as c_long);
         let r = libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0 as c_long);
@@ -195,9 +200,9 @@ pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
     }
 }
 
-/// The number that the next new descriptor of this process will have.
+/// The number that the next new descriptor of this process will get.
 pub fn next_descriptor() -> Result<RawFd> {
-    // SAFETY: the duplicate is closed at once, and nobody else has seen its number.
+    // SAFETY: the duplicate is closed immediately, and nothing else has seen its number.
     unsafe {
         let fd = Errno::result(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0))?;
         libc::close(fd);
@@ -205,23 +210,23 @@ pub fn next_descriptor() -> Result<RawFd> {
     }
 }
 
-/// Sends a signal, given by number, to a process by its pid (kill(2)).
+/// Sends a signal to a process by pid (kill(2)).
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: plain integers.
     done(unsafe { libc::kill(pid.as_raw(), signal) })
 }
 
-/// How a process ended, as waitpid(2) tells it.
+/// How a process ended, as reported by waitpid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It called exit with this status.
+    /// It exited with this status.
     Exited(u8),
-    /// This signal killed it.
+    /// It was killed by this signal.
     Signalled(i32),
 }
 
 impl Ended {
-    /// The status a shell would show: 128 + n after signal n.
+    /// The status that a shell would show: 128 + n for signal n.
     pub fn status(self) -> u8 {
         match self {
             Ended::Exited(status) => status,
@@ -230,12 +235,13 @@ impl Ended {
     }
 }
 
-/// Waits for one child, or any with pid -1. With `block` false, `None` means that nothing has ended yet.
+/// Waits for one child, or for any with pid -1.
+/// With `block` false it returns `None` if no child has ended yet.
 pub fn wait(pid: Pid, block: bool) -> Result<Option<(Pid, Ended)>> {
     loop {
         let mut status: c_int = 0;
         let flags = if block { 0 } else { libc::WNOHANG };
-        // SAFETY: `status` is ours for the call.
+        // SAFETY: `status` is ours during the call.
         match Errno::result(unsafe { libc::waitpid(pid.as_raw(), &mut status, flags) }) {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
@@ -252,7 +258,7 @@ pub fn wait(pid: Pid, block: bool) -> Result<Option<(Pid, Ended)>> {
     }
 }
 
-/// Whether SIGKILL has ended a child, which is still to be waited for.
+/// Whether SIGKILL ended a child that has not been waited for.
 pub fn is_killed(child: Pid) -> bool {
     let killed = |info: &libc::siginfo_t| {
         // SAFETY: waitid has set it, since the code is one of its own.
@@ -261,19 +267,19 @@ pub fn is_killed(child: Pid) -> bool {
     ended(child).is_some_and(|info| killed(&info))
 }
 
-/// Whether a child has ended, which is still to be waited for.
+/// Whether a child that has not been waited for has ended.
 pub fn has_ended(child: Pid) -> bool {
     ended(child).is_some_and(|info| info.si_signo != 0)
 }
 
-/// Whether a process is a child of this one, be it alive or not.
+/// Whether a process is a child of this one, alive or not.
 pub fn is_child(pid: Pid) -> bool {
     ended(pid).is_some()
 }
 
-/// How a child has ended, all zeros if it has not; `None` if there is no such child.
+/// How a child ended, all zero if it has not; `None` if it is not our child.
 fn ended(child: Pid) -> Option<libc::siginfo_t> {
-    // SAFETY: the kernel fills the structure in, or leaves it zero.
+    // SAFETY: the kernel fills in the structure or leaves it zero.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -281,24 +287,26 @@ fn ended(child: Pid) -> Option<libc::siginfo_t> {
     }
 }
 
-/// Ends this process at once, running nothing: the only way out of a clone's child besides exec.
+/// Ends this process immediately, without exit handlers.
+/// Besides exec, a cloned child must end only in this way.
 pub fn exit(status: i32) -> ! {
     // SAFETY: never returns and touches no memory of ours.
     unsafe { libc::_exit(status) }
 }
 
-/// A NULL-terminated array of C strings that stay, laid out before it is needed: nothing is allocated at exec.
+/// A NULL-terminated array of static C strings.
+/// It is built in advance, so that exec does not allocate.
 pub struct CStrings(Vec<*const c_char>);
 
 impl CStrings {
-    /// Of these strings.
+    /// Builds the array from strings.
     pub fn new(strings: impl IntoIterator<Item = &'static CStr>) -> CStrings {
         let mut all = CStrings(vec![std::ptr::null()]);
         strings.into_iter().for_each(|s| all.push(s));
         all
     }
 
-    /// Adds one string at the end.
+    /// Appends a string.
     pub fn push(&mut self, s: &'static CStr) {
         if let Some(end) = self.0.last_mut() {
             *end = s.as_ptr();
@@ -307,14 +315,15 @@ impl CStrings {
     }
 }
 
-/// Becomes another program; returns only if that failed. Allocates nothing.
+/// Executes another program; returns only on failure, and allocates nothing.
 pub fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
-    // SAFETY: both arrays end in NULL and point at C strings that stay.
+    // SAFETY: both arrays end in NULL and point to static C strings.
     unsafe { libc::execve(path.as_ptr(), argv.0.as_ptr(), envp.0.as_ptr()) };
     Errno::last()
 }
 
-/// Becomes the program behind a file descriptor (execveat(2) with AT_EMPTY_PATH, Linux 3.19).
+/// Executes the program behind a descriptor.
+/// Uses execveat(2) with AT_EMPTY_PATH (Linux 3.19).
 pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Errno {
     // SAFETY: as in `execve`.
     unsafe {
@@ -330,7 +339,7 @@ pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Err
     Errno::last()
 }
 
-/// The C strings of this process' environment, unchanged.
+/// This process's environment, unchanged.
 pub fn environment() -> CStrings {
     CStrings::new(super::start::environment())
 }
@@ -345,10 +354,11 @@ pub fn close_from(first: RawFd) {
     each_from(first, false, AT_FDCWD, c"/proc/self/fd");
 }
 
-/// Gives the descriptors `keep` the numbers from `first` on, in this order, and closes every other one from there on. Those
-/// below `first` stay open across exec. `procfs` lists them on old kernels, and is closed too.
+/// Renumbers the descriptors `keep` from `first` on; closes all others above.
+/// Descriptors below `first` stay open across exec. `procfs` lists the descriptors on old kernels, and is closed
+/// too.
 ///
-/// Returns the new owners. The old ones own numbers that are others' now, and must be forgotten.
+/// Returns the new owners. The previous owners must be forgotten, because their numbers now belong to other files.
 pub fn keep_only<const N: usize>(
     first: RawFd,
     keep: [RawFd; N],
@@ -356,7 +366,7 @@ pub fn keep_only<const N: usize>(
 ) -> Result<[OwnedFd; N]> {
     let mut fds = keep;
     let end = first + N as RawFd;
-    // SAFETY: plain integers; what is replaced or closed here is used by nobody after this, as the caller promises.
+    // SAFETY: plain integers; the caller promises that nothing uses the replaced and closed descriptors any more.
     unsafe {
         let elsewhere = |fd: RawFd| Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, end));
         let mut list = procfs.as_raw_fd();
@@ -379,11 +389,12 @@ pub fn keep_only<const N: usize>(
     }
 }
 
-/// By close_range(2) (Linux 5.9, on exec 5.11), or one by one as they are listed: the limit may have been lowered since they
-/// were opened. Allocates nothing.
+/// Acts on every descriptor from `first` on; allocates nothing.
+/// Uses close_range(2) (Linux 5.9; with close-on-exec 5.11), or else the list in procfs, because the limit may have
+/// been lowered after the descriptors were opened.
 fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
     let flags: c_uint = if on_exec { 4 } else { 0 };
-    // SAFETY: only descriptors that nothing below uses any more are named by the caller; close-on-exec is harmless.
+    // SAFETY: nothing uses the descriptors that the caller names any more; close-on-exec is harmless.
     let r = unsafe { libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, flags) };
     if r == 0 {
         return;
@@ -410,7 +421,7 @@ fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
         let last = limit.map_or(1024, |(soft, _)| soft.min(1 << 20)) as RawFd;
         let dir = dir.as_raw_fd();
         (first..last).filter(|fd| *fd != dir).for_each(act);
-        // The limit may have left no number for the list.
+        // The limit may have left no number for opening the list. Try again, now that some are free.
         let _ = by_list();
         if dir >= first {
             act(dir);
@@ -418,11 +429,11 @@ fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
     }
 }
 
-/// Gives every signal its default action and blocks none: an exec'ed program starts from there. Rust ignores SIGPIPE,
-/// callers may ignore others, and both would be inherited.
+/// Resets all signals to their default action and unblocks them, for exec.
+/// Rust ignores SIGPIPE, and callers may ignore others; the program would inherit both.
 pub fn default_signals() {
-    // The kernel's `struct sigaction`, which is no longer than this: SIG_DFL, no flags, nothing blocked. The C library
-    // keeps some signals for itself.
+    // An all-zero action of the kernel's `struct sigaction`, which is not longer than this: SIG_DFL, no flags,
+    // nothing blocked. We bypass the C library, because it reserves some signals for itself.
     let action = [0u64; 4];
     for signal in 1..=64 {
         // SAFETY: the default action runs no code of ours. SIGKILL and SIGSTOP are refused.
@@ -434,8 +445,8 @@ pub fn default_signals() {
     super::signal::block_none();
 }
 
-/// Ends this process on the signals that ask for it, although it may be the first of a pid namespace, which the kernel spares
-/// from every signal that it has no handler for. The program that it becomes starts without.
+/// Makes this process end on SIGHUP, SIGINT and SIGTERM.
+/// Without handlers, the kernel ignores these signals for process 1 of a pid namespace. Exec resets the handlers.
 pub fn end_when_asked() {
     extern "C" fn end(signal: c_int) {
         exit(128 + signal)
@@ -444,44 +455,44 @@ pub fn end_when_asked() {
         // SAFETY: the handler makes one system call and does not return.
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::Handler(end)) };
     }
-    // A host that is gone is an error of write(2). Ignored, the signal would be ignored by the program too.
+    // If the host process is gone, write(2) fails. SIG_IGN would be inherited by the program; a handler is not.
     extern "C" fn nothing(_: c_int) {}
     // SAFETY: the handler does nothing.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(nothing)) };
-    // A write to a host that is gone is an error. Ignored, the signal would be so in the program too.
+    // As above.
     extern "C" fn go_on(_: c_int) {}
     // SAFETY: the handler does nothing.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(go_on)) };
 }
 
-/// Ignores a signal for as long as this program runs.
+/// Ignores a signal while this program runs.
 pub fn ignore_signal(signal: Signal) {
     // SAFETY: ignoring runs no code of ours.
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
 }
 
-/// Gives a signal its default action, whatever the caller has left.
+/// Restores a signal's default action, regardless of the caller's.
 pub fn default_signal(signal: Signal) {
     // SAFETY: the default action runs no code of ours.
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
 }
 
-/// Sets a soft and a hard limit and returns what they were, 64 bits wide on every architecture and with every C library
-/// (prlimit(2)).
+/// Sets a soft and a hard limit, and returns the old ones (prlimit(2)).
+/// They have 64 bits on every architecture and with every C library.
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(u64, u64)> {
     let (limit, mut last) = ([soft, hard], [0_u64; 2]);
-    // SAFETY: two times two 64-bit words, each as the kernel's struct rlimit64; pid 0 is this process.
+    // SAFETY: two pairs of 64-bit words, each like the kernel's struct rlimit64; pid 0 is this process.
     let r = unsafe {
         libc::syscall(libc::SYS_prlimit64, 0 as c_long, resource as c_long, limit.as_ptr(), last.as_mut_ptr())
     };
     done(r as c_int).map(|()| (last[0], last[1]))
 }
 
-/// How many files this process may have open (RLIMIT_NOFILE).
+/// The number of files that this process may have open (RLIMIT_NOFILE).
 pub fn most_open_files() -> u64 {
     let mut limit = [u64::MAX; 2];
     let (nofile, none) = (libc::RLIMIT_NOFILE as c_long, std::ptr::null::<u64>());
-    // SAFETY: two 64-bit words that the kernel writes, as in `set_rlimit`; nothing is set.
+    // SAFETY: the kernel writes two 64-bit words, as in `set_rlimit`; nothing is set.
     unsafe { libc::syscall(libc::SYS_prlimit64, 0 as c_long, nofile, none, limit.as_mut_ptr()) };
     limit[0]
 }
@@ -492,13 +503,14 @@ pub fn set_domain_name(name: &str) -> Result<()> {
     done(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len() as _) })
 }
 
-/// Joins the session keyring of that name, which is made if there is none (keyctl(2)), so that the caller's keys stay
-/// outside. An exec by the same user joins it by its name, which nobody else can read.
+/// Joins or creates the session keyring of this name (keyctl(2)).
+/// This keeps the caller's keys out of the container. A later exec by the same user joins the keyring by its name,
+/// which nobody else can read.
 pub fn session_keyring(name: &CStr) -> Result<()> {
     const JOIN_SESSION_KEYRING: c_long = 1;
     const SETPERM: c_long = 5;
-    // Everything for its possessor. For its user, who may be that of other containers too, search, which a join takes, but not
-    // view: /proc/keys would show the name.
+    // The possessor may do everything. The user, who may also be the user of other containers, may only search,
+    // which a join needs. Without view, /proc/keys does not show the name.
     const PERMISSIONS: c_long = 0x3f08_0000;
     // SAFETY: a C string that the kernel copies.
     let keyring = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
@@ -507,9 +519,10 @@ pub fn session_keyring(name: &CStr) -> Result<()> {
     done(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, keyring, PERMISSIONS) } as c_int)
 }
 
-/// A file in memory that holds these bytes, positioned at its start (memfd_create(2), Linux 3.17).
+/// Creates a file in memory with these bytes, positioned at its start.
+/// Uses memfd_create(2) (Linux 3.17).
 pub fn memory_file(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
-    // SAFETY: a C string and flags in, a new fd of ours out.
+    // SAFETY: a C string and flags; returns a new descriptor for us.
     let fd = unsafe {
         let fd = libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC);
         OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd)
@@ -519,32 +532,32 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Closes a descriptor whose owner lives as long as this process and is used no more.
+/// Closes a descriptor whose owner is static and no longer used.
 pub fn close_for_good(fd: BorrowedFd<'_>) {
-    // SAFETY: nobody uses the owner again or drops it, as the caller promises, so the number cannot be mistaken.
+    // SAFETY: the caller promises that nothing uses or drops the owner again, so a reused number does no harm.
     unsafe { libc::close(fd.as_raw_fd()) };
 }
 
-/// Takes ownership of a descriptor that the kernel has just installed for this process (SCM_RIGHTS).
+/// Takes ownership of a descriptor that the kernel just installed (SCM_RIGHTS).
 pub fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: nobody else knows the number yet.
+    // SAFETY: nothing else knows the number yet.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Takes an inherited descriptor by its number, if it is open.
+/// Borrows an inherited descriptor by its number, if it is open.
 pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: checked to be open; embrun closes no descriptor that it did not open itself, so it stays so.
+    // SAFETY: it was checked to be open, and embrun closes no descriptor that it did not open.
     unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| BorrowedFd::borrow_raw(fd)) }
 }
 
-/// Whether a descriptor came with the exec of this program: what it has opened itself is close-on-exec, which none that
-/// came can be.
+/// Whether a descriptor was inherited through exec.
+/// Descriptors that this program opens are close-on-exec, and inherited ones cannot be.
 pub fn came_by_exec(fd: RawFd) -> bool {
     // SAFETY: plain integers; a number that is not open answers EBADF.
     unsafe { libc::fcntl(fd, libc::F_GETFD) == 0 }
 }
 
-/// Makes the descriptor `number`, one of the standard streams, another name for `fd`.
+/// Makes the standard stream `number` a duplicate of `fd`.
 pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
     // SAFETY: nothing in this program owns the standard streams.
     done(unsafe { libc::dup2(fd.as_raw_fd(), number) })
@@ -552,6 +565,6 @@ pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
 
 /// Keeps an inherited descriptor open across exec.
 fn keep_across_exec(fd: RawFd) {
-    // SAFETY: flags of a number; harmless if it is not open.
+    // SAFETY: sets flags of a number; harmless if it is not open.
     unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
 }

@@ -1,12 +1,14 @@
-//! Searching a text for a text. The standard library's way is fast on long texts, and 1.3 KB larger.
+//! Searches a text for another text.
+//!
+//! The standard library's search is faster on long texts, but 1.3 KB larger.
 
-/// The text before and after the first place where `wanted` stands.
+/// Splits a text at the first occurrence of `wanted`.
 pub fn cut<'a>(text: &'a str, wanted: &str) -> Option<(&'a str, &'a str)> {
     let at = text.as_bytes().windows(wanted.len()).position(|part| part == wanted.as_bytes())?;
     Some((text.get(..at)?, text.get(at + wanted.len()..)?))
 }
 
-/// Whether `wanted` stands somewhere in it.
+/// Whether the text contains `wanted`.
 pub fn has(text: &str, wanted: &str) -> bool {
     cut(text, wanted).is_some()
 }
@@ -16,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_place_is_found_as_by_the_standard_library() {
+    fn results_equal_those_of_the_standard_library() {
         for (text, wanted) in [
             ("", "a"),
             ("a", "a"),

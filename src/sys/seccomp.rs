@@ -1,4 +1,4 @@
-//! seccomp(2).
+//! seccomp(2): loading filters and serving their listeners.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -11,31 +11,33 @@ const SET_MODE_FILTER: libc::c_uint = 1;
 const GET_ACTION_AVAIL: libc::c_uint = 2;
 const MODE_FILTER: libc::c_int = 2;
 
-/// Loads a filter into the calling thread; with `SECCOMP_FILTER_FLAG_NEW_LISTENER` the answer is the listener. Allocates
-/// nothing. Needs no_new_privs or `CAP_SYS_ADMIN` (`EACCES`).
+/// Loads a filter into the calling thread; allocates nothing.
+/// With `SECCOMP_FILTER_FLAG_NEW_LISTENER` it returns the listener. It needs no_new_privs or `CAP_SYS_ADMIN`
+/// (`EACCES`).
 pub fn load(program: &[SockFilter], flags: u32) -> Result<Option<OwnedFd>, Errno> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let fprog = libc::sock_fprog { len, filter: program.as_ptr() as *mut libc::sock_filter };
     // SAFETY: SockFilter has the layout of sock_filter; the kernel reads `len` of them and writes nothing.
     let mut answer = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &fprog) };
     if answer == -1 && Errno::last() == Errno::ENOSYS && flags == 0 {
-        // Before Linux 3.17, or where the call itself is filtered.
+        // Before Linux 3.17, or under a filter that hides seccomp(2).
         // SAFETY: as above.
         answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, MODE_FILTER, &fprog) }.into();
     }
     match answer {
         -1 => Err(Errno::last()),
-        // SAFETY: with this flag the answer is a new file descriptor that nothing else owns (close-on-exec).
+        // SAFETY: with this flag the result is a new descriptor that nothing else owns (close-on-exec).
         fd if flags & NEW_LISTENER != 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
         _ => Ok(None),
     }
 }
 
-/// What this kernel knows of seccomp. No filters at all is no actions.
+/// Finds the seccomp features of this kernel.
+/// Without filters there are no actions.
 pub fn support() -> Support {
-    // The kernel looks at the flags before the program, which is nowhere (EFAULT).
+    // The kernel checks the flags before the program, which is null (EFAULT).
     let knows = |flags: u32| {
-        // SAFETY: a null program is refused.
+        // SAFETY: the kernel refuses a null program.
         let answer = unsafe {
             libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, std::ptr::null::<libc::sock_fprog>())
         };
@@ -62,7 +64,7 @@ fn actions() -> u32 {
         let answer = unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &code) };
         let available = match answer {
             0 => true,
-            // Before Linux 4.14 the question itself is unknown; what there was then has been there from the first.
+            // Before Linux 4.14 the query does not exist; such kernels have exactly the first actions.
             _ => Errno::last() != Errno::EOPNOTSUPP && filters() && old(code),
         };
         actions |= u32::from(available) << i;
@@ -70,13 +72,13 @@ fn actions() -> u32 {
     actions
 }
 
-/// The actions of Linux 3.5.
+/// Whether an action exists since Linux 3.5.
 fn old(code: u32) -> bool {
     matches!(code, 0 | 0x0003_0000 | 0x0005_0000 | 0x7ff0_0000 | 0x7fff_0000)
 }
 
 fn filters() -> bool {
-    // SAFETY: a null program is refused.
+    // SAFETY: the kernel refuses a null program.
     let answer =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, MODE_FILTER, std::ptr::null::<libc::sock_fprog>()) };
     answer == -1 && Errno::last() == Errno::EFAULT
@@ -104,16 +106,16 @@ struct Response {
     flags: u32,
 }
 
-/// `_IOWR('!', …)`, alike on every architecture built for.
+/// `_IOWR('!', …)`, which is the same on every supported architecture.
 const fn request(number: u32, size: usize) -> u32 {
     3 << 30 | (size as u32) << 16 | (b'!' as u32) << 8 | number
 }
 
-/// A call that waits at a listener.
+/// A call that waits for a listener's decision.
 pub struct Waiting {
-    /// The kernel's name for it.
+    /// The kernel's id of the notification.
     pub id: u64,
-    /// Who makes it, in the pid namespace of whoever listens.
+    /// The calling process, in the listener's pid namespace.
     pub pid: i32,
     /// `AUDIT_ARCH_*` of the caller.
     pub audit: u32,
@@ -121,7 +123,8 @@ pub struct Waiting {
     pub number: u32,
 }
 
-/// The next call that waits at a listener (Linux 5.0). ENOENT if who made it has gone.
+/// Receives the next waiting call from a listener (Linux 5.0).
+/// Fails with ENOENT if the caller has ended.
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Waiting, Errno> {
     let mut n = Notification::default();
     // SAFETY: the kernel writes one seccomp_notif, which must be zero before.
@@ -131,7 +134,8 @@ pub fn receive(listener: BorrowedFd<'_>) -> Result<Waiting, Errno> {
     Ok(Waiting { id: n.id, pid: n.pid as i32, audit: n.audit, number: n.number as u32 })
 }
 
-/// Lets a waiting call be made (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`, Linux 5.5; EINVAL before that).
+/// Lets a waiting call continue.
+/// Uses `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (Linux 5.5; EINVAL before).
 pub fn proceed(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
     let mut response = Response { id, value: 0, error: 0, flags: 1 };
     // SAFETY: the kernel reads one seccomp_notif_resp.
@@ -147,7 +151,7 @@ mod tests {
     use crate::seccomp::policy::TSYNC;
 
     #[test]
-    fn a_kernel_that_answers_knows_the_first_actions() {
+    fn kernel_supports_the_first_actions_and_tsync() {
         let support = support();
         for (i, (action, name)) in ACTIONS.iter().enumerate() {
             if old(action.code() & 0xffff_0000) {
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_end_is_refused() {
+    fn empty_program_is_refused() {
         let load_nothing = load(&[], 0);
         assert_eq!(load_nothing.unwrap_err(), Errno::EINVAL);
     }

@@ -1,4 +1,6 @@
-//! Signals by their numbers, all of them: the C libraries hide some from their sets (musl 32 to 34, glibc 32 and 33).
+//! Signals by number.
+//!
+//! The C libraries hide some signals from their sets (musl 32 to 34, glibc 32 and 33).
 
 use std::ffi::c_long;
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
@@ -9,20 +11,20 @@ use super::done;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The size of the kernel's set of signals, one bit each from the first on.
+/// The size of the kernel's signal set, which has one bit per signal.
 const SIZE: usize = size_of::<u64>();
 
-/// Blocks every signal but these, and returns a descriptor that the blocked ones can be read from.
+/// Blocks all signals but these; returns a descriptor to read the others from.
 pub fn block_all_but(open: &[i32]) -> Result<OwnedFd> {
     watch(libc::SIG_SETMASK, !set_of(open))
 }
 
-/// Blocks these signals too, and returns a descriptor that they can be read from.
+/// Blocks these signals as well; returns a descriptor to read them from.
 pub fn block(signals: &[i32]) -> Result<OwnedFd> {
     watch(libc::SIG_BLOCK, set_of(signals))
 }
 
-/// Lets every signal come.
+/// Unblocks all signals.
 pub fn block_none() {
     let _ = mask(libc::SIG_SETMASK, 0);
 }
@@ -42,16 +44,16 @@ fn mask(how: i32, set: u64) -> Result<()> {
 fn watch(how: i32, set: u64) -> Result<OwnedFd> {
     mask(how, set)?;
     let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as c_long;
-    // SAFETY: the kernel reads one set; a new descriptor of ours comes out.
+    // SAFETY: the kernel reads one set and returns a new descriptor for us.
     unsafe {
         let fd = libc::syscall(libc::SYS_signalfd4, -1 as c_long, &raw const set, SIZE, flags);
         Ok(OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd))
     }
 }
 
-/// The next signal that waits at such a descriptor.
+/// Reads the next pending signal from such a descriptor.
 pub fn next(signals: impl AsFd) -> Option<i32> {
-    // `struct signalfd_siginfo`, whose first word is the signal.
+    // The first word of `struct signalfd_siginfo` is the signal.
     let mut info = [0u8; 128];
     match nix::unistd::read(signals.as_fd(), &mut info) {
         Ok(128) => Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])),
@@ -64,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_signals_are_read_by_number_but_those_left_open() {
+    fn all_blocked_signals_are_read_by_number() {
         let open = [libc::SIGSEGV, libc::SIGTRAP];
-        // The mask is a thread's, and so are signals that are sent to it.
+        // The mask is per thread, and the signals are sent to this thread.
         let thread = std::thread::spawn(move || {
             let signals = block_all_but(&open).unwrap();
             assert_eq!(next(&signals), None);

@@ -1,4 +1,4 @@
-//! Stream sockets of others, which may not listen.
+//! Connects to stream sockets of other programs, which may not accept.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,9 +11,10 @@ use super::Errno;
 use super::clock;
 use super::file::open;
 
-/// A connection to the stream socket at `path`. ETIMEDOUT if nobody has taken it after `patience`: connect(2) waits while
-/// as many wait as the listener lets (listen(2)). What is written to it has that long too. A path longer than an address
-/// holds (107 bytes, unix(7)) goes by the descriptor of its directory.
+/// Connects to the stream socket at `path`.
+/// Fails with ETIMEDOUT if the connection takes longer than `patience`, since connect(2) blocks while the
+/// listener's backlog is full (listen(2)). Writes have the same time limit. A path longer than an address (107
+/// bytes, unix(7)) is reached through a descriptor of its directory.
 pub fn connect(path: &str, patience: Duration) -> Result<UnixStream, Errno> {
     let deadline = clock::after(patience);
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
@@ -50,7 +51,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(50);
 
     #[test]
-    fn a_socket_may_have_a_long_path() {
+    fn socket_with_a_long_path_is_reached() {
         let dir = std::env::temp_dir().join(format!("embrun-{}-{}", std::process::id(), "x".repeat(120)));
         fs::create_dir(&dir).unwrap();
         let cwd = fs::File::open(&dir).unwrap();
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_no_more_calls_is_not_waited_for_for_good() {
+    fn connecting_to_a_full_backlog_times_out() {
         let dir = std::env::temp_dir().join(format!("embrun-busy-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         let path = dir.join("s");

@@ -1,7 +1,7 @@
-//! What a process is given when it starts: arguments, environment and the standard streams.
+//! What a process gets at its start: arguments, environment, standard streams.
 //!
-//! The program's entry is C's `main`: what the standard library does before its own, and how it keeps arguments and
-//! environment (behind locks, since a thread could change them), is several KB that a program without threads can do without.
+//! The program's entry is C's `main`. The standard library's own start code keeps arguments and environment behind
+//! locks, since a thread could change them; a program without threads saves several KB by leaving that out.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
@@ -18,15 +18,16 @@ unsafe extern "C" {
 
 static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 
-/// To be called first. Whichever of the standard streams the caller has left closed becomes /dev/null: a file opened later
-/// would otherwise take its number, and be written to as if it were the stream.
+/// Must be called first.
+/// A standard stream that the caller left closed becomes /dev/null. Otherwise a file that is opened later would get
+/// its number and be written to as if it were the stream.
 ///
 /// # Safety
 /// `argv` is that of C's `main`.
 pub unsafe fn begin(argv: *const *const c_char) {
     ARGUMENTS.store(argv.cast_mut(), Ordering::Relaxed);
     for fd in 0..3 {
-        // SAFETY: plain numbers and a C string. The lowest free number is the one that was found closed.
+        // SAFETY: plain numbers and a C string. open(2) returns the lowest free number, which is the closed one.
         unsafe {
             if libc::fcntl(fd, libc::F_GETFD) < 0 && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) != fd {
                 libc::_exit(1);
@@ -35,17 +36,17 @@ pub unsafe fn begin(argv: *const *const c_char) {
     }
 }
 
-/// The arguments, of which the first is the program's name.
+/// The arguments, starting with the program's name.
 pub fn arguments() -> impl Iterator<Item = &'static CStr> {
     strings(ARGUMENTS.load(Ordering::Relaxed))
 }
 
-/// The environment, `NAME=VALUE` each.
+/// The environment, as `NAME=VALUE`.
 pub fn environment() -> impl Iterator<Item = &'static CStr> {
     strings(environment_list())
 }
 
-/// A variable of the environment, if it is there and UTF-8.
+/// An environment variable, if it exists and is UTF-8.
 pub fn variable(name: &str) -> Option<&'static str> {
     environment().find_map(|entry| {
         let value = entry.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
@@ -53,16 +54,16 @@ pub fn variable(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Overwrites the arguments and the environment that the kernel shows of this process (`/proc/PID/cmdline` and `environ`) with
-/// a title and zeros. Nothing in this process may use [`arguments`], [`environment`] or [`variable`] afterwards, or keep
-/// what they returned: `cli` copies what it is given.
+/// Overwrites the arguments and environment that the kernel shows.
+/// `/proc/PID/cmdline` and `environ` then show a title and zeros. Afterwards nothing in this process may use
+/// [`arguments`], [`environment`], [`variable`] or their results; `cli` copies its arguments.
 pub fn wipe() {
     let mut title = &b"embrun init"[..];
     for string in strings(ARGUMENTS.load(Ordering::Relaxed)).chain(environment()) {
         let length = string.to_bytes().len();
         let shown = &title[..title.len().min(length)];
-        // SAFETY: the strings lie in this process' own writable memory, each with `length` bytes before its NUL, and nobody
-        // reads them any more.
+        // SAFETY: the strings are in this process's own writable memory, each with `length` bytes before its NUL,
+        // and nothing reads them any more.
         unsafe {
             let start = string.as_ptr().cast_mut().cast::<u8>();
             start.write_bytes(0, length);
@@ -79,7 +80,8 @@ fn environment_list() -> *const *const c_char {
 
 fn strings(mut list: *const *const c_char) -> impl Iterator<Item = &'static CStr> {
     std::iter::from_fn(move || {
-        // SAFETY: null (there is no list in tests), or a list of C strings that ends in NULL and stays as long as the process.
+        // SAFETY: null (in tests there is no list), or a NULL-terminated list of C strings that live as long as the
+        // process.
         unsafe {
             let string = list.as_ref().filter(|s| !s.is_null())?;
             list = list.add(1);
@@ -88,11 +90,11 @@ fn strings(mut list: *const *const c_char) -> impl Iterator<Item = &'static CStr
     })
 }
 
-/// The descriptors 0, 1 and 2, which are open since [`begin`].
+/// Descriptor 0, which is open since [`begin`].
 pub const STDIN: BorrowedFd<'static> = stream(0);
-/// As above.
+/// Descriptor 1, which is open since [`begin`].
 pub const STDOUT: BorrowedFd<'static> = stream(1);
-/// As above.
+/// Descriptor 2, which is open since [`begin`].
 pub const STDERR: BorrowedFd<'static> = stream(2);
 
 const fn stream(fd: c_int) -> BorrowedFd<'static> {
@@ -100,7 +102,7 @@ const fn stream(fd: c_int) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Writes all of it, whatever signals come, also to a descriptor that the caller has made non-blocking.
+/// Writes all bytes, despite signals and even to a non-blocking descriptor.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match nix::unistd::write(fd, bytes) {
@@ -113,7 +115,7 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Writes a text that comes in pieces, as it comes: it may be large, and is never whole in memory.
+/// Writes a text in pieces, so that a large one is never in memory as a whole.
 pub fn write_text(
     fd: BorrowedFd<'_>,
     content: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
@@ -127,7 +129,7 @@ pub fn write_text(
 
 struct Pieces<'a> {
     fd: BorrowedFd<'a>,
-    /// Less than a few pages.
+    /// Text that is not yet written, less than a few pages.
     waiting: Vec<u8>,
     done: Result<(), Errno>,
 }
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_those_of_the_standard_library() {
+    fn environment_equals_that_of_the_standard_library() {
         for (name, value) in std::env::vars() {
             assert_eq!(variable(&name), Some(&*value));
         }

@@ -1,4 +1,4 @@
-//! Pseudo-terminals and the loopback interface: the ioctls.
+//! ioctls of pseudo-terminals and of the loopback interface.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -15,7 +15,7 @@ pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<()> {
     done(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const unlock) })
 }
 
-/// The number of a pty: its slave is `/dev/pts/N`.
+/// The number N of a pty, whose slave is `/dev/pts/N`.
 pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32> {
     let mut n: libc::c_uint = 0;
     // SAFETY: TIOCGPTN writes one unsigned int.
@@ -23,19 +23,19 @@ pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32> {
     Ok(n)
 }
 
-/// Opens the slave of a pty master without going through a path (TIOCGPTPEER, Linux 4.13).
+/// Opens the slave of a pty master without a path (TIOCGPTPEER, Linux 4.13).
 pub fn pty_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
-    // _IO('T', 0x41), the same on every architecture built for.
+    // _IO('T', 0x41), which is the same on every supported architecture.
     const TIOCGPTPEER: u32 = 0x5441;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: takes open flags by value, answers with a new fd of ours.
+    // SAFETY: takes open flags by value, returns a new descriptor for us.
     unsafe {
         let fd = Errno::result(libc::ioctl(master.as_raw_fd(), TIOCGPTPEER as _, flags))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
 
-/// Makes a terminal the controlling one of this session.
+/// Makes a terminal the controlling terminal of this session.
 pub fn set_controlling(tty: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: takes a flag by value.
     done(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY as _, 0) })
@@ -56,9 +56,9 @@ pub fn set_size(tty: BorrowedFd<'_>, (rows, columns): (u16, u16)) -> Result<()> 
     done(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) })
 }
 
-/// What a terminal does with what passes (termios(3)).
+/// Reads the attributes of a terminal (termios(3)).
 pub fn attributes(tty: BorrowedFd<'_>) -> Result<libc::termios> {
-    // SAFETY: all zeroes is a valid termios, which the call fills in.
+    // SAFETY: an all-zero termios is valid, and the call fills it in.
     unsafe {
         let mut attributes: libc::termios = std::mem::zeroed();
         done(libc::tcgetattr(tty.as_raw_fd(), &raw mut attributes))?;
@@ -66,13 +66,13 @@ pub fn attributes(tty: BorrowedFd<'_>) -> Result<libc::termios> {
     }
 }
 
-/// Sets that, at once.
+/// Sets the attributes of a terminal immediately.
 pub fn set_attributes(tty: BorrowedFd<'_>, attributes: &libc::termios) -> Result<()> {
     // SAFETY: reads one termios.
     done(unsafe { libc::tcsetattr(tty.as_raw_fd(), libc::TCSANOW, attributes) })
 }
 
-/// The same for a terminal that hands every key through. Output is treated as before.
+/// Converts attributes to raw mode, with output processing unchanged.
 pub fn raw(cooked: &libc::termios) -> libc::termios {
     let mut raw = *cooked;
     // SAFETY: changes flags of the one termios.
@@ -81,13 +81,13 @@ pub fn raw(cooked: &libc::termios) -> libc::termios {
     raw
 }
 
-/// Brings the loopback interface of this network namespace up.
+/// Brings up the loopback interface of this network namespace.
 pub fn loopback_up() -> Result<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-        // A kernel without IPv4 has other families.
+        // A kernel without IPv4 has other address families.
         .or_else(|_| socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None))?;
-    // SAFETY: all zeroes is a valid ifreq; the name fits and ends in NUL.
+    // SAFETY: an all-zero ifreq is valid; the name fits and ends in NUL.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as _;
