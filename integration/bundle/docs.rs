@@ -53,7 +53,7 @@ fn named(cell: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_checklist_is_whole_and_its_tests_exist() {
+fn spec_checklist_is_complete_and_its_tests_exist() {
     let tests = Tests::read();
     let text = fs::read_to_string(top().join("docs/spec.md")).unwrap();
     let mut number = 0;
@@ -72,7 +72,7 @@ fn the_checklist_is_whole_and_its_tests_exist() {
 }
 
 #[test]
-fn every_defence_has_a_file_and_a_test_that_exist() {
+fn every_listed_defence_names_existing_files_and_tests() {
     let tests = Tests::read();
     let text = fs::read_to_string(top().join("SECURITY.md")).unwrap();
     let (_, table) = text.split_once("\n| mechanism | defence | test |\n|---|---|---|\n").unwrap();

@@ -48,7 +48,7 @@ impl Drop for Dir {
 }
 
 #[test]
-fn a_sound_bundle_is_read_through_links_and_kept_as_it_was() {
+fn valid_bundle_is_read_through_symlinks_and_keeps_its_text() {
     let dir = Dir::bundle("sound");
     let link = dir.0.join("link");
     symlink(&dir.0, &link).unwrap();
@@ -60,20 +60,20 @@ fn a_sound_bundle_is_read_through_links_and_kept_as_it_was() {
 }
 
 #[test]
-fn an_absolute_rootfs_stands_by_itself() {
+fn absolute_rootfs_does_not_depend_on_the_bundle() {
     let dir = Dir::bundle("absolute");
     fs::write(dir.0.join("config.json"), SOUND.replace("rootfs", "/usr")).unwrap();
     assert_eq!(load(dir.0.to_str().unwrap()).unwrap().rootfs, "/usr");
 }
 
 #[test]
-fn no_bundle() {
+fn missing_bundle_is_named() {
     let says = load("/nonexistent/bundle").unwrap_err().to_string();
     assert_eq!(says, "bundle /nonexistent/bundle: no such file or directory (ENOENT)");
 }
 
 #[test]
-fn no_config() {
+fn missing_config_is_named() {
     let dir = Dir::bundle("no-config");
     fs::remove_file(dir.0.join("config.json")).unwrap();
     assert_eq!(
@@ -87,7 +87,7 @@ fn no_config() {
 }
 
 #[test]
-fn a_config_that_is_no_file_is_not_waited_for() {
+fn config_that_is_not_a_regular_file_is_refused_without_waiting() {
     let dir = Dir::bundle("fifo");
     let config = dir.0.join("config.json");
     fs::remove_file(&config).unwrap();
@@ -104,7 +104,7 @@ fn a_config_that_is_no_file_is_not_waited_for() {
 }
 
 #[test]
-fn a_config_without_end_is_not_read_to_it() {
+fn endless_config_is_refused() {
     let dir = Dir::bundle("long");
     let file = fs::File::create(dir.0.join("config.json")).unwrap();
     file.set_len(1 << 40).unwrap();
@@ -112,7 +112,7 @@ fn a_config_without_end_is_not_read_to_it() {
 }
 
 #[test]
-fn broken_json_is_named_by_line_and_column() {
+fn malformed_json_is_reported_by_line_and_column() {
     let dir = Dir::bundle("broken");
     for (text, says) in [
         ("", "config.json: EOF while parsing a value at line 1 column 0"),
@@ -126,7 +126,7 @@ fn broken_json_is_named_by_line_and_column() {
 }
 
 #[test]
-fn a_wrong_property_is_named() {
+fn invalid_property_is_named() {
     let dir = Dir::bundle("property");
     fs::write(dir.0.join("config.json"), SOUND.replace("1.0.2", "7")).unwrap();
     assert_eq!(
@@ -136,7 +136,7 @@ fn a_wrong_property_is_named() {
 }
 
 #[test]
-fn a_rootfs_that_is_missing_or_a_file() {
+fn rootfs_that_is_missing_or_a_file_is_refused() {
     let dir = Dir::bundle("rootfs");
     fs::remove_dir(dir.0.join("rootfs")).unwrap();
     let hint = "(it must be the directory of the container's root file system)";
@@ -152,7 +152,7 @@ fn a_rootfs_that_is_missing_or_a_file() {
 }
 
 #[test]
-fn a_bundle_that_is_a_file() {
+fn bundle_that_is_a_file_is_refused() {
     let dir = Dir::bundle("file");
     let file = dir.0.join("config.json");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();

@@ -25,7 +25,7 @@ fn rounds(default: usize) -> usize {
 }
 
 #[test]
-fn a_mutated_document_is_read_or_refused_by_path() {
+fn mutated_documents_are_accepted_or_refused_by_path() {
     let mut random = Random::new();
     let (mut read, mut refused, mut planned) = (0, 0, 0);
     for (name, text) in configs() {

@@ -10,7 +10,7 @@ use crate::written::written;
 use crate::written_rooms::with_default_errno;
 
 #[test]
-fn every_configuration_means_the_same_to_oci_spec() {
+fn every_configuration_reads_as_in_oci_spec() {
     for (name, text) in configs() {
         let ours =
             config::spec(&Json::parse(&text).unwrap()).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));

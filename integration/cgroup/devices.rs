@@ -9,7 +9,7 @@ fn usable(own: &Own) -> (bool, bool, bool) {
 }
 
 #[test]
-fn only_the_default_devices_without_rules() {
+fn default_devices_alone_are_allowed_without_rules() {
     if !mounted() {
         return;
     }
@@ -18,7 +18,7 @@ fn only_the_default_devices_without_rules() {
 }
 
 #[test]
-fn rules_hold_in_order() {
+fn rules_apply_in_order() {
     if !mounted() {
         return;
     }
@@ -46,7 +46,7 @@ fn rules_hold_in_order() {
 
 /// On a v2 tree beside v1 hierarchies too: the program by itself, without v1's lists.
 #[test]
-fn the_program_holds_on_any_v2() {
+fn device_program_is_enforced_on_any_v2() {
     if !mounted() {
         return;
     }
@@ -80,7 +80,7 @@ fn the_program_holds_on_any_v2() {
 
 /// As on a kernel without bpf(2), and on one without programs of cgroups. Lists of v1 need neither.
 #[test]
-fn without_ebpf_v2_accepts_what_denies_nothing() {
+fn v2_without_ebpf_accepts_rules_that_deny_nothing() {
     if !mounted() {
         return;
     }

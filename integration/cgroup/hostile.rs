@@ -16,7 +16,7 @@ fn bomb(own: &Own, mut shell: Shell) {
 }
 
 #[test]
-fn a_fork_bomb_is_killed() {
+fn fork_bomb_is_killed() {
     if !has("pids", "pids") {
         return;
     }
@@ -33,7 +33,7 @@ fn a_fork_bomb_is_killed() {
 
 /// The same without cgroup.kill, as kernels before 5.14 have it.
 #[test]
-fn a_fork_bomb_is_killed_by_v1_alone() {
+fn fork_bomb_is_killed_on_v1_without_cgroup_kill() {
     if !on_v1("pids") || !on_v1("freezer") {
         eprintln!("SKIPPED: there is no v1 on this host");
         return;
@@ -51,7 +51,7 @@ fn a_fork_bomb_is_killed_by_v1_alone() {
 }
 
 #[test]
-fn a_thousand_nested_cgroups_are_removed() {
+fn thousand_nested_cgroups_are_removed() {
     if !mounted() {
         return;
     }
@@ -103,7 +103,7 @@ fn processes_in_nested_cgroups_are_found_and_killed() {
 ///
 /// v1 lets no frozen process die. One shell freezes the other in a loop.
 #[test]
-fn what_is_frozen_and_frozen_again_below_is_killed() {
+fn repeatedly_frozen_child_cgroup_is_killed() {
     if !mounted() {
         return;
     }
@@ -146,7 +146,7 @@ fn what_is_frozen_and_frozen_again_below_is_killed() {
 }
 
 #[test]
-fn a_process_that_joined_only_some_hierarchies_does_not_keep_them() {
+fn process_in_only_some_hierarchies_does_not_block_removal() {
     if !mounted() {
         return;
     }
@@ -159,7 +159,7 @@ fn a_process_that_joined_only_some_hierarchies_does_not_keep_them() {
 }
 
 #[test]
-fn removed_behind_our_back() {
+fn externally_removed_cgroup_is_handled() {
     if !mounted() {
         return;
     }
@@ -181,7 +181,7 @@ fn removed_behind_our_back() {
 }
 
 #[test]
-fn what_is_no_cgroup_is_not_touched() {
+fn directory_that_is_not_a_cgroup_is_not_touched() {
     if !mounted() {
         return;
     }
@@ -218,7 +218,7 @@ fn is_inside() -> bool {
 }
 
 #[test]
-fn a_read_only_mount_is_named() {
+fn read_only_mount_is_named_in_the_error() {
     if !mounted() {
         return;
     }
@@ -226,7 +226,7 @@ fn a_read_only_mount_is_named() {
         let mounts = Layout::discover().unwrap().trees;
         let ro = |t: &embrun::cgroup::place::layout::Tree| format!("mount -o remount,bind,ro {}", t.mount);
         let change = mounts.iter().map(ro).collect::<Vec<_>>().join(" && ");
-        return inside("hostile::a_read_only_mount_is_named", &change);
+        return inside("hostile::read_only_mount_is_named_in_the_error", &change);
     }
     let location = plan("readonly");
     let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
@@ -237,21 +237,21 @@ fn a_read_only_mount_is_named() {
 }
 
 #[test]
-fn a_mount_point_that_is_no_text_stops_nothing() {
+fn non_utf8_mount_point_is_ignored() {
     if !is_inside() {
         let change = "mount -t tmpfs none /mnt && odd=$(printf '/mnt/\\377') && mkdir $odd && mount -t tmpfs none $odd";
-        return inside("hostile::a_mount_point_that_is_no_text_stops_nothing", change);
+        return inside("hostile::non_utf8_mount_point_is_ignored", change);
     }
     Layout::discover().unwrap();
 }
 
 #[test]
-fn a_mount_over_it_is_told() {
+fn mount_over_the_cgroup_is_named_in_the_error() {
     if !mounted() {
         return;
     }
     if !is_inside() {
-        return inside("hostile::a_mount_over_it_is_told", "true");
+        return inside("hostile::mount_over_the_cgroup_is_named_in_the_error", "true");
     }
     let own = Own::new("covered");
     let directory = own.location.places[0].directory();
@@ -264,9 +264,9 @@ fn a_mount_over_it_is_told() {
 }
 
 #[test]
-fn hidden_mounts_are_not_used() {
+fn hidden_cgroup_mounts_are_not_used() {
     if !is_inside() {
-        return inside("hostile::hidden_mounts_are_not_used", "mount -t tmpfs none /sys/fs/cgroup");
+        return inside("hostile::hidden_cgroup_mounts_are_not_used", "mount -t tmpfs none /sys/fs/cgroup");
     }
     assert_eq!(Layout::discover().unwrap(), Layout::default());
 }

@@ -8,7 +8,7 @@ fn exists(location: &Location) -> Vec<String> {
 }
 
 #[test]
-fn made_joined_and_removed_everywhere() {
+fn cgroup_is_created_joined_and_removed_in_every_hierarchy() {
     if !mounted() {
         return;
     }
@@ -33,7 +33,7 @@ fn made_joined_and_removed_everywhere() {
 }
 
 #[test]
-fn parents_are_made_and_removed_unless_used_by_then() {
+fn parents_are_created_and_removed_unless_in_use() {
     if !mounted() {
         return;
     }
@@ -59,7 +59,7 @@ fn parents_are_made_and_removed_unless_used_by_then() {
 }
 
 #[test]
-fn a_used_or_frozen_cgroup_is_refused_and_kept() {
+fn used_or_frozen_cgroup_is_refused_and_kept() {
     if !mounted() {
         return;
     }
@@ -86,7 +86,7 @@ fn a_used_or_frozen_cgroup_is_refused_and_kept() {
 }
 
 #[test]
-fn one_that_appeared_since_the_plan_is_refused_and_kept() {
+fn cgroup_created_after_planning_is_refused_and_kept() {
     if !mounted() {
         return;
     }
@@ -98,7 +98,7 @@ fn one_that_appeared_since_the_plan_is_refused_and_kept() {
 }
 
 #[test]
-fn freezes_thaws_and_is_killed_frozen() {
+fn cgroup_freezes_thaws_and_is_killed_while_frozen() {
     if !mounted() {
         return;
     }
@@ -118,7 +118,7 @@ fn freezes_thaws_and_is_killed_frozen() {
 
 /// v1's freezer beside a v2 that is used: something else may have frozen the container there.
 #[test]
-fn is_killed_when_frozen_by_v1() {
+fn cgroup_frozen_by_v1_is_killed() {
     if !on_v1("freezer") {
         eprintln!("SKIPPED: there is no v1 freezer on this host");
         return;
@@ -132,7 +132,7 @@ fn is_killed_when_frozen_by_v1() {
 }
 
 #[test]
-fn one_below_is_named_once_for_each_hierarchy() {
+fn child_cgroup_is_named_once_per_hierarchy() {
     if !on_v1("pids") {
         eprintln!("SKIPPED: v1 has no pids here");
         return;
@@ -148,7 +148,7 @@ fn one_below_is_named_once_for_each_hierarchy() {
 }
 
 #[test]
-fn cloned_into_v2_needs_only_v1_joined() {
+fn process_cloned_into_v2_joins_only_v1() {
     if !mounted() {
         return;
     }

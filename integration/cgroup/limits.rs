@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn pids_are_limited() {
+fn pids_limit_is_enforced() {
     if !has("pids", "pids") {
         return;
     }
@@ -21,7 +21,7 @@ fn pids_are_limited() {
 }
 
 #[test]
-fn cpu_is_limited() {
+fn cpu_limits_are_set() {
     if !has("cpu", "cpu") {
         return;
     }
@@ -43,7 +43,7 @@ fn cpu_is_limited() {
 }
 
 #[test]
-fn cpu_burst_and_idle() {
+fn cpu_burst_and_idle_are_set() {
     if !has("cpu", "cpu") {
         return;
     }
@@ -69,7 +69,7 @@ fn cpu_burst_and_idle() {
 }
 
 #[test]
-fn memory_is_limited_and_raised_in_any_order() {
+fn memory_limits_change_in_any_order() {
     if !has("memory", "memory") {
         return;
     }
@@ -99,7 +99,7 @@ fn memory_is_limited_and_raised_in_any_order() {
 }
 
 #[test]
-fn a_limit_below_the_usage_is_explained() {
+fn memory_limit_below_the_usage_is_explained() {
     if !on_v1("memory") {
         eprintln!("SKIPPED: only v1 refuses a limit below the usage");
         return;
@@ -138,7 +138,7 @@ fn disk() -> Option<(u32, u32)> {
 }
 
 #[test]
-fn block_io_is_limited() {
+fn block_io_limits_are_set() {
     if !has("blkio", "io") {
         return;
     }
@@ -184,7 +184,7 @@ fn block_io_is_limited() {
 }
 
 #[test]
-fn huge_pages_are_limited() {
+fn huge_page_limits_are_set() {
     if !has("hugetlb", "hugetlb") {
         return;
     }
@@ -202,7 +202,7 @@ fn huge_pages_are_limited() {
 }
 
 #[test]
-fn packets_carry_the_class() {
+fn network_class_id_is_set() {
     if !on_v1("net_cls") {
         eprintln!("SKIPPED: v1 has no net_cls here");
         return;
@@ -212,7 +212,7 @@ fn packets_carry_the_class() {
 }
 
 #[test]
-fn a_controller_that_is_not_there_is_named() {
+fn missing_controller_is_named() {
     if mounted() {
         let own = Own::new("missing");
         let e = own
@@ -237,7 +237,7 @@ fn a_controller_that_is_not_there_is_named() {
 }
 
 #[test]
-fn unified_is_for_v2() {
+fn unified_is_written_on_v2_and_refused_on_v1() {
     if !mounted() {
         return;
     }

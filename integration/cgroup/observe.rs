@@ -12,7 +12,7 @@ fn number(j: &Json, path: &[&str]) -> i128 {
 }
 
 #[test]
-fn what_is_used_is_counted() {
+fn usage_is_reported() {
     if !mounted() {
         return;
     }
@@ -41,7 +41,7 @@ fn what_is_used_is_counted() {
 }
 
 #[test]
-fn the_out_of_memory_killer_is_noticed() {
+fn oom_kill_is_detected() {
     if !has("memory", "memory") {
         return;
     }
@@ -70,7 +70,7 @@ fn the_out_of_memory_killer_is_noticed() {
 }
 
 #[test]
-fn a_delegated_cgroup_belongs_to_its_owner() {
+fn delegated_cgroup_belongs_to_its_owner() {
     use std::os::unix::fs::MetadataExt;
     let own = Own::new("delegate");
     own.cgroup.give(nix::unistd::Uid::from_raw(12345)).unwrap();

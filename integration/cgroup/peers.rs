@@ -104,7 +104,7 @@ fn only_what_is_here() -> String {
 }
 
 #[test]
-fn reads_back_as_runc() {
+fn limits_read_back_as_with_runc() {
     if mounted() {
         peer("runc", false);
     }
@@ -112,7 +112,7 @@ fn reads_back_as_runc() {
 
 /// crun refuses a hybrid host where v2 owns a controller: it is shown v1 alone.
 #[test]
-fn reads_back_as_crun() {
+fn limits_read_back_as_with_crun() {
     if mounted() {
         peer("crun", on_v1("pids") && Layout::discover().unwrap().v2().is_some());
     }

@@ -109,7 +109,7 @@ const LIMITS: &str = r#"{"devices":[{"allow":false}],"memory":{"limit":33554432}
     "cpu":{"shares":1024,"quota":50000,"period":100000},"pids":{"limit":50}}"#;
 
 #[test]
-fn a_container_is_a_scope() {
+fn container_gets_a_scope() {
     if !runs() {
         return;
     }
@@ -172,7 +172,7 @@ fn cgroup_that_is_there_frozen_is_refused(b: &Bundle) {
 }
 
 #[test]
-fn every_resource_is_a_property() {
+fn every_resource_becomes_a_property() {
     if !runs() {
         return;
     }
@@ -253,7 +253,7 @@ fn quota_and_period_change_alone_and_together(b: &Bundle) {
 }
 
 #[test]
-fn annotations_are_properties_of_their_type() {
+fn annotations_become_properties_of_their_type() {
     if !runs() {
         return;
     }
@@ -299,7 +299,7 @@ fn annotations_are_properties_of_their_type() {
 
 /// Systemd's own socket is not everywhere: in a container with the host's bus there is the bus alone.
 #[test]
-fn the_bus_will_do_where_the_private_socket_cannot_be_used() {
+fn bus_is_used_without_the_private_socket() {
     if !runs() {
         return;
     }
@@ -322,7 +322,7 @@ fn the_bus_will_do_where_the_private_socket_cannot_be_used() {
 
 /// An ordinary user, as root of a user namespace as rootless engines have it, and the systemd of that user.
 #[test]
-fn a_user_has_scopes_of_his_own_manager() {
+fn user_gets_scopes_from_the_user_manager() {
     if !runs() {
         return;
     }
@@ -368,7 +368,7 @@ fn a_user_has_scopes_of_his_own_manager() {
 }
 
 #[test]
-fn the_manager_is_chosen_by_a_flag() {
+fn cgroup_manager_flag_selects_the_driver() {
     if !runs() {
         return;
     }

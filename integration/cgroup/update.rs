@@ -4,7 +4,7 @@ use super::*;
 use embrun::cgroup::limits::devices;
 
 #[test]
-fn changes_what_is_asked_for_and_keeps_the_rest() {
+fn update_changes_only_the_given_fields() {
     if !has("pids", "pids") || !has("memory", "memory") || !has("cpu", "cpu") {
         return;
     }
@@ -27,7 +27,7 @@ fn changes_what_is_asked_for_and_keeps_the_rest() {
 }
 
 #[test]
-fn puts_everything_back_when_one_write_fails() {
+fn failed_update_restores_every_limit() {
     if !has("pids", "pids") || !has("memory", "memory") || !has("cpu", "cpu") {
         return;
     }
@@ -62,7 +62,7 @@ fn puts_everything_back_when_one_write_fails() {
 
 /// Device rules, too: here nobody knows the unit that is to be told.
 #[test]
-fn puts_device_rules_back() {
+fn failed_update_restores_device_rules() {
     if !mounted() {
         return;
     }
@@ -86,7 +86,7 @@ fn puts_device_rules_back() {
 }
 
 #[test]
-fn a_paused_container_is_updated() {
+fn paused_container_is_updated() {
     if !has("pids", "pids") {
         return;
     }
@@ -102,7 +102,7 @@ fn a_paused_container_is_updated() {
 }
 
 #[test]
-fn a_limit_below_the_usage_is_refused_if_it_is_to_be_checked() {
+fn checked_memory_limit_below_the_usage_is_refused() {
     if !has("memory", "memory") || on_v1("memory") {
         return;
     }
@@ -117,7 +117,7 @@ fn a_limit_below_the_usage_is_refused_if_it_is_to_be_checked() {
 }
 
 #[test]
-fn a_device_is_plugged_in_and_out_of_a_running_container() {
+fn device_is_added_to_and_removed_from_a_running_container() {
     if !mounted() {
         return;
     }

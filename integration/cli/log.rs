@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::{Scratch, read};
 
 #[test]
-fn an_error_goes_to_the_log_and_to_stderr() {
+fn error_is_written_to_the_log_and_stderr() {
     let s = Scratch::new();
     let log = s.path("log.json");
     for _ in 0..2 {
@@ -27,7 +27,7 @@ fn an_error_goes_to_the_log_and_to_stderr() {
 }
 
 #[test]
-fn text_is_as_logrus_writes_it() {
+fn text_log_is_formatted_like_logrus() {
     let s = Scratch::new();
     let log = s.path("log");
     s.call(&["--log", &log, "kill", "web", "TERM"]).fails("kill web: container does not exist");
@@ -39,7 +39,7 @@ fn text_is_as_logrus_writes_it() {
 }
 
 #[test]
-fn a_misuse_is_logged_too() {
+fn misuse_is_logged() {
     let s = Scratch::new();
     let log = s.path("log.json");
     let said = s.call(&["--log", &log, "--log-format=json", "start", "--bogus", "web"]);
@@ -58,7 +58,7 @@ fn success_writes_no_line() {
 
 /// As crun names other logs than a file.
 #[test]
-fn a_log_that_is_no_file_makes_none() {
+fn other_log_targets_create_no_file() {
     let s = Scratch::new();
     for log in ["journald:web", "syslog:web"] {
         s.shell(&format!("$E --log={log} state web")).fails("state web: container does not exist");
@@ -67,7 +67,7 @@ fn a_log_that_is_no_file_makes_none() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_is_named() {
+fn unopenable_log_is_named() {
     let s = Scratch::new();
     let log = s.path("nowhere/log");
     let line = format!("open log file {log}: no such file or directory (ENOENT)");
@@ -75,7 +75,7 @@ fn a_log_that_cannot_be_opened_is_named() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_hides_no_error() {
+fn unwritable_log_does_not_hide_the_error() {
     let s = Scratch::new();
     let says = "state web: container does not exist";
     s.call(&["--log", "/dev/full", "state", "web"]).fails(says);

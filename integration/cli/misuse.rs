@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use crate::{Scratch, said};
 
 #[test]
-fn a_wrong_number_of_arguments_prints_the_help() {
+fn wrong_number_of_arguments_prints_the_help() {
     let s = Scratch::new();
     let said = s.call(&["state"]);
     said.fails("\"state\" requires exactly 1 argument(s)");
@@ -14,7 +14,7 @@ fn a_wrong_number_of_arguments_prints_the_help() {
 }
 
 #[test]
-fn an_unknown_command_is_one_line() {
+fn unknown_command_is_reported_in_one_line() {
     let s = Scratch::new();
     let said = s.call(&["bogus"]);
     said.fails("unknown command \"bogus\" (embrun --help lists the commands)");
@@ -23,7 +23,7 @@ fn an_unknown_command_is_one_line() {
 
 /// podman runs the first and takes exit status 0 for a yes; CRI-O the second, and takes runc's words for it.
 #[test]
-fn probes_for_checkpoint_and_restore_get_a_no() {
+fn checkpoint_and_restore_probes_are_answered_no() {
     let s = Scratch::new();
     let why = "is not supported (there is no checkpoint and restore)";
     s.call(&["checkpoint", "--help"]).fails(&format!("checkpoint {why}"));
@@ -68,7 +68,7 @@ fn ids_that_are_paths_are_refused() {
 }
 
 #[test]
-fn kill_of_nobody_with_all_is_still_an_error() {
+fn kill_all_of_a_missing_container_is_an_error() {
     let s = Scratch::new();
     s.call(&["kill", "--all", "web", "9"]).fails("kill web: container does not exist");
 }

@@ -3,7 +3,7 @@
 use crate::{Scratch, read};
 
 #[test]
-fn the_version_is_what_engines_parse() {
+fn version_has_the_form_that_engines_parse() {
     let s = Scratch::new();
     let version = s.call(&["--version"]).ok().to_owned();
     assert_eq!(version.lines().next(), Some(concat!("embrun version ", env!("CARGO_PKG_VERSION"))));
@@ -14,7 +14,7 @@ fn the_version_is_what_engines_parse() {
 
 /// CRI-O reads stdout and stderr together; the crate is what others decode it with.
 #[test]
-fn features_decode_and_nothing_else_is_said() {
+fn features_can_be_decoded_and_stderr_is_empty() {
     let s = Scratch::new();
     let text = s.call(&["features"]).ok().to_owned();
     let features: oci_spec::runtime::Features = serde_json::from_str(&text).unwrap();
@@ -26,7 +26,7 @@ fn features_decode_and_nothing_else_is_said() {
 }
 
 #[test]
-fn an_empty_list_in_its_three_forms() {
+fn empty_list_has_its_three_forms() {
     let s = Scratch::new();
     assert_eq!(s.call(&["list"]).ok(), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
     assert_eq!(s.call(&["list", "--format=json"]).ok(), "null\n");
@@ -35,7 +35,7 @@ fn an_empty_list_in_its_three_forms() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_an_error() {
+fn output_that_cannot_be_written_is_an_error() {
     let s = Scratch::new();
     for command in ["features", "list", "list -f json", "--version", "--help", "help run"] {
         let said = s.shell(&format!("$E {command} > /dev/full"));
@@ -50,7 +50,7 @@ fn what_cannot_be_printed_is_an_error() {
 }
 
 #[test]
-fn closed_streams_do_no_harm() {
+fn closed_standard_streams_do_no_harm() {
     let s = Scratch::new();
     let said = s.shell("$E --log log state web <&- >&- 2>&-; echo $?");
     assert_eq!(said.ok(), "1\n");
@@ -59,13 +59,13 @@ fn closed_streams_do_no_harm() {
 }
 
 #[test]
-fn few_descriptors_are_enough() {
+fn eight_descriptors_are_enough_for_list() {
     let s = Scratch::new();
     assert_eq!(s.shell("ulimit -n 8; $E list -q").ok(), "");
 }
 
 #[test]
-fn spec_writes_a_config_and_nothing_over_it() {
+fn spec_writes_a_config_and_overwrites_none() {
     let s = Scratch::new();
     let bundle = s.path("bundle");
     std::fs::create_dir(&bundle).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::{Scratch, read};
 
 #[test]
-fn a_container_that_is_not_there() {
+fn missing_container_is_an_error() {
     let s = Scratch::new();
     for command in ["state", "kill", "delete", "pause", "resume", "ps"] {
         s.call(&[command, "web"]).fails(&format!("{command} web: container does not exist"));
@@ -16,7 +16,7 @@ fn a_container_that_is_not_there() {
 }
 
 #[test]
-fn a_root_that_cannot_be_trusted_is_refused() {
+fn untrusted_state_root_is_refused() {
     let s = Scratch::new();
     let root = s.path("root");
     std::fs::create_dir(&root).unwrap();
@@ -30,7 +30,7 @@ fn a_root_that_cannot_be_trusted_is_refused() {
 }
 
 #[test]
-fn damage_of_one_hides_nobody_and_is_told() {
+fn damaged_state_is_reported_and_hides_no_other() {
     let s = Scratch::new();
     std::fs::create_dir_all(s.path("root/torn")).unwrap();
     std::fs::create_dir(s.path("root/blank")).unwrap();
@@ -57,7 +57,7 @@ fn damage_of_one_hides_nobody_and_is_told() {
 
 /// As an interrupted create or delete leaves it.
 #[test]
-fn a_blank_directory_is_no_container_and_goes() {
+fn empty_state_directory_is_no_container_and_is_removed() {
     let s = Scratch::new();
     for (command, succeeds) in [(&["delete", "-f", "web"][..], true), (&["delete", "web"], false)] {
         std::fs::create_dir_all(s.path("root/web")).unwrap();

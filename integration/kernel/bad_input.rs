@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 use std::fs;
 
 pub const CASES: &[Case] = cases![
-    no_config_json,
-    json_broken_at_line_and_column,
-    wrong_types,
-    document,
-    process,
-    namespaces_and_ids,
-    linux_sections,
-    contradictions,
-    all_refusals_at_once,
-    no_process_can_be_created_but_not_started,
-    what_fails_later_names_command_and_container_once,
-    exec_process_file,
-    mutants_are_created_or_leave_nothing,
+    missing_config_json_is_refused,
+    malformed_json_is_reported_by_line_and_column,
+    values_of_a_wrong_type_are_refused,
+    faults_in_top_level_fields_are_refused,
+    faults_in_process_are_refused,
+    faults_in_namespaces_and_id_mappings_are_refused,
+    faults_in_linux_sections_are_refused,
+    contradictory_fields_are_refused,
+    several_faults_are_reported_together,
+    config_without_process_is_created_but_not_started,
+    late_failure_names_command_and_container_once,
+    faults_in_an_exec_process_file_are_refused,
+    mutated_configs_are_created_or_leave_nothing,
 ];
 
 /// One value that is wrong.
@@ -103,7 +103,7 @@ fn all_wrong(t: &Test, table: &[Wrong]) {
     }
 }
 
-fn no_config_json(t: &Test) {
+fn missing_config_json_is_refused(t: &Test) {
     let c = t.container();
     let bundle = c.bundle.to_str().unwrap();
     for command in ["create", "run"] {
@@ -120,7 +120,7 @@ fn no_config_json(t: &Test) {
     }
 }
 
-fn json_broken_at_line_and_column(t: &Test) {
+fn malformed_json_is_reported_by_line_and_column(t: &Test) {
     let c = t.container();
     let bundle = c.bundle.to_str().unwrap();
     let sound = c.config.to_string();
@@ -157,7 +157,7 @@ fn json_broken_at_line_and_column(t: &Test) {
     }
 }
 
-fn wrong_types(t: &Test) {
+fn values_of_a_wrong_type_are_refused(t: &Test) {
     all_wrong(
         t,
         &[
@@ -188,7 +188,7 @@ fn wrong_types(t: &Test) {
     );
 }
 
-fn document(t: &Test) {
+fn faults_in_top_level_fields_are_refused(t: &Test) {
     all_wrong(
         t,
         &[
@@ -225,7 +225,7 @@ fn document(t: &Test) {
     );
 }
 
-fn process(t: &Test) {
+fn faults_in_process_are_refused(t: &Test) {
     all_wrong(
         t,
         &[
@@ -257,7 +257,7 @@ fn process(t: &Test) {
     );
 }
 
-fn namespaces_and_ids(t: &Test) {
+fn faults_in_namespaces_and_id_mappings_are_refused(t: &Test) {
     all_wrong(
         t,
         &[
@@ -283,7 +283,7 @@ fn namespaces_and_ids(t: &Test) {
     );
 }
 
-fn linux_sections(t: &Test) {
+fn faults_in_linux_sections_are_refused(t: &Test) {
     all_wrong(
         t,
         &[
@@ -328,7 +328,7 @@ fn linux_sections(t: &Test) {
     );
 }
 
-fn contradictions(t: &Test) {
+fn contradictory_fields_are_refused(t: &Test) {
     all_wrong(
         t,
         &[
@@ -353,7 +353,7 @@ fn contradictions(t: &Test) {
     );
 }
 
-fn all_refusals_at_once(t: &Test) {
+fn several_faults_are_reported_together(t: &Test) {
     let mut c = t.container();
     c.without_namespace("uts");
     c.config["linux"]["sysctl"] = json!({"vm.swappiness": "1"});
@@ -365,7 +365,7 @@ fn all_refusals_at_once(t: &Test) {
     refused(&c, output, "");
 }
 
-fn no_process_can_be_created_but_not_started(t: &Test) {
+fn config_without_process_is_created_but_not_started(t: &Test) {
     let mut c = t.container();
     edit(&mut c.config, "/process", "");
     refused(&c, c.run(), "process: is required");
@@ -376,7 +376,7 @@ fn no_process_can_be_created_but_not_started(t: &Test) {
     nothing_of(&c);
 }
 
-fn what_fails_later_names_command_and_container_once(t: &Test) {
+fn late_failure_names_command_and_container_once(t: &Test) {
     let mut c = t.container();
     c.args(&["no-such-tool"]);
     refused(&c, c.create(), "executable file not found in $PATH");
@@ -387,7 +387,7 @@ fn what_fails_later_names_command_and_container_once(t: &Test) {
     refused(&c, c.run(), "no such device (ENODEV)");
 }
 
-fn exec_process_file(t: &Test) {
+fn faults_in_an_exec_process_file_are_refused(t: &Test) {
     let mut c = t.container();
     c.args(&["sleep", "86399"]);
     c.up();
@@ -425,7 +425,7 @@ fn exec_process_file(t: &Test) {
 }
 
 /// Whatever a configuration says, `create` ends, says why not in one line, and leaves nothing if it failed.
-fn mutants_are_created_or_leave_nothing(t: &Test) {
+fn mutated_configs_are_created_or_leave_nothing(t: &Test) {
     let mut random = Random::new();
     let mut c = t.container();
     let bundle = c.bundle.to_str().unwrap().to_owned();

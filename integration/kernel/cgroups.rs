@@ -10,15 +10,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
-    payload_that_freezes_itself_is_killed_and_deleted,
-    payload_that_is_frozen_again_and_again_is_deleted,
-    process_in_a_frozen_cgroup_below_does_not_hold_up_delete,
-    cgroup_that_was_killed_before_takes_new_processes,
-    unified_wins_over_the_fields,
-    exec_follows_an_init_whose_cgroup_is_gone,
+    self_frozen_payload_is_killed_and_deleted,
+    repeatedly_frozen_payload_is_deleted,
+    frozen_child_cgroup_does_not_block_delete,
+    processes_start_in_a_cgroup_that_was_killed_before,
+    unified_overrides_the_resource_fields,
+    exec_joins_the_cgroup_that_init_was_moved_to,
     containers_run_below_threaded_and_populated_parents,
-    cgroup_below_a_frozen_one_is_refused,
-    container_that_is_frozen_while_it_is_made_does_not_hang,
+    create_below_a_frozen_cgroup_is_refused,
+    freezing_a_container_during_create_does_not_hang,
     exec_into_a_paused_container_waits_until_it_is_resumed,
 ];
 
@@ -57,7 +57,7 @@ fn with_freezer<'t>(t: &'t Test, script: &str) -> Container<'t> {
     c
 }
 
-fn payload_that_freezes_itself_is_killed_and_deleted(t: &Test) {
+fn self_frozen_payload_is_killed_and_deleted(t: &Test) {
     let itself = "echo $$ > a/b/c/cgroup.procs; echo $Y > a/b/c/$F; sleep 100";
     let c = with_freezer(t, itself);
     c.kill("KILL").ok();
@@ -67,7 +67,7 @@ fn payload_that_freezes_itself_is_killed_and_deleted(t: &Test) {
 }
 
 /// One process freezes init and another process in a loop, and goes on while `delete` thaws them.
-fn payload_that_is_frozen_again_and_again_is_deleted(t: &Test) {
+fn repeatedly_frozen_payload_is_deleted(t: &Test) {
     for _ in 0..5 {
         is_deleted(&with_freezer(
             t,
@@ -78,7 +78,7 @@ fn payload_that_is_frozen_again_and_again_is_deleted(t: &Test) {
     }
 }
 
-fn process_in_a_frozen_cgroup_below_does_not_hold_up_delete(t: &Test) {
+fn frozen_child_cgroup_does_not_block_delete(t: &Test) {
     is_deleted(&with_freezer(t, "sleep 100 & echo $! > a/b/c/cgroup.procs; echo $Y > a/b/c/$F; sleep 100"));
 }
 
@@ -86,7 +86,7 @@ fn process_in_a_frozen_cgroup_below_does_not_hold_up_delete(t: &Test) {
 ///
 /// Newer kernels (seen on 6.18) kill every process that is cloned into the cgroup if `cgroup.kill` was not written as often to the
 /// caller's own cgroup.
-fn cgroup_that_was_killed_before_takes_new_processes(t: &Test) {
+fn processes_start_in_a_cgroup_that_was_killed_before(t: &Test) {
     let Some(v2) = Hierarchy::all().into_iter().find(|h| h.v2) else { t.skip("there is no cgroup v2") };
     for (own, callers) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (1, 2)] {
         let mut c = t.container();
@@ -127,7 +127,7 @@ fn cgroup_that_was_killed_before_takes_new_processes(t: &Test) {
 }
 
 /// Fields, the file of v2 that they set, and what `unified` says of it, at create and at an update.
-fn unified_wins_over_the_fields(t: &Test) {
+fn unified_overrides_the_resource_fields(t: &Test) {
     let both = [
         ("memory", json!({"memory": {"limit": 33_554_432}}), "memory.max", ["41943040", "50331648"]),
         ("memory", json!({"memory": {"reservation": 4_194_304}}), "memory.low", ["8388608", "4096"]),
@@ -181,7 +181,7 @@ fn huge_pages() -> bool {
 /// `exec` follows an init that was moved and whose old cgroup was removed.
 ///
 /// If init is in the root cgroup, `exec` does not join it.
-fn exec_follows_an_init_whose_cgroup_is_gone(t: &Test) {
+fn exec_joins_the_cgroup_that_init_was_moved_to(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("pause");
@@ -279,7 +279,7 @@ fn freezer(t: &Test) -> (&'static str, &'static str) {
 }
 
 /// Init would stand still there and never answer.
-fn cgroup_below_a_frozen_one_is_refused(t: &Test) {
+fn create_below_a_frozen_cgroup_is_refused(t: &Test) {
     let (file, frozen) = freezer(t);
     let mut c = t.container();
     c.config["linux"]["cgroupsPath"] = json!(format!("/{}/pod/{}", t.token(), c.id));
@@ -291,7 +291,7 @@ fn cgroup_below_a_frozen_one_is_refused(t: &Test) {
 }
 
 /// By a hook, in place of whoever does not look where a container is being made.
-fn container_that_is_frozen_while_it_is_made_does_not_hang(t: &Test) {
+fn freezing_a_container_during_create_does_not_hang(t: &Test) {
     let (file, frozen) = freezer(t);
     let mut c = t.container();
     let path = c.cgroup("freezer").join(file);

@@ -7,17 +7,17 @@ use std::fs;
 
 pub const CASES: &[Case] = cases![
     masked_file_reads_empty_and_masked_directory_is_empty,
-    masked_path_that_is_missing_is_no_fault,
-    masked_path_through_a_symlink_hides_what_it_names,
+    missing_masked_path_is_ignored,
+    masked_path_through_a_symlink_hides_the_target,
     readonly_paths_cannot_be_written,
-    readonly_path_that_is_missing_is_no_fault,
+    missing_readonly_path_is_ignored,
     sysctl_is_set_in_the_containers_namespaces,
-    sysctl_that_is_not_namespaced_is_refused,
+    non_namespaced_sysctl_is_refused,
     sysctl_without_its_namespace_is_refused,
-    sysctl_by_a_path_out_is_refused,
-    sysctl_that_is_missing_is_named,
-    personality_linux32,
-    personality_unknown_is_refused,
+    sysctl_with_path_traversal_is_refused,
+    missing_sysctl_is_named_in_the_error,
+    personality_linux32_changes_the_machine_name,
+    unknown_personality_is_refused,
     mount_label_without_selinux_is_ignored,
 ];
 
@@ -39,13 +39,13 @@ fn masked_file_reads_empty_and_masked_directory_is_empty(t: &Test) {
     assert_eq!((seen.text("read /password"), seen.text("read /proc/keys")), ("", ""));
 }
 
-fn masked_path_that_is_missing_is_no_fault(t: &Test) {
+fn missing_masked_path_is_ignored(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["maskedPaths"] = json!(["/not/there", "/etc/not/there"]);
     c.run().ok();
 }
 
-fn masked_path_through_a_symlink_hides_what_it_names(t: &Test) {
+fn masked_path_through_a_symlink_hides_the_target(t: &Test) {
     let mut c = t.container();
     fs::write(c.rootfs.join("real"), "secret").unwrap();
     std::os::unix::fs::symlink("/real", c.rootfs.join("link")).unwrap();
@@ -68,7 +68,7 @@ fn readonly_paths_cannot_be_written(t: &Test) {
     assert!(seen.mount("/etc")["options"].as_array().unwrap().contains(&json!("ro")));
 }
 
-fn readonly_path_that_is_missing_is_no_fault(t: &Test) {
+fn missing_readonly_path_is_ignored(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["readonlyPaths"] = json!(["/not/there"]);
     c.run().ok();
@@ -97,7 +97,7 @@ fn refused(t: &Test, key: &str, without: &str) {
     c.create().exits(1).fails(&["sysctl"]).fails(&[key]);
 }
 
-fn sysctl_that_is_not_namespaced_is_refused(t: &Test) {
+fn non_namespaced_sysctl_is_refused(t: &Test) {
     for key in ["vm.swappiness", "kernel.sysrq", "kernel.core_pattern", "fs.file-max"] {
         refused(t, key, "none");
     }
@@ -108,19 +108,19 @@ fn sysctl_without_its_namespace_is_refused(t: &Test) {
     refused(t, "kernel.msgmax", "ipc");
 }
 
-fn sysctl_by_a_path_out_is_refused(t: &Test) {
+fn sysctl_with_path_traversal_is_refused(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["sysctl"] = json!({"net/../vm/swappiness": "1"});
     c.create().exits(1);
 }
 
-fn sysctl_that_is_missing_is_named(t: &Test) {
+fn missing_sysctl_is_named_in_the_error(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["sysctl"] = json!({"net.ipv4.no_such_knob": "1"});
     c.create().exits(1).fails(&["no_such_knob"]).fails(&["no such file or directory"]);
 }
 
-fn personality_linux32(t: &Test) {
+fn personality_linux32_changes_the_machine_name(t: &Test) {
     let shown = std::process::Command::new("setarch").args(["linux32", "uname", "-m"]).output();
     let shown = shown.map_or(String::new(), |o| String::from_utf8_lossy(&o.stdout).trim().to_string());
     if shown.is_empty() || shown == std::env::consts::ARCH {
@@ -131,7 +131,7 @@ fn personality_linux32(t: &Test) {
     assert_eq!(c.probe("machine").run().ok().probe()["machine"], json!(shown));
 }
 
-fn personality_unknown_is_refused(t: &Test) {
+fn unknown_personality_is_refused(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["personality"] = json!({"domain": "PLAN9"});
     c.create().exits(1).fails(&["personality", "PLAN9"]);

@@ -8,14 +8,14 @@ use std::fs;
 use std::path::Path;
 
 pub const CASES: &[Case] = cases![
-    record_damaged_is_replaced_by_its_copy,
-    record_and_copy_damaged_are_replaced_by_the_configuration,
-    nothing_left_but_damage_is_deleted_with_force,
-    rebuilt_record_leaves_the_cgroup_of_another_alone,
-    damaged_one_hides_nobody_in_list,
+    damaged_state_is_restored_from_its_copy,
+    state_is_rebuilt_from_the_config_if_both_copies_are_damaged,
+    fully_damaged_state_is_deleted_with_force,
+    rebuilt_state_does_not_touch_the_cgroup_of_another_container,
+    list_shows_the_others_beside_a_damaged_container,
 ];
 
-fn record_damaged_is_replaced_by_its_copy(t: &Test) {
+fn damaged_state_is_restored_from_its_copy(t: &Test) {
     let c = paused(t);
     for damage in TORN {
         c.up();
@@ -40,7 +40,7 @@ fn tear(file: &Path, damage: &str) {
 }
 
 /// The configuration says where the cgroup is, and there is init. The cage sees what is left.
-fn record_and_copy_damaged_are_replaced_by_the_configuration(t: &Test) {
+fn state_is_rebuilt_from_the_config_if_both_copies_are_damaged(t: &Test) {
     t.needs_controller("freezer");
     for (shared, record, copy) in
         TORN.into_iter().flat_map(|r| TORN.map(|c| (r == c, r, c))).chain([(true, "torn", "torn")])
@@ -79,7 +79,7 @@ fn record_and_copy_damaged_are_replaced_by_the_configuration(t: &Test) {
 }
 
 /// If nothing is known of a container, its state is removed and nothing is killed.
-fn nothing_left_but_damage_is_deleted_with_force(t: &Test) {
+fn fully_damaged_state_is_deleted_with_force(t: &Test) {
     let other = paused(t);
     other.up();
     for damage in TORN {
@@ -98,7 +98,7 @@ fn nothing_left_but_damage_is_deleted_with_force(t: &Test) {
 }
 
 /// A create that was refused because the cgroup is another container's, interrupted, and then damaged.
-fn rebuilt_record_leaves_the_cgroup_of_another_alone(t: &Test) {
+fn rebuilt_state_does_not_touch_the_cgroup_of_another_container(t: &Test) {
     let (one, mut two) = (paused(t), paused(t));
     one.up();
     two.config["linux"]["cgroupsPath"] = one.config["linux"]["cgroupsPath"].clone();
@@ -113,7 +113,7 @@ fn rebuilt_record_leaves_the_cgroup_of_another_alone(t: &Test) {
     one.remove();
 }
 
-fn damaged_one_hides_nobody_in_list(t: &Test) {
+fn list_shows_the_others_beside_a_damaged_container(t: &Test) {
     let (one, two) = (paused(t), paused(t));
     one.up();
     two.up();

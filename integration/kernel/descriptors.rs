@@ -7,13 +7,13 @@ use serde_json::json;
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
-    what_the_caller_passes_on_is_there,
-    what_the_caller_does_not_have_is_refused,
-    what_lies_above_the_limit_stays_outside,
-    limit_of_the_program_is_none_of_the_start,
-    created_container_needs_no_descriptor_to_start,
-    sixteen_open_files_are_enough_for_every_command,
-    fewer_open_files_are_refused_and_nothing_is_left,
+    preserved_descriptors_reach_the_program,
+    preserving_a_closed_descriptor_is_refused,
+    descriptors_above_the_open_file_limit_are_closed,
+    open_file_limit_of_the_program_does_not_affect_the_start,
+    created_container_starts_without_opening_descriptors,
+    every_command_works_with_sixteen_open_files,
+    too_few_open_files_fail_and_leave_nothing,
 ];
 
 /// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
@@ -33,7 +33,7 @@ fn running(t: &Test) -> Container<'_> {
     c
 }
 
-fn what_the_caller_passes_on_is_there(t: &Test) {
+fn preserved_descriptors_reach_the_program(t: &Test) {
     let file = t.path("passed");
     std::fs::write(&file, "from the caller\n").unwrap();
     let open = format!("exec 3<{} 4<&0;", file.display());
@@ -49,7 +49,7 @@ fn what_the_caller_passes_on_is_there(t: &Test) {
 }
 
 /// The runtime has opened some of those numbers itself by then: its log, the state root, the container's directory.
-fn what_the_caller_does_not_have_is_refused(t: &Test) {
+fn preserving_a_closed_descriptor_is_refused(t: &Test) {
     let log = t.path("log");
     let log = log.to_str().unwrap();
     let refused = |line: &str, args: &[&str]| {
@@ -75,7 +75,7 @@ fn what_the_caller_does_not_have_is_refused(t: &Test) {
 }
 
 /// The limit of open files says nothing of what was opened before it was lowered.
-fn what_lies_above_the_limit_stays_outside(t: &Test) {
+fn descriptors_above_the_open_file_limit_are_closed(t: &Test) {
     let high = fcntl(std::fs::File::open("/etc").unwrap(), FcntlArg::F_DUPFD(100)).unwrap();
     assert!(high >= 100);
     let mut c = t.container();
@@ -103,7 +103,7 @@ fn what_lies_above_the_limit_stays_outside(t: &Test) {
 }
 
 /// Everything is open before the limits of the program are set.
-fn limit_of_the_program_is_none_of_the_start(t: &Test) {
+fn open_file_limit_of_the_program_does_not_affect_the_start(t: &Test) {
     let mut c = t.container();
     for n in [0, 1, 4] {
         c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": n, "hard": 64}]);
@@ -117,7 +117,7 @@ fn limit_of_the_program_is_none_of_the_start(t: &Test) {
     }
 }
 
-fn created_container_needs_no_descriptor_to_start(t: &Test) {
+fn created_container_starts_without_opening_descriptors(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");
     c.create().ok();
@@ -149,7 +149,7 @@ fn with_few(t: &Test, files: u32, args: &[&str]) -> Output {
     from_a_shell(t, &format!("ulimit -n {files};"), args)
 }
 
-fn sixteen_open_files_are_enough_for_every_command(t: &Test) {
+fn every_command_works_with_sixteen_open_files(t: &Test) {
     for files in [16, 17, 20, 31, 64] {
         let mut c = demanding(t);
         let bundle = c.bundle.to_str().unwrap().to_owned();
@@ -181,7 +181,7 @@ fn sixteen_open_files_are_enough_for_every_command(t: &Test) {
     }
 }
 
-fn fewer_open_files_are_refused_and_nothing_is_left(t: &Test) {
+fn too_few_open_files_fail_and_leave_nothing(t: &Test) {
     let mut c = demanding(t);
     let bundle = c.bundle.to_str().unwrap().to_owned();
     c.args(&["sleep", "100"]).write();

@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 use std::fs;
 
 pub const CASES: &[Case] = cases![
-    default_devices_are_there_and_work,
-    default_symlinks_are_there,
+    default_devices_exist_and_work,
+    default_symlinks_exist,
     no_console_without_a_terminal,
-    listed_device_is_made_as_asked,
-    listed_device_in_a_new_directory,
-    listed_fifo_is_made,
-    every_other_device_is_denied,
-    allowed_device_can_be_opened_as_far_as_the_rule_goes,
-    allowed_by_wildcard_and_denied_again,
+    listed_device_has_its_type_numbers_mode_and_owner,
+    listed_device_gets_its_missing_parent_directories,
+    listed_fifo_is_created,
+    unlisted_devices_are_denied,
+    allowed_device_opens_with_the_allowed_access_only,
+    device_denied_after_a_wildcard_cannot_be_opened,
     device_without_numbers_is_refused,
-    rule_that_would_grant_more_than_it_says_is_refused,
+    rule_that_the_kernel_would_widen_is_refused,
 ];
 
-fn default_devices_are_there_and_work(t: &Test) {
+fn default_devices_exist_and_work(t: &Test) {
     let wanted = [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
     let mut c = t.container();
     let words: Vec<String> = wanted.iter().map(|(n, _)| format!("stat /dev/{n} open /dev/{n} rw")).collect();
@@ -39,7 +39,7 @@ fn default_devices_are_there_and_work(t: &Test) {
     assert_eq!((&tty["major"], &tty["minor"]), (&json!(5), &json!(0)));
 }
 
-fn default_symlinks_are_there(t: &Test) {
+fn default_symlinks_exist(t: &Test) {
     let wanted = [
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),
@@ -59,7 +59,7 @@ fn no_console_without_a_terminal(t: &Test) {
     assert_eq!(t.container().probe("stat /dev/console").run().ok().probe().result("stat"), "ENOENT");
 }
 
-fn listed_device_is_made_as_asked(t: &Test) {
+fn listed_device_has_its_type_numbers_mode_and_owner(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["devices"] = json!([
         {"type": "c", "path": "/dev/mine", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 12, "gid": 34},
@@ -78,14 +78,14 @@ fn listed_device_is_made_as_asked(t: &Test) {
     assert_eq!(kind("/dev/other"), (json!("char"), json!(1), json!(5)));
 }
 
-fn listed_device_in_a_new_directory(t: &Test) {
+fn listed_device_gets_its_missing_parent_directories(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["devices"] =
         json!([{"type": "c", "path": "/dev/a/b/null", "major": 1, "minor": 3, "fileMode": 0o666}]);
     assert_eq!(c.probe("stat /dev/a/b/null").run().ok().probe().result("stat")["type"], "char");
 }
 
-fn listed_fifo_is_made(t: &Test) {
+fn listed_fifo_is_created(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["devices"] = json!([{"type": "p", "path": "/dev/pipe", "fileMode": 0o622}]);
     let seen = c.probe("stat /dev/pipe").run().ok().probe();
@@ -102,7 +102,7 @@ fn ruled(t: &Test, rules: Value, words: &str) -> crate::common::Output {
     c.probe(words).run()
 }
 
-fn every_other_device_is_denied(t: &Test) {
+fn unlisted_devices_are_denied(t: &Test) {
     let nodes = [("/dev/kmsg", "c 1 11"), ("/dev/mem", "c 1 1"), ("/dev/sda", "b 8 0")];
     let words = nodes.map(|(path, numbers)| format!("mknod {path} {numbers} open {path} r")).join(" ");
     let seen = ruled(t, json!([{"allow": false, "access": "rwm"}]), &words).ok().probe();
@@ -112,7 +112,7 @@ fn every_other_device_is_denied(t: &Test) {
     }
 }
 
-fn allowed_device_can_be_opened_as_far_as_the_rule_goes(t: &Test) {
+fn allowed_device_opens_with_the_allowed_access_only(t: &Test) {
     let rules = json!([
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rm"},
@@ -125,7 +125,7 @@ fn allowed_device_can_be_opened_as_far_as_the_rule_goes(t: &Test) {
     assert_eq!(seen.result("write /dev/null"), "ok");
 }
 
-fn allowed_by_wildcard_and_denied_again(t: &Test) {
+fn device_denied_after_a_wildcard_cannot_be_opened(t: &Test) {
     let rules = json!([
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "access": "rwm"},
@@ -152,7 +152,7 @@ fn device_without_numbers_is_refused(t: &Test) {
 }
 
 /// The kernel's v1 lists take 4294967295 for "any", and an absent `access` once meant all of them.
-fn rule_that_would_grant_more_than_it_says_is_refused(t: &Test) {
+fn rule_that_the_kernel_would_widen_is_refused(t: &Test) {
     t.needs_controller("devices");
     let rules = [
         json!({"allow": true, "type": "c", "major": 4_294_967_295_u32, "minor": 11, "access": "rw"}),

@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 pub const CASES: &[Case] = cases![
     docker_run_prints_and_returns_the_status,
-    docker_exec_pause_update_and_restart,
-    docker_confines_as_it_is_asked,
-    docker_sees_the_oom_killer_and_restarts_what_fails,
+    docker_exec_pause_update_and_restart_work,
+    docker_security_options_are_applied,
+    docker_reports_oom_kills_and_restarts_failures,
 ];
 
 const HOME: &str = "/run/it/docker";
@@ -105,7 +105,7 @@ fn docker_run_prints_and_returns_the_status(t: &Test) {
     docker.run(&["--rm", "fixture", "/etc"]).exits(126);
 }
 
-fn docker_exec_pause_update_and_restart(t: &Test) {
+fn docker_exec_pause_update_and_restart_work(t: &Test) {
     let docker = Docker::new(t);
     docker
         .run(&["--detach", "--name=one", "--memory=64m", "--pids-limit=50", "fixture", "sleep", "1000"])
@@ -145,7 +145,7 @@ fn docker_exec_pause_update_and_restart(t: &Test) {
     assert_eq!(docker.of("one", ".State.ExitCode"), "137");
 }
 
-fn docker_confines_as_it_is_asked(t: &Test) {
+fn docker_security_options_are_applied(t: &Test) {
     let docker = Docker::new(t);
     let args = ["--rm", "--read-only", "--tmpfs=/scratch", "--user=1000", "--cap-drop=ALL"];
     let more = ["--security-opt=no-new-privileges", "--ulimit=nofile=100:200", "fixture", "probe"];
@@ -167,7 +167,7 @@ fn docker_confines_as_it_is_asked(t: &Test) {
     assert_eq!(plain.probe()["seccomp"], 0);
 }
 
-fn docker_sees_the_oom_killer_and_restarts_what_fails(t: &Test) {
+fn docker_reports_oom_kills_and_restarts_failures(t: &Test) {
     t.needs_controller("memory");
     let docker = Docker::new(t);
     let greedy = "sleep 1; x=a; while :; do x=$x$x; done";

@@ -10,17 +10,17 @@ use std::process::{Child, Command, Stdio};
 
 pub const CASES: &[Case] = cases![
     podman_run_prints_and_returns_the_status,
-    podman_exec_in_a_running_container,
-    podman_terminal,
-    podman_pause_top_kill_and_wait,
-    podman_errors_have_their_statuses,
+    podman_exec_runs_in_the_container,
+    podman_run_allocates_a_terminal,
+    podman_pause_top_kill_and_wait_work,
+    podman_errors_have_their_documented_statuses,
     podman_limits_reach_the_kernel,
-    podman_default_seccomp_profile_holds,
-    podman_volumes_users_and_environment,
+    podman_default_seccomp_profile_is_applied,
+    podman_volumes_users_and_environment_are_applied,
     ctr_run_prints_and_returns_the_status,
-    ctr_exec_in_a_running_container,
-    ctr_pause_metrics_kill_and_delete,
-    ctr_errors_are_told,
+    ctr_exec_runs_in_the_container,
+    ctr_pause_metrics_kill_and_delete_work,
+    ctr_errors_are_reported,
 ];
 
 /// Podman with a storage of its own that holds the fixture as an image.
@@ -132,7 +132,7 @@ fn podman_run_prints_and_returns_the_status(t: &Test) {
     podman.run(&["--rm", "fixture", "sh", "-c", "echo oops >&2; exit 7"]).exits(7).fails(&["oops"]);
 }
 
-fn podman_exec_in_a_running_container(t: &Test) {
+fn podman_exec_runs_in_the_container(t: &Test) {
     let podman = Podman::new(t);
     podman.run(&["--detach", "--name", "one", "fixture", "sleep", "100"]).ok();
     assert_eq!(podman.call(&["exec", "one", "echo", "from exec"]).ok().stdout, "from exec\n");
@@ -160,13 +160,13 @@ fn podman_exec_in_a_running_container(t: &Test) {
     podman.call(&["stop", "--time", "0", "one"]).ok();
 }
 
-fn podman_terminal(t: &Test) {
+fn podman_run_allocates_a_terminal(t: &Test) {
     let podman = Podman::new(t);
     let out = podman.run(&["--rm", "--tty", "fixture", "probe", "tty"]).ok();
     assert!(out.stdout.contains(r#""std":[true,true,true]"#), "{}", out.stdout);
 }
 
-fn podman_pause_top_kill_and_wait(t: &Test) {
+fn podman_pause_top_kill_and_wait_work(t: &Test) {
     let podman = Podman::new(t);
     podman.run(&["--detach", "--name", "one", "fixture", "probe", "pause"]).ok();
     podman.call(&["pause", "one"]).ok();
@@ -179,7 +179,7 @@ fn podman_pause_top_kill_and_wait(t: &Test) {
     assert_eq!(status(), "exited\n");
 }
 
-fn podman_errors_have_their_statuses(t: &Test) {
+fn podman_errors_have_their_documented_statuses(t: &Test) {
     let podman = Podman::new(t);
     podman.run(&["--rm", "fixture", "no-such-tool"]).exits(127);
     podman.run(&["--rm", "fixture", "/no/such/tool"]).exits(127);
@@ -200,7 +200,7 @@ fn podman_limits_reach_the_kernel(t: &Test) {
 }
 
 /// The engines' default profile, resolved by podman for this kernel and these capabilities.
-fn podman_default_seccomp_profile_holds(t: &Test) {
+fn podman_default_seccomp_profile_is_applied(t: &Test) {
     let podman = Podman::new(t);
     let words = "seccomp unshare mount sethostname x mkdir /tmp/x socket unix stream syscall 1000 0";
     let args: Vec<&str> = ["--rm", "fixture", "probe"].into_iter().chain(words.split(' ')).collect();
@@ -212,7 +212,7 @@ fn podman_default_seccomp_profile_holds(t: &Test) {
     assert_eq!(seen.result("syscall"), "ENOSYS");
 }
 
-fn podman_volumes_users_and_environment(t: &Test) {
+fn podman_volumes_users_and_environment_are_applied(t: &Test) {
     let podman = Podman::new(t);
     let dir = t.path("volume");
     fs::create_dir(&dir).unwrap();
@@ -343,7 +343,7 @@ fn ctr_run_prints_and_returns_the_status(t: &Test) {
     containerd.run(&["--rm"], "two", &["sh", "-c", "exit 7"]).exits(7);
 }
 
-fn ctr_exec_in_a_running_container(t: &Test) {
+fn ctr_exec_runs_in_the_container(t: &Test) {
     let containerd = Containerd::new(t);
     containerd.run(&["--detach"], "one", &["sleep", "100"]).ok();
     let exec = |id: &str, args: &[&str]| {
@@ -373,7 +373,7 @@ fn remove(containerd: &Containerd<'_>, id: &str) {
     containerd.call(&["containers", "delete", id]).ok();
 }
 
-fn ctr_pause_metrics_kill_and_delete(t: &Test) {
+fn ctr_pause_metrics_kill_and_delete_work(t: &Test) {
     t.needs_controller("freezer");
     let containerd = Containerd::new(t);
     containerd.run(&["--detach"], "one", &["probe", "fork", "2", "pause"]).ok();
@@ -390,7 +390,7 @@ fn ctr_pause_metrics_kill_and_delete(t: &Test) {
     remove(&containerd, "one");
 }
 
-fn ctr_errors_are_told(t: &Test) {
+fn ctr_errors_are_reported(t: &Test) {
     let containerd = Containerd::new(t);
     let out = containerd.run(&["--rm"], "one", &["no-such-tool"]);
     out.fails(&["executable file not found in $PATH", "executable file `no-such-tool` not found in $PATH"]);

@@ -18,21 +18,21 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
-    nothing_of_the_host_is_open_at_execve,
-    no_descriptor_leads_a_program_to_the_host,
-    no_descriptor_leads_exec_to_the_host_through_hundreds_of_numbers,
-    no_descriptor_leads_a_hook_to_the_host,
-    hostile_process_finds_nothing_of_an_exec_in_hundreds,
-    hostile_process_finds_nothing_of_a_container_that_joins_its_pids,
-    liar_inside_has_nobody_killed_and_nothing_hang,
-    one_who_keeps_the_conversation_keeps_nobody_waiting,
+    no_host_descriptor_is_open_at_execve,
+    program_path_through_a_descriptor_does_not_reach_the_host,
+    exec_path_through_hundreds_of_descriptors_does_not_reach_the_host,
+    hook_path_through_a_descriptor_does_not_reach_the_host,
+    hostile_process_finds_nothing_in_hundreds_of_execs,
+    hostile_process_finds_nothing_when_a_container_joins_its_pid_namespace,
+    forged_messages_from_inside_kill_nothing_and_hang_nothing,
+    process_that_keeps_inits_socket_does_not_block_start,
     executable_stays_unwritable_on_any_mount,
-    procfs_of_joined_pids_shows_them_alone,
+    procfs_of_a_joined_pid_namespace_shows_only_its_processes,
     init_in_a_user_namespace_cannot_hide_from_exec,
     keyring_cannot_be_squatted_or_found,
 ];
 
-pub const SLOW: &[Case] = cases![no_descriptor_leads_anything_to_the_host_through_a_thousand_numbers];
+pub const SLOW: &[Case] = cases![paths_through_a_thousand_descriptors_do_not_reach_the_host];
 
 /// The filters of the matrix.
 const FILTERS: [&str; 4] = ["none", "with no_new_privs", "without no_new_privs", "with an agent"];
@@ -70,7 +70,7 @@ fn check(execs: &[Exec], program: &str, preserved: i32, what: &str) {
     }
 }
 
-fn nothing_of_the_host_is_open_at_execve(t: &Test) {
+fn no_host_descriptor_is_open_at_execve(t: &Test) {
     if !Path::new("/proc/self/syscall").exists() {
         t.skip("the kernel does not show the system call that a process is in");
     }
@@ -187,7 +187,7 @@ fn start_by(t: &Test, c: &mut Container<'_>, numbers: impl Iterator<Item = u32>)
     }
 }
 
-fn no_descriptor_leads_a_program_to_the_host(t: &Test) {
+fn program_path_through_a_descriptor_does_not_reach_the_host(t: &Test) {
     start_by(t, &mut t.container(), 3..24);
 }
 
@@ -209,14 +209,14 @@ fn exec_by(t: &Test, c: &Container<'_>, numbers: impl Iterator<Item = u32>) {
     }
 }
 
-fn no_descriptor_leads_exec_to_the_host_through_hundreds_of_numbers(t: &Test) {
+fn exec_path_through_hundreds_of_descriptors_does_not_reach_the_host(t: &Test) {
     let mut c = t.container();
     c.args(&["sleep", "600"]).up();
     exec_by(t, &c, (3..40).chain((41..1024).step_by(17)).chain([1023]));
     c.remove();
 }
 
-fn no_descriptor_leads_a_hook_to_the_host(t: &Test) {
+fn hook_path_through_a_descriptor_does_not_reach_the_host(t: &Test) {
     let program = program(t);
     for n in 3..24 {
         for nnp in [true, false] {
@@ -236,7 +236,7 @@ fn no_descriptor_leads_a_hook_to_the_host(t: &Test) {
     }
 }
 
-fn no_descriptor_leads_anything_to_the_host_through_a_thousand_numbers(t: &Test) {
+fn paths_through_a_thousand_descriptors_do_not_reach_the_host(t: &Test) {
     start_by(t, &mut t.container(), 24..1024);
     let mut c = t.container();
     c.args(&["sleep", "600"]).up();
@@ -275,7 +275,7 @@ fn found_nothing(c: &Container<'_>, shared: &Path) {
     }
 }
 
-fn hostile_process_finds_nothing_of_an_exec_in_hundreds(t: &Test) {
+fn hostile_process_finds_nothing_in_hundreds_of_execs(t: &Test) {
     let (c, shared) = hostile(t);
     let process = t.path("process.json");
     let mut given = c.config["process"].clone();
@@ -305,7 +305,7 @@ fn hostile_process_finds_nothing_of_an_exec_in_hundreds(t: &Test) {
     c.remove();
 }
 
-fn hostile_process_finds_nothing_of_a_container_that_joins_its_pids(t: &Test) {
+fn hostile_process_finds_nothing_when_a_container_joins_its_pid_namespace(t: &Test) {
     let root = fs::File::open("/").unwrap();
     if mount_api::clone_tree(root.as_fd(), c"", false).is_err_and(|e| e == nix::errno::Errno::ENOSYS) {
         t.skip("before Linux 5.2 a helper of the runtime can be seen");
@@ -328,7 +328,7 @@ fn hostile_process_finds_nothing_of_a_container_that_joins_its_pids(t: &Test) {
 }
 
 /// It speaks for the runtime's clone in the host's ear as soon as that is in its pid namespace.
-fn liar_inside_has_nobody_killed_and_nothing_hang(t: &Test) {
+fn forged_messages_from_inside_kill_nothing_and_hang_nothing(t: &Test) {
     let mut victim = Command::new("sleep").arg("600").spawn().unwrap();
     let mut c = t.container();
     c.capabilities(&["CAP_SYS_PTRACE"]);
@@ -352,7 +352,7 @@ fn liar_inside_has_nobody_killed_and_nothing_hang(t: &Test) {
 }
 
 /// Whoever keeps init's end of the conversation with start makes nobody wait, and hides nothing.
-fn one_who_keeps_the_conversation_keeps_nobody_waiting(t: &Test) {
+fn process_that_keeps_inits_socket_does_not_block_start(t: &Test) {
     if embrun::sys::process::pidfd_open(nix::unistd::getpid()).is_err() {
         t.skip("without pidfd_open(2) nobody takes a descriptor of another process");
     }
@@ -407,7 +407,7 @@ fn executable_stays_unwritable_on_any_mount(t: &Test) {
     }
 }
 
-fn procfs_of_joined_pids_shows_them_alone(t: &Test) {
+fn procfs_of_a_joined_pid_namespace_shows_only_its_processes(t: &Test) {
     let mut first = t.container();
     first.probe("pause");
     first.up();

@@ -10,35 +10,35 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
-    runs_in_the_containers_namespaces_and_cgroup,
-    leads_a_session_of_its_own,
-    status_is_the_processs,
-    killed_process_gives_128_and_the_signal,
-    args_env_cwd_and_user_by_flags,
-    groups_and_capabilities_by_flags,
-    no_new_privs_by_flag_and_from_the_container,
-    flags_stop_at_the_id,
-    arguments_and_environment_are_bytes,
-    process_file_says_it_all,
+    exec_joins_the_namespaces_and_the_cgroup,
+    exec_leads_its_own_session,
+    exit_status_is_that_of_the_process,
+    killed_process_returns_128_plus_the_signal,
+    flags_set_args_env_cwd_and_user,
+    flags_set_groups_and_capabilities,
+    no_new_privs_comes_from_the_flag_or_the_config,
+    flags_after_the_id_belong_to_the_command,
+    non_utf8_arguments_and_environment_are_kept,
+    process_file_sets_every_field,
     process_file_sets_oom_score_adj_and_umask,
-    command_not_found_and_not_executable,
-    detached_with_a_pid_file,
+    missing_or_non_executable_command_fails,
+    detached_exec_writes_its_pid_file,
     stdin_reaches_the_process,
-    rlimits_and_masks_hold_for_it,
-    stopped_container_refuses,
-    missing_container_refuses,
-    created_container_accepts,
-    user_that_is_no_number_is_refused,
-    many_at_once,
-    runs_in_a_container_that_is_busy,
-    leaves_no_descriptor_open,
-    cpu_affinity_is_set_for_exec_only,
-    callers_cpu_affinity_is_not_the_containers,
-    process_may_come_through_a_pipe,
-    has_the_containers_personality,
-    cap_that_may_be_inherited_is_kept_by_a_user,
-    what_is_not_performed_is_refused,
-    exec_has_the_containers_session_keyring,
+    rlimits_and_masked_paths_apply_to_exec,
+    exec_in_a_stopped_container_is_refused,
+    exec_in_a_missing_container_is_refused,
+    exec_in_a_created_container_works,
+    non_numeric_user_is_refused,
+    parallel_execs_return_their_own_statuses,
+    exec_runs_in_a_busy_container,
+    exec_has_only_the_standard_descriptors,
+    exec_cpu_affinity_does_not_apply_to_init,
+    callers_cpu_affinity_is_not_inherited,
+    process_file_may_be_a_pipe,
+    exec_has_the_containers_personality,
+    inheritable_cap_becomes_ambient_for_a_non_root_user,
+    unsupported_process_fields_are_refused,
+    exec_joins_the_containers_session_keyring,
 ];
 
 fn up(t: &Test) -> Container<'_> {
@@ -48,7 +48,7 @@ fn up(t: &Test) -> Container<'_> {
     c
 }
 
-fn runs_in_the_containers_namespaces_and_cgroup(t: &Test) {
+fn exec_joins_the_namespaces_and_the_cgroup(t: &Test) {
     let c = up(t);
     let seen = c.exec(&["probe", "namespaces", "cgroup", "processes"]).ok().probe();
     let init = c.pid();
@@ -67,14 +67,14 @@ fn runs_in_the_containers_namespaces_and_cgroup(t: &Test) {
     c.remove();
 }
 
-fn leads_a_session_of_its_own(t: &Test) {
+fn exec_leads_its_own_session(t: &Test) {
     let c = up(t);
     let seen = c.exec(&["probe", "session", "pid"]).ok().probe();
     assert_eq!(seen["session"]["sid"], seen["pid"]);
     c.remove();
 }
 
-fn status_is_the_processs(t: &Test) {
+fn exit_status_is_that_of_the_process(t: &Test) {
     let c = up(t);
     for status in [0, 1, 42, 255] {
         c.exec(&["probe", "exit", &status.to_string()]).exits(status);
@@ -82,14 +82,14 @@ fn status_is_the_processs(t: &Test) {
     c.remove();
 }
 
-fn killed_process_gives_128_and_the_signal(t: &Test) {
+fn killed_process_returns_128_plus_the_signal(t: &Test) {
     let c = up(t);
     c.exec(&["sh", "-c", "kill -KILL $$"]).exits(137);
     c.exec(&["sh", "-c", "kill -TERM $$"]).exits(143);
     c.remove();
 }
 
-fn args_env_cwd_and_user_by_flags(t: &Test) {
+fn flags_set_args_env_cwd_and_user(t: &Test) {
     let c = up(t);
     let flags = ["--env", "A=1", "--env", "B=2", "--cwd", "/tmp", "--user", "1000:1001"];
     let seen = c.exec_with(&flags, &["probe", "env", "cwd", "ids", "caps", "argv"]).ok().probe();
@@ -102,7 +102,7 @@ fn args_env_cwd_and_user_by_flags(t: &Test) {
     c.remove();
 }
 
-fn groups_and_capabilities_by_flags(t: &Test) {
+fn flags_set_groups_and_capabilities(t: &Test) {
     let c = up(t);
     let flags = ["--additional-gids", "7", "--additional-gids", "8", "--cap", "CAP_NET_RAW"];
     let seen = c.exec_with(&flags, &["probe", "ids", "caps"]).ok().probe();
@@ -114,7 +114,7 @@ fn groups_and_capabilities_by_flags(t: &Test) {
     c.remove();
 }
 
-fn no_new_privs_by_flag_and_from_the_container(t: &Test) {
+fn no_new_privs_comes_from_the_flag_or_the_config(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.config["process"]["noNewPrivileges"] = json!(false);
@@ -124,14 +124,14 @@ fn no_new_privs_by_flag_and_from_the_container(t: &Test) {
     c.remove();
 }
 
-fn flags_stop_at_the_id(t: &Test) {
+fn flags_after_the_id_belong_to_the_command(t: &Test) {
     let c = up(t);
     let seen = c.exec(&["echo", "--env", "-t", "--help"]).ok();
     assert_eq!(seen.stdout, "--env -t --help\n");
     c.remove();
 }
 
-fn arguments_and_environment_are_bytes(t: &Test) {
+fn non_utf8_arguments_and_environment_are_kept(t: &Test) {
     let mut c = t.container();
     c.config["root"]["readonly"] = json!(false);
     c.probe("pause");
@@ -180,7 +180,7 @@ fn arguments_and_environment_are_bytes(t: &Test) {
     c.remove();
 }
 
-fn process_file_says_it_all(t: &Test) {
+fn process_file_sets_every_field(t: &Test) {
     let c = up(t);
     let file = t.path("process.json");
     let process = json!({
@@ -215,7 +215,7 @@ fn process_file_sets_oom_score_adj_and_umask(t: &Test) {
     c.remove();
 }
 
-fn command_not_found_and_not_executable(t: &Test) {
+fn missing_or_non_executable_command_fails(t: &Test) {
     let c = up(t);
     let missing = ["executable file not found in $PATH", "executable file `no-such-tool` not found in $PATH"];
     c.exec(&["no-such-tool"]).fails(&missing);
@@ -224,7 +224,7 @@ fn command_not_found_and_not_executable(t: &Test) {
     c.remove();
 }
 
-fn detached_with_a_pid_file(t: &Test) {
+fn detached_exec_writes_its_pid_file(t: &Test) {
     let c = up(t);
     let file = t.path("pid");
     c.exec_with(&["--detach", "--pid-file", file.to_str().unwrap()], &["probe", "pause"]).ok();
@@ -248,7 +248,7 @@ fn stdin_reaches_the_process(t: &Test) {
     c.remove();
 }
 
-fn rlimits_and_masks_hold_for_it(t: &Test) {
+fn rlimits_and_masked_paths_apply_to_exec(t: &Test) {
     let c = up(t);
     let seen = c
         .exec(&["probe", "rlimits", "read", "/proc/keys", "write", "/proc/sys/kernel/shmmax", "x"])
@@ -260,7 +260,7 @@ fn rlimits_and_masks_hold_for_it(t: &Test) {
     c.remove();
 }
 
-fn stopped_container_refuses(t: &Test) {
+fn exec_in_a_stopped_container_is_refused(t: &Test) {
     let c = t.container();
     c.up();
     c.stopped();
@@ -268,11 +268,11 @@ fn stopped_container_refuses(t: &Test) {
     c.delete().ok();
 }
 
-fn missing_container_refuses(t: &Test) {
+fn exec_in_a_missing_container_is_refused(t: &Test) {
     t.call(&["exec", "nobody", "true"]).fails(&["does not exist", "no such file or directory"]);
 }
 
-fn created_container_accepts(t: &Test) {
+fn exec_in_a_created_container_works(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.create().ok();
@@ -282,7 +282,7 @@ fn created_container_accepts(t: &Test) {
 }
 
 /// The highest number is refused too: the system calls take it for "no change", and the process would stay root.
-fn user_that_is_no_number_is_refused(t: &Test) {
+fn non_numeric_user_is_refused(t: &Test) {
     let c = up(t);
     for (user, ids) in [("1", [1, 0]), ("1:2", [1, 2])] {
         let seen = c.exec_with(&["--user", user], &["probe", "ids"]).ok().probe();
@@ -311,7 +311,7 @@ fn user_that_is_no_number_is_refused(t: &Test) {
     c.remove();
 }
 
-fn many_at_once(t: &Test) {
+fn parallel_execs_return_their_own_statuses(t: &Test) {
     let c = up(t);
     let running: Vec<_> = (0..8)
         .map(|n| t.spawn(t.command(&["exec", &c.id, "sh", "-c", &format!("echo {n}; exit {n}")])))
@@ -327,7 +327,7 @@ fn many_at_once(t: &Test) {
 
 /// Before Linux 6.6 a new process that another moves into a busy cgroup of v1 may wait there for what the queue that it comes
 /// from is ahead in virtual time.
-fn runs_in_a_container_that_is_busy(t: &Test) {
+fn exec_runs_in_a_busy_container(t: &Test) {
     let mut c = t.container();
     c.args(&["sh", "-c", "while :; do :; done"]);
     if t.hierarchy("cpu").is_some_and(|h| !h.v2) {
@@ -342,7 +342,7 @@ fn runs_in_a_container_that_is_busy(t: &Test) {
     c.remove();
 }
 
-fn leaves_no_descriptor_open(t: &Test) {
+fn exec_has_only_the_standard_descriptors(t: &Test) {
     let c = up(t);
     let seen = c.exec(&["probe", "fds"]).ok().probe();
     let fds: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
@@ -350,7 +350,7 @@ fn leaves_no_descriptor_open(t: &Test) {
     c.remove();
 }
 
-fn cpu_affinity_is_set_for_exec_only(t: &Test) {
+fn exec_cpu_affinity_does_not_apply_to_init(t: &Test) {
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     if processors < 2 {
         t.skip("there is one processor only");
@@ -376,7 +376,7 @@ fn cpu_affinity_is_set_for_exec_only(t: &Test) {
     c.remove();
 }
 
-fn what_is_not_performed_is_refused(t: &Test) {
+fn unsupported_process_fields_are_refused(t: &Test) {
     let c = up(t);
     let file = t.path("process.json");
     for (key, value) in [
@@ -394,7 +394,7 @@ fn what_is_not_performed_is_refused(t: &Test) {
     c.remove();
 }
 
-fn exec_has_the_containers_session_keyring(t: &Test) {
+fn exec_joins_the_containers_session_keyring(t: &Test) {
     let keyring = |seen: Probed| seen["acts"][0].as_array().unwrap().last().unwrap().clone();
     // KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING (keyctl(2)).
     let keyctl = libc::SYS_keyctl.to_string();
@@ -421,7 +421,7 @@ fn pinned(t: &Test, args: &[&str]) -> Output {
     t.finish(taskset)
 }
 
-fn callers_cpu_affinity_is_not_the_containers(t: &Test) {
+fn callers_cpu_affinity_is_not_inherited(t: &Test) {
     if std::thread::available_parallelism().map_or(1, |n| n.get()) < 2 {
         t.skip("there is one processor only");
     }
@@ -437,7 +437,7 @@ fn callers_cpu_affinity_is_not_the_containers(t: &Test) {
     c.remove();
 }
 
-fn process_may_come_through_a_pipe(t: &Test) {
+fn process_file_may_be_a_pipe(t: &Test) {
     let c = up(t);
     let process =
         json!({"args": ["probe", "pid"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]});
@@ -450,7 +450,7 @@ fn process_may_come_through_a_pipe(t: &Test) {
     c.remove();
 }
 
-fn has_the_containers_personality(t: &Test) {
+fn exec_has_the_containers_personality(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["personality"] = json!({"domain": "LINUX32"});
     c.probe("machine say pause");
@@ -460,7 +460,7 @@ fn has_the_containers_personality(t: &Test) {
     c.remove();
 }
 
-fn cap_that_may_be_inherited_is_kept_by_a_user(t: &Test) {
+fn inheritable_cap_becomes_ambient_for_a_non_root_user(t: &Test) {
     let mut c = t.container();
     c.config["process"]["capabilities"]["inheritable"] = json!(["CAP_CHOWN"]);
     c.config["process"]["capabilities"]["bounding"] = json!(["CAP_CHOWN", "CAP_KILL"]);

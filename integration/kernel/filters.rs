@@ -6,25 +6,25 @@ use serde_json::{Value, json};
 
 pub const CASES: &[Case] = cases![
     no_policy_means_no_filter,
-    policy_without_default_action_and_rules_means_no_filter,
-    errno_with_its_own_number,
-    default_errno_with_the_rest_allowed,
-    runtime_needs_no_more_than_its_peers,
+    empty_policy_means_no_filter,
+    errno_action_returns_the_configured_number,
+    default_errno_applies_to_unlisted_calls,
+    runtime_needs_no_call_that_runc_and_crun_do_not,
     kill_process_ends_the_payload,
     trap_sends_sigsys,
-    trace_without_a_tracer_is_enosys,
-    log_and_allow_let_through,
-    every_operator_compares_as_it_says,
+    trace_without_a_tracer_returns_enosys,
+    log_and_allow_permit_the_call,
+    every_operator_compares_as_specified,
     two_arguments_must_both_match,
-    filter_holds_with_and_without_no_new_privileges,
-    filter_of_before_faccessat2_hinders_nothing,
-    filter_holds_for_exec,
+    filter_applies_with_and_without_no_new_privileges,
+    filter_without_faccessat2_does_not_break_the_start,
+    filter_applies_to_exec,
     unknown_syscall_names_are_skipped,
-    flags_are_loaded_with,
+    filter_is_loaded_with_its_flags,
     unknown_action_is_refused,
-    errno_on_an_action_without_one_is_refused,
-    the_engines_default_profile_loads_and_holds,
-    gateway_roles_hold_in_a_container,
+    errno_ret_on_an_action_without_errno_is_refused,
+    engines_default_profile_loads_and_filters,
+    gateway_roles_filter_a_container,
 ];
 
 /// A policy that allows all but for these rules.
@@ -44,14 +44,14 @@ fn no_policy_means_no_filter(t: &Test) {
     assert_eq!(t.container().probe("seccomp").run().ok().probe()["seccomp"].to_string(), ours);
 }
 
-fn policy_without_default_action_and_rules_means_no_filter(t: &Test) {
+fn empty_policy_means_no_filter(t: &Test) {
     let without = t.container().probe("seccomp").run().ok().probe();
     for policy in [json!({}), json!({"defaultAction": "", "architectures": [], "syscalls": []})] {
         assert_eq!(with(t, policy).probe("seccomp").run().ok().probe()["seccomp"], without["seccomp"]);
     }
 }
 
-fn errno_with_its_own_number(t: &Test) {
+fn errno_action_returns_the_configured_number(t: &Test) {
     let mut c = with(
         t,
         deny(json!([
@@ -65,7 +65,7 @@ fn errno_with_its_own_number(t: &Test) {
     assert_eq!(seen.result("sethostname"), "EPERM");
 }
 
-fn default_errno_with_the_rest_allowed(t: &Test) {
+fn default_errno_applies_to_unlisted_calls(t: &Test) {
     if cfg!(target_pointer_width = "32") {
         t.skip("the list of what the probe needs is that of 64-bit systems");
     }
@@ -168,7 +168,7 @@ fn default_errno_with_the_rest_allowed(t: &Test) {
 }
 
 /// Neither runc nor crun calls any of these under the filter, so engines' profiles need not have them.
-fn runtime_needs_no_more_than_its_peers(t: &Test) {
+fn runtime_needs_no_call_that_runc_and_crun_do_not(t: &Test) {
     let deadly = json!([
         "accept",
         "accept4",
@@ -238,12 +238,12 @@ fn trap_sends_sigsys(t: &Test) {
     c.probe("sethostname x").run().exits(128 + libc::SIGSYS);
 }
 
-fn trace_without_a_tracer_is_enosys(t: &Test) {
+fn trace_without_a_tracer_returns_enosys(t: &Test) {
     let mut c = with(t, deny(json!([{"names": ["sethostname"], "action": "SCMP_ACT_TRACE", "errnoRet": 5}])));
     assert_eq!(c.probe("sethostname x").run().ok().probe().result("sethostname"), "ENOSYS");
 }
 
-fn log_and_allow_let_through(t: &Test) {
+fn log_and_allow_permit_the_call(t: &Test) {
     let policy = json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": [
         {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ALLOW"}]});
     let mut c = with(t, policy);
@@ -262,7 +262,7 @@ fn verdict(t: &Test, rule: Value, argument: u64) -> bool {
     c.probe(&words).run().ok().probe().result("syscall") == "ENOSPC"
 }
 
-fn every_operator_compares_as_it_says(t: &Test) {
+fn every_operator_compares_as_specified(t: &Test) {
     if cfg!(target_pointer_width = "32") {
         t.skip("a 32-bit process cannot pass arguments of 64 bits");
     }
@@ -306,7 +306,7 @@ fn two_arguments_must_both_match(t: &Test) {
     assert_eq!(hits, [true, false, false]);
 }
 
-fn filter_holds_with_and_without_no_new_privileges(t: &Test) {
+fn filter_applies_with_and_without_no_new_privileges(t: &Test) {
     for (nnp, user) in [(true, 0), (true, 1000), (false, 0), (false, 1000)] {
         let mut c = with(
             t,
@@ -320,7 +320,7 @@ fn filter_holds_with_and_without_no_new_privileges(t: &Test) {
     }
 }
 
-fn filter_holds_for_exec(t: &Test) {
+fn filter_applies_to_exec(t: &Test) {
     let mut c =
         with(t, deny(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}])));
     c.probe("pause");
@@ -341,7 +341,7 @@ fn unknown_syscall_names_are_skipped(t: &Test) {
     assert_eq!(c.probe("mkdir /tmp/x").run().ok().probe().result("mkdir"), "ENOSPC");
 }
 
-fn flags_are_loaded_with(t: &Test) {
+fn filter_is_loaded_with_its_flags(t: &Test) {
     let all = ["LOG", "SPEC_ALLOW", "TSYNC"].map(|name| format!("SECCOMP_FILTER_FLAG_{name}"));
     for flags in [json!([]), json!([all[0]]), json!([all[1]]), json!([all[2]]), json!(all)] {
         for nnp in [true, false] {
@@ -360,7 +360,7 @@ fn unknown_action_is_refused(t: &Test) {
     c.create().exits(1).fails(&["SCMP_ACT_PARDON", "action"]);
 }
 
-fn errno_on_an_action_without_one_is_refused(t: &Test) {
+fn errno_ret_on_an_action_without_errno_is_refused(t: &Test) {
     let c = with(t, deny(json!([{"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1}])));
     c.create().exits(1).fails(&["errno"]);
 }
@@ -372,7 +372,7 @@ fn shipped(text: &str) -> Value {
     profile
 }
 
-fn the_engines_default_profile_loads_and_holds(t: &Test) {
+fn engines_default_profile_loads_and_filters(t: &Test) {
     let profile = shipped(include_str!("../../seccomp-profiles/default.json"));
     for nnp in [true, false] {
         let mut c = with(t, profile.clone());
@@ -389,7 +389,7 @@ fn the_engines_default_profile_loads_and_holds(t: &Test) {
     }
 }
 
-fn gateway_roles_hold_in_a_container(t: &Test) {
+fn gateway_roles_filter_a_container(t: &Test) {
     for (name, profile, makes_files, network) in [
         ("data-collector", include_str!("../../seccomp-profiles/data-collector.json"), false, false),
         ("data-processor", include_str!("../../seccomp-profiles/data-processor.json"), true, false),
@@ -415,7 +415,7 @@ fn gateway_roles_hold_in_a_container(t: &Test) {
     }
 }
 
-fn filter_of_before_faccessat2_hinders_nothing(t: &Test) {
+fn filter_without_faccessat2_does_not_break_the_start(t: &Test) {
     for user in [0, 1000] {
         let mut c =
             with(t, deny(json!([{"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}])));

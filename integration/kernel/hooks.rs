@@ -9,27 +9,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub const CASES: &[Case] = cases![
-    six_kinds_run_in_their_order,
-    state_is_on_standard_input,
-    hook_need_not_read_the_state,
-    env_is_only_what_the_hook_says,
-    hook_on_the_host_without_env_has_the_runtimes,
-    start_container_hook_without_env_has_the_programs,
+    six_kinds_run_in_the_specified_order,
+    hooks_read_the_state_from_stdin,
+    hook_may_leave_its_stdin_unread,
+    hook_environment_is_only_the_configured_one,
+    host_hook_without_env_inherits_the_runtimes,
+    start_container_hook_without_env_inherits_the_programs,
     create_container_hook_starts_in_the_root,
-    args_are_passed_on,
+    hook_args_are_passed,
     several_of_a_kind_run_in_listed_order,
     create_runtime_sees_the_host_and_create_container_the_container,
-    prestart_failing_fails_create,
-    create_runtime_failing_fails_create,
-    create_container_failing_fails_create,
-    start_container_failing_fails_start,
+    failing_prestart_hook_fails_create,
+    failing_create_runtime_hook_fails_create,
+    failing_create_container_hook_fails_create,
+    failing_start_container_hook_fails_start,
     init_killed_in_a_start_container_hook_fails_start,
-    poststart_failing_is_an_error,
-    poststop_failing_warns_and_the_rest_runs,
+    failing_poststart_hook_fails_start,
+    failing_poststop_hook_warns_and_the_rest_run,
     missing_hook_fails_create_and_is_named,
-    hanging_hook_is_ended_by_its_timeout,
-    interrupted_in_a_hook_create_takes_everything_back,
-    hook_that_talks_for_hours_takes_no_memory,
+    hanging_hook_is_killed_at_its_timeout,
+    create_interrupted_in_a_hook_is_rolled_back,
+    hook_output_does_not_grow_memory,
 ];
 
 const KINDS: [&str; 6] =
@@ -60,7 +60,7 @@ fn hooked(t: &Test) -> (Container<'_>, PathBuf) {
     (c, log)
 }
 
-fn six_kinds_run_in_their_order(t: &Test) {
+fn six_kinds_run_in_the_specified_order(t: &Test) {
     let (mut c, log) = hooked(t);
     for kind in KINDS {
         c.config["hooks"][kind] = json!([after_reading(&format!("echo {kind} >> {}/order", log.display()))]);
@@ -78,7 +78,7 @@ fn six_kinds_run_in_their_order(t: &Test) {
     assert_eq!(order().lines().last(), Some("poststop"));
 }
 
-fn state_is_on_standard_input(t: &Test) {
+fn hooks_read_the_state_from_stdin(t: &Test) {
     let (mut c, log) = hooked(t);
     c.config["annotations"] = json!({"k": "v"});
     for kind in KINDS {
@@ -109,7 +109,7 @@ fn state_is_on_standard_input(t: &Test) {
     }
 }
 
-fn hook_need_not_read_the_state(t: &Test) {
+fn hook_may_leave_its_stdin_unread(t: &Test) {
     let mut c = t.container();
     // More than a pipe holds.
     c.config["annotations"] = json!({"long": "x".repeat(100_000)});
@@ -117,7 +117,7 @@ fn hook_need_not_read_the_state(t: &Test) {
     c.probe("pid").run().ok();
 }
 
-fn env_is_only_what_the_hook_says(t: &Test) {
+fn hook_environment_is_only_the_configured_one(t: &Test) {
     let (mut c, log) = hooked(t);
     let line = format!("{READ} env > {}/env", log.display());
     c.config["hooks"]["poststart"] =
@@ -131,7 +131,7 @@ fn env_is_only_what_the_hook_says(t: &Test) {
     assert!(!env.contains("IT_TOKEN"), "the runtime's own environment: {env}");
 }
 
-fn args_are_passed_on(t: &Test) {
+fn hook_args_are_passed(t: &Test) {
     let (mut c, log) = hooked(t);
     let line = format!("{READ} echo \"$0 $1 $2\" > {}/args", log.display());
     c.config["hooks"]["createRuntime"] =
@@ -180,15 +180,15 @@ fn fails_create(t: &Test, kind: &str) {
     assert_eq!(order(), "stopped\n");
 }
 
-fn prestart_failing_fails_create(t: &Test) {
+fn failing_prestart_hook_fails_create(t: &Test) {
     fails_create(t, "prestart");
 }
 
-fn create_runtime_failing_fails_create(t: &Test) {
+fn failing_create_runtime_hook_fails_create(t: &Test) {
     fails_create(t, "createRuntime");
 }
 
-fn create_container_failing_fails_create(t: &Test) {
+fn failing_create_container_hook_fails_create(t: &Test) {
     fails_create(t, "createContainer");
 }
 
@@ -214,7 +214,7 @@ fn with_hook<'t>(t: &'t Test, kind: &str, line: &str) -> (Container<'t>, PathBuf
     (c, log)
 }
 
-fn start_container_failing_fails_start(t: &Test) {
+fn failing_start_container_hook_fails_start(t: &Test) {
     for command in [&["start"][..], &["run"], &["run", "--detach"]] {
         let (c, log) = with_hook(t, "startContainer", "exit 3");
         let out = match command {
@@ -253,7 +253,7 @@ fn init_killed_in_a_start_container_hook_fails_start(t: &Test) {
     }
 }
 
-fn poststart_failing_is_an_error(t: &Test) {
+fn failing_poststart_hook_fails_start(t: &Test) {
     for command in [&["start"][..], &["run"], &["run", "--detach"]] {
         let (mut c, log) = with_hook(t, "poststart", "exit 3");
         c.args(&["sleep", "100"]);
@@ -268,7 +268,7 @@ fn poststart_failing_is_an_error(t: &Test) {
     }
 }
 
-fn poststop_failing_warns_and_the_rest_runs(t: &Test) {
+fn failing_poststop_hook_warns_and_the_rest_run(t: &Test) {
     let (mut c, log) = hooked(t);
     c.config["hooks"]["poststop"] =
         json!([after_reading("exit 3"), after_reading(&format!("echo ran > {}/second", log.display()))]);
@@ -286,7 +286,7 @@ fn missing_hook_fails_create_and_is_named(t: &Test) {
 }
 
 /// The hook's children hold its standard error open: that must not keep the runtime waiting either.
-fn hanging_hook_is_ended_by_its_timeout(t: &Test) {
+fn hanging_hook_is_killed_at_its_timeout(t: &Test) {
     let (mut c, _) = hooked(t);
     let mut hook = after_reading("sleep 100 & sleep 100");
     hook["timeout"] = json!(1);
@@ -296,7 +296,7 @@ fn hanging_hook_is_ended_by_its_timeout(t: &Test) {
     assert!(began.elapsed().as_secs() < 15, "it took {:?}", began.elapsed());
 }
 
-fn interrupted_in_a_hook_create_takes_everything_back(t: &Test) {
+fn create_interrupted_in_a_hook_is_rolled_back(t: &Test) {
     for kind in ["createRuntime", "createContainer"] {
         for flags in [&["create"][..], &["run"], &["run", "--detach"]] {
             let (mut c, log) = hooked(t);
@@ -318,7 +318,7 @@ fn interrupted_in_a_hook_create_takes_everything_back(t: &Test) {
     }
 }
 
-fn start_container_hook_without_env_has_the_programs(t: &Test) {
+fn start_container_hook_without_env_inherits_the_programs(t: &Test) {
     let (mut c, log) = hooked(t);
     c.config["process"]["env"] = json!(["PATH=/bin", "ONE=two"]);
     let line = format!("echo $ONE $HOME > {}/env", log.display());
@@ -335,7 +335,7 @@ fn create_container_hook_starts_in_the_root(t: &Test) {
     assert_eq!(c.probe("read /volume/file").run().ok().probe().text("read").trim(), "from the hook");
 }
 
-fn hook_on_the_host_without_env_has_the_runtimes(t: &Test) {
+fn host_hook_without_env_inherits_the_runtimes(t: &Test) {
     let (mut c, log) = hooked(t);
     let line = format!("{READ} echo $MARK > {}/env", log.display());
     c.config["hooks"]["createRuntime"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", line]}]);
@@ -347,7 +347,7 @@ fn hook_on_the_host_without_env_has_the_runtimes(t: &Test) {
 }
 
 /// Nothing gives memory back, so what may last must not take any.
-fn hook_that_talks_for_hours_takes_no_memory(t: &Test) {
+fn hook_output_does_not_grow_memory(t: &Test) {
     let (mut c, log) = hooked(t);
     let talk = "n=0; while [ $n -lt 3000 ]; do echo word; n=$((n + 1)); done";
     let step = |name: &str| format!("echo {name} >> {}/order", log.display());

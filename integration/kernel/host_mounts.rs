@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
-    mount_namespace_of_the_host_is_refused,
-    mount_namespace_of_another_is_joined,
-    bind_at_the_root_is_the_root,
-    bind_at_the_root_covers_what_came_before,
-    bind_at_the_root_of_what_is_no_directory_fails,
+    joining_the_hosts_mount_namespace_is_refused,
+    mount_namespace_made_for_the_container_is_joined,
+    bind_at_slash_becomes_the_root,
+    bind_at_slash_covers_earlier_mounts,
+    bind_of_a_file_at_slash_fails,
 ];
 
 fn mount_table() -> String {
@@ -29,7 +29,7 @@ fn below(t: &Test, words: &[&str], args: &[&str]) -> Command {
 }
 
 /// pivot_root in it would take the root of every process on the host away.
-fn mount_namespace_of_the_host_is_refused(t: &Test) {
+fn joining_the_hosts_mount_namespace_is_refused(t: &Test) {
     let before = mount_table();
     let own = std::process::id();
     let apart = ["unshare", "--mount"];
@@ -57,7 +57,7 @@ fn mount_namespace_of_the_host_is_refused(t: &Test) {
 }
 
 /// A mount namespace that was made for the container can be joined.
-fn mount_namespace_of_another_is_joined(t: &Test) {
+fn mount_namespace_made_for_the_container_is_joined(t: &Test) {
     let before = mount_table();
     let mut other = Command::new("unshare").args(["--mount", "sleep", "100"]).spawn().unwrap();
     let path = format!("/proc/{}/ns/mnt", other.id());
@@ -91,7 +91,7 @@ fn other_root(c: &mut Container<'_>, options: &[&str], at: usize) -> PathBuf {
 }
 
 /// Later mounts go into it, and none of them reaches the host's directory.
-fn bind_at_the_root_is_the_root(t: &Test) {
+fn bind_at_slash_becomes_the_root(t: &Test) {
     let propagations =
         [None, Some("shared"), Some("rshared"), Some("slave"), Some("private"), Some("unbindable")];
     for (options, flag) in
@@ -123,7 +123,7 @@ fn bind_at_the_root_is_the_root(t: &Test) {
     }
 }
 
-fn bind_at_the_root_covers_what_came_before(t: &Test) {
+fn bind_at_slash_covers_earlier_mounts(t: &Test) {
     let mut c = t.container();
     c.config["mounts"]
         .as_array_mut()
@@ -139,7 +139,7 @@ fn bind_at_the_root_covers_what_came_before(t: &Test) {
     umount2(&other, MntFlags::MNT_DETACH).unwrap();
 }
 
-fn bind_at_the_root_of_what_is_no_directory_fails(t: &Test) {
+fn bind_of_a_file_at_slash_fails(t: &Test) {
     let mut c = t.container();
     c.mount("/", "none", "config.json", &["bind"]);
     c.create().exits(1).fails(&["the destination is a directory and the source is not", "not a directory"]);

@@ -12,25 +12,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const CASES: &[Case] = cases![
-    dev_that_is_a_link_is_refused,
-    root_under_another_name_is_not_mounted_over,
-    nothing_is_set_in_a_namespace_of_the_hosts,
-    dev_null_of_the_image_is_not_trusted,
-    device_nodes_that_are_links_are_refused,
-    console_that_is_a_link_is_refused,
-    proc_and_sys_that_are_links_are_refused,
-    proc_under_another_name_is_refused,
+    dev_symlink_is_refused,
+    mount_over_an_alias_of_the_root_is_refused,
+    settings_in_a_host_namespace_are_refused,
+    dev_null_from_the_image_is_not_trusted,
+    device_node_symlinks_are_refused,
+    console_symlink_is_refused,
+    proc_and_sys_symlinks_are_refused,
+    mount_through_an_alias_of_proc_is_refused,
     volume_over_proc_is_refused,
-    destination_that_leads_out_stays_inside,
-    links_under_every_name_lead_nowhere,
-    masks_hold_whatever_dev_null_is,
-    read_only_holds_without_a_proc_and_with_a_false_one,
-    passwd_that_hangs_does_not,
+    destination_symlinks_stay_inside_the_root,
+    symlinks_at_every_written_path_do_not_escape,
+    masked_paths_work_with_any_dev_null_in_the_image,
+    read_only_paths_work_without_proc_and_with_a_fake_proc,
+    passwd_fifo_in_the_image_does_not_hang,
     cgroup_mount_cannot_be_written,
-    swapped_directories_of_a_shared_volume_let_nothing_out,
-    image_that_has_its_mount_points_is_not_written,
+    swapping_directories_in_a_volume_does_not_escape,
+    image_with_all_mount_points_is_not_modified,
     read_only_image_runs,
-    exec_holds_where_proc_is_false,
+    exec_is_confined_with_a_fake_proc,
 ];
 
 /// A container with a directory beside its root file system, and what is in it.
@@ -106,7 +106,7 @@ fn inventory(directory: &Path) -> Vec<String> {
     all
 }
 
-fn dev_that_is_a_link_is_refused(t: &Test) {
+fn dev_symlink_is_refused(t: &Test) {
     let trap = Trap::new(t).with_the_images_dev();
     let absolute = trap.outside.to_str().unwrap().to_owned();
     for text in ["../outside", "/outside", "../../../../../outside", &absolute] {
@@ -130,7 +130,7 @@ fn dev_that_is_a_link_is_refused(t: &Test) {
     trap.refused("/dev/net of the root file system is or goes through a symbolic link");
 }
 
-fn root_under_another_name_is_not_mounted_over(t: &Test) {
+fn mount_over_an_alias_of_the_root_is_refused(t: &Test) {
     // It would be of no effect: what is mounted on the root is not what init pivots to.
     for (field, says) in [("maskedPaths", "mask /up"), ("readonlyPaths", "make /up read-only")] {
         let mut trap = Trap::new(t);
@@ -156,7 +156,7 @@ fn root_under_another_name_is_not_mounted_over(t: &Test) {
     assert_eq!((seen.result("write /again/x"), seen.result("write /x")), (&json!("EROFS"), &json!("ok")));
 }
 
-fn nothing_is_set_in_a_namespace_of_the_hosts(t: &Test) {
+fn settings_in_a_host_namespace_are_refused(t: &Test) {
     // The host of this test, so that a failure of it changes nothing of the machine's.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS | nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     let before = nix::unistd::gethostname().unwrap();
@@ -175,7 +175,7 @@ fn nothing_is_set_in_a_namespace_of_the_hosts(t: &Test) {
     trap.run().ok();
 }
 
-fn dev_null_of_the_image_is_not_trusted(t: &Test) {
+fn dev_null_from_the_image_is_not_trusted(t: &Test) {
     // As a link to a file that is bound from the host: the standard streams must not be opened on it.
     let mut trap = Trap::new(t).with_the_images_dev();
     fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
@@ -192,7 +192,7 @@ fn dev_null_of_the_image_is_not_trusted(t: &Test) {
     trap.refused("device /dev/null: a regular file is in its place");
 }
 
-fn device_nodes_that_are_links_are_refused(t: &Test) {
+fn device_node_symlinks_are_refused(t: &Test) {
     for (name, to) in [("tty", "new"), ("full", "victim"), ("random", "ptmx")] {
         let trap = Trap::new(t).with_the_images_dev();
         fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
@@ -206,7 +206,7 @@ fn device_nodes_that_are_links_are_refused(t: &Test) {
     trap.run().ok();
 }
 
-fn console_that_is_a_link_is_refused(t: &Test) {
+fn console_symlink_is_refused(t: &Test) {
     for (to, says) in [("new", Some("a symbolic link")), ("victim", Some("a symbolic link")), ("", None)] {
         let mut trap = Trap::new(t).with_the_images_dev();
         fs::create_dir_all(trap.c.rootfs.join("dev/pts")).unwrap();
@@ -234,7 +234,7 @@ fn console_that_is_a_link_is_refused(t: &Test) {
     }
 }
 
-fn proc_and_sys_that_are_links_are_refused(t: &Test) {
+fn proc_and_sys_symlinks_are_refused(t: &Test) {
     for name in ["proc", "sys"] {
         for text in ["/bad", "../outside", "bad"] {
             let trap = Trap::new(t);
@@ -247,7 +247,7 @@ fn proc_and_sys_that_are_links_are_refused(t: &Test) {
     }
 }
 
-fn proc_under_another_name_is_refused(t: &Test) {
+fn mount_through_an_alias_of_proc_is_refused(t: &Test) {
     let names: [(&str, &str, &str); 4] = [
         ("lnk", "/proc/self", "/lnk/attr"),
         ("lnk", "/proc", "/lnk"),
@@ -277,7 +277,7 @@ fn volume_over_proc_is_refused(t: &Test) {
     }
 }
 
-fn destination_that_leads_out_stays_inside(t: &Test) {
+fn destination_symlinks_stay_inside_the_root(t: &Test) {
     let mut trap = Trap::new(t);
     let rootfs = trap.c.rootfs.clone();
     symlink(&trap.outside, rootfs.join("abs")).unwrap();
@@ -298,7 +298,7 @@ fn destination_that_leads_out_stays_inside(t: &Test) {
 }
 
 /// Every name that a runtime is known to write in a root file system, as a link to a file outside.
-fn links_under_every_name_lead_nowhere(t: &Test) {
+fn symlinks_at_every_written_path_do_not_escape(t: &Test) {
     let trap = Trap::new(t);
     for name in [
         ".embrun",
@@ -327,7 +327,7 @@ fn links_under_every_name_lead_nowhere(t: &Test) {
     trap.check();
 }
 
-fn masks_hold_whatever_dev_null_is(t: &Test) {
+fn masked_paths_work_with_any_dev_null_in_the_image(t: &Test) {
     type Plant = fn(&Path, &Path);
     let plants: [(Plant, bool); 4] = [
         (|at, outside| symlink(outside.join("victim"), at).unwrap(), false),
@@ -356,7 +356,7 @@ fn masks_hold_whatever_dev_null_is(t: &Test) {
     }
 }
 
-fn read_only_holds_without_a_proc_and_with_a_false_one(t: &Test) {
+fn read_only_paths_work_without_proc_and_with_a_fake_proc(t: &Test) {
     let mut trap = Trap::new(t).without_proc();
     let fds = trap.c.rootfs.join("proc/self/fd");
     fs::create_dir_all(&fds).unwrap();
@@ -373,7 +373,7 @@ fn read_only_holds_without_a_proc_and_with_a_false_one(t: &Test) {
     assert_eq!((seen.text("read /password"), seen.text("write /tmp/x")), ("", "ok"));
 }
 
-fn passwd_that_hangs_does_not(t: &Test) {
+fn passwd_fifo_in_the_image_does_not_hang(t: &Test) {
     type Plant = fn(&Path);
     let plants: [Plant; 4] = [
         |at| nix::unistd::mkfifo(at, Mode::S_IRWXU).unwrap(),
@@ -419,7 +419,7 @@ fn cgroup_mount_cannot_be_written(t: &Test) {
     );
 }
 
-fn swapped_directories_of_a_shared_volume_let_nothing_out(t: &Test) {
+fn swapping_directories_in_a_volume_does_not_escape(t: &Test) {
     let mut trap = Trap::new(t);
     let volume = trap.c.share();
     fs::create_dir_all(volume.join("dir/sub")).unwrap();
@@ -455,7 +455,7 @@ fn swapped_directories_of_a_shared_volume_let_nothing_out(t: &Test) {
     trap.check();
 }
 
-fn image_that_has_its_mount_points_is_not_written(t: &Test) {
+fn image_with_all_mount_points_is_not_modified(t: &Test) {
     let trap = Trap::new(t);
     let before = inventory(&trap.c.rootfs);
     trap.c.run().ok();
@@ -480,7 +480,7 @@ fn read_only_image_runs(t: &Test) {
 }
 
 /// An exec does not believe what the container has at /proc.
-fn exec_holds_where_proc_is_false(t: &Test) {
+fn exec_is_confined_with_a_fake_proc(t: &Test) {
     let mut trap = Trap::new(t).without_proc();
     for name in ["self", "thread-self", "1"] {
         let attr = trap.c.rootfs.join("proc").join(name).join("attr");

@@ -17,12 +17,12 @@ pub const CASES: &[Case] = cases![
     delete_force_ends_a_hung_start_container_hook,
     delete_force_ends_a_hung_poststart_hook,
     delete_force_ends_a_hung_poststop_hook,
-    poststop_hook_that_takes_its_time_is_waited_for,
-    poststop_hook_of_a_failed_create_is_ended_too,
-    hung_hook_without_a_cgroup_is_ended,
+    delete_waits_for_a_slow_poststop_hook,
+    hung_poststop_hook_of_a_failed_create_is_killed,
+    hung_hook_without_a_cgroup_is_killed,
     other_commands_answer_while_a_hook_hangs,
-    killed_in_a_hung_hook_nothing_is_left,
-    stopped_in_a_hung_hook_nothing_is_left,
+    command_killed_in_a_hung_hook_leaves_nothing,
+    command_stopped_in_a_hung_hook_leaves_nothing,
     poststart_hook_may_call_every_command,
     poststop_hook_may_call_delete,
     start_has_one_winner_while_a_hook_runs,
@@ -175,7 +175,7 @@ fn delete_force_ends_a_hung_poststop_hook(t: &Test) {
     }
 }
 
-fn poststop_hook_that_takes_its_time_is_waited_for(t: &Test) {
+fn delete_waits_for_a_slow_poststop_hook(t: &Test) {
     let mut hung = Hung::new(t);
     let slow = shell(&format!("{READ} {}; sleep 1; {}", hung.says("on"), hung.says("off")));
     hung.c.config["hooks"]["poststop"] = json!([slow]);
@@ -185,7 +185,7 @@ fn poststop_hook_that_takes_its_time_is_waited_for(t: &Test) {
     assert_eq!(hung.order(), "on\noff\n", "once, and to its end");
 }
 
-fn poststop_hook_of_a_failed_create_is_ended_too(t: &Test) {
+fn hung_poststop_hook_of_a_failed_create_is_killed(t: &Test) {
     let mut hung = Hung::of(t, "poststop");
     hung.c.config["hooks"]["createRuntime"] = json!([shell(&format!("{READ} exit 3"))]);
     let hanging = shell(&format!("{READ} {}; sleep 1000 & sleep 1000", hung.says("on")));
@@ -197,7 +197,7 @@ fn poststop_hook_of_a_failed_create_is_ended_too(t: &Test) {
     }
 }
 
-fn hung_hook_without_a_cgroup_is_ended(t: &Test) {
+fn hung_hook_without_a_cgroup_is_killed(t: &Test) {
     for (kind, command) in WAYS {
         let mut hung = Hung::of(t, kind);
         hung.c.config["linux"]["resources"] = json!({});
@@ -257,7 +257,7 @@ fn other_commands_answer_while_a_hook_hangs(t: &Test) {
 }
 
 /// The waiting command is killed, then the container is deleted: the hook ends too.
-fn killed_in_a_hung_hook_nothing_is_left(t: &Test) {
+fn command_killed_in_a_hung_hook_leaves_nothing(t: &Test) {
     for (kind, command) in WAYS {
         let hung = Hung::of(t, kind);
         let running = hung.begin(command);
@@ -280,7 +280,7 @@ fn killed_in_a_hung_hook_nothing_is_left(t: &Test) {
 }
 
 /// A stopped command cannot notice that the container is gone.
-fn stopped_in_a_hung_hook_nothing_is_left(t: &Test) {
+fn command_stopped_in_a_hung_hook_leaves_nothing(t: &Test) {
     // One of each kind, since each takes 2 s.
     for (kind, command) in WAYS.into_iter().step_by(2) {
         let hung = Hung::of(t, kind);

@@ -8,42 +8,42 @@ use serde_json::{Value, json};
 use std::fs;
 
 pub const CASES: &[Case] = cases![
-    create_start_delete_in_order,
+    create_start_and_delete_change_the_status,
     args_do_not_run_before_start,
     state_has_the_keys_of_the_spec,
-    state_of_a_missing_container_says_so,
+    state_of_a_missing_container_is_an_error,
     config_changed_after_create_has_no_effect,
-    config_may_have_another_name,
-    notify_socket_that_nobody_serves_is_told,
+    config_flag_selects_another_file,
+    notify_socket_warns_that_it_is_not_supported,
     pid_file_holds_the_pid_and_no_newline,
     pidfd_socket_receives_a_pidfd,
-    id_taken_is_refused_and_the_first_lives_on,
-    id_invalid_is_refused,
+    taken_id_is_refused_and_its_container_keeps_running,
+    invalid_id_is_refused,
     id_is_free_again_after_delete,
     start_twice_is_refused,
-    start_of_a_stopped_one_is_refused,
-    start_of_one_that_dies_before_it_hears_is_an_error,
-    runs_while_one_of_its_threads_does,
-    kill_by_name_number_and_case,
-    kill_of_a_created_one_ends_it,
-    kill_of_a_stopped_one_says_so,
-    kill_of_a_missing_one_says_so,
+    start_of_a_stopped_container_is_refused,
+    start_fails_if_init_dies_before_it_answers,
+    container_runs_until_its_last_thread_ends,
+    kill_accepts_names_numbers_and_any_case,
+    kill_ends_a_created_container,
+    kill_of_a_stopped_container_is_an_error,
+    kill_of_a_missing_container_is_an_error,
     kill_of_an_unknown_signal_is_refused,
-    kill_all_in_a_shared_pid_namespace_takes_the_children,
-    delete_of_a_running_one_is_refused,
-    delete_of_a_created_one_kills_it,
-    delete_force_of_a_running_one,
-    delete_force_of_a_missing_one_succeeds,
-    delete_of_a_missing_one_says_so,
-    delete_takes_processes_that_outlive_init,
-    pause_and_resume,
-    pause_refusals,
+    kill_all_in_a_shared_pid_namespace_kills_the_children,
+    delete_of_a_running_container_is_refused,
+    delete_of_a_created_container_kills_it,
+    delete_force_kills_a_running_container,
+    delete_force_of_a_missing_container_succeeds,
+    delete_of_a_missing_container_is_an_error,
+    delete_kills_processes_that_outlive_init,
+    pause_and_resume_freeze_and_thaw,
+    pause_and_resume_in_a_wrong_status_are_refused,
     paused_container_can_be_deleted,
-    list_in_its_three_forms,
+    list_prints_a_table_json_and_ids,
     ps_lists_the_processes,
-    run_detached_and_keep,
-    run_removes_the_container_at_its_end,
-    rootfs_missing_or_a_file_is_refused,
+    run_returns_at_once_with_detach_and_keeps_with_keep,
+    run_deletes_the_container_at_its_end,
+    rootfs_that_is_missing_or_a_file_is_refused,
 ];
 
 /// What is said of a container that is not there: engines match it. Crun names the file that it missed.
@@ -51,7 +51,7 @@ fn gone(t: &Test) -> &'static str {
     if t.runtime == Runtime::Crun { "no such file or directory" } else { "does not exist" }
 }
 
-fn create_start_delete_in_order(t: &Test) {
+fn create_start_and_delete_change_the_status(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");
     c.create().ok();
@@ -101,7 +101,7 @@ fn state_has_the_keys_of_the_spec(t: &Test) {
     c.remove();
 }
 
-fn state_of_a_missing_container_says_so(t: &Test) {
+fn state_of_a_missing_container_is_an_error(t: &Test) {
     t.call(&["state", "nobody"]).exits(1).fails(&[gone(t)]);
 }
 
@@ -117,7 +117,7 @@ fn config_changed_after_create_has_no_effect(t: &Test) {
 }
 
 /// An engine that waits for readiness waits in vain.
-fn notify_socket_that_nobody_serves_is_told(t: &Test) {
+fn notify_socket_warns_that_it_is_not_supported(t: &Test) {
     let c = t.container();
     c.write();
     let warning =
@@ -167,7 +167,7 @@ fn pidfd_socket_receives_a_pidfd(t: &Test) {
     c.remove();
 }
 
-fn id_taken_is_refused_and_the_first_lives_on(t: &Test) {
+fn taken_id_is_refused_and_its_container_keeps_running(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.up();
@@ -176,7 +176,7 @@ fn id_taken_is_refused_and_the_first_lives_on(t: &Test) {
     c.remove();
 }
 
-fn id_invalid_is_refused(t: &Test) {
+fn invalid_id_is_refused(t: &Test) {
     let mut c = t.container();
     for id in ["", ".", "..", "a/b", "a b", "a\tb", "ä", "../x"] {
         c.id = id.into();
@@ -203,7 +203,7 @@ fn start_twice_is_refused(t: &Test) {
     c.remove();
 }
 
-fn start_of_a_stopped_one_is_refused(t: &Test) {
+fn start_of_a_stopped_container_is_refused(t: &Test) {
     let c = t.container();
     c.up();
     c.stopped();
@@ -217,7 +217,7 @@ fn start_of_a_stopped_one_is_refused(t: &Test) {
 }
 
 /// The main thread of a program may end before the others (pthread_exit).
-fn runs_while_one_of_its_threads_does(t: &Test) {
+fn container_runs_until_its_last_thread_ends(t: &Test) {
     let mut c = t.container();
     c.probe("leave 1000");
     for signal in ["KILL", "TERM"] {
@@ -246,7 +246,7 @@ fn runs_while_one_of_its_threads_does(t: &Test) {
     c.delete().ok();
 }
 
-fn kill_by_name_number_and_case(t: &Test) {
+fn kill_accepts_names_numbers_and_any_case(t: &Test) {
     for (signal, got) in
         [("TERM", "TERM"), ("SIGUSR1", "USR1"), ("usr2", "USR2"), ("1", "HUP"), ("sigint", "INT")]
     {
@@ -261,7 +261,7 @@ fn kill_by_name_number_and_case(t: &Test) {
     }
 }
 
-fn kill_of_a_stopped_one_says_so(t: &Test) {
+fn kill_of_a_stopped_container_is_an_error(t: &Test) {
     let c = t.container();
     c.up();
     c.stopped();
@@ -269,7 +269,7 @@ fn kill_of_a_stopped_one_says_so(t: &Test) {
     c.delete().ok();
 }
 
-fn kill_of_a_missing_one_says_so(t: &Test) {
+fn kill_of_a_missing_container_is_an_error(t: &Test) {
     t.call(&["kill", "nobody", "TERM"]).exits(1).fails(&[gone(t)]);
 }
 
@@ -283,7 +283,7 @@ fn kill_of_an_unknown_signal_is_refused(t: &Test) {
     c.remove();
 }
 
-fn kill_all_in_a_shared_pid_namespace_takes_the_children(t: &Test) {
+fn kill_all_in_a_shared_pid_namespace_kills_the_children(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.without_namespace("pid");
@@ -300,7 +300,7 @@ fn kill_all_in_a_shared_pid_namespace_takes_the_children(t: &Test) {
     });
 }
 
-fn delete_of_a_running_one_is_refused(t: &Test) {
+fn delete_of_a_running_container_is_refused(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.up();
@@ -309,7 +309,7 @@ fn delete_of_a_running_one_is_refused(t: &Test) {
     c.remove();
 }
 
-fn delete_of_a_created_one_kills_it(t: &Test) {
+fn delete_of_a_created_container_kills_it(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.create().ok();
@@ -318,7 +318,7 @@ fn delete_of_a_created_one_kills_it(t: &Test) {
     eventually("init is gone", || !fs::exists(format!("/proc/{pid}")).unwrap());
 }
 
-fn delete_force_of_a_running_one(t: &Test) {
+fn delete_force_kills_a_running_container(t: &Test) {
     let mut c = t.container();
     c.probe("fork 5 pause");
     c.up();
@@ -326,16 +326,16 @@ fn delete_force_of_a_running_one(t: &Test) {
     c.call(&["state"]).exits(1).fails(&[gone(t)]);
 }
 
-fn delete_force_of_a_missing_one_succeeds(t: &Test) {
+fn delete_force_of_a_missing_container_succeeds(t: &Test) {
     t.call(&["delete", "--force", "nobody"]).ok();
 }
 
-fn delete_of_a_missing_one_says_so(t: &Test) {
+fn delete_of_a_missing_container_is_an_error(t: &Test) {
     t.call(&["delete", "nobody"]).exits(1).fails(&[gone(t)]);
 }
 
 /// In a shared pid namespace nothing but the cgroup tells whose a process is.
-fn delete_takes_processes_that_outlive_init(t: &Test) {
+fn delete_kills_processes_that_outlive_init(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.without_namespace("pid");
@@ -345,7 +345,7 @@ fn delete_takes_processes_that_outlive_init(t: &Test) {
     c.call(&["delete", "--force"]).ok();
 }
 
-fn pause_and_resume(t: &Test) {
+fn pause_and_resume_freeze_and_thaw(t: &Test) {
     t.needs_controller("freezer");
     let mut c = t.container();
     let shared = c.share();
@@ -365,7 +365,7 @@ fn pause_and_resume(t: &Test) {
     c.remove();
 }
 
-fn pause_refusals(t: &Test) {
+fn pause_and_resume_in_a_wrong_status_are_refused(t: &Test) {
     t.needs_controller("freezer");
     let mut c = t.container();
     c.probe("pause");
@@ -386,7 +386,7 @@ fn paused_container_can_be_deleted(t: &Test) {
     c.remove();
 }
 
-fn list_in_its_three_forms(t: &Test) {
+fn list_prints_a_table_json_and_ids(t: &Test) {
     assert_eq!(t.call(&["list", "--quiet"]).ok().stdout, "");
     let empty = t.call(&["list", "--format", "json"]).ok().json();
     assert!(empty.is_null() || empty == json!([]), "{empty}");
@@ -426,7 +426,7 @@ fn ps_lists_the_processes(t: &Test) {
     c.remove();
 }
 
-fn run_detached_and_keep(t: &Test) {
+fn run_returns_at_once_with_detach_and_keeps_with_keep(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.spawn_run(&["--detach"]).wait().ok();
@@ -438,13 +438,13 @@ fn run_detached_and_keep(t: &Test) {
     c.delete().ok();
 }
 
-fn run_removes_the_container_at_its_end(t: &Test) {
+fn run_deletes_the_container_at_its_end(t: &Test) {
     let mut c = t.container();
     c.probe("exit 0").run().ok();
     c.call(&["state"]).exits(1).fails(&[gone(t)]);
 }
 
-fn rootfs_missing_or_a_file_is_refused(t: &Test) {
+fn rootfs_that_is_missing_or_a_file_is_refused(t: &Test) {
     let mut c = t.container();
     c.config["root"]["path"] = json!("nowhere");
     c.create().exits(1).fails(&["no such file or directory", "not exist"]);
@@ -453,7 +453,7 @@ fn rootfs_missing_or_a_file_is_refused(t: &Test) {
     c.create().exits(1).fails(&["not a directory"]);
 }
 
-fn config_may_have_another_name(t: &Test) {
+fn config_flag_selects_another_file(t: &Test) {
     let mut c = t.container();
     c.probe("hostname").write();
     let (given, other) = (c.bundle.join("config.json"), c.bundle.join("other.json"));
@@ -463,7 +463,7 @@ fn config_may_have_another_name(t: &Test) {
     t.call(&["run", "--bundle", bundle, &c.id]).exits(1).fails(&["config.json"]);
 }
 
-fn kill_of_a_created_one_ends_it(t: &Test) {
+fn kill_ends_a_created_container(t: &Test) {
     let mut c = t.container();
     c.probe("signals say");
     c.create().ok();
@@ -478,7 +478,7 @@ fn kill_of_a_created_one_ends_it(t: &Test) {
     assert_eq!(caught & asking, 0, "{caught:x}");
 }
 
-fn start_of_one_that_dies_before_it_hears_is_an_error(t: &Test) {
+fn start_fails_if_init_dies_before_it_answers(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");
     c.create().ok();

@@ -10,33 +10,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 pub const CASES: &[Case] = cases![
-    cgroups_path_is_where_it_was_asked_for,
-    cgroups_are_gone_after_delete,
-    nested_cgroups_of_the_payload_are_gone_too,
+    cgroup_is_created_at_cgroups_path,
+    delete_removes_the_cgroups,
+    delete_removes_cgroups_made_by_the_payload,
     memory_limit_is_set,
-    memory_limit_is_held,
-    memory_and_swap_are_one_sum,
+    memory_limit_is_enforced,
+    swap_limit_includes_memory,
     cpu_quota_is_set,
     cpu_shares_are_set,
     cpuset_is_set,
-    pids_limit_is_held,
-    minus_one_is_unlimited,
-    limits_hold_for_exec,
-    out_of_memory_in_the_past_is_not_an_execs,
-    exec_into_a_cgroup_below,
-    exec_into_a_cgroup_of_one_controller,
-    exec_into_a_cgroup_that_cannot_be,
-    exec_beside_an_init_that_made_cgroups,
+    pids_limit_is_enforced,
+    minus_one_means_unlimited,
+    limits_apply_to_exec,
+    earlier_oom_kill_is_not_reported_by_exec,
+    exec_cgroup_flag_joins_a_child_cgroup,
+    exec_cgroup_flag_accepts_one_controller,
+    invalid_exec_cgroup_is_refused,
+    exec_joins_inits_cgroup_if_init_made_cgroups,
     cgroup_belongs_to_the_containers_user_if_it_may_write_there,
-    without_cgroups_only_what_needs_none_runs,
-    with_the_manager_disabled_a_container_has_no_cgroup,
-    user_without_cgroups_of_his_own_runs_without_limits,
-    user_with_cgroups_of_his_own_has_limits,
-    cgroup_with_strangers_is_refused_or_left_alone,
+    host_without_cgroups_runs_only_containers_without_limits,
+    disabled_manager_creates_no_cgroup,
+    user_without_delegated_cgroups_runs_without_limits,
+    user_with_delegated_cgroups_has_limits,
+    cgroup_with_foreign_processes_is_refused_or_left_alone,
     cgroups_path_with_dots_is_refused_or_stays_below,
 ];
 
-fn cgroups_path_is_where_it_was_asked_for(t: &Test) {
+fn cgroup_is_created_at_cgroups_path(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("pause");
@@ -46,7 +46,7 @@ fn cgroups_path_is_where_it_was_asked_for(t: &Test) {
     c.remove();
 }
 
-fn cgroups_are_gone_after_delete(t: &Test) {
+fn delete_removes_the_cgroups(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("fork 3 say pause");
@@ -58,7 +58,7 @@ fn cgroups_are_gone_after_delete(t: &Test) {
     assert!(!dir.exists());
 }
 
-fn nested_cgroups_of_the_payload_are_gone_too(t: &Test) {
+fn delete_removes_cgroups_made_by_the_payload(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "nodev", "noexec"]);
@@ -88,7 +88,7 @@ fn memory_limit_is_set(t: &Test) {
     c.remove();
 }
 
-fn memory_limit_is_held(t: &Test) {
+fn memory_limit_is_enforced(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
     c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB});
@@ -96,7 +96,7 @@ fn memory_limit_is_held(t: &Test) {
     c.probe("eat 200").run().exits(137);
 }
 
-fn memory_and_swap_are_one_sum(t: &Test) {
+fn swap_limit_includes_memory(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
     c.probe("pause");
@@ -150,7 +150,7 @@ fn cpuset_is_set(t: &Test) {
     assert_eq!(c.probe("affinity").run().ok().probe()["affinity"]["Cpus_allowed_list"], "0");
 }
 
-fn pids_limit_is_held(t: &Test) {
+fn pids_limit_is_enforced(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.config["linux"]["resources"]["pids"] = json!({"limit": 6});
@@ -160,7 +160,7 @@ fn pids_limit_is_held(t: &Test) {
     assert_eq!(failed, 15, "{made:?}");
 }
 
-fn minus_one_is_unlimited(t: &Test) {
+fn minus_one_means_unlimited(t: &Test) {
     t.needs_controller("pids");
     t.needs_controller("memory");
     let mut c = t.container();
@@ -175,7 +175,7 @@ fn minus_one_is_unlimited(t: &Test) {
     c.remove();
 }
 
-fn limits_hold_for_exec(t: &Test) {
+fn limits_apply_to_exec(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
     c.probe("pause");
@@ -186,7 +186,7 @@ fn limits_hold_for_exec(t: &Test) {
 }
 
 /// The kernel's count is of the cgroup's whole life.
-fn out_of_memory_in_the_past_is_not_an_execs(t: &Test) {
+fn earlier_oom_kill_is_not_reported_by_exec(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
     c.probe("pause");
@@ -225,7 +225,7 @@ fn exec_in(c: &Container<'_>, flags: &[&str]) -> Vec<String> {
     own
 }
 
-fn exec_into_a_cgroup_below(t: &Test) {
+fn exec_cgroup_flag_joins_a_child_cgroup(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("pause").up();
@@ -240,7 +240,7 @@ fn exec_into_a_cgroup_below(t: &Test) {
     c.remove();
 }
 
-fn exec_into_a_cgroup_of_one_controller(t: &Test) {
+fn exec_cgroup_flag_accepts_one_controller(t: &Test) {
     t.needs_controller("pids");
     t.needs_controller("memory");
     if t.hierarchy("pids").unwrap().v2 {
@@ -267,7 +267,7 @@ fn exec_into_a_cgroup_of_one_controller(t: &Test) {
     c.remove();
 }
 
-fn exec_into_a_cgroup_that_cannot_be(t: &Test) {
+fn invalid_exec_cgroup_is_refused(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("pause").up();
@@ -286,7 +286,7 @@ fn exec_into_a_cgroup_that_cannot_be(t: &Test) {
 }
 
 /// As systemd does in a container: then v2 takes no processes into the container's own cgroup any more.
-fn exec_beside_an_init_that_made_cgroups(t: &Test) {
+fn exec_joins_inits_cgroup_if_init_made_cgroups(t: &Test) {
     if !t.pure_v2() || t.hierarchy("pids").is_none() {
         t.skip("only v2 keeps processes out of a cgroup that has controllers below");
     }
@@ -358,7 +358,7 @@ fn has_no_cgroup(c: &Container<'_>) {
     c.call(&["update"]).ok();
 }
 
-fn with_the_manager_disabled_a_container_has_no_cgroup(t: &Test) {
+fn disabled_manager_creates_no_cgroup(t: &Test) {
     let mut c = t.container();
     c.probe("pause").write();
     let bundle = c.bundle.to_str().unwrap();
@@ -368,7 +368,7 @@ fn with_the_manager_disabled_a_container_has_no_cgroup(t: &Test) {
     c.remove();
 }
 
-fn without_cgroups_only_what_needs_none_runs(t: &Test) {
+fn host_without_cgroups_runs_only_containers_without_limits(t: &Test) {
     let mut c = t.container();
     let call = |args: &[&str]| {
         let hide = "mount --make-rprivate / && { umount -R /sys/fs/cgroup 2> /dev/null; exec \"$@\"; }";
@@ -454,7 +454,7 @@ impl Drop for User<'_> {
     }
 }
 
-fn user_without_cgroups_of_his_own_runs_without_limits(t: &Test) {
+fn user_without_delegated_cgroups_runs_without_limits(t: &Test) {
     t.needs_controller("pids");
     let (mut c, user) = (t.container(), User::new(t));
     c.probe("pause");
@@ -476,7 +476,7 @@ fn user_without_cgroups_of_his_own_runs_without_limits(t: &Test) {
     call(&["state", "c"]).fails(&["does not exist"]);
 }
 
-fn user_with_cgroups_of_his_own_has_limits(t: &Test) {
+fn user_with_delegated_cgroups_has_limits(t: &Test) {
     t.needs_controller("pids");
     if !t.pure_v2() {
         t.skip("only v2 can be delegated");
@@ -509,7 +509,7 @@ fn user_with_cgroups_of_his_own_has_limits(t: &Test) {
 }
 
 /// A cgroup that somebody else's process lives in must not be taken over, let alone killed.
-fn cgroup_with_strangers_is_refused_or_left_alone(t: &Test) {
+fn cgroup_with_foreign_processes_is_refused_or_left_alone(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("pause");

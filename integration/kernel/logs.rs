@@ -17,10 +17,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
-    log_that_cannot_be_opened_is_an_error_and_nothing_is_left,
-    log_into_a_fifo_waits_for_a_reader_that_comes_late,
-    log_that_takes_nothing_leaves_the_container_alone,
-    stderr_that_takes_nothing_keeps_no_signal,
+    unopenable_log_fails_and_leaves_nothing,
+    log_fifo_waits_for_a_late_reader,
+    blocked_log_does_not_stop_the_container,
+    blocked_stderr_does_not_block_signals,
 ];
 
 /// `run` of a container that a warning is logged of.
@@ -45,7 +45,7 @@ fn fifo(t: &Test) -> PathBuf {
     path
 }
 
-fn log_that_cannot_be_opened_is_an_error_and_nothing_is_left(t: &Test) {
+fn unopenable_log_fails_and_leaves_nothing(t: &Test) {
     let (directory, socket) = (t.path("directory"), t.path("socket"));
     fs::create_dir(&directory).unwrap();
     let _listener = UnixListener::bind(&socket).unwrap();
@@ -62,7 +62,7 @@ fn log_that_cannot_be_opened_is_an_error_and_nothing_is_left(t: &Test) {
     fs::remove_file(socket).unwrap();
 }
 
-fn log_into_a_fifo_waits_for_a_reader_that_comes_late(t: &Test) {
+fn log_fifo_waits_for_a_late_reader(t: &Test) {
     let path = fifo(t);
     let late = path.clone();
     let reader = std::thread::spawn(move || {
@@ -76,7 +76,7 @@ fn log_into_a_fifo_waits_for_a_reader_that_comes_late(t: &Test) {
     assert!(reader.join().unwrap().contains("CAP_NO_SUCH"));
 }
 
-fn log_that_takes_nothing_leaves_the_container_alone(t: &Test) {
+fn blocked_log_does_not_stop_the_container(t: &Test) {
     let full = t.path("full");
     fs::create_dir(&full).unwrap();
     let flags = nix::mount::MsFlags::empty();
@@ -101,7 +101,7 @@ fn log_that_takes_nothing_leaves_the_container_alone(t: &Test) {
     nix::mount::umount(&full).unwrap();
 }
 
-fn stderr_that_takes_nothing_keeps_no_signal(t: &Test) {
+fn blocked_stderr_does_not_block_signals(t: &Test) {
     let running = container(t);
     let mut c = t.container();
     c.probe("pause");

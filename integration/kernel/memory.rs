@@ -7,19 +7,19 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
-    one_long_annotation,
-    many_annotations,
-    many_annotations_that_are_escaped,
-    many_variables,
-    many_variables_given_twice,
-    many_arguments,
-    many_mounts,
-    many_hooks,
-    many_masked_paths,
-    many_system_calls,
-    many_rules_of_a_filter,
-    values_that_nobody_looks_at,
-    objects_that_nobody_looks_at,
+    one_long_annotation_needs_bounded_memory,
+    many_annotations_need_bounded_memory,
+    many_escaped_annotations_need_bounded_memory,
+    many_variables_need_bounded_memory,
+    many_repeated_variables_need_bounded_memory,
+    many_arguments_need_bounded_memory,
+    many_mounts_need_bounded_memory,
+    many_hooks_need_bounded_memory,
+    many_masked_paths_need_bounded_memory,
+    many_system_calls_need_bounded_memory,
+    many_filter_rules_need_bounded_memory,
+    ignored_values_need_bounded_memory,
+    ignored_objects_need_bounded_memory,
 ];
 
 /// How many times the size of a configuration a command may need.
@@ -124,11 +124,11 @@ fn and_more(t: &Test, pointer: &str, more: &str) -> String {
     format!("[{},{more}]", first.join(","))
 }
 
-fn one_long_annotation(t: &Test) {
+fn one_long_annotation_needs_bounded_memory(t: &Test) {
     within_bounds(t, &["true"], "/annotations", &format!(r#"{{"a":"{}"}}"#, "x".repeat(1 << 20)));
 }
 
-fn many_annotations(t: &Test) {
+fn many_annotations_need_bounded_memory(t: &Test) {
     within_bounds(
         t,
         &["true"],
@@ -137,29 +137,29 @@ fn many_annotations(t: &Test) {
     );
 }
 
-fn many_annotations_that_are_escaped(t: &Test) {
+fn many_escaped_annotations_need_bounded_memory(t: &Test) {
     let text = items(50_000, |i| format!(r#""\u0041\n{i}":"\"\\\u00e9\t{i}""#));
     within_bounds(t, &["true"], "/annotations", &format!("{{{text}}}"));
     within_bounds(t, &["true"], "/annotations", &format!(r#"{{"a":"{}"}}"#, r"\n".repeat(1 << 20)));
 }
 
-fn many_variables(t: &Test) {
+fn many_variables_need_bounded_memory(t: &Test) {
     let text = items(120_000, |i| format!(r#""V{i}=1""#));
     within_bounds(t, &["true"], "/process/env", &and_more(t, "/process/env", &text));
 }
 
-fn many_variables_given_twice(t: &Test) {
+fn many_repeated_variables_need_bounded_memory(t: &Test) {
     let text = items(60_000, |i| format!(r#""V{}={i}""#, i / 2));
     within_bounds(t, &["true"], "/process/env", &and_more(t, "/process/env", &text));
 }
 
-fn many_arguments(t: &Test) {
+fn many_arguments_need_bounded_memory(t: &Test) {
     // The program sleeps long enough for every command, and `run` waits for it.
     let text = items(120_000, |i| format!(r#""a{i}""#));
     within_bounds(t, &["true"], "/process/args", &format!(r#"["sh","-c","sleep 10",{text}]"#));
 }
 
-fn many_mounts(t: &Test) {
+fn many_mounts_need_bounded_memory(t: &Test) {
     let one = |i| {
         format!(
             r#"{{"destination":"/tmp/m{i}","type":"tmpfs","source":"tmpfs","options":["nosuid","size=4k"]}}"#
@@ -170,7 +170,7 @@ fn many_mounts(t: &Test) {
     within_bounds(t, &["true"], "/mounts", &and_more(t, "/mounts", &text));
 }
 
-fn many_hooks(t: &Test) {
+fn many_hooks_need_bounded_memory(t: &Test) {
     // A state of 256 KiB for each.
     let mut c = t.container();
     c.config["annotations"] = json!({"a": "x".repeat(256 << 10)});
@@ -192,13 +192,13 @@ fn many_hooks(t: &Test) {
     }
 }
 
-fn many_masked_paths(t: &Test) {
+fn many_masked_paths_need_bounded_memory(t: &Test) {
     let text = items(100_000, |i| format!(r#""/no/{i}""#));
     within_bounds(t, &["true"], "/linux/maskedPaths", &format!("[{text}]"));
     within_bounds(t, &["true"], "/linux/readonlyPaths", &format!("[{text}]"));
 }
 
-fn many_system_calls(t: &Test) {
+fn many_system_calls_need_bounded_memory(t: &Test) {
     let text =
         items(300_000, |i| format!(r#""{}""#, ["mkdir", "reboot", "kexec_load", "no_such_call"][i % 4]));
     let filter = format!(
@@ -207,7 +207,7 @@ fn many_system_calls(t: &Test) {
     within_bounds(t, &["true"], "/linux/seccomp", &filter);
 }
 
-fn many_rules_of_a_filter(t: &Test) {
+fn many_filter_rules_need_bounded_memory(t: &Test) {
     let rules = items(50_000, |i| {
         format!(r#"{{"names":["{}"],"action":"SCMP_ACT_ERRNO"}}"#, ["mkdir", "reboot", "no_such_call"][i % 3])
     });
@@ -215,13 +215,13 @@ fn many_rules_of_a_filter(t: &Test) {
     within_bounds(t, &["true"], "/linux/seccomp", &filter);
 }
 
-fn values_that_nobody_looks_at(t: &Test) {
+fn ignored_values_need_bounded_memory(t: &Test) {
     within_bounds(t, &["true"], "/x", &format!("[{}]", items(1 << 20, |_| "1".into())));
     within_bounds(t, &["true"], "/linux/x", &format!("[{}]", items(1 << 20, |_| "{}".into())));
     let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     within_bounds(t, &["true"], "/x", &format!("[{}]", items(10_000, |_| nested(120))));
 }
 
-fn objects_that_nobody_looks_at(t: &Test) {
+fn ignored_objects_need_bounded_memory(t: &Test) {
     within_bounds(t, &["true"], "/x", &format!("{{{}}}", items(200_000, |i| format!(r#""{i:x}":{i}"#))));
 }

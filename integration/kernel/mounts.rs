@@ -8,34 +8,34 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 pub const CASES: &[Case] = cases![
-    base_mounts_are_there_with_their_options,
-    root_readonly_true_and_false,
-    root_path_absolute,
-    root_propagation_private_and_shared,
+    base_mounts_have_their_options,
+    root_readonly_decides_whether_the_root_is_writable,
+    absolute_root_path_is_used,
+    root_propagation_is_applied,
     tmpfs_options_reach_the_file_system,
     every_flag_option_is_applied,
     later_mounts_cover_earlier_ones,
-    bind_of_a_directory_and_of_a_file,
-    bind_source_relative_to_the_bundle,
-    bind_source_missing_fails_and_names_it,
+    bind_mounts_a_directory_and_a_file,
+    relative_bind_source_starts_at_the_bundle,
+    missing_bind_source_fails_and_is_named,
     bind_ro_and_rbind_ro_protect_the_source,
-    bind_with_options_has_these_alone,
-    destination_below_the_hosts_path_of_the_root,
-    remount_has_the_last_word,
-    options_of_a_tmpfs_are_not_cut_off,
-    options_that_engines_keep_for_themselves_are_ignored,
+    bind_with_options_has_only_these,
+    destination_given_as_a_path_of_the_host_is_inside_the_root,
+    remount_overrides_earlier_options,
+    long_tmpfs_options_are_not_truncated,
+    options_meant_for_engines_are_ignored,
     bind_takes_submounts_only_when_recursive,
     recursive_options_reach_submounts,
     propagation_options_are_applied,
-    destination_is_made_where_it_is_missing,
-    destination_relative_is_taken_from_the_root,
+    missing_destination_is_created,
+    relative_destination_starts_at_the_root,
     destination_through_a_symlink_stays_inside,
     destination_with_dots_stays_inside,
-    tmpcopyup_keeps_what_the_image_had,
-    cgroup_mount_shows_the_own_cgroup_read_only,
-    cgroup_mount_without_a_cgroup_shows_the_callers,
+    tmpcopyup_copies_the_files_of_the_image,
+    cgroup_mount_shows_the_containers_cgroup_read_only,
+    cgroup_mount_without_a_cgroup_shows_that_of_the_caller,
     mount_of_an_unknown_type_fails_and_names_it,
-    host_mounts_are_not_seen_inside,
+    host_mounts_are_not_visible_inside,
 ];
 
 fn has(mount: &Value, option: &str) -> bool {
@@ -48,7 +48,7 @@ fn expect(mount: &Value, options: &[&str]) {
     options.iter().for_each(|o| assert!(has(mount, o), "{o} is missing in {mount}"));
 }
 
-fn base_mounts_are_there_with_their_options(t: &Test) {
+fn base_mounts_have_their_options(t: &Test) {
     let mut c = t.container();
     let seen = c.probe("mounts").run().ok().probe();
     assert_eq!(seen.mount("/proc")["type"], "proc");
@@ -65,7 +65,7 @@ fn base_mounts_are_there_with_their_options(t: &Test) {
     expect(sys, &["ro", "nosuid", "nodev", "noexec"]);
 }
 
-fn root_readonly_true_and_false(t: &Test) {
+fn root_readonly_decides_whether_the_root_is_writable(t: &Test) {
     let mut c = t.container();
     c.probe("write /new x");
     assert_eq!(c.run().ok().probe().result("write"), "EROFS");
@@ -74,13 +74,13 @@ fn root_readonly_true_and_false(t: &Test) {
     assert_eq!(fs::read_to_string(c.rootfs.join("new")).unwrap(), "x");
 }
 
-fn root_path_absolute(t: &Test) {
+fn absolute_root_path_is_used(t: &Test) {
     let mut c = t.container();
     c.config["root"]["path"] = json!(c.rootfs.to_str());
     assert_eq!(c.probe("stat /bin/busybox").run().ok().probe().result("stat /bin/busybox")["type"], "file");
 }
 
-fn root_propagation_private_and_shared(t: &Test) {
+fn root_propagation_is_applied(t: &Test) {
     let mut c = t.container();
     c.probe("mounts");
     c.config["linux"]["rootfsPropagation"] = json!("private");
@@ -138,7 +138,7 @@ fn later_mounts_cover_earlier_ones(t: &Test) {
     assert_eq!(seen.result("list /mnt"), &json!([]));
 }
 
-fn bind_of_a_directory_and_of_a_file(t: &Test) {
+fn bind_mounts_a_directory_and_a_file(t: &Test) {
     let mut c = t.container();
     let (dir, file) = (c.bundle.join("dir"), c.bundle.join("file"));
     fs::create_dir(&dir).unwrap();
@@ -154,7 +154,7 @@ fn bind_of_a_directory_and_of_a_file(t: &Test) {
     assert_eq!(fs::read_to_string(dir.join("new")).unwrap(), "x");
 }
 
-fn bind_source_relative_to_the_bundle(t: &Test) {
+fn relative_bind_source_starts_at_the_bundle(t: &Test) {
     let mut c = t.container();
     fs::create_dir(c.bundle.join("beside")).unwrap();
     fs::write(c.bundle.join("beside/file"), "here").unwrap();
@@ -162,7 +162,7 @@ fn bind_source_relative_to_the_bundle(t: &Test) {
     assert_eq!(c.probe("read /mnt/file").run().ok().probe().text("read"), "here");
 }
 
-fn bind_source_missing_fails_and_names_it(t: &Test) {
+fn missing_bind_source_fails_and_is_named(t: &Test) {
     let mut c = t.container();
     c.mount("/mnt", "none", "/no/such/source", &["bind"]);
     c.create().exits(1).fails(&["/no/such/source"]).fails(&["no such file or directory"]);
@@ -245,7 +245,7 @@ fn propagation_options_are_applied(t: &Test) {
     assert!(shown("/unbindable1").contains("unbindable"), "{}", shown("/unbindable1"));
 }
 
-fn destination_is_made_where_it_is_missing(t: &Test) {
+fn missing_destination_is_created(t: &Test) {
     let mut c = t.container();
     let file = c.bundle.join("file");
     fs::write(&file, "x").unwrap();
@@ -256,7 +256,7 @@ fn destination_is_made_where_it_is_missing(t: &Test) {
     assert_eq!(seen.result("stat /new2/deep/file")["type"], "file");
 }
 
-fn destination_relative_is_taken_from_the_root(t: &Test) {
+fn relative_destination_starts_at_the_root(t: &Test) {
     let mut c = t.container();
     c.config["process"]["cwd"] = json!("/tmp");
     c.mount("mnt/rel", "tmpfs", "t", &[]);
@@ -285,7 +285,7 @@ fn destination_with_dots_stays_inside(t: &Test) {
     assert!(!c.bundle.join("mnt2").exists());
 }
 
-fn tmpcopyup_keeps_what_the_image_had(t: &Test) {
+fn tmpcopyup_copies_the_files_of_the_image(t: &Test) {
     let mut c = t.container();
     fs::create_dir_all(c.rootfs.join("data/sub")).unwrap();
     fs::write(c.rootfs.join("data/sub/file"), "from the image").unwrap();
@@ -298,7 +298,7 @@ fn tmpcopyup_keeps_what_the_image_had(t: &Test) {
     assert_eq!(fs::read_to_string(c.rootfs.join("data/sub/file")).unwrap(), "from the image");
 }
 
-fn cgroup_mount_shows_the_own_cgroup_read_only(t: &Test) {
+fn cgroup_mount_shows_the_containers_cgroup_read_only(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
@@ -314,7 +314,7 @@ fn cgroup_mount_shows_the_own_cgroup_read_only(t: &Test) {
     assert!(pids.is_some_and(|l| l.ends_with(":/")), "{own:?}");
 }
 
-fn cgroup_mount_without_a_cgroup_shows_the_callers(t: &Test) {
+fn cgroup_mount_without_a_cgroup_shows_that_of_the_caller(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
@@ -339,7 +339,7 @@ fn mount_of_an_unknown_type_fails_and_names_it(t: &Test) {
     c.create().exits(1).fails(&["no such device"]).fails(&["nosuchfs", "/mnt", "`mnt`"]);
 }
 
-fn host_mounts_are_not_seen_inside(t: &Test) {
+fn host_mounts_are_not_visible_inside(t: &Test) {
     let mut c = t.container();
     let seen = c.probe("mounts").run().ok().probe();
     let stray: Vec<&Value> = seen["mounts"]
@@ -356,7 +356,7 @@ fn host_mounts_are_not_seen_inside(t: &Test) {
     assert!(stray.is_empty(), "{stray:?}");
 }
 
-fn bind_with_options_has_these_alone(t: &Test) {
+fn bind_with_options_has_only_these(t: &Test) {
     let mut c = t.container();
     let dir = c.bundle.join("dir");
     fs::create_dir(&dir).unwrap();
@@ -374,7 +374,7 @@ fn bind_with_options_has_these_alone(t: &Test) {
     assert_eq!(seen.result("write /other/x"), "ok");
 }
 
-fn destination_below_the_hosts_path_of_the_root(t: &Test) {
+fn destination_given_as_a_path_of_the_host_is_inside_the_root(t: &Test) {
     let mut c = t.container();
     let inside = c.rootfs.join("mnt/there");
     c.mount("/mnt", "tmpfs", "t", &[]);
@@ -382,7 +382,7 @@ fn destination_below_the_hosts_path_of_the_root(t: &Test) {
     assert_eq!(c.probe("mounts").run().ok().probe().mount("/mnt/there")["type"], "tmpfs");
 }
 
-fn remount_has_the_last_word(t: &Test) {
+fn remount_overrides_earlier_options(t: &Test) {
     let mut c = t.container();
     c.mount("/mnt", "tmpfs", "t", &["ro"]).mount("/mnt", "", "", &["remount", "rw"]);
     c.mount("/run", "tmpfs", "t", &[]).mount("/run", "", "", &["remount", "bind", "ro"]);
@@ -397,7 +397,7 @@ fn remount_has_the_last_word(t: &Test) {
     expect(seen.mount("/mnt"), &["rw"]);
 }
 
-fn options_of_a_tmpfs_are_not_cut_off(t: &Test) {
+fn long_tmpfs_options_are_not_truncated(t: &Test) {
     let mut c = t.container();
     fs::create_dir(c.rootfs.join("mnt")).unwrap();
     // Nearly as long as the kernel takes it, and then the mode of the directory.
@@ -411,7 +411,7 @@ fn options_of_a_tmpfs_are_not_cut_off(t: &Test) {
 }
 
 /// As buildah has it for `RUN --mount=type=cache`, podman for `--volume a:b:U`.
-fn options_that_engines_keep_for_themselves_are_ignored(t: &Test) {
+fn options_meant_for_engines_are_ignored(t: &Test) {
     let mut c = t.container();
     let dir = c.bundle.join("dir");
     fs::create_dir(&dir).unwrap();

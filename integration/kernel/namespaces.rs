@@ -7,17 +7,17 @@ use std::fs;
 
 pub const CASES: &[Case] = cases![
     listed_namespaces_are_new,
-    unlisted_namespaces_are_the_runtimes,
-    cgroup_namespace_is_rooted_at_the_own_cgroup,
-    joined_by_path_are_the_same,
-    pid_namespace_joined_by_path,
-    path_of_another_type_is_refused,
-    path_that_is_no_namespace_is_refused,
-    path_that_is_missing_is_refused,
+    unlisted_namespaces_are_shared_with_the_runtime,
+    cgroup_namespace_is_rooted_at_the_containers_cgroup,
+    namespaces_given_by_path_are_joined,
+    pid_namespace_given_by_path_is_joined,
+    namespace_path_of_another_type_is_refused,
+    path_that_is_not_a_namespace_is_refused,
+    missing_namespace_path_is_refused,
     namespace_listed_twice_is_refused,
     hostname_and_domainname_are_set_inside_only,
     hostname_without_a_uts_namespace_is_refused,
-    new_network_has_a_loopback_that_is_up,
+    new_network_namespace_has_its_loopback_up,
 ];
 
 const KINDS: [(&str, &str); 5] =
@@ -34,7 +34,7 @@ fn listed_namespaces_are_new(t: &Test) {
     }
 }
 
-fn unlisted_namespaces_are_the_runtimes(t: &Test) {
+fn unlisted_namespaces_are_shared_with_the_runtime(t: &Test) {
     let mut c = t.container();
     c.without_namespace("network").without_namespace("ipc").without_namespace("uts");
     c.config.as_object_mut().unwrap().remove("hostname");
@@ -44,7 +44,7 @@ fn unlisted_namespaces_are_the_runtimes(t: &Test) {
     }
 }
 
-fn cgroup_namespace_is_rooted_at_the_own_cgroup(t: &Test) {
+fn cgroup_namespace_is_rooted_at_the_containers_cgroup(t: &Test) {
     t.needs_controller("freezer");
     let mut c = t.container();
     c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
@@ -55,7 +55,7 @@ fn cgroup_namespace_is_rooted_at_the_own_cgroup(t: &Test) {
     assert!(!lines.iter().any(|l| l.contains(t.token())), "{lines:?}");
 }
 
-fn joined_by_path_are_the_same(t: &Test) {
+fn namespaces_given_by_path_are_joined(t: &Test) {
     let mut first = t.container();
     first.probe("pause");
     first.up();
@@ -74,7 +74,7 @@ fn joined_by_path_are_the_same(t: &Test) {
     first.remove();
 }
 
-fn pid_namespace_joined_by_path(t: &Test) {
+fn pid_namespace_given_by_path_is_joined(t: &Test) {
     let mut first = t.container();
     first.probe("pause");
     first.up();
@@ -90,19 +90,19 @@ fn pid_namespace_joined_by_path(t: &Test) {
     first.remove();
 }
 
-fn path_of_another_type_is_refused(t: &Test) {
+fn namespace_path_of_another_type_is_refused(t: &Test) {
     let mut c = t.container();
     c.namespace_path("network", "/proc/self/ns/ipc");
     c.create().exits(1).fails(&["network", "/proc/self/ns/ipc", "invalid argument"]);
 }
 
-fn path_that_is_no_namespace_is_refused(t: &Test) {
+fn path_that_is_not_a_namespace_is_refused(t: &Test) {
     let mut c = t.container();
     c.namespace_path("ipc", "/etc/passwd");
     c.create().exits(1).fails(&["ipc", "/etc/passwd", "invalid argument"]);
 }
 
-fn path_that_is_missing_is_refused(t: &Test) {
+fn missing_namespace_path_is_refused(t: &Test) {
     let mut c = t.container();
     c.namespace_path("network", "/run/no/such/netns");
     c.create().exits(1).fails(&["no such file or directory"]).fails(&["/run/no/such/netns"]);
@@ -130,7 +130,7 @@ fn hostname_without_a_uts_namespace_is_refused(t: &Test) {
     c.create().exits(1).fails(&["hostname"]);
 }
 
-fn new_network_has_a_loopback_that_is_up(t: &Test) {
+fn new_network_namespace_has_its_loopback_up(t: &Test) {
     let seen = t.container().probe("links read /sys/class/net/lo/flags").run().ok().probe();
     assert!(seen["links"].as_array().unwrap().contains(&json!("lo")));
     // IFF_UP | IFF_LOOPBACK

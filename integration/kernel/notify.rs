@@ -19,9 +19,9 @@ pub const CASES: &[Case] = cases![
     agent_gets_the_listener_at_create,
     connection_is_closed_after_one_document,
     agent_gets_a_listener_for_exec,
-    agent_that_is_not_there_fails_the_creation,
-    listener_path_without_a_rule_for_it_is_ignored,
-    notify_of_what_the_runtime_itself_calls_is_refused,
+    missing_agent_fails_create,
+    listener_path_without_a_notify_rule_is_ignored,
+    notify_rule_for_a_call_of_the_runtime_is_refused,
 ];
 
 /// The kernel's `struct seccomp_notif` and `struct seccomp_notif_resp` (linux/seccomp.h).
@@ -184,7 +184,7 @@ fn connection_is_closed_after_one_document(t: &Test) {
 }
 
 /// An engine learns of the missing agent from `create`, with no_new_privs too.
-fn agent_that_is_not_there_fails_the_creation(t: &Test) {
+fn missing_agent_fails_create(t: &Test) {
     for nnp in [true, false] {
         let mut c = container(t, "/no/such/agent");
         c.config["process"]["noNewPrivileges"] = nnp.into();
@@ -203,13 +203,13 @@ fn agent_that_is_not_there_fails_the_creation(t: &Test) {
     }
 }
 
-fn listener_path_without_a_rule_for_it_is_ignored(t: &Test) {
+fn listener_path_without_a_notify_rule_is_ignored(t: &Test) {
     let mut c = container(t, "/no/such/agent");
     c.config["linux"]["seccomp"]["syscalls"][0]["action"] = "SCMP_ACT_ERRNO".into();
     c.probe("pid").run().ok();
 }
 
-fn notify_of_what_the_runtime_itself_calls_is_refused(t: &Test) {
+fn notify_rule_for_a_call_of_the_runtime_is_refused(t: &Test) {
     for (name, action) in [("write", "SCMP_ACT_ALLOW"), ("sethostname", "SCMP_ACT_NOTIFY")] {
         let mut c = container(t, "/no/such/agent");
         c.config["linux"]["seccomp"]["syscalls"][0]["names"] = json!([name]);

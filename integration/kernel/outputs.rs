@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub const CASES: &[Case] = cases![
     pid_file_replaces_only_a_regular_file,
-    pid_file_takes_the_place_of_an_older_one,
+    pid_file_replaces_an_older_one,
     recorded_profile_replaces_only_a_regular_file,
 ];
 
@@ -69,7 +69,7 @@ fn pid_file_replaces_only_a_regular_file(t: &Test) {
     c.remove();
 }
 
-fn pid_file_takes_the_place_of_an_older_one(t: &Test) {
+fn pid_file_replaces_an_older_one(t: &Test) {
     let c = paused(t);
     let dir = t.path("dir");
     fs::create_dir(&dir).unwrap();

@@ -8,46 +8,46 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 pub const CASES: &[Case] = cases![
-    args_env_and_cwd_are_as_asked,
+    args_env_and_cwd_are_as_configured,
     home_comes_from_the_containers_passwd,
-    home_that_is_given_is_kept,
-    home_that_is_empty_is_taken_from_there_too,
-    cwd_that_is_missing_is_made,
-    cwd_into_an_inherited_descriptor_is_refused,
-    args_are_looked_up_on_the_containers_own_path,
-    args_not_found_fail_create_with_the_engines_words,
+    configured_home_is_kept,
+    empty_home_is_replaced_from_passwd,
+    missing_cwd_is_created,
+    cwd_through_an_inherited_descriptor_is_refused,
+    args_are_looked_up_on_the_containers_path,
+    args_not_found_fail_create_with_the_text_that_engines_match,
     args_are_not_looked_up_in_the_working_directory,
     args_with_a_missing_absolute_path_fail_create,
     args_not_executable_fail_create,
-    args_executable_by_a_capability_only,
+    args_executable_only_by_a_capability_need_that_capability,
     args_naming_a_directory_fail_create,
     user_group_and_additional_groups_are_set,
     groups_of_the_caller_are_dropped,
     umask_is_set,
-    umask_that_is_unset_is_0022_whatever_the_callers,
+    unset_umask_is_0022_regardless_of_the_caller,
     umask_of_exec_is_0022_or_the_configs,
     umask_is_set_before_a_filter_that_forbids_it,
     rlimits_are_set,
     scheduler_and_io_priority_are_set,
-    scheduler_of_real_time_is_set_or_its_need_is_named,
-    scheduler_that_contradicts_itself_is_refused,
+    real_time_scheduler_is_set_or_the_missing_right_is_named,
+    contradictory_scheduler_is_refused,
     scheduler_flags_reach_the_kernel,
     scheduler_iso_is_refused_by_the_kernel,
-    rlimit_above_the_hard_limit_with_the_capability,
+    rlimit_may_exceed_the_hard_limit_with_the_capability,
     capabilities_are_exactly_those_listed,
-    capabilities_absent_means_none,
-    capabilities_of_a_user_come_by_ambient,
-    capability_unknown_warns_and_goes_on,
-    no_new_privileges_true_and_false,
-    oom_score_adj_is_set_or_left_alone,
-    signals_start_with_nothing_blocked_or_ignored,
+    absent_capabilities_mean_none,
+    non_root_user_gets_capabilities_through_ambient,
+    unknown_capability_is_skipped_with_a_warning,
+    no_new_privileges_is_set_as_configured,
+    oom_score_adj_is_set_or_unchanged,
+    program_starts_with_no_signal_blocked_or_ignored,
     descriptors_are_only_the_standard_three,
-    payload_leads_its_own_session_and_is_not_tied_to_the_runtime,
+    payload_leads_its_own_session_and_outlives_the_runtime,
     stdin_stdout_and_stderr_are_the_runtimes,
-    closed_standard_streams_do_not_leak_others,
+    closed_standard_streams_do_not_leak_descriptors,
 ];
 
-fn args_env_and_cwd_are_as_asked(t: &Test) {
+fn args_env_and_cwd_are_as_configured(t: &Test) {
     let mut c = t.container();
     c.probe("argv env cwd");
     c.config["process"]["cwd"] = json!("/tmp");
@@ -67,14 +67,14 @@ fn home_comes_from_the_containers_passwd(t: &Test) {
     assert_eq!(c.run().ok().probe()["env"]["HOME"], "/");
 }
 
-fn home_that_is_given_is_kept(t: &Test) {
+fn configured_home_is_kept(t: &Test) {
     let mut c = t.container();
     c.probe("env");
     c.config["process"]["env"] = json!(["PATH=/bin", "HOME=/tmp"]);
     assert_eq!(c.run().ok().probe()["env"]["HOME"], "/tmp");
 }
 
-fn cwd_that_is_missing_is_made(t: &Test) {
+fn missing_cwd_is_created(t: &Test) {
     let mut c = t.container();
     c.probe("cwd");
     c.config["process"]["cwd"] = json!("/srv/not/there");
@@ -83,7 +83,7 @@ fn cwd_that_is_missing_is_made(t: &Test) {
 }
 
 /// CVE-2024-21626: no descriptor of the host may serve as a way out by `cwd`.
-fn cwd_into_an_inherited_descriptor_is_refused(t: &Test) {
+fn cwd_through_an_inherited_descriptor_is_refused(t: &Test) {
     for fd in 3..16 {
         let mut c = t.container();
         c.probe("cwd stat etc/hostname");
@@ -92,7 +92,7 @@ fn cwd_into_an_inherited_descriptor_is_refused(t: &Test) {
     }
 }
 
-fn args_are_looked_up_on_the_containers_own_path(t: &Test) {
+fn args_are_looked_up_on_the_containers_path(t: &Test) {
     let mut c = t.container();
     let tool = c.rootfs.join("usr/bin/tool");
     fs::write(&tool, "#!/bin/sh\necho found by PATH\n").unwrap();
@@ -102,7 +102,7 @@ fn args_are_looked_up_on_the_containers_own_path(t: &Test) {
     assert_eq!(c.run().ok().stdout, "found by PATH\n");
 }
 
-fn args_not_found_fail_create_with_the_engines_words(t: &Test) {
+fn args_not_found_fail_create_with_the_text_that_engines_match(t: &Test) {
     let mut c = t.container();
     c.args(&["no-such-tool"]);
     c.create()
@@ -161,7 +161,7 @@ fn umask_is_set(t: &Test) {
     assert_eq!(c.run().ok().probe()["umask"], 0o27);
 }
 
-fn umask_that_is_unset_is_0022_whatever_the_callers(t: &Test) {
+fn unset_umask_is_0022_regardless_of_the_caller(t: &Test) {
     for mask in [0, 0o77] {
         umask(Mode::from_bits_truncate(mask));
         let mut c = t.container();
@@ -231,7 +231,7 @@ fn rlimits_are_set(t: &Test) {
     assert_eq!(seen["rlimits"]["Max stack size"], json!(["1048576", "2097152"]));
 }
 
-fn rlimit_above_the_hard_limit_with_the_capability(t: &Test) {
+fn rlimit_may_exceed_the_hard_limit_with_the_capability(t: &Test) {
     t.needs_capability(24, "CAP_SYS_RESOURCE");
     let mut c = t.container();
     c.probe("rlimits");
@@ -260,7 +260,7 @@ fn capabilities_are_exactly_those_listed(t: &Test) {
     assert_eq!(caps["caps"]["CapAmb"], mask(&[]));
 }
 
-fn capabilities_absent_means_none(t: &Test) {
+fn absent_capabilities_mean_none(t: &Test) {
     let mut c = t.container();
     c.probe("caps");
     c.config["process"].as_object_mut().unwrap().remove("capabilities");
@@ -270,7 +270,7 @@ fn capabilities_absent_means_none(t: &Test) {
     }
 }
 
-fn capabilities_of_a_user_come_by_ambient(t: &Test) {
+fn non_root_user_gets_capabilities_through_ambient(t: &Test) {
     let mut c = t.container();
     c.probe("caps ids");
     c.capabilities(&["CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]);
@@ -284,7 +284,7 @@ fn capabilities_of_a_user_come_by_ambient(t: &Test) {
     assert_eq!(c.run().ok().probe()["caps"]["CapEff"], mask(&[]));
 }
 
-fn capability_unknown_warns_and_goes_on(t: &Test) {
+fn unknown_capability_is_skipped_with_a_warning(t: &Test) {
     let mut c = t.container();
     c.probe("caps");
     c.config["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_WALK_ON_WATER"]);
@@ -293,7 +293,7 @@ fn capability_unknown_warns_and_goes_on(t: &Test) {
     assert!(out.stderr.contains("CAP_WALK_ON_WATER"), "the warning names it: {:?}", out.stderr);
 }
 
-fn no_new_privileges_true_and_false(t: &Test) {
+fn no_new_privileges_is_set_as_configured(t: &Test) {
     let mut c = t.container();
     c.probe("nnp");
     for asked in [true, false] {
@@ -302,7 +302,7 @@ fn no_new_privileges_true_and_false(t: &Test) {
     }
 }
 
-fn oom_score_adj_is_set_or_left_alone(t: &Test) {
+fn oom_score_adj_is_set_or_unchanged(t: &Test) {
     let mut c = t.container();
     c.probe("oom");
     let own: i64 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
@@ -311,7 +311,7 @@ fn oom_score_adj_is_set_or_left_alone(t: &Test) {
     assert_eq!(c.run().ok().probe()["oom"], own + 100);
 }
 
-fn signals_start_with_nothing_blocked_or_ignored(t: &Test) {
+fn program_starts_with_no_signal_blocked_or_ignored(t: &Test) {
     let mut c = t.container();
     // busybox's grep, since Rust's own start ignores SIGPIPE.
     c.args(&["grep", "^Sig[BI]", "/proc/self/status"]);
@@ -329,7 +329,7 @@ fn descriptors_are_only_the_standard_three(t: &Test) {
     assert_eq!(fds, ["0", "1", "2"]);
 }
 
-fn payload_leads_its_own_session_and_is_not_tied_to_the_runtime(t: &Test) {
+fn payload_leads_its_own_session_and_outlives_the_runtime(t: &Test) {
     let mut c = t.container();
     c.probe("pid session pdeathsig dumpable");
     let seen = c.run().ok().probe();
@@ -357,7 +357,7 @@ fn stdin_stdout_and_stderr_are_the_runtimes(t: &Test) {
 }
 
 /// A runtime started without standard streams must not hand the container a descriptor of its own in their place.
-fn closed_standard_streams_do_not_leak_others(t: &Test) {
+fn closed_standard_streams_do_not_leak_descriptors(t: &Test) {
     let mut c = t.container();
     let shared = c.share();
     c.args(&[
@@ -399,7 +399,7 @@ fn scheduler_and_io_priority_are_set(t: &Test) {
     assert_eq!(seen["scheduling"], json!({"policy": 5, "priority": 0, "nice": nice, "io": [3, 0]}));
 }
 
-fn scheduler_of_real_time_is_set_or_its_need_is_named(t: &Test) {
+fn real_time_scheduler_is_set_or_the_missing_right_is_named(t: &Test) {
     t.needs_capability(23, "CAP_SYS_NICE");
     let mut c = t.container();
     c.probe("scheduling");
@@ -454,7 +454,7 @@ fn scheduler_iso_is_refused_by_the_kernel(t: &Test) {
     ]);
 }
 
-fn scheduler_that_contradicts_itself_is_refused(t: &Test) {
+fn contradictory_scheduler_is_refused(t: &Test) {
     let mut c = t.container();
     for (scheduler, field) in [
         (json!({"policy": "SCHED_FIFO"}), "process.scheduler.priority"),
@@ -468,7 +468,7 @@ fn scheduler_that_contradicts_itself_is_refused(t: &Test) {
     }
 }
 
-fn home_that_is_empty_is_taken_from_there_too(t: &Test) {
+fn empty_home_is_replaced_from_passwd(t: &Test) {
     let mut c = t.container();
     c.config["process"]["env"] = json!(["HOME=", "PATH=/bin"]);
     c.args(&["cat", "/proc/self/environ"]);
@@ -478,7 +478,7 @@ fn home_that_is_empty_is_taken_from_there_too(t: &Test) {
     assert_eq!(env, ["HOME=/root", "PATH=/bin"]);
 }
 
-fn args_executable_by_a_capability_only(t: &Test) {
+fn args_executable_only_by_a_capability_need_that_capability(t: &Test) {
     let mut c = t.container();
     let program = c.rootfs.join("true");
     fs::copy(c.rootfs.join("bin/busybox"), &program).unwrap();

@@ -18,23 +18,23 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 pub const CASES: &[Case] = cases![
-    profile_is_enough_and_one_act_more_is_denied,
-    profile_is_enough_for_create_start_and_exec,
-    with_no_new_privileges_the_runtime_adds_execve_alone,
+    recorded_profile_permits_the_same_run_and_denies_other_calls,
+    recorded_profile_permits_create_start_and_exec,
+    only_execve_is_added_with_no_new_privileges,
     processes_threads_and_handlers_are_recorded,
     start_container_hooks_are_recorded,
     merging_allows_what_either_run_needed,
     foreign_calls_are_recorded_under_their_architecture,
-    status_is_the_workloads,
-    signals_are_passed_on,
+    record_returns_the_status_of_the_workload,
+    record_forwards_signals,
     terminal_is_relayed_and_recorded,
-    profile_of_the_bundle_is_replaced_and_that_is_said,
-    profile_goes_into_the_bundle_unless_told,
-    refusals_come_before_the_run,
+    profile_of_the_bundle_is_not_applied_and_a_warning_says_so,
+    profile_is_written_to_the_bundle_by_default,
+    invalid_requests_are_refused_before_the_run,
     workload_that_cannot_start_leaves_no_profile,
-    kernel_without_listeners_is_named,
-    kernel_that_cannot_continue_a_call_is_named,
-    recorder_outlives_its_host_and_ends_with_the_container,
+    missing_listener_support_is_reported,
+    missing_support_to_continue_a_call_is_reported,
+    recorder_outlives_the_command_and_ends_with_the_container,
 ];
 
 /// Records the container's run into a file of the test's own.
@@ -63,7 +63,7 @@ fn with_privileges<'t>(t: &'t Test, nnp: bool) -> Container<'t> {
     c
 }
 
-fn profile_is_enough_and_one_act_more_is_denied(t: &Test) {
+fn recorded_profile_permits_the_same_run_and_denies_other_calls(t: &Test) {
     for nnp in [true, false] {
         let mut c = with_privileges(t, nnp);
         c.probe("mkdir /dev/shm/x");
@@ -80,7 +80,7 @@ fn profile_is_enough_and_one_act_more_is_denied(t: &Test) {
     }
 }
 
-fn profile_is_enough_for_create_start_and_exec(t: &Test) {
+fn recorded_profile_permits_create_start_and_exec(t: &Test) {
     for (nnp, user) in [(true, 0), (false, 0), (false, 1000)] {
         let mut c = with_privileges(t, nnp);
         c.config["process"]["user"] = json!({"uid": user, "gid": user});
@@ -141,7 +141,7 @@ const X86_UMASK: &[u8] = &[
 /// `exit(7)` of x86_64.
 const EXIT: &[u8] = &[0xb8, 60, 0, 0, 0, 0xbf, 7, 0, 0, 0, 0x0f, 0x05];
 
-fn with_no_new_privileges_the_runtime_adds_execve_alone(t: &Test) {
+fn only_execve_is_added_with_no_new_privileges(t: &Test) {
     if Arch::NATIVE != Arch::X86_64 {
         t.skip("the program is written for x86_64");
     }
@@ -260,7 +260,7 @@ fn merging_allows_what_either_run_needed(t: &Test) {
     assert!(beside.map(|e| e.file_name()).all(|n| !n.to_string_lossy().starts_with(".")));
 }
 
-fn status_is_the_workloads(t: &Test) {
+fn record_returns_the_status_of_the_workload(t: &Test) {
     let mut c = t.container();
     for (words, status) in [("exit 9", 9), ("crash", 139)] {
         c.probe(words);
@@ -270,7 +270,7 @@ fn status_is_the_workloads(t: &Test) {
     }
 }
 
-fn signals_are_passed_on(t: &Test) {
+fn record_forwards_signals(t: &Test) {
     let mut c = t.container();
     c.probe("trap TERM pid say await TERM exit 5");
     let file = t.path("profile.json");
@@ -291,7 +291,7 @@ fn terminal_is_relayed_and_recorded(t: &Test) {
     assert!(c.run().ok().stdout.contains("/dev/pts/0"));
 }
 
-fn profile_of_the_bundle_is_replaced_and_that_is_said(t: &Test) {
+fn profile_of_the_bundle_is_not_applied_and_a_warning_says_so(t: &Test) {
     let mut c = t.container();
     c.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}]});
@@ -301,7 +301,7 @@ fn profile_of_the_bundle_is_replaced_and_that_is_said(t: &Test) {
     assert_eq!(out.ok().probe().result("mkdir"), "ok");
 }
 
-fn profile_goes_into_the_bundle_unless_told(t: &Test) {
+fn profile_is_written_to_the_bundle_by_default(t: &Test) {
     let mut c = t.container();
     c.probe("pid");
     t.finish(command(t, &c, &[])).ok();
@@ -317,7 +317,7 @@ fn marked<'t>(t: &'t Test) -> (Container<'t>, PathBuf) {
     (c, mark)
 }
 
-fn refusals_come_before_the_run(t: &Test) {
+fn invalid_requests_are_refused_before_the_run(t: &Test) {
     let (c, mark) = marked(t);
     let profile = t.path("profile.json");
     fs::write(&profile, r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
@@ -378,7 +378,7 @@ fn on_a_kernel_without(t: &Test, call: &str, args: Value, nnp: bool) -> (Output,
     (out, mark)
 }
 
-fn kernel_without_listeners_is_named(t: &Test) {
+fn missing_listener_support_is_reported(t: &Test) {
     // SECCOMP_FILTER_FLAG_NEW_LISTENER
     let flag = json!([{"index": 1, "value": 8, "valueTwo": 8, "op": "SCMP_CMP_MASKED_EQ"}]);
     let (out, mark) = on_a_kernel_without(t, "seccomp", flag, true);
@@ -386,7 +386,7 @@ fn kernel_without_listeners_is_named(t: &Test) {
     assert!(!mark.exists());
 }
 
-fn kernel_that_cannot_continue_a_call_is_named(t: &Test) {
+fn missing_support_to_continue_a_call_is_reported(t: &Test) {
     // SECCOMP_IOCTL_NOTIF_SEND
     let request = json!([{"index": 1, "value": 0xffff_ffffu32, "valueTwo": 0xc018_2101u32, "op": "SCMP_CMP_MASKED_EQ"}]);
     for nnp in [true, false] {
@@ -397,7 +397,7 @@ fn kernel_that_cannot_continue_a_call_is_named(t: &Test) {
     }
 }
 
-fn recorder_outlives_its_host_and_ends_with_the_container(t: &Test) {
+fn recorder_outlives_the_command_and_ends_with_the_container(t: &Test) {
     let mut c = t.container();
     let share = c.share();
     c.probe("pid say until /shared/go write /shared/gone y pause");

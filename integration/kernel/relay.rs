@@ -15,18 +15,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
-    reader_that_goes_ends_the_program,
-    reader_that_stops_is_waited_for_and_costs_no_time,
-    callers_terminal_that_hangs_up_ends_the_program,
-    peer_of_a_socket_that_goes_ends_an_idle_program,
+    closed_reader_ends_the_program,
+    stalled_reader_is_waited_for_without_cpu_time,
+    hangup_of_the_callers_terminal_ends_the_program,
+    closed_socket_peer_ends_an_idle_program,
     program_that_ignores_the_hangup_is_waited_for,
-    signals_are_forwarded_while_the_callers_terminal_takes_nothing,
-    output_through_non_blocking_and_blocking_streams_is_whole,
-    answers_through_a_non_blocking_pipe_are_whole,
-    end_of_the_input_is_no_end_of_the_output,
-    last_output_is_whole_and_others_that_write_on_do_not_keep_exec,
-    full_disk_loses_output_and_says_so,
-    window_size_is_the_callers_from_the_first_instruction_on,
+    signals_are_forwarded_while_the_callers_terminal_is_blocked,
+    output_through_non_blocking_and_blocking_streams_is_complete,
+    state_through_a_non_blocking_pipe_is_complete,
+    end_of_input_does_not_end_the_output,
+    last_output_is_complete_and_background_writers_do_not_block_exec,
+    output_lost_on_a_full_disk_is_reported,
+    window_size_is_set_before_the_first_instruction,
 ];
 
 /// A script that prints lines of 99 digits.
@@ -107,7 +107,7 @@ fn costs_no_time(pid: u32) {
 }
 
 /// Init has to see that it cannot write or read any more: it is spared from a signal that it has no handler for.
-fn reader_that_goes_ends_the_program(t: &Test) {
+fn closed_reader_ends_the_program(t: &Test) {
     for (c, command) in ways(t, "yes") {
         let (_terminal, slave) = Terminal::pair(20, 60);
         let (read, write) = pipe2(OFlag::O_CLOEXEC).unwrap();
@@ -118,7 +118,7 @@ fn reader_that_goes_ends_the_program(t: &Test) {
     }
 }
 
-fn reader_that_stops_is_waited_for_and_costs_no_time(t: &Test) {
+fn stalled_reader_is_waited_for_without_cpu_time(t: &Test) {
     for (c, command) in ways(t, "yes") {
         let (_terminal, slave) = Terminal::pair(20, 60);
         let (read, write) = pipe2(OFlag::O_CLOEXEC).unwrap();
@@ -131,7 +131,7 @@ fn reader_that_stops_is_waited_for_and_costs_no_time(t: &Test) {
     }
 }
 
-fn callers_terminal_that_hangs_up_ends_the_program(t: &Test) {
+fn hangup_of_the_callers_terminal_ends_the_program(t: &Test) {
     // The terminal as all of the streams, and as stdin alone; of programs that write, that read, and that do neither.
     for all in [true, false] {
         let both = ["yes", "cat"].map(|script| ways(t, script)).into_iter().flatten();
@@ -148,7 +148,7 @@ fn callers_terminal_that_hangs_up_ends_the_program(t: &Test) {
     }
 }
 
-fn peer_of_a_socket_that_goes_ends_an_idle_program(t: &Test) {
+fn closed_socket_peer_ends_an_idle_program(t: &Test) {
     for (c, command) in ways(t, "read line; echo $line; cat") {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let theirs = OwnedFd::from(theirs);
@@ -174,7 +174,7 @@ fn program_that_ignores_the_hangup_is_waited_for(t: &Test) {
     }
 }
 
-fn signals_are_forwarded_while_the_callers_terminal_takes_nothing(t: &Test) {
+fn signals_are_forwarded_while_the_callers_terminal_is_blocked(t: &Test) {
     // It is stopped, or it is not read: a write that is longer than what it still takes would wait.
     for stop in [true, false] {
         for (c, command) in ways(t, "trap 'exit 9' TERM; echo ready; yes & wait") {
@@ -201,7 +201,7 @@ fn signals_are_forwarded_while_the_callers_terminal_takes_nothing(t: &Test) {
     }
 }
 
-fn output_through_non_blocking_and_blocking_streams_is_whole(t: &Test) {
+fn output_through_non_blocking_and_blocking_streams_is_complete(t: &Test) {
     for flags in [OFlag::O_NONBLOCK, OFlag::empty()] {
         for socket in [true, false] {
             for (c, command) in ways(t, &lines(3000)) {
@@ -231,7 +231,7 @@ fn output_through_non_blocking_and_blocking_streams_is_whole(t: &Test) {
     }
 }
 
-fn answers_through_a_non_blocking_pipe_are_whole(t: &Test) {
+fn state_through_a_non_blocking_pipe_is_complete(t: &Test) {
     let mut c = t.container();
     c.config["annotations"] = json!({"large": "x".repeat(300_000)});
     c.create().ok();
@@ -247,7 +247,7 @@ fn answers_through_a_non_blocking_pipe_are_whole(t: &Test) {
     c.remove();
 }
 
-fn end_of_the_input_is_no_end_of_the_output(t: &Test) {
+fn end_of_input_does_not_end_the_output(t: &Test) {
     for typed in ["", "typed\n"] {
         let read = if typed.is_empty() { "line=nothing" } else { "read line" };
         for (c, command) in ways(t, &format!("{read}; sleep 1.2; echo [$line]; exit 5")) {
@@ -265,7 +265,7 @@ fn end_of_the_input_is_no_end_of_the_output(t: &Test) {
     }
 }
 
-fn last_output_is_whole_and_others_that_write_on_do_not_keep_exec(t: &Test) {
+fn last_output_is_complete_and_background_writers_do_not_block_exec(t: &Test) {
     for _ in 0..10 {
         for (c, command) in ways(t, &lines(80)) {
             let out = t.path("out");
@@ -283,7 +283,7 @@ fn last_output_is_whole_and_others_that_write_on_do_not_keep_exec(t: &Test) {
     c.remove();
 }
 
-fn full_disk_loses_output_and_says_so(t: &Test) {
+fn output_lost_on_a_full_disk_is_reported(t: &Test) {
     let disk = t.path("disk");
     fs::create_dir(&disk).unwrap();
     let tmpfs = nix::mount::MsFlags::empty();
@@ -304,7 +304,7 @@ fn full_disk_loses_output_and_says_so(t: &Test) {
     nix::mount::umount(&disk).unwrap();
 }
 
-fn window_size_is_the_callers_from_the_first_instruction_on(t: &Test) {
+fn window_size_is_set_before_the_first_instruction(t: &Test) {
     for _ in 0..6 {
         // The caller's terminal may be any one of the standard streams.
         for stream in 0..3 {

@@ -16,15 +16,16 @@ pub const CASES: &[Case] = cases![
     parallel_starts_have_one_winner,
     parallel_deletes_all_succeed,
     create_killed_at_any_time_can_be_deleted,
-    create_ended_by_term_leaves_nothing,
-    init_killed_before_start_is_an_error_of_start,
-    passwd_that_is_a_fifo_does_not_hang,
-    stdout_full_is_an_error,
+    create_terminated_by_sigterm_leaves_nothing,
+    start_fails_if_init_was_killed,
+    passwd_fifo_does_not_hang,
+    full_stdout_is_an_error,
     created_init_holds_no_descriptor_of_the_host,
-    umask_of_the_caller_does_not_matter,
+    umask_of_the_caller_has_no_effect,
 ];
 
-pub const SLOW: &[Case] = cases![a_thousand_containers_leave_nothing, create_killed_two_hundred_times];
+pub const SLOW: &[Case] =
+    cases![a_thousand_containers_leave_nothing, create_killed_two_hundred_times_can_be_deleted];
 
 fn parallel_creates_of_one_id_have_one_winner(t: &Test) {
     let mut c = t.container();
@@ -88,7 +89,7 @@ fn create_killed_at_any_time_can_be_deleted(t: &Test) {
     c.remove();
 }
 
-fn create_killed_two_hundred_times(t: &Test) {
+fn create_killed_two_hundred_times_can_be_deleted(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     for step in 0..200 {
@@ -98,7 +99,7 @@ fn create_killed_two_hundred_times(t: &Test) {
     c.remove();
 }
 
-fn create_ended_by_term_leaves_nothing(t: &Test) {
+fn create_terminated_by_sigterm_leaves_nothing(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     for step in 0..10 {
@@ -106,7 +107,7 @@ fn create_ended_by_term_leaves_nothing(t: &Test) {
     }
 }
 
-fn init_killed_before_start_is_an_error_of_start(t: &Test) {
+fn start_fails_if_init_was_killed(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.create().ok();
@@ -117,7 +118,7 @@ fn init_killed_before_start_is_an_error_of_start(t: &Test) {
     c.delete().ok();
 }
 
-fn passwd_that_is_a_fifo_does_not_hang(t: &Test) {
+fn passwd_fifo_does_not_hang(t: &Test) {
     let mut c = t.container();
     let passwd = c.rootfs.join("etc/passwd");
     fs::remove_file(&passwd).unwrap();
@@ -126,7 +127,7 @@ fn passwd_that_is_a_fifo_does_not_hang(t: &Test) {
     assert_eq!(c.probe("env").run().ok().probe()["env"]["HOME"], "/");
 }
 
-fn stdout_full_is_an_error(t: &Test) {
+fn full_stdout_is_an_error(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.up();
@@ -175,7 +176,7 @@ fn a_thousand_containers_leave_nothing(t: &Test) {
 }
 
 /// The container's user can enter each directory that was made for it.
-fn umask_of_the_caller_does_not_matter(t: &Test) {
+fn umask_of_the_caller_has_no_effect(t: &Test) {
     for mask in ["000", "077", "777"] {
         let mut c = t.container();
         c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 
 pub const CASES: &[Case] = cases![
-    data_collector_reads_and_hands_on,
+    data_collector_reads_devices_and_forwards_data,
     data_processor_keeps_data_without_a_network,
     uplink_has_the_network_and_keeps_data,
     device_controller_writes_to_devices_only,
@@ -88,7 +88,7 @@ fn acts(t: &Test, name: &str, expected: &[(&str, &str)]) {
     }
 }
 
-fn data_collector_reads_and_hands_on(t: &Test) {
+fn data_collector_reads_devices_and_forwards_data(t: &Test) {
     acts(
         t,
         "data-collector",

@@ -5,7 +5,7 @@ use crate::common::{Case, Test};
 use std::fs;
 use std::process::Command;
 
-pub const CASES: &[Case] = cases![what_is_left_behind_fails_a_test];
+pub const CASES: &[Case] = cases![leftovers_fail_a_test];
 
 /// Tests that must fail; run by the one above, never by themselves.
 pub const FAILING: &[Case] = cases![
@@ -18,7 +18,7 @@ pub const FAILING: &[Case] = cases![
     panics
 ];
 
-fn what_is_left_behind_fails_a_test(t: &Test) {
+fn leftovers_fail_a_test(t: &Test) {
     let expected = [
         ("leaves_a_process", "LEFT BEHIND: process"),
         ("leaves_a_mount", "LEFT BEHIND: mount"),

@@ -8,25 +8,25 @@ use serde_json::json;
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
-    exit_statuses_are_passed_on,
-    death_by_a_signal_is_128_and_the_signal,
+    exit_status_of_the_program_is_returned,
+    death_by_a_signal_returns_128_plus_the_signal,
     signals_are_forwarded,
     signals_of_every_number_are_forwarded,
-    waiting_takes_no_memory_by_the_hour,
-    term_ends_a_container_that_takes_it,
-    orphans_of_the_container_die_with_it,
-    runtime_killed_leaves_a_container_that_can_be_deleted,
-    caller_that_ignores_the_end_of_children_does_not_matter,
+    waiting_does_not_grow_memory,
+    term_ends_a_container_that_handles_it,
+    orphans_die_with_the_container,
+    container_can_be_deleted_after_the_runtime_is_killed,
+    caller_that_ignores_sigchld_gets_the_exit_status,
 ];
 
-fn exit_statuses_are_passed_on(t: &Test) {
+fn exit_status_of_the_program_is_returned(t: &Test) {
     let mut c = t.container();
     for status in [0, 1, 7, 127, 255] {
         c.probe(&format!("exit {status}")).run().exits(status);
     }
 }
 
-fn death_by_a_signal_is_128_and_the_signal(t: &Test) {
+fn death_by_a_signal_returns_128_plus_the_signal(t: &Test) {
     let mut c = t.container();
     c.probe("crash").run().exits(139);
     c.probe("pid say pause");
@@ -83,7 +83,7 @@ fn send(pid: i32, signal: i32) {
 }
 
 /// Nothing gives memory back, so what stays for long must not take any.
-fn waiting_takes_no_memory_by_the_hour(t: &Test) {
+fn waiting_does_not_grow_memory(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");
     let running = c.spawn_run(&[]);
@@ -102,7 +102,7 @@ fn waiting_takes_no_memory_by_the_hour(t: &Test) {
     running.wait().exits(137);
 }
 
-fn term_ends_a_container_that_takes_it(t: &Test) {
+fn term_ends_a_container_that_handles_it(t: &Test) {
     let mut c = t.container();
     c.args(&["sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"]);
     let running = c.spawn_run(&[]);
@@ -111,12 +111,12 @@ fn term_ends_a_container_that_takes_it(t: &Test) {
     running.wait().exits(3);
 }
 
-fn orphans_of_the_container_die_with_it(t: &Test) {
+fn orphans_die_with_the_container(t: &Test) {
     let mut c = t.container();
     c.probe("orphan orphan fork 2 exit 0").run().ok();
 }
 
-fn runtime_killed_leaves_a_container_that_can_be_deleted(t: &Test) {
+fn container_can_be_deleted_after_the_runtime_is_killed(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");
     let running = c.spawn_run(&[]);
@@ -127,7 +127,7 @@ fn runtime_killed_leaves_a_container_that_can_be_deleted(t: &Test) {
     c.remove();
 }
 
-fn caller_that_ignores_the_end_of_children_does_not_matter(t: &Test) {
+fn caller_that_ignores_sigchld_gets_the_exit_status(t: &Test) {
     let ignoring = |args: &[&str]| {
         let command = t.command(args);
         let mut env = Command::new("env");

@@ -16,25 +16,25 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 pub const CASES: &[Case] = cases![
-    state_is_laid_out_as_runcs,
+    state_output_is_formatted_like_runcs,
     state_json_has_the_keys_that_others_read,
-    pid_of_a_stranger_is_never_signalled,
-    earlier_boot_is_stopped_and_replaced,
-    earlier_boot_is_deleted_without_touching_anybody,
-    delete_killed_at_any_time_goes_on,
+    reused_pid_is_never_signalled,
+    container_of_an_earlier_boot_is_stopped_and_replaced,
+    container_of_an_earlier_boot_is_deleted_without_a_signal,
+    delete_killed_at_any_time_can_be_repeated,
     pause_and_kill_killed_at_any_time_do_no_harm,
-    begun_delete_needs_no_force,
-    interrupted_plan_kills_nobody,
-    cgroup_that_was_there_stays_and_is_emptied,
-    full_disk_lets_kill_and_delete_work,
-    tiny_disk_fails_create_without_a_trace,
-    read_only_root_keeps_the_record_for_later,
+    interrupted_delete_is_completed_without_force,
+    interrupted_create_does_not_kill_other_containers,
+    existing_cgroup_is_emptied_and_kept,
+    kill_and_delete_work_on_a_full_disk,
+    create_on_a_tiny_disk_fails_and_leaves_nothing,
+    read_only_state_root_keeps_the_state_for_a_later_delete,
     run_returns_the_programs_status_if_the_delete_fails,
     locked_container_is_waited_for,
-    command_that_keeps_the_lock_is_killed_by_force,
+    delete_force_kills_the_command_that_holds_the_lock,
     paused_container_dies_by_kill,
-    cgroup_removed_behind_our_back,
-    created_status_needs_no_file,
+    container_without_its_cgroup_is_stopped_and_deletable,
+    start_fifo_alone_does_not_mean_created,
 ];
 
 pub fn dir(c: &Container<'_>) -> PathBuf {
@@ -77,7 +77,7 @@ pub fn paused(t: &Test) -> Container<'_> {
     c
 }
 
-fn state_is_laid_out_as_runcs(t: &Test) {
+fn state_output_is_formatted_like_runcs(t: &Test) {
     let mut c = paused(t);
     c.config["annotations"] = json!({"a": "1"});
     c.up();
@@ -113,7 +113,7 @@ fn state_json_has_the_keys_that_others_read(t: &Test) {
     c.remove();
 }
 
-fn pid_of_a_stranger_is_never_signalled(t: &Test) {
+fn reused_pid_is_never_signalled(t: &Test) {
     let c = paused(t);
     for same_start in [false, true] {
         c.up();
@@ -152,7 +152,7 @@ fn from_an_earlier_boot<'t>(t: &'t Test, stranger: &Stranger) -> Container<'t> {
     c
 }
 
-fn earlier_boot_is_stopped_and_replaced(t: &Test) {
+fn container_of_an_earlier_boot_is_stopped_and_replaced(t: &Test) {
     let stranger = Stranger::new();
     let c = from_an_earlier_boot(t, &stranger);
     assert_eq!(c.status(), "stopped");
@@ -166,7 +166,7 @@ fn earlier_boot_is_stopped_and_replaced(t: &Test) {
     stranger.goes_on();
 }
 
-fn earlier_boot_is_deleted_without_touching_anybody(t: &Test) {
+fn container_of_an_earlier_boot_is_deleted_without_a_signal(t: &Test) {
     let stranger = Stranger::new();
     let c = from_an_earlier_boot(t, &stranger);
     c.delete().ok();
@@ -181,7 +181,7 @@ fn interrupt(c: &Container<'_>, args: &[&str], delay: Duration) {
     running.wait();
 }
 
-fn delete_killed_at_any_time_goes_on(t: &Test) {
+fn delete_killed_at_any_time_can_be_repeated(t: &Test) {
     let mut c = t.container();
     c.probe("fork 3 pause");
     let log = c.bundle.join("poststop");
@@ -214,7 +214,7 @@ fn pause_and_kill_killed_at_any_time_do_no_harm(t: &Test) {
     }
 }
 
-fn begun_delete_needs_no_force(t: &Test) {
+fn interrupted_delete_is_completed_without_force(t: &Test) {
     let c = paused(t);
     c.up();
     edit(&c, |r| r.phase = Phase::Deleting);
@@ -224,7 +224,7 @@ fn begun_delete_needs_no_force(t: &Test) {
 }
 
 /// The cgroup of a create that was interrupted before it was its own may be another container's.
-fn interrupted_plan_kills_nobody(t: &Test) {
+fn interrupted_create_does_not_kill_other_containers(t: &Test) {
     let (one, mut two) = (paused(t), paused(t));
     one.up();
     two.config["linux"]["cgroupsPath"] = one.config["linux"]["cgroupsPath"].clone();
@@ -240,7 +240,7 @@ fn interrupted_plan_kills_nobody(t: &Test) {
     one.remove();
 }
 
-fn cgroup_that_was_there_stays_and_is_emptied(t: &Test) {
+fn existing_cgroup_is_emptied_and_kept(t: &Test) {
     t.needs_controller("pids");
     for shared in [false, true] {
         let mut c = t.container();
@@ -276,7 +276,7 @@ pub fn fill_root() -> PathBuf {
     filler
 }
 
-fn full_disk_lets_kill_and_delete_work(t: &Test) {
+fn kill_and_delete_work_on_a_full_disk(t: &Test) {
     for size in ["64k", "256k"] {
         with_small_root(&format!("mode=700,size={size}"), || {
             let mut c = paused(t);
@@ -292,7 +292,7 @@ fn full_disk_lets_kill_and_delete_work(t: &Test) {
     }
 }
 
-fn tiny_disk_fails_create_without_a_trace(t: &Test) {
+fn create_on_a_tiny_disk_fails_and_leaves_nothing(t: &Test) {
     let c = paused(t);
     let sizes = ["size=4k", "size=8k", "size=12k", "size=16k", "nr_inodes=2", "nr_inodes=3", "nr_inodes=4"];
     for size in sizes {
@@ -308,7 +308,7 @@ fn tiny_disk_fails_create_without_a_trace(t: &Test) {
     }
 }
 
-fn read_only_root_keeps_the_record_for_later(t: &Test) {
+fn read_only_state_root_keeps_the_state_for_a_later_delete(t: &Test) {
     with_small_root("mode=700,size=1m", || {
         let none: Option<&str> = None;
         let remount = |flags| mount(none, STATE, none, MsFlags::MS_REMOUNT | flags, none).unwrap();
@@ -365,7 +365,7 @@ fn locked_container_is_waited_for(t: &Test) {
 }
 
 /// A command that was stopped while it held the lock.
-fn command_that_keeps_the_lock_is_killed_by_force(t: &Test) {
+fn delete_force_kills_the_command_that_holds_the_lock(t: &Test) {
     let c = paused(t);
     c.up();
     let locks = || {
@@ -408,14 +408,14 @@ pub fn gone(t: &Test) -> Container<'_> {
     c
 }
 
-fn cgroup_removed_behind_our_back(t: &Test) {
+fn container_without_its_cgroup_is_stopped_and_deletable(t: &Test) {
     let c = gone(t);
     assert_eq!(c.status(), "stopped");
     c.delete().ok();
 }
 
 /// The status comes from the kernel: a FIFO alone does not mean "created".
-fn created_status_needs_no_file(t: &Test) {
+fn start_fifo_alone_does_not_mean_created(t: &Test) {
     let c = paused(t);
     c.create().ok();
     assert_eq!(c.status(), "created");

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = cases![
-    a_quarter_of_a_mebibyte_is_enough_to_start,
-    a_limit_too_low_for_the_start_is_named,
-    out_of_memory_again_and_again,
-    fork_bomb_is_held_and_killed,
-    update_races_with_delete,
-    exec_races_with_the_end,
-    cgroup_removed_behind_our_back,
-    deleted_while_paused_and_while_it_pauses,
+    container_starts_with_256_kib_of_memory,
+    memory_limit_too_low_for_the_start_is_reported,
+    commands_work_under_repeated_oom_kills,
+    pids_limit_stops_a_fork_bomb,
+    update_racing_with_delete_is_in_time_or_reports_gone,
+    exec_racing_with_the_end_reports_not_running,
+    update_and_delete_handle_an_externally_removed_cgroup,
+    delete_works_while_paused_and_while_pausing,
 ];
 
 const MIB: i64 = 1 << 20;
@@ -25,7 +25,7 @@ const GONE: &[&str] = &["does not exist", "no such file"];
 
 /// `true` and nothing else, with as little memory as runs it: what the runtime itself needs must not count. It is a near thing:
 /// the kernel counts up to a quarter of a MiB in advance for each processor, so that one start in some may fail, and says so.
-fn a_quarter_of_a_mebibyte_is_enough_to_start(t: &Test) {
+fn container_starts_with_256_kib_of_memory(t: &Test) {
     t.needs_controller("memory");
     let profile: Value = serde_json::from_str(include_str!("../../seccomp-profiles/default.json")).unwrap();
     for seccomp in [None, Some(profile)] {
@@ -58,7 +58,7 @@ fn a_quarter_of_a_mebibyte_is_enough_to_start(t: &Test) {
 }
 
 /// Under each limit from one page on, the start reports it or the program works.
-fn a_limit_too_low_for_the_start_is_named(t: &Test) {
+fn memory_limit_too_low_for_the_start_is_reported(t: &Test) {
     t.needs_controller("memory");
     const WORDS: &[&str] = &[
         "OOM-killed (memory limit too low?)",
@@ -107,7 +107,7 @@ fn small(t: &Test) -> Container<'_> {
 }
 
 /// A payload whose children are killed for their memory all the time, and every command on it meanwhile.
-fn out_of_memory_again_and_again(t: &Test) {
+fn commands_work_under_repeated_oom_kills(t: &Test) {
     t.needs_controller("memory");
     t.needs_controller("pids");
     let mut c = small(t);
@@ -134,7 +134,7 @@ fn out_of_memory_again_and_again(t: &Test) {
     events.wait().ok();
 }
 
-fn fork_bomb_is_held_and_killed(t: &Test) {
+fn pids_limit_stops_a_fork_bomb(t: &Test) {
     t.needs_controller("pids");
     let mut c = small(t);
     // Room for a hundred, with what the kernel keeps for each.
@@ -153,7 +153,7 @@ fn fork_bomb_is_held_and_killed(t: &Test) {
 }
 
 /// Each update either is in time or says that the container is gone; what is deleted stays deleted.
-fn update_races_with_delete(t: &Test) {
+fn update_racing_with_delete_is_in_time_or_reports_gone(t: &Test) {
     t.needs_controller("pids");
     for round in 0..6 {
         let mut c = t.container();
@@ -176,7 +176,7 @@ fn update_races_with_delete(t: &Test) {
     }
 }
 
-fn cgroup_removed_behind_our_back(t: &Test) {
+fn update_and_delete_handle_an_externally_removed_cgroup(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("pause").up();
@@ -193,7 +193,7 @@ fn cgroup_removed_behind_our_back(t: &Test) {
     c.delete().ok();
 }
 
-fn deleted_while_paused_and_while_it_pauses(t: &Test) {
+fn delete_works_while_paused_and_while_pausing(t: &Test) {
     t.needs_controller("freezer");
     let mut c = t.container();
     c.probe("fork 5 say pause").up();
@@ -217,7 +217,7 @@ fn deleted_while_paused_and_while_it_pauses(t: &Test) {
 /// An exec that meets the end of init reports that the container does not run.
 ///
 /// The kernel's own errors (no namespace, no memory) make engines report a missing program.
-fn exec_races_with_the_end(t: &Test) {
+fn exec_racing_with_the_end_reports_not_running(t: &Test) {
     for round in 0..24 {
         let mut c = t.container();
         c.args(&["sleep", &format!("0.0{}", round % 9 + 1)]);

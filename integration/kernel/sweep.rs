@@ -12,13 +12,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 pub const SLOW: &[Case] = cases![
-    create_killed_at_each_of_hundreds_of_calls,
-    pid_file_killed_at_each_of_hundreds_of_calls,
-    start_killed_at_each_of_hundreds_of_calls,
-    kill_killed_at_each_of_hundreds_of_calls,
-    pause_killed_at_each_of_hundreds_of_calls,
-    resume_killed_at_each_of_hundreds_of_calls,
-    delete_killed_at_each_of_hundreds_of_calls,
+    create_killed_at_any_of_hundreds_of_calls_can_be_deleted,
+    pid_file_killed_at_any_of_hundreds_of_calls_is_whole_or_absent,
+    start_killed_at_any_of_hundreds_of_calls_can_be_deleted,
+    kill_killed_at_any_of_hundreds_of_calls_can_be_deleted,
+    pause_killed_at_any_of_hundreds_of_calls_can_be_deleted,
+    resume_killed_at_any_of_hundreds_of_calls_can_be_deleted,
+    delete_killed_at_any_of_hundreds_of_calls_can_be_deleted,
 ];
 
 /// Runs a command until its nth entry to or return from the kernel and kills it there; false if it ended before.
@@ -72,12 +72,12 @@ fn prepare(c: &Container<'_>, step: &str) {
     };
 }
 
-fn create_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn create_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     sweep(t, &[], &["create", "--bundle", "/run/it/bundles/1"]);
 }
 
 /// A pid file is there or it is not: nothing else is left beside it.
-fn pid_file_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn pid_file_killed_at_any_of_hundreds_of_calls_is_whole_or_absent(t: &Test) {
     let dir = t.path("dir");
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("pid"), "an older one").unwrap();
@@ -87,24 +87,24 @@ fn pid_file_killed_at_each_of_hundreds_of_calls(t: &Test) {
     assert!(names().all(|n| n == "pid"), "{:?}", names().collect::<Vec<_>>());
 }
 
-fn start_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn start_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     sweep(t, &["create"], &["start"]);
 }
 
-fn kill_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn kill_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     sweep(t, &["create", "start"], &["kill"]);
 }
 
-fn pause_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn pause_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     t.needs_controller("freezer");
     sweep(t, &["create", "start"], &["pause"]);
 }
 
-fn resume_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn resume_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     t.needs_controller("freezer");
     sweep(t, &["create", "start", "pause"], &["resume"]);
 }
 
-fn delete_killed_at_each_of_hundreds_of_calls(t: &Test) {
+fn delete_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     sweep(t, &["create", "start"], &["delete", "--force"]);
 }

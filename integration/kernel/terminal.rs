@@ -11,18 +11,18 @@ use std::time::Duration;
 
 pub const CASES: &[Case] = cases![
     console_socket_receives_the_terminal,
-    console_size_is_set,
+    console_size_is_applied,
     console_device_is_the_terminal,
     terminal_belongs_to_the_user,
-    exec_gets_a_terminal_of_its_own,
+    exec_gets_its_own_terminal,
     foreground_run_relays_and_restores_the_terminal,
-    foreground_run_passes_on_a_resize,
-    foreground_run_into_a_pipe_ends_lines_as_the_program_does,
-    terminal_that_is_closed_and_opened_again_is_relayed,
-    last_words_that_nobody_takes_are_waited_with_until_term,
+    foreground_run_forwards_a_resize,
+    foreground_run_into_a_pipe_keeps_line_endings,
+    reopened_terminal_is_relayed,
+    unread_last_output_is_kept_until_term,
     detached_without_a_console_socket_is_refused,
     console_socket_without_a_terminal_is_refused,
-    console_socket_that_is_missing_is_refused,
+    missing_console_socket_is_refused,
 ];
 
 /// A container with a terminal that was created over a console socket.
@@ -51,7 +51,7 @@ fn console_socket_receives_the_terminal(t: &Test) {
     c.remove();
 }
 
-fn console_size_is_set(t: &Test) {
+fn console_size_is_applied(t: &Test) {
     let (c, mut terminal) = created(t, "tty say pause", |c| {
         c.config["process"]["consoleSize"] = json!({"height": 33, "width": 77});
     });
@@ -76,7 +76,7 @@ fn terminal_belongs_to_the_user(t: &Test) {
     c.remove();
 }
 
-fn exec_gets_a_terminal_of_its_own(t: &Test) {
+fn exec_gets_its_own_terminal(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
     c.up();
@@ -118,7 +118,7 @@ fn foreground_run_relays_and_restores_the_terminal(t: &Test) {
     assert_eq!(before.output_flags, after.output_flags);
 }
 
-fn foreground_run_passes_on_a_resize(t: &Test) {
+fn foreground_run_forwards_a_resize(t: &Test) {
     let mut c = t.container();
     c.args(&["sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"]);
     c.config["process"]["terminal"] = json!(true);
@@ -149,21 +149,21 @@ fn console_socket_without_a_terminal_is_refused(t: &Test) {
     drop(socket);
 }
 
-fn console_socket_that_is_missing_is_refused(t: &Test) {
+fn missing_console_socket_is_refused(t: &Test) {
     let mut c = t.container();
     c.config["process"]["terminal"] = json!(true);
     c.create_with(&["--console-socket", "/run/no/such.sock"]).exits(1).fails(&["no such file or directory"]);
     eventually("nothing is left of it", || !std::path::Path::new("/run/it/state").join(&c.id).exists());
 }
 
-fn foreground_run_into_a_pipe_ends_lines_as_the_program_does(t: &Test) {
+fn foreground_run_into_a_pipe_keeps_line_endings(t: &Test) {
     let mut c = t.container();
     c.config["process"]["terminal"] = json!(true);
     c.args(&["sh", "-c", "echo one; echo two"]);
     assert_eq!(c.run().ok().stdout, "one\ntwo\n");
 }
 
-fn terminal_that_is_closed_and_opened_again_is_relayed(t: &Test) {
+fn reopened_terminal_is_relayed(t: &Test) {
     let mut c = t.container();
     c.config["process"]["terminal"] = json!(true);
     c.args(&["sh", "-c", "echo one; exec <&- >&- 2>&-; sleep 0.5; echo two > /dev/console"]);
@@ -180,7 +180,7 @@ fn ticks(pid: i32) -> u32 {
     fields.skip(11).take(2).map(|n| n.parse::<u32>().unwrap()).sum()
 }
 
-fn last_words_that_nobody_takes_are_waited_with_until_term(t: &Test) {
+fn unread_last_output_is_kept_until_term(t: &Test) {
     let mut c = t.container();
     c.config["process"]["terminal"] = json!(true);
     // More than a page, which is all that the pipe takes, and less than the terminal holds beside it.

@@ -11,21 +11,21 @@ use std::io::Read;
 use std::process::Stdio;
 
 pub const CASES: &[Case] = cases![
-    update_by_flags,
-    update_by_a_file_and_by_stdin,
-    update_of_a_created_and_of_a_paused_one,
-    update_of_a_stopped_one_is_refused,
-    update_that_cannot_be_is_refused_whole,
-    update_adds_devices,
-    events_stats_has_what_runc_has,
+    update_flags_set_the_limits,
+    update_reads_resources_from_a_file_and_stdin,
+    update_works_on_created_and_paused_containers,
+    update_of_a_stopped_container_is_refused,
+    failed_update_changes_nothing,
+    update_adds_device_rules,
+    events_stats_has_the_fields_of_runcs,
     events_end_with_the_container,
-    events_take_no_memory_by_the_hour,
-    events_tell_of_the_oom_killer,
-    events_tell_of_the_kill_that_ended_the_container,
-    device_is_plugged_in_and_out,
-    loop_and_tty_devices_are_plugged_in_and_out,
-    device_that_is_none_is_refused,
-    what_cannot_be_recorded_is_undone,
+    events_do_not_grow_memory,
+    events_report_an_oom_kill,
+    events_report_the_oom_kill_that_ended_the_container,
+    device_is_added_and_removed,
+    loop_and_tty_devices_are_added_and_removed,
+    invalid_device_is_refused,
+    change_that_cannot_be_saved_is_undone,
 ];
 
 const MIB: i64 = 1 << 20;
@@ -34,7 +34,7 @@ fn needs(t: &Test, controllers: &[&str]) {
     controllers.iter().for_each(|c| t.needs_controller(c));
 }
 
-fn update_by_flags(t: &Test) {
+fn update_flags_set_the_limits(t: &Test) {
     needs(t, &["memory", "cpu", "pids"]);
     let mut c = t.container();
     c.probe("pause").up();
@@ -58,7 +58,7 @@ fn update_by_flags(t: &Test) {
     c.remove();
 }
 
-fn update_by_a_file_and_by_stdin(t: &Test) {
+fn update_reads_resources_from_a_file_and_stdin(t: &Test) {
     needs(t, &["memory", "pids"]);
     let mut c = t.container();
     c.probe("pause").up();
@@ -76,7 +76,7 @@ fn update_by_a_file_and_by_stdin(t: &Test) {
     c.remove();
 }
 
-fn update_of_a_created_and_of_a_paused_one(t: &Test) {
+fn update_works_on_created_and_paused_containers(t: &Test) {
     needs(t, &["pids", "freezer"]);
     let mut c = t.container();
     c.probe("pause").create().ok();
@@ -90,7 +90,7 @@ fn update_of_a_created_and_of_a_paused_one(t: &Test) {
     c.remove();
 }
 
-fn update_of_a_stopped_one_is_refused(t: &Test) {
+fn update_of_a_stopped_container_is_refused(t: &Test) {
     let mut c = t.container();
     c.probe("exit 0").up();
     c.stopped();
@@ -98,7 +98,7 @@ fn update_of_a_stopped_one_is_refused(t: &Test) {
     c.remove();
 }
 
-fn update_that_cannot_be_is_refused_whole(t: &Test) {
+fn failed_update_changes_nothing(t: &Test) {
     needs(t, &["memory", "cpu", "pids"]);
     let mut c = t.container();
     c.config["linux"]["resources"]["pids"] = json!({"limit": 20});
@@ -126,7 +126,7 @@ fn update_that_cannot_be_is_refused_whole(t: &Test) {
 }
 
 /// What Home Assistant does when a radio stick is plugged in.
-fn update_adds_devices(t: &Test) {
+fn update_adds_device_rules(t: &Test) {
     t.needs_controller("devices");
     let c = with_mknod(t);
     let open = |c: &Container<'_>, number: &str| {
@@ -159,7 +159,7 @@ fn with_mknod(t: &Test) -> Container<'_> {
     c
 }
 
-fn events_stats_has_what_runc_has(t: &Test) {
+fn events_stats_has_the_fields_of_runcs(t: &Test) {
     needs(t, &["memory", "cpu", "pids"]);
     let mut c = t.container();
     c.config["linux"]["resources"]["memory"] = json!({"limit": 64 * MIB});
@@ -198,7 +198,7 @@ fn events_end_with_the_container(t: &Test) {
 }
 
 /// Nothing gives memory back, so what stays for long must not take any.
-fn events_take_no_memory_by_the_hour(t: &Test) {
+fn events_do_not_grow_memory(t: &Test) {
     let mut c = t.container();
     c.probe("pause").up();
     let running = t.spawn(t.command(&["events", "--interval=1ms", &c.id]));
@@ -211,7 +211,7 @@ fn events_take_no_memory_by_the_hour(t: &Test) {
     running.wait().ok();
 }
 
-fn events_tell_of_the_oom_killer(t: &Test) {
+fn events_report_an_oom_kill(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
     c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB, "swap": 24 * MIB});
@@ -225,7 +225,7 @@ fn events_tell_of_the_oom_killer(t: &Test) {
 }
 
 /// It comes while the statistics are being printed, and nobody reads them for a while.
-fn events_tell_of_the_kill_that_ended_the_container(t: &Test) {
+fn events_report_the_oom_kill_that_ended_the_container(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
     c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB, "swap": 24 * MIB});
@@ -246,7 +246,7 @@ fn events_tell_of_the_kill_that_ended_the_container(t: &Test) {
     c.delete().ok();
 }
 
-fn device_is_plugged_in_and_out(t: &Test) {
+fn device_is_added_and_removed(t: &Test) {
     t.needs_controller("devices");
     let c = with_mknod(t);
     let exec = |c: &Container<'_>, words: &str| c.exec(&words.split(' ').collect::<Vec<_>>()).ok().probe();
@@ -274,7 +274,7 @@ fn device_is_plugged_in_and_out(t: &Test) {
 }
 
 /// What is behind a number need not be there: only a device that is forbidden answers EPERM.
-fn loop_and_tty_devices_are_plugged_in_and_out(t: &Test) {
+fn loop_and_tty_devices_are_added_and_removed(t: &Test) {
     t.needs_controller("devices");
     let c = with_mknod(t);
     let open = |path: &str| c.exec(&["probe", "open", path, "r"]).ok().probe().result("open").clone();
@@ -321,7 +321,7 @@ fn loop_and_tty_devices_are_plugged_in_and_out(t: &Test) {
     c.remove();
 }
 
-fn device_that_is_none_is_refused(t: &Test) {
+fn invalid_device_is_refused(t: &Test) {
     t.needs_controller("devices");
     let mut c = t.container();
     c.probe("pause").up();
@@ -347,7 +347,7 @@ fn device_that_is_none_is_refused(t: &Test) {
 }
 
 /// What is in force and not written down is lost, or comes back, with the next change.
-fn what_cannot_be_recorded_is_undone(t: &Test) {
+fn change_that_cannot_be_saved_is_undone(t: &Test) {
     needs(t, &["devices", "pids"]);
     with_small_root("mode=700,size=64k", || {
         let c = with_mknod(t);

@@ -67,7 +67,7 @@ fn plan(case: &Path) -> Result<Box<Plan>, String> {
 }
 
 #[test]
-fn plans_are_as_reviewed() {
+fn plans_match_the_golden_files() {
     for case in cases() {
         let text = match plan(&case) {
             Ok(plan) => plan.to_string(),
@@ -83,7 +83,7 @@ fn plans_are_as_reviewed() {
 }
 
 #[test]
-fn every_plan_keeps_the_laws() {
+fn every_plan_obeys_the_order_rules() {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/configs");
     let mut compiled = 0;
     let on_v2 = host(&read(&cases()[0].join("facts.json"))).unwrap();
@@ -120,7 +120,7 @@ fn every_plan_keeps_the_laws() {
 }
 
 #[test]
-fn the_laws_can_be_broken() {
+fn order_rules_detect_a_wrong_plan() {
     let mut plan = plan(&cases()[0]).unwrap();
     plan.init.swap_remove(0);
     plan.host.truncate(4);

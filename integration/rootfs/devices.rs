@@ -50,7 +50,7 @@ fn devices_have_exact_modes_and_owners() {
 }
 
 #[test]
-fn what_is_made_has_exact_modes_whatever_the_umask() {
+fn created_files_have_exact_modes_under_any_umask() {
     on_each_kernel(|bundle, ways| {
         fs::create_dir_all(bundle.join("rootfs/copied/dir")).unwrap();
         nix::sys::stat::umask(Mode::from_bits_truncate(0o777));
@@ -83,7 +83,7 @@ fn what_is_made_has_exact_modes_whatever_the_umask() {
 }
 
 #[test]
-fn without_the_right_to_make_devices_the_hosts_are_bound() {
+fn host_devices_are_bound_without_the_right_to_mknod() {
     on_each_kernel(|bundle, ways| {
         caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_MKNOD).unwrap();
         built(bundle, &spec("", ""), ways).unwrap();
@@ -123,7 +123,7 @@ fn cgroups(own_namespace: bool) -> CgroupView {
 }
 
 #[test]
-fn cgroup_mounts_show_what_is_there_and_ro_reaches_all_of_it() {
+fn cgroup_mounts_show_every_hierarchy_and_ro_applies_to_all() {
     let view = cgroups(false);
     if view.v1.is_empty() && view.v2.is_none() {
         panic!("this machine has no cgroups mounted");

@@ -91,7 +91,7 @@ fn proc_and_sys_must_be_directories() {
 }
 
 #[test]
-fn nothing_but_a_procfs_is_mounted_at_proc() {
+fn only_a_procfs_is_mounted_at_proc() {
     on_each_kernel(|bundle, ways| {
         for (source, fine) in [("/proc", true), ("/proc/sys", false), ("/tmp", false)] {
             let more = format!(
@@ -104,7 +104,7 @@ fn nothing_but_a_procfs_is_mounted_at_proc() {
 }
 
 #[test]
-fn links_into_proc_are_no_way_to_mount_there() {
+fn mounts_through_symlinks_into_proc_are_refused() {
     on_each_kernel(|bundle, ways| {
         symlink("/proc/self", bundle.join("rootfs/lnk")).unwrap();
         symlink("/proc", bundle.join("rootfs/procs")).unwrap();
@@ -134,7 +134,7 @@ fn links_into_proc_are_no_way_to_mount_there() {
 }
 
 #[test]
-fn a_destination_that_leads_out_stays_inside() {
+fn mount_destination_symlinks_stay_inside_the_root() {
     on_each_kernel(|bundle, ways| {
         let rootfs = bundle.join("rootfs");
         let outside = bundle.join("outside");
@@ -159,7 +159,7 @@ fn a_destination_that_leads_out_stays_inside() {
 }
 
 #[test]
-fn a_dev_that_is_a_link_is_refused() {
+fn symlink_as_dev_is_refused() {
     on_each_kernel(|bundle, ways| {
         for text in ["../outside", "/outside", "../../outside"] {
             // The marker is a file called ptmx, which a runtime that follows would delete.
@@ -174,7 +174,7 @@ fn a_dev_that_is_a_link_is_refused() {
 }
 
 #[test]
-fn what_stands_where_a_device_goes_is_not_followed_or_written() {
+fn files_in_place_of_devices_are_not_followed_or_written() {
     on_each_kernel(|bundle, ways| {
         let dev = bundle.join("rootfs/dev");
         fs::create_dir(&dev).unwrap();
@@ -212,7 +212,7 @@ fn what_stands_where_a_device_goes_is_not_followed_or_written() {
 }
 
 #[test]
-fn the_console_is_bound_over_a_file_or_nothing() {
+fn console_is_bound_only_over_a_file_or_nothing() {
     on_each_kernel(|bundle, ways| {
         let dev = bundle.join("rootfs/dev");
         fs::create_dir(&dev).unwrap();
@@ -263,7 +263,7 @@ fn the_console_is_bound_over_a_file_or_nothing() {
 }
 
 #[test]
-fn masks_do_not_rely_on_the_image() {
+fn masked_paths_do_not_rely_on_the_image() {
     on_each_kernel(|bundle, ways| {
         let rootfs = bundle.join("rootfs");
         fs::create_dir_all(rootfs.join("dev")).unwrap();
@@ -289,7 +289,7 @@ fn masks_do_not_rely_on_the_image() {
 }
 
 #[test]
-fn read_only_means_it_though_the_image_has_a_proc_of_its_own() {
+fn read_only_paths_work_with_a_proc_in_the_image() {
     on_each_kernel(|bundle, ways| {
         let fds = bundle.join("rootfs/proc/self/fd");
         fs::create_dir_all(&fds).unwrap();
@@ -311,7 +311,7 @@ fn read_only_means_it_though_the_image_has_a_proc_of_its_own() {
 }
 
 #[test]
-fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
+fn directory_swapped_during_mounts_does_not_escape() {
     on_each_kernel(|bundle, ways| {
         let shared = bundle.join("rootfs/shared");
         fs::create_dir_all(shared.join("dir/sub")).unwrap();
@@ -368,7 +368,7 @@ fn a_directory_swapped_while_mounts_are_made_lets_nothing_out() {
 }
 
 #[test]
-fn the_home_directory_is_looked_up_without_a_hang() {
+fn home_directory_lookup_does_not_hang() {
     for resolver in [Resolver::Kernel, Resolver::Walk] {
         with_scratch(move |scratch| {
             let rootfs = scratch.join("rootfs");

@@ -26,7 +26,7 @@ const DEFAULT: &str = r#","mounts":[
     {"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}]"#;
 
 #[test]
-fn the_default_file_systems_are_there() {
+fn default_file_systems_are_mounted() {
     on_each_kernel(|bundle, ways| {
         let linux = r#","maskedPaths":["/proc/version","/proc/driver","/sys/kernel","/nowhere"],
             "readonlyPaths":["/proc/sys","/proc/cpuinfo","/nowhere"]"#;
@@ -83,7 +83,7 @@ pub fn refused(result: embrun::error::Result<Rootfs>) -> String {
 }
 
 #[test]
-fn bind_mounts_have_the_flags_asked_for() {
+fn bind_mounts_have_the_requested_flags() {
     on_each_kernel(|bundle, ways| {
         // The source is on a mount with flags of its own. Where any is named, the others are cleared, as by runc; how times are
         // kept stays as it is if it is not named.
@@ -135,7 +135,7 @@ fn bind_mounts_have_the_flags_asked_for() {
 }
 
 #[test]
-fn a_bind_mount_takes_what_is_mounted_below_or_not() {
+fn bind_mount_includes_submounts_only_when_recursive() {
     on_each_kernel(|bundle, ways| {
         fs::create_dir_all(bundle.join("source/sub")).unwrap();
         mount(Some("sub"), &bundle.join("source/sub"), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
@@ -155,7 +155,7 @@ fn a_bind_mount_takes_what_is_mounted_below_or_not() {
 }
 
 #[test]
-fn recursive_options_reach_every_mount_below() {
+fn recursive_options_apply_to_every_submount() {
     if !is_new() {
         eprintln!("SKIPPED: recursive mount options need Linux 5.12");
         return;
@@ -184,7 +184,7 @@ fn recursive_options_reach_every_mount_below() {
 }
 
 #[test]
-fn recursive_options_need_linux_5_12_and_say_so() {
+fn recursive_options_without_linux_5_12_are_refused() {
     with_scratch(|bundle| {
         fs::create_dir(bundle.join("source")).unwrap();
         let e = refused(built(bundle, &spec(&one("/x", "none", "source", "rbind rro"), ""), OLD));
@@ -201,7 +201,7 @@ fn recursive_options_need_linux_5_12_and_say_so() {
 }
 
 #[test]
-fn new_file_systems_have_the_flags_asked_for() {
+fn new_file_systems_have_the_requested_flags() {
     on_each_kernel(|bundle, ways| {
         let target = bundle.join("rootfs/x");
         for (options, result) in [
@@ -227,7 +227,7 @@ fn new_file_systems_have_the_flags_asked_for() {
 }
 
 #[test]
-fn a_tmpfs_has_the_mode_of_what_it_covers() {
+fn tmpfs_has_the_mode_of_the_covered_directory() {
     on_each_kernel(|bundle, ways| {
         let rootfs = bundle.join("rootfs");
         for (path, options, mode) in [
@@ -248,7 +248,7 @@ fn a_tmpfs_has_the_mode_of_what_it_covers() {
 }
 
 #[test]
-fn a_read_only_tmpfs_still_takes_mounts_from_the_list() {
+fn read_only_tmpfs_accepts_later_mounts_of_the_list() {
     on_each_kernel(|bundle, ways| {
         fs::write(bundle.join("resolv.conf"), "x").unwrap();
         let more = format!(
@@ -269,7 +269,7 @@ fn a_read_only_tmpfs_still_takes_mounts_from_the_list() {
 }
 
 #[test]
-fn tmpcopyup_copies_all_but_follows_nothing() {
+fn tmpcopyup_copies_everything_and_follows_no_symlink() {
     on_each_kernel(|bundle, ways| {
         let from = bundle.join("rootfs/data");
         fs::create_dir_all(from.join("dir/deep")).unwrap();
@@ -301,7 +301,7 @@ fn tmpcopyup_copies_all_but_follows_nothing() {
 }
 
 #[test]
-fn remounts_change_what_is_there() {
+fn remounts_change_the_existing_mount() {
     on_each_kernel(|bundle, ways| {
         let more = format!(
             r#","mounts":[{},{},{},{}]"#,
@@ -330,7 +330,7 @@ pub fn propagation(path: &Path) -> String {
 }
 
 #[test]
-fn propagation_of_mounts() {
+fn mount_propagation_is_applied() {
     on_each_kernel(|bundle, ways| {
         let source = bundle.join("source");
         fs::create_dir(&source).unwrap();
@@ -362,7 +362,7 @@ fn propagation_of_mounts() {
 }
 
 #[test]
-fn a_read_only_root_needs_its_mount_points_and_says_which() {
+fn read_only_root_without_a_mount_point_names_it() {
     on_each_kernel(|bundle, ways| {
         let root = bundle.join("rootfs");
         fs::create_dir(root.join("there")).unwrap();
@@ -382,7 +382,7 @@ fn a_read_only_root_needs_its_mount_points_and_says_which() {
 }
 
 #[test]
-fn the_hosts_own_stands_in_where_none_may_be_mounted() {
+fn host_file_system_is_bound_if_mounting_is_forbidden() {
     on_each_kernel(|bundle, ways| {
         // The kernel refuses to mount the same one on itself (EBUSY), as it does a forbidden one (EPERM).
         let shared = MountFacts { own_network: false, own_pids: false, ..facts(bundle) };
@@ -399,7 +399,7 @@ fn the_hosts_own_stands_in_where_none_may_be_mounted() {
 }
 
 #[test]
-fn the_kernel_here_is_new_enough_to_test_both_ways() {
+fn new_kernel_uses_the_new_mount_api() {
     if !is_new() {
         eprintln!("SKIPPED: before Linux 5.12 all is mounted in the old way");
         return;

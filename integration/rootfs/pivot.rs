@@ -60,7 +60,7 @@ fn set(path: &Path, propagation: MsFlags) {
 }
 
 #[test]
-fn propagation_of_the_root_and_of_a_shared_volume() {
+fn propagation_of_root_and_shared_volume_is_like_runcs() {
     // As by runc. A volume that is "shared" alone is a peer of the host's; with a master it only receives.
     for (propagation_asked, of_root, of_volume) in [
         (None, "", "shared master"),
@@ -126,7 +126,7 @@ fn propagation_of_the_root_and_of_a_shared_volume() {
 }
 
 #[test]
-fn without_pivot_the_root_is_moved_and_no_other_procfs_is_left() {
+fn no_pivot_moves_the_root_and_unmounts_other_procfs() {
     on_each_kernel(|bundle, ways| {
         fs::create_dir(bundle.join("second proc")).unwrap();
         mount(Some("proc"), &bundle.join("second proc"), Some("proc"), MsFlags::empty(), NONE).unwrap();
@@ -214,7 +214,7 @@ fn small() -> Spec {
 }
 
 #[test]
-fn an_initramfs_needs_no_flag() {
+fn initramfs_needs_no_flag() {
     on_an_initramfs(|bundle, ways, old| {
         mount(Some("tmpfs"), "/embrun-test/other", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
         assemble(bundle, &small(), ways).unwrap();
@@ -236,7 +236,7 @@ fn an_initramfs_needs_no_flag() {
 }
 
 #[test]
-fn an_initramfs_can_be_covered_without_pivot_too() {
+fn no_pivot_works_on_an_initramfs() {
     on_an_initramfs(|bundle, ways, _| {
         let mut spec = small();
         spec.root.readonly = true;
@@ -297,17 +297,17 @@ fn the_hosts_mounts_stay(arrive: fn(&mut embrun::rootfs::Rootfs) -> embrun::erro
 }
 
 #[test]
-fn the_hosts_mounts_stay_on_an_initramfs() {
+fn host_mounts_stay_on_an_initramfs() {
     the_hosts_mounts_stay(|rootfs| rootfs.pivot());
 }
 
 #[test]
-fn the_hosts_mounts_stay_without_pivot() {
+fn host_mounts_stay_without_pivot() {
     the_hosts_mounts_stay(|rootfs| rootfs.move_over());
 }
 
 #[test]
-fn nothing_stays_mounted_on_an_initial_root_that_is_covered() {
+fn covered_initial_root_keeps_no_mounts() {
     on_an_initramfs(|bundle, ways, old| {
         tmpfs_at(Path::new("/embrun-test/other"));
         mount_as_a_host(Path::new("/embrun-test/other"));

@@ -72,7 +72,7 @@ fn plant(rootfs: &Path) {
 }
 
 #[test]
-fn links_stay_inside_and_errors_are_the_kernels() {
+fn symlinks_stay_inside_and_errors_match_the_kernel() {
     use Links::{Follow, Never, NotLast};
     on_both(|scratch, root| {
         let rootfs = scratch.join("rootfs");
@@ -135,7 +135,7 @@ fn links_stay_inside_and_errors_are_the_kernels() {
 }
 
 #[test]
-fn directories_are_made_inside_or_not_at_all() {
+fn directories_are_created_only_inside_the_root() {
     on_both(|scratch, root| {
         let rootfs = scratch.join("rootfs");
         let mode = Mode::from_bits_truncate(0o750);
@@ -171,7 +171,7 @@ fn directories_are_made_inside_or_not_at_all() {
 }
 
 #[test]
-fn files_are_made_once_and_never_outside() {
+fn files_are_created_only_inside_the_root_and_never_truncated() {
     on_both(|scratch, root| {
         let rootfs = scratch.join("rootfs");
         fs::create_dir_all(rootfs.join("etc")).unwrap();
@@ -229,7 +229,7 @@ impl Dice {
 }
 
 #[test]
-fn the_walk_agrees_with_the_kernel_on_random_trees() {
+fn walk_agrees_with_openat2_on_random_trees() {
     with_scratch(|scratch| {
         let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5EED_u64);
         eprintln!("SEED={seed}");
@@ -279,7 +279,7 @@ fn race(scratch: &Path, stop: &Stop) -> u64 {
 }
 
 #[test]
-fn a_swapped_directory_leads_nowhere_else() {
+fn swapped_directory_does_not_escape() {
     on_both(|scratch, root| {
         let rootfs = scratch.join("rootfs");
         fs::create_dir_all(rootfs.join("shared/dir")).unwrap();

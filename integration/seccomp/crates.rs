@@ -16,7 +16,7 @@ use seccompiler::{
 use crate::random::{self, Random};
 
 #[test]
-fn verdicts_are_those_of_seccompiler() {
+fn verdicts_match_seccompiler() {
     let all: Vec<Call> = Call::all().collect();
     let mut compared = 0;
     for seed in random::seeds(500) {

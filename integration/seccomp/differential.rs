@@ -18,7 +18,7 @@ const ORDER: &str = "another order of rules with different actions";
 const ENOSYS: u32 = Action::Errno(38).code();
 
 #[test]
-fn verdicts_are_those_of_libseccomp() {
+fn verdicts_match_libseccomp() {
     let Some(library) = Library::find() else {
         eprintln!("SKIPPED: no libseccomp.so.2 (Debian: libseccomp2)");
         return;

@@ -30,7 +30,7 @@ pub enum Outcome {
 }
 
 #[test]
-fn the_kernel_decides_as_the_interpreter_does() {
+fn kernel_verdicts_match_the_interpreter() {
     let harmless: Vec<Call> = HARMLESS.iter().map(|n| Call::find(n).unwrap()).collect();
     let mut made = 0;
     for seed in crate::random::seeds(150) {

@@ -21,7 +21,7 @@ const ENOSYS: u32 = Action::Errno(38).code();
 const ARCHS: &[Arch] = &[Arch::X86_64, Arch::X86, Arch::X32];
 
 #[test]
-fn verdicts_are_those_of_runc() {
+fn verdicts_match_runc() {
     let (Some(library), Some(host)) = (Library::find(), Host::new("runc")) else { return };
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let mut failures = Vec::new();

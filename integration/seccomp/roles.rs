@@ -33,7 +33,7 @@ fn role(name: &str) -> Policy {
 }
 
 #[test]
-fn no_role_may_touch_the_system_on_any_architecture() {
+fn no_role_allows_system_calls_that_change_the_system() {
     for (name, _) in ROLES {
         let p = role(name);
         for native in [Arch::X86_64, Arch::Aarch64, Arch::Arm, Arch::Riscv64] {
@@ -149,7 +149,7 @@ const MODULE: Attempt =
 const CHMOD: Attempt = ("chmod", || errno(unsafe { libc::chmod(c"/nowhere".as_ptr(), 0o777) }.into()));
 
 #[test]
-fn probes_do_what_their_role_needs_and_no_more() {
+fn probes_can_do_what_their_role_needs_and_no_more() {
     let base = [READ_FILE, UNIX, THREAD];
     let never = [RAW, PACKET, MOUNT, UNSHARE, PTRACE, MODULE];
     for (name, may, may_not) in [
@@ -194,7 +194,7 @@ fn under(program: &[SockFilter], attempt: fn() -> i32) -> i32 {
 }
 
 #[test]
-fn templates_are_configurations() {
+fn role_templates_are_valid_configurations() {
     for (name, profile) in ROLES {
         let path = format!("{}/seccomp-profiles/{name}.config.json", env!("CARGO_MANIFEST_DIR"));
         let Json::Object(mut config) = Json::parse(&std::fs::read(path).unwrap()).unwrap() else { panic!() };

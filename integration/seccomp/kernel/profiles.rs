@@ -17,7 +17,7 @@ fn read(text: &str) -> Policy {
 /// A kernel checks the form of a filter, whatever architecture it is for: all of them are shown to this one. ARM's
 /// kernels are shown them in their guests.
 #[test]
-fn the_kernel_accepts_each_for_each_architecture() {
+fn kernel_accepts_every_profile_for_every_architecture() {
     for (name, text) in SHIPPED {
         for native in [Arch::X86_64, Arch::X86, Arch::Aarch64, Arch::Arm, Arch::Riscv64] {
             // As shipped, and by itself.
@@ -32,7 +32,7 @@ fn the_kernel_accepts_each_for_each_architecture() {
 }
 
 #[test]
-fn each_decides_over_native_and_32_bit_processes() {
+fn every_profile_filters_native_and_32_bit_processes() {
     let callable: &[Arch] =
         if Arch::NATIVE == Arch::X86_64 { &[Arch::X86_64, Arch::X86] } else { &[Arch::NATIVE] };
     for (name, text) in SHIPPED {
