@@ -1,4 +1,6 @@
-//! Two names of a directory change places at once, as an attacker has them do. nix and musl 1.2.3 have no name for the call.
+//! Swaps two names of a directory atomically, as an attacker would.
+//!
+//! nix and musl 1.2.3 do not offer RENAME_EXCHANGE.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};

@@ -1,15 +1,17 @@
-//! Mutants of a JSON document: values that are broken, missing, doubled or strange, chosen by a seed that can be repeated.
+//! Mutates a JSON document with broken, missing, duplicate or unusual values.
+//!
+//! The seed can be given to repeat a run.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use embrun::json::value::Json;
 
-/// xorshift64*: enough to choose with.
+/// xorshift64*, random enough for tests.
 pub struct Random(u64);
 
 impl Random {
-    /// From the seed in the environment (`EMBRUN_SEED`) or the clock; a failing test prints the seed.
+    /// Takes the seed from `EMBRUN_SEED` or the clock; a failing test prints it.
     pub fn new() -> Random {
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed =
@@ -26,7 +28,7 @@ impl Random {
     }
 }
 
-/// Breaks one value somewhere in the document.
+/// Changes one value somewhere in the document.
 pub fn mutate(root: &mut Json, random: &mut Random) {
     let count = count(root);
     let chosen = pick(root, &mut random.below(count)).expect("a value in range");
@@ -83,7 +85,7 @@ fn count(v: &Json) -> usize {
     }
 }
 
-/// The value that comes `left` values after this one in the order of the document.
+/// The value `left` places after this one in document order.
 fn pick<'a>(v: &'a mut Json, left: &mut usize) -> Option<&'a mut Json> {
     if *left == 0 {
         return Some(v);

@@ -1,4 +1,6 @@
-//! Pid 1 of one test's namespaces: prepares them, starts the test, reaps its orphans, then looks for what was left.
+//! Pid 1 of a test's namespaces: sets up the cage, runs the test, finds leftovers.
+//!
+//! It also reaps the orphans of the test.
 
 use super::host::Hierarchy;
 use super::test;
@@ -12,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-/// Prepares the cage, runs the test `name` in it and checks what is left. The exit status is the test's, or 1 on a
-/// leak.
+/// Prepares the cage, runs the test `name` in it and checks for leftovers.
+///
+/// The exit status is the test's, or 1 on a leak.
 pub fn enter(name: &str) -> ExitCode {
-    let token = std::env::var("IT_TOKEN").expect("the runner gives a token");
+    let token = std::env::var("IT_TOKEN").expect("the runner sets IT_TOKEN");
     prepare(&token);
     let before = Inventory::take();
     let mut child = Command::new(std::env::current_exe().expect("our own path"))
@@ -42,8 +45,10 @@ pub fn enter(name: &str) -> ExitCode {
     }
 }
 
-/// A fresh tmpfs on /run holds bundles, state and all else, so that whatever is new in it was left there. The parent
-/// cgroups are made here, so that the runtime is asked to remove only its own.
+/// Prepares the mounts and the parent cgroups of the cage.
+///
+/// A fresh tmpfs on /run holds bundles, state and everything else, so a new file there is a leftover.
+/// The parent cgroups are created here, so that the runtime has to remove only its own.
 fn prepare(token: &str) {
     let none: Option<&str> = None;
     mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=512m")).expect("tmpfs");
@@ -54,7 +59,7 @@ fn prepare(token: &str) {
     let hierarchies = Hierarchy::all();
     let hybrid = hierarchies.iter().any(|h| !h.v2);
     for h in &hierarchies {
-        // crun refuses a hybrid layout whose v2 tree owns a controller: it is shown only the v1 part.
+        // crun refuses a hybrid layout whose v2 hierarchy owns a controller, so it gets only the v1 part.
         if h.v2 && hybrid && test::runtime_name(&test::runtime_path()) == "crun" {
             umount2(&h.mount, MntFlags::MNT_DETACH).expect("umount the unified tree");
             continue;
@@ -66,7 +71,7 @@ fn prepare(token: &str) {
     }
 }
 
-/// What a test must leave as it was.
+/// The state that a test must restore.
 struct Inventory {
     mounts: Vec<String>,
     run: BTreeSet<String>,
@@ -99,7 +104,7 @@ fn leaks(token: &str, before: &Inventory) -> Vec<String> {
     leaks
 }
 
-/// Processes that are still there. Those that are just dying get a moment.
+/// Lists the processes that are still there, after a grace period for dying ones.
 fn processes() -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(1);
     loop {
@@ -117,12 +122,12 @@ fn processes() -> Vec<String> {
     }
 }
 
-/// The test's own parent cgroup, in each hierarchy that has it.
+/// The test's own parent cgroup in each hierarchy that has it.
 fn token_cgroups(token: &str) -> Vec<PathBuf> {
     Hierarchy::all().into_iter().map(|h| h.mount.join(token)).filter(|dir| dir.exists()).collect()
 }
 
-/// Every cgroup below `dir`, the deepest first.
+/// Every cgroup below `dir`, deepest first.
 fn below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -134,7 +139,7 @@ fn below(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Removes the cgroups of a test, whatever state it left them in.
+/// Removes the cgroups of a test, in whatever state it left them.
 pub fn sweep_cgroups(token: &str) {
     let deadline = Instant::now() + Duration::from_secs(2);
     for parent in token_cgroups(token) {

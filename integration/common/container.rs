@@ -1,4 +1,4 @@
-//! A container: a bundle made from the base config and a test's edits, and the commands on it.
+//! A container: a bundle from the base config with edits, and its commands.
 
 use super::host::Hierarchy;
 use super::test::{HOME, Running, Test};
@@ -9,7 +9,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// A bundle with its id. `config` is written to `config.json` before every command that reads it.
+/// A bundle with its id.
+///
+/// `config` is written to `config.json` before every command that reads it.
 pub struct Container<'t> {
     /// The test it belongs to.
     pub test: &'t Test,
@@ -19,7 +21,7 @@ pub struct Container<'t> {
     pub bundle: PathBuf,
     /// The root file system, a copy of the fixture.
     pub rootfs: PathBuf,
-    /// What becomes `config.json`.
+    /// The content of `config.json`.
     pub config: Value,
     init: RefCell<Option<PathBuf>>,
 }
@@ -34,13 +36,13 @@ impl<'t> Container<'t> {
         Container { test, id, rootfs, config: base(&cgroup), bundle, init: RefCell::new(None) }
     }
 
-    /// Sets what the container runs.
+    /// Sets the command that the container runs.
     pub fn args(&mut self, args: &[&str]) -> &mut Self {
         self.config["process"]["args"] = json!(args);
         self
     }
 
-    /// Sets a space-separated list of words for the probe to run.
+    /// Makes the container run the probe with these space-separated words.
     pub fn probe(&mut self, words: &str) -> &mut Self {
         let args: Vec<&str> = std::iter::once("probe").chain(words.split_whitespace()).collect();
         self.args(&args)
@@ -53,14 +55,14 @@ impl<'t> Container<'t> {
         self
     }
 
-    /// Removes the namespace of this type: the container shares the runtime's.
+    /// Removes the namespace of this type, so that the container shares the runtime's.
     pub fn without_namespace(&mut self, kind: &str) -> &mut Self {
         let list = self.config["linux"]["namespaces"].as_array_mut().expect("the base has namespaces");
         list.retain(|n| n["type"] != kind);
         self
     }
 
-    /// Joins the namespace at a path instead of making a new one.
+    /// Joins the namespace at a path instead of creating one.
     pub fn namespace_path(&mut self, kind: &str, path: &str) -> &mut Self {
         self.without_namespace(kind);
         let list = self.config["linux"]["namespaces"].as_array_mut().expect("the base has namespaces");
@@ -68,7 +70,7 @@ impl<'t> Container<'t> {
         self
     }
 
-    /// The five sets of capabilities, all alike.
+    /// Sets all five capability sets to these names.
     pub fn capabilities(&mut self, names: &[&str]) -> &mut Self {
         let sets = ["bounding", "effective", "inheritable", "permitted", "ambient"];
         let all: serde_json::Map<String, Value> =
@@ -77,7 +79,7 @@ impl<'t> Container<'t> {
         self
     }
 
-    /// A directory of the host, bound at /shared: how the two sides speak by files.
+    /// Binds a directory of the host at /shared, to exchange files with the container.
     pub fn share(&mut self) -> PathBuf {
         let dir = self.bundle.join("shared");
         fs::create_dir_all(&dir).expect("a directory in the bundle");
@@ -91,7 +93,7 @@ impl<'t> Container<'t> {
         fs::write(self.bundle.join("config.json"), self.config.to_string()).expect("config.json");
     }
 
-    /// Any command with the id last.
+    /// Runs a command with the id as its last argument.
     #[track_caller]
     pub fn call(&self, args: &[&str]) -> Output {
         self.test.call(&[args, &[&self.id]].concat())
@@ -106,7 +108,7 @@ impl<'t> Container<'t> {
         self.test.spawn(self.test.command(&args))
     }
 
-    /// `run` in the foreground, to its end.
+    /// Runs `run` in the foreground and waits for its end.
     #[track_caller]
     pub fn run(&self) -> Output {
         self.spawn_run(&[]).wait()
@@ -129,7 +131,7 @@ impl<'t> Container<'t> {
         self.create_with(&[])
     }
 
-    /// `create` and `start`, both to succeed.
+    /// Runs `create` and `start`; both must succeed.
     #[track_caller]
     pub fn up(&self) -> &Self {
         self.create().ok();
@@ -155,7 +157,7 @@ impl<'t> Container<'t> {
         self.call(&["delete"])
     }
 
-    /// `delete --force`, to succeed.
+    /// Runs `delete --force`, which must succeed.
     #[track_caller]
     pub fn remove(&self) {
         self.call(&["delete", "--force"]).ok();
@@ -173,38 +175,38 @@ impl<'t> Container<'t> {
         self.test.call(&[&["exec"], flags, &[&self.id], args].concat())
     }
 
-    /// What `state` says.
+    /// The output of `state`.
     #[track_caller]
     pub fn state(&self) -> Value {
         self.call(&["state"]).ok().json()
     }
 
-    /// The status, by `state`.
+    /// The status that `state` prints.
     #[track_caller]
     pub fn status(&self) -> String {
         self.state()["status"].as_str().expect("a status").into()
     }
 
-    /// The pid of init, by `state`.
+    /// The pid of init that `state` prints.
     #[track_caller]
     pub fn pid(&self) -> i32 {
         self.state()["pid"].as_i64().expect("a pid") as i32
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the container has stopped.
     #[track_caller]
     pub fn stopped(&self) {
         super::eventually("the container has stopped", || self.status() == "stopped");
     }
 
-    /// What init printed so far, when it was made by `create`.
+    /// The output of init so far, if `create` made the container.
     pub fn stdout(&self) -> String {
         let path = self.init.borrow();
-        let path = path.as_ref().expect("created by this handle");
+        let path = path.as_ref().expect("`create` of this handle made the container");
         String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
     }
 
-    /// Waits for a line of the probe that has `key`, in what init printed.
+    /// Waits until init prints a line of the probe with `key`.
     #[track_caller]
     pub fn says(&self, key: &str) -> Probed {
         let seen = || Probed::last(&self.stdout()).filter(|p| !p[key].is_null());
@@ -220,7 +222,7 @@ impl<'t> Container<'t> {
         h.mount.join(self.test.token()).join(&self.id)
     }
 
-    /// What a file of the container's cgroup holds, by its names in v1 and v2.
+    /// The content of a file of the container's cgroup, by its names in v1 and v2.
     #[track_caller]
     pub fn knob(&self, controller: &str, v1: &str, v2: &str) -> String {
         let dir = self.cgroup(controller);
@@ -231,9 +233,9 @@ impl<'t> Container<'t> {
     }
 }
 
-/// The config that `runc spec` writes, but without a terminal and with a cgroup of the test's own.
+/// The config of `runc spec` without a terminal, in the test's own cgroup.
 fn base(cgroup: &str) -> Value {
-    // Device rules cannot be where there are no cgroups.
+    // Device rules need cgroups, so leave them out on a host without any.
     let devices =
         if Hierarchy::all().is_empty() { json!([]) } else { json!([{"allow": false, "access": "rwm"}]) };
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);

@@ -1,4 +1,4 @@
-//! What the host has: its cgroup hierarchies.
+//! The cgroup hierarchies of the host.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use std::path::PathBuf;
 pub struct Hierarchy {
     /// Where it is mounted.
     pub mount: PathBuf,
-    /// Whether it is the unified one.
+    /// Whether it is the unified hierarchy (v2).
     pub v2: bool,
-    /// Its controllers: of v1 by the mount's options, of v2 by `cgroup.controllers`.
+    /// Its controllers: the mount options on v1, `cgroup.controllers` on v2.
     pub controllers: Vec<String>,
 }
 
 impl Hierarchy {
-    /// All of them, as mountinfo has them.
+    /// All hierarchies in mountinfo.
     pub fn all() -> Vec<Hierarchy> {
         let info = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         info.lines().filter_map(Hierarchy::of_line).collect()

@@ -1,12 +1,12 @@
-//! What a command answered.
+//! The result of a command.
 
 use serde_json::Value;
 
-/// A command's end: its status and what it printed.
+/// The exit status and the output of a command.
 pub struct Output {
-    /// The command, as a shell would take it.
+    /// The command, quoted for a shell.
     pub command: String,
-    /// The exit status, 128+n for a signal.
+    /// The exit status, or 128 plus the number of the signal.
     pub status: i32,
     /// Its standard output.
     pub stdout: String,
@@ -15,20 +15,20 @@ pub struct Output {
 }
 
 impl Output {
-    /// Demands success.
+    /// Requires success.
     #[track_caller]
     pub fn ok(self) -> Output {
         self.exits(0)
     }
 
-    /// Demands this exit status.
+    /// Requires this exit status.
     #[track_caller]
     pub fn exits(self, status: i32) -> Output {
         assert_eq!(self.status, status, "exit status of {}", self.command);
         self
     }
 
-    /// Demands failure, and one of these words in what is said of it.
+    /// Requires failure and one of these words in the output.
     #[track_caller]
     pub fn fails(self, words: &[&str]) -> Output {
         assert_ne!(self.status, 0, "{} should have failed", self.command);
@@ -41,24 +41,24 @@ impl Output {
         self
     }
 
-    /// The answers of the probe: its last line that is JSON.
+    /// The answers of the probe: the last line that is JSON.
     #[track_caller]
     pub fn probe(&self) -> Probed {
-        Probed::last(&self.stdout).unwrap_or_else(|| panic!("no answer of the probe in {:?}", self.stdout))
+        Probed::last(&self.stdout).unwrap_or_else(|| panic!("the probe did not answer in {:?}", self.stdout))
     }
 
-    /// All of standard output as one JSON value.
+    /// The whole standard output as one JSON value.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {:?}", self.stdout))
     }
 }
 
-/// One line of the probe.
+/// One line of answers of the probe.
 pub struct Probed(Value);
 
 impl Probed {
-    /// The last line of `text` that is an object.
+    /// The last line of `text` that is a JSON object.
     pub fn last(text: &str) -> Option<Probed> {
         text.lines()
             .rev()
@@ -66,7 +66,7 @@ impl Probed {
             .map(Probed)
     }
 
-    /// What an act came to, by the act and its first arguments: `result("write /x")`.
+    /// The result of an act, by its name and first arguments: `result("write /x")`.
     #[track_caller]
     pub fn result(&self, act: &str) -> &Value {
         let words: Vec<&str> = act.split(' ').collect();
@@ -76,20 +76,20 @@ impl Probed {
         &done[done.as_array().map_or(0, Vec::len) - 1]
     }
 
-    /// The text a `read` or `readlink` act came to, or its errno.
+    /// The text of a `read` or `readlink` act, or its errno.
     #[track_caller]
     pub fn text(&self, act: &str) -> &str {
         let result = self.result(act);
         result["text"].as_str().or(result["link"].as_str()).or(result.as_str()).expect("a text or an errno")
     }
 
-    /// The mount that is on top at `path`.
+    /// The topmost mount at `path`.
     #[track_caller]
     pub fn mount(&self, path: &str) -> &Value {
         self.mounts(path)
             .last()
             .copied()
-            .unwrap_or_else(|| panic!("nothing mounted at {path} in {}", self.0["mounts"]))
+            .unwrap_or_else(|| panic!("nothing is mounted at {path} in {}", self.0["mounts"]))
     }
 
     /// All mounts at `path`.

@@ -1,4 +1,6 @@
-//! The outermost process: chooses the tests, runs each in a cage, prints what cargo's own runner would print.
+//! The outermost process: selects the tests and runs each in a cage.
+//!
+//! It prints the results in the form of cargo's own test runner.
 
 use super::{Case, cage, known, test};
 use std::collections::VecDeque;
@@ -8,11 +10,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// What came of a test.
+/// The outcome of a test.
 enum Verdict {
     Passed,
     Skipped(String),
-    /// It failed as the table in `known` says that it does under this runtime.
+    /// It failed, as the table in `known` expects for this runtime.
     Differs(&'static str),
     Failed,
 }
@@ -27,14 +29,14 @@ struct Options {
     threads: usize,
 }
 
-/// Runs the cases that the command line asks for. `on_demand` ones run only with `--ignored` or when named in full.
+/// Runs the selected cases; `on_demand` ones need `--ignored` or their full name.
 pub fn run(cases: &[&[Case]], on_demand: &[&[Case]]) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let all = || cases.iter().chain(on_demand).copied().flatten();
     match args.first().map(String::as_str) {
         Some("--cage") => return cage::enter(&args[1]),
         Some("--inside") => {
-            let case = all().find(|c| short(c.name) == args[1]).expect("the runner knows the names");
+            let case = all().find(|c| short(c.name) == args[1]).expect("the runner passes a known name");
             return test::perform(case);
         }
         _ => {}
@@ -50,13 +52,13 @@ pub fn run(cases: &[&[Case]], on_demand: &[&[Case]]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("the kernel tests make real containers and need root");
+        eprintln!("the kernel tests create real containers and need root");
         return ExitCode::FAILURE;
     }
     perform(&chosen, &options)
 }
 
-/// A name without the crate in front.
+/// The name of a test without the crate.
 pub fn short(name: &str) -> &str {
     name.split_once("::").map_or(name, |(_, rest)| rest)
 }
@@ -86,7 +88,7 @@ fn options(args: &[String]) -> Options {
             "--nocapture" | "--no-capture" | "--show-output" => o.show = true,
             "--skip" => o.skips.push(needs()),
             "--test-threads" => o.threads = needs().parse().unwrap_or(1),
-            // Accepted for the sake of callers that speak to cargo's own runner.
+            // Accepted and ignored, for callers that expect cargo's own runner.
             "--format" | "--color" | "-Z" => drop(needs()),
             flag if flag.starts_with('-') => {}
             _ => o.filters.push(arg.clone()),
@@ -103,12 +105,12 @@ impl Options {
     }
 }
 
-/// Multiplies every deadline: emulated and loaded hosts are slow (`IT_SLOW=5`).
+/// The factor for every deadline: emulated and loaded hosts are slow (`IT_SLOW=5`).
 pub fn patience() -> u32 {
     std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// How often to repeat what chance decides: less on a slow host, for the others do it in full.
+/// The number of repetitions of a randomised test: fewer on a slow host.
 pub fn rounds(full: u32) -> u32 {
     full / patience()
 }
@@ -146,7 +148,7 @@ fn report(case: &Case, verdict: &Verdict, trace: &str, took: Duration, show: boo
     println!("{trace}test {name} ... {what} <{:.2}s>", took.as_secs_f32());
 }
 
-/// The closing lines, and the skips held against the budget (`IT_SKIPS`: how many a host may have).
+/// Prints the summary and checks the skips against the limit (`IT_SKIPS`).
 fn close(verdicts: Vec<(&str, Verdict)>, took: Duration) -> ExitCode {
     let count = |f: fn(&Verdict) -> bool| verdicts.iter().filter(|(_, v)| f(v)).count();
     let (passed, failed) = (count(|v| matches!(v, Verdict::Passed)), count(|v| matches!(v, Verdict::Failed)));
@@ -175,7 +177,7 @@ fn close(verdicts: Vec<(&str, Verdict)>, took: Duration) -> ExitCode {
     if failed > 0 || over { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// What every test is given.
+/// The environment that is the same for every test.
 struct Setup {
     runtime: PathBuf,
     rootfs: PathBuf,
@@ -187,7 +189,7 @@ impl Setup {
         Setup { runtime: test::runtime_path(), rootfs }
     }
 
-    /// Runs one test in a cage, to its end or its deadline.
+    /// Runs one test in a cage until it ends or its deadline passes.
     fn one(&self, case: &Case) -> (Verdict, String) {
         let name = short(case.name);
         let known = known::reason(name, &test::runtime_name(&self.runtime));

@@ -1,4 +1,4 @@
-//! What a test is given: the runtime, places of its own, and what the host has.
+//! The handle of a test: the runtime, paths for its files, the host's features.
 
 use super::host::Hierarchy;
 use super::runner::{patience, short};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// Everything of a test lies below this, on a tmpfs of its own.
+/// The directory of all files of a test, on a tmpfs of the test.
 pub const HOME: &str = "/run/it";
 /// The runtime's `--root`.
 pub const STATE: &str = "/run/it/state";
@@ -19,17 +19,17 @@ pub const SKIPPED: i32 = 77;
 /// The runtimes that the tests know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Runtime {
-    /// Ours.
+    /// The runtime of this repository.
     Embrun,
-    /// The reference.
+    /// The reference runtime.
     Runc,
-    /// The other reference.
+    /// The other reference runtime.
     Crun,
 }
 
 /// The handle of a running test.
 pub struct Test {
-    /// Which runtime is under test.
+    /// The runtime under test.
     pub runtime: Runtime,
     path: PathBuf,
     rootfs: PathBuf,
@@ -45,7 +45,7 @@ pub fn perform(case: &Case) -> ExitCode {
         "crun" => Runtime::Crun,
         _ => Runtime::Embrun,
     };
-    let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is given by the runner"));
+    let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("the runner sets {name}"));
     let test =
         Test { runtime, path, rootfs: var("IT_ROOTFS").into(), token: var("IT_TOKEN"), made: Cell::new(0) };
     let before = descriptors();
@@ -58,7 +58,9 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-/// The runtime under test: `$RUNTIME` as a path or a name on PATH, else the embrun that cargo built.
+/// The path of the runtime under test.
+///
+/// `$RUNTIME` is a path or a name on PATH; the default is the embrun that cargo built.
 pub fn runtime_path() -> PathBuf {
     let Some(named) = std::env::var_os("RUNTIME") else { return env!("CARGO_BIN_EXE_embrun").into() };
     let named = PathBuf::from(named);
@@ -70,59 +72,62 @@ pub fn runtime_path() -> PathBuf {
     found.unwrap_or_else(|| panic!("RUNTIME={}: not on PATH", named.display()))
 }
 
-/// The runtime's name, by its file.
+/// The runtime's name, from the name of its file.
 pub fn runtime_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What the host calls itself in the reports (`IT_HOST`).
+/// The name of the host in the reports (`IT_HOST`).
 pub fn host_label() -> String {
     std::env::var("IT_HOST").unwrap_or_else(|_| "host".into())
 }
 
-/// How long a test may take, before the host's slowness multiplies it.
+/// The time limit of a test, before `IT_SLOW` multiplies it.
 pub fn deadline_of(name: &str) -> Duration {
     let slow = name.contains("thousand") || name.contains("hundred") || name.starts_with("engines::");
     Duration::from_secs(if slow { 900 } else { 40 })
 }
 
-/// Waits until something holds, or fails.
+/// Waits until a condition holds; panics at the deadline.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10) * patience();
     while !holds() {
-        assert!(Instant::now() < deadline, "it never came to be that {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The KiB of a process that no file stands behind (Linux 4.14).
+/// The anonymous memory of a process in KiB (Linux 4.14).
 pub fn own_memory(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
     let line = rollup.lines().find_map(|l| l.strip_prefix("Anonymous:")).expect("anonymous memory");
     line.trim_end_matches("kB").trim().parse().expect("a number")
 }
 
-/// That a process has no more of its own memory than `before`, but for a page or two that it may have touched for the first
-/// time; each thing that took some would be more by now.
+/// Checks that the anonymous memory of a process has not grown since `before`.
+///
+/// It may touch a page or two for the first time. A leak in each of many repetitions would exceed that.
 pub fn has_not_grown(pid: i32, before: u64) {
     let after = own_memory(pid);
     assert!(after <= before + 16, "{before} KB, then {after}");
 }
 
 impl Test {
-    /// A new container over a fresh copy of the fixture, with the config that `runc spec` writes but for the terminal.
+    /// A new container with a copy of the fixture.
+    ///
+    /// The config is that of `runc spec`, but for the terminal.
     pub fn container(&self) -> Container<'_> {
         Container::new(self, &self.rootfs, self.next())
     }
 
-    /// A number that is new in this test.
+    /// A number that is unique in this test.
     pub fn next(&self) -> u32 {
         self.made.set(self.made.get() + 1);
         self.made.get()
     }
 
-    /// The name of this test's own parent cgroup, unique on the machine.
+    /// The name of this test's parent cgroup, unique on the machine.
     pub fn token(&self) -> &str {
         &self.token
     }
@@ -132,22 +137,22 @@ impl Test {
         &self.path
     }
 
-    /// The fixture's root file system, which all tests share: it is not to be written to.
+    /// The root file system of the fixture, shared by all tests: never write to it.
     pub fn rootfs(&self) -> &Path {
         &self.rootfs
     }
 
-    /// Whether the v2 tree is all there is.
+    /// Whether all cgroup hierarchies are v2.
     pub fn pure_v2(&self) -> bool {
         Hierarchy::all().iter().all(|h| h.v2)
     }
 
-    /// A path of this test's own that is not there yet.
+    /// A path for this test that does not exist yet.
     pub fn path(&self, name: &str) -> PathBuf {
         Path::new(HOME).join("tmp").join(format!("{}-{name}", self.next()))
     }
 
-    /// The runtime with the flags that every call has.
+    /// The command of the runtime with the flags that every call needs.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         command.args(["--root", STATE]).args(args);
@@ -160,13 +165,15 @@ impl Test {
         self.finish(self.command(args))
     }
 
-    /// Runs a command to its end. Its output goes through files: a container may keep it open for longer.
+    /// Runs a command to its end.
+    ///
+    /// Its output goes to files, because a container may keep the streams open for longer.
     #[track_caller]
     pub fn finish(&self, command: Command) -> Output {
         self.spawn(command).wait()
     }
 
-    /// Starts a command whose output goes to files.
+    /// Starts a command with its output in files.
     #[track_caller]
     pub fn spawn(&self, mut command: Command) -> Running {
         let shown = show(&command);
@@ -180,7 +187,7 @@ impl Test {
         Running { command: shown, child, out, err }
     }
 
-    /// Ends the test here, saying what the host lacks.
+    /// Ends the test as skipped, with the missing feature of the host.
     pub fn skip(&self, why: &str) -> ! {
         println!("SKIP: {why}");
         std::process::exit(SKIPPED)
@@ -193,7 +200,7 @@ impl Test {
         }
     }
 
-    /// Skips unless this process holds a capability, by its number.
+    /// Skips unless this process has a capability, given by its number.
     pub fn needs_capability(&self, number: u32, name: &str) {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let line = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0");
@@ -202,7 +209,9 @@ impl Test {
         }
     }
 
-    /// The hierarchy that has a controller, if any. Freezing and device rules are part of v2 itself.
+    /// The hierarchy that has a controller, if any.
+    ///
+    /// Freezing and device rules are part of v2 itself.
     pub fn hierarchy(&self, controller: &str) -> Option<Hierarchy> {
         let mut all = Hierarchy::all();
         let has = |h: &Hierarchy| h.controllers.iter().any(|c| c == controller);
@@ -212,7 +221,7 @@ impl Test {
     }
 }
 
-/// A command under way.
+/// A running command.
 pub struct Running {
     command: String,
     child: Child,
@@ -221,22 +230,22 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its pid.
+    /// The pid of the command.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
 
-    /// The file that its standard output goes to.
+    /// The path of the file with its standard output.
     pub fn output_path(&self) -> PathBuf {
         self.out.clone()
     }
 
-    /// What it has printed so far.
+    /// The output so far.
     pub fn stdout(&self) -> String {
         read(&self.out)
     }
 
-    /// Waits for its end, at most half of the test's time.
+    /// Waits for the end, at most half of the test's time.
     #[track_caller]
     pub fn wait(mut self) -> Output {
         let deadline = Instant::now() + Duration::from_secs(20) * patience();
@@ -245,7 +254,7 @@ impl Running {
                 Some(status) => break status,
                 None if Instant::now() > deadline => {
                     println!("+ {}\n(no end)\n{}{}", self.command, read(&self.out), read(&self.err));
-                    panic!("{} does not end", self.command);
+                    panic!("{} did not end in time", self.command);
                 }
                 None => std::thread::sleep(Duration::from_millis(1)),
             }

@@ -1,5 +1,7 @@
-//! A tracer that stops every process of a command at each execve and lists the descriptors that are open at that moment, also
-//! those that the exec is about to close: the kernel resolves the program's path while they are open.
+//! Lists the open descriptors of every process of a command at each execve.
+//!
+//! A tracer stops the processes there. It also lists descriptors that the execve is about to close,
+//! because they are still open while the kernel resolves the program's path.
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
@@ -12,18 +14,18 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
-/// One execve that was about to happen.
+/// One execve that is about to happen.
 #[derive(Debug)]
 pub struct Exec {
-    /// The name of the process so far (proc(5), `comm`).
+    /// The current name of the process (proc(5), `comm`).
     pub comm: String,
-    /// The path given.
+    /// The path that was given to execve.
     pub path: String,
-    /// The descriptors that are open, and what they are.
+    /// The open descriptors and their targets.
     pub fds: BTreeMap<i32, String>,
 }
 
-/// Makes a command wait for its tracer, the thread that starts it, as soon as it is executed.
+/// Makes a command wait for its tracer (the calling thread) once it is executed.
 pub fn traced(mut command: Command) -> Command {
     // SAFETY: the closure makes one system call and touches no memory.
     #[allow(unsafe_code)]
@@ -33,19 +35,26 @@ pub fn traced(mut command: Command) -> Command {
     command
 }
 
-/// Lets a traced command run, one system call after another, until `reached`, and leaves it stopped there.
+/// Runs a traced command until `reached` holds and leaves it stopped there.
+///
+/// The condition is checked at each system call.
 pub fn stop_when(command: Pid, reached: impl Fn() -> bool) {
-    waitpid(command, None).expect("it stops at its exec");
+    waitpid(command, None).expect("the command stops at its execve");
     ptrace::setoptions(command, Options::PTRACE_O_TRACESYSGOOD).expect("PTRACE_SETOPTIONS");
     while !reached() {
         ptrace::syscall(command, None).expect("PTRACE_SYSCALL");
         let status = waitpid(command, Some(WaitPidFlag::__WALL)).expect("waitpid");
-        assert!(matches!(status, WaitStatus::PtraceSyscall(_)), "before it was to be stopped: {status:?}");
+        assert!(
+            matches!(status, WaitStatus::PtraceSyscall(_)),
+            "the command did not reach the condition: {status:?}"
+        );
     }
     ptrace::detach(command, Signal::SIGSTOP).expect("PTRACE_DETACH");
 }
 
-/// Runs a command with its output thrown away, to the end of all its processes, and returns what they executed.
+/// Runs a command to the end of all its processes and returns what they executed.
+///
+/// The output is discarded.
 pub fn trace(command: Command) -> JoinHandle<Vec<Exec>> {
     std::thread::spawn(move || {
         let mut command = traced(command);
@@ -58,17 +67,17 @@ pub fn trace(command: Command) -> JoinHandle<Vec<Exec>> {
 
 fn follow(first: Pid) -> Vec<Exec> {
     let mut execs = Vec::new();
-    waitpid(first, None).expect("it stops at its exec");
+    waitpid(first, None).expect("the command stops at its execve");
     let all = Options::PTRACE_O_TRACEFORK
         | Options::PTRACE_O_TRACEVFORK
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACESYSGOOD;
     ptrace::setoptions(first, all).expect("PTRACE_SETOPTIONS");
     ptrace::syscall(first, None).expect("PTRACE_SYSCALL");
-    // The traced processes, and those of them that are inside a system call.
+    // The traced processes, and those that are inside a system call.
     let (mut traced, mut inside) = (BTreeSet::from([first]), BTreeSet::new());
     while !traced.is_empty() {
-        // Other threads of the test have children of their own.
+        // Other threads of the test have their own children.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         let Ok(status) = waitpid(None, Some(flags)) else { break };
         let Some(pid) = status.pid() else { continue };
@@ -84,13 +93,13 @@ fn follow(first: Pid) -> Vec<Exec> {
                 inside.insert(pid);
                 execs.extend(about_to_exec(pid));
             }
-            // A new process stops once before anything else.
+            // A new process first stops once.
             WaitStatus::Stopped(_, Signal::SIGSTOP) if traced.insert(pid) => {}
             WaitStatus::Stopped(_, Signal::SIGTRAP) => {}
             WaitStatus::Stopped(_, signal) => deliver = Some(signal),
             _ => {}
         }
-        // It may have been killed meanwhile.
+        // The process may have been killed in the meantime.
         let _ = ptrace::syscall(pid, deliver);
     }
     execs

@@ -1,4 +1,4 @@
-//! Terminals on the test's side: a console socket that receives one, and a pair of our own.
+//! Terminals for the tests: a console socket that receives one, and a new pair.
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// A listening console socket.
 pub struct ConsoleSocket {
-    /// Its path, for `--console-socket` or `--pidfd-socket`.
+    /// The path for `--console-socket` or `--pidfd-socket`.
     pub path: PathBuf,
     listener: UnixListener,
 }
@@ -21,12 +21,12 @@ impl ConsoleSocket {
         ConsoleSocket { listener: UnixListener::bind(&path).expect("bind"), path }
     }
 
-    /// Receives the one terminal that the runtime sends.
+    /// Receives the terminal that the runtime sends.
     pub fn receive(self) -> Terminal {
         Terminal { master: self.receive_fd().into() }
     }
 
-    /// Receives the one descriptor that the runtime sends.
+    /// Receives the descriptor that the runtime sends.
     #[allow(unsafe_code)]
     pub fn receive_fd(self) -> OwnedFd {
         let (stream, _) = self.listener.accept().expect("accept");
@@ -42,8 +42,8 @@ impl ConsoleSocket {
             .filter_map(|c| if let ControlMessageOwned::ScmRights(fds) = c { Some(fds) } else { None })
             .flatten()
             .collect();
-        assert_eq!(fds.len(), 1, "one descriptor comes over the socket");
-        // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
+        assert_eq!(fds.len(), 1, "expected one descriptor over the socket");
+        // SAFETY: the kernel has just created this descriptor for us, and nothing else uses it.
         unsafe { OwnedFd::from_raw_fd(fds[0]) }
     }
 }
@@ -54,7 +54,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A new pair of this size: the master, and the slave for a command's standard streams.
+    /// Opens a terminal of this size: the master, and the slave for a command.
     pub fn pair(rows: u16, columns: u16) -> (Terminal, File) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("openpty");
@@ -64,12 +64,12 @@ impl Terminal {
         (Terminal { master: master.into() }, slave.into())
     }
 
-    /// Types something.
+    /// Writes input to the terminal.
     pub fn type_in(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).expect("write to the terminal");
     }
 
-    /// Reads until `wanted` has been seen or the other side is gone, and answers everything read.
+    /// Reads until `wanted` appears or the other side closes; returns everything read.
     #[track_caller]
     pub fn read_until(&mut self, wanted: &str) -> String {
         let mut seen = Vec::new();
@@ -81,13 +81,13 @@ impl Terminal {
             }
             match self.master.read(&mut chunk) {
                 Ok(n) if n > 0 => seen.extend(&chunk[..n]),
-                // EIO says that no slave is open any more.
-                _ => panic!("{wanted:?} never came; the terminal said {text:?}"),
+                // EIO means that no slave is open any more.
+                _ => panic!("{wanted:?} did not appear; the terminal printed {text:?}"),
             }
         }
     }
 
-    /// Changes the window's size.
+    /// Changes the size of the window.
     pub fn resize(&self, rows: u16, columns: u16) {
         let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         set_size(&self.master, size);

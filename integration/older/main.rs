@@ -1,5 +1,6 @@
-//! Runs a program under a filter that answers ENOSYS to the system calls named, as a kernel does that is older than they are.
-//! What the program starts is under it too. usage: older CALL[,CALL…] PROGRAM [ARGUMENT…]
+//! Runs a program as on an older kernel: the named system calls fail with ENOSYS.
+//!
+//! A seccomp filter does that; children inherit it. usage: older CALL[,CALL…] PROGRAM [ARGUMENT…]
 
 use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     let names: Vec<&str> = calls.split(',').collect();
     let json = serde_json::json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls":
         [{ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }] });
-    let json = Json::parse(json.to_string().as_bytes()).expect("it was just written");
+    let json = Json::parse(json.to_string().as_bytes()).expect("our own JSON");
     let policy = policy(&json).expect("a policy");
     let filter = compile(&policy, Arch::NATIVE).expect("a short filter");
     assert!(filter.warnings.is_empty(), "{:?}", filter.warnings);
