@@ -1,4 +1,4 @@
-//! The acts: small things a payload tries, each answering `ok`, a value, or the symbol of its errno.
+//! The acts: attempts of a payload that return `ok`, a value or an errno symbol.
 
 use crate::ask::symbol;
 use crate::json::{list, object, text, texts};
@@ -9,10 +9,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-/// Does one act. An unknown word is a bug of the test.
+/// Performs one act; an unknown word is a bug of the test.
 pub fn act(word: &str, probe: &mut Probe) {
     match word {
-        // Acts on files, each with the path first.
+        // Acts on files; the path comes first.
         "read" | "stat" | "list" | "readlink" | "mkdir" | "rmdir" | "unlink" | "chdir" | "chroot"
         | "umount" | "exec" => {
             let path = probe.argument(word);
@@ -114,7 +114,7 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             probe.say();
             std::process::exit(status as i32);
         }
-        // Even pid 1 dies of a fault of its own.
+        // Even pid 1 dies of its own fault.
         "crash" => {
             probe.say();
             unsafe { std::ptr::null_mut::<u8>().write_volatile(1) };
@@ -174,13 +174,13 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
                 text(if hoard.iter().all(|h| h[4096] == 1) { "ok" } else { "?" }),
             );
         }
-        // A command of so many words, and the most memory that it or a child of it had, in KiB.
+        // Runs a command of so many words and returns the peak memory of it or a child, in KiB.
         "peak" => {
             let count = probe.number(word);
             let words: Vec<String> = (0..count).map(|_| probe.argument(word)).collect();
             let mut command = std::process::Command::new(&words[0]);
             let child = command.args(&words[1..]).stdout(std::process::Stdio::null()).spawn();
-            // Waited for by wait4, which says what it used.
+            // wait4 below reaps it; that call returns the resource usage.
             #[allow(clippy::zombie_processes)]
             let child = child.unwrap_or_else(|e| fail(&format!("{}: {e}", words[0])));
             let (mut status, mut used) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
@@ -195,9 +195,9 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             }
             probe.note(&[word], n.to_string());
         }
-        // Waits until a file is there: how a test tells a running probe to go on.
+        // Waits for a file, so that a test can tell a running probe to continue.
         "leave" => {
-            // The first thread ends and another one runs on for so many seconds.
+            // Ends the first thread; another one runs for so many seconds.
             let seconds = probe.number(word);
             probe.say();
             std::thread::spawn(move || std::thread::sleep(Duration::from_secs(seconds as u64)));
@@ -220,7 +220,7 @@ fn act_on_processes(word: &str, probe: &mut Probe) {
             let stop = probe.argument(word);
             crate::stare::keep(pid, &stop);
         }
-        // Looks at what else appears in the pid namespace until a file is there.
+        // Watches the other processes of the pid namespace until a file appears.
         "stare" => {
             let path = probe.argument(word);
             probe.say();
@@ -319,7 +319,7 @@ fn socket(family: &str, kind: &str) -> String {
     done(unsafe { libc::socket(domain, kind, protocol) }.into())
 }
 
-/// Forks a child that sleeps for an hour, and answers its pid.
+/// Forks a child that sleeps for an hour and returns its pid.
 fn fork_sleeper() -> String {
     let child = unsafe { libc::fork() };
     if child == 0 {

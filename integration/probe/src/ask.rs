@@ -1,9 +1,9 @@
-//! The questions: what the process sees of itself and of its surroundings.
+//! The questions: what the process sees of itself and its surroundings.
 
 use crate::json::{list, object, text, texts};
 use std::fs;
 
-/// The answer to one question as JSON, or `None` if the word is no question.
+/// The answer to a question as JSON, or `None` if the word is not a question.
 pub fn ask(word: &str) -> Option<String> {
     Some(match word {
         "pid" => std::process::id().to_string(),
@@ -55,10 +55,10 @@ pub fn ask(word: &str) -> Option<String> {
     })
 }
 
-/// Policy, real-time priority and niceness, and the class and level of input and output.
+/// The policy, the real-time priority, the niceness, and the I/O class and level.
 fn scheduling() -> String {
     let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
-    // By number: musl's functions of these names answer ENOSYS, always.
+    // By number: musl's functions of these names always fail with ENOSYS.
     let (policy, io) = unsafe {
         libc::syscall(libc::SYS_sched_getparam, 0, &raw mut param);
         (libc::syscall(libc::SYS_sched_getscheduler, 0), libc::syscall(libc::SYS_ioprio_get, 1, 0))
@@ -77,7 +77,7 @@ fn number(n: libc::c_int) -> String {
     n.to_string()
 }
 
-/// The symbol of an errno that tests name; the others by number.
+/// The symbol of an errno that tests name, or else its number.
 pub fn symbol(errno: i32) -> String {
     const KNOWN: [(i32, &str); 24] = [
         (libc::EPERM, "EPERM"),
@@ -134,7 +134,7 @@ fn status_lines(keys: &[&str]) -> String {
     }))
 }
 
-/// /proc/self/mountinfo, one object for each mount.
+/// /proc/self/mountinfo, one object per mount.
 fn mounts() -> String {
     let info = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     list(info.lines().filter_map(|line| {
@@ -161,7 +161,7 @@ fn rlimits() -> String {
     }))
 }
 
-/// Every open descriptor, found without /proc, with what /proc says it is.
+/// Every open descriptor, found without /proc, with its target in /proc.
 fn fds() -> String {
     object(
         (0..4096)

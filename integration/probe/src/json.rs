@@ -1,4 +1,4 @@
-//! Just enough JSON to answer in: values are built as text.
+//! A minimal JSON writer: values are built as text.
 
 /// A JSON string.
 pub fn text(s: impl AsRef<str>) -> String {

@@ -1,9 +1,12 @@
-//! probe: the payload of the tests. It answers a word per question and does simple acts, in the order given, and
-//! prints one JSON object: `{"pid":1,"cwd":"/","acts":[["write","/x","EROFS"]]}`.
+//! probe, the payload of the tests: answers questions and performs acts.
 //!
-//! Questions take no argument (see [`ask`]); acts take theirs (see [`act`]) and append `[act, argument…, result]` to
-//! `acts`, where the result is `ok`, a value, or the symbol of the errno. `say` prints what is known so far as one
-//! line and starts afresh: what follows it may block, and the reader of the pipe knows that the probe got there.
+//! The words of its command line are processed in order. It prints one JSON object:
+//! `{"pid":1,"cwd":"/","acts":[["write","/x","EROFS"]]}`.
+//!
+//! Questions take no argument (see [`ask`]). Acts take arguments (see [`act`]) and append
+//! `[act, argument…, result]` to `acts`; the result is `ok`, a value or the symbol of the errno. `say`
+//! prints the answers so far as one line and starts a new object. The next word may block, and the
+//! reader of the pipe knows that the probe got there.
 
 mod act;
 mod ask;
@@ -12,7 +15,7 @@ mod stare;
 
 use std::io::Write;
 
-/// The words still to do, and what has been answered.
+/// The remaining words and the answers so far.
 pub struct Probe {
     words: std::vec::IntoIter<String>,
     answers: Vec<(String, String)>,
@@ -20,7 +23,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// The next word, as the argument of the act `of`.
+    /// The next word, as an argument of the act `of`.
     pub fn argument(&mut self, of: &str) -> String {
         self.words.next().unwrap_or_else(|| fail(&format!("{of}: an argument is missing")))
     }
@@ -35,12 +38,12 @@ impl Probe {
         parsed.unwrap_or_else(|| fail(&format!("{of}: {word:?} is no number")))
     }
 
-    /// Notes what an act came to.
+    /// Records the result of an act.
     pub fn note(&mut self, act: &[&str], result: String) {
         self.acts.push(json::list(act.iter().map(json::text).chain([result])));
     }
 
-    /// Prints what is known so far as one line.
+    /// Prints the answers so far as one line.
     pub fn say(&mut self) {
         let mut fields = std::mem::take(&mut self.answers);
         if !self.acts.is_empty() {
@@ -56,7 +59,9 @@ impl Probe {
     }
 }
 
-/// A misuse of the probe is a bug of the test: say so and end with a status no test expects.
+/// Reports a misuse of the probe, which is a bug of the test.
+///
+/// It exits with a status that no test expects.
 pub fn fail(why: &str) -> ! {
     eprintln!("probe: {why}");
     std::process::exit(125)

@@ -1,5 +1,6 @@
-//! A hostile process: it looks at every process that appears in its pid namespace while that is still the runtime's, and takes
-//! what it can get of it.
+//! A hostile process that attacks the runtime's processes in its pid namespace.
+//!
+//! It looks at every new process while that is still the runtime's, and takes what it can get.
 
 use crate::json::texts;
 use std::collections::BTreeSet;
@@ -8,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-/// Looks until the file `stop` is there, and answers what it found that is not the container's.
+/// Looks until the file `stop` exists; returns what it found of the host.
 pub fn stare(stop: &str) -> String {
     let own = Looks::at("self");
     let mut found = BTreeSet::new();
@@ -20,7 +21,7 @@ pub fn stare(stop: &str) -> String {
             break;
         }
         let Ok(comm) = fs::read_to_string(format!("/proc/{next}/comm")) else {
-            // It has come and gone between two looks.
+            // It appeared and ended between two looks.
             next += u32::from(next <= newest());
             continue;
         };
@@ -32,7 +33,7 @@ pub fn stare(stop: &str) -> String {
         look(next, &own, &mut found);
         grab(next, &mut found, &mut kept);
     }
-    // The runtime's file must not be writable later either, when nobody runs it any more.
+    // The runtime's file must not become writable later, when nobody executes it any more.
     for exe in kept {
         if writable(&exe) {
             found.insert("its executable can be written".into());
@@ -48,7 +49,7 @@ fn newest() -> u32 {
     text.split_ascii_whitespace().last().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// The parts of a process that everybody can read.
+/// The attributes of a process that everyone can read.
 struct Looks {
     links: Vec<String>,
 }
@@ -85,13 +86,14 @@ fn look(pid: u32, own: &Looks, found: &mut BTreeSet<String>) {
         // The FIFOs of a container that waits for its start.
         let fifo = link.ends_with(".fifo");
         let own = is_own_procfs(&entry.path());
-        // It may have gone between the two looks.
+        // The descriptor may have been closed between the two looks.
         let still = fs::read_link(entry.path()).is_ok_and(|again| again.to_string_lossy() == link);
         if number > 2 && link.starts_with('/') && !fifo && !own && still {
             found.insert(format!("a descriptor of {link}"));
         }
     }
-    // The helper that mounts the procfs of a joined pid namespace must be privileged: it sees nothing else.
+    // The helper that mounts the procfs of a joined pid namespace must be privileged; it sees nothing
+    // else.
     let helper = read("mountinfo").lines().count() <= 2;
     if has_all_capabilities(pid) && !helper {
         found.insert("it has every capability".into());
@@ -108,10 +110,13 @@ fn has_all_capabilities(pid: u32) -> bool {
     u64::from_str_radix(sets.trim(), 16).unwrap_or(0) >> 22 & 1 == 1
 }
 
-/// Says to whoever is at the other end of what a process that enters talks to that another process goes on in its place, and
-/// that all is well, again and again until the file `stop` is there.
+/// Sends forged messages over the socket of a process that enters.
+///
+/// They claim that another process continues in its place, and that all is well. It repeats them until
+/// the file `stop` exists.
 pub fn lie(victim: u32, stop: &str) {
-    // The message that the runtime's own clone sends: the kind, a byte, the step, the number, the length of the text.
+    // The message that the runtime's own clone sends: the kind, a byte, the step, the number, the length
+    // of the text.
     let message = |kind: u8, number: u32| {
         let ([a, b], [c, d, e, f]) = (0u16.to_ne_bytes(), number.to_ne_bytes());
         [kind, 0, a, b, c, d, e, f, 0, 0]
@@ -145,13 +150,13 @@ pub fn lie(victim: u32, stop: &str) {
             next += 1;
         }
         unsafe { libc::close(pidfd) };
-        // A program that is not the runtime any more has no such descriptor.
+        // A program that is no longer the runtime has no such descriptor.
         let comm = fs::read_to_string(format!("/proc/{next}/comm")).unwrap_or_default();
         next += u32::from(!comm.is_empty() && !comm.starts_with("embrun"));
     }
 }
 
-/// Takes the descriptors 3 and 4 of a process and keeps them until the file `stop` is there.
+/// Takes the descriptors 3 and 4 of a process and keeps them until `stop` exists.
 pub fn keep(pid: u32, stop: &str) {
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
     let fds = [3, 4].map(|n| unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, n, 0) } as i32);
@@ -193,7 +198,9 @@ fn grab(pid: u32, found: &mut BTreeSet<String>, kept: &mut Vec<OwnedFd>) {
     unsafe { libc::close(pidfd) };
 }
 
-/// A procfs of this pid namespace, on its way to a container that joins it, shows nothing new.
+/// Whether this is a procfs of our own pid namespace.
+///
+/// Such a mount, on its way to a container that joins the namespace, reveals nothing new.
 fn is_own_procfs(directory: &Path) -> bool {
     let link = fs::read_link(directory.join("self")).unwrap_or_default();
     link.as_os_str().to_str() == Some(&std::process::id().to_string())
@@ -203,12 +210,13 @@ fn writable(exe: &OwnedFd) -> bool {
     let own = fs::metadata("/proc/self/exe").map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap_or(0);
     let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
     let theirs = fs::metadata(&path).map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap_or(0);
-    // It may have become the program by the time that it was opened.
+    // The process may have executed its program before the file was opened.
     if own == theirs {
         return false;
     }
     let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(&path) else { return false };
-    // A sealed file in memory can be opened, and no more. A mapping changes nothing of one that is not.
+    // A sealed memory file can be opened but not written. A mapping alone changes nothing in an unsealed
+    // one.
     let (write, shared) = (libc::PROT_WRITE, libc::MAP_SHARED);
     let map = unsafe { libc::mmap(std::ptr::null_mut(), 4096, write, shared, file.as_raw_fd(), 0) };
     map != libc::MAP_FAILED
