@@ -1,8 +1,8 @@
-//! Golden plans: what a configuration compiles to on a given host, as text. No root needed.
+//! Golden plans: the plan of a configuration for a given host, as text.
 //!
-//! Each folder holds a `config.json`, a `facts.json` (what is known of the host and asked on the command line) and the
-//! `plan.txt` that comes of them. A change of behaviour shows as a change of that text: `BLESS=1 cargo test --test plans`
-//! writes it anew, to be reviewed.
+//! They need no root. Each folder holds `config.json`, `facts.json` (the facts of the host and the command
+//! line) and `plan.txt`, the resulting plan. A change of behaviour shows as a change of that text:
+//! `BLESS=1 cargo test --test plans` rewrites it for review.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ fn plans_match_the_golden_files() {
             fs::write(&golden, &text).unwrap();
         }
         let reviewed = fs::read_to_string(&golden).unwrap_or_default();
-        assert_eq!(text, reviewed, "{} differs; BLESS=1 writes it anew", golden.display());
+        assert_eq!(text, reviewed, "{} differs; BLESS=1 rewrites it", golden.display());
     }
 }
 
@@ -92,10 +92,10 @@ fn every_plan_obeys_the_order_rules() {
     for file in files.chain(cases().iter().map(|c| c.join("config.json"))) {
         let Ok(mut spec) = config::spec(&read(&file)) else { continue };
         if let Some(p) = &mut spec.process {
-            // Of another kind of host.
+            // A fact of another kind of host.
             p.apparmor_profile = None;
         }
-        // Every way the command line can turn it.
+        // Every combination of the command-line options.
         for bits in 0..64 {
             let is = |bit: u32| bits & 1 << bit != 0;
             let request = CreateRequest {
@@ -127,7 +127,7 @@ fn order_rules_detect_a_wrong_plan() {
     assert!(order::broken(&plan).len() >= 3, "{:?}", order::broken(&plan));
 }
 
-/// No wait of the host is unlimited, and each has its place in what init does.
+/// Every wait of the host has a limit and matches a step of init.
 #[test]
 fn every_wait_has_a_limit() {
     let mut waits = 0;
