@@ -1,4 +1,6 @@
-//! The tables of docs/spec.md and SECURITY.md: every line of the checklist is there, and every test that they name.
+//! Checks the tables of docs/spec.md and SECURITY.md.
+//!
+//! Every entry of the checklist is there, and every test that they name exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,12 +22,12 @@ fn sources(dir: &Path, out: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// The cells of a table's line.
+/// The cells of a table row.
 fn cells(line: &str) -> Vec<&str> {
     line.trim_matches('|').split('|').map(str::trim).collect()
 }
 
-/// The tests of this repository, by the names that the documents give them.
+/// The tests of this repository, to be found by the names in the documents.
 struct Tests(Vec<(PathBuf, String)>);
 
 impl Tests {
@@ -36,7 +38,7 @@ impl Tests {
         Tests(all)
     }
 
-    /// Whether there is a function of that name in that file: `FILE::TEST`.
+    /// Whether that file has a function of that name: `FILE::TEST`.
     fn exists(&self, name: &str) -> bool {
         let (file, function) = name.rsplit_once("::").unwrap_or_else(|| panic!("{name} is not FILE::TEST"));
         let below = file.replace("::", "/");
@@ -63,7 +65,7 @@ fn spec_checklist_is_complete_and_its_tests_exist() {
         assert_eq!(id, format!("S{number:03}"));
         assert!(["done", "partly", "read", "no"].contains(&status), "{line}");
         let names = named(shown);
-        assert!(status != "done" || !names.is_empty(), "done by what test? {line}");
+        assert!(status != "done" || !names.is_empty(), "done, but no test is named: {line}");
         for name in names {
             assert!(tests.exists(name), "{id}: no test {name}");
         }

@@ -1,4 +1,4 @@
-//! A bundle directory that is not one: each fault is one line that names the file, and the property in it.
+//! Invalid bundle directories: each fault is one line that names file and property.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,7 +9,7 @@ use embrun::bundle::load::{load, load_with};
 
 const SOUND: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"linux":{}}"#;
 
-/// A directory that goes with the test.
+/// A directory for one test.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -19,7 +19,7 @@ impl Dir {
         Dir(fs::canonicalize(path).unwrap())
     }
 
-    /// A sound bundle in it.
+    /// Writes a valid bundle into it.
     fn bundle(test: &str) -> Dir {
         let dir = Dir::new(test);
         fs::create_dir(dir.0.join("rootfs")).unwrap();
@@ -33,7 +33,7 @@ impl Dir {
         says
     }
 
-    /// The error without the directory's name, which every error has.
+    /// The error without the name of the directory, which every error contains.
     fn fails_within(&self) -> String {
         let says = self.fails();
         let within = says.strip_prefix(&format!("{}/", self.0.display()));
@@ -81,7 +81,7 @@ fn missing_config_is_named() {
         "config.json: no such file or directory (ENOENT) (the bundle directory must hold config.json: name it with \
          --bundle, or write one with \"embrun spec\")"
     );
-    // Where another file is named, the bundle is not at fault.
+    // If another config file is named, the error does not blame the bundle.
     let says = load_with(dir.0.to_str().unwrap(), "/no/such").unwrap_err().to_string();
     assert_eq!(says, "/no/such: no such file or directory (ENOENT)");
 }

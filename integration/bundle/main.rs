@@ -1,4 +1,4 @@
-//! `config.json` as a whole, without root: what a configuration means, and what becomes of a broken one.
+//! `config.json` as a whole, without root: valid and broken configurations.
 
 mod docs;
 mod load;
@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 /// The configurations of `integration/configs`, by name.
 ///
-/// `runc-spec*` and `crun-spec` are what these programs write as a template; `docker`, `podman` and `containerd-cri`
-/// have the shape that these engines write; `gateway` uses what they leave out and `resources`
-/// every limit and every seccomp action; `nulls` has `null` and `""` wherever
-/// Go's encoders put them for "not set"; `least` has what is required.
+/// `runc-spec*` and `crun-spec` are the templates that these programs write. `docker`, `podman` and
+/// `containerd-cri` have the form that these engines write. `gateway` uses the fields that they leave
+/// out, and `resources` every limit and every seccomp action. `nulls` has `null` and `""` wherever Go's
+/// encoders write them for "not set", and `least` has only the required fields.
 fn configs() -> Vec<(String, Vec<u8>)> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("integration/configs");
     let mut all: Vec<(String, Vec<u8>)> = fs::read_dir(&dir)

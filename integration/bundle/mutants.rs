@@ -1,6 +1,6 @@
-//! Broken configurations by the thousand: none is a panic, and each error says where the fault is.
+//! Thousands of broken configurations: no panic, and each error names its place.
 //!
-//! `EMBRUN_SEED` repeats a run, `EMBRUN_MUTANTS` sets how many mutants each configuration gets.
+//! `EMBRUN_SEED` repeats a run, and `EMBRUN_MUTANTS` sets the number of mutants per configuration.
 
 use std::env;
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn mutated_documents_are_accepted_or_refused_by_path() {
             for _ in 0..=random.below(3) {
                 mutate(&mut mutant, &mut random);
             }
-            // What is read must also be judged without a panic, and each refusal is of a property.
+            // A document that parses must also be judged without a panic, and each refusal must name a property.
             match config::spec(&mutant) {
                 Ok(spec) => {
                     read += 1;
@@ -68,7 +68,10 @@ fn mutated_documents_are_accepted_or_refused_by_path() {
     }
     println!("{read} read, {refused} refused, {planned} plans");
     let least = rounds(3000) / 3;
-    assert!(read > least && refused > least && planned > least, "the mutants are too mild or too wild");
+    assert!(
+        read > least && refused > least && planned > least,
+        "the mutants are broken too rarely or too often"
+    );
 }
 
 #[test]
@@ -98,13 +101,13 @@ fn mutated_bytes_are_parsed_or_refused_by_line_and_column() {
                     assert_eq!(e.lines().count(), 1, "{name}: {e}");
                 }
             }
-            // Milliseconds, and far more where others keep the processors.
+            // This takes milliseconds, but far longer if other processes use the processors.
             assert!(start.elapsed().as_secs() < 20, "{name}: took {:?}", start.elapsed());
         }
     }
 }
 
-/// What can be planned keeps the laws of order, whatever the configuration asks for.
+/// Every plan obeys the order rules, whatever the configuration requests.
 fn compile_all(spec: &Spec) -> usize {
     let mut planned = 0;
     let facts = HostFacts {
@@ -134,7 +137,7 @@ fn compile_all(spec: &Spec) -> usize {
     planned
 }
 
-/// Whether the path of a fault names something of the document: a value in it, or a member that an object lacks.
+/// Whether the path of a fault leads to a value or to an absent member.
 fn leads_somewhere(v: &Json, path: &str) -> bool {
     match (v, path) {
         (_, "") => true,

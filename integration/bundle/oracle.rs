@@ -1,5 +1,6 @@
-//! The oci-spec crate, which knows the spec by derived structs, as the oracle: each configuration means to us what it
-//! means to it, field by field.
+//! Compares our reading of each configuration with that of the oci-spec crate.
+//!
+//! Its derived structs are the oracle for every field of the spec.
 
 use embrun::bundle::config;
 use embrun::json::value::Json;
@@ -14,11 +15,7 @@ fn every_configuration_reads_as_in_oci_spec() {
     for (name, text) in configs() {
         let ours =
             config::spec(&Json::parse(&text).unwrap()).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
-        assert_eq!(
-            config::parse(text.clone().leak()).unwrap(),
-            ours,
-            "{name}: what nobody looks at is left out"
-        );
+        assert_eq!(config::parse(text.clone().leak()).unwrap(), ours, "{name}: unknown fields are not kept");
         let theirs: oci_spec::runtime::Spec =
             serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
         let ours = normal(written(&ours));
@@ -29,7 +26,7 @@ fn every_configuration_reads_as_in_oci_spec() {
     }
 }
 
-/// oci-spec's output without what is not the bundle room's or is deliberately other: each with its reason.
+/// oci-spec's output without intended differences, each with its reason.
 fn theirs_as_we_mean_it(mut v: Value) -> Value {
     if let Some(linux) = v.get_mut("linux").and_then(Value::as_object_mut) {
         resources_as_we_mean_them(linux.get_mut("resources"));
@@ -46,7 +43,7 @@ fn theirs_as_we_mean_it(mut v: Value) -> Value {
             }
         }
     }
-    // Read only with a terminal.
+    // This field has a meaning only with a terminal.
     if v["process"]["terminal"] != true && v["process"].is_object() {
         v["process"].as_object_mut().unwrap().remove("consoleSize");
     }
@@ -56,7 +53,7 @@ fn theirs_as_we_mean_it(mut v: Value) -> Value {
 fn resources_as_we_mean_them(resources: Option<&mut Value>) {
     let Some(resources) = resources else { return };
     for rule in resources.get_mut("devices").and_then(Value::as_array_mut).into_iter().flatten() {
-        // What a rule does not say is all of it; -1 as a number is too.
+        // A rule without an access string or numbers means all; the number -1 does too.
         let access = rule["access"].as_str().unwrap_or("rwm").to_owned();
         rule["access"] =
             ["r", "w", "m"].into_iter().filter(|letter| access.contains(letter)).collect::<String>().into();
@@ -69,7 +66,7 @@ fn resources_as_we_mean_them(resources: Option<&mut Value>) {
             }
         }
     }
-    // Obsolete, and ignored with a warning.
+    // These fields are obsolete and ignored with a warning.
     if let Some(memory) = resources.get_mut("memory").and_then(Value::as_object_mut) {
         memory.remove("kernel");
         memory.remove("kernelTCP");
@@ -78,8 +75,9 @@ fn resources_as_we_mean_them(resources: Option<&mut Value>) {
 
 const ZERO_COUNTS: [&str; 7] = ["umask", "oomScoreAdj", "fileMode", "size", "swappiness", "burst", "rate"];
 
-/// Without what is the same as absent: null, and the zero that the spec gives as the default. Some zeros are
-/// not the same as absent.
+/// Removes values that mean the same as an absent field.
+///
+/// These are null and the zero that the spec gives as the default. Some zeros have another meaning.
 fn normal(v: Value) -> Value {
     match v {
         Value::Object(members) => {

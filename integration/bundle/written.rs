@@ -1,4 +1,4 @@
-//! A [`Spec`] written out as the `config.json` that says the same, for comparing with other readers of the spec.
+//! Writes a [`Spec`] as the equivalent `config.json`, for other readers.
 
 use embrun::bundle::spec::{
     Capabilities, Device, DeviceKind, Hook, HookKind, Hooks, IdMapping, Linux, Mount, Personality, Process,
@@ -88,7 +88,9 @@ fn process(p: &Process) -> Value {
     })
 }
 
-/// The numbers of most architectures (include/uapi/asm-generic/resource.h); this test runs on no MIPS.
+/// The numbers of most architectures (include/uapi/asm-generic/resource.h).
+///
+/// MIPS differs, but this test does not run there.
 const RLIMITS: [&str; 16] = [
     "RLIMIT_CPU",
     "RLIMIT_FSIZE",

@@ -1,4 +1,4 @@
-//! `linux.resources` and `linux.seccomp` written out as the file that says the same.
+//! Writes `linux.resources` and `linux.seccomp` as the equivalent JSON.
 
 use embrun::cgroup::limits::{DeviceRule, READ, Resources, RuleKind, Setting, WRITE, What};
 use embrun::seccomp::policy::{ACTIONS, Action, FLAGS, OPERATORS, Policy, Rule};
@@ -59,13 +59,13 @@ fn all(r: &Resources, what: What) -> impl Iterator<Item = &Setting> {
     r.settings.iter().filter(move |s| s.what == what)
 }
 
-/// `8:0`
+/// Parses `8:0`.
 fn numbers(device: &str) -> (u32, u32) {
     let (major, minor) = device.split_once(':').unwrap();
     (major.parse().unwrap(), minor.parse().unwrap())
 }
 
-/// `m hca_handle=3 hca_object=4`
+/// Parses `m hca_handle=3 hca_object=4`.
 fn rdma(line: &str) -> (String, Value) {
     let mut words = line.split(' ');
     let name = words.next().unwrap().to_owned();
@@ -86,7 +86,7 @@ fn device_rule(rule: &DeviceRule) -> Value {
     json!({ "allow": rule.allow, "type": kind, "major": rule.major, "minor": rule.minor, "access": access })
 }
 
-/// The weight of a device and that of its leaves are one item.
+/// Joins the weight and the leaf weight of each device into one item.
 fn weight_devices(r: &Resources) -> Value {
     let is = |s: &&Setting| matches!(s.what, What::DeviceWeight | What::DeviceLeafWeight);
     let mut items: Vec<Value> = Vec::new();
@@ -141,7 +141,7 @@ fn rule(r: &Rule) -> Value {
     })
 }
 
-/// The errno of an action, which is EPERM where the policy gives none.
+/// The errno of an action; EPERM is the default of a policy.
 pub fn errno(action: Action) -> Option<u16> {
     match action {
         Action::Errno(n) | Action::Trace(n) => Some(n),
@@ -149,7 +149,7 @@ pub fn errno(action: Action) -> Option<u16> {
     }
 }
 
-/// The same default put into what oci-spec wrote, and the two names of one action made one.
+/// Adds the same default to oci-spec's output and unifies two names of an action.
 pub fn with_default_errno(item: &mut Value, action: &str, errno: &str) {
     if matches!(item[action].as_str(), Some("SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE")) && item[errno].is_null() {
         item[errno] = json!(1);
