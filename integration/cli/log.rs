@@ -1,4 +1,4 @@
-//! `--log` and `--log-format`: what containerd's shim and podman read.
+//! `--log` and `--log-format`, which containerd's shim and podman read.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -56,7 +56,7 @@ fn success_writes_no_line() {
     assert_eq!(read(&log), "");
 }
 
-/// As crun names other logs than a file.
+/// crun uses these names for logs that are not files.
 #[test]
 fn other_log_targets_create_no_file() {
     let s = Scratch::new();
@@ -79,6 +79,6 @@ fn unwritable_log_does_not_hide_the_error() {
     let s = Scratch::new();
     let says = "state web: container does not exist";
     s.call(&["--log", "/dev/full", "state", "web"]).fails(says);
-    // A file size limit is an error of write(2) and not the end by SIGXFSZ.
+    // Ignoring SIGXFSZ turns the file size limit into an error of write(2).
     s.shell("ulimit -f 0; $E --log log state web").fails(says);
 }

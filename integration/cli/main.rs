@@ -1,5 +1,6 @@
-//! The program as engines and people call it, without any container: what goes to stdout, stderr, the log and the exit
-//! status. Needs no root.
+//! The program as engines and people call it, without a container. Needs no root.
+//!
+//! The tests check stdout, stderr, the log and the exit status.
 
 mod log;
 mod misuse;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A directory of the test's own, removed with it.
+/// A directory for one test, removed with it.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -26,7 +27,7 @@ impl Scratch {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    /// The program with a state root of the test's own.
+    /// The program with the test's own state root.
     fn embrun(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_embrun"));
         command.args(["--root", &self.path("root")]).args(args).stdin(Stdio::null());
@@ -38,7 +39,7 @@ impl Scratch {
         said(self.embrun(args))
     }
 
-    /// A line of shell in which `$E` is the program with its root.
+    /// Runs a line of shell in which `$E` is the program with its state root.
     #[track_caller]
     fn shell(&self, line: &str) -> Said {
         let mut command = Command::new("sh");
@@ -54,7 +55,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What a call left behind.
+/// The result of a call.
 #[derive(Debug)]
 struct Said {
     status: i32,
@@ -63,7 +64,7 @@ struct Said {
 }
 
 impl Said {
-    /// It failed with this one line on stderr.
+    /// Requires failure with this one line on stderr.
     #[track_caller]
     fn fails(&self, line: &str) -> &Said {
         assert_eq!(
@@ -74,7 +75,7 @@ impl Said {
         self
     }
 
-    /// It succeeded and had nothing to say on stderr.
+    /// Requires success and an empty stderr.
     #[track_caller]
     fn ok(&self) -> &str {
         assert_eq!((self.status, self.stderr.as_str()), (0, ""), "{self:?}");

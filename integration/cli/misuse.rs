@@ -1,4 +1,4 @@
-//! What is mistyped: one error on stderr, the help text on stdout where it helps, exit status 1.
+//! Wrong usage: one error on stderr, help on stdout if useful, exit status 1.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -21,7 +21,9 @@ fn unknown_command_is_reported_in_one_line() {
     assert_eq!(said.stdout, "");
 }
 
-/// podman runs the first and takes exit status 0 for a yes; CRI-O the second, and takes runc's words for it.
+/// podman probes with the first and reads exit status 0 as support.
+///
+/// CRI-O probes with the second and matches runc's text.
 #[test]
 fn checkpoint_and_restore_probes_are_answered_no() {
     let s = Scratch::new();
@@ -46,7 +48,7 @@ fn arguments_that_are_not_utf8_are_refused() {
     refused(&["create", "--bundle", "/b"], "--pid-file=/p", &["web"], "--pid-file: \"/p\\xff\" is not UTF-8");
     refused(&["exec", "--cwd"], "/c", &["web", "true"], "--cwd: \"/c\\xff\" is not UTF-8");
     refused(&["--log"], "/l", &["state", "web"], "--log: \"/l\\xff\" is not UTF-8");
-    // The log line is JSON all the same.
+    // The log line is still valid JSON.
     let log = s.path("log");
     refused(&["--log", &log, "--log-format", "json", "state"], "a", &[], "argument \"a\\xff\" is not UTF-8");
     let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&log).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What is printed, and that it was.
+//! The output of commands, and errors while writing it.
 
 use crate::{Scratch, read};
 
@@ -12,7 +12,7 @@ fn version_has_the_form_that_engines_parse() {
     assert_eq!(s.call(&["-v"]).ok(), version);
 }
 
-/// CRI-O reads stdout and stderr together; the crate is what others decode it with.
+/// CRI-O reads stdout and stderr together; other programs decode with this crate.
 #[test]
 fn features_can_be_decoded_and_stderr_is_empty() {
     let s = Scratch::new();
@@ -31,7 +31,7 @@ fn empty_list_has_its_three_forms() {
     assert_eq!(s.call(&["list"]).ok(), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
     assert_eq!(s.call(&["list", "--format=json"]).ok(), "null\n");
     assert_eq!(s.call(&["list", "-q"]).ok(), "");
-    assert!(!s.0.join("root").exists(), "looking makes nothing");
+    assert!(!s.0.join("root").exists(), "a reading command creates nothing");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn output_that_cannot_be_written_is_an_error() {
     for command in ["features", "list", "list -f json", "--version", "--help", "help run"] {
         let said = s.shell(&format!("$E {command} > /dev/full"));
         said.fails("write to stdout: no space left on device (ENOSPC)");
-        // Its reader is gone for sure: it has waited for the end of it.
+        // The reader has ended for sure, because the shell waited for it.
         let said = s
             .shell(&format!("{{ sleep 0.1; $E {command}; echo $? >&2; }} 2> err | true; sleep 0.3; cat err"));
         let text = said.ok().to_owned();
@@ -54,7 +54,7 @@ fn closed_standard_streams_do_no_harm() {
     let s = Scratch::new();
     let said = s.shell("$E --log log state web <&- >&- 2>&-; echo $?");
     assert_eq!(said.ok(), "1\n");
-    // The log was not opened as one of the streams.
+    // The log was not opened in place of a standard stream.
     assert_eq!(read(s.path("log")).lines().count(), 1);
 }
 

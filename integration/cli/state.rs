@@ -1,4 +1,4 @@
-//! The state root as it is found: missing, hostile, damaged.
+//! State roots that are missing, hostile or damaged.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -12,7 +12,7 @@ fn missing_container_is_an_error() {
     }
     s.call(&["delete", "--force", "web"]).ok();
     s.call(&["delete", "web", "-f"]).ok();
-    assert!(!s.0.join("root").exists(), "looking makes nothing");
+    assert!(!s.0.join("root").exists(), "a reading command creates nothing");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn damaged_state_is_reported_and_hides_no_other() {
     assert_eq!(
         read(s.path("root/torn/record")),
         "{\"version\":1,\"crc32\":\"",
-        "kept for a person to look at"
+        "the state is kept for inspection"
     );
     let said = s.call(&["delete", "-f", "torn"]);
     assert_eq!(said.status, 0, "{said:?}");
@@ -55,7 +55,7 @@ fn damaged_state_is_reported_and_hides_no_other() {
     assert!(!std::path::Path::new(&s.path("root/torn")).exists());
 }
 
-/// As an interrupted create or delete leaves it.
+/// An interrupted create or delete leaves such a directory.
 #[test]
 fn empty_state_directory_is_no_container_and_is_removed() {
     let s = Scratch::new();
