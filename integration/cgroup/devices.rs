@@ -1,4 +1,4 @@
-//! Device rules, as a process in the cgroup meets them.
+//! Device rules, as a process in the cgroup experiences them.
 
 use super::*;
 
@@ -44,7 +44,9 @@ fn rules_apply_in_order() {
     }
 }
 
-/// On a v2 tree beside v1 hierarchies too: the program by itself, without v1's lists.
+/// The device program works on its own, without the lists of v1.
+///
+/// It also runs on a v2 hierarchy that is mounted beside v1.
 #[test]
 fn device_program_is_enforced_on_any_v2() {
     if !mounted() {
@@ -73,12 +75,12 @@ fn device_program_is_enforced_on_any_v2() {
             embrun::cgroup::limits::device_program::compile(&devices::complete(&read(text).devices)).unwrap();
         let program = bpf::load_device_program(&program).unwrap();
         bpf::set_device_program(dir, program.as_fd()).unwrap();
-        assert_eq!(bpf::device_programs(dir).unwrap().len(), 1, "the new one replaces the old");
+        assert_eq!(bpf::device_programs(dir).unwrap().len(), 1, "the new program must replace the old one");
         assert_eq!(usable(&own), may, "(null, read kmsg, write kmsg) under {text}");
     }
 }
 
-/// As on a kernel without bpf(2), and on one without programs of cgroups. Lists of v1 need neither.
+/// A kernel may lack bpf(2) or device programs; the lists of v1 need neither.
 #[test]
 fn v2_without_ebpf_accepts_rules_that_deny_nothing() {
     if !mounted() {
@@ -86,7 +88,7 @@ fn v2_without_ebpf_accepts_rules_that_deny_nothing() {
     }
     use embrun::seccomp::{arch::Arch, compile, policy};
     for (number, option) in [(libc::ENOSYS, "CONFIG_BPF_SYSCALL"), (libc::EINVAL, "CONFIG_CGROUP_BPF")] {
-        // A filter is of one thread.
+        // A seccomp filter applies to one thread.
         let test = move || {
             let own = Own::new(option);
             let profile = format!(

@@ -1,17 +1,17 @@
-//! Payloads and neighbours that do not behave.
+//! Payloads and other programs that misbehave.
 
 use super::*;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-/// Turns the shell into a fork bomb, and waits until it is at its limit.
+/// Turns the shell into a fork bomb and waits until it reaches its limit.
 fn bomb(own: &Own, mut shell: Shell) {
     shell.tell("exec perl -e 'while (1) { fork }'");
     while own.cgroup.pids().unwrap().len() < 150 {
-        assert!(shell.0.try_wait().unwrap().is_none(), "the bomb is a dud");
+        assert!(shell.0.try_wait().unwrap().is_none(), "the bomb has ended");
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Not reaped here: the bomb goes on.
+    // Do not reap the shell here, because the bomb goes on.
     std::mem::forget(shell);
 }
 
@@ -31,7 +31,7 @@ fn fork_bomb_is_killed() {
     assert!(start.elapsed() < Duration::from_secs(5) * patience(), "{:?}", start.elapsed());
 }
 
-/// The same without cgroup.kill, as kernels before 5.14 have it.
+/// Kernels before 5.14 have no cgroup.kill.
 #[test]
 fn fork_bomb_is_killed_on_v1_without_cgroup_kill() {
     if !on_v1("pids") || !on_v1("freezer") {
@@ -61,7 +61,7 @@ fn thousand_nested_cgroups_are_removed() {
     for i in 0..1000 {
         std::fs::create_dir(format!("{first}/wide-{i}")).unwrap();
     }
-    // Deeper than a path can be long.
+    // The nesting is deeper than a path can be long.
     let name = "d".repeat(200);
     let mut here: std::os::fd::OwnedFd = std::fs::File::open(&last).unwrap().into();
     for _ in 0..60 {
@@ -99,9 +99,9 @@ fn processes_in_nested_cgroups_are_found_and_killed() {
     own.cgroup.remove(soon()).unwrap();
 }
 
-/// The payload freezes processes below its cgroup again while it is being killed.
+/// The payload freezes child cgroups again while it is being killed.
 ///
-/// v1 lets no frozen process die. One shell freezes the other in a loop.
+/// On v1 a frozen process cannot die. One shell freezes the other in a loop.
 #[test]
 fn repeatedly_frozen_child_cgroup_is_killed() {
     if !mounted() {
@@ -128,11 +128,11 @@ fn repeatedly_frozen_child_cgroup_is_killed() {
             .tell(&format!("while :; do for d in c b/c .; do echo {yes} > {top}/a/b/$d/{file}; done; done"));
         let start = Instant::now();
         while std::fs::read_to_string(format!("{nested}/{file}")).unwrap().trim() != yes {
-            assert!(start.elapsed() < Duration::from_secs(10) * patience(), "never frozen");
+            assert!(start.elapsed() < Duration::from_secs(10) * patience(), "the shell was never frozen");
         }
         let start = Instant::now();
         let killed = own.cgroup.kill(soon());
-        // Whatever came of it, the shells can be waited for.
+        // The shells must end in any case, so that they can be reaped.
         for _ in 0..if killed.is_err() { 100 } else { 0 } {
             for dir in ["a/b/c", "a/b", "a"] {
                 let _ = std::fs::write(format!("{top}/{dir}/{file}"), no);
@@ -199,7 +199,7 @@ fn directory_that_is_not_a_cgroup_is_not_touched() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// Runs a test of this file again in a mount namespace of its own, after a change to the mounts there.
+/// Runs a test of this file again in a new mount namespace with changed mounts.
 fn inside(test: &str, change: &str) {
     let script = format!("mount --make-rprivate / && {change} && exec \"$0\" --exact {test} --nocapture");
     let me = std::env::current_exe().unwrap();

@@ -1,4 +1,4 @@
-//! Made, joined, frozen, killed, removed.
+//! Creation, joining, freezing, killing and removal of cgroups.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn cgroup_is_created_joined_and_removed_in_every_hierarchy() {
     own.cgroup.remove(soon()).unwrap();
     assert_eq!(exists(&own.location), [""; 0]);
     assert_eq!(own.cgroup.pids().unwrap(), []);
-    // Once more, and by the record alone: nothing to do is no error.
+    // Removing again, with only the saved location, does nothing and is not an error.
     Cgroup::adopt(&own.location).kill(soon()).unwrap();
     Cgroup::adopt(&own.location).remove(soon()).unwrap();
 }
@@ -53,7 +53,8 @@ fn parents_are_created_and_removed_unless_in_use() {
     assert_eq!(exists(&at("a")), [""; 0]);
     b.remove(soon()).unwrap();
     assert_eq!(exists(&second), [""; 0]);
-    // The first made the parent and is gone; removing it again clears what the second could not know to be ours.
+    // The first created the parent, which still exists. Removing the first again removes the parent, which
+    // the second could not know to be ours.
     a.remove(soon()).unwrap();
     assert_eq!(exists(&at("")), [""; 0]);
 }
@@ -76,12 +77,12 @@ fn used_or_frozen_cgroup_is_refused_and_kept() {
     let e = create().unwrap();
     assert!(e.contains("container's cgroup unexpectedly frozen"), "{e}");
     own.cgroup.thaw().unwrap();
-    assert_eq!(create(), None, "an empty one may be used");
+    assert_eq!(create(), None, "an empty cgroup may be used");
     Cgroup::adopt(&again).remove(soon()).unwrap();
     assert_eq!(
         exists(&own.location).len(),
         own.location.places.len(),
-        "and is not removed by who did not make it"
+        "it is kept, because its creator is another"
     );
 }
 
@@ -116,7 +117,7 @@ fn cgroup_freezes_thaws_and_is_killed_while_frozen() {
     assert_eq!(own.cgroup.pids().unwrap(), []);
 }
 
-/// v1's freezer beside a v2 that is used: something else may have frozen the container there.
+/// Another program may freeze the container in v1 while we use v2.
 #[test]
 fn cgroup_frozen_by_v1_is_killed() {
     if !on_v1("freezer") {

@@ -1,4 +1,4 @@
-//! Resources as the kernel reads them back.
+//! Limits, as the kernel reads them back.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn cpu_limits_are_set() {
     let again = read(r#"{"cpu":{"quota":20000}}"#);
     own.cgroup.apply(&again, Part::All).unwrap();
     let kept = own.read("cpu", "cpu.cfs_period_us", "cpu.max");
-    assert!(kept.ends_with("50000"), "the period is as it was: {kept}");
+    assert!(kept.ends_with("50000"), "the period must be kept: {kept}");
     let e = own.cgroup.apply(&read(r#"{"cpu":{"quota":10}}"#), Part::All).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.cpu.quota: write \"10\" to ") && e.contains("EINVAL"), "{e}");
 }
@@ -64,7 +64,7 @@ fn cpu_burst_and_idle_are_set() {
     if !std::path::Path::new(&format!("{}/cpu.idle", own.directory("cpu"))).exists() {
         return;
     }
-    // Idle must go before shares can be set, and does in one call.
+    // The kernel refuses shares while idle is set; one call must change both.
     own.cgroup.apply(&read(r#"{"cpu":{"shares":512,"idle":0}}"#), Part::All).unwrap();
 }
 
@@ -107,7 +107,7 @@ fn memory_limit_below_the_usage_is_explained() {
     let own = Own::new("usage");
     let mut shell = Shell::new();
     own.cgroup.join(shell.pid(), false).unwrap();
-    // Memory that cannot be reclaimed, without swap: the variable of the shell.
+    // The shell's variable is memory that cannot be reclaimed without swap.
     assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
     let e = own.cgroup.apply(&read(r#"{"memory":{"limit":65536}}"#), Part::All).map_err(|e| e.to_string());
     match e {
@@ -172,7 +172,7 @@ fn block_io_limits_are_set() {
     let none = r#"{"blockIO":{"throttleReadBpsDevice":[{"major":4095,"minor":0,"rate":1}]}}"#;
     let e = own.cgroup.apply(&read(none), Part::All).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.blockIO.throttleReadBpsDevice: write \"4095:0 "), "{e}");
-    // A weight needs a scheduler or a cost model that not every kernel has: set, or named.
+    // A weight needs a scheduler or a cost model that some kernels lack: it is set or named.
     match own.cgroup.apply(&read(r#"{"blockIO":{"weight":500}}"#), Part::All) {
         Ok(()) => {
             let directory = own.directory("blkio");
@@ -189,7 +189,7 @@ fn huge_page_limits_are_set() {
         return;
     }
     let own = Own::with("huge", &read(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#));
-    // Both what is reserved (Linux 5.7) and what is faulted in without a reservation.
+    // Both limits: of reservations (Linux 5.7) and of faults without a reservation.
     let file = |rsvd: &str| {
         let end = if on_v1("hugetlb") { "limit_in_bytes" } else { "max" };
         std::fs::read_to_string(format!("{}/hugetlb.2MB.{rsvd}{end}", own.directory("hugetlb")))
@@ -221,7 +221,7 @@ fn missing_controller_is_named() {
             .unwrap_err()
             .to_string();
         assert!(e.starts_with("linux.resources.rdma: "), "{e}");
-        // Where the controller is there, its device is not.
+        // If the controller exists, its device does not.
         let there = is_there("rdma", "rdma");
         assert!(e.contains(if there { "to /sys/fs/cgroup/" } else { "rdma controller" }), "{e}");
     }
@@ -260,14 +260,14 @@ fn unified_is_written_on_v2_and_refused_on_v1() {
         if on_v1("memory") && layout.v2().is_some() {
             assert!(e.contains("the memory controller is v1's on this host"), "{e}");
         }
-        // What v1 has not, v2 may have: then it is turned on.
+        // If a controller is not on v1, v2 may have it; then it gets enabled.
         let huge = |tree: &embrun::cgroup::place::layout::Tree| {
             let there = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap();
             there.split_whitespace().any(|c| c == "hugetlb")
         };
         let sizes = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();
         if sizes && layout.v2().is_some_and(huge) {
-            // Below one of its own, where nothing is on yet.
+            // Create a parent cgroup in which nothing is enabled yet.
             let (resources, id) = (read(r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#), std::process::id());
             let path = CgroupPath::new(Some(&format!("/embrun-test-{id}-unified-on/below")), "").unwrap();
             let location = Location::plan(&layout, &path);

@@ -1,5 +1,6 @@
-//! The cgroup room against the kernel that runs the tests: v1, hybrid or v2, whichever is mounted. Needs root. Every test
-//! makes cgroups of its own below the caller's and removes them, also when it fails.
+//! The cgroup module on the kernel of this host: v1, hybrid or v2. Needs root.
+//!
+//! Every test creates its own cgroups below the caller's and removes them, even if it fails.
 
 mod devices;
 mod hostile;
@@ -23,7 +24,7 @@ use embrun::cgroup::place::path::CgroupPath;
 use embrun::json::value::Json;
 use nix::unistd::Pid;
 
-/// A cgroup of the test's own, gone at its end.
+/// A cgroup for one test, removed at the end.
 struct Own {
     cgroup: Cgroup,
     location: Location,
@@ -46,13 +47,13 @@ impl Own {
         self.cgroup.update(resources, &[], &|| Ok(()))
     }
 
-    /// The directory in the hierarchy of a v1 controller, else in v2.
+    /// The directory in the hierarchy of a v1 controller, or else in v2.
     fn directory(&self, v1: &str) -> String {
         let places = &self.location.places;
         places.iter().find(|p| p.has(v1)).or(places.iter().find(|p| p.is_v2())).unwrap().directory()
     }
 
-    /// A file of this controller: by its v1 name if v1 has the controller, else its v2 name.
+    /// The content of a controller's file, by its v1 name if v1 has the controller.
     fn read(&self, controller: &str, v1: &str, v2: &str) -> String {
         let file = if on_v1(controller) { v1 } else { v2 };
         let path = format!("{}/{file}", self.directory(controller));
@@ -76,7 +77,7 @@ fn plan(name: &str) -> Location {
     Location::plan(&Layout::discover().unwrap(), &CgroupPath::new(None, &id).unwrap())
 }
 
-/// There are cgroups at all; if not, says so.
+/// Whether any cgroups are mounted; prints the skip if not.
 fn mounted() -> bool {
     let there = !Layout::discover().unwrap().trees.is_empty();
     if !there {
@@ -85,7 +86,7 @@ fn mounted() -> bool {
     there
 }
 
-/// Emulated hosts are slow (`IT_SLOW=5`).
+/// The factor for deadlines: emulated hosts are slow (`IT_SLOW=5`).
 fn patience() -> u32 {
     std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
@@ -98,7 +99,7 @@ fn on_v1(controller: &str) -> bool {
     Layout::discover().unwrap().trees.iter().any(|t| t.has(controller))
 }
 
-/// The controller can be had here.
+/// Whether the host has this controller.
 fn is_there(controller: &str, v2: &str) -> bool {
     let layout = Layout::discover().unwrap();
     let in_v2 = |tree: &embrun::cgroup::place::layout::Tree| {
@@ -108,7 +109,7 @@ fn is_there(controller: &str, v2: &str) -> bool {
     layout.trees.iter().any(|t| t.has(controller)) || layout.v2().is_some_and(in_v2)
 }
 
-/// The same; if not, says so: the test has nothing to look at.
+/// Whether the host has this controller; prints the skip if not.
 fn has(controller: &str, v2: &str) -> bool {
     let there = is_there(controller, v2);
     if !there {
@@ -121,7 +122,7 @@ fn read(text: &str) -> Resources {
     resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
 }
 
-/// A shell that does what it is told, one line at a time, and is killed at the end.
+/// A shell that runs commands line by line and is killed at the end.
 struct Shell(Child, BufReader<std::process::ChildStdout>);
 
 impl Shell {

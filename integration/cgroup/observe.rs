@@ -1,4 +1,4 @@
-//! Statistics, notice of the out-of-memory killer, delegation.
+//! Statistics, detection of OOM kills, and delegation.
 
 use super::*;
 use embrun::cgroup::oom::Oom;
@@ -34,7 +34,7 @@ fn usage_is_reported() {
     }
     let keys = ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt"];
     assert!(keys.iter().all(|k| stats.get(k).is_some()), "{}", stats.compact());
-    // A cgroup that is gone has nothing to count, and is no error.
+    // A removed cgroup has no statistics, which is not an error.
     drop(shell);
     own.cgroup.remove(soon()).unwrap();
     assert_eq!(Cgroup::adopt(&own.location).stats().get("pids"), Some(&Json::Object(vec![])));
@@ -57,7 +57,7 @@ fn oom_kill_is_detected() {
         own.cgroup.join(shell.pid(), false).unwrap();
         shell.tell("exec tail /dev/zero");
         assert!(wait(&watch, 20_000));
-        // v2 tells of every change of the file, the kill is one of the next.
+        // v2 reports every change of the file; a later one is the kill.
         let killed = std::iter::repeat_with(|| (wait(&watch, 1000), watch.look()).1)
             .take(20)
             .any(|o| o == Oom::Killed);

@@ -1,4 +1,4 @@
-//! The same `linux.resources` through runc and crun and through this room: the kernel must read back the same.
+//! Compares the cgroup files of runc, crun and embrun for the same resources.
 
 use super::*;
 
@@ -7,7 +7,10 @@ const RESOURCES: &str = r#"{"devices":[{"allow":false,"access":"rwm"},
     "memory":{"limit":33554432,"swap":67108864,"reservation":16777216},
     "cpu":{"shares":1024,"quota":50000,"period":80000,"cpus":"0","mems":"0"},"pids":{"limit":50}}"#;
 
-/// What is compared. cpu.weight is not: the peers at hand convert shares by the formula that the spec had before 2025.
+/// The files to compare.
+///
+/// cpu.weight is not among them: these versions of runc and crun convert shares by the formula that the
+/// spec had before 2025.
 const FILES: &[&str] = &[
     "memory.limit_in_bytes",
     "memory.memsw.limit_in_bytes",
@@ -25,11 +28,11 @@ const FILES: &[&str] = &[
     "devices.list",
 ];
 
-/// The values of the files above, over all hierarchies that both were put into.
+/// The values of the files above, over all given hierarchies.
 fn values(directories: &[String]) -> Vec<(String, Vec<String>)> {
     let read = |d: &String, f: &&str| {
         let text = std::fs::read_to_string(format!("{d}/{f}")).ok()?;
-        // Every container may use /dev/net/tun in runc before 1.2, and /dev/console in crun.
+        // runc before 1.2 allows /dev/net/tun in every container, and crun /dev/console.
         let more = ["c 10:200 rwm", "c 5:1 rwm"];
         let mut lines: Vec<String> = text.lines().filter(|l| !more.contains(l)).map(str::to_owned).collect();
         lines.sort();
@@ -41,7 +44,7 @@ fn values(directories: &[String]) -> Vec<(String, Vec<String>)> {
     all
 }
 
-/// Where the kernel says that a process is, in every hierarchy mounted here.
+/// The cgroup directories of a process, in every hierarchy mounted here.
 fn directories_of(pid: &str) -> Vec<String> {
     let layout = Layout::discover().unwrap();
     let seen = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
@@ -110,7 +113,7 @@ fn limits_read_back_as_with_runc() {
     }
 }
 
-/// crun refuses a hybrid host where v2 owns a controller: it is shown v1 alone.
+/// crun refuses a hybrid host whose v2 owns a controller, so it gets only v1.
 #[test]
 fn limits_read_back_as_with_crun() {
     if mounted() {

@@ -1,9 +1,13 @@
-//! The systemd driver, where systemd runs: what it says of the unit, by `systemctl show`, on v2, v1 and hybrid.
+//! The systemd driver on a host run by systemd, on v2, v1 and hybrid.
+//!
+//! The tests compare the output of `systemctl show`.
 
 use super::*;
 use std::path::PathBuf;
 
-/// Runs a command; its status and what it said. By a file: a container that is made keeps its output open.
+/// Runs a command and returns whether it succeeded, and its output.
+///
+/// The output goes to a file, because a created container keeps it open.
 fn say(program: &str, args: &[&str]) -> (bool, String) {
     let path = std::env::temp_dir().join(format!("embrun-test-{}-output", std::process::id()));
     let file = std::fs::File::create(&path).unwrap();
@@ -15,7 +19,7 @@ fn say(program: &str, args: &[&str]) -> (bool, String) {
     (done, text)
 }
 
-/// Systemd runs this host; if not, says so.
+/// Whether systemd runs this host; prints the skip if not.
 fn runs() -> bool {
     let runs = std::path::Path::new("/run/systemd/system").is_dir();
     if !runs {
@@ -32,10 +36,10 @@ fn is_v2() -> bool {
     Layout::discover().unwrap().is_pure_v2()
 }
 
-/// A bundle, and the runtime that is called with its own state root.
+/// A bundle, and a runtime with its own state root.
 struct Bundle {
     at: PathBuf,
-    /// What comes before the runtime: whose it is, what it sees.
+    /// The words in front of the runtime: they change its user or its mounts.
     before: Vec<String>,
     flags: Vec<&'static str>,
 }
@@ -85,7 +89,7 @@ impl Bundle {
         self.ok(&["create", "--bundle", self.at.to_str().unwrap(), "x"]);
     }
 
-    /// Where the unit's cgroup is: in the hierarchy of a controller, else of v2.
+    /// A file of the unit's cgroup: in the hierarchy of a controller, or else in v2.
     fn file(controller: &str, group: &str, file: &str) -> String {
         let layout = Layout::discover().unwrap();
         let tree = layout.trees.iter().find(|t| t.has(controller)).or(layout.v2()).unwrap();
@@ -115,7 +119,7 @@ fn container_gets_a_scope() {
     }
     let b = Bundle::new("systemd");
     cgroup_that_is_there_frozen_is_refused(&b);
-    // Five times: a message that systemd overlooks is overlooked now and then only.
+    // Five times, because systemd may miss a message only now and then.
     for _ in 0..5 {
         b.config("machine.slice:tst:web", r#""org.systemd.property.TimeoutStopSec":"7""#, LIMITS);
         b.create();
@@ -139,7 +143,11 @@ fn container_gets_a_scope() {
         let memory = if is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
         assert_eq!(Bundle::file("memory", GROUP, memory), "67108864");
         assert_eq!(Bundle::file("pids", GROUP, "pids.max"), "60");
-        assert_eq!(Bundle::file("pids", GROUP, "cgroup.procs").lines().count(), 1, "init alone");
+        assert_eq!(
+            Bundle::file("pids", GROUP, "cgroup.procs").lines().count(),
+            1,
+            "only init may be in the cgroup"
+        );
         b.ok(&["delete", "--force", "x"]);
         assert_eq!(show(UNIT, "LoadState"), "not-found");
         let left: Vec<String> =
@@ -148,7 +156,7 @@ fn container_gets_a_scope() {
     }
 }
 
-/// Before systemd puts anything into it, which nobody would hear of again.
+/// systemd must not put a process there, because that would never answer.
 fn cgroup_that_is_there_frozen_is_refused(b: &Bundle) {
     b.config("machine.slice:tst:web", "", "{}");
     let places: Vec<String> =
@@ -178,7 +186,7 @@ fn every_resource_becomes_a_property() {
     }
     let b = Bundle::new("systemd-all");
     let v2 = is_v2();
-    // One file that a field names as well: `unified` wins, also when systemd writes it anew.
+    // One file is set by a field as well: `unified` wins, also when systemd writes the file again.
     let unified =
         if v2 { r#","unified":{"memory.high":"50331648","memory.min":"4096","pids.max":"99"}"# } else { "" };
     let weight = if has("blkio-weight", "io") && !v2 { r#","blockIO":{"weight":500}"# } else { "" };
@@ -219,7 +227,7 @@ fn every_resource_becomes_a_property() {
     for rule in ["/dev/char/1:11 r", "char-pts rw", "/dev/char/1:3 rwm"] {
         assert!(devices.contains(rule), "{rule}: {devices}");
     }
-    // Where the kernel has no cpuset, systemd keeps the mask all the same, but there is nothing to write it to.
+    // Without a cpuset controller systemd keeps the mask but cannot write it anywhere.
     b.ok(&["update", "--cpu-share", "1024", "--pids-limit", "-1", "x"]);
     assert_eq!(show("tst-web.scope", "TasksMax"), "infinity");
     assert_eq!(
@@ -231,7 +239,7 @@ fn every_resource_becomes_a_property() {
     quota_and_period_change_alone_and_together(&b);
 }
 
-/// Systemd keeps a rate and a period, and writes the files anew by them.
+/// systemd stores a rate and a period and later rewrites the files from them.
 fn quota_and_period_change_alone_and_together(b: &Bundle) {
     for (flags, now) in [
         (&["--cpu-quota=100000"][..], "100000 200000"),
@@ -297,7 +305,7 @@ fn annotations_become_properties_of_their_type() {
     }
 }
 
-/// Systemd's own socket is not everywhere: in a container with the host's bus there is the bus alone.
+/// A container with the host's bus has no private socket of systemd.
 #[test]
 fn bus_is_used_without_the_private_socket() {
     if !runs() {
@@ -313,14 +321,16 @@ fn bus_is_used_without_the_private_socket() {
     assert_eq!(show(UNIT, "TasksMax"), "60");
     b.ok(&["delete", "--force", "x"]);
     assert_eq!(show(UNIT, "LoadState"), "not-found");
-    // And with neither it is an error that says so, and nothing is left.
+    // With neither of them the error says so, and nothing is left.
     b.before[4] = format!("mount --bind /dev/null /run/dbus/system_bus_socket && {hide}");
     let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
     assert!(!done && text.contains("connect to /run/dbus/system_bus_socket"), "{text}");
     assert!(!b.embrun(&["state", "x"]).0);
 }
 
-/// An ordinary user, as root of a user namespace as rootless engines have it, and the systemd of that user.
+/// An unprivileged user, root of a user namespace as in rootless engines.
+///
+/// The manager is the systemd of that user.
 #[test]
 fn user_gets_scopes_from_the_user_manager() {
     if !runs() {
@@ -360,7 +370,7 @@ fn user_gets_scopes_from_the_user_manager() {
     assert_eq!(show("LoadState"), "not-found");
     assert!(!std::path::Path::new(&format!("/sys/fs/cgroup{group}")).exists());
 
-    // Without his manager in reach the error says what is missing.
+    // Without access to the user manager the error names what is missing.
     b.before = b.before.iter().filter(|w| !w.starts_with("XDG_RUNTIME_DIR")).cloned().collect();
     b.flags.push("--rootless=true");
     let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
@@ -388,7 +398,7 @@ fn cgroup_manager_flag_selects_the_driver() {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         if at.is_empty() {
-            assert_eq!(groups, own, "it stays where its creator is");
+            assert_eq!(groups, own, "it must stay in the cgroup of its creator");
         } else {
             assert!(groups.lines().any(|l| l.ends_with(at)), "{manager}: {groups}");
         }

@@ -1,4 +1,4 @@
-//! Changing what is in force: all or nothing, and devices plugged in and out.
+//! Changes of limits: all or nothing, and adding and removing devices.
 
 use super::*;
 use embrun::cgroup::limits::devices;
@@ -16,7 +16,7 @@ fn update_changes_only_the_given_fields() {
     own.update(&read(r#"{"cpu":{"period":40000}}"#)).unwrap();
     assert_eq!(own.read("cpu", "cpu.cfs_quota_us", "cpu.max").split(' ').next(), Some("30000"));
     assert!(own.read("cpu", "cpu.cfs_period_us", "cpu.max").ends_with("40000"));
-    // Memory and swap together, without saying the limit again.
+    // Set memory and swap together without repeating the memory limit.
     let has_swap = own.directory("memory")
         + if on_v1("memory") { "/memory.memsw.limit_in_bytes" } else { "/memory.swap.max" };
     if std::path::Path::new(&has_swap).exists() {
@@ -46,7 +46,8 @@ fn failed_update_restores_every_limit() {
         ]
     };
     let before = all();
-    // The quota is below what the kernel takes; pids are set after cpu, memory at the end, swap before memory.
+    // The kernel refuses the quota as too low. Pids are set after cpu, memory last, and swap before
+    // memory.
     for text in [
         r#"{"pids":{"limit":9},"cpu":{"shares":2048,"quota":10}}"#,
         r#"{"pids":{"limit":9},"memory":{"limit":33554432,"swap":33554432},"cpu":{"quota":10}}"#,
@@ -60,7 +61,7 @@ fn failed_update_restores_every_limit() {
     }
 }
 
-/// Device rules, too: here nobody knows the unit that is to be told.
+/// Device rules are restored too; here systemd does not know the unit to update.
 #[test]
 fn failed_update_restores_device_rules() {
     if !mounted() {
@@ -69,7 +70,7 @@ fn failed_update_restores_device_rules() {
     let rules = r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":1,"access":"r"}]}"#;
     let own = Own::with("rollback-devices", &read(rules));
     let mut location = own.location.clone();
-    // Without a name it would be the caller's.
+    // An empty name would mean the caller's unit.
     location.unit.get_or_insert_default().name = "embrun-test-none.scope".to_owned();
     let cgroup = Cgroup::adopt(&location);
     let mut shell = Shell::new();
@@ -79,7 +80,7 @@ fn failed_update_restores_device_rules() {
     let e = cgroup.update(&read(others), &read(rules).devices, &|| Ok(())).unwrap_err().to_string();
     assert!(e.contains("systemd") && !e.contains("put back"), "{e}");
     assert!(!shell.ask("true < /dev/kmsg") && shell.ask("true < /dev/null"));
-    // What is behind the number need not be there: only what is forbidden answers EPERM.
+    // The device itself may be missing: only a denied one answers EPERM.
     if std::path::Path::new("/dev/mem").exists() {
         assert!(!shell.ask("LC_ALL=C sh -c 'true < /dev/mem' 2>&1 | grep -q 'not permitted'"));
     }
@@ -97,7 +98,7 @@ fn paused_container_is_updated() {
     own.update(&read(r#"{"pids":{"limit":9},"devices":[{"allow":false}]}"#)).unwrap();
     assert!(own.cgroup.frozen());
     assert_eq!(own.read("pids", "pids.max", "pids.max"), "9");
-    // A process frozen by v1 does not die.
+    // A process frozen by v1 cannot die.
     own.cgroup.thaw().unwrap();
 }
 
@@ -113,7 +114,7 @@ fn checked_memory_limit_below_the_usage_is_refused() {
     let text = r#"{"memory":{"limit":65536,"checkBeforeUpdate":true},"pids":{"limit":5}}"#;
     let e = own.update(&read(text)).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.memory.limit: 65536 is below the usage of "), "{e}");
-    assert!(shell.ask("true"), "it lives");
+    assert!(shell.ask("true"), "the shell must still run");
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn device_is_added_to_and_removed_from_a_running_container() {
         devices::append(&mut rules, plug(false, "rwm"));
         assert_eq!(usable(&own, &rules), (true, false, false));
     }
-    // From everything to little and back.
+    // From all devices to few and back.
     let everything = read(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#).devices;
     assert_eq!(usable(&own, &everything), (true, true, true));
     assert_eq!(usable(&own, &rules), (true, false, false));
