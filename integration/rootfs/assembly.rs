@@ -1,4 +1,4 @@
-//! Assembling a root file system from a configuration, as init does it.
+//! Assembles a root file system from a configuration, as init does it.
 
 use std::fs;
 use std::path::Path;
@@ -37,12 +37,12 @@ pub fn facts(bundle: &Path) -> mounts::MountFacts {
     }
 }
 
-/// Assembles the root file system of a specification and pivots into it.
+/// Assembles the root file system of a configuration and pivots into it.
 pub fn assemble(bundle: &Path, spec: &Spec, ways: Ways) -> Result<()> {
     built(bundle, spec, ways)?.pivot()
 }
 
-/// The same up to the pivot.
+/// Assembles it without the pivot.
 pub fn built(bundle: &Path, spec: &Spec, ways: Ways) -> Result<Rootfs> {
     let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), spec.linux.rootfs_propagation, ways)?;
     let mounts = mounts::compile(spec, &facts(bundle)).unwrap();
@@ -62,14 +62,16 @@ pub fn built(bundle: &Path, spec: &Spec, ways: Ways) -> Result<Rootfs> {
     Ok(rootfs)
 }
 
-/// Whether this kernel has the new way (mount_setattr(2)), by its number and not by what embrun finds out.
+/// Whether this kernel has mount_setattr(2).
+///
+/// The version number decides, independently of embrun's own detection.
 pub fn is_new() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
     (numbers.next(), numbers.next()) >= (Some(5), Some(12))
 }
 
-/// The ways that can be tried here.
+/// The mount APIs that work on this kernel.
 pub fn each_way() -> &'static [Ways] {
     if is_new() { &[NEW, OLD] } else { &[OLD] }
 }
@@ -80,7 +82,7 @@ pub fn on_each_kernel(test: impl Fn(&Path, Ways) + Send + Copy + 'static) {
     }
 }
 
-/// Options of the mount at `point`: (of the mount, file system type).
+/// The mount at `point`: (its options, its file system type).
 pub fn mounted(point: &str) -> Option<(String, String)> {
     let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let line = text.lines().rfind(|l| l.split(' ').nth(4) == Some(point))?;

@@ -36,9 +36,9 @@ fn devices_have_exact_modes_and_owners() {
             let is = fs::metadata(dev.join(path)).unwrap();
             assert_eq!((is.mode(), is.uid(), is.gid(), is.rdev()), (mode, uid, gid, number), "{path}");
         }
-        // The mask is the caller's again.
+        // The caller's umask is restored.
         assert_eq!(nix::sys::stat::umask(Mode::empty()).bits(), 0o077);
-        // A directory that gives its group to new files does not give it to devices.
+        // A setgid directory passes its group to new files, but not to devices.
         let other = bundle.join("rootfs/other");
         fs::create_dir(&other).unwrap();
         chown(&other, None, Some(77)).unwrap();
@@ -77,7 +77,7 @@ fn created_files_have_exact_modes_under_any_umask() {
             assert_eq!(mode(path), 0o40755, "{path}");
         }
         assert_eq!((mode("e/f/file"), mode("dev/console")), (0o100644, 0o100644));
-        // The mask is the caller's again.
+        // The caller's umask is restored.
         assert_eq!(nix::sys::stat::umask(Mode::empty()).bits(), 0o777);
     });
 }
@@ -92,7 +92,7 @@ fn host_devices_are_bound_without_the_right_to_mknod() {
         assert!(mounted(null.to_str().unwrap()).is_some());
         umount2(&null, MntFlags::MNT_DETACH).unwrap();
         assert!(fs::metadata(&null).unwrap().is_file());
-        // One that is not what it is called is not bound.
+        // A node of the host with other numbers than its name says is not bound.
         let linux = r#","devices":[{"path":"/dev/zero","type":"c","major":1,"minor":9}]"#;
         fs::remove_dir_all(bundle.join("rootfs/dev")).unwrap_err();
         let e = refused(built(bundle, &spec(&one("/dev", "tmpfs", "dev", ""), linux), ways));
@@ -103,7 +103,7 @@ fn host_devices_are_bound_without_the_right_to_mknod() {
     });
 }
 
-/// The hierarchies of this machine with this process's own directories.
+/// The hierarchies of this machine with this process's cgroups.
 fn cgroups(own_namespace: bool) -> CgroupView {
     let layout = embrun::cgroup::place::layout::Layout::discover().unwrap();
     let own = |tree: &embrun::cgroup::place::layout::Tree| {
@@ -130,7 +130,7 @@ fn cgroup_mounts_show_every_hierarchy_and_ro_applies_to_all() {
     }
     for own_namespace in [false, true] {
         on_each_kernel(move |bundle, ways| {
-            // As the host sees it: before the change of namespaces.
+            // The view of the host, taken before the change of namespaces.
             let view = cgroups(own_namespace);
             if own_namespace {
                 unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();

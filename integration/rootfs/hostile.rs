@@ -1,5 +1,6 @@
-//! Root file systems made by somebody who wants out: every act on them stays inside or fails, and what is beside them is as
-//! it was. Each test stands for a fault that some runtime has had.
+//! Hostile root file systems: every operation stays inside the root or fails.
+//!
+//! The files beside the root stay unchanged. Each test covers a vulnerability that some runtime had.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
@@ -22,7 +23,7 @@ use super::own_mounts::{Stop, c, rounds, with_scratch};
 
 const NONE: Option<&str> = None;
 
-/// All that is below a directory: paths, kinds, modes, owners, sizes.
+/// Everything below a directory: paths, types, modes, owners, sizes.
 fn inventory(directory: &Path) -> Vec<String> {
     let mut all: Vec<String> = fs::read_dir(directory)
         .unwrap()
@@ -38,7 +39,9 @@ fn inventory(directory: &Path) -> Vec<String> {
     all
 }
 
-/// Plants something, assembles, and answers how that went, after a look at what is outside.
+/// Plants a trap, assembles the root and checks that nothing outside changed.
+///
+/// It returns the result of the assembly.
 fn attack(
     bundle: &Path,
     spec: &Spec,
@@ -50,7 +53,7 @@ fn attack(
     fs::write(outside.join("ptmx"), "marker").unwrap();
     let before = inventory(&outside);
     let done = built(bundle, spec, ways);
-    assert_eq!(inventory(&outside), before, "something outside was touched");
+    assert_eq!(inventory(&outside), before, "something outside was changed");
     let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let hit = table.lines().find(|l| l.split(' ').nth(4).is_some_and(|p| Path::new(p).starts_with(&outside)));
     assert_eq!(hit, None, "something is mounted outside");
@@ -81,7 +84,7 @@ fn proc_and_sys_must_be_directories() {
             assert!(refused.contains("ENOTDIR"), "{refused}");
             fs::remove_file(&target).unwrap();
         }
-        // A bind mount of the host's is no way around it.
+        // A bind mount of the host's directory does not help the attacker.
         let bind = r#","mounts":[{"destination":"/proc","source":"/proc","options":["rbind"]}]"#;
         let refused = says(attack(bundle, &spec(bind, ""), ways, |rootfs, _| {
             symlink("bad", rootfs.join("proc")).unwrap();
@@ -119,7 +122,7 @@ fn mounts_through_symlinks_into_proc_are_refused() {
                 assert!(refused.contains("leads into /proc"), "{refused}");
             }
         }
-        // What engines emulate may be covered, by its own name or by another.
+        // Mounting over files that engines emulate is allowed, by their own path or through a symlink.
         fs::write(bundle.join("uptime"), "1 1").unwrap();
         symlink("/proc/uptime", bundle.join("rootfs/up")).unwrap();
         for destination in ["/proc/uptime", "/up"] {
@@ -138,7 +141,7 @@ fn mount_destination_symlinks_stay_inside_the_root() {
     on_each_kernel(|bundle, ways| {
         let rootfs = bundle.join("rootfs");
         let outside = bundle.join("outside");
-        // As seen from the root, the links lead to the root's own directories.
+        // The links lead to the root's own directories, as seen from the root.
         let inside_twin = rootfs.join(outside.strip_prefix("/").unwrap());
         fs::create_dir_all(inside_twin.join("sub")).unwrap();
         fs::create_dir(outside.join("sub")).unwrap();
@@ -162,7 +165,7 @@ fn mount_destination_symlinks_stay_inside_the_root() {
 fn symlink_as_dev_is_refused() {
     on_each_kernel(|bundle, ways| {
         for text in ["../outside", "/outside", "../../outside"] {
-            // The marker is a file called ptmx, which a runtime that follows would delete.
+            // The marker is named ptmx because a runtime that follows the link would delete it.
             let link = |rootfs: &Path, _: &Path| symlink(text, rootfs.join("dev")).unwrap();
             assert!(says(attack(bundle, &spec("", ""), ways, link)).contains("a symbolic link"));
             assert!(!bundle.join("rootfs/outside").exists());
@@ -199,7 +202,7 @@ fn files_in_place_of_devices_are_not_followed_or_written() {
             assert!(refused.contains(&format!("device /dev/null: {what} is in its place")), "{refused}");
             let _ = fs::remove_file(dev.join("null")).or_else(|_| fs::remove_dir(dev.join("null")));
         }
-        // The right one is taken as it is; links that are there stay, but ptmx becomes the container's own.
+        // A correct node is used as it is. Existing links stay, but ptmx becomes the container's own.
         let mode = Mode::from_bits_truncate(0o600);
         mknod(&dev.join("null"), SFlag::S_IFCHR, mode, libc::makedev(1, 3)).unwrap();
         symlink("/elsewhere", dev.join("stdin")).unwrap();
@@ -237,7 +240,7 @@ fn console_is_bound_only_over_a_file_or_nothing() {
             ),
         ];
         for (plant, refused) in plants {
-            // The image's own names of terminals are not looked at.
+            // The image's own terminal nodes are not used.
             fs::create_dir_all(dev.join("pts")).unwrap();
             for i in 0..8 {
                 let _ = symlink(bundle.join("outside/ptmx"), dev.join(format!("pts/{i}")));
@@ -272,7 +275,7 @@ fn masked_paths_do_not_rely_on_the_image() {
         fs::write(rootfs.join("key"), "key").unwrap();
         symlink("../outside/ptmx", rootfs.join("leads_out")).unwrap();
         symlink("/key", rootfs.join("leads_in")).unwrap();
-        // The image's own null device would have been bound by a runtime that trusts it.
+        // A runtime that trusts the image would bind the image's null device.
         let linux = r#","maskedPaths":["/leads_in","/leads_out","/secrets","/none","/key/none"],"readonlyPaths":["/dev"]"#;
         let bind = r#","mounts":[{"destination":"/dev","source":"rootfs/dev","options":["bind"]}]"#;
         attack(bundle, &spec(bind, linux), ways, |rootfs, outside| {
@@ -324,7 +327,7 @@ fn directory_swapped_during_mounts_does_not_escape() {
             let racer = threads.spawn(|| {
                 let dir = open(&shared, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
                 while !stop.told() {
-                    // Refused while something is mounted there.
+                    // The exchange fails while something is mounted there.
                     let _ = exchange(&dir, "dir", "link");
                 }
             });
@@ -379,7 +382,7 @@ fn home_directory_lookup_does_not_hang() {
             let proc = ProcFs::open().unwrap();
             let line = "app:x:1000:1000::/srv/app:/bin/sh\n";
             type Plant = fn(&Path, &str);
-            // One that has the right line in it, and a writer: it is no regular file all the same.
+            // A FIFO with a writer that supplies the right line is still not a regular file.
             let told = rootfs.join("fifo");
             nix::unistd::mkfifo(&told, Mode::S_IRWXU).unwrap();
             let mut writer = fs::OpenOptions::new().read(true).write(true).open(&told).unwrap();
@@ -407,7 +410,7 @@ fn home_directory_lookup_does_not_hang() {
                 plant(&passwd, line);
                 let begun = std::time::Instant::now();
                 assert_eq!(home(&root, &proc, 1000), wanted, "case {i}");
-                assert!(begun.elapsed().as_millis() < 1000, "case {i} takes long");
+                assert!(begun.elapsed().as_millis() < 1000, "case {i} took too long");
                 let _ = fs::remove_file(&passwd).or_else(|_| fs::remove_dir(&passwd));
             }
         });
@@ -427,7 +430,8 @@ fn writes_to_procfs_are_not_redirected() {
             )
             .unwrap();
 
-            // A file system over a directory of it, a file over a file, and a part of the same procfs over another part.
+            // Mount a file system over a directory of procfs, a file over a file, and a part of the same procfs
+            // over another part.
             let thread = fs::read_link("/proc/thread-self").unwrap();
             let thread = Path::new("/proc").join(thread);
             fs::write(scratch.join("outside/comm"), "").unwrap();
@@ -448,12 +452,12 @@ fn writes_to_procfs_are_not_redirected() {
             assert_eq!(refused.errno(), Some(Errno::EXDEV), "{refused}");
             assert_eq!(fs::read("/proc/sys/net/core/somaxconn").unwrap(), b"");
 
-            // No way out by text either.
+            // A path in text does not lead out either.
             let climbs = proc.write(c"sys/../self/comm", b"x").unwrap_err();
             assert!(matches!(climbs.errno(), Some(Errno::EXDEV | Errno::ELOOP)), "{climbs}");
             assert_eq!(proc.write(c"self/comm", b"x").unwrap_err().errno(), Some(Errno::ELOOP));
 
-            // And a procfs that is none is not taken for one.
+            // A file system of another type is not accepted as a procfs.
             mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
             assert!(ProcFs::with(resolver).unwrap_err().to_string().contains("is not a procfs"));
         });

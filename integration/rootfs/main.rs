@@ -1,5 +1,6 @@
-//! The container's root file system on a real kernel: as root, each test in a mount namespace of its own, and with each of
-//! the ways that kernels offer, old and new.
+//! The container's root file system on a real kernel, with each of its mount APIs.
+//!
+//! The tests need root and run in a mount namespace each.
 
 mod assembly;
 mod devices;

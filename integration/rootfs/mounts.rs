@@ -1,5 +1,7 @@
-//! Mounts, devices, masks and the pivot on a real kernel (config.md "Mounts"; config-linux.md "Default Filesystems",
-//! "Devices", "Masked Paths", "Readonly Paths", "Rootfs Mount Propagation").
+//! Mounts, devices, masked paths and the pivot on a real kernel.
+//!
+//! The sections are config.md "Mounts" and config-linux.md "Default Filesystems", "Devices", "Masked
+//! Paths", "Readonly Paths" and "Rootfs Mount Propagation".
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -15,7 +17,7 @@ use super::own_mounts::{c, with_scratch};
 
 pub const NONE: Option<&str> = None;
 
-/// What `runc spec` asks for, without the cgroup.
+/// The mounts of `runc spec`, without the cgroup.
 const DEFAULT: &str = r#","mounts":[
     {"destination":"/proc","type":"proc","source":"proc"},
     {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","strictatime","mode=755","size=65536k"]},
@@ -62,7 +64,7 @@ fn default_file_systems_are_mounted() {
     });
 }
 
-/// `mounts` of a configuration with one entry.
+/// The `mounts` of a configuration with one entry.
 pub fn one(destination: &str, kind: &str, source: &str, options: &str) -> String {
     format!(r#","mounts":[{}]"#, entry(destination, kind, source, options))
 }
@@ -73,7 +75,7 @@ pub fn entry(destination: &str, kind: &str, source: &str, options: &str) -> Stri
     format!(r#"{{"destination":{destination:?},"type":{kind:?},"source":{source:?},"options":[{options}]}}"#)
 }
 
-/// The flags of the topmost mount at a path below the bundle.
+/// The flags of the topmost mount at a path.
 pub fn flags_at(path: &Path) -> String {
     mounted(path.to_str().unwrap()).unwrap_or_else(|| panic!("nothing is mounted at {path:?}")).0
 }
@@ -85,8 +87,8 @@ pub fn refused(result: embrun::error::Result<Rootfs>) -> String {
 #[test]
 fn bind_mounts_have_the_requested_flags() {
     on_each_kernel(|bundle, ways| {
-        // The source is on a mount with flags of its own. Where any is named, the others are cleared, as by runc; how times are
-        // kept stays as it is if it is not named.
+        // The source is on a mount with its own flags. Like runc: if any flag is named, the others are
+        // cleared, but the atime mode is kept unless it is named.
         let (source, target) = (bundle.join("source"), bundle.join("rootfs/x"));
         fs::create_dir(&source).unwrap();
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
@@ -98,7 +100,8 @@ fn bind_mounts_have_the_requested_flags() {
             ("bind ro rw", "rw,noatime"),
             ("bind suid", "rw,noatime"),
             ("bind nodev noexec suid", "rw,nodev,noexec,noatime"),
-            // These clear what is not set by another option: the source's stays. Other flags go all the same.
+            // These options clear a flag that no other option sets, so the atime mode of the source stays. Other
+            // flags are cleared all the same.
             ("bind atime", "rw,noatime"),
             ("bind nostrictatime", "rw,noatime"),
             ("bind norelatime diratime", "rw,noatime"),
@@ -148,7 +151,7 @@ fn bind_mount_includes_submounts_only_when_recursive() {
         built(bundle, &spec(&more, ""), ways).unwrap();
         let rootfs = bundle.join("rootfs");
         assert!(rootfs.join("deep/sub/deep").exists() && !rootfs.join("flat/sub/deep").exists());
-        // `ro` is of the one mount.
+        // `ro` applies to this mount only.
         assert!(fs::write(rootfs.join("deep/x"), "").is_err());
         fs::write(rootfs.join("deep/sub/x"), "").unwrap();
     });
@@ -177,7 +180,7 @@ fn recursive_options_apply_to_every_submount() {
             assert_eq!(flags_at(&top), of_top, "{options}");
             assert_eq!(flags_at(&sub), of_sub, "{options}");
         }
-        // Also of a new file system, though it has nothing below it.
+        // It also works on a new file system, although that has no submounts.
         built(bundle, &spec(&one("/y", "tmpfs", "y", "rro"), ""), NEW).unwrap();
         assert_eq!(flags_at(&bundle.join("rootfs/y")), "ro,relatime");
     });
@@ -290,7 +293,7 @@ fn tmpcopyup_copies_everything_and_follows_no_symlink() {
         assert!(fs::symlink_metadata(from.join("fifo")).unwrap().file_type().is_fifo());
         umount2(&from, MntFlags::MNT_DETACH).unwrap();
         assert_eq!(fs::metadata(from.join("suid")).unwrap().mode() & 0o7777, 0o4751);
-        // What does not fit is an error, not half a copy.
+        // A copy that does not fit is an error, not a partial copy.
         let e = refused(built(bundle, &spec(&one("/data", "tmpfs", "x", "tmpcopyup size=8k"), ""), ways));
         assert!(
             e.contains("copy the directory below: dir: deep: file: no space left on device (ENOSPC)"),
@@ -353,7 +356,7 @@ fn mount_propagation_is_applied() {
             assert_eq!(propagation(&bundle.join("rootfs/x")), of_bind, "{options}");
             assert_eq!(propagation(&bundle.join("rootfs/y")), of_new, "{options}");
         }
-        // A slave of a shared mount of the host's gets what is mounted there later.
+        // A slave of a shared host mount receives later mounts of the host.
         mount(NONE, &source, NONE, MsFlags::MS_SHARED, NONE).unwrap();
         built(bundle, &spec(&one("/z", "none", "source", "rbind rslave"), ""), ways).unwrap();
         let z = propagation(&bundle.join("rootfs/z"));
@@ -384,7 +387,7 @@ fn read_only_root_without_a_mount_point_names_it() {
 #[test]
 fn host_file_system_is_bound_if_mounting_is_forbidden() {
     on_each_kernel(|bundle, ways| {
-        // The kernel refuses to mount the same one on itself (EBUSY), as it does a forbidden one (EPERM).
+        // The kernel refuses to mount the same file system onto itself (EBUSY) and a forbidden one (EPERM).
         let shared = MountFacts { own_network: false, own_pids: false, ..facts(bundle) };
         let mut rootfs = Rootfs::prepare(&c(&bundle.join("rootfs")), None, ways).unwrap();
         for (point, kind, there) in [("/sys", "sysfs", "fs"), ("/proc", "proc", "self/status")] {
@@ -401,7 +404,7 @@ fn host_file_system_is_bound_if_mounting_is_forbidden() {
 #[test]
 fn new_kernel_uses_the_new_mount_api() {
     if !is_new() {
-        eprintln!("SKIPPED: before Linux 5.12 all is mounted in the old way");
+        eprintln!("SKIPPED: before Linux 5.12 only the old mount API is used");
         return;
     }
     with_scratch(|bundle| {

@@ -1,7 +1,7 @@
-//! A mount namespace and a scratch directory of a test's own, gone when the test ends.
+//! A mount namespace and a scratch directory for one test, gone at its end.
 //!
-//! A thread may leave the mount namespace of its process: unshare(2) gives it a working directory and a root of its own
-//! too. So a test assembles a root file system, and pivots into it, in a thread, and no other test notices.
+//! unshare(2) gives a thread its own mount namespace, working directory and root. So a test assembles a
+//! root file system and pivots into it in a thread, without any effect on other tests.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs `test` with a directory that holds an empty `rootfs/` and an empty `outside/`, on a tmpfs that only it sees.
+/// Runs `test` with a directory that holds an empty `rootfs/` and `outside/`.
+///
+/// The directory is a tmpfs that only the test sees.
 pub fn with_scratch(test: impl FnOnce(&Path) + Send + 'static) {
     let scratch = nix::unistd::mkdtemp(&std::env::temp_dir().join("embrun-test-XXXXXX")).unwrap();
     let mount_point = scratch.clone();
@@ -25,22 +27,22 @@ pub fn with_scratch(test: impl FnOnce(&Path) + Send + 'static) {
         test(&scratch);
     });
     let ended = thread.join();
-    // Not by the thread, which may have pivoted away.
+    // The thread cannot do it, because it may have pivoted.
     std::fs::remove_dir(mount_point).unwrap();
     ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// Tells a racing thread to stop, also when the test fails.
+/// Stops a racing thread, even if the test fails.
 #[derive(Default)]
 pub struct Stop(AtomicBool);
 
 impl Stop {
-    /// Whether it is time.
+    /// Whether the thread must stop.
     pub fn told(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Tells when dropped.
+    /// A guard that stops the thread when it is dropped.
     pub fn at_the_end(&self) -> impl Drop + '_ {
         struct Tell<'a>(&'a Stop);
         impl Drop for Tell<'_> {
@@ -52,12 +54,14 @@ impl Stop {
     }
 }
 
-/// How often to repeat what chance decides: less on an emulated host (`IT_SLOW=5`), for the others do it in full.
+/// The number of repetitions of a randomised test: fewer on an emulated host.
+///
+/// `IT_SLOW=5` divides it, because fast hosts run it in full.
 pub fn rounds(full: u32) -> u32 {
     full / std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// A path as the kernel takes it.
+/// A path as a C string.
 pub fn c(path: &Path) -> CString {
     CString::new(path.as_os_str().as_encoded_bytes()).unwrap()
 }

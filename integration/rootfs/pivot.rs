@@ -1,4 +1,4 @@
-//! Arriving in the new root, whatever the old one is (config-linux.md "Rootfs Mount Propagation").
+//! Entering the new root (config-linux.md "Rootfs Mount Propagation").
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::assembly::{assemble, built, each_way, mounted, on_each_kernel, spec};
 use super::mounts::{NONE, entry, propagation};
 use super::own_mounts::with_scratch;
 
-/// Every `rootfsPropagation`, none included.
+/// Every value of `rootfsPropagation`, and its absence.
 const PROPAGATIONS: [Option<&str>; 9] = [
     None,
     Some("shared"),
@@ -33,12 +33,12 @@ fn asked(propagation: Option<&str>) -> String {
     propagation.map(|p| format!(r#","rootfsPropagation":"{p}""#)).unwrap_or_default()
 }
 
-/// The calling thread's mounts.
+/// The mounts of the calling thread.
 fn table() -> String {
     fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
-/// Runs `test` in a copy of this mount namespace, where a container's init is.
+/// Runs `test` in a copy of this mount namespace, where init of a container runs.
 fn in_a_copy<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let copy = move || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -61,7 +61,8 @@ fn set(path: &Path, propagation: MsFlags) {
 
 #[test]
 fn propagation_of_root_and_shared_volume_is_like_runcs() {
-    // As by runc. A volume that is "shared" alone is a peer of the host's; with a master it only receives.
+    // Like runc: a volume that is only "shared" is a peer of the host's mount; one with a master only
+    // receives mounts.
     for (propagation_asked, of_root, of_volume) in [
         (None, "", "shared master"),
         (Some("rslave"), "master", "master"),
@@ -81,7 +82,7 @@ fn propagation_of_root_and_shared_volume_is_like_runcs() {
                 let rootfs = bundle.join("rootfs");
                 make(&rootfs, &["event", "made", "sub", "sub/made"]);
                 mount(Some(&rootfs.join("sub")), &rootfs.join("sub"), NONE, MsFlags::MS_BIND, NONE).unwrap();
-                // As on a host with systemd: everything is shared.
+                // A host with systemd shares all mounts.
                 set(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED);
                 let before = table();
                 let (outer, (made, wait)) = (bundle.to_owned(), std::sync::mpsc::channel());
@@ -147,14 +148,15 @@ fn no_pivot_moves_the_root_and_unmounts_other_procfs() {
     });
 }
 
-/// The initial root file system, which is one for the whole machine: one test at a time, and nothing left behind.
+/// The initial root file system, which is the same for the whole machine.
 ///
-/// The lock is the file system's: built to abort on panic, tests are processes of their own.
+/// Only one test at a time may use it, and it must leave nothing behind. The lock is on the file
+/// system, because with panic=abort each test is a process.
 struct InitialRoot {
     fd: Flock<std::os::fd::OwnedFd>,
 }
 
-/// All that is made there, the innermost last.
+/// Everything that the test creates there, innermost last.
 const MADE: [&str; 4] = ["embrun-test", "embrun-test/proc", "embrun-test/other", "embrun-test/rootfs"];
 
 impl Drop for InitialRoot {
@@ -168,8 +170,9 @@ impl Drop for InitialRoot {
     }
 }
 
-/// Puts the calling thread where a process on an initramfs is: in the root of its mount namespace, which lies on no other
-/// mount. Beneath the root file system of every machine there is such a one, made at boot.
+/// Moves the thread into the root of its mount namespace, as on an initramfs.
+///
+/// That root lies on no other mount. Every machine has one beneath its root file system, made at boot.
 fn enter_initial_root() -> InitialRoot {
     let namespace =
         open("/proc/thread-self/ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
@@ -191,7 +194,7 @@ fn on_an_initramfs(test: impl Fn(&Path, Ways, &InitialRoot) + Send + Copy + 'sta
     for &ways in each_way() {
         with_scratch(move |_| {
             let root = enter_initial_root();
-            // pivot_root has nothing to pivot away here; without that this would be no test.
+            // pivot_root must fail here, or the test would show nothing.
             let other = "/embrun-test/other";
             mount(Some(other), other, NONE, MsFlags::MS_BIND, NONE).unwrap();
             assert_eq!(nix::unistd::pivot_root(other, other), Err(Errno::EINVAL));
@@ -203,7 +206,7 @@ fn on_an_initramfs(test: impl Fn(&Path, Ways, &InitialRoot) + Send + Copy + 'sta
     }
 }
 
-/// Two mounts, and a /dev that is left alone.
+/// A configuration with two mounts and an untouched /dev.
 fn small() -> Spec {
     let more = format!(
         r#","mounts":[{},{}]"#,
@@ -219,14 +222,14 @@ fn initramfs_needs_no_flag() {
         mount(Some("tmpfs"), "/embrun-test/other", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
         assemble(bundle, &small(), ways).unwrap();
         assert!(Path::new("/marker").exists() && !Path::new("/embrun-test").exists());
-        // Of the old root nothing is in sight, and what was mounted there is gone.
+        // The old root is not visible, and its mounts are gone.
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let points: Vec<&str> = table.lines().filter_map(|l| l.split(' ').nth(4)).collect();
         assert_eq!(points, ["/", "/proc", "/dev"]);
         let there = |path: &str| openat(&*old.fd, path, OFlag::O_PATH, Mode::empty());
         assert!(there("embrun-test").is_ok() && there("proc").is_ok());
         assert_eq!(there("proc/version").map(drop), Err(Errno::ENOENT));
-        // A process that leaves its root behind climbs to the container's, not to the host's.
+        // A process that escapes its root reaches the container's root, not the host's.
         fs::create_dir("/deep").unwrap();
         chroot("/deep").unwrap();
         (0..8).for_each(|_| chdir("..").unwrap());
@@ -247,7 +250,7 @@ fn no_pivot_works_on_an_initramfs() {
     });
 }
 
-/// Mounts below each other, on top of each other, on a file, and a procfs.
+/// Mounts below each other, on top of each other and on a file, and a procfs.
 fn mount_as_a_host(at: &Path) {
     tmpfs_at(at);
     make(at, &["rootfs", "vol", "dev", "proc", "on top"]);
@@ -267,7 +270,7 @@ fn mount_as_a_host(at: &Path) {
 
 /// The host's mounts stay as they are, and the container's namespace has none.
 ///
-/// Each container is made in a copy of an initramfs' mount namespace, whose mounts are its peers or not.
+/// Each container is made in a copy of an initramfs' mount namespace, whose mounts may be peers.
 fn the_hosts_mounts_stay(arrive: fn(&mut embrun::rootfs::Rootfs) -> embrun::error::Result<()>) {
     on_an_initramfs(move |_, ways, _| {
         mount_as_a_host(Path::new("/embrun-test/other"));

@@ -1,4 +1,4 @@
-//! Paths below a root: one table over both resolvers, random trees on which they must agree, and a racer.
+//! Paths below a root: one table and random trees over both resolvers, and a race.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -23,8 +23,8 @@ fn on_both(test: impl Fn(&Path, &RootDir) + Send + Copy + 'static) {
         with_scratch(move |scratch| {
             let root = root(&scratch.join("rootfs"), resolver);
             test(scratch, &root);
-            // A kernel without openat2 would have made this a test of the walk alone.
-            assert_eq!(root.resolver(), resolver, "openat2 is needed to test it");
+            // Without openat2 this would test the walk twice.
+            assert_eq!(root.resolver(), resolver, "this test needs openat2");
         });
     }
 }
@@ -33,7 +33,7 @@ fn claim(path: &str) -> InsidePath {
     InsidePath::new(path).unwrap()
 }
 
-/// What a path leads to, as (device, inode).
+/// The file at the end of a path, as (device, inode).
 fn found(root: &RootDir, path: &str, links: Links) -> Result<(u64, u64), Errno> {
     let stat = root.resolve(&claim(path), links)?.stat()?;
     Ok((stat.st_dev, stat.st_ino))
@@ -75,7 +75,7 @@ fn plant(rootfs: &Path) {
     ] {
         symlink(text, rootfs.join(link)).unwrap();
     }
-    // 40 links are followed, 41 are too many.
+    // The kernel follows 40 links and fails with ELOOP at the 41st.
     symlink("a", rootfs.join("chain0")).unwrap();
     for i in 1..41 {
         symlink(format!("chain{}", i - 1), rootfs.join(format!("chain{i}"))).unwrap();
@@ -162,12 +162,12 @@ fn directories_are_created_only_inside_the_root() {
         assert_eq!(fs::metadata(rootfs.join("var/real/x/y")).unwrap().mode() & 0o777, 0o750);
         assert_eq!(make("/var/real"), Ok(inode("var/real")));
         assert_eq!(make("/"), Ok(inode("")));
-        // What the link says is taken from the root, where nothing is there yet.
+        // The link is resolved from the root, where its target does not exist yet.
         let twin = scratch.join("outside/x").strip_prefix("/").unwrap().to_owned();
         assert_eq!(make("/escape/x").unwrap(), inode(twin.to_str().unwrap()));
         symlink("../../gone/further", rootfs.join("var/dangling")).unwrap();
         assert_eq!(make("/var/dangling/y").unwrap(), inode("gone/further/y"));
-        // Not a way that the kernel would go, had it been there.
+        // openat2 would fail at this path if it existed.
         symlink("absent/../elsewhere", rootfs.join("back")).unwrap();
         assert_eq!(make("/back"), Err(Errno::ENOENT));
         symlink("loop", rootfs.join("loop")).unwrap();
@@ -196,7 +196,7 @@ fn files_are_created_only_inside_the_root_and_never_truncated() {
         assert_eq!(make("/etc/hosts"), Ok(()));
         assert_eq!(make("/new/dir/file"), Ok(()));
         assert!(fs::metadata(rootfs.join("new/dir/file")).unwrap().is_file());
-        // Made inside, where the links lead as seen from the root.
+        // The files are created inside, where the links lead as seen from the root.
         assert_eq!(make("/etc/new"), Ok(()));
         assert_eq!(make("/etc/victim"), Ok(()));
         let twin = rootfs.join(scratch.strip_prefix("/").unwrap()).join("outside");
@@ -209,7 +209,7 @@ fn files_are_created_only_inside_the_root_and_never_truncated() {
     });
 }
 
-/// Small numbers in a row that looks random and is the same every time (xorshift).
+/// A reproducible sequence of small pseudo-random numbers (xorshift).
 struct Dice(u64);
 
 impl Dice {
@@ -272,12 +272,12 @@ fn walk_agrees_with_openat2_on_random_trees() {
                 }
             }
         }
-        eprintln!("{there} of {asked} paths led somewhere");
-        assert!(there > asked / 10, "the trees are too poor to show anything");
+        eprintln!("{there} of {asked} paths resolved");
+        assert!(there > asked / 10, "too few paths resolved to prove anything");
     });
 }
 
-/// Swaps `shared/dir` and `shared/link` (a link that leads out) as fast as it can until told to stop.
+/// Swaps `shared/dir` and `shared/link` (a link outside) until it is stopped.
 fn race(scratch: &Path, stop: &Stop) -> u64 {
     let shared =
         open(&scratch.join("rootfs/shared"), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
@@ -325,7 +325,7 @@ fn swapped_directory_does_not_escape() {
                 root.resolver(),
                 racer.join().unwrap()
             );
-            assert!(made > 0, "nothing was made at all");
+            assert!(made > 0, "no call succeeded");
         });
         assert_eq!(fs::read_dir(scratch.join("outside")).unwrap().count(), 1);
     });
