@@ -1,10 +1,12 @@
-//! Twenty profiles under which a container starts: the engines' with changes that people make, and lists of what is denied.
+//! Twenty profiles under which a container starts.
+//!
+//! They are those of engines, common changes of them, and deny lists.
 
 use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::policy::{Action, Arg, Op, Policy, Rule, policy};
 
-/// `default.json` and the roles.
+/// `default.json` and the profiles of the roles.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("default", include_str!("../../seccomp-profiles/default.json")),
     ("data-collector", include_str!("../../seccomp-profiles/data-collector.json")),
@@ -14,12 +16,12 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("firmware-updater", include_str!("../../seccomp-profiles/firmware-updater.json")),
 ];
 
-/// docker's, as shipped.
+/// Docker's profile as shipped.
 pub fn engines_default() -> Policy {
     policy(&Json::parse(include_bytes!("../../seccomp-profiles/default.json")).unwrap()).unwrap()
 }
 
-/// All twenty, by name.
+/// All twenty profiles, by name.
 pub fn profiles() -> Vec<(&'static str, Policy)> {
     let x86 = vec![Arch::X86_64, Arch::X86, Arch::X32];
     let base = Policy { architectures: x86, ..engines_default() };

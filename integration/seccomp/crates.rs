@@ -1,4 +1,6 @@
-//! The seccompiler crate as an oracle, for what it can say: one action, one architecture, no 32-bit ones.
+//! Compares with the seccompiler crate as far as it goes.
+//!
+//! It supports one action per filter and one 64-bit architecture.
 
 use std::collections::BTreeMap;
 
@@ -28,13 +30,14 @@ fn verdicts_match_seccompiler() {
         ]);
         let mut policy = random::policy(&mut random, &[arch], &all);
         policy.architectures.clear();
-        // Every rule does the same here, and what is new is answered as what is old.
+        // seccompiler allows one action for all rules, and does not distinguish new system calls from old
+        // ones.
         policy.default_action = Action::Errno(38);
         for rule in &mut policy.syscalls {
             rule.action = Action::Allow;
             let mut seen = [false; 6];
             rule.args.retain(|a| !std::mem::replace(&mut seen[usize::from(a.index)], true));
-            // A mask of nothing is always met here and may not be there.
+            // An empty mask always matches here, but may not match there.
             rule.args.retain(|a| a.op != Op::MaskedEq || a.value != 0);
         }
         let Some(theirs) = theirs(&policy, arch, target) else { continue };

@@ -1,6 +1,6 @@
-//! Random policies: the verdicts of our filters are those of libseccomp's behind runc's ENOSYS stub.
+//! Random policies: our verdicts match libseccomp's behind runc's ENOSYS stub.
 //!
-//! What differs on purpose is counted by name; anything else fails.
+//! Intended differences are counted by name; any other difference fails.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use embrun::seccomp::policy::{Action, Arg, Policy};
 use embrun::seccomp::sim::{Data, check, run};
 use embrun::seccomp::syscalls::Call;
 
-/// Rules that match disagree, and libseccomp prefers another than we.
+/// The matching rules disagree, and libseccomp prefers another one than we do.
 const ORDER: &str = "another order of rules with different actions";
 
 const ENOSYS: u32 = Action::Errno(38).code();
@@ -69,14 +69,16 @@ fn verdicts_match_libseccomp() {
     eprintln!("{counts:#?}");
     let n = failures.len();
     failures.truncate(40);
-    // One seed alone may be of a policy that is refused.
+    // A single seed may produce a policy that is refused.
     let count = |what| counts.get(what).copied().unwrap_or(0);
     let few = count(ORDER) * 20_000 <= count("calls");
     assert!(few, "too many: {counts:#?}");
     assert!(n == 0, "{n} verdicts differ:\n{}", failures.join("\n"));
 }
 
-/// What runc puts in front of libseccomp's filter: ENOSYS above the largest number that the policy names.
+/// The ENOSYS stub that runc puts in front of libseccomp's filter.
+///
+/// It answers calls above the largest number that the policy names.
 fn stub(policy: &Policy, family: &[Arch], data: &Data) -> Option<u32> {
     if matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_)) {
         return None;
@@ -130,16 +132,16 @@ const IPC: &[(u8, &str)] = &[
     (24, "shmctl"),
 ];
 
-/// What the rules whose conditions a call meets say, each once; the default if there is none.
+/// The actions of all rules that match a call, each once, or else the default.
 fn matching(policy: &Policy, arch: Arch, data: &Data) -> Vec<u32> {
     let Some(call) = Call::of(arch, data.number) else { return Vec::new() };
-    // x86 also makes some calls through one whose first argument says which it is.
+    // x86 also makes some calls through a multiplexer whose first argument selects the call.
     let part = match (arch, call.name()) {
         (Arch::X86, "socketcall") => SOCKETCALL.get(data.args[0] as usize),
         (Arch::X86, "ipc") => IPC.iter().find(|(n, _)| u64::from(*n) == data.args[0]).map(|(_, name)| name),
         _ => None,
     };
-    // The other values that are drawn for these have 32 bits.
+    // The other values drawn for these arguments have 32 bits.
     let lower = |v: u64| if arch.wide() { v } else { v & 0xffff_ffff };
     let cut = |a: &Arg| Arg { value: lower(a.value), value_two: lower(a.value_two), ..*a };
     let mut verdicts = Vec::new();
@@ -166,17 +168,19 @@ fn matching(policy: &Policy, arch: Arch, data: &Data) -> Vec<u32> {
     verdicts
 }
 
-/// Two rules about a call that x86 makes through `ipc`, the one with conditions and the other without, contradict each
-/// other, and libseccomp says so, unless a rule about `ipc` itself stands between (`SEED=4389`).
+/// Whether libseccomp's error is about a conflict that we do not consider one.
+///
+/// Two rules about a call that x86 makes through `ipc`, one with conditions and one without, contradict
+/// each other. libseccomp reports that, unless a rule about `ipc` itself stands between (`SEED=4389`).
 fn overlooked(policy: &Policy, refusal: &str) -> bool {
     refusal.ends_with("different actions for ipc under the same conditions")
         && policy.syscalls.iter().any(|r| r.names.contains(&"ipc"))
 }
 
-/// The differences that are meant.
+/// Recognises the intended differences.
 fn intended(policy: &Policy, arch: Arch, data: &Data, ours: u32, theirs: u32) -> Option<&'static str> {
     let default = policy.default_action.code();
-    // Calls of x86_64 are those of x32 if the number says so, whichever was drawn.
+    // A call number decides between x86_64 and x32, whichever architecture was drawn.
     let arch = match arch {
         Arch::X86_64 | Arch::X32 if data.number >> 30 == 1 => Arch::X32,
         Arch::X86_64 | Arch::X32 => Arch::X86_64,

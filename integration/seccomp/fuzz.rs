@@ -1,7 +1,7 @@
-//! Mutants of profiles: no panic, and every filter that comes of one passes the kernel's checks.
+//! Mutated profiles: no panic, and the kernel accepts every resulting filter.
 //!
-//! Most mutations keep a profile's form and change what it says, so that most mutants are compiled; some break the form,
-//! and a few the text.
+//! Most mutations keep the form of a profile and change its content, so that most mutants compile. Some
+//! break the form, and a few the JSON text.
 
 use embrun::json::value::Json;
 use embrun::seccomp::arch::ALL;
@@ -21,7 +21,7 @@ const ODD: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":1,"arch
     {"index":0,"value":1,"valueTwo":18446744073709551615,"op":"SCMP_CMP_MASKED_EQ"},
     {"index":5,"value":4294967296,"op":"SCMP_CMP_LE"}]}]}"#;
 
-/// Values at which something could break.
+/// Boundary values.
 const EDGES: &[i128] = &[
     0,
     1,
@@ -82,18 +82,18 @@ fn mutants_are_refused_or_compiled() {
         let call = if random.one_in(2) { "read" } else { &call };
         let _ = explain::explain(&policy, native, native, call, &[random.next(), random.next()]);
         if seed % 8 == 0 {
-            // A build for ARM knows the calls of ARM alone.
+            // A build for ARM knows only the calls of ARM.
             assert_eq!(explain::dump(&policy, native).is_ok(), native.audit().is_some());
-            // Whatever the architecture is, a kernel checks the form.
+            // A kernel checks the form of a filter for any architecture.
             assert!(accepts(&filter.program), "the kernel refuses the filter");
             loaded += 1;
         }
     }
     eprintln!("{mutants} mutants, {policies} policies, {compiled} compiled, {loaded} of them loaded");
     if mutants >= 1000 {
-        assert!(policies * 10 >= mutants * 8, "too few reach the compiler");
-        assert!(policies < mutants, "none is broken");
-        assert!(compiled * 10 >= mutants * 6, "too few are compiled");
+        assert!(policies * 10 >= mutants * 8, "too few mutants reach the compiler");
+        assert!(policies < mutants, "no mutant is broken");
+        assert!(compiled * 10 >= mutants * 6, "too few mutants compile");
     }
 }
 
@@ -119,7 +119,7 @@ fn mutant(corpus: &[Json], random: &mut Random) -> Vec<u8> {
     text
 }
 
-/// The value that comes when `skip` others have come, and how many there are.
+/// The value after `skip` others in document order, and the number of values.
 fn nodes<'j>(at: &'j mut Json, skip: &mut usize) -> (Option<&'j mut Json>, usize) {
     if *skip == 0 {
         return (Some(at), 1);
@@ -141,7 +141,7 @@ fn nodes<'j>(at: &'j mut Json, skip: &mut usize) -> (Option<&'j mut Json>, usize
     (None, count)
 }
 
-/// One change that says something else in the same form.
+/// Makes one change that keeps the form.
 fn change(profile: &mut Json, corpus: &[Json], random: &mut Random) {
     let Json::Object(members) = profile else { return };
     match random.below(12) {
@@ -168,7 +168,7 @@ fn change(profile: &mut Json, corpus: &[Json], random: &mut Random) {
 
 fn change_rules(rules: &mut Vec<Json>, corpus: &[Json], random: &mut Random) {
     if rules.is_empty() || random.one_in(8) {
-        // One of another profile.
+        // Takes a rule of another profile.
         if let Some(Json::List(others)) = corpus[random.below(corpus.len())].get("syscalls") {
             let other = (!others.is_empty()).then(|| others[random.below(others.len())].clone());
             rules.extend(other);

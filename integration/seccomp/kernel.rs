@@ -1,6 +1,7 @@
-//! The kernel's verdict is the interpreter's: children load random filters and make harmless calls, as x86_64 (with and
-//! without the x32 bit) or native processes and, by the 32-bit entry of the kernel, as x86 processes. On other processors the
-//! native calls are made.
+//! The verdicts of the kernel and of our interpreter agree.
+//!
+//! Children load random filters and make harmless calls: native ones, and on x86_64 also x32 ones and
+//! x86 ones through the 32-bit entry of the kernel.
 
 mod profiles;
 
@@ -13,11 +14,11 @@ use embrun::seccomp::sim::{Data, run};
 use embrun::seccomp::syscalls::Call;
 use embrun::sys::seccomp;
 
-/// Calls that do nothing whatever their arguments are.
+/// System calls that have no effect, whatever their arguments are.
 const HARMLESS: &[&str] =
     &["getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "gettid", "sched_yield"];
 
-/// What a child leaves behind, in memory that it shares with us.
+/// The result of a child, in shared memory.
 struct Shared {
     stage: AtomicU32,
     result: AtomicI64,
@@ -59,7 +60,7 @@ fn kernel_verdicts_match_the_interpreter() {
             let expected = expected(&filter.program, &data);
             let found = outcome(&filter.program, arch, &data).expect("the kernel takes the filter");
             let same = match expected {
-                // The call is made: a small number, or no such call.
+                // The call is made: it returns a small number, or ENOSYS.
                 None => matches!(found, Outcome::Returned(n) if n >= 0 || n == -38),
                 Some(ref e) => found == *e,
             };
@@ -74,15 +75,17 @@ fn kernel_verdicts_match_the_interpreter() {
     eprintln!("{made} calls");
 }
 
-/// Numbers that are no call's in our table but may be one's in a newer kernel, or another ABI's of the same processes; on
-/// 32-bit ARM also those above the ARM-private calls, for which that kernel has a signal of its own.
+/// Whether a number may belong to a call outside of our table.
+///
+/// It may be a call of a newer kernel or of another ABI of the same processes. On 32-bit ARM this
+/// includes numbers above the ARM-private calls, which raise a signal of their own.
 fn number_is_taken(arch: Arch, number: u32) -> bool {
     let bare = number & !0xc000_0000;
     let signal = arch == Arch::Arm && number >= 0xf_0000;
     Call::of(arch, number).is_none() && (signal || bare < 340 || (424..1000).contains(&bare))
 }
 
-/// What a verdict comes to for a process without a tracer or a listener; `None` if the call is made.
+/// The outcome of a verdict without tracer or listener; `None` if the call is made.
 fn expected(program: &[SockFilter], data: &Data) -> Option<Outcome> {
     let verdict = run(program, data).0;
     Some(match verdict & 0xffff_0000 {
@@ -94,7 +97,7 @@ fn expected(program: &[SockFilter], data: &Data) -> Option<Outcome> {
 }
 
 fn shared() -> &'static Shared {
-    // SAFETY: new memory, which zeroes initialise.
+    // SAFETY: new memory, initialised to zeroes.
     unsafe {
         let at = libc::mmap(
             std::ptr::null_mut(),
@@ -109,12 +112,12 @@ fn shared() -> &'static Shared {
     }
 }
 
-/// Whether the kernel takes a filter.
+/// Whether the kernel accepts a filter.
 pub fn accepts(program: &[SockFilter]) -> bool {
     under(shared(), program, || 0).is_some()
 }
 
-/// What a call comes to under a filter; `None` if the kernel refuses that.
+/// The outcome of a call under a filter; `None` if the kernel refuses the filter.
 pub fn outcome(program: &[SockFilter], arch: Arch, data: &Data) -> Option<Outcome> {
     under(shared(), program, || call(arch, data))
 }
@@ -137,7 +140,7 @@ fn under(shared: &Shared, program: &[SockFilter], act: impl FnOnce() -> i64) -> 
         shared.stage.store(1, Ordering::SeqCst);
         shared.result.store(act(), Ordering::SeqCst);
         shared.stage.store(2, Ordering::SeqCst);
-        // The filter may not permit to exit.
+        // The filter may forbid to exit.
         // SAFETY: as above.
         unsafe {
             libc::syscall(libc::SYS_exit_group, 0);
@@ -152,12 +155,14 @@ fn under(shared: &Shared, program: &[SockFilter], act: impl FnOnce() -> i64) -> 
         1 => Some(Outcome::Killed(libc::WTERMSIG(status))),
         _ => Some(Outcome::Returned(shared.result.load(Ordering::SeqCst))),
     };
-    // SAFETY: mapped by `shared`, and used by nobody any more.
+    // SAFETY: mapped by `shared` and no longer used.
     unsafe { libc::munmap(std::ptr::from_ref(shared).cast_mut().cast(), size_of::<Shared>()) };
     outcome
 }
 
-/// Makes a call as a process of an architecture would: the kernel's answer, errors as negative numbers.
+/// Makes a call as a process of an architecture would.
+///
+/// It returns the kernel's answer, with errors as negative numbers.
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 fn call(arch: Arch, data: &Data) -> i64 {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! libseccomp, found at run time: the oracle.
+//! libseccomp as the oracle, loaded at run time.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::fs::File;
@@ -21,7 +21,7 @@ struct Compare {
     b: u64,
 }
 
-/// What of the library is used (seccomp.h).
+/// The functions of the library that are used (seccomp.h).
 pub struct Library {
     init: extern "C" fn(u32) -> Context,
     release: extern "C" fn(Context),
@@ -34,12 +34,12 @@ pub struct Library {
     export: extern "C" fn(Context, c_int) -> c_int,
 }
 
-/// How the library failed.
+/// The way in which the library failed.
 #[derive(Debug)]
 pub enum Refusal {
-    /// It said so.
+    /// It returned an error.
     Error,
-    /// It crashed, or did not end.
+    /// It crashed or did not end.
     Crash,
 }
 
@@ -83,7 +83,7 @@ impl Library {
         })
     }
 
-    /// The number by which the library knows a name, on any architecture.
+    /// The number that the library has for a name, independent of the architecture.
     pub fn resolve(&self, name: &str) -> Option<c_int> {
         let name = CString::new(name).unwrap();
         Some((self.resolve)(name.as_ptr())).filter(|n| *n != NO_SUCH_NAME)
@@ -95,15 +95,16 @@ impl Library {
         Some((self.resolve_for)(token(arch), name.as_ptr())).filter(|n| *n >= 0)
     }
 
-    /// How long it takes to make a filter, as runc asks for it.
+    /// The time to make a filter in the same way as runc.
     pub fn time(&self, policy: &Policy, family: &[Arch]) -> Duration {
         let start = Instant::now();
         assert!(self.attempt(policy, family).is_ok());
         start.elapsed()
     }
 
-    /// The filter that runc would make of a policy, but for its stub; why not otherwise. The library runs in a process
-    /// of its own, as it never returns for some policies.
+    /// The filter that runc would make of a policy, without its stub, or the error.
+    ///
+    /// The library runs in a separate process, because it never returns for some policies.
     pub fn compile(&self, policy: &Policy, family: &[Arch]) -> Result<Vec<SockFilter>, Refusal> {
         let (mut reader, mut writer) = pipe();
         // SAFETY: the child uses what the parent has set up, and leaves by _exit.
@@ -182,7 +183,7 @@ impl Library {
     fn program(&self, context: Context) -> Vec<SockFilter> {
         // SAFETY: a new file descriptor.
         let fd = unsafe { libc::memfd_create(c"bpf".as_ptr(), 0) };
-        // SAFETY: which nobody else has.
+        // SAFETY: nothing else has this descriptor.
         let mut file = unsafe { File::from_raw_fd(fd) };
         assert_eq!((self.export)(context, file.as_raw_fd()), 0);
         let mut bytes = Vec::new();
@@ -194,7 +195,7 @@ impl Library {
 
 fn pipe() -> (File, File) {
     let mut ends = [0; 2];
-    // SAFETY: two file descriptors are written, which nobody else has.
+    // SAFETY: two new file descriptors are written, which nothing else has.
     unsafe {
         assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
         (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1]))

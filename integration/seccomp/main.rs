@@ -1,6 +1,6 @@
 //! The seccomp compiler against libseccomp, the kernel and other runtimes.
 //!
-//! What is random here comes from a seed: a failing test prints it, `SEED=n` runs that one alone, `COUNT=n` that many.
+//! Random tests use a seed, which a failing test prints. `SEED=n` runs one seed, `COUNT=n` that many.
 #![allow(unsafe_code, missing_docs)]
 
 mod catalogue;

@@ -1,4 +1,4 @@
-//! The filters of live containers of runc and crun, read back from the kernel, beside ours.
+//! The filters of runc and crun containers, read back from the kernel, beside ours.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn verdicts_match_runc() {
             if a == b {
                 continue;
             }
-            // Names that Debian's libseccomp has not heard of, and what lies beyond them.
+            // Skip names that Debian's libseccomp does not know, and numbers beyond them.
             let newer = Call::of(arch, data.number).is_some_and(|c| library.number(arch, c.name()).is_none());
             let none = policy.architectures.is_empty() && a == ENOSYS;
             let large = !arch.wide() && values(&policy).iter().any(|v| *v > 0xffff_ffff);
@@ -65,7 +65,7 @@ fn values(policy: &Policy) -> Vec<u64> {
     policy.syscalls.iter().flat_map(|r| &r.args).map(|a| a.value).collect()
 }
 
-/// Every number that could be a call, with arguments at the edges of the profile's conditions.
+/// Every possible call number, with arguments at the boundaries of the conditions.
 fn points(policy: &Policy) -> Vec<(Arch, Data)> {
     let mut values = vec![0, 1, 0xffff_ffff];
     values.extend(self::values(policy).iter().flat_map(|v| [v.wrapping_sub(1), *v, v + 1]));
@@ -82,7 +82,9 @@ fn points(policy: &Policy) -> Vec<(Arch, Data)> {
     points
 }
 
-/// The table of docs/seccomp.md: `cargo test --release --test seccomp figures -- --nocapture`.
+/// Prints the table of docs/seccomp.md.
+///
+/// Run `cargo test --release --test seccomp figures -- --nocapture`.
 #[test]
 fn figures_of_the_default_profile() {
     let mut policy = catalogue::engines_default();
@@ -99,7 +101,7 @@ fn figures_of_the_default_profile() {
     if let Some(Ok(program)) = library.as_ref().map(|l| l.compile(&policy, ARCHS)) {
         report("libseccomp with a binary tree, as runc asks from 1.2 on", &program);
     }
-    // In turns, so that whatever else the machine does is shared.
+    // Alternate, so that other load on the machine affects both.
     let (mut embrun, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..41 {
         let start = Instant::now();
@@ -126,7 +128,7 @@ fn report(name: &str, program: &[SockFilter]) {
     }
 }
 
-/// A place to start containers of another runtime in.
+/// A place to start containers of another runtime.
 struct Host {
     runtime: &'static str,
     dir: PathBuf,
@@ -150,7 +152,7 @@ impl Host {
         Some(Host { runtime, dir })
     }
 
-    /// The filter that the kernel has for a container under the profile; `None` if it does not say.
+    /// The kernel's filter of a container with the profile; `None` if unreadable.
     fn filter(&self, policy: &Policy) -> Option<Vec<SockFilter>> {
         let text = r#"{"ociVersion":"1.0.2","process":{"user":{"uid":0,"gid":0},"args":["/bin/busybox","sleep","60"],
             "cwd":"/","capabilities":{}},"root":{"path":"rootfs"},"mounts":[{"destination":"/proc","type":"proc","source":"proc"}],
@@ -164,7 +166,7 @@ impl Host {
         let pid_file = self.dir.join("pid");
         let mut create = self.command();
         create.arg("run").arg("-d").arg("--bundle").arg(&self.dir).arg("--pid-file").arg(&pid_file).arg(&id);
-        // The container keeps stderr open: a pipe would end with it.
+        // Use a file: the container keeps stderr open, so a pipe would not end.
         let log = self.dir.join("stderr");
         let stderr = std::fs::File::create(&log).unwrap();
         let status = create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).status().unwrap();
@@ -179,7 +181,7 @@ impl Host {
     fn command(&self) -> Command {
         let mut command = Command::new(self.runtime);
         if self.runtime == "crun" {
-            // It refuses hosts with both versions of cgroups, even if it shall make none.
+            // crun refuses hosts with both versions of cgroups, even if it creates none.
             let script = "umount /sys/fs/cgroup/unified; exec crun --cgroup-manager=disabled \"$@\"";
             command = Command::new("unshare");
             command.args(["-m", "sh", "-c", script, "sh"]);
@@ -205,7 +207,7 @@ fn unique() -> u64 {
 fn read_filter(pid: i32) -> Option<Vec<SockFilter>> {
     const GET_FILTER: u32 = 0x420c;
     let mut bytes = vec![0u8; 8 * 4096];
-    // SAFETY: the kernel writes at most 4096 instructions; the process is stopped and let go by this thread.
+    // SAFETY: the kernel writes at most 4096 instructions; this thread stops and releases the process.
     let count = unsafe {
         assert_eq!(libc::ptrace(libc::PTRACE_ATTACH, pid, 0, 0), 0, "{}", std::io::Error::last_os_error());
         assert_eq!(libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL), pid);

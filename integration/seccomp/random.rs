@@ -1,11 +1,11 @@
-//! Random policies and calls, each from a seed that a failing test prints.
+//! Random policies and calls from a seed, which a failing test prints.
 
 use embrun::seccomp::arch::Arch;
 use embrun::seccomp::policy::{Action, Arg, Op, Policy, Rule};
 use embrun::seccomp::sim::Data;
 use embrun::seccomp::syscalls::Call;
 
-/// xorshift64*: the same numbers from the same seed everywhere.
+/// xorshift64*: one seed gives the same numbers everywhere.
 pub struct Random(u64);
 
 impl Random {
@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-/// The seeds of a run: `SEED=n` for one, else `COUNT` of them from 1.
+/// The seeds of a run: `SEED=n` for one, or else `COUNT` of them from 1.
 pub fn seeds(count: u64) -> Seeds {
     let number = |name| std::env::var(name).ok().map(|v| v.parse::<u64>().expect(name));
     Seeds {
@@ -47,7 +47,7 @@ pub fn seeds(count: u64) -> Seeds {
     }
 }
 
-/// Tells at which seed it was when a test panics.
+/// Prints the current seed when a test panics.
 pub struct Seeds {
     left: std::ops::RangeInclusive<u64>,
     at: Option<u64>,
@@ -103,7 +103,7 @@ const ACTIONS: &[Action] = &[
 const OPS: &[Op] = &[Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Ge, Op::Gt, Op::MaskedEq];
 const SMALL: &[u64] =
     &[0, 1, 2, 3, 5, 8, 40, 0xff, 0x100, 0x1000, 0x7e02_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
-/// Ints below zero as they are written with 64 bits, which are ints on every architecture.
+/// Negative ints in 64 bits, which are ints on every architecture.
 const NEGATIVE: &[u64] = &[u64::MAX, -100i64 as u64, -0x1000i64 as u64, -0x8000_0000i64 as u64];
 const LARGE: &[u64] = &[
     1 << 32,
@@ -116,11 +116,11 @@ const LARGE: &[u64] = &[
     u64::MAX,
 ];
 
-/// A policy for a family, from names that `usable` lets through.
+/// A policy for a family, with names that `usable` accepts.
 pub fn policy(random: &mut Random, family: &[Arch], calls: &[Call]) -> Policy {
     let large = family.iter().all(|a| a.wide());
     let names = &mut |random: &mut Random| {
-        // Few names make rules meet; many make long filters.
+        // Few names make rules overlap; many names make long filters.
         let among = if random.one_in(2) { calls.len() } else { 12.min(calls.len()) };
         (0..1 + random.below(5)).map(|_| calls[random.below(among)].name()).collect::<Vec<_>>()
     };
@@ -129,7 +129,7 @@ pub fn policy(random: &mut Random, family: &[Arch], calls: &[Call]) -> Policy {
     if default_action == Action::Notify {
         default_action = Action::Errno(1);
     }
-    // Rules that meet rarely contradict each other if they mostly do the same.
+    // Overlapping rules rarely contradict each other if most have the same action.
     let usual = random.pick(ACTIONS);
     let syscalls = (0..rules)
         .map(|_| Rule {
@@ -165,8 +165,10 @@ fn value(random: &mut Random, large: bool) -> u64 {
     if large && random.one_in(3) { random.pick(LARGE) } else { random.pick(SMALL) }
 }
 
-/// Calls that a policy could tell apart: every call that it names on every architecture, with arguments at the edges
-/// of its conditions, and numbers that are no calls.
+/// Calls that a policy could distinguish.
+///
+/// These are every call that it names on every architecture, with arguments at the boundaries of its
+/// conditions, and numbers without a call.
 pub fn calls(random: &mut Random, policy: &Policy, family: &[Arch], count: usize) -> Vec<(Arch, Data)> {
     let mut named: Vec<&str> = policy.syscalls.iter().flat_map(|r| r.names.iter().copied()).collect();
     named.extend(["socketcall", "ipc", "read"]);

@@ -1,4 +1,4 @@
-//! The gateway roles: a probe under each profile does what the role needs, and is denied the rest.
+//! The gateway roles: a probe can do what its role needs and nothing else.
 
 use std::ffi::CStr;
 
@@ -19,7 +19,7 @@ const ROLES: &[(&str, &str)] = &[
     ("firmware-updater", include_str!("../../seccomp-profiles/firmware-updater.json")),
 ];
 
-/// What no role may do.
+/// Calls that every role denies.
 const NEVER: &str = "mount umount2 move_mount open_tree fsopen fsmount mount_setattr pivot_root chroot ptrace \
     process_vm_readv process_vm_writev pidfd_getfd unshare setns init_module finit_module delete_module kexec_load \
     kexec_file_load bpf perf_event_open userfaultfd keyctl add_key request_key reboot swapon swapoff settimeofday \
@@ -49,7 +49,7 @@ fn no_role_allows_system_calls_that_change_the_system() {
                     assert!(verdict(call, args) != Some(ALLOW), "{name} on {native:?} may {call}");
                 }
             }
-            // Raw and packet sockets, by whatever bits beside.
+            // Raw and packet sockets, with any additional bits.
             for (family, kind) in
                 [(2, 3), (10, 3), (17, 2), (17, 3), (2, 0x80803), (1 << 32 | 17, 3), (40, 1), (16, 3)]
             {
@@ -90,7 +90,7 @@ fn no_role_allows_system_calls_that_change_the_system() {
     }
 }
 
-/// What a probe tries, under the filter; the answer is the errno, 0 for success.
+/// An attempt of a probe under the filter; it returns the errno, or 0 on success.
 type Attempt = (&'static str, fn() -> i32);
 
 fn errno(answer: i64) -> i32 {
@@ -122,7 +122,7 @@ const RAW: Attempt = ("have a raw socket", || socket(libc::AF_INET, libc::SOCK_R
 const PACKET: Attempt = ("have a packet socket", || socket(libc::AF_PACKET, libc::SOCK_RAW));
 const THREAD: Attempt = ("have a thread", || std::thread::spawn(|| 0).join().unwrap_or(-1));
 const CHILD: Attempt = ("have a child", || {
-    // SAFETY: the child leaves at once.
+    // SAFETY: the child exits at once.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: as above.
@@ -130,7 +130,7 @@ const CHILD: Attempt = ("have a child", || {
     }
     errno(pid.into())
 });
-// SAFETY: each is a plain system call without an effect if it were permitted.
+// SAFETY: each is a plain system call that would have no effect if it were permitted.
 const MOUNT: Attempt = ("mount", || {
     // SAFETY: the strings end in NUL; there is no such directory.
     errno(
@@ -140,9 +140,9 @@ const MOUNT: Attempt = ("mount", || {
 });
 // SAFETY: as above.
 const UNSHARE: Attempt = ("unshare", || errno(unsafe { libc::unshare(libc::CLONE_NEWUTS) }.into()));
-// SAFETY: as above; the process that traces is gone right after.
+// SAFETY: as above; the tracing process ends right after.
 const PTRACE: Attempt = ("ptrace", || errno(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } as i64));
-// SAFETY: as above; there is no module in an empty image.
+// SAFETY: as above; an empty image contains no module.
 const MODULE: Attempt =
     ("load a module", || errno(unsafe { libc::syscall(libc::SYS_init_module, 0, 0, c"".as_ptr()) } as i64));
 // SAFETY: as above.
@@ -167,15 +167,15 @@ fn probes_can_do_what_their_role_needs_and_no_more() {
             assert_eq!(under(&filter.program, attempt.1), libc::EPERM, "{name} must not {}", attempt.0);
         }
     }
-    // What is denied is denied by the filter: without one, root does it all.
+    // The filter is what denies: without one, root may do all of this.
     for attempt in [MAKE_FILE, OPEN_DEVICE, INET, CHILD, PTRACE] {
         assert_eq!(under(&[], attempt.1), 0, "{}", attempt.0);
     }
 }
 
-/// What an attempt comes to in a process with the filter.
+/// The result of an attempt in a process with the filter.
 fn under(program: &[SockFilter], attempt: fn() -> i32) -> i32 {
-    // SAFETY: the child does what single attempts do and leaves by _exit.
+    // SAFETY: the child does what single attempts do and exits by _exit.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {

@@ -1,4 +1,4 @@
-//! The shipped profiles, for every architecture that they are for.
+//! The shipped profiles, for every architecture that they support.
 
 use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
@@ -14,13 +14,14 @@ fn read(text: &str) -> Policy {
     policy(&Json::parse(text.as_bytes()).unwrap()).unwrap()
 }
 
-/// A kernel checks the form of a filter, whatever architecture it is for: all of them are shown to this one. ARM's
-/// kernels are shown them in their guests.
+/// A kernel checks the form of a filter for any architecture.
+///
+/// So this kernel checks them all. ARM kernels check them in their guests.
 #[test]
 fn kernel_accepts_every_profile_for_every_architecture() {
     for (name, text) in SHIPPED {
         for native in [Arch::X86_64, Arch::X86, Arch::Aarch64, Arch::Arm, Arch::Riscv64] {
-            // As shipped, and by itself.
+            // As shipped, and for one architecture only.
             for architectures in [read(text).architectures, Vec::new()] {
                 let policy = Policy { architectures, ..read(text) };
                 let filter = compile(&policy, native).unwrap();
@@ -48,7 +49,8 @@ fn every_profile_filters_native_and_32_bit_processes() {
                 assert_eq!(made("getpid"), Outcome::Killed(libc::SIGSYS), "{name}: {arch:?}");
                 continue;
             }
-            // Allowed; denied, where root would get EFAULT or EINVAL; newer than the profile.
+            // One call is allowed. One is denied, where root would get EFAULT or EINVAL. One is newer than the
+            // profile.
             assert!(matches!(made("getpid"), Outcome::Returned(1..)), "{name}: {arch:?}");
             for denied in ["mount", "init_module", "kexec_load", "settimeofday"] {
                 assert_eq!(made(denied), Outcome::Returned(-1), "{name}: {arch:?}: {denied}");
