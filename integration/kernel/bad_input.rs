@@ -1,7 +1,7 @@
-//! Configurations that cannot be: `create` and `run` say so in one line that names the property, and leave nothing.
+//! Invalid configurations: `create` and `run` refuse them and leave nothing.
 //!
-//! runc is the reference: it refuses every case with the same status, unless the case says why not. crun reads more
-//! loosely.
+//! The error is one line that names the property. runc is the reference: it refuses every case with the
+//! same status unless the case gives a reason. crun's parser accepts more.
 
 use crate::cases;
 use crate::common::{Case, Container, Output, Runtime, Test, rounds};
@@ -26,15 +26,15 @@ pub const CASES: &[Case] = cases![
     mutated_configs_are_created_or_leave_nothing,
 ];
 
-/// One value that is wrong.
+/// One invalid value.
 struct Wrong {
-    /// Where it stands, as a JSON pointer.
+    /// Its place, as a JSON pointer.
     at: &'static str,
-    /// The value as JSON; empty removes what stands there.
+    /// The value as JSON; empty removes the present value.
     value: &'static str,
-    /// How our error begins, behind the file's name.
+    /// The start of our error, after the name of the file.
     says: &'static str,
-    /// Why runc accepts it; empty if it does not.
+    /// The reason why runc accepts it; empty if it does not.
     lenient: &'static str,
 }
 
@@ -42,7 +42,7 @@ const fn wrong(at: &'static str, value: &'static str, says: &'static str) -> Wro
     Wrong { at, value, says, lenient: "" }
 }
 
-/// A case that runc lets through, with the reason.
+/// A case that runc accepts, with the reason.
 const fn ours(at: &'static str, value: &'static str, says: &'static str, lenient: &'static str) -> Wrong {
     Wrong { at, value, says, lenient }
 }
@@ -62,12 +62,14 @@ fn edit(config: &mut Value, at: &str, value: &str) {
     }
 }
 
-/// What refused has one line for it, which names the command and the container, and status 1, and there is no trace of the container.
+/// Requires a one-line error and no trace of the container.
+///
+/// The line names the command and the container, and the status is 1.
 #[track_caller]
 fn refused(c: &Container<'_>, output: Output, says: &str) {
     let output = output.exits(1);
     if c.test.runtime == Runtime::Embrun {
-        assert_eq!(output.stderr.lines().count(), 1, "not one line: {:?}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), 1, "the error is not one line: {:?}", output.stderr);
         assert!(output.stderr.contains(says), "{:?} does not say {says:?}", output.stderr);
         let verb = if output.command.contains(" run ") { "run" } else { "create" };
         let about = format!("{verb} {}: ", c.id);
@@ -81,7 +83,7 @@ fn refused(c: &Container<'_>, output: Output, says: &str) {
 fn nothing_of(c: &Container<'_>) {
     c.call(&["state"]).exits(1);
     let state = fs::read_dir("/run/it/state").unwrap().flatten().count();
-    assert_eq!(state, 0, "a record is left");
+    assert_eq!(state, 0, "the state directory is left");
     for controller in ["memory", "pids", "devices", "freezer"] {
         if c.test.hierarchy(controller).is_some() {
             assert!(!c.cgroup(controller).exists(), "{} is left", c.cgroup(controller).display());
@@ -424,7 +426,7 @@ fn faults_in_an_exec_process_file_are_refused(t: &Test) {
     c.remove();
 }
 
-/// Whatever a configuration says, `create` ends, says why not in one line, and leaves nothing if it failed.
+/// `create` ends for any configuration; a failure prints a line and leaves nothing.
 fn mutated_configs_are_created_or_leave_nothing(t: &Test) {
     let mut random = Random::new();
     let mut c = t.container();
@@ -440,7 +442,7 @@ fn mutated_configs_are_created_or_leave_nothing(t: &Test) {
         if !c.config.is_object() {
             continue;
         }
-        // What would reach the machine outside of this test's own places.
+        // Remove the fields that would affect the machine outside of this test.
         if c.config["linux"].is_object() {
             c.config["linux"]["cgroupsPath"] = json!(format!("/{}/{}", t.token(), c.id));
         }

@@ -22,12 +22,12 @@ pub const CASES: &[Case] = cases![
     exec_into_a_paused_container_waits_until_it_is_resumed,
 ];
 
-/// Emulated hosts are slow (`IT_SLOW=5`).
+/// The factor for deadlines: emulated hosts are slow (`IT_SLOW=5`).
 fn slow() -> u32 {
     std::env::var("IT_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
-/// Deletes by force, in good time, and everything is gone.
+/// Deletes with `--force` in time and checks that nothing is left.
 #[track_caller]
 fn is_deleted(c: &Container<'_>) {
     let dir = c.cgroup("freezer");
@@ -37,7 +37,9 @@ fn is_deleted(c: &Container<'_>) {
     assert!(!dir.exists(), "{} is left", dir.display());
 }
 
-/// A container that may write to its freezer. In its script `F` is the file of that, `Y` freezes and `G` is its cgroup.
+/// A container that may write to its freezer.
+///
+/// In its script, `F` is the file of the freezer, `Y` the value that freezes and `G` its cgroup.
 fn with_freezer<'t>(t: &'t Test, script: &str) -> Container<'t> {
     t.needs_controller("freezer");
     let v2 = t.hierarchy("freezer").unwrap().v2;
@@ -66,7 +68,7 @@ fn self_frozen_payload_is_killed_and_deleted(t: &Test) {
     is_deleted(&with_freezer(t, itself));
 }
 
-/// One process freezes init and another process in a loop, and goes on while `delete` thaws them.
+/// One process freezes init and another in a loop, even while `delete` thaws them.
 fn repeatedly_frozen_payload_is_deleted(t: &Test) {
     for _ in 0..5 {
         is_deleted(&with_freezer(
@@ -84,8 +86,8 @@ fn frozen_child_cgroup_does_not_block_delete(t: &Test) {
 
 /// A process can be started in a cgroup after a write to `cgroup.kill`.
 ///
-/// Newer kernels (seen on 6.18) kill every process that is cloned into the cgroup if `cgroup.kill` was not written as often to the
-/// caller's own cgroup.
+/// Newer kernels (seen on 6.18) kill every process that is cloned into the cgroup, unless `cgroup.kill`
+/// was written as often to the caller's own cgroup.
 fn processes_start_in_a_cgroup_that_was_killed_before(t: &Test) {
     let Some(v2) = Hierarchy::all().into_iter().find(|h| h.v2) else { t.skip("there is no cgroup v2") };
     for (own, callers) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (1, 2)] {
@@ -94,7 +96,7 @@ fn processes_start_in_a_cgroup_that_was_killed_before(t: &Test) {
         let killed = |name: &str, times: u32| {
             let dir = v2.mount.join(t.token()).join(name);
             fs::create_dir_all(&dir).unwrap();
-            // Absent before Linux 5.14.
+            // The file does not exist before Linux 5.14.
             (0..times).for_each(|_| drop(fs::write(dir.join("cgroup.kill"), "1")));
             dir
         };
@@ -126,7 +128,7 @@ fn processes_start_in_a_cgroup_that_was_killed_before(t: &Test) {
     }
 }
 
-/// Fields, the file of v2 that they set, and what `unified` says of it, at create and at an update.
+/// Each row: fields, their v2 file, and `unified` values at create and at update.
 fn unified_overrides_the_resource_fields(t: &Test) {
     let both = [
         ("memory", json!({"memory": {"limit": 33_554_432}}), "memory.max", ["41943040", "50331648"]),
@@ -199,8 +201,8 @@ fn exec_joins_the_cgroup_that_init_was_moved_to(t: &Test) {
             }
         }
         fs::write(new.join("cgroup.procs"), &pid).unwrap();
-        // The kernel may hold the cgroup for a moment after the process has left.
-        eventually("the old cgroup goes", || fs::remove_dir(&old).is_ok());
+        // The kernel may keep the cgroup for a moment after the process has left.
+        eventually("the old cgroup can be removed", || fs::remove_dir(&old).is_ok());
     }
     let seen = c.exec(&["probe", "cgroup"]).ok().probe();
     for line in seen["cgroup"].as_array().unwrap() {
@@ -212,11 +214,13 @@ fn exec_joins_the_cgroup_that_init_was_moved_to(t: &Test) {
     c.exec(&["probe", "cgroup"]).exits(255).fails(&["join cgroup", "ENOENT"]);
     c.remove();
     for (_, parent) in &places {
-        eventually("the new cgroup goes", || fs::remove_dir(parent.join(&name)).is_ok());
+        eventually("the new cgroup can be removed", || fs::remove_dir(parent.join(&name)).is_ok());
     }
 }
 
-/// As on a host where the engine sits in the parent cgroup of its containers: v2 has only threaded cgroups there.
+/// An engine may run in the parent cgroup of its containers.
+///
+/// v2 then allows only threaded cgroups there.
 fn containers_run_below_threaded_and_populated_parents(t: &Test) {
     let Some(v2) = Hierarchy::all().into_iter().find(|h| h.v2) else { t.skip("there is no cgroup v2") };
     let is_on = |name: &str| v2.controllers.iter().any(|c| c == name);
@@ -264,12 +268,12 @@ fn containers_run_below_threaded_and_populated_parents(t: &Test) {
         engine.kill().unwrap();
         engine.wait().unwrap();
         for dir in [parent.join("t"), parent.clone()] {
-            eventually("the parent goes", || fs::remove_dir(&dir).is_ok());
+            eventually("the parent can be removed", || fs::remove_dir(&dir).is_ok());
         }
     }
 }
 
-/// The file that freezes, and what to write to it.
+/// The freezer file and the value that freezes.
 fn freezer(t: &Test) -> (&'static str, &'static str) {
     t.needs_controller("freezer");
     match t.hierarchy("freezer").unwrap().v2 {
@@ -278,7 +282,7 @@ fn freezer(t: &Test) -> (&'static str, &'static str) {
     }
 }
 
-/// Init would stand still there and never answer.
+/// Init would freeze there and never answer.
 fn create_below_a_frozen_cgroup_is_refused(t: &Test) {
     let (file, frozen) = freezer(t);
     let mut c = t.container();
@@ -290,7 +294,7 @@ fn create_below_a_frozen_cgroup_is_refused(t: &Test) {
     fs::remove_dir(pod).unwrap();
 }
 
-/// By a hook, in place of whoever does not look where a container is being made.
+/// A hook freezes it, like a program that ignores that a container is being made.
 fn freezing_a_container_during_create_does_not_hang(t: &Test) {
     let (file, frozen) = freezer(t);
     let mut c = t.container();
@@ -303,7 +307,7 @@ fn freezing_a_container_during_create_does_not_hang(t: &Test) {
     assert!(!c.cgroup("freezer").exists());
 }
 
-/// Longer than a container that is being made may be frozen.
+/// The pause is longer than a container may be frozen during create.
 fn exec_into_a_paused_container_waits_until_it_is_resumed(t: &Test) {
     t.needs_controller("freezer");
     let mut c = t.container();

@@ -1,4 +1,4 @@
-//! The state on disk, damaged: by what is left of it a container is found, killed and removed.
+//! Damaged state: the rest is enough to find, kill and remove a container.
 
 use crate::cases;
 use crate::common::{Case, Test};
@@ -28,7 +28,7 @@ fn damaged_state_is_restored_from_its_copy(t: &Test) {
 
 const TORN: [&str; 4] = ["empty", "torn", "zeroes", "missing"];
 
-/// Does to a file of the state what a loss of power or a bad block does.
+/// Damages a file of the state as a power loss or a bad block does.
 fn tear(file: &Path, damage: &str) {
     let whole = fs::read(file).unwrap();
     match damage {
@@ -39,7 +39,9 @@ fn tear(file: &Path, damage: &str) {
     }
 }
 
-/// The configuration says where the cgroup is, and there is init. The cage sees what is left.
+/// The configuration names the cgroup, and init still runs.
+///
+/// The cage checks for leftovers.
 fn state_is_rebuilt_from_the_config_if_both_copies_are_damaged(t: &Test) {
     t.needs_controller("freezer");
     for (shared, record, copy) in
@@ -78,7 +80,7 @@ fn state_is_rebuilt_from_the_config_if_both_copies_are_damaged(t: &Test) {
     }
 }
 
-/// If nothing is known of a container, its state is removed and nothing is killed.
+/// If no file of a container is readable, the state is removed and nothing killed.
 fn fully_damaged_state_is_deleted_with_force(t: &Test) {
     let other = paused(t);
     other.up();
@@ -97,7 +99,7 @@ fn fully_damaged_state_is_deleted_with_force(t: &Test) {
     other.remove();
 }
 
-/// A create that was refused because the cgroup is another container's, interrupted, and then damaged.
+/// The create of `two` was refused for its cgroup, interrupted, and then damaged.
 fn rebuilt_state_does_not_touch_the_cgroup_of_another_container(t: &Test) {
     let (one, mut two) = (paused(t), paused(t));
     one.up();

@@ -1,4 +1,6 @@
-//! Which descriptors a program has: the caller's that are asked for, and no others, of the caller's or of the runtime's own.
+//! A program has the preserved descriptors and no others.
+//!
+//! The others are of the caller or the runtime.
 
 use crate::cases;
 use crate::common::{Case, Container, Output, Probed, Test};
@@ -16,7 +18,9 @@ pub const CASES: &[Case] = cases![
     too_few_open_files_fail_and_leave_nothing,
 ];
 
-/// Runs the runtime from a shell that closes all that it was given but the standard streams, and then obeys `line`.
+/// Runs the runtime from a shell that first closes all but the standard streams.
+///
+/// The shell then executes `line`.
 fn from_a_shell(t: &Test, line: &str, args: &[&str]) -> Output {
     let command = t.command(args);
     let mut shell = Command::new("sh");
@@ -48,7 +52,9 @@ fn preserved_descriptors_reach_the_program(t: &Test) {
     c.remove();
 }
 
-/// The runtime has opened some of those numbers itself by then: its log, the state root, the container's directory.
+/// The runtime itself uses these numbers by then.
+///
+/// They are its log, the state root and the container's directory.
 fn preserving_a_closed_descriptor_is_refused(t: &Test) {
     let log = t.path("log");
     let log = log.to_str().unwrap();
@@ -74,7 +80,7 @@ fn preserving_a_closed_descriptor_is_refused(t: &Test) {
     up.remove();
 }
 
-/// The limit of open files says nothing of what was opened before it was lowered.
+/// Lowering the limit of open files does not close descriptors above it.
 fn descriptors_above_the_open_file_limit_are_closed(t: &Test) {
     let high = fcntl(std::fs::File::open("/etc").unwrap(), FcntlArg::F_DUPFD(100)).unwrap();
     assert!(high >= 100);
@@ -93,7 +99,7 @@ fn descriptors_above_the_open_file_limit_are_closed(t: &Test) {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     waiting.sort();
-    // The last two are what it waits at.
+    // Init waits on the last two.
     assert_eq!(waiting, ["0", "1", "2", "3", "4"]);
     c.start().ok();
     assert_eq!(numbers(c.says("fds")), ["0", "1", "2"]);
@@ -102,7 +108,7 @@ fn descriptors_above_the_open_file_limit_are_closed(t: &Test) {
     nix::unistd::close(high).unwrap();
 }
 
-/// Everything is open before the limits of the program are set.
+/// The runtime opens everything before it sets the limits of the program.
 fn open_file_limit_of_the_program_does_not_affect_the_start(t: &Test) {
     let mut c = t.container();
     for n in [0, 1, 4] {
@@ -129,12 +135,12 @@ fn created_container_starts_without_opening_descriptors(t: &Test) {
     c.remove();
 }
 
-/// A container with what takes descriptors: a filter, a limit, hooks, something hidden, something read-only.
+/// A container that needs descriptors: filter, limit, hooks, masked paths.
 fn demanding(t: &Test) -> Container<'_> {
     let mut c = t.container();
     let profile = include_str!("../../seccomp-profiles/default.json");
     c.config["linux"]["seccomp"] = serde_json::from_str(profile).unwrap();
-    // Not every caller may raise what it has lowered.
+    // Some callers may not raise a limit again.
     c.config["process"]["rlimits"] = json!([]);
     c.config["linux"]["maskedPaths"].as_array_mut().unwrap().push(json!("/tmp"));
     c.mount("/tmp", "tmpfs", "tmpfs", &["ro"]);

@@ -1,4 +1,4 @@
-//! `linux.devices`, the default devices and symlinks, and the rules on devices.
+//! `linux.devices`, the default devices and symlinks, and the device rules.
 
 use crate::cases;
 use crate::common::{Case, Runtime, Test};
@@ -92,7 +92,7 @@ fn listed_fifo_is_created(t: &Test) {
     assert_eq!((&seen.result("stat")["type"], &seen.result("stat")["mode"]), (&json!("fifo"), &json!(0o622)));
 }
 
-/// A container that may make device nodes, with rules.
+/// A container with device rules that may create device nodes.
 #[track_caller]
 fn ruled(t: &Test, rules: Value, words: &str) -> crate::common::Output {
     t.needs_controller("devices");
@@ -121,7 +121,7 @@ fn allowed_device_opens_with_the_allowed_access_only(t: &Test) {
     let seen = ruled(t, rules, words).ok().probe();
     assert_eq!(seen.result("mknod"), "ok");
     assert_eq!(seen.result("open /dev/kmsg"), "ok");
-    assert_eq!(seen["acts"][2][2], "EPERM", "opened for writing");
+    assert_eq!(seen["acts"][2][2], "EPERM", "opening for writing must fail");
     assert_eq!(seen.result("write /dev/null"), "ok");
 }
 
@@ -133,7 +133,7 @@ fn device_denied_after_a_wildcard_cannot_be_opened(t: &Test) {
     ]);
     let out =
         ruled(t, rules, "mknod /dev/kmsg c 1 11 open /dev/kmsg r mknod /dev/full2 c 1 7 open /dev/full2 r");
-    // A v1 list cannot take something out of a wildcard: it may be refused, but never be half done.
+    // A v1 list cannot exclude a device from a wildcard: refusing is fine, half-applied rules are not.
     if out.status != 0 {
         out.fails(&["device"]);
         return;
@@ -151,7 +151,9 @@ fn device_without_numbers_is_refused(t: &Test) {
     c.create().exits(1).fails(&["major"]);
 }
 
-/// The kernel's v1 lists take 4294967295 for "any", and an absent `access` once meant all of them.
+/// The kernel's v1 lists read 4294967295 as "any".
+///
+/// An absent `access` was once taken for all kinds of access.
 fn rule_that_the_kernel_would_widen_is_refused(t: &Test) {
     t.needs_controller("devices");
     let rules = [

@@ -1,4 +1,6 @@
-//! Docker's daemon, by its own containerd, runs containers by the runtime under test. On demand: `--ignored docker`.
+//! Docker's daemon with its own containerd uses the runtime under test.
+//!
+//! On demand: `--ignored docker`.
 
 use crate::cases;
 use crate::common::{Case, Output, Test, eventually};
@@ -18,7 +20,7 @@ pub const CASES: &[Case] = cases![
 
 const HOME: &str = "/run/it/docker";
 
-/// A daemon of the test's own, with the fixture as an image.
+/// A daemon for one test, with the fixture as an image.
 struct Docker<'t> {
     test: &'t Test,
     daemon: Child,
@@ -62,7 +64,7 @@ impl<'t> Docker<'t> {
         self.test.finish(command)
     }
 
-    /// `docker run` with what every container here needs.
+    /// `docker run` with the flags that every container here needs.
     #[track_caller]
     fn run(&self, args: &[&str]) -> Output {
         self.call(&[&["run", "--network=none"], args].concat())
@@ -89,7 +91,7 @@ impl Drop for Docker<'_> {
             let state = Path::new(HOME).join("exec/runtime-runc/moby");
             let left: Vec<_> = fs::read_dir(state).into_iter().flatten().flatten().collect();
             assert!(left.is_empty(), "{left:?}");
-            // What the daemon and the shims keep for the next time.
+            // The daemon and the shims keep these for their next start.
             ["/run/docker", "/run/containerd"].iter().for_each(|dir| drop(fs::remove_dir_all(dir)));
         }
     }

@@ -1,5 +1,6 @@
-//! Engines that nobody here wrote: Debian's podman and containerd run containers by the runtime under test. On demand:
-//! `--ignored engines`.
+//! Debian's podman and containerd use the runtime under test.
+//!
+//! On demand: `--ignored engines`.
 
 use crate::cases;
 use crate::common::{Case, Output, Test, eventually};
@@ -23,7 +24,7 @@ pub const CASES: &[Case] = cases![
     ctr_errors_are_reported,
 ];
 
-/// Podman with a storage of its own that holds the fixture as an image.
+/// Podman with its own storage, which holds the fixture as an image.
 struct Podman<'t>(&'t Test);
 
 impl<'t> Podman<'t> {
@@ -58,7 +59,7 @@ impl<'t> Podman<'t> {
         self.0.finish(self.command(args))
     }
 
-    /// `podman run` with what every container here needs.
+    /// `podman run` with the flags that every container here needs.
     #[track_caller]
     fn run(&self, args: &[&str]) -> Output {
         let parent = format!("--cgroup-parent=/{}", self.0.token());
@@ -67,7 +68,7 @@ impl<'t> Podman<'t> {
 }
 
 impl Drop for Podman<'_> {
-    /// Nothing of a container may be left; what podman itself keeps goes.
+    /// Checks that nothing of a container is left, and removes podman's own files.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
@@ -79,16 +80,16 @@ impl Drop for Podman<'_> {
             assert!(left.is_empty(), "{dir} holds {left:?}");
             let _ = fs::remove_dir(dir);
         }
-        // What conmon calls at a container's end goes on in the background.
-        eventually("podman has done", || !runs(&["podman", "conmon"]));
-        // Podman mounts its storage on itself, and marks in /run/libpod that it has seen this boot.
+        // conmon calls podman's cleanup in the background at a container's end.
+        eventually("podman's cleanup has ended", || !runs(&["podman", "conmon"]));
+        // Podman mounts its storage on itself, and records in /run/libpod that it has seen this boot.
         let _ = fs::remove_dir_all("/run/libpod");
         let _ = nix::mount::umount("/run/it/podman");
         sweep_conmon(self.0);
     }
 }
 
-/// Podman leaves the cgroups of conmon to whoever made their parent.
+/// Podman leaves the cgroups of conmon to the creator of their parent.
 fn sweep_conmon(t: &Test) {
     for controller in
         ["pids", "memory", "cpu", "cpuset", "cpuacct", "devices", "freezer", "blkio", "name=systemd"]
@@ -102,7 +103,7 @@ fn sweep_conmon(t: &Test) {
     }
 }
 
-/// Whether any process of this test's pid namespace has one of these names.
+/// Whether a process of this test's pid namespace has one of these names.
 fn runs(names: &[&str]) -> bool {
     fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
         let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
@@ -199,7 +200,7 @@ fn podman_limits_reach_the_kernel(t: &Test) {
     assert_eq!(out.stdout, "33554432\n17\n");
 }
 
-/// The engines' default profile, resolved by podman for this kernel and these capabilities.
+/// The engines' default profile, as podman resolves it for this kernel.
 fn podman_default_seccomp_profile_is_applied(t: &Test) {
     let podman = Podman::new(t);
     let words = "seccomp unshare mount sethostname x mkdir /tmp/x socket unix stream syscall 1000 0";
@@ -208,7 +209,7 @@ fn podman_default_seccomp_profile_is_applied(t: &Test) {
     assert_eq!(seen["seccomp"], 2);
     assert_eq!(seen.result("unshare"), "EPERM");
     assert_eq!((seen.result("mkdir"), seen.result("socket")), (&json!("ok"), &json!("ok")));
-    // A call that no profile knows: the C library must be told that the kernel has it not.
+    // A call that no profile lists: the C library must see ENOSYS, as from an older kernel.
     assert_eq!(seen.result("syscall"), "ENOSYS");
 }
 
@@ -241,7 +242,7 @@ fn podman_volumes_users_and_environment_are_applied(t: &Test) {
     assert_eq!((seen.result("write in"), seen.result("write /new")), (&json!("EROFS"), &json!("EROFS")));
 }
 
-/// A containerd of the test's own, with the fixture as an image.
+/// A containerd for one test, with the fixture as an image.
 struct Containerd<'t> {
     test: &'t Test,
     daemon: Child,
@@ -255,7 +256,7 @@ impl<'t> Containerd<'t> {
         needs(t, "ctr");
         let home = Path::new("/run/it/containerd");
         fs::create_dir(home).unwrap();
-        // Only what ctr needs: no CRI, and no snapshotter but the one that copies.
+        // Only the parts that ctr needs: no CRI, and no snapshotter but the copying one.
         let config = r#"
 version = 2
 root = "/run/it/containerd/root"
@@ -280,7 +281,7 @@ address = "/run/it/containerd/sock"
         containerd
     }
 
-    /// Imports the fixture as an image of one layer, in docker's form.
+    /// Imports the fixture as an image of one layer, in docker's format.
     fn import(&self, home: &Path) {
         let image = home.join("image");
         fs::create_dir(&image).unwrap();
@@ -368,7 +369,7 @@ fn remove(containerd: &Containerd<'_>, id: &str) {
             .any(|l| l.contains(id) && l.contains("STOPPED"))
     };
     eventually("the task has stopped", stopped);
-    // The status of a killed task is told by the status of its deletion.
+    // The status of a killed task is reported as the status of its deletion.
     let _ = containerd.call(&["tasks", "delete", id]);
     containerd.call(&["containers", "delete", id]).ok();
 }

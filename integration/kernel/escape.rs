@@ -1,6 +1,7 @@
 //! Ways out of a container that lead through the runtime itself.
 //!
-//! They use its descriptors while it becomes the program, its process while it enters, and its executable.
+//! They use its descriptors while it becomes the program, its process while it enters, and its
+//! executable.
 
 use crate::cases;
 use crate::common::tracer::{Exec, trace};
@@ -37,7 +38,9 @@ pub const SLOW: &[Case] = cases![paths_through_a_thousand_descriptors_do_not_rea
 /// The filters of the matrix.
 const FILTERS: [&str; 4] = ["none", "with no_new_privs", "without no_new_privs", "with an agent"];
 
-/// An agent that takes every listener and never answers: no call of the tests is asked about.
+/// An agent that takes every listener and never answers.
+///
+/// No call of the tests is sent to it.
 fn agent(t: &Test) -> (PathBuf, UnixListener) {
     let path = t.path("agent");
     (path.clone(), UnixListener::bind(path).unwrap())
@@ -55,7 +58,7 @@ fn set_filter(c: &mut Container<'_>, filter: &str, agent: &Path) {
 
 /// Checks the open descriptors of each execve of the container and of its hooks.
 ///
-/// They are the streams, the descriptors that were passed on, and the conversation.
+/// They are the streams, the preserved descriptors and the conversation.
 fn check(execs: &[Exec], program: &str, preserved: i32, what: &str) {
     let hook = |path: &str| path.ends_with("/true");
     assert!(execs.iter().any(|e| e.path.ends_with(program)), "{what}: {program} was not seen: {execs:?}");
@@ -92,7 +95,7 @@ fn no_host_descriptor_is_open_at_execve(t: &Test) {
             let what = format!("filter {filter}, {preserve} descriptors");
             let run = trace(passing(t, &[&["run"], &flags[..], &[&c.id]].concat(), preserve));
             check(&run.join().unwrap(), "sleep", preserve, &format!("run, {what}"));
-            // Created, and started by another process.
+            // Create it with one process and start it with another.
             let create = trace(passing(t, &[&["create"], &flags[..], &[&c.id]].concat(), preserve));
             eventually("the container is created", || {
                 let state = t.call(&["state", &c.id]);
@@ -106,7 +109,7 @@ fn no_host_descriptor_is_open_at_execve(t: &Test) {
     }
 }
 
-/// The same of exec in all its forms.
+/// Checks exec in the same way, in all its forms.
 fn execs(t: &Test, c: &mut Container<'_>, preserve: i32, what: &str) {
     c.config.as_object_mut().unwrap().remove("hooks");
     c.args(&["sleep", "60"]).up();
@@ -133,7 +136,9 @@ fn execs(t: &Test, c: &mut Container<'_>, preserve: i32, what: &str) {
     c.remove();
 }
 
-/// The runtime with so many descriptors of a directory of the host's passed on, and some more above them that are not.
+/// The runtime with this many preserved descriptors of a host directory.
+///
+/// Some more above them are open but not preserved.
 fn passing(t: &Test, args: &[&str], count: i32) -> Command {
     let command = t.command(args);
     let mut shell = Command::new("sh");
@@ -144,14 +149,14 @@ fn passing(t: &Test, args: &[&str], count: i32) -> Command {
     shell
 }
 
-/// A static program that is on the host and nowhere in the container.
+/// A static program on the host that the container does not have.
 fn program(t: &Test) -> PathBuf {
     let program = t.path("program");
     fs::copy(t.rootfs().join("bin/probe"), &program).unwrap();
     program
 }
 
-/// The path of a file of the host's through a descriptor of a directory.
+/// The path of a file of the host through a descriptor of a directory.
 fn through(fd: u32, file: &Path) -> String {
     format!("/proc/self/fd/{fd}/../../../../../../../../../..{}", file.display())
 }
@@ -170,12 +175,12 @@ fn start_by(t: &Test, c: &mut Container<'_>, numbers: impl Iterator<Item = u32>)
         let path = through(n, &program);
         let out = c.args(&[&path, "pid"]).run();
         nowhere(&out, &format!("run {path}"));
-        // The working directory, and a program below it.
+        // Use the working directory, and a program below it.
         c.config["process"]["cwd"] = json!(format!("/proc/self/fd/{n}"));
         let out = c.args(&["sh", "-c", "ls .."]).run();
         assert_ne!(out.status, 0, "cwd {n}: {}", out.stdout);
         c.config["process"]["cwd"] = json!("/");
-        // An interpreter.
+        // Use an interpreter.
         fs::write(&script, format!("#!{path} print\n")).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let out = c.args(&["/script"]).run();
@@ -266,7 +271,7 @@ fn found_nothing(c: &Container<'_>, shared: &Path) {
     let found: Vec<_> = found.iter().filter_map(Value::as_str).collect();
     let (looked, found): (Vec<&str>, Vec<&str>) = found.iter().partition(|f| f.starts_with("looked at "));
     assert_eq!(found, [""; 0]);
-    // On one processor it runs when the others do not.
+    // With one processor, init runs only when the others do not.
     let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
     assert!(alone || looked == ["looked at many"], "{looked:?}");
     let mark = fs::read_dir("/run/it/tmp").unwrap().flatten();
@@ -308,7 +313,7 @@ fn hostile_process_finds_nothing_in_hundreds_of_execs(t: &Test) {
 fn hostile_process_finds_nothing_when_a_container_joins_its_pid_namespace(t: &Test) {
     let root = fs::File::open("/").unwrap();
     if mount_api::clone_tree(root.as_fd(), c"", false).is_err_and(|e| e == nix::errno::Errno::ENOSYS) {
-        t.skip("before Linux 5.2 a helper of the runtime can be seen");
+        t.skip("before Linux 5.2 a helper of the runtime is visible");
     }
     let (c, shared) = hostile(t);
     let mut second = t.container();
@@ -327,7 +332,7 @@ fn hostile_process_finds_nothing_when_a_container_joins_its_pid_namespace(t: &Te
     c.remove();
 }
 
-/// It speaks for the runtime's clone in the host's ear as soon as that is in its pid namespace.
+/// It sends forged messages once the runtime's clone is in its pid namespace.
 fn forged_messages_from_inside_kill_nothing_and_hang_nothing(t: &Test) {
     let mut victim = Command::new("sleep").arg("600").spawn().unwrap();
     let mut c = t.container();
@@ -351,7 +356,7 @@ fn forged_messages_from_inside_kill_nothing_and_hang_nothing(t: &Test) {
     victim.wait().unwrap();
 }
 
-/// Whoever keeps init's end of the conversation with start makes nobody wait, and hides nothing.
+/// A process that keeps init's socket to `start` neither delays nor hides an error.
 fn process_that_keeps_inits_socket_does_not_block_start(t: &Test) {
     if embrun::sys::process::pidfd_open(nix::unistd::getpid()).is_err() {
         t.skip("without pidfd_open(2) nobody takes a descriptor of another process");
@@ -361,7 +366,7 @@ fn process_that_keeps_inits_socket_does_not_block_start(t: &Test) {
     let shared = c.share();
     c.args(&["sleep", "600"]).create().ok();
     let thief = t.spawn(t.command(&["exec", &c.id, "probe", "keep", "1", "/shared/stop"]));
-    eventually("it keeps them", || shared.join("kept").exists());
+    eventually("it has taken the descriptors", || shared.join("kept").exists());
     let began = Instant::now();
     c.start().ok();
     assert!(began.elapsed() < Duration::from_secs(10));
@@ -397,7 +402,7 @@ fn executable_stays_unwritable_on_any_mount(t: &Test) {
         c.remove();
         remount(MsFlags::empty());
         let again = format!("/proc/self/fd/{}", kept.as_raw_fd());
-        // A sealed file in memory can be opened, and no more.
+        // A sealed memory file can be opened but not written.
         let written =
             fs::OpenOptions::new().append(true).open(again).and_then(|mut file| file.write_all(b"x"));
         let errno = written.unwrap_err().raw_os_error().unwrap();
@@ -416,14 +421,14 @@ fn procfs_of_a_joined_pid_namespace_shows_only_its_processes(t: &Test) {
     second.config["mounts"][0]["options"] = json!(["nosuid", "noexec", "nodev", "hidepid=2"]);
     let seen = second.probe("pid processes mounts session").run().ok().probe();
     let own = seen["pid"].as_i64().unwrap();
-    assert_eq!(seen["processes"], json!([1, own]), "of the two containers");
+    assert_eq!(seen["processes"], json!([1, own]), "the processes of the two containers");
     assert_eq!(seen["session"]["sid"], json!(own));
     let proc = seen["mounts"].as_array().unwrap().iter().find(|m| m["at"] == "/proc").unwrap();
     assert!(proc.to_string().contains("hidepid"), "{proc}");
     first.remove();
 }
 
-/// It leaves namespaces that it was not created with, and an exec comes in all the same.
+/// Init leaves the namespaces that it was created with, and an exec still enters.
 fn init_in_a_user_namespace_cannot_hide_from_exec(t: &Test) {
     let mut c = t.container();
     c.without_namespace("network");
@@ -439,7 +444,7 @@ fn init_in_a_user_namespace_cannot_hide_from_exec(t: &Test) {
     c.remove();
 }
 
-/// Another container of the same user knows the id, and the names of all keyrings that it may see.
+/// Another container of the same user knows the id and can list its keyrings.
 fn keyring_cannot_be_squatted_or_found(t: &Test) {
     let keyctl = libc::SYS_keyctl.to_string();
     let id = |c: &Container<'_>| {
@@ -450,15 +455,18 @@ fn keyring_cannot_be_squatted_or_found(t: &Test) {
     first.config["linux"]["maskedPaths"] = json!([]);
     first.args(&["sleep", "60"]).up();
     let keys = first.exec(&["cat", "/proc/keys"]).ok().stdout;
-    assert!(keys.contains(&format!("_ses.{}.", first.id)), "a container sees its own: {keys}");
+    assert!(keys.contains(&format!("_ses.{}.", first.id)), "a container must see its own keyring: {keys}");
     let mut second = t.container();
     second.config["linux"]["maskedPaths"] = json!([]);
     second.args(&["sleep", "60"]).up();
     let keys = second.exec(&["cat", "/proc/keys"]).ok().stdout;
-    assert!(!keys.contains(&format!("_ses.{}.", first.id)), "and not another's: {keys}");
+    assert!(
+        !keys.contains(&format!("_ses.{}.", first.id)),
+        "a container must not see another's keyring: {keys}"
+    );
     assert_ne!(id(&first), id(&second));
     first.remove();
-    // The name of the container alone leads to no keyring that a later one joins.
+    // The container's name alone is no keyring that a later container joins.
     first.up();
     assert_ne!(id(&first), id(&second));
     first.remove();

@@ -58,7 +58,8 @@ fn exec_joins_the_namespaces_and_the_cgroup(t: &Test) {
     }
     let mut own: Vec<String> =
         fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap().lines().map(String::from).collect();
-    // On a hybrid host the order is the kernel's; of crun the unified tree is hidden and left out.
+    // On a hybrid host the kernel decides the order. With crun the unified hierarchy is hidden and left
+    // out.
     own.retain(|l| l.contains(t.token()));
     let theirs = seen["cgroup"].as_array().unwrap();
     assert_eq!(own.is_empty(), t.hierarchy("pids").is_none(), "{own:?}");
@@ -136,7 +137,7 @@ fn non_utf8_arguments_and_environment_are_kept(t: &Test) {
     c.config["root"]["readonly"] = json!(false);
     c.probe("pause");
     c.up();
-    // Latin-1, a character that is cut short, and one that is used inside for such bytes.
+    // Latin-1, a truncated character, and a character that is used internally for such bytes.
     let odd: &[u8] = b"caf\xe9 \xe2\x82 \xc3\xa9 \xf4\x8f\xbf\xbf.";
     let odd = OsStr::from_bytes(odd);
     let exec = |flags: &[&OsStr], args: &[&OsStr]| {
@@ -154,7 +155,7 @@ fn non_utf8_arguments_and_environment_are_kept(t: &Test) {
     exec(&[word("--env"), OsStr::from_bytes(&pair)], &args).ok();
     assert_eq!(fs::read(c.rootfs.join("tmp/value")).unwrap(), [odd.as_bytes(), odd.as_bytes()].concat());
 
-    // The program itself, by its path and on PATH; a PATH of that kind; and one that is not there.
+    // Then the program itself by its path and on PATH, a PATH with such bytes, and a missing program.
     let bin = c.rootfs.join("tmp").join(OsStr::from_bytes(b"bin\xff"));
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join(odd), "#!/bin/sh\necho runs\n").unwrap();
@@ -233,7 +234,7 @@ fn detached_exec_writes_its_pid_file(t: &Test) {
     let comm = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     eventually("it is the probe", || comm() == "probe\n");
     let pids = c.call(&["ps", "--format", "json"]).ok().json();
-    // Without cgroups init alone is known.
+    // Without cgroups only init is known.
     let known = if t.hierarchy("pids").is_some() { 2 } else { 1 };
     assert_eq!(pids.as_array().map(Vec::len), Some(known), "{pids}");
     c.remove();
@@ -281,7 +282,9 @@ fn exec_in_a_created_container_works(t: &Test) {
     c.remove();
 }
 
-/// The highest number is refused too: the system calls take it for "no change", and the process would stay root.
+/// The highest number is refused too: system calls read it as "no change".
+///
+/// The process would stay root.
 fn non_numeric_user_is_refused(t: &Test) {
     let c = up(t);
     for (user, ids) in [("1", [1, 0]), ("1:2", [1, 2])] {
@@ -306,7 +309,7 @@ fn non_numeric_user_is_refused(t: &Test) {
     let flags = users.map(|u| ("--user", u)).into_iter().chain(groups.map(|g| ("--additional-gids", g)));
     for (flag, value) in flags {
         let refused = c.exec_with(&[flag, value], &["probe", "ids"]).exits(255).fails(&[flag]);
-        assert_eq!(refused.stdout, "", "{flag} {value:?}: it has run");
+        assert_eq!(refused.stdout, "", "{flag} {value:?}: the program has run");
     }
     c.remove();
 }
@@ -325,13 +328,15 @@ fn parallel_execs_return_their_own_statuses(t: &Test) {
     c.remove();
 }
 
-/// Before Linux 6.6 a new process that another moves into a busy cgroup of v1 may wait there for what the queue that it comes
-/// from is ahead in virtual time.
+/// Before Linux 6.6 a process that another moves into a busy v1 cgroup may starve.
+///
+/// A new process keeps the virtual time of its old run queue and waits until the cgroup's queue has
+/// caught up.
 fn exec_runs_in_a_busy_container(t: &Test) {
     let mut c = t.container();
     c.args(&["sh", "-c", "while :; do :; done"]);
     if t.hierarchy("cpu").is_some_and(|h| !h.v2) {
-        // Virtual time passes 68 times as fast where nothing runs but what is as nice as that.
+        // Virtual time passes 68 times as fast on a queue that runs only processes of this niceness.
         let words = ["-n", "19", "timeout", "1", "sh", "-c", "while :; do :; done"];
         Command::new("nice").args(words).status().unwrap();
     }
@@ -353,14 +358,14 @@ fn exec_has_only_the_standard_descriptors(t: &Test) {
 fn exec_cpu_affinity_does_not_apply_to_init(t: &Test) {
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     if processors < 2 {
-        t.skip("there is one processor only");
+        t.skip("the host has only one processor");
     }
     let mut c = t.container();
     c.probe("affinity say pause");
     c.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "1"});
     c.up();
     let init = c.says("affinity")["affinity"]["Cpus_allowed_list"].clone();
-    assert_ne!(init, "1", "it is not for init");
+    assert_ne!(init, "1", "the affinity must not apply to init");
     let seen = c.exec(&["probe", "affinity"]).ok().probe();
     assert_eq!(seen["affinity"]["Cpus_allowed_list"], "1");
     let file = t.path("process.json");
@@ -407,13 +412,13 @@ fn exec_joins_the_containers_session_keyring(t: &Test) {
     let mut shared = t.container();
     shared.probe("sleep 60").create_with(&["--no-new-keyring"]).ok();
     shared.start().ok();
-    assert_eq!(exec(&own), exec(&own), "one keyring for all of a container");
-    assert_ne!(exec(&own), exec(&shared), "and not the caller's, unless that is asked for");
+    assert_eq!(exec(&own), exec(&own), "all processes of a container share one keyring");
+    assert_ne!(exec(&own), exec(&shared), "the keyring is the caller's only on request");
     own.remove();
     shared.remove();
 }
 
-/// Runs the runtime on the first processor alone.
+/// Runs the runtime on the first processor only.
 fn pinned(t: &Test, args: &[&str]) -> Output {
     let command = t.command(args);
     let mut taskset = Command::new("taskset");
@@ -423,7 +428,7 @@ fn pinned(t: &Test, args: &[&str]) -> Output {
 
 fn callers_cpu_affinity_is_not_inherited(t: &Test) {
     if std::thread::available_parallelism().map_or(1, |n| n.get()) < 2 {
-        t.skip("there is one processor only");
+        t.skip("the host has only one processor");
     }
     let mut c = t.container();
     c.probe("affinity").write();
@@ -443,7 +448,7 @@ fn process_file_may_be_a_pipe(t: &Test) {
         json!({"args": ["probe", "pid"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]});
     let command = t.command(&["exec", "--process", "/proc/self/fd/0", &c.id]);
     let mut shell = Command::new("sh");
-    // It comes late: it is waited for.
+    // The content arrives late, so exec must wait for it.
     shell.args(["-c", r#"(sleep 0.2; printf '%s' "$0") | "$@""#]).arg(process.to_string());
     shell.arg(command.get_program()).args(command.get_args());
     assert!(t.finish(shell).ok().probe()["pid"].as_i64().unwrap() > 1);

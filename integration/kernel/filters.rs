@@ -1,4 +1,4 @@
-//! `linux.seccomp` on the native architecture: each action and each operator, on the kernel.
+//! `linux.seccomp` on the native architecture: each action and each operator.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -27,7 +27,7 @@ pub const CASES: &[Case] = cases![
     gateway_roles_filter_a_container,
 ];
 
-/// A policy that allows all but for these rules.
+/// A policy that allows everything but these rules.
 fn deny(rules: Value) -> Value {
     json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
 }
@@ -67,9 +67,9 @@ fn errno_action_returns_the_configured_number(t: &Test) {
 
 fn default_errno_applies_to_unlisted_calls(t: &Test) {
     if cfg!(target_pointer_width = "32") {
-        t.skip("the list of what the probe needs is that of 64-bit systems");
+        t.skip("the list of calls that the probe needs is for 64-bit systems");
     }
-    // Everything is denied but what a static program and its loader of a filter need.
+    // Deny everything but the calls that a static program and its filter loader need.
     let allowed = json!([
         "execve",
         "exit",
@@ -167,7 +167,9 @@ fn default_errno_applies_to_unlisted_calls(t: &Test) {
     assert_eq!(seen.result("socket"), "EACCES");
 }
 
-/// Neither runc nor crun calls any of these under the filter, so engines' profiles need not have them.
+/// Neither runc nor crun makes any of these calls under the filter.
+///
+/// Engines' profiles therefore need not list them.
 fn runtime_needs_no_call_that_runc_and_crun_do_not(t: &Test) {
     let deadly = json!([
         "accept",
@@ -204,7 +206,7 @@ fn runtime_needs_no_call_that_runc_and_crun_do_not(t: &Test) {
         let gone = c.exec(&["/no/such/program"]);
         assert!(gone.stderr.contains("/no/such/program"), "{}", gone.stderr);
         c.remove();
-        // A failure after the filter is still reported, by create and by start.
+        // A failure after the filter is loaded is still reported, by create and by start.
         c.args(&["/no/such/program"]).create().fails(&["/no/such/program"]);
         std::fs::write(c.rootfs.join("bin/odd"), "no program\n").unwrap();
         std::fs::set_permissions(
@@ -215,7 +217,7 @@ fn runtime_needs_no_call_that_runc_and_crun_do_not(t: &Test) {
         c.args(&["/bin/odd"]).create().ok();
         c.start().fails(&["exec format error"]);
         c.remove();
-        // Nothing is waited for that such a filter keeps open.
+        // Such a filter keeps descriptors open; nothing may wait for their end.
         let mut c = with(t, deny(json!([{"names": ["close"], "action": "SCMP_ACT_ERRNO"}])));
         c.config["process"]["noNewPrivileges"] = nnp.into();
         c.args(&["sleep", "60"]).up();
@@ -252,7 +254,9 @@ fn log_and_allow_permit_the_call(t: &Test) {
     assert_eq!(seen["seccomp"], 2);
 }
 
-/// The personality system call takes any number: 0xffffffff asks only. Its verdict shows whether the rule matched.
+/// Whether a rule on the personality system call matches this argument.
+///
+/// The call accepts any number; 0xffffffff only queries.
 fn verdict(t: &Test, rule: Value, argument: u64) -> bool {
     let mut c = with(
         t,
@@ -365,7 +369,7 @@ fn errno_ret_on_an_action_without_errno_is_refused(t: &Test) {
     c.create().exits(1).fails(&["errno"]);
 }
 
-/// A profile of ours, without the architecture that Debian's runc has not heard of.
+/// One of our profiles, without the architecture that Debian's runc does not know.
 fn shipped(text: &str) -> Value {
     let mut profile: Value = serde_json::from_str(text).unwrap();
     profile["architectures"].as_array_mut().unwrap().retain(|a| a != "SCMP_ARCH_RISCV64");
@@ -377,7 +381,7 @@ fn engines_default_profile_loads_and_filters(t: &Test) {
     for nnp in [true, false] {
         let mut c = with(t, profile.clone());
         c.config["process"]["noNewPrivileges"] = json!(nnp);
-        // Root with all capabilities: what is refused is refused by the filter.
+        // Root has all capabilities, so only the filter can refuse.
         let words = "seccomp mkdir /dev/shm/x mount tmpfs /dev/shm tmpfs unshare uts sethostname y socket inet stream";
         let seen = c.probe(words).run().ok().probe();
         assert_eq!(seen["seccomp"], 2);

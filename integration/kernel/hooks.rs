@@ -1,4 +1,4 @@
-//! `hooks`: six kinds, their order, what they are told, and what their failure does.
+//! `hooks`: the six kinds, their order, their input and the effect of a failure.
 
 use crate::cases;
 use crate::common::{Case, Container, Hierarchy, Test, eventually, has_not_grown, own_memory};
@@ -40,16 +40,18 @@ fn shell(line: &str) -> Value {
     json!({"path": "/bin/sh", "args": ["sh", "-c", line]})
 }
 
-/// Reads the state to its end, as a runtime that writes into a pipe may need every hook to.
+/// Reads the state to its end, which some runtimes may need from every hook.
 const READ: &str = "while read -r _; do :; done;";
 
-/// A hook that runs a line of shell after it has read the state.
+/// A hook that reads the state and then runs a line of shell.
 fn after_reading(line: &str) -> Value {
     shell(&format!("{READ} {line}"))
 }
 
-/// A container whose init says `started`, with a directory that hooks of all kinds and init can reach at one path: of
-/// the host's it is the real one, of the container's a mount at the same place.
+/// A container whose init says `started`, with a directory for hooks and init.
+///
+/// All of them reach it at one path: on the host the real directory, in the container a mount at the
+/// same place.
 fn hooked(t: &Test) -> (Container<'_>, PathBuf) {
     let mut c = t.container();
     let log = c.bundle.join("hooks");
@@ -111,7 +113,7 @@ fn hooks_read_the_state_from_stdin(t: &Test) {
 
 fn hook_may_leave_its_stdin_unread(t: &Test) {
     let mut c = t.container();
-    // More than a pipe holds.
+    // This is more than a pipe holds.
     c.config["annotations"] = json!({"long": "x".repeat(100_000)});
     c.config["hooks"]["createRuntime"] = json!(vec![shell("exit 0"); 20]);
     c.probe("pid").run().ok();
@@ -128,7 +130,7 @@ fn hook_environment_is_only_the_configured_one(t: &Test) {
     c.delete().ok();
     let env = fs::read_to_string(log.join("env")).unwrap();
     assert!(env.contains("ONLY=this\n") && !env.contains("SECRET"), "{env}");
-    assert!(!env.contains("IT_TOKEN"), "the runtime's own environment: {env}");
+    assert!(!env.contains("IT_TOKEN"), "the hook has the runtime's environment: {env}");
 }
 
 fn hook_args_are_passed(t: &Test) {
@@ -169,14 +171,16 @@ fn create_runtime_sees_the_host_and_create_container_the_container(t: &Test) {
     assert_eq!(seen("startContainer"), seen("init"));
 }
 
-/// Create with a failing hook fails, says so, and leaves nothing (the cage looks); its poststop hook has run.
+/// Requires that a failing hook fails create, which says so and leaves nothing.
+///
+/// Its poststop hook has run; the cage checks for leftovers.
 #[track_caller]
 fn fails_create(t: &Test, kind: &str) {
     let (c, log) = with_hook(t, kind, "echo the-reason >&2; exit 3");
     c.create().fails(&["hook"]);
     t.call(&["state", &c.id]).exits(1).fails(&["exist", "no such"]);
     let order = || fs::read_to_string(log.join("order")).unwrap_or_default();
-    // In no order does the payload run.
+    // The payload has not run at any point.
     assert_eq!(order(), "stopped\n");
 }
 
@@ -200,11 +204,11 @@ fn is_taken_down(c: &Container<'_>, log: &Path, order: &str) {
     c.call(&["state"]).exits(1).fails(&["does not exist"]);
     assert_eq!(c.test.call(&["list", "-q"]).ok().stdout, "");
     let has = |h: &Hierarchy| h.mount.join(c.test.token()).join(&c.id).exists();
-    assert!(!Hierarchy::all().iter().any(has), "its cgroups are there");
+    assert!(!Hierarchy::all().iter().any(has), "its cgroups still exist");
     assert_eq!(fs::read_to_string(log.join("order")).unwrap_or_default(), order);
 }
 
-/// A container whose hook of a kind does this, with a poststop hook.
+/// A container with a poststop hook and a hook of another kind that runs this line.
 fn with_hook<'t>(t: &'t Test, kind: &str, line: &str) -> (Container<'t>, PathBuf) {
     let (mut c, log) = hooked(t);
     c.config["hooks"] = json!({
@@ -229,7 +233,7 @@ fn failing_start_container_hook_fails_start(t: &Test) {
     }
 }
 
-/// Neither the end of init's conversation nor its death is the start of the program.
+/// Neither the end of init's socket nor its death means that the program started.
 fn init_killed_in_a_start_container_hook_fails_start(t: &Test) {
     for signal in ["KILL", "TERM"] {
         let (mut c, log) = with_hook(t, "startContainer", "");
@@ -275,7 +279,7 @@ fn failing_poststop_hook_warns_and_the_rest_run(t: &Test) {
     c.up();
     c.stopped();
     let out = c.delete().ok();
-    assert!(out.stderr.contains("hook"), "it warns: {:?}", out.stderr);
+    assert!(out.stderr.contains("hook"), "no warning of a hook in {:?}", out.stderr);
     assert_eq!(fs::read_to_string(log.join("second")).unwrap(), "ran\n");
 }
 
@@ -285,7 +289,7 @@ fn missing_hook_fails_create_and_is_named(t: &Test) {
     c.create().fails(&["/no/such/hook"]).fails(&["no such file or directory"]);
 }
 
-/// The hook's children hold its standard error open: that must not keep the runtime waiting either.
+/// The hook's children keep its stderr open, which must not delay the runtime.
 fn hanging_hook_is_killed_at_its_timeout(t: &Test) {
     let (mut c, _) = hooked(t);
     let mut hook = after_reading("sleep 100 & sleep 100");
@@ -346,7 +350,7 @@ fn host_hook_without_env_inherits_the_runtimes(t: &Test) {
     assert_eq!(fs::read_to_string(log.join("env")).unwrap(), "the caller's\n");
 }
 
-/// Nothing gives memory back, so what may last must not take any.
+/// A command that lasts must not grow: the heap does not give memory back.
 fn hook_output_does_not_grow_memory(t: &Test) {
     let (mut c, log) = hooked(t);
     let talk = "n=0; while [ $n -lt 3000 ]; do echo word; n=$((n + 1)); done";
@@ -358,11 +362,11 @@ fn hook_output_does_not_grow_memory(t: &Test) {
     c.write();
     let running = t.spawn(t.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]));
     let order = || fs::read_to_string(log.join("order")).unwrap_or_default();
-    eventually("it has talked", || order() == "one\n");
+    eventually("the hook has written", || order() == "one\n");
     std::thread::sleep(std::time::Duration::from_millis(100));
     let before = own_memory(running.pid());
     fs::write(log.join("go"), "").unwrap();
-    eventually("it has talked again", || order() == "one\ntwo\n");
+    eventually("the hook has written again", || order() == "one\ntwo\n");
     has_not_grown(running.pid(), before);
     fs::write(log.join("end"), "").unwrap();
     running.wait().ok();

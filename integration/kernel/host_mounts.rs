@@ -1,4 +1,4 @@
-//! The host's mount table stays, whatever namespaces and mounts are asked for.
+//! The host's mount table stays unchanged for any namespaces and mounts.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -20,7 +20,7 @@ fn mount_table() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
-/// The runtime run by another program, such as `unshare --mount`.
+/// Runs the runtime below another program, such as `unshare --mount`.
 fn below(t: &Test, words: &[&str], args: &[&str]) -> Command {
     let runtime = t.command(args);
     let mut command = Command::new(words[0]);
@@ -28,7 +28,7 @@ fn below(t: &Test, words: &[&str], args: &[&str]) -> Command {
     command
 }
 
-/// pivot_root in it would take the root of every process on the host away.
+/// pivot_root there would replace the root of every process on the host.
 fn joining_the_hosts_mount_namespace_is_refused(t: &Test) {
     let before = mount_table();
     let own = std::process::id();
@@ -37,7 +37,7 @@ fn joining_the_hosts_mount_namespace_is_refused(t: &Test) {
         ("/proc/self/ns/mnt".to_owned(), &["env"][..]),
         ("/proc/thread-self/ns/mnt".to_owned(), &["env"]),
         (format!("/proc/{own}/ns/mnt"), &["env"]),
-        // From a mount namespace of the runtime's own: that of pid 1 is the host's all the same.
+        // From another mount namespace of the runtime: the one of pid 1 is still the host's.
         ("/proc/1/ns/mnt".to_owned(), &apart),
         ("/proc/self/ns/mnt".to_owned(), &apart),
     ] {
@@ -118,7 +118,7 @@ fn bind_at_slash_becomes_the_root(t: &Test) {
             assert_eq!(mount_table(), before, "{options:?} {propagation:?}");
         }
         assert!(!c.rootfs.join("new").exists());
-        assert_eq!(fs::read_dir(other.join("dev")).unwrap().count(), 0, "nothing was made in the image");
+        assert_eq!(fs::read_dir(other.join("dev")).unwrap().count(), 0, "the image must stay unchanged");
         umount2(&other, MntFlags::MNT_DETACH).unwrap();
     }
 }

@@ -1,5 +1,6 @@
-//! Bundles whose root file system was made by somebody who wants out. What is beside the root must be as it was, whether the
-//! container runs or is refused.
+//! Bundles with a hostile root file system.
+//!
+//! The files beside the root must stay unchanged, whether the container runs or is refused.
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Container, Output, Test, eventually};
@@ -33,7 +34,7 @@ pub const CASES: &[Case] = cases![
     exec_is_confined_with_a_fake_proc,
 ];
 
-/// A container with a directory beside its root file system, and what is in it.
+/// A container with a directory beside its root file system, and its content.
 struct Trap<'t> {
     c: Container<'t>,
     outside: PathBuf,
@@ -52,7 +53,7 @@ impl<'t> Trap<'t> {
         Trap { c, outside, before }
     }
 
-    /// `/dev` is the image's: nothing is mounted there.
+    /// Uses the image's `/dev`, with nothing mounted there.
     fn with_the_images_dev(mut self) -> Trap<'t> {
         let mounts = self.c.config["mounts"].as_array_mut().unwrap();
         mounts.retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
@@ -66,7 +67,7 @@ impl<'t> Trap<'t> {
         self
     }
 
-    /// Runs it, and looks at what is outside.
+    /// Runs it and checks the directory outside.
     fn run(&self) -> Output {
         let out = self.c.run();
         self.check();
@@ -74,10 +75,10 @@ impl<'t> Trap<'t> {
     }
 
     fn check(&self) {
-        assert_eq!(inventory(&self.outside), self.before, "something outside was touched");
+        assert_eq!(inventory(&self.outside), self.before, "something outside was changed");
     }
 
-    /// It is refused in one line that says this.
+    /// Requires that it is refused in one line with this text.
     fn refused(&self, says: &str) {
         let out = self.run();
         assert_eq!(out.status, 1);
@@ -86,7 +87,7 @@ impl<'t> Trap<'t> {
     }
 }
 
-/// All that is below a directory: names, kinds, modes, owners, sizes, contents of small files.
+/// Everything below a directory: names, types, modes, owners, sizes, small files.
 fn inventory(directory: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
@@ -115,12 +116,12 @@ fn dev_symlink_is_refused(t: &Test) {
         trap.refused("/dev of the root file system is or goes through a symbolic link");
         assert!(!trap.c.rootfs.join("outside").exists());
     }
-    // A volume is the host's.
+    // A link to a volume: the devices would be created on the host.
     let mut trap = Trap::new(t).with_the_images_dev();
     symlink("volume", trap.c.rootfs.join("dev")).unwrap();
     trap.c.mount("/volume", "none", &absolute, &["bind", "rw"]);
     trap.refused("/dev of the root file system is or goes through a symbolic link");
-    // Below it too.
+    // A link to a volume below /dev.
     fs::create_dir(trap.c.rootfs.join("real")).unwrap();
     fs::remove_file(trap.c.rootfs.join("dev")).unwrap();
     fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
@@ -131,7 +132,7 @@ fn dev_symlink_is_refused(t: &Test) {
 }
 
 fn mount_over_an_alias_of_the_root_is_refused(t: &Test) {
-    // It would be of no effect: what is mounted on the root is not what init pivots to.
+    // Such a mount has no effect: init does not pivot to a mount on top of the root.
     for (field, says) in [("maskedPaths", "mask /up"), ("readonlyPaths", "make /up read-only")] {
         let mut trap = Trap::new(t);
         symlink("/", trap.c.rootfs.join("up")).unwrap();
@@ -145,7 +146,7 @@ fn mount_over_an_alias_of_the_root_is_refused(t: &Test) {
     let volume = trap.outside.to_str().unwrap().to_owned();
     trap.c.mount("/data", "none", &volume, &["bind", "rw"]);
     trap.refused("it is the root of the container");
-    // The same directory at another place is another place.
+    // The same directory, bound elsewhere, is a different mount.
     let mut trap = Trap::new(t);
     fs::create_dir(trap.c.rootfs.join("again")).unwrap();
     let root = trap.c.rootfs.to_str().unwrap().to_owned();
@@ -157,7 +158,7 @@ fn mount_over_an_alias_of_the_root_is_refused(t: &Test) {
 }
 
 fn settings_in_a_host_namespace_are_refused(t: &Test) {
-    // The host of this test, so that a failure of it changes nothing of the machine's.
+    // Use a host namespace of this test, so that a failure does not change the machine.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS | nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     let before = nix::unistd::gethostname().unwrap();
     let mut trap = Trap::new(t);
@@ -170,13 +171,13 @@ fn settings_in_a_host_namespace_are_refused(t: &Test) {
     trap.c.config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "99"});
     trap.refused("not allowed in the host's network namespace");
     assert_ne!(fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap().trim(), "99");
-    // Without anything that is set there, it may be joined.
+    // It may be joined if the config sets nothing in it.
     trap.c.config["linux"].as_object_mut().unwrap().remove("sysctl");
     trap.run().ok();
 }
 
 fn dev_null_from_the_image_is_not_trusted(t: &Test) {
-    // As a link to a file that is bound from the host: the standard streams must not be opened on it.
+    // A link to a file bound from the host: the standard streams must not be opened on it.
     let mut trap = Trap::new(t).with_the_images_dev();
     fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
     symlink("/hostfile", trap.c.rootfs.join("dev/null")).unwrap();
@@ -185,7 +186,7 @@ fn dev_null_from_the_image_is_not_trusted(t: &Test) {
     trap.c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     trap.c.args(&["sh", "-c", "echo overwritten; echo overwritten >&2"]);
     trap.refused("device /dev/null: a symbolic link is in its place");
-    // As a plain file.
+    // A regular file.
     let trap = Trap::new(t).with_the_images_dev();
     fs::create_dir(trap.c.rootfs.join("dev")).unwrap();
     fs::write(trap.c.rootfs.join("dev/null"), "").unwrap();
@@ -297,7 +298,7 @@ fn destination_symlinks_stay_inside_the_root(t: &Test) {
     assert!(!seen.mount("/outside/new").is_null());
 }
 
-/// Every name that a runtime is known to write in a root file system, as a link to a file outside.
+/// Every path that some runtime writes in a root, as a symlink to a file outside.
 fn symlinks_at_every_written_path_do_not_escape(t: &Test) {
     let trap = Trap::new(t);
     for name in [
@@ -340,14 +341,14 @@ fn masked_paths_work_with_any_dev_null_in_the_image(t: &Test) {
         let dev = trap.c.rootfs.join("dev");
         fs::create_dir(&dev).unwrap();
         plant(&dev.join("null"), &trap.outside);
-        // Nothing is made in a /dev that is bound, so the image's null is what the container has.
+        // Nothing is created in a bound /dev, so the container has the image's null.
         let source = dev.to_str().unwrap().to_owned();
         trap.c.mount("/dev", "none", &source, &["bind"]);
         fs::write(trap.c.rootfs.join("password"), "p").unwrap();
         trap.c.config["linux"]["maskedPaths"] = json!(["/password", "/proc/keys"]);
         trap.c.probe("read /password read /proc/keys");
         if !runs {
-            // It could not be the standard input either.
+            // It must not become the standard input either.
             trap.refused("/dev/null");
             continue;
         }
@@ -426,7 +427,7 @@ fn swapping_directories_in_a_volume_does_not_escape(t: &Test) {
     fs::create_dir(trap.outside.join("sub")).unwrap();
     fs::write(trap.outside.join("sub/host-secret"), "").unwrap();
     trap.before = inventory(&trap.outside);
-    // Seen from the host the link leads outside; from inside, nowhere.
+    // From the host the link leads outside; from inside, nowhere.
     symlink("../outside", volume.join("link")).unwrap();
     trap.c.mount("/shared/dir/sub", "tmpfs", "t", &[]);
     trap.c.mount("/shared/dir/sub/new", "none", "config.json", &["bind", "ro"]);
@@ -479,7 +480,7 @@ fn read_only_image_runs(t: &Test) {
     nix::mount::umount(&rootfs).unwrap();
 }
 
-/// An exec does not believe what the container has at /proc.
+/// An exec does not trust the container's /proc.
 fn exec_is_confined_with_a_fake_proc(t: &Test) {
     let mut trap = Trap::new(t).without_proc();
     for name in ["self", "thread-self", "1"] {

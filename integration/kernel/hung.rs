@@ -1,4 +1,6 @@
-//! Hooks that hang, or that call the runtime themselves: no command waits for them, and `delete --force` ends them.
+//! Hooks that hang or that call the runtime themselves.
+//!
+//! No command waits for them, and `delete --force` ends them.
 
 use crate::cases;
 use crate::common::test::Running;
@@ -31,7 +33,7 @@ pub const CASES: &[Case] = cases![
 
 const READ: &str = "while read -r _; do :; done;";
 
-/// The hooks that hang, and the commands that run them.
+/// The hooks that hang, with the commands that run them.
 const WAYS: [(&str, &[&str]); 10] = [
     ("prestart", &["create"]),
     ("prestart", &["run"]),
@@ -45,7 +47,9 @@ const WAYS: [(&str, &[&str]); 10] = [
     ("poststart", &["run"]),
 ];
 
-/// A container with a hook that says `on` and never ends, by itself or by being asked to, and has a process of its own.
+/// A container with a hook that writes `on` and never ends.
+///
+/// It ignores signals that ask it to end, and it has a child process.
 struct Hung<'t> {
     c: Container<'t>,
     log: PathBuf,
@@ -70,7 +74,7 @@ impl<'t> Hung<'t> {
         hung
     }
 
-    /// A line of shell that says something.
+    /// A line of shell that writes this word to the log.
     fn says(&self, word: &str) -> String {
         format!("echo {word} >> {}/order", self.log.display())
     }
@@ -92,7 +96,7 @@ impl<'t> Hung<'t> {
         }
     }
 
-    /// Begins a command, and waits until the hook hangs.
+    /// Begins a command and waits until the hook hangs.
     fn begin(&self, command: &[&str]) -> Running {
         let _ = fs::remove_file(self.log.join("order"));
         let running = self.spawn(command);
@@ -100,7 +104,7 @@ impl<'t> Hung<'t> {
         running
     }
 
-    /// The cage sees what is left.
+    /// Removes the container; the cage checks for leftovers.
     #[track_caller]
     fn is_removed(&self) {
         let began = Instant::now();
@@ -122,7 +126,7 @@ fn ends_hung(t: &Test, kind: &str) {
         let out = running.wait();
         assert!(out.status != 0 && !out.stderr.is_empty(), "{command:?}");
         assert_eq!(hung.order(), "on\nstop\n", "{command:?}");
-        // The id is free, and whoever had it before does it no harm.
+        // The id is free, and its previous container does not affect a new one.
         hung.c.config["hooks"] = json!({});
         hung.c.up();
         assert_eq!(hung.c.status(), "running");
@@ -150,7 +154,7 @@ fn delete_force_ends_a_hung_poststart_hook(t: &Test) {
     ends_hung(t, "poststart");
 }
 
-/// The delete that waits for it is another one; the hooks after it run.
+/// Another delete waits for the hook; the hooks after it run.
 fn delete_force_ends_a_hung_poststop_hook(t: &Test) {
     for first in [&["delete"][..], &["delete", "--force"], &["run"]] {
         let mut hung = Hung::of(t, "poststop");
@@ -182,7 +186,7 @@ fn delete_waits_for_a_slow_poststop_hook(t: &Test) {
     hung.c.up();
     let all: Vec<_> = (0..4).map(|_| t.spawn(t.command(&["delete", "--force", &hung.c.id]))).collect();
     all.into_iter().for_each(|delete| drop(delete.wait().ok()));
-    assert_eq!(hung.order(), "on\noff\n", "once, and to its end");
+    assert_eq!(hung.order(), "on\noff\n", "the hook must run once, to its end");
 }
 
 fn hung_poststop_hook_of_a_failed_create_is_killed(t: &Test) {
@@ -218,7 +222,7 @@ fn hung_hook_without_a_cgroup_is_killed(t: &Test) {
     }
 }
 
-/// A command that cannot work at such a container fails at once.
+/// A command that cannot work with such a container fails at once.
 fn other_commands_answer_while_a_hook_hangs(t: &Test) {
     t.needs_controller("freezer");
     for (kind, command) in WAYS {
@@ -265,7 +269,7 @@ fn command_killed_in_a_hung_hook_leaves_nothing(t: &Test) {
         running.wait();
         hung.is_removed();
     }
-    // Then the hook has its turn once more, in the next delete.
+    // The hook runs once more, in the next delete.
     let mut hung = Hung::of(t, "poststop");
     let line = format!("{READ} {}; [ -e {}/go ] || sleep 1000", hung.says("on"), hung.log.display());
     hung.c.config["hooks"]["poststop"] = json!([shell(&line)]);
@@ -281,7 +285,7 @@ fn command_killed_in_a_hung_hook_leaves_nothing(t: &Test) {
 
 /// A stopped command cannot notice that the container is gone.
 fn command_stopped_in_a_hung_hook_leaves_nothing(t: &Test) {
-    // One of each kind, since each takes 2 s.
+    // Only every second way, since each takes 2 s.
     for (kind, command) in WAYS.into_iter().step_by(2) {
         let hung = Hung::of(t, kind);
         let running = hung.begin(command);
@@ -350,7 +354,7 @@ fn start_has_one_winner_while_a_hook_runs(t: &Test) {
     }
 }
 
-/// The container may have ended before its poststart hooks have.
+/// The container may end before its poststart hooks do.
 fn delete_waits_for_the_hooks_of_a_start(t: &Test) {
     let mut hung = Hung::new(t);
     hung.c.args(&["true"]);

@@ -1,4 +1,4 @@
-//! runtime.md: the operations, the state, and what they leave behind.
+//! runtime.md: the operations, the state, and their leftovers.
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Runtime, Test, eventually};
@@ -46,7 +46,9 @@ pub const CASES: &[Case] = cases![
     rootfs_that_is_missing_or_a_file_is_refused,
 ];
 
-/// What is said of a container that is not there: engines match it. Crun names the file that it missed.
+/// The error for a missing container, which engines match.
+///
+/// crun names the missing file.
 fn gone(t: &Test) -> &'static str {
     if t.runtime == Runtime::Crun { "no such file or directory" } else { "does not exist" }
 }
@@ -95,9 +97,9 @@ fn state_has_the_keys_of_the_spec(t: &Test) {
         "{}",
         state["created"]
     );
-    // A start may end before the program is there (runc's does).
+    // A start may return before the program runs (runc's does).
     let comm = || fs::read_to_string(format!("/proc/{}/comm", state["pid"])).unwrap();
-    eventually("its pid is the program's", || comm() == "probe\n");
+    eventually("the pid is that of the program", || comm() == "probe\n");
     c.remove();
 }
 
@@ -116,7 +118,7 @@ fn config_changed_after_create_has_no_effect(t: &Test) {
     c.remove();
 }
 
-/// An engine that waits for readiness waits in vain.
+/// An engine that waits for readiness would wait in vain.
 fn notify_socket_warns_that_it_is_not_supported(t: &Test) {
     let c = t.container();
     c.write();
@@ -334,7 +336,7 @@ fn delete_of_a_missing_container_is_an_error(t: &Test) {
     t.call(&["delete", "nobody"]).exits(1).fails(&[gone(t)]);
 }
 
-/// In a shared pid namespace nothing but the cgroup tells whose a process is.
+/// In a shared pid namespace only the cgroup identifies the container's processes.
 fn delete_kills_processes_that_outlive_init(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
@@ -352,7 +354,7 @@ fn pause_and_resume_freeze_and_thaw(t: &Test) {
     c.args(&["sh", "-c", "while :; do echo x >> /shared/beat; sleep 0.02; done"]);
     c.up();
     let size = || fs::metadata(shared.join("beat")).map_or(0, |m| m.len());
-    eventually("it beats", || size() > 0);
+    eventually("the program writes", || size() > 0);
     c.call(&["pause"]).ok();
     assert_eq!(c.status(), "paused");
     let frozen = size();
@@ -361,7 +363,7 @@ fn pause_and_resume_freeze_and_thaw(t: &Test) {
     c.exec(&["true"]).fails(&["paused"]);
     c.call(&["resume"]).ok();
     assert_eq!(c.status(), "running");
-    eventually("it beats again", || size() > frozen);
+    eventually("the program writes again", || size() > frozen);
     c.remove();
 }
 
@@ -407,7 +409,7 @@ fn list_prints_a_table_json_and_ids(t: &Test) {
 }
 
 fn ps_lists_the_processes(t: &Test) {
-    // Without cgroups init alone is known.
+    // Without cgroups only init is known.
     t.needs_controller("pids");
     let mut c = t.container();
     c.probe("fork 2 say pause");
@@ -416,7 +418,7 @@ fn ps_lists_the_processes(t: &Test) {
     let pids = c.call(&["ps", "--format", "json"]).ok().json();
     assert_eq!(pids.as_array().map(Vec::len), Some(3), "{pids}");
     assert!(pids.as_array().unwrap().contains(&json!(c.pid())));
-    // The table is the host's ps, which does not work in every guest; crun prints pids only.
+    // The table comes from the host's ps, which does not work in every guest. crun prints pids only.
     let works = std::process::Command::new("ps").arg("-ef").output().is_ok_and(|o| o.status.success());
     if works && t.runtime != Runtime::Crun {
         let table = c.call(&["ps"]).ok().stdout;
@@ -470,7 +472,7 @@ fn kill_ends_a_created_container(t: &Test) {
     c.kill("TERM").ok();
     c.stopped();
     c.delete().ok();
-    // The program has nothing of it.
+    // The program does not inherit the handler.
     let seen = c.run().ok().probe();
     let caught = u64::from_str_radix(seen["signals"]["SigCgt"].as_str().unwrap(), 16).unwrap();
     let asking =
@@ -485,7 +487,7 @@ fn start_fails_if_init_dies_before_it_answers(t: &Test) {
     let init = Pid::from_raw(c.pid());
     kill(init, Signal::SIGSTOP).unwrap();
     let starting = t.spawn(t.command(&["start", &c.id]));
-    // By then it has said go, and waits for what comes of it.
+    // By then start has sent its request and waits for the result.
     std::thread::sleep(std::time::Duration::from_millis(500));
     kill(init, Signal::SIGKILL).unwrap();
     let said = ["cannot start a container that has stopped", "container process is already dead"];

@@ -1,4 +1,4 @@
-//! `linux.resources` and `cgroupsPath`: the limits that most bundles set, as the kernel holds them.
+//! `linux.resources` and `cgroupsPath`: the common limits and their effect.
 
 use crate::cases;
 use crate::common::test::STATE;
@@ -135,7 +135,7 @@ fn cpu_shares_are_set(t: &Test) {
     c.create().ok();
     let seen = c.knob("cpu", "cpu.shares", "cpu.weight");
     if t.hierarchy("cpu").unwrap().v2 {
-        // 20 by the linear conversion of old, 59 by the one that the spec has had since 2025.
+        // 20 by the former linear conversion, 59 by the one in the spec since 2025.
         assert!(["20", "59"].contains(&seen.as_str()), "{seen}");
     } else {
         assert_eq!(seen, "512");
@@ -170,7 +170,7 @@ fn minus_one_means_unlimited(t: &Test) {
     c.create().ok();
     assert_eq!(c.knob("pids", "pids.max", "pids.max"), "max");
     let memory = c.knob("memory", "memory.limit_in_bytes", "memory.max");
-    // Without a limit v1 shows the largest number of pages: on a 32-bit kernel 2^31 of them.
+    // Without a limit v1 shows the largest number of pages, which is 2^31 on a 32-bit kernel.
     assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|n| n > 1 << 42), "{memory}");
     c.remove();
 }
@@ -185,7 +185,7 @@ fn limits_apply_to_exec(t: &Test) {
     c.remove();
 }
 
-/// The kernel's count is of the cgroup's whole life.
+/// The kernel's count covers the cgroup's whole life.
 fn earlier_oom_kill_is_not_reported_by_exec(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
@@ -200,7 +200,9 @@ fn earlier_oom_kill_is_not_reported_by_exec(t: &Test) {
     c.remove();
 }
 
-/// Makes a cgroup below the container's, in every hierarchy that it is in. One of cpuset has nothing until it is given.
+/// Creates a cgroup below the container's, in every hierarchy of the container.
+///
+/// A new cpuset cgroup is empty until it gets values.
 fn make_below(c: &Container<'_>, name: &str) {
     for h in Hierarchy::all() {
         let own = h.mount.join(c.test.token()).join(&c.id);
@@ -215,7 +217,7 @@ fn make_below(c: &Container<'_>, name: &str) {
     }
 }
 
-/// What `/proc/self/cgroup` says in a new process of the container, of the hierarchies that the container is in.
+/// The `/proc/self/cgroup` of a new process, for the hierarchies of the container.
 #[track_caller]
 fn exec_in(c: &Container<'_>, flags: &[&str]) -> Vec<String> {
     let seen = c.exec_with(flags, &["probe", "cgroup"]).ok().probe();
@@ -285,7 +287,9 @@ fn invalid_exec_cgroup_is_refused(t: &Test) {
     c.remove();
 }
 
-/// As systemd does in a container: then v2 takes no processes into the container's own cgroup any more.
+/// Init moves itself to a child cgroup, as systemd does in a container.
+///
+/// v2 then accepts no process in the container's own cgroup.
 fn exec_joins_inits_cgroup_if_init_made_cgroups(t: &Test) {
     if !t.pure_v2() || t.hierarchy("pids").is_none() {
         t.skip("only v2 keeps processes out of a cgroup that has controllers below");
@@ -327,7 +331,7 @@ fn cgroup_belongs_to_the_containers_user_if_it_may_write_there(t: &Test) {
         let files = delegated.iter().filter(|f| c.cgroup("pids").join(f).exists());
         files.for_each(|file| assert_eq!(owner(&c, file), uid, "{options:?} {own_namespace} {file:?}"));
         if v2 {
-            assert_eq!(owner(&c, "pids.max"), 0, "limits stay the host's");
+            assert_eq!(owner(&c, "pids.max"), 0, "the host must keep the ownership of limits");
             let wanted = match (uid, options[0]) {
                 (1000, _) => "ok",
                 (_, "ro") => "EROFS",
@@ -339,8 +343,9 @@ fn cgroup_belongs_to_the_containers_user_if_it_may_write_there(t: &Test) {
     }
 }
 
-/// On every host: the runtime is shown none.
-/// It has none, and nothing that could be mounted now would be its own.
+/// Checks that the commands that need a cgroup refuse a container without one.
+///
+/// They must, even if cgroups are mounted by now: none of those is the container's.
 fn has_no_cgroup(c: &Container<'_>) {
     let file = c.test.path("resources");
     fs::write(&file, r#"{"devices":[{"allow":false}]}"#).unwrap();
@@ -399,20 +404,21 @@ fn host_without_cgroups_runs_only_containers_without_limits(t: &Test) {
     call(&["events", "--stats", &c.id]).ok();
     assert_eq!(call(&["ps", "--format=json", &c.id]).ok().json(), json!([c.pid()]));
     call(&["delete", "--force", &c.id]).ok();
-    // Of umount(8).
+    // umount(8) created this directory.
     let _ = fs::remove_dir_all("/run/mount");
 }
 
-/// Who the ordinary user is, outside.
+/// The uid of the unprivileged user on the host.
 const USER: u32 = 100_000;
 
-/// An ordinary user, as rootless engines run a runtime: root of a user namespace, and nothing of the host's is his but his
-/// state.
+/// An unprivileged user that calls the runtime as rootless engines do.
+///
+/// It is root of a user namespace, and owns nothing of the host but its state.
 struct User<'t> {
     test: &'t Test,
     home: PathBuf,
     namespace: Child,
-    /// Where he calls from.
+    /// The cgroup that it calls from.
     cgroup: Option<PathBuf>,
 }
 
@@ -421,7 +427,7 @@ impl<'t> User<'t> {
         let home = test.path("home-of-the-user");
         fs::create_dir(&home).unwrap();
         chown(&home, Some(USER), Some(USER)).unwrap();
-        // Where the runtime was built he may not come.
+        // The user has no access to the directory where the runtime was built.
         fs::copy(test.runtime_path(), home.join("runtime")).unwrap();
         let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
         let mut command = Command::new("setpriv");
@@ -468,7 +474,11 @@ fn user_without_delegated_cgroups_runs_without_limits(t: &Test) {
     call(&["start", "c"]).ok();
     let pid = call(&["state", "c"]).ok().json()["pid"].to_string();
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    assert_eq!(groups, fs::read_to_string("/proc/self/cgroup").unwrap(), "it stays where its creator is");
+    assert_eq!(
+        groups,
+        fs::read_to_string("/proc/self/cgroup").unwrap(),
+        "it must stay in the cgroup of its creator"
+    );
     call(&["delete", "--force", "c"]).ok();
     c.config["linux"]["resources"]["pids"] = json!({"limit": 5});
     c.write();
@@ -496,7 +506,7 @@ fn user_with_delegated_cgroups_has_limits(t: &Test) {
     call(&["create", "--bundle", &bundle, &c.id]).ok();
     call(&["start", &c.id]).ok();
     assert_eq!(c.knob("pids", "", "pids.max"), "6");
-    // Room for all that the probe may still be forking, and for exec.
+    // Room for everything that the probe may still be forking, and for exec.
     call(&["update", "--pids-limit", "40", &c.id]).ok();
     assert_eq!(c.knob("pids", "", "pids.max"), "40");
     call(&["pause", &c.id]).ok();
@@ -508,7 +518,7 @@ fn user_with_delegated_cgroups_has_limits(t: &Test) {
     fs::remove_dir(own.join("caller")).unwrap();
 }
 
-/// A cgroup that somebody else's process lives in must not be taken over, let alone killed.
+/// A cgroup with foreign processes must not be taken over, let alone killed.
 fn cgroup_with_foreign_processes_is_refused_or_left_alone(t: &Test) {
     t.needs_controller("pids");
     let mut c = t.container();
@@ -521,7 +531,7 @@ fn cgroup_with_foreign_processes_is_refused_or_left_alone(t: &Test) {
     let alive = stranger.try_wait().unwrap().is_none();
     stranger.kill().unwrap();
     stranger.wait().unwrap();
-    assert!(alive, "the stranger was killed");
+    assert!(alive, "a foreign process was killed");
     fs::remove_dir(&dir).unwrap();
 }
 

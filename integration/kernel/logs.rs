@@ -1,4 +1,4 @@
-//! `--log`: whatever the file is, a command does not hang on it, and what it does not take is said on stderr.
+//! `--log`: no file makes a command hang; messages that it rejects go to stderr.
 
 use crate::cases;
 use crate::common::{Case, Container, Output, Terminal, Test, eventually};
@@ -23,7 +23,7 @@ pub const CASES: &[Case] = cases![
     blocked_stderr_does_not_block_signals,
 ];
 
-/// `run` of a container that a warning is logged of.
+/// Runs a container that causes a warning in the log.
 fn run(c: &Container<'_>, log: &Path) -> Output {
     c.write();
     let began = Instant::now();
@@ -108,7 +108,7 @@ fn blocked_stderr_does_not_block_signals(t: &Test) {
     c.up();
     running.write();
     let bundle = running.bundle.to_str().unwrap();
-    // A warning and an error.
+    // A command with a warning, and one with an error.
     for args in [&["run", "--bundle", bundle, &running.id][..], &["exec", &c.id, "/no/such"]] {
         let (_terminal, slave) = Terminal::pair(20, 60);
         tcflow(&slave, FlowArg::TCOOFF).unwrap();

@@ -1,5 +1,7 @@
-//! The kernel tests: real containers on this machine's kernel, one file for each section of the spec. They need root.
-//! See `common` for how a test is run and `CONTRIBUTING.md` for how to write one.
+//! The kernel tests: real containers on this machine's kernel, as root.
+//!
+//! Each file covers a section of the spec. `common` runs the tests, and `CONTRIBUTING.md` shows how to
+//! write one.
 
 mod bad_input;
 mod cgroups;

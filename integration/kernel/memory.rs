@@ -1,4 +1,4 @@
-//! The memory of the commands: a gateway has little, and others write configurations.
+//! The memory of commands: a gateway has little, and others write configurations.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -22,17 +22,17 @@ pub const CASES: &[Case] = cases![
     ignored_objects_need_bounded_memory,
 ];
 
-/// How many times the size of a configuration a command may need.
+/// The limit for a command's memory, as a multiple of the configuration's size.
 ///
 /// The memory that it needs for a small configuration comes on top.
 const TIMES: u64 = 6;
-/// By how many KiB two runs of one command differ.
+/// The difference between two runs of one command, in KiB.
 const NOISE: u64 = 256;
 
-/// The most memory, in KiB, that the runtime had for this, in itself or in a child that it waited for.
+/// The peak memory of the runtime or a child that it waited for, in KiB.
 #[track_caller]
 fn peak(t: &Test, args: &[&str]) -> u64 {
-    // The kernel hands the peak of whoever starts a program on to it: the probe is small.
+    // A program inherits the peak of the process that starts it, and the probe is small.
     let mut command = Command::new(t.rootfs().join("bin/probe"));
     let runtime = t.command(args);
     command.args(["peak", &(runtime.get_args().len() + 1).to_string()]);
@@ -41,14 +41,14 @@ fn peak(t: &Test, args: &[&str]) -> u64 {
     probed.result("peak 0").as_u64().unwrap()
 }
 
-/// The most memory that a process had so far, in KiB.
+/// The peak memory of a process so far, in KiB.
 fn peak_of(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Every command that reads a configuration or the record, with the most memory that it had.
+/// Every command that reads a configuration or the state, with its peak memory.
 fn every_command(c: &Container<'_>) -> Vec<(&'static str, u64)> {
     let t = c.test;
     let bundle = c.bundle.to_str().unwrap();
@@ -66,7 +66,7 @@ fn every_command(c: &Container<'_>) -> Vec<(&'static str, u64)> {
     peaks
 }
 
-/// The container's config with a member of it replaced by this text.
+/// Writes the container's config with one member replaced by this text.
 fn write(c: &Container<'_>, pointer: &str, text: &str) -> u64 {
     let mut config = c.config.clone();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -111,12 +111,12 @@ fn within_bounds(t: &Test, args: &[&str], pointer: &str, text: &str) {
     assert!(failed.is_empty(), "{failed}");
 }
 
-/// So many items, separated by commas.
+/// This many items, separated by commas.
 fn items(count: usize, item: impl Fn(usize) -> String) -> String {
     (0..count).map(item).collect::<Vec<_>>().join(",")
 }
 
-/// The items of a list of the small config, and then these.
+/// The items of a list of the small config, followed by these.
 fn and_more(t: &Test, pointer: &str, more: &str) -> String {
     let c = t.container();
     let Some(Value::Array(first)) = c.config.pointer(pointer) else { panic!("{pointer} is no list") };
@@ -171,7 +171,7 @@ fn many_mounts_need_bounded_memory(t: &Test) {
 }
 
 fn many_hooks_need_bounded_memory(t: &Test) {
-    // A state of 256 KiB for each.
+    // The state is 256 KiB, and each hook gets it.
     let mut c = t.container();
     c.config["annotations"] = json!({"a": "x".repeat(256 << 10)});
     let hooks = items(12, |_| r#"{"path":"/bin/true","args":["true","a"],"env":["A=b"]}"#.into());

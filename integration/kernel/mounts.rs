@@ -179,7 +179,7 @@ fn bind_ro_and_rbind_ro_protect_the_source(t: &Test) {
     assert_eq!((seen.result("write /a/x"), seen.result("write /b/x")), (&json!("EROFS"), &json!("EROFS")));
 }
 
-/// A directory with a tmpfs mounted below it, both in this test's own mount namespace.
+/// A directory with a tmpfs below it, in the mount namespace of this test.
 fn with_submount(c: &Container<'_>) -> std::path::PathBuf {
     let dir = c.bundle.join("tree");
     fs::create_dir_all(dir.join("sub")).unwrap();
@@ -275,7 +275,7 @@ fn destination_through_a_symlink_stays_inside(t: &Test) {
     let seen = c.probe("mounts").run().ok().probe();
     assert_eq!(seen.mount("/outside/x")["source"], "one");
     assert_eq!(seen.mount(outside.to_str().unwrap())["source"], "two");
-    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "nothing was made outside");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "nothing must be created outside");
 }
 
 fn destination_with_dots_stays_inside(t: &Test) {
@@ -329,7 +329,7 @@ fn cgroup_mount_without_a_cgroup_shows_that_of_the_caller(t: &Test) {
     for line in own.lines() {
         assert!(seen["cgroup"].as_array().unwrap().contains(&json!(line)), "{line} {}", seen["cgroup"]);
     }
-    // The container's process is in the cgroup that is shown.
+    // The container's process is in the visible cgroup.
     assert!(seen.text("read").lines().any(|pid| pid == "1"), "{}", seen.text("read"));
 }
 
@@ -386,7 +386,7 @@ fn remount_overrides_earlier_options(t: &Test) {
     let mut c = t.container();
     c.mount("/mnt", "tmpfs", "t", &["ro"]).mount("/mnt", "", "", &["remount", "rw"]);
     c.mount("/run", "tmpfs", "t", &[]).mount("/run", "", "", &["remount", "bind", "ro"]);
-    // Made read-only after its devices are there.
+    // It becomes read-only after its devices exist.
     c.mount("/dev", "", "", &["remount", "bind", "ro"]);
     let seen =
         c.probe("mounts write /mnt/x 1 write /run/x 1 write /dev/x 1 stat /dev/null").run().ok().probe();
@@ -400,7 +400,7 @@ fn remount_overrides_earlier_options(t: &Test) {
 fn long_tmpfs_options_are_not_truncated(t: &Test) {
     let mut c = t.container();
     fs::create_dir(c.rootfs.join("mnt")).unwrap();
-    // Nearly as long as the kernel takes it, and then the mode of the directory.
+    // The options are nearly as long as the kernel permits; the mode of the directory follows.
     c.mount("/mnt", "tmpfs", "t", &[&"uid=0,".repeat(680), "size=1024k"]);
     let out = c.probe("mounts").run();
     if out.status == 0 {
@@ -410,7 +410,7 @@ fn long_tmpfs_options_are_not_truncated(t: &Test) {
     }
 }
 
-/// As buildah has it for `RUN --mount=type=cache`, podman for `--volume a:b:U`.
+/// buildah uses it for `RUN --mount=type=cache`, and podman for `--volume a:b:U`.
 fn options_meant_for_engines_are_ignored(t: &Test) {
     let mut c = t.container();
     let dir = c.bundle.join("dir");

@@ -1,4 +1,4 @@
-//! `linux.namespaces`, `hostname`, `domainname`: made new, joined by path, or shared with the runtime.
+//! `linux.namespaces`, `hostname`, `domainname`: new, joined or shared namespaces.
 
 use crate::cases;
 use crate::common::{Case, Test};
@@ -85,7 +85,10 @@ fn pid_namespace_given_by_path_is_joined(t: &Test) {
     let theirs = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
     assert_eq!(seen["namespaces"]["pid"], json!(theirs.to_str()));
     assert_ne!(seen["pid"], 1);
-    assert!(seen["processes"].as_array().unwrap().contains(&json!(1)), "it sees the other's init");
+    assert!(
+        seen["processes"].as_array().unwrap().contains(&json!(1)),
+        "it must see the init of the other container"
+    );
     assert_eq!(first.status(), "running");
     first.remove();
 }

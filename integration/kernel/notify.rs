@@ -1,4 +1,4 @@
-//! `SCMP_ACT_NOTIFY`: a test is the seccomp agent, and answers for the payload's system calls.
+//! `SCMP_ACT_NOTIFY`: the test is the seccomp agent and answers system calls.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -24,7 +24,7 @@ pub const CASES: &[Case] = cases![
     notify_rule_for_a_call_of_the_runtime_is_refused,
 ];
 
-/// The kernel's `struct seccomp_notif` and `struct seccomp_notif_resp` (linux/seccomp.h).
+/// The kernel's `seccomp_notif` and `seccomp_notif_resp` (linux/seccomp.h).
 #[repr(C)]
 #[derive(Default)]
 struct Call {
@@ -48,7 +48,9 @@ struct Answer {
 nix::ioctl_readwrite!(receive_call, b'!', 0, Call);
 nix::ioctl_readwrite!(send_answer, b'!', 1, Answer);
 
-/// Takes one listener, answers `calls` system calls on it with ENOSPC, and gives back what the runtime told of it.
+/// Takes one listener and answers `calls` system calls with ENOSPC.
+///
+/// It returns the message that the runtime sent with the listener.
 #[allow(unsafe_code)]
 fn agent(path: PathBuf, calls: u32) -> JoinHandle<Value> {
     let socket = UnixListener::bind(path).unwrap();
@@ -57,7 +59,7 @@ fn agent(path: PathBuf, calls: u32) -> JoinHandle<Value> {
         let (told, listener) = receive(connection);
         for _ in 0..calls {
             let mut call = Call::default();
-            // SAFETY: the structures are the kernel's, and zeroed as it asks for.
+            // SAFETY: the structures are those of the kernel, zeroed as it requires.
             unsafe {
                 receive_call(listener.as_raw_fd(), &mut call).unwrap();
                 let mut answer = Answer { id: call.id, value: 0, error: -libc::ENOSPC, flags: 0 };
@@ -82,7 +84,7 @@ fn receive(mut connection: UnixStream) -> (Value, OwnedFd) {
     assert_eq!(fds.len(), 1, "one descriptor, with the first bytes");
     let n = got.bytes;
     bytes.truncate(n);
-    // Not every runtime closes the connection before its end; what it sends comes at once all the same.
+    // Not every runtime closes the connection before it ends, but everything it sends arrives at once.
     connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let closed = connection.read_to_end(&mut bytes).is_ok();
     let mut told: Value = serde_json::from_slice(&bytes).unwrap();
@@ -183,7 +185,7 @@ fn connection_is_closed_after_one_document(t: &Test) {
     assert_eq!(agent.join().unwrap()["closed"], true);
 }
 
-/// An engine learns of the missing agent from `create`, with no_new_privs too.
+/// An engine learns of the missing agent from `create`, also with no_new_privs.
 fn missing_agent_fails_create(t: &Test) {
     for nnp in [true, false] {
         let mut c = container(t, "/no/such/agent");

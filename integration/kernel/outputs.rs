@@ -1,4 +1,4 @@
-//! Files that a launch writes for its caller: they replace a regular file or nothing.
+//! Files that a command writes for its caller: they replace only a regular file.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -13,7 +13,9 @@ pub const CASES: &[Case] = cases![
     recorded_profile_replaces_only_a_regular_file,
 ];
 
-/// One of each kind that is no regular file. The links lead to a file, to a device and to nothing.
+/// One file of each type but regular.
+///
+/// The symlinks lead to a file, to a device and to nothing.
 fn others(t: &Test) -> Vec<PathBuf> {
     let dir = t.path("others");
     fs::create_dir(&dir).unwrap();
@@ -40,7 +42,7 @@ fn seen(path: &Path) -> (u32, u64, usize) {
     (there.mode(), there.ino(), fs::read_dir(path.parent().unwrap()).unwrap().count())
 }
 
-/// Calls with each of the paths; it is refused before anything is begun, and all is as it was.
+/// Each of the paths is refused before any side effect.
 fn refuses(t: &Test, status: i32, call: impl Fn(&str) -> crate::common::Output) {
     for path in others(t) {
         let before = seen(&path);

@@ -1,4 +1,4 @@
-//! `process`: what the payload is started with.
+//! `process`: the properties of the started program.
 
 use crate::cases;
 use crate::common::{Case, Test};
@@ -82,7 +82,7 @@ fn missing_cwd_is_created(t: &Test) {
     assert!(c.rootfs.join("srv/not/there").is_dir());
 }
 
-/// CVE-2024-21626: no descriptor of the host may serve as a way out by `cwd`.
+/// CVE-2024-21626: `cwd` must not lead out through a descriptor of the host.
 fn cwd_through_an_inherited_descriptor_is_refused(t: &Test) {
     for fd in 3..16 {
         let mut c = t.container();
@@ -166,10 +166,10 @@ fn unset_umask_is_0022_regardless_of_the_caller(t: &Test) {
         umask(Mode::from_bits_truncate(mask));
         let mut c = t.container();
         c.probe("umask");
-        assert_eq!(c.run().ok().probe()["umask"], 0o22, "run by {mask:o}");
+        assert_eq!(c.run().ok().probe()["umask"], 0o22, "run with umask {mask:o}");
         c.probe("umask say pause");
         c.up();
-        assert_eq!(c.says("umask")["umask"], 0o22, "create and start by {mask:o}");
+        assert_eq!(c.says("umask")["umask"], 0o22, "create and start with umask {mask:o}");
         c.remove();
     }
 }
@@ -180,20 +180,20 @@ fn umask_of_exec_is_0022_or_the_configs(t: &Test) {
         let mut c = t.container();
         c.probe("pause");
         c.up();
-        assert_eq!(c.exec(&["probe", "umask"]).ok().probe()["umask"], 0o22, "by {mask:o}");
+        assert_eq!(c.exec(&["probe", "umask"]).ok().probe()["umask"], 0o22, "umask {mask:o}");
         let process = t.path("process.json");
         let text = json!({"args": ["probe", "umask"], "env": ["PATH=/bin"], "cwd": "/",
             "user": {"uid": 0, "gid": 0}});
         fs::write(&process, text.to_string()).unwrap();
         let out = t.call(&["exec", "--process", process.to_str().unwrap(), &c.id]);
-        assert_eq!(out.ok().probe()["umask"], 0o22, "--process by {mask:o}");
+        assert_eq!(out.ok().probe()["umask"], 0o22, "--process with umask {mask:o}");
         c.remove();
     }
     let mut c = t.container();
     c.config["process"]["user"]["umask"] = json!(0o27);
     c.probe("pause");
     c.up();
-    assert_eq!(c.exec(&["probe", "umask"]).ok().probe()["umask"], 0o27, "the config's");
+    assert_eq!(c.exec(&["probe", "umask"]).ok().probe()["umask"], 0o27, "the umask of the config");
     c.remove();
 }
 
@@ -209,7 +209,7 @@ fn umask_is_set_before_a_filter_that_forbids_it(t: &Test) {
         c.probe("pid say pause");
         c.up();
         c.says("pid");
-        // Linux 4.7.
+        // The kernel shows it since Linux 4.7.
         let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
         let mask = status.lines().find_map(|l| l.strip_prefix("Umask:")).unwrap().trim();
         assert_eq!(u32::from_str_radix(mask, 8).unwrap(), asked.unwrap_or(0o22));
@@ -239,7 +239,7 @@ fn rlimit_may_exceed_the_hard_limit_with_the_capability(t: &Test) {
     assert_eq!(c.run().ok().probe()["rlimits"]["Max open files"], json!(["1048570", "1048570"]));
 }
 
-/// The mask of some capabilities by number, as /proc shows it.
+/// The mask of these capability numbers, as /proc shows it.
 fn mask(numbers: &[u32]) -> Value {
     json!(format!("{:016x}", numbers.iter().map(|n| 1u64 << n).sum::<u64>()))
 }
@@ -279,7 +279,7 @@ fn non_root_user_gets_capabilities_through_ambient(t: &Test) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(seen["caps"][set], mask(&[10, 13]), "{set}");
     }
-    // Without ambient ones a user has none.
+    // Without the ambient set a non-root user has no capabilities.
     c.config["process"]["capabilities"]["ambient"] = json!([]);
     assert_eq!(c.run().ok().probe()["caps"]["CapEff"], mask(&[]));
 }
@@ -313,11 +313,11 @@ fn oom_score_adj_is_set_or_unchanged(t: &Test) {
 
 fn program_starts_with_no_signal_blocked_or_ignored(t: &Test) {
     let mut c = t.container();
-    // busybox's grep, since Rust's own start ignores SIGPIPE.
+    // Use busybox's grep, because Rust's startup ignores SIGPIPE.
     c.args(&["grep", "^Sig[BI]", "/proc/self/status"]);
     let seen = c.run().ok().stdout;
     let masks: Vec<u64> = seen.lines().map(|l| u64::from_str_radix(l[7..].trim(), 16).unwrap()).collect();
-    // Above are the real-time signals, two of which C libraries keep to themselves.
+    // The higher bits are the real-time signals, two of which C libraries reserve.
     assert!(masks.iter().all(|m| m & 0x7fff_ffff == 0), "{seen}");
 }
 
@@ -356,7 +356,7 @@ fn stdin_stdout_and_stderr_are_the_runtimes(t: &Test) {
     assert!(out.stdout.starts_with("out\n") && out.stderr == "err\n");
 }
 
-/// A runtime started without standard streams must not hand the container a descriptor of its own in their place.
+/// A runtime without standard streams must not pass other descriptors instead.
 fn closed_standard_streams_do_not_leak_descriptors(t: &Test) {
     let mut c = t.container();
     let shared = c.share();
@@ -394,7 +394,7 @@ fn scheduler_and_io_priority_are_set(t: &Test) {
     c.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
     c.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE"});
     let seen = c.run().ok().probe();
-    // That policy has no nice value of its own: it stays what it was.
+    // This policy has no nice value, so it stays unchanged.
     let nice = &plain["nice"];
     assert_eq!(seen["scheduling"], json!({"policy": 5, "priority": 0, "nice": nice, "io": [3, 0]}));
 }
@@ -413,7 +413,7 @@ fn real_time_scheduler_is_set_or_the_missing_right_is_named(t: &Test) {
     }
 }
 
-/// The kernel's answer to the flags in the structure with room for their values.
+/// The kernel's answer to these flags, with a structure that has their values.
 #[allow(unsafe_code)]
 fn sched_setattr(flags: u64) -> Result<(), nix::Error> {
     let attr: [u64; 7] = [56, flags, 0, 0, 0, 0, 0];

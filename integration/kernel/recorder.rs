@@ -1,4 +1,4 @@
-//! `seccomp record`: what is recorded is enough for the same work, and for nothing else.
+//! `seccomp record`: the profile permits the same work and nothing else.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,7 +37,7 @@ pub const CASES: &[Case] = cases![
     recorder_outlives_the_command_and_ends_with_the_container,
 ];
 
-/// Records the container's run into a file of the test's own.
+/// Records the container's run into a file of this test.
 fn record(t: &Test, c: &Container<'_>, flags: &[&str]) -> (Output, PathBuf) {
     let file = t.path("profile.json");
     let out = t.finish(command(t, c, &[&["-o", file.to_str().unwrap()], flags].concat()));
@@ -74,7 +74,8 @@ fn recorded_profile_permits_the_same_run_and_denies_other_calls(t: &Test) {
         let seen = c.probe("mkdir /dev/shm/x rmdir /dev/shm/x socket unix stream").run().ok().probe();
         assert_eq!(seen.result("mkdir"), "ok");
         assert_eq!(seen.result("rmdir"), "EPERM");
-        // Its number on 32-bit ARM is above those of all the calls seen; without no_new_privs the runtime's own are among them.
+        // On 32-bit ARM its number is above all recorded calls. Without no_new_privs these include the
+        // runtime's own.
         let unknown = if cfg!(target_arch = "arm") && nnp { "ENOSYS" } else { "EPERM" };
         assert_eq!(seen.result("socket"), unknown);
     }
@@ -85,7 +86,7 @@ fn recorded_profile_permits_create_start_and_exec(t: &Test) {
         let mut c = with_privileges(t, nnp);
         c.config["process"]["user"] = json!({"uid": user, "gid": user});
         c.probe("pid sleep 0.05 until /dev/shm/end");
-        // What ends it is made beforehand.
+        // Create the file that ends it beforehand.
         c.mount("/dev/shm/end", "none", "/dev/null", &["bind"]);
         let (out, file) = record(t, &c, &[]);
         out.ok();
@@ -99,8 +100,9 @@ fn recorded_profile_permits_create_start_and_exec(t: &Test) {
     }
 }
 
-/// A program that makes no call but exit, and that by a foreign or our own architecture's entry, with the result of a call
-/// before it: a whole ELF file in as many bytes as it takes.
+/// A program that only exits, through the entry of a foreign or our architecture.
+///
+/// The exit status is the result of a call before it. The ELF file is as small as possible.
 fn program(c: &Container<'_>, wide: bool, code: &[u8]) {
     let header = if wide { 64 + 56 } else { 52 + 32 };
     let length = (header + code.len()) as u64;
@@ -133,7 +135,7 @@ fn program(c: &Container<'_>, wide: bool, code: &[u8]) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// `exit(-umask(0))` by the 32-bit entry of an x86 kernel.
+/// `exit(-umask(0))` through the 32-bit entry of an x86 kernel.
 const X86_UMASK: &[u8] = &[
     0xb8, 60, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80, // mov eax, 60; xor ebx, ebx; int 0x80
     0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80, // neg eax; mov ebx, eax; mov eax, 1; int 0x80
@@ -152,7 +154,7 @@ fn only_execve_is_added_with_no_new_privileges(t: &Test) {
     out.exits(7);
     let mut profile = profile(&file);
     assert_eq!(names(&profile), ["execve", "exit", "exit_group", "restart_syscall"]);
-    // Enough even where everything else is death.
+    // The profile is enough even if everything else kills the process.
     profile["defaultAction"] = "SCMP_ACT_KILL_PROCESS".into();
     profile.as_object_mut().unwrap().remove("defaultErrnoRet");
     c.config["linux"]["seccomp"] = profile;
@@ -180,11 +182,11 @@ fn foreign_calls_are_recorded_under_their_architecture(t: &Test) {
     assert_eq!(names(&foreign), ["execve", "exit", "exit_group", "restart_syscall", "umask"]);
     c.config["linux"]["seccomp"] = foreign.clone();
     c.run().ok();
-    // And not without it.
+    // Without the foreign architecture it is not enough.
     foreign["syscalls"][0]["names"] = json!(["execve", "exit", "exit_group"]);
     c.config["linux"]["seccomp"] = foreign;
     c.run().exits(libc::EPERM);
-    // A profile of another machine comes in by merging.
+    // Merging keeps a profile that was recorded on another machine.
     let arm = t.path("arm.json");
     let text = r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_ARM"],
         "syscalls":[{"names":["cacheflush","set_tls"],"action":"SCMP_ACT_ALLOW"}]}"#;
@@ -202,9 +204,9 @@ fn foreign_calls_are_recorded_under_their_architecture(t: &Test) {
 
 fn processes_threads_and_handlers_are_recorded(t: &Test) {
     let mut c = t.container();
-    // Children, a pipe, many calls at once; then a signal with a handler, and a wait that it interrupts. The signal comes when
-    // all is quiet: a call that waits to be heard of by the recorder ends with EINTR, as seccomp_unotify(2) warns, and
-    // the shell's do not all expect that.
+    // Start children, a pipe and many parallel calls; then send a signal that has a handler and interrupts
+    // a wait. The signal comes when all is quiet: a call that waits for the recorder fails with EINTR, as
+    // seccomp_unotify(2) warns, and the shell does not handle that everywhere.
     let script = "trap 'n=1' USR1; for i in 1 2 3; do (echo $i | cat) & done; wait; (sleep 0.5; kill -USR1 $$; sleep 1) & wait; \
                   echo done $n";
     c.args(&["sh", "-c", script]);
@@ -214,7 +216,7 @@ fn processes_threads_and_handlers_are_recorded(t: &Test) {
     for _ in 0..5 {
         assert!(c.run().ok().stdout.ends_with("done 1\n"));
     }
-    // Of a handler whose signal never comes the way back is allowed all the same.
+    // The return of a handler is allowed even if its signal never comes.
     let mut c = t.container();
     c.args(&["sh", "-c", "trap 'echo caught' USR1; [ -z \"$1\" ] || kill -USR1 $$; :", "sh", "-"]);
     let (out, file) = record(t, &c, &[]);
@@ -255,7 +257,7 @@ fn merging_allows_what_either_run_needed(t: &Test) {
         (seen.result("mkdir"), seen.result("socket"), seen.result("rmdir")),
         (&json!("ok"), &json!("ok"), &json!("EPERM"))
     );
-    // What was there was replaced whole, and nothing lies beside it.
+    // The old file was replaced as a whole, and no temporary file is left.
     let beside = fs::read_dir(file.parent().unwrap()).unwrap().flatten();
     assert!(beside.map(|e| e.file_name()).all(|n| !n.to_string_lossy().starts_with(".")));
 }
@@ -275,7 +277,7 @@ fn record_forwards_signals(t: &Test) {
     c.probe("trap TERM pid say await TERM exit 5");
     let file = t.path("profile.json");
     let running = t.spawn(command(t, &c, &["-o", file.to_str().unwrap()]));
-    eventually("it has its trap", || running.stdout().contains("pid"));
+    eventually("the probe waits for the signal", || running.stdout().contains("pid"));
     kill(Pid::from_raw(running.pid()), Signal::SIGTERM).unwrap();
     assert_eq!(*running.wait().exits(5).probe().result("await"), json!("TERM"));
     assert!(names(&profile(&file)).iter().any(|n| n.starts_with("rt_sigtimedwait")));
@@ -309,7 +311,7 @@ fn profile_is_written_to_the_bundle_by_default(t: &Test) {
     c.run().ok();
 }
 
-/// A workload that would be seen to have run: it makes a file that the host sees.
+/// A workload that shows on the host whether it ran: it creates a file.
 fn marked<'t>(t: &'t Test) -> (Container<'t>, PathBuf) {
     let mut c = t.container();
     let mark = c.share().join("ran");
@@ -341,7 +343,7 @@ fn invalid_requests_are_refused_before_the_run(t: &Test) {
         .fails(&["--output and --merge are of record"]);
     let (out, _) = record(t, &c, &[]);
     out.ok();
-    assert!(mark.exists(), "else the above shows nothing");
+    assert!(mark.exists(), "a valid request must run the workload");
 }
 
 fn workload_that_cannot_start_leaves_no_profile(t: &Test) {
@@ -351,7 +353,7 @@ fn workload_that_cannot_start_leaves_no_profile(t: &Test) {
         let (out, file) = record(t, &c, &[]);
         out.exits(1).fails(&["no such file"]);
         assert!(!file.exists());
-        // One that is found and cannot be executed.
+        // A program that is found but cannot be executed.
         fs::write(c.rootfs.join("bin/broken"), "\x7fELF").unwrap();
         fs::set_permissions(c.rootfs.join("bin/broken"), fs::Permissions::from_mode(0o755)).unwrap();
         c.args(&["/bin/broken"]);
@@ -361,7 +363,7 @@ fn workload_that_cannot_start_leaves_no_profile(t: &Test) {
     }
 }
 
-/// Runs a record where a call with these arguments answers EINVAL.
+/// Runs a record where a call with these arguments fails with EINVAL.
 #[allow(unsafe_code)]
 fn on_a_kernel_without(t: &Test, call: &str, args: Value, nnp: bool) -> (Output, PathBuf) {
     let rule = json!({"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EINVAL, "args": args});
@@ -406,7 +408,7 @@ fn recorder_outlives_the_command_and_ends_with_the_container(t: &Test) {
     let id = format!("record-{}", running.pid());
     kill(Pid::from_raw(running.pid()), Signal::SIGKILL).unwrap();
     running.wait().exits(137);
-    // The workload goes on, and is answered.
+    // The workload continues and is answered.
     fs::write(share.join("go"), "").unwrap();
     eventually("it has written", || share.join("gone").exists());
     t.call(&["delete", "--force", &id]).ok();

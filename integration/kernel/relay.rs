@@ -1,4 +1,4 @@
-//! The foreground with a terminal: what is between the caller's streams and the container never waits for one of them.
+//! The foreground with a terminal: relaying never blocks on one of the streams.
 
 use crate::cases;
 use crate::common::{Case, Container, Terminal, Test, eventually};
@@ -38,7 +38,7 @@ fn printed(count: usize) -> String {
     (0..count).map(|i| format!("{i:099}\n")).collect()
 }
 
-/// A shell command in the foreground with a terminal, by `run` and by `exec`.
+/// A shell command in the foreground with a terminal, with `run` and with `exec`.
 fn ways<'t>(t: &'t Test, script: &str) -> [(Container<'t>, Command); 2] {
     let mut c = t.container();
     c.args(&["sh", "-c", script]);
@@ -56,7 +56,7 @@ fn exec<'t>(t: &'t Test, script: &str) -> (Container<'t>, Command) {
     (c, command)
 }
 
-/// Whether all that the command has started has ended.
+/// Whether everything that the command started has ended.
 fn has_ended(c: &Container<'_>) -> bool {
     let state = c.call(&["state"]);
     let running = || c.call(&["ps", "--format", "json"]).json() != json!([state.json()["pid"]]);
@@ -69,7 +69,7 @@ fn start(mut command: Command, stdin: impl Into<Stdio>, stdout: impl Into<Stdio>
     command.stdin(stdin).stdout(stdout).spawn().unwrap()
 }
 
-/// Waits for the end of the runtime, which has to come.
+/// Waits for the runtime, which must end.
 #[track_caller]
 fn end(child: &mut Child) -> i32 {
     let mut status = None;
@@ -83,30 +83,32 @@ fn end(child: &mut Child) -> i32 {
 /// Checks that the command leaves nothing, and deletes the container of an exec.
 #[track_caller]
 fn nothing_is_left(c: &Container<'_>) {
-    eventually("nothing of it is left", || has_ended(c));
+    eventually("everything that it started has ended", || has_ended(c));
     if c.call(&["state"]).status == 0 {
         c.remove();
     }
 }
 
-/// The processor time that a process has had, in hundredths of a second.
+/// The processor time of a process, in hundredths of a second.
 fn ticks(pid: u32) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields = stat.rsplit(')').next().unwrap().split_whitespace();
     fields.skip(11).take(2).map(|n| n.parse::<u32>().unwrap()).sum()
 }
 
-/// That a process sleeps, once what it writes to is full.
+/// Checks that a process sleeps once the stream that it writes to is full.
 #[track_caller]
 fn costs_no_time(pid: u32) {
-    eventually("it costs no time", || {
+    eventually("it uses no processor time", || {
         let before = ticks(pid);
         std::thread::sleep(Duration::from_millis(500));
         ticks(pid) - before < 5
     });
 }
 
-/// Init has to see that it cannot write or read any more: it is spared from a signal that it has no handler for.
+/// Init must notice that it cannot write or read any more.
+///
+/// The kernel does not kill it with a signal that it has no handler for.
 fn closed_reader_ends_the_program(t: &Test) {
     for (c, command) in ways(t, "yes") {
         let (_terminal, slave) = Terminal::pair(20, 60);
@@ -132,7 +134,7 @@ fn stalled_reader_is_waited_for_without_cpu_time(t: &Test) {
 }
 
 fn hangup_of_the_callers_terminal_ends_the_program(t: &Test) {
-    // The terminal as all of the streams, and as stdin alone; of programs that write, that read, and that do neither.
+    // The terminal is every stream, or stdin only. The programs write, read, or do neither.
     for all in [true, false] {
         let both = ["yes", "cat"].map(|script| ways(t, script)).into_iter().flatten();
         for (c, command) in both.chain([exec(t, "sleep 100")]) {
@@ -175,7 +177,7 @@ fn program_that_ignores_the_hangup_is_waited_for(t: &Test) {
 }
 
 fn signals_are_forwarded_while_the_callers_terminal_is_blocked(t: &Test) {
-    // It is stopped, or it is not read: a write that is longer than what it still takes would wait.
+    // The terminal is stopped, or nobody reads it: a write longer than its free space would block.
     for stop in [true, false] {
         for (c, command) in ways(t, "trap 'exit 9' TERM; echo ready; yes & wait") {
             let (mut terminal, slave) = Terminal::pair(20, 60);
@@ -191,7 +193,7 @@ fn signals_are_forwarded_while_the_callers_terminal_is_blocked(t: &Test) {
             term();
             eventually("the program has ended", || has_ended(&c));
             std::thread::sleep(Duration::from_millis(200));
-            // Its last words wait, and a second signal ends that.
+            // The last output is kept, and a second signal ends the wait.
             term();
             assert_eq!(end(&mut child), 9);
             assert_eq!(fcntl(&kept, FcntlArg::F_GETFL).unwrap(), flags);

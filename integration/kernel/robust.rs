@@ -1,4 +1,4 @@
-//! Faults and races: one winner, nothing lost, nothing left.
+//! Faults and races: one winner, no loss, no leftovers.
 
 use crate::cases;
 use crate::common::{Case, Container, Runtime, Test, eventually};
@@ -50,7 +50,7 @@ fn parallel_starts_have_one_winner(t: &Test) {
     let all: Vec<_> = (0..6).map(|_| t.spawn(t.command(&["start", &c.id]))).collect();
     let won = all.into_iter().map(|r| r.wait()).filter(|o| o.status == 0).count();
     assert_eq!(won, 1);
-    // The shell makes the file and writes it in two steps.
+    // The shell creates the file and writes it in two steps.
     let starts = || fs::read_to_string(shared.join("starts")).unwrap_or_default();
     eventually("it ran", || !starts().is_empty());
     assert_eq!(starts(), "x\n");
@@ -67,7 +67,7 @@ fn parallel_deletes_all_succeed(t: &Test) {
     }
 }
 
-/// Kills `create` after a delay, then wants the id to be deletable and free.
+/// Kills `create` after a delay and checks that the id can be deleted and reused.
 fn kill_create_after(c: &Container<'_>, delay: Duration, signal: Signal) {
     c.write();
     let command = c.test.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
@@ -140,7 +140,7 @@ fn full_stdout_is_an_error(t: &Test) {
     c.remove();
 }
 
-/// What init holds while it waits for `start` can be reached from the container through /proc.
+/// The container can reach the descriptors of a waiting init through /proc.
 fn created_init_holds_no_descriptor_of_the_host(t: &Test) {
     let mut c = t.container();
     c.probe("pause");
@@ -156,8 +156,9 @@ fn created_init_holds_no_descriptor_of_the_host(t: &Test) {
     c.remove();
 }
 
-/// One thousand times through create, start and delete; the cage finds what was left, and the counts that no cage sees
-/// stay as they were.
+/// Runs create, start and delete a thousand times.
+///
+/// The cage finds leftovers, and counts that no cage sees stay unchanged.
 fn a_thousand_containers_leave_nothing(t: &Test) {
     let mut c = t.container();
     c.args(&["true"]);
@@ -175,7 +176,7 @@ fn a_thousand_containers_leave_nothing(t: &Test) {
     assert_eq!(dying(), before, "cgroups");
 }
 
-/// The container's user can enter each directory that was made for it.
+/// The container's user can enter each directory that was created for it.
 fn umask_of_the_caller_has_no_effect(t: &Test) {
     for mask in ["000", "077", "777"] {
         let mut c = t.container();

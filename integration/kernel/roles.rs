@@ -1,5 +1,7 @@
-//! `spec --role`: the written configuration with the fixture's root file system, and a probe that does what the role's page
-//! (`seccomp-profiles/NAME.md`) says it may do and tries what no role may.
+//! `spec --role`: a probe does what the role permits and tries what no role may.
+//!
+//! It runs with the written configuration and the fixture's root file system. The pages are
+//! `seccomp-profiles/NAME.md`.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -15,8 +17,10 @@ pub const CASES: &[Case] = cases![
     firmware_updater_writes_and_starts_programs,
 ];
 
-/// A container of the configuration that the runtime writes. What the page tells its reader to put in is put in: sources
-/// of mounts, device numbers (those of /dev/zero), the program.
+/// A container with the configuration that the runtime writes for a role.
+///
+/// The values that the page asks its reader to fill in are filled in: mount sources, device numbers
+/// (those of /dev/zero) and the program.
 fn of_role<'t>(t: &'t Test, name: &str) -> Container<'t> {
     let mut c = t.container();
     let bundle = c.bundle.to_str().unwrap();
@@ -43,7 +47,9 @@ fn of_role<'t>(t: &'t Test, name: &str) -> Container<'t> {
     c
 }
 
-/// Runs the words and compares what came of each act; then what no role may do.
+/// Runs the words and compares the result of each act.
+///
+/// Then it tries what no role may do.
 fn acts(t: &Test, name: &str, expected: &[(&str, &str)]) {
     let never: &[String] = &[
         "mount tmpfs /tmp tmpfs".into(),
@@ -79,7 +85,7 @@ fn acts(t: &Test, name: &str, expected: &[(&str, &str)]) {
     for ((act, wanted), result) in expected.iter().copied().chain(denied).zip(results) {
         let result = result.as_array().unwrap().last().unwrap();
         match wanted {
-            // By its own errno, or with all other requests.
+            // It is denied by its own errno, or together with all other requests.
             "denied" => {
                 assert!(*result == json!("EACCES") || *result == json!("EPERM"), "{name}: {act}: {result}")
             }

@@ -1,4 +1,4 @@
-//! The harness itself: what a test leaves behind fails it.
+//! The harness itself: leftovers fail a test.
 
 use crate::cases;
 use crate::common::{Case, Test};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 pub const CASES: &[Case] = cases![leftovers_fail_a_test];
 
-/// Tests that must fail; run by the one above, never by themselves.
+/// Tests that must fail; only the test above runs them.
 pub const FAILING: &[Case] = cases![
     leaves_a_process,
     leaves_a_mount,

@@ -1,4 +1,4 @@
-//! `run` in the foreground: signals go through to the container, and its end is the runtime's.
+//! `run` in the foreground: it forwards signals and returns the container's status.
 
 use crate::cases;
 use crate::common::{Case, Test, eventually, has_not_grown, own_memory};
@@ -48,22 +48,22 @@ fn signals_are_forwarded(t: &Test) {
         let mut c = t.container();
         c.probe(&format!("trap {name} pid say await {name} exit 5"));
         let running = c.spawn_run(&[]);
-        eventually("it has its trap", || running.stdout().contains("pid"));
+        eventually("the probe waits for the signal", || running.stdout().contains("pid"));
         kill(Pid::from_raw(running.pid()), signal).unwrap();
         let out = running.wait().exits(5);
         assert_eq!(*out.probe().result("await"), json!(name));
     }
 }
 
-/// The C libraries hide some of the real-time signals, each others.
+/// Each C library hides some of the real-time signals.
 fn signals_of_every_number_are_forwarded(t: &Test) {
     let mut pause = t.container();
     pause.probe("pause");
     pause.up();
-    // The others end no program by default, or are a fault of the runtime itself.
+    // The other signals end no program by default, or are faults of the runtime itself.
     let ending = [1, 2, 3, 10, 12, 14, 15, 16].into_iter().chain(24..=27).chain(29..=64);
     for signal in ending {
-        // The first process of a pid namespace would be spared.
+        // The kernel spares the first process of a pid namespace.
         let mut c = t.container();
         c.without_namespace("pid").args(&["sh", "-c", "echo ready; exec sleep 100"]);
         let exec = t.command(&["exec", &pause.id, "sh", "-c", "echo ready; exec sleep 100"]);
@@ -82,7 +82,7 @@ fn send(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
-/// Nothing gives memory back, so what stays for long must not take any.
+/// A command that waits for long must not grow: the heap does not give memory back.
 fn waiting_does_not_grow_memory(t: &Test) {
     let mut c = t.container();
     c.probe("pid say pause");

@@ -1,5 +1,7 @@
-//! The state on disk: damaged, of another boot, on a disk that is full or read-only, of commands that were interrupted.
-//! Whatever happens to it, no stranger is signalled, nothing is lost, and the id can be used again.
+//! The state on disk: damaged, of an earlier boot, on a full or read-only disk.
+//!
+//! Commands may also have been interrupted. In every case no foreign process gets a signal, nothing is
+//! lost, and the id can be used again.
 
 use crate::cases;
 use crate::common::test::STATE;
@@ -51,7 +53,7 @@ fn edit(c: &Container<'_>, change: impl FnOnce(&mut Record)) {
     fs::write(dir(c).join("record"), record.encode()).unwrap();
 }
 
-/// Somebody who has nothing to do with any container.
+/// A process that has nothing to do with any container.
 struct Stranger(Child);
 
 impl Stranger {
@@ -65,7 +67,7 @@ impl Stranger {
 
     #[track_caller]
     fn goes_on(mut self) {
-        assert!(self.0.try_wait().unwrap().is_none(), "a stranger was signalled");
+        assert!(self.0.try_wait().unwrap().is_none(), "a foreign process got a signal");
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -121,22 +123,23 @@ fn reused_pid_is_never_signalled(t: &Test) {
         std::thread::sleep(Duration::from_millis(20));
         let stranger = Stranger::new();
         let (mine, theirs) = (record(&c).init.unwrap(), ProcessMark::of(stranger.pid()).unwrap());
-        // A pid that is used again, and one that comes with the wrong start time.
+        // A reused pid, and a pid with the wrong start time.
         let start = if same_start { mine.start } else { theirs.start - 1 };
         edit(&c, |r| r.init = Some(ProcessMark { pid: theirs.pid, start }));
         assert_eq!(c.status(), "stopped");
         c.kill("KILL").exits(1).fails(&["container not running"]);
         c.remove();
         stranger.goes_on();
-        // The init of the cage reaps it in its own time.
-        eventually("the real one goes with its cgroup", || {
+        // The init of the cage reaps it when it gets there.
+        eventually("the real init has ended with its cgroup", || {
             !fs::exists(format!("/proc/{}", mine.pid)).unwrap()
         });
     }
 }
 
-/// A container as a loss of power leaves it: its files are there, its processes and cgroups are not, and its pid is
-/// somebody else's.
+/// A container as a power loss leaves it.
+///
+/// Its files exist, its processes and cgroups do not, and another process has its pid.
 fn from_an_earlier_boot<'t>(t: &'t Test, stranger: &Stranger) -> Container<'t> {
     let c = paused(t);
     c.up();
@@ -194,7 +197,7 @@ fn delete_killed_at_any_time_can_be_repeated(t: &Test) {
         interrupt(&c, &["delete", "--force"], Duration::from_micros(300 * step));
         assert!(t.call(&["list"]).ok().stderr.is_empty());
         c.remove();
-        // None is left out. One that was interrupted, or whose note was, runs again.
+        // No hook is left out. An interrupted one runs again, and so does one whose note was interrupted.
         let ran = fs::read_to_string(&log).unwrap();
         assert!(ran.contains("1\n") && ran.ends_with("2\n") && ran.len() <= 8, "{ran:?}");
     }
@@ -218,12 +221,12 @@ fn interrupted_delete_is_completed_without_force(t: &Test) {
     let c = paused(t);
     c.up();
     edit(&c, |r| r.phase = Phase::Deleting);
-    assert_eq!(c.status(), "running", "it is still observed");
+    assert_eq!(c.status(), "running", "the status must still be observed");
     c.create().exits(1).fails(&["already exists"]);
     c.delete().ok();
 }
 
-/// The cgroup of a create that was interrupted before it was its own may be another container's.
+/// The cgroup of an interrupted create may belong to another container.
 fn interrupted_create_does_not_kill_other_containers(t: &Test) {
     let (one, mut two) = (paused(t), paused(t));
     one.up();
@@ -255,12 +258,14 @@ fn existing_cgroup_is_emptied_and_kept(t: &Test) {
         kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
         c.stopped();
         c.delete().ok();
-        eventually("nobody is in it", || fs::read_to_string(made.join("cgroup.procs")).unwrap().is_empty());
+        eventually("the cgroup has no process", || {
+            fs::read_to_string(made.join("cgroup.procs")).unwrap().is_empty()
+        });
         fs::remove_dir(&made).unwrap();
     }
 }
 
-/// Puts a file system of its own over the state root for as long as the closure runs.
+/// Mounts a file system over the state root while the closure runs.
 pub fn with_small_root(options: &str, run: impl FnOnce()) {
     mount(Some("state"), STATE, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
     run();
@@ -268,7 +273,7 @@ pub fn with_small_root(options: &str, run: impl FnOnce()) {
     umount2(STATE, MntFlags::empty()).unwrap();
 }
 
-/// Takes all of the space that there is at the state root, with the file that is returned.
+/// Fills the free space of the state root with the returned file.
 pub fn fill_root() -> PathBuf {
     let filler = Path::new(STATE).join(".filler");
     let full = fs::write(&filler, vec![1; 1 << 20]);
@@ -335,9 +340,9 @@ fn run_returns_the_programs_status_if_the_delete_fails(t: &Test) {
         c.args(&["sh", "-c", "echo x > /shared/on; while [ ! -e /shared/go ]; do sleep 0.02; done; exit 7"]);
         let running = c.spawn_run(&[]);
         eventually("it runs", || shared.join("on").exists());
-        // By then `run` may still be about to take back that it waited for init.
+        // `run` may still be about to undo its note that it waited for init.
         let work = dir(&c).join("work");
-        eventually("run notes no work", || {
+        eventually("`run` has cleared its note", || {
             fs::read_to_string(&work).is_ok_and(|work| work.trim().is_empty())
         });
         remount(MsFlags::MS_RDONLY);
@@ -356,10 +361,10 @@ fn locked_container_is_waited_for(t: &Test) {
     c.up();
     let lock = Flock::lock(fs::File::open(dir(&c)).unwrap(), FlockArg::LockExclusive).unwrap();
     c.create().exits(1).fails(&["already exists"]);
-    assert_eq!(c.status(), "running", "looking needs no lock");
+    assert_eq!(c.status(), "running", "reading needs no lock");
     let delete = t.spawn(t.command(&["delete", "--force", &c.id]));
     std::thread::sleep(Duration::from_millis(300));
-    assert!(dir(&c).exists(), "it waits");
+    assert!(dir(&c).exists(), "delete must wait");
     drop(lock);
     delete.wait().ok();
 }
@@ -396,7 +401,7 @@ fn paused_container_dies_by_kill(t: &Test) {
     }
 }
 
-/// A container whose processes and cgroups are gone, without a word to the runtime.
+/// A container whose processes and cgroups vanished without the runtime.
 pub fn gone(t: &Test) -> Container<'_> {
     let c = paused(t);
     c.up();
@@ -425,7 +430,7 @@ fn start_fifo_alone_does_not_mean_created(t: &Test) {
     c.delete().ok();
     c.up();
     assert!(dir(&c).join("start.fifo").exists());
-    assert_eq!(c.status(), "running", "nobody waits there");
+    assert_eq!(c.status(), "running", "no process waits at the FIFO");
     c.start().exits(1).fails(&["already running"]);
     c.remove();
 }

@@ -1,4 +1,4 @@
-//! Containers at the end of their limits, and commands that get into each other's way: nothing hangs, nothing is left.
+//! Containers at their limits and racing commands: nothing hangs or is left.
 
 use crate::cases;
 use crate::common::{Case, Container, Hierarchy, Output, Test, eventually, rounds};
@@ -20,11 +20,13 @@ pub const CASES: &[Case] = cases![
 
 const MIB: i64 = 1 << 20;
 
-/// How runtimes say that there is no such container.
+/// The errors of runtimes for a missing container.
 const GONE: &[&str] = &["does not exist", "no such file"];
 
-/// `true` and nothing else, with as little memory as runs it: what the runtime itself needs must not count. It is a near thing:
-/// the kernel counts up to a quarter of a MiB in advance for each processor, so that one start in some may fail, and says so.
+/// Runs `true` with little memory: the memory of the runtime must not count.
+///
+/// The kernel charges up to a quarter of a MiB in advance per processor, so a start may fail now and
+/// then, and reports it.
 fn container_starts_with_256_kib_of_memory(t: &Test) {
     t.needs_controller("memory");
     let profile: Value = serde_json::from_str(include_str!("../../seccomp-profiles/default.json")).unwrap();
@@ -57,7 +59,7 @@ fn container_starts_with_256_kib_of_memory(t: &Test) {
     }
 }
 
-/// Under each limit from one page on, the start reports it or the program works.
+/// At each limit from one page on, start reports the failure or the program runs.
 fn memory_limit_too_low_for_the_start_is_reported(t: &Test) {
     t.needs_controller("memory");
     const WORDS: &[&str] = &[
@@ -106,12 +108,12 @@ fn small(t: &Test) -> Container<'_> {
     c
 }
 
-/// A payload whose children are killed for their memory all the time, and every command on it meanwhile.
+/// The payload's children are OOM-killed all the time while commands run on it.
 fn commands_work_under_repeated_oom_kills(t: &Test) {
     t.needs_controller("memory");
     t.needs_controller("pids");
     let mut c = small(t);
-    // The killer is to choose the child, whoever else is there.
+    // The OOM killer must choose the child.
     let greedy = "(echo 1000 > /proc/self/oom_score_adj; exec probe eat 200 > /dev/null)";
     c.args(&["sh", "-c", &format!("while :; do {greedy}; done")]).up();
     let events = t.spawn(t.command(&["events", "--interval=50ms", &c.id]));
@@ -127,7 +129,7 @@ fn commands_work_under_repeated_oom_kills(t: &Test) {
         c.call(&["ps", "--format=json"]).ok();
         c.call(&["update", "--pids-limit", &(90 + round).to_string()]).ok();
     }
-    eventually("it is told", || events.stdout().contains(r#""type":"oom""#));
+    eventually("the OOM kill is reported", || events.stdout().contains(r#""type":"oom""#));
     let began = Instant::now();
     c.remove();
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
@@ -137,13 +139,13 @@ fn commands_work_under_repeated_oom_kills(t: &Test) {
 fn pids_limit_stops_a_fork_bomb(t: &Test) {
     t.needs_controller("pids");
     let mut c = small(t);
-    // Room for a hundred, with what the kernel keeps for each.
+    // Room for a hundred processes, with the kernel memory for each.
     c.config["linux"]["resources"]["memory"] = json!({"limit": 128 * MIB, "swap": 128 * MIB});
     c.args(&["sh", "-c", "bomb() { bomb | bomb & }; bomb; while :; do :; done"]).up();
-    // How often the limit was met: the bomb may have burnt out by the time that anybody looks how many there are.
+    // Count how often the limit was hit: the bomb may be over before anyone counts its processes.
     let met = || c.knob("pids", "pids.events", "pids.events").trim() != "max 0";
-    eventually("it has met its limit", met);
-    // Not by `pids.current`, which counts a fork that is being refused, too, for a moment.
+    eventually("the bomb has hit its limit", met);
+    // `pids.current` also counts a fork that is being refused, for a moment.
     let members = c.knob("pids", "cgroup.procs", "cgroup.procs").lines().count();
     assert!(members <= 100, "{members}");
     c.call(&["state"]).ok();
@@ -152,7 +154,9 @@ fn pids_limit_stops_a_fork_bomb(t: &Test) {
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
 }
 
-/// Each update either is in time or says that the container is gone; what is deleted stays deleted.
+/// An update is in time or reports that the container is gone.
+///
+/// A deleted container stays deleted.
 fn update_racing_with_delete_is_in_time_or_reports_gone(t: &Test) {
     t.needs_controller("pids");
     for round in 0..6 {
@@ -185,7 +189,7 @@ fn update_and_delete_handle_an_externally_removed_cgroup(t: &Test) {
     assert!(!all.is_empty());
     c.kill("KILL").ok();
     c.stopped();
-    eventually("the kernel has let go of them", || {
+    eventually("the kernel has released the cgroups", || {
         all.iter().all(|d| fs::remove_dir(d).is_ok() || !d.exists())
     });
     assert_eq!(c.status(), "stopped");

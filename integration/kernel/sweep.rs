@@ -1,6 +1,8 @@
-//! Commands killed at each of their system calls, in turn: afterwards everything answers, one `delete --force` succeeds
-//! and nothing is left (the cage looks). The killer is a tracer: it counts the calls of the runtime's own process, which
-//! goes on untraced in its children.
+//! Commands killed at each of their system calls.
+//!
+//! Afterwards every command answers, one `delete --force` succeeds and nothing is left (the cage
+//! checks). The killer is a tracer: it counts the calls of the runtime's own process, whose children
+//! are not traced.
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
@@ -21,8 +23,10 @@ pub const SLOW: &[Case] = cases![
     delete_killed_at_any_of_hundreds_of_calls_can_be_deleted,
 ];
 
-/// Runs a command until its nth entry to or return from the kernel and kills it there; false if it ended before.
-// Waited for by its pid.
+/// Runs a command and kills it at its nth system call entry or exit.
+///
+/// It returns false if the command ended before.
+// The command is waited for by its pid.
 #[allow(unsafe_code, clippy::zombie_processes)]
 fn killed_at(mut command: Command, n: u32) -> bool {
     // SAFETY: the closure makes one system call and touches no memory.
@@ -30,7 +34,7 @@ fn killed_at(mut command: Command, n: u32) -> bool {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = Pid::from_raw(child.id() as i32);
     let ended = |status| matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
-    // It stops first at its exec.
+    // It first stops at its execve.
     assert!(!ended(waitpid(pid, None).unwrap()));
     for _ in 0..n {
         ptrace::syscall(pid, None).unwrap();
@@ -76,7 +80,7 @@ fn create_killed_at_any_of_hundreds_of_calls_can_be_deleted(t: &Test) {
     sweep(t, &[], &["create", "--bundle", "/run/it/bundles/1"]);
 }
 
-/// A pid file is there or it is not: nothing else is left beside it.
+/// The pid file exists or it does not: no other file is left beside it.
 fn pid_file_killed_at_any_of_hundreds_of_calls_is_whole_or_absent(t: &Test) {
     let dir = t.path("dir");
     std::fs::create_dir(&dir).unwrap();

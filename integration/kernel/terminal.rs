@@ -1,4 +1,4 @@
-//! `process.terminal`: a terminal handed over by the console socket, or the runtime's own in the foreground.
+//! `process.terminal`: over the console socket, or relayed in the foreground.
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Container, Terminal, Test, eventually};
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = cases![
     missing_console_socket_is_refused,
 ];
 
-/// A container with a terminal that was created over a console socket.
+/// A container with a terminal, created over a console socket.
 fn created<'t>(t: &'t Test, words: &str, edit: impl FnOnce(&mut Container<'t>)) -> (Container<'t>, Terminal) {
     let mut c = t.container();
     c.probe(words);
@@ -90,7 +90,7 @@ fn exec_gets_its_own_terminal(t: &Test) {
     c.remove();
 }
 
-/// `run` of the container in a session of its own whose terminal is `slave`.
+/// `run` of the container in a new session whose terminal is `slave`.
 fn foreground(c: &Container<'_>, slave: std::fs::File) -> std::process::Child {
     c.write();
     let mut command = Command::new("setsid");
@@ -153,7 +153,9 @@ fn missing_console_socket_is_refused(t: &Test) {
     let mut c = t.container();
     c.config["process"]["terminal"] = json!(true);
     c.create_with(&["--console-socket", "/run/no/such.sock"]).exits(1).fails(&["no such file or directory"]);
-    eventually("nothing is left of it", || !std::path::Path::new("/run/it/state").join(&c.id).exists());
+    eventually("its state directory is removed", || {
+        !std::path::Path::new("/run/it/state").join(&c.id).exists()
+    });
 }
 
 fn foreground_run_into_a_pipe_keeps_line_endings(t: &Test) {
@@ -173,7 +175,7 @@ fn reopened_terminal_is_relayed(t: &Test) {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// The processor time that a process has had, in hundredths of a second.
+/// The processor time of a process, in hundredths of a second.
 fn ticks(pid: i32) -> u32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields = stat.rsplit(')').next().unwrap().split_whitespace();
@@ -183,7 +185,7 @@ fn ticks(pid: i32) -> u32 {
 fn unread_last_output_is_kept_until_term(t: &Test) {
     let mut c = t.container();
     c.config["process"]["terminal"] = json!(true);
-    // More than a page, which is all that the pipe takes, and less than the terminal holds beside it.
+    // More than a page, which is all that the pipe holds, and less than fits into the terminal as well.
     c.args(&["sh", "-c", "n=0; while [ $n -lt 100 ]; do printf %099d $n; echo; n=$((n + 1)); done"]).write();
     let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
     fcntl(&write, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();

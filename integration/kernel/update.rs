@@ -1,4 +1,4 @@
-//! `update`, `events` and `device`: a container's resources while it is there.
+//! `update`, `events` and `device`: resources of an existing container.
 
 use crate::cases;
 use crate::common::{Case, Container, Runtime, Test, eventually, has_not_grown, own_memory};
@@ -51,7 +51,7 @@ fn update_flags_set_the_limits(t: &Test) {
         assert_eq!(c.knob("cpu", "cpu.cfs_period_us", ""), "60000");
         assert_eq!(c.knob("cpu", "cpu.shares", ""), "512");
     }
-    // What is not named stays.
+    // Unnamed fields stay unchanged.
     c.call(&["update", "--pids-limit", "20"]).ok();
     assert_eq!(c.knob("memory", "memory.limit_in_bytes", "memory.max"), (32 * MIB).to_string());
     assert_eq!(c.knob("pids", "pids.max", "pids.max"), "20");
@@ -125,7 +125,7 @@ fn failed_update_changes_nothing(t: &Test) {
     c.remove();
 }
 
-/// What Home Assistant does when a radio stick is plugged in.
+/// Home Assistant does this when a radio stick is plugged in.
 fn update_adds_device_rules(t: &Test) {
     t.needs_controller("devices");
     let c = with_mknod(t);
@@ -141,9 +141,9 @@ fn update_adds_device_rules(t: &Test) {
     };
     update(json!([{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]));
     assert_eq!(open(&c, "11"), "ok");
-    assert_eq!(open(&c, "1"), "EPERM", "nothing else");
-    assert_eq!(open(&c, "3"), "ok", "and nothing less");
-    // Not forgotten by the next one.
+    assert_eq!(open(&c, "1"), "EPERM", "no other device may be added");
+    assert_eq!(open(&c, "3"), "ok", "no device may be removed");
+    // The next update keeps the rule.
     update(json!([{"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}]));
     assert_eq!(open(&c, "11"), "ok");
     update(json!([{"allow": false}]));
@@ -197,7 +197,7 @@ fn events_end_with_the_container(t: &Test) {
     c.remove();
 }
 
-/// Nothing gives memory back, so what stays for long must not take any.
+/// Each round must give its memory back, since the heap itself does not.
 fn events_do_not_grow_memory(t: &Test) {
     let mut c = t.container();
     c.probe("pause").up();
@@ -219,12 +219,12 @@ fn events_report_an_oom_kill(t: &Test) {
     let running = t.spawn(t.command(&["events", "--interval=10s", &c.id]));
     std::thread::sleep(std::time::Duration::from_millis(300));
     c.exec(&["probe", "eat", "200"]).exits(137);
-    eventually("it is told", || running.stdout().contains(r#""type":"oom""#));
+    eventually("the OOM kill is reported", || running.stdout().contains(r#""type":"oom""#));
     c.remove();
     running.wait().ok();
 }
 
-/// It comes while the statistics are being printed, and nobody reads them for a while.
+/// The kill comes while the statistics are printed, and their reader is slow.
 fn events_report_the_oom_kill_that_ended_the_container(t: &Test) {
     t.needs_controller("memory");
     let mut c = t.container();
@@ -235,7 +235,7 @@ fn events_report_the_oom_kill_that_ended_the_container(t: &Test) {
     let mut command = t.command(&["events", "--interval=1ms", &c.id]);
     let mut events = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
     drop(command);
-    // A line or two, and the pipe is full.
+    // One or two lines fill the pipe.
     std::thread::sleep(std::time::Duration::from_millis(500));
     c.start();
     c.stopped();
@@ -256,7 +256,7 @@ fn device_is_added_and_removed(t: &Test) {
         let seen = exec(&c, "probe open /dev/kmsg r open /dev/kmsg w stat /dev/kmsg");
         assert_eq!((seen.result("open"), &seen["acts"][1][2]), (&json!("ok"), &json!("EPERM")));
         assert_eq!(seen.result("stat")["minor"], 11);
-        // Another time with more, by the same node.
+        // Add it again with more access, for the same node.
         t.call(&["device", "add", &c.id, "/dev/kmsg"]).ok();
         assert_eq!(exec(&c, "probe open /dev/kmsg w").result("open"), "ok");
         t.call(&["device", "add", &c.id, "/dev/kmsg", "--as", "/dev/radio/0"]).ok();
@@ -273,12 +273,12 @@ fn device_is_added_and_removed(t: &Test) {
     c.remove();
 }
 
-/// What is behind a number need not be there: only a device that is forbidden answers EPERM.
+/// The device itself may be missing: only a denied one answers EPERM.
 fn loop_and_tty_devices_are_added_and_removed(t: &Test) {
     t.needs_controller("devices");
     let c = with_mknod(t);
     let open = |path: &str| c.exec(&["probe", "open", path, "r"]).ok().probe().result("open").clone();
-    // Nodes made inside are no way around the rules.
+    // Nodes created inside cannot bypass the rules.
     let forged = |major: &str, kind: &str, minor: &str| {
         let words = [
             "probe",
@@ -335,7 +335,7 @@ fn invalid_device_is_refused(t: &Test) {
         (&["remove", "/no/such/device"], "/no/such/device is no device"),
         (&["remove", "/dev/null"], "/dev/null cannot be removed: every container has this device"),
         (&["plug", "/dev/null"], "expected add or remove"),
-        // Something else has that name in the container.
+        // Another device has that name in the container.
         (&["add", "/dev/kmsg", "--as", "/dev/zero"], "something else is there already"),
     ] {
         t.call(&[&["device", args[0], &c.id], &args[1..]].concat()).fails(&[says]);
@@ -346,13 +346,13 @@ fn invalid_device_is_refused(t: &Test) {
     }
 }
 
-/// What is in force and not written down is lost, or comes back, with the next change.
+/// Limits that are applied but not saved would be lost or return later.
 fn change_that_cannot_be_saved_is_undone(t: &Test) {
     needs(t, &["devices", "pids"]);
     with_small_root("mode=700,size=64k", || {
         let c = with_mknod(t);
         let pids = || c.knob("pids", "pids.max", "pids.max");
-        // By the node that is plugged in, and by one that is made inside.
+        // Open the added node, and one that is created inside.
         let open = || {
             let words = "probe open /dev/kmsg r mknod /dev/y c 1 11 open /dev/y r unlink /dev/y";
             let seen = c.exec(&words.split(' ').collect::<Vec<_>>()).ok().probe();
