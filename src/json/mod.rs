@@ -2,8 +2,10 @@
 //!
 //! Below every room that reads or writes documents. It knows nothing of containers.
 
+pub mod document;
 pub mod pairs;
 mod parse;
 pub mod read;
 pub mod shape;
+pub mod slot;
 pub mod value;

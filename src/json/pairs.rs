@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::read::{Read, without_nul};
+use super::slot::{Each, Slot, Value};
 use super::value::{self, Json};
 use crate::text::Text;
 
@@ -14,6 +16,19 @@ pub struct Pairs(Text);
 impl PartialEq for Pairs {
     fn eq(&self, other: &Pairs) -> bool {
         self.tokens().eq(other.tokens())
+    }
+}
+
+impl Slot for Pairs {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let members = value.members()?;
+        let start = members.position();
+        while let Some(key) = members.next_key()? {
+            let mut check = |value: Value<'_>| value.check_text();
+            without_nul(key).and_then(|_| members.value(&mut Each(&mut check)).map_err(|f| f.at(key)))?;
+        }
+        *self = Pairs(members.since(start));
+        Ok(())
     }
 }
 

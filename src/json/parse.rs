@@ -416,7 +416,3 @@ impl Reader {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "parse_tests.rs"]
-mod tests;

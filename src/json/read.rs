@@ -174,7 +174,7 @@ pub fn items(value: &Json, take: &mut dyn FnMut(&Json) -> Read<()>) -> Read<()> 
     }
 }
 
-fn without_nul(s: Text) -> Read<Text> {
+pub(super) fn without_nul(s: &str) -> Read<&str> {
     if s.contains('\0') { Err(Fault::new("contains a NUL character")) } else { Ok(s) }
 }
 
@@ -191,7 +191,7 @@ pub fn string(value: &Json) -> Read<String> {
 /// The same, as it is in the document.
 pub fn text(value: &Json) -> Read<Text> {
     match value {
-        Json::Str(s) => without_nul(s),
+        Json::Str(s) => without_nul(s).map(|_| *s),
         other => Err(wants("a string", other)),
     }
 }
@@ -208,8 +208,8 @@ pub fn strings(value: &Json) -> Read<Vec<String>> {
 
 /// What an unknown word is answered with.
 #[cold]
-pub(super) fn unknown(word: &str, known: &[(Text, u32)]) -> Fault {
-    let known: Vec<Text> = known.iter().map(|(name, _)| *name).collect();
+pub(super) fn unknown(word: &str, known: &mut dyn Iterator<Item = Text>) -> Fault {
+    let known: Vec<Text> = known.collect();
     Fault::of(format_args!("unknown {} (known: {})", Quoted(word), known.join(", ")))
 }
 
@@ -247,15 +247,23 @@ impl fmt::Display for Integer {
     }
 }
 
+impl Integer {
+    pub fn of(text: &str) -> Read<Integer> {
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+        match digits.parse::<u64>() {
+            Ok(bits) if !negative => Ok(Integer { negative, bits }),
+            Ok(magnitude @ 1..=0x8000_0000_0000_0000) => {
+                Ok(Integer { negative, bits: magnitude.wrapping_neg() })
+            }
+            // A number may be as long as the file: its first digits identify it.
+            _ => Err(Fault::of(format_args!("must be an integer, is {text:.40}"))),
+        }
+    }
+}
+
 pub(super) fn whole(value: &Json) -> Read<Integer> {
     let Json::Number(n) = value else { return Err(wants("an integer", value)) };
-    let (negative, digits) = n.strip_prefix('-').map_or((false, *n), |digits| (true, digits));
-    match digits.parse::<u64>() {
-        Ok(bits) if !negative => Ok(Integer { negative, bits }),
-        Ok(magnitude @ 1..=0x8000_0000_0000_0000) => Ok(Integer { negative, bits: magnitude.wrapping_neg() }),
-        // A number may be as long as the file: its beginning tells which it is.
-        _ => Err(Fault::of(format_args!("must be an integer, is {n:.40}"))),
-    }
+    Integer::of(n)
 }
 
 #[cold]

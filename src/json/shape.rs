@@ -141,7 +141,11 @@ fn path(value: &Json) -> Read<()> {
 
 fn word(value: &Json, known: &[(Text, u32)]) -> Read<()> {
     let Json::Str(word) = value else { return Err(wants("a string", value)) };
-    if known.iter().any(|(name, _)| name == word) { Ok(()) } else { Err(unknown(word, known)) }
+    if known.iter().any(|(name, _)| name == word) {
+        Ok(())
+    } else {
+        Err(unknown(word, &mut known.iter().map(|(name, _)| *name)))
+    }
 }
 
 fn number(value: &Json, &(lowest, highest, why): &Range) -> Read<()> {

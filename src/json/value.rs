@@ -2,9 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
+use super::document;
 use super::pairs::Pairs;
 use super::parse::{self, Many};
+use super::read::Read;
 use super::shape::Shape;
+use super::slot::{Slot, Value};
 use crate::error::Result;
 use crate::text::{List, Text};
 
@@ -34,7 +37,14 @@ pub enum Json {
 impl Json {
     /// Parses one document: strict UTF-8, nothing after the value, no key twice, at most 128 levels deep.
     pub fn parse(bytes: &[u8]) -> Result<Json> {
-        parse::document(bytes.to_vec().leak(), &Shape::Any)
+        Json::parse_kept(bytes.to_vec().leak())
+    }
+
+    /// Parses a document that stays in memory.
+    pub fn parse_kept(bytes: &'static [u8]) -> Result<Json> {
+        let mut json = Json::Null;
+        document::read(bytes, &mut json)?;
+        Ok(json)
     }
 
     /// Parses what stays in memory, without a copy, and keeps of it what the shape names. All of it is checked to be JSON.
@@ -125,6 +135,35 @@ macro_rules! json_from_int {
 }
 // Of one width, so that few kinds of numbers are printed.
 json_from_int!(i32 as i64, i64 as i64, u32 as u64, usize as u64, u64 as u64);
+
+impl Slot for Json {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        *self = match value {
+            Value::Null => Json::Null,
+            Value::Flag(flag) => Json::Bool(flag),
+            Value::Number(digits) => Json::Number(digits),
+            Value::Text(text) => Json::Str(text),
+            Value::Escaped(text) => Json::str(text),
+            Value::List(items) => {
+                let (mut all, mut item) = (Vec::new(), Json::Null);
+                while items.next(&mut item)? {
+                    all.push(std::mem::replace(&mut item, Json::Null));
+                }
+                Json::List(all)
+            }
+            Value::Object(members) => {
+                let mut all = Vec::new();
+                while let Some(key) = members.next_key()? {
+                    let mut member = Json::Null;
+                    members.value(&mut member)?;
+                    all.push((key, member));
+                }
+                Json::Object(all)
+            }
+        };
+        Ok(())
+    }
+}
 
 impl From<bool> for Json {
     fn from(b: bool) -> Json {

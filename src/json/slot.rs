@@ -1,0 +1,441 @@
+//! The one way to read documents: each place for a value checks what the document has for it, and takes it.
+//!
+//! A [`Slot`] is a place for a value. The type of the place decides what the value must be, so a number is refused where a
+//! text belongs, and each key is named once, beside its place:
+//!
+//! ```ignore
+//! value.object(&mut [
+//!     must("path", &mut Checked(&mut root.path, filled)),
+//!     may("readonly", &mut root.readonly),
+//! ])
+//! ```
+//!
+//! A member that is absent or `null` leaves its place as it was. Unknown members are ignored. A place that refuses its value returns
+//! a [`Fault`], which collects the JSON path on its way out.
+
+use super::read::{Fault, Integer, Read, missing, unknown, without_nul};
+use crate::error::Quoted;
+use crate::text::{List, Text};
+
+/// A place for a value of a document.
+pub trait Slot {
+    /// Takes the value, if it is what belongs here.
+    fn fill(&mut self, value: Value<'_>) -> Read<()>;
+}
+
+/// A value of a document, at the moment it is read.
+pub enum Value<'a> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Flag(bool),
+    /// A number, as it is written.
+    Number(Text),
+    /// A string, as a part of the document.
+    Text(Text),
+    /// A string that has escapes in the document.
+    Escaped(&'a str),
+    /// An array.
+    List(&'a mut dyn Items),
+    /// An object.
+    Object(&'a mut dyn Members),
+}
+
+/// The items of an array, which come one after the other.
+pub trait Items {
+    /// Reads the next item into the slot; `false` if there is none.
+    fn next(&mut self, slot: &mut dyn Slot) -> Read<bool>;
+}
+
+/// The members of an object, which come one after the other.
+pub trait Members {
+    /// The key of the next member. A value that was not read is skipped.
+    fn next_key(&mut self) -> Read<Option<Text>>;
+
+    /// Reads the value of the last key.
+    fn value(&mut self, slot: &mut dyn Slot) -> Read<()>;
+
+    /// Where the last string or number ends in the document.
+    fn position(&self) -> usize;
+
+    /// The document from that position up to the end of the last string or number.
+    fn since(&self, position: usize) -> Text;
+}
+
+/// The lowest integer, the highest, and the error text for any other.
+pub struct Range(pub i64, pub u64, pub Text);
+
+impl<'a> Value<'a> {
+    /// The kind of the value, in JSON's words.
+    fn kind(&self) -> Text {
+        match self {
+            Value::Null => "null",
+            Value::Flag(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::Text(_) | Value::Escaped(_) => "a string",
+            Value::List(_) => "an array",
+            Value::Object(_) => "an object",
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_not(&self, wanted: &str) -> Fault {
+        Fault::of(format_args!("must be {wanted}, is {}", self.kind()))
+    }
+
+    /// A string without NUL: everything that reaches the kernel is a C string, and must not be cut short there.
+    #[inline(never)]
+    pub fn text(self) -> Read<Text> {
+        match self {
+            Value::Text(text) => without_nul(text),
+            Value::Escaped(text) => without_nul(text).map(|text| &*text.to_owned().leak()),
+            other => Err(other.is_not("a string")),
+        }
+    }
+
+    /// Checks the same, and keeps nothing.
+    pub(super) fn check_text(self) -> Read<()> {
+        match self {
+            Value::Text(text) | Value::Escaped(text) => without_nul(text).map(drop),
+            other => Err(other.is_not("a string")),
+        }
+    }
+
+    /// An integer within a range, in two's complement.
+    #[inline(never)]
+    pub fn integer(self, Range(lowest, highest, why): &Range) -> Read<u64> {
+        let Value::Number(text) = self else { return Err(self.is_not("an integer")) };
+        let n = Integer::of(text)?;
+        let fits = if n.negative { n.bits as i64 >= *lowest } else { n.bits <= *highest };
+        // A number that is not negative is above a negative lowest one.
+        if fits && (n.negative || *lowest < 0 || n.bits >= *lowest as u64) {
+            return Ok(n.bits);
+        }
+        Err(Fault::of(format_args!("{n} {why}")))
+    }
+
+    /// Hands out the items of an array.
+    pub fn each(self, slot: &mut dyn Slot) -> Read<()> {
+        let Value::List(items) = self else { return Err(self.is_not("an array")) };
+        let mut index = 0;
+        while items.next(slot).map_err(|f| f.at_index(index))? {
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// The members of an object.
+    pub fn members(self) -> Read<&'a mut dyn Members> {
+        if let Value::Object(members) = self { Ok(members) } else { Err(self.is_not("an object")) }
+    }
+
+    /// Reads an object with these members.
+    pub fn object(self, fields: &mut [Field<'_>]) -> Read<()> {
+        let members = self.members()?;
+        while let Some(key) = members.next_key()? {
+            if let Some(field) = fields.iter_mut().find(|field| field.key == key) {
+                members.value(field).map_err(|f| f.at(key))?;
+            }
+        }
+        match fields.iter().find(|field| field.is_missing) {
+            Some(field) => Err(missing(field.key)),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands out the members of an object that are not `null`.
+    pub fn each_set(self, take: &mut dyn FnMut(Text, Value<'_>) -> Read<()>) -> Read<()> {
+        let members = self.members()?;
+        while let Some(key) = members.next_key()? {
+            let mut each = Each(&mut |value: Value<'_>| take(key, value));
+            members.value(&mut may(key, &mut each)).map_err(|f| f.at(key))?;
+        }
+        Ok(())
+    }
+
+    /// Hands out the members of an object with any keys.
+    pub fn each_member(self, take: &mut dyn FnMut(Text, Value<'_>) -> Read<()>) -> Read<()> {
+        let members = self.members()?;
+        while let Some(key) = members.next_key()? {
+            without_nul(key)?;
+            members.value(&mut Each(&mut |value: Value<'_>| take(key, value))).map_err(|f| f.at(key))?;
+        }
+        Ok(())
+    }
+}
+
+/// A member of an object, with the place for its value.
+pub struct Field<'a> {
+    key: Text,
+    slot: &'a mut dyn Slot,
+    is_missing: bool,
+}
+
+/// A member that must be there.
+pub fn must<'a>(key: Text, slot: &'a mut dyn Slot) -> Field<'a> {
+    Field { key, slot, is_missing: true }
+}
+
+/// A member that may be there.
+pub fn may<'a>(key: Text, slot: &'a mut dyn Slot) -> Field<'a> {
+    Field { key, slot, is_missing: false }
+}
+
+impl Slot for Field<'_> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        // Go's encoders write null for "not set".
+        if let Value::Null = value {
+            return Ok(());
+        }
+        self.is_missing = false;
+        self.slot.fill(value)
+    }
+}
+
+/// Acts on the value.
+pub struct Each<'a>(pub &'a mut dyn FnMut(Value<'_>) -> Read<()>);
+
+impl Slot for Each<'_> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        (self.0)(value)
+    }
+}
+
+/// A member that matters only with some values of the others: its fault waits until those are known.
+pub struct Later<T> {
+    key: Text,
+    read: Option<Read<T>>,
+}
+
+impl<T: Slot + Default> Later<T> {
+    /// The member of this name.
+    pub fn new(key: Text) -> Later<T> {
+        Later { key, read: None }
+    }
+
+    /// The place for [`Value::object`].
+    pub fn field(&mut self) -> Field<'_> {
+        may(self.key, self)
+    }
+
+    /// The value, if it is there.
+    pub fn optional(self) -> Read<Option<T>> {
+        self.read.transpose().map_err(|f| f.at(self.key))
+    }
+
+    /// The value, which must be there.
+    pub fn required(self) -> Read<T> {
+        let key = self.key;
+        self.optional()?.ok_or_else(|| missing(key))
+    }
+}
+
+impl<T: Slot + Default> Slot for Later<T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let mut place = T::default();
+        self.read = Some(place.fill(value).map(|()| place));
+        Ok(())
+    }
+}
+
+/// Whether a member is there.
+pub struct Presence<'a>(pub &'a mut bool);
+
+impl Slot for Presence<'_> {
+    fn fill(&mut self, _: Value<'_>) -> Read<()> {
+        *self.0 = true;
+        Ok(())
+    }
+}
+
+impl Slot for bool {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        match value {
+            Value::Flag(flag) => *self = flag,
+            other => return Err(other.is_not("a boolean")),
+        }
+        Ok(())
+    }
+}
+
+impl Slot for Text {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        *self = value.text()?;
+        Ok(())
+    }
+}
+
+/// `""` is absent: Go's encoders write that for "not set".
+impl Slot for Option<Text> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        *self = Some(value.text()?).filter(|text| !text.is_empty());
+        Ok(())
+    }
+}
+
+/// A text with a check.
+pub struct Checked<'a>(pub &'a mut Text, pub fn(Text) -> Read<()>);
+
+impl Slot for Checked<'_> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        *self.0 = value.text()?;
+        (self.1)(self.0)
+    }
+}
+
+/// Texts with a check for each.
+pub struct Texts<'a>(pub &'a mut List<Text>, pub fn(Text) -> Read<()>);
+
+impl Slot for Texts<'_> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let mut all = Vec::new();
+        value.each(&mut Each(&mut |value| {
+            let text = value.text()?;
+            all.push(text);
+            (self.1)(text)
+        }))?;
+        all.shrink_to_fit();
+        *self.0 = all.leak();
+        Ok(())
+    }
+}
+
+/// No check.
+pub fn any(_: Text) -> Read<()> {
+    Ok(())
+}
+
+/// A text of at least one character.
+pub fn filled(text: Text) -> Read<()> {
+    if text.is_empty() { Err(Fault::new("must not be empty")) } else { Ok(()) }
+}
+
+/// An absolute path.
+pub fn absolute(path: Text) -> Read<()> {
+    filled(path)?;
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    Err(Fault::of(format_args!("must be an absolute path, is {}", Quoted(path))))
+}
+
+impl Slot for List<Text> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        Texts(self, any).fill(value)
+    }
+}
+
+/// One of these words, as its meaning.
+pub struct Word<'a, T: 'static>(pub &'a mut T, pub &'static [(Text, T)]);
+
+impl<T: Copy> Slot for Word<'_, T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let word = value.text()?;
+        match self.1.iter().find(|(name, _)| *name == word) {
+            Some((_, meaning)) => *self.0 = *meaning,
+            None => return Err(unknown(word, &mut self.1.iter().map(|(name, _)| *name))),
+        }
+        Ok(())
+    }
+}
+
+/// A list of items. Each begins as the default and takes its members.
+pub struct Listed<'a, T: 'static>(pub &'a mut List<T>);
+
+impl<T: Slot + Default> Slot for Listed<'_, T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let mut all = Vec::new();
+        all.fill(value)?;
+        *self.0 = all.leak();
+        Ok(())
+    }
+}
+
+impl<T: Slot + Default> Slot for Vec<T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        value.each(&mut Each(&mut |value| {
+            let mut item = T::default();
+            item.fill(value)?;
+            self.push(item);
+            Ok(())
+        }))?;
+        self.shrink_to_fit();
+        Ok(())
+    }
+}
+
+/// An object that may be absent.
+pub struct Optional<'a, T>(pub &'a mut Option<T>);
+
+impl<T: Slot + Default> Slot for Optional<'_, T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        self.0.insert(T::default()).fill(value)
+    }
+}
+
+/// A type of integers, set from two's complement.
+pub trait Whole {
+    /// All that fit.
+    const RANGE: &'static Range;
+
+    /// Takes an integer that fits.
+    fn set(&mut self, bits: u64);
+}
+
+/// An integer within a narrower range.
+pub struct Within<'a, T>(pub &'a mut T, pub &'static Range);
+
+impl<T: Whole> Slot for Within<'_, T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        self.0.set(value.integer(self.1)?);
+        Ok(())
+    }
+}
+
+macro_rules! whole {
+    ($($type:ident),*) => {$(
+        impl Whole for $type {
+            const RANGE: &'static Range =
+                &Range($type::MIN as i64, $type::MAX as u64, concat!("is out of range (", stringify!($type), ")"));
+
+            fn set(&mut self, bits: u64) {
+                *self = bits as $type;
+            }
+        }
+
+        impl Slot for $type {
+            fn fill(&mut self, value: Value<'_>) -> Read<()> {
+                Within(self, $type::RANGE).fill(value)
+            }
+        }
+    )*};
+}
+whole!(u8, u16, u32, u64, i32, i64);
+
+impl<T: Whole + Default> Whole for Option<T> {
+    const RANGE: &'static Range = T::RANGE;
+
+    fn set(&mut self, bits: u64) {
+        self.insert(T::default()).set(bits);
+    }
+}
+
+impl<T: Whole + Default> Slot for Option<T> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        Within(self, T::RANGE).fill(value)
+    }
+}
+
+/// Pairs of a key and a text, in the order of the document.
+impl Slot for List<(Text, Text)> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let mut all = Vec::new();
+        value.each_member(&mut |key, value| {
+            all.push((key, value.text()?));
+            Ok(())
+        })?;
+        *self = all.leak();
+        Ok(())
+    }
+}
