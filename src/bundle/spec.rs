@@ -121,7 +121,7 @@ pub struct Capabilities {
 }
 
 /// `process.rlimits[]`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rlimit {
     /// The kernel's number of the resource (`RLIMIT_NOFILE` is 7).
     pub resource: u32,
@@ -151,7 +151,7 @@ pub struct Scheduler {
 }
 
 /// `process.ioPriority` (ioprio_set(2))
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct IoPriority {
     /// The kernel's number of the class (`IOPRIO_CLASS_BE` is 2).
     pub class: u8,
@@ -261,9 +261,10 @@ pub struct Linux {
 }
 
 /// The kind of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum NamespaceKind {
+    #[default]
     User,
     Pid,
     Network,
@@ -324,7 +325,7 @@ impl std::fmt::Display for NamespaceKind {
 }
 
 /// `linux.namespaces[]`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Namespace {
     /// `type`
     pub kind: NamespaceKind,
@@ -333,7 +334,7 @@ pub struct Namespace {
 }
 
 /// `uidMappings[]`, `gidMappings[]`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct IdMapping {
     /// First id inside.
     pub container_id: u32,
@@ -344,9 +345,10 @@ pub struct IdMapping {
 }
 
 /// `linux.devices[].type`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceKind {
     /// `c` or `u`
+    #[default]
     Char,
     /// `b`
     Block,
@@ -355,7 +357,7 @@ pub enum DeviceKind {
 }
 
 /// `linux.devices[]`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Device {
     /// `type`
     pub kind: DeviceKind,
@@ -384,9 +386,10 @@ pub enum Propagation {
 }
 
 /// `linux.personality.domain`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Personality {
     /// `LINUX`
+    #[default]
     Linux,
     /// `LINUX32`
     Linux32,

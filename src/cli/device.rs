@@ -10,10 +10,11 @@ use nix::sys::stat::{Mode, SFlag, major, minor, umask};
 
 use super::args::Globals;
 use super::store;
-use super::update::{DEVICES, device_rules, live};
-use crate::cgroup::limits::{ANY, DeviceRule, RuleKind, access, device_rule, devices};
+use super::update::{device_rules, linux_of, live};
+use crate::bundle::spec::{Device, DeviceKind};
+use crate::cgroup::limits::{ANY, DeviceRule, RuleKind, access, devices};
 use crate::error::{Context as _, Error, Result};
-use crate::json::value::Json;
+use crate::json::slot::may;
 use crate::plan::inside_path::InsidePath;
 use crate::rootfs::root::{Handle, Links, RootDir, kind};
 use crate::state::store::Entry;
@@ -88,17 +89,15 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
 
 /// A device of the config that the host has no more.
 fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
-    let config = Json::parse_as(dir.config().ok()?, &DEVICES).ok()?;
-    let Json::List(devices) = config.get("linux")?.get("devices")? else { return None };
-    let found = devices.iter().find(|d| d.text("path") == Some(inside))?;
-    let rule = Json::fields([
-        ("allow", true.into()),
-        ("type", found.text("type")?.into()),
-        ("major", found.number("major").into()),
-        ("minor", found.number("minor").into()),
-        ("access", "rwm".into()),
-    ]);
-    device_rule(&rule).ok()
+    let mut devices = Vec::<Device>::new();
+    linux_of(dir, &mut |v| v.object(&mut [may("devices", &mut devices)])).ok()?;
+    let found = devices.iter().find(|device| device.path == inside)?;
+    let kind = match found.kind {
+        DeviceKind::Char => RuleKind::Char,
+        DeviceKind::Block => RuleKind::Block,
+        DeviceKind::Fifo => return None,
+    };
+    Some(DeviceRule { allow: true, kind, major: Some(found.major), minor: Some(found.minor), access: ANY })
 }
 
 /// Puts the rule into force after all others, or leaves it; returns those that came since create without it.

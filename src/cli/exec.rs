@@ -5,7 +5,6 @@ use crate::bundle::config;
 use crate::bundle::load::read_argument;
 use crate::bundle::spec::{Process, Spec};
 use crate::error::{Context, Error, Result, engine};
-use crate::json::value::Json;
 use crate::log;
 use crate::plan::exec::ExecRequest;
 use crate::plan::process::add_capabilities;
@@ -85,9 +84,7 @@ fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     let mut p = match options.process {
         Some(file) => {
-            let read = || -> Result<Box<Process>> {
-                Ok(config::process(&Json::parse_as(read_argument(file)?.leak(), &config::PROCESS)?)?)
-            };
+            let read = || config::process(read_argument(file)?.leak());
             let mut p = read().about(format_args!("--process {}", file))?;
             p.terminal |= options.tty;
             return Ok(p);

@@ -2,10 +2,11 @@
 
 use crate::bundle::load::read_file;
 use crate::error::{Context as _, Error, Quoted, Result};
-use crate::json::value::Json;
+use crate::json::document;
+use crate::json::slot::{Each, Value, may};
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
-use crate::seccomp::policy::{Policy, policy, section};
+use crate::seccomp::policy::{Policy, Profile, Section};
 use crate::sys::file::{is_dir, join};
 
 /// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
@@ -32,10 +33,17 @@ pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
 pub fn read(path: &str) -> Result<Policy> {
     let file = if is_dir(path) { join(path, "config.json") } else { path.to_owned() };
     let parse = || {
-        let json = Json::parse(&read_file(&file)?)?;
-        let Some(linux) = json.get("linux") else { return Ok(policy(&json)?) };
-        let seccomp = linux.optional("seccomp", section).map_err(|f| f.at("linux"))?.flatten();
-        seccomp.ok_or_else(|| Error::new("linux.seccomp: is not there"))
+        let text: &[u8] = read_file(&file)?.leak();
+        let (mut is_config, mut policy) = (false, None);
+        let mut linux = |v: Value<'_>| {
+            is_config = true;
+            v.object(&mut [may("seccomp", &mut Section(&mut policy))])
+        };
+        document::read(text, &mut Each(&mut |v| v.object(&mut [may("linux", &mut Each(&mut linux))])))?;
+        if !is_config {
+            document::read(text, &mut Profile(&mut policy))?;
+        }
+        policy.ok_or_else(|| Error::new("linux.seccomp: is not there"))
     };
     parse().map_err(|e: Error| e.context(&file))
 }

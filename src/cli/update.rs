@@ -5,7 +5,9 @@ use super::{store, units};
 use crate::bundle::load::read_argument;
 use crate::cgroup::limits::{DeviceRule, Resources, devices, resources};
 use crate::error::{Context as _, Error, Quoted, Result, engine};
-use crate::json::shape::Shape;
+use crate::json::document;
+use crate::json::read::Read;
+use crate::json::slot::{Each, Value, may};
 use crate::json::value::Json;
 use crate::log;
 use crate::state::store::Entry;
@@ -99,24 +101,24 @@ pub fn live(observed: Observed) -> Result<Held> {
     }
 }
 
-/// The device rules of the configuration.
-pub static DEVICES: Shape =
-    Shape::Object(&[("linux", &Shape::Object(&[("resources", &Shape::Any), ("devices", &Shape::Any)]))]);
-
 /// All device rules of a container: the config's as they were at create, then what came since.
 pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>> {
-    let config = Json::parse_as(dir.config()?, &DEVICES)?;
-    let of_config =
-        config.get("linux").and_then(|l| l.get("resources")).map_or(Ok(Resources::default()), resources);
-    let mut rules = of_config.map_err(Error::from)?.devices;
+    let mut of_config = Resources::default();
+    linux_of(dir, &mut |v| v.object(&mut [may("resources", &mut of_config)]))?;
+    let mut rules = of_config.devices;
     rules.extend(since);
     Ok(rules)
+}
+
+/// Reads `linux` of a container's configuration.
+pub fn linux_of(dir: &Entry, read: &mut dyn FnMut(Value<'_>) -> Read<()>) -> Result<()> {
+    document::read(dir.config()?, &mut Each(&mut |v| v.object(&mut [may("linux", &mut Each(read))])))
 }
 
 fn read(file: &str) -> Result<Json> {
     let bytes =
         if file == "-" { read_all(STDIN, 16 << 20).context(|| "read stdin")? } else { read_argument(file)? };
-    Json::parse_as(bytes.leak(), &Shape::Any).map_err(|e| e.context(format_args!("--resources {file}")))
+    Json::parse_kept(bytes.leak()).map_err(|e| e.context(format_args!("--resources {file}")))
 }
 
 /// Sets the member of the document that a flag is for.

@@ -4,8 +4,6 @@
 
 pub mod document;
 pub mod pairs;
-mod parse;
 pub mod read;
-pub mod shape;
 pub mod slot;
 pub mod value;

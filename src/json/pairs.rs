@@ -33,11 +33,6 @@ impl Slot for Pairs {
 }
 
 impl Pairs {
-    /// Those of an object of strings, from its opening bracket to its closing one, which the reader has checked.
-    pub(super) fn checked(object: Text) -> Pairs {
-        Pairs(object)
-    }
-
     /// These.
     pub fn new(members: &[(&str, &str)]) -> Pairs {
         let member = |(key, value): &(&str, &str)| (&*(*key).to_owned().leak(), Json::from(*value));
@@ -47,6 +42,11 @@ impl Pairs {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tokens().next().is_none()
+    }
+
+    /// Whether a key is empty.
+    pub fn has_empty_key(&self) -> bool {
+        self.tokens().step_by(2).any(|key| key == "\"\"")
     }
 
     /// The keys and their values.
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn they_are_read_and_written_as_they_stand() {
-        let pairs = Pairs::checked("{ \"a\\\"\" :\n\"\\u00e9\\\\\", \"b\":\"\"}");
+        let pairs = Pairs("{ \"a\\\"\" :\n\"\\u00e9\\\\\", \"b\":\"\"}");
         assert_eq!(pairs.iter().collect::<Vec<_>>(), [("a\"", "é\\"), ("b", "")]);
         let json = Json::Pairs(pairs);
         assert_eq!(json.compact(), r#"{"a\"":"\u00e9\\","b":""}"#);

@@ -1,15 +1,13 @@
-//! A JSON value, and its writer. The reader of documents is in `parse`.
+//! A JSON value, and its writer. `document` reads one.
 
 use std::fmt::{self, Write as _};
 
 use super::document;
 use super::pairs::Pairs;
-use super::parse::{self, Many};
 use super::read::Read;
-use super::shape::Shape;
 use super::slot::{Slot, Value};
 use crate::error::Result;
-use crate::text::{List, Text};
+use crate::text::Text;
 
 /// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +24,8 @@ pub enum Json {
     List(Vec<Json>),
     /// An object, in the order of the file.
     Object(Vec<(Text, Json)>),
-    /// An array of strings, where the reader was told to expect one: a third less memory, and taken without a copy.
-    Texts(List<Text>),
-    /// An object of strings, likewise. [`Json::get`] finds nothing in it.
+    /// An object of strings, as it stands in its document. [`Json::get`] finds nothing in it.
     Pairs(Pairs),
-    /// An array that may be long, likewise as it stands: its items are read when they are looked at.
-    Many(&'static Many),
 }
 
 impl Json {
@@ -45,11 +39,6 @@ impl Json {
         let mut json = Json::Null;
         document::read(bytes, &mut json)?;
         Ok(json)
-    }
-
-    /// Parses what stays in memory, without a copy, and keeps of it what the shape names. All of it is checked to be JSON.
-    pub fn parse_as(bytes: &'static [u8], shape: &'static Shape) -> Result<Json> {
-        parse::document(bytes, shape)
     }
 
     /// The value of a key of an object; `null` counts as absent (Go's encoders write it for "not set").
@@ -69,7 +58,7 @@ impl Json {
             Json::Bool(_) => "a boolean",
             Json::Number(_) => "a number",
             Json::Str(_) => "a string",
-            Json::List(_) | Json::Texts(_) | Json::Many(_) => "an array",
+            Json::List(_) => "an array",
             Json::Object(_) | Json::Pairs(_) => "an object",
         }
     }
@@ -192,16 +181,12 @@ fn write(out: &mut dyn fmt::Write, value: &Json, indent: Option<usize>, depth: u
         Json::List(items) => enclosed(out, "[]", items.len(), indent, depth, &mut |out, i| {
             write(out, &items[i], indent, depth + 1)
         }),
-        Json::Texts(items) => {
-            enclosed(out, "[]", items.len(), indent, depth, &mut |out, i| quote(out, items[i]))
-        }
         Json::Object(members) => enclosed(out, "{}", members.len(), indent, depth, &mut |out, i| {
             quote(out, members[i].0)?;
             out.write_str(if indent.is_some() { ": " } else { ":" })?;
             write(out, &members[i].1, indent, depth + 1)
         }),
         Json::Pairs(pairs) => pairs.write_to(out, indent, depth),
-        Json::Many(many) => out.write_str(many.text),
     }
 }
 

@@ -7,21 +7,22 @@
 use std::fmt;
 
 use crate::cgroup::Cgroup;
-use crate::cgroup::limits::{DeviceRule, device_rule, devices};
-use crate::cgroup::place::location::{self, Location};
+use crate::cgroup::limits::{DeviceRule, devices};
+use crate::cgroup::place::location::Location;
 use crate::error::{Error, Result};
+use crate::json::document;
 use crate::json::pairs::Pairs;
 use crate::json::read::Read;
-use crate::json::shape::Shape::{self, Any, Flag, List as ListOf, Map, Must, Object, Text as Plain, Word};
-use crate::json::shape::{I32, U32, U64};
+use crate::json::slot::{Each, Optional, Slot, Value, Word, may, must};
 use crate::json::value::Json;
 use crate::text::Text;
 
 /// How far a container has come.
 /// The states within `Created` (created, running, stopped) are observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Only this record exists, and perhaps cgroup directories without processes.
+    #[default]
     Planned,
     /// The cgroup and its processes belong to the container.
     /// The creator is still at work or was interrupted.
@@ -32,19 +33,15 @@ pub enum Phase {
     Deleting,
 }
 
-impl Phase {
-    const ALL: [Phase; 4] = [Phase::Planned, Phase::Creating, Phase::Created, Phase::Deleting];
-}
-
-static PHASES: [(Text, u32); 4] = [
-    ("planned", Phase::Planned as u32),
-    ("creating", Phase::Creating as u32),
-    ("created", Phase::Created as u32),
-    ("deleting", Phase::Deleting as u32),
+static PHASES: [(Text, Phase); 4] = [
+    ("planned", Phase::Planned),
+    ("creating", Phase::Creating),
+    ("created", Phase::Created),
+    ("deleting", Phase::Deleting),
 ];
 
 /// Identifies a process even if its pid is reused later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessMark {
     /// Process id in the runtime's pid namespace.
     pub pid: i32,
@@ -53,7 +50,7 @@ pub struct ProcessMark {
 }
 
 /// Everything that is stored about a container.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// The container's id.
     pub id: Text,
@@ -126,7 +123,9 @@ impl Record {
         if start != head(!crc.0).as_bytes() {
             return Err(torn());
         }
-        record(&Json::parse_as(inner, &RECORD)?).map_err(Error::from)
+        let mut record = Record::default();
+        document::read(inner, &mut record)?;
+        Ok(record)
     }
 
     /// Returns a handle to its cgroup, which may no longer exist.
@@ -207,59 +206,44 @@ fn mark_to_json(mark: &ProcessMark) -> Json {
     Json::fields([("pid", mark.pid.into()), ("start", mark.start.into())])
 }
 
-static MARK: Shape = Object(&[("pid", &Must(&I32)), ("start", &Must(&U64))]);
-
-fn mark(v: &Json) -> ProcessMark {
-    ProcessMark { pid: v.number("pid") as i32, start: v.long("start") }
+impl Slot for ProcessMark {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [must("pid", &mut self.pid), must("start", &mut self.start)])
+    }
 }
 
-static RECORD: Shape = Object(&[
-    ("id", &Must(&Plain)),
-    ("phase", &Must(&Word(&PHASES))),
-    ("bootId", &Must(&Plain)),
-    ("creator", &Must(&MARK)),
-    ("init", &MARK),
-    ("bundle", &Must(&Plain)),
-    ("rootfs", &Must(&Plain)),
-    ("created", &Must(&Plain)),
-    ("ociVersion", &Must(&Plain)),
-    ("annotations", &Map(&Plain)),
-    ("cgroup", &ListOf(&location::ENTRY)),
-    ("deviceRules", &Any),
-    ("deviceNodes", &Any),
-    ("ownPidNamespace", &Must(&Flag)),
-    ("keyring", &Plain),
-    ("poststopDone", &Must(&U32)),
-    ("embrun", &Must(&Plain)),
-]);
-
-fn record(v: &Json) -> Read<Record> {
-    RECORD.check(v)?;
-    let text = |key| v.text(key).unwrap_or_default();
-    let mut device_nodes = Vec::new();
-    v.each_member("deviceNodes", &mut |path, rule| {
-        device_nodes.push((path, device_rule(rule)?));
-        Ok(())
-    })?;
-    Ok(Record {
-        id: text("id"),
-        phase: Phase::ALL[v.word("phase", &PHASES) as usize],
-        boot_id: text("bootId"),
-        creator: mark(v.section("creator")),
-        init: v.get("init").map(mark),
-        bundle: text("bundle"),
-        rootfs: text("rootfs"),
-        created: text("created"),
-        oci_version: text("ociVersion"),
-        annotations: v.as_pairs("annotations"),
-        cgroup: Location::from_json(v.items("cgroup")),
-        device_rules: v.list("deviceRules", device_rule)?,
-        device_nodes,
-        own_pid_namespace: v.flag("ownPidNamespace"),
-        keyring: v.text("keyring"),
-        poststop_done: v.number("poststopDone"),
-        embrun: text("embrun"),
-    })
+impl Slot for Record {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [
+            must("id", &mut self.id),
+            must("phase", &mut Word(&mut self.phase, &PHASES)),
+            must("bootId", &mut self.boot_id),
+            must("creator", &mut self.creator),
+            may("init", &mut Optional(&mut self.init)),
+            must("bundle", &mut self.bundle),
+            must("rootfs", &mut self.rootfs),
+            must("created", &mut self.created),
+            must("ociVersion", &mut self.oci_version),
+            may("annotations", &mut self.annotations),
+            may("cgroup", &mut self.cgroup),
+            may("deviceRules", &mut self.device_rules),
+            may(
+                "deviceNodes",
+                &mut Each(&mut |v| {
+                    v.each_member(&mut |path, v| {
+                        let mut rule = DeviceRule::default();
+                        rule.fill(v)?;
+                        self.device_nodes.push((path, rule));
+                        Ok(())
+                    })
+                }),
+            ),
+            must("ownPidNamespace", &mut self.own_pid_namespace),
+            may("keyring", &mut self.keyring),
+            must("poststopDone", &mut self.poststop_done),
+            must("embrun", &mut self.embrun),
+        ])
+    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use super::{holder, observe, rebuild};
 use crate::bundle::id;
 use crate::bundle::load::LONGEST;
 use crate::error::{Context, Error, Quoted, Result, engine};
-use crate::json::shape::Shape;
-use crate::json::value::{self, Json};
+use crate::json::document;
+use crate::json::slot::{Each, Value, must};
+use crate::json::value;
 use crate::log;
 use crate::sys::clock;
 use crate::sys::file::{
@@ -289,9 +290,9 @@ impl Entry {
     }
 
     fn copy(&self) -> Option<Record> {
-        static COPY: Shape = Shape::Object(&[("record", &Shape::Text)]);
-        let json = Json::parse_as(self.read(PUBLIC).ok()?, &COPY).ok()?;
-        let Json::Str(text) = json.get("record")? else { return None };
+        let mut text = "";
+        let read = &mut |v: Value<'_>| v.object(&mut [must("record", &mut text)]);
+        document::read(self.read(PUBLIC).ok()?, &mut Each(read)).ok()?;
         Record::decode_kept(text.as_bytes()).ok().filter(|r| r.id == self.id)
     }
 

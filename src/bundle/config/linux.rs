@@ -1,201 +1,189 @@
 //! `linux` (config-linux.md), but for `resources` and `seccomp`, which their rooms read.
 
-use super::process::{ID, each_type_once};
-use super::{Also, ID_MAPPING, ListOf, Map, Object, Path, Plain, id_mapping};
+use super::process::{Id, each_type_once};
 use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
-use crate::cgroup::limits::resources;
 use crate::error::Quoted;
-use crate::json::read::{Fault, Read, items};
-use crate::json::shape::I64;
-use crate::json::shape::Shape::{self, Any, Later, Must, Number, Word};
-use crate::json::value::Json;
-use crate::seccomp::policy::{POLICY, section};
+use crate::json::read::{Fault, Read};
+use crate::json::slot::{
+    Checked, Each, Later, Listed, Presence, Range, Slot, Texts, Value, Within, Word, absolute, may, must,
+};
+use crate::seccomp::policy::{self, Section};
 use crate::text::{List, Text};
-
-pub(super) static LINUX: Shape = Object(&[
-    ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
-    ("uidMappings", &ListOf(&ID_MAPPING)),
-    ("gidMappings", &ListOf(&ID_MAPPING)),
-    ("timeOffsets", &Also(&Map(&TIME_OFFSET), clocks_with_an_offset)),
-    ("devices", &ListOf(&DEVICE)),
-    ("cgroupsPath", &Plain),
-    ("rootfsPropagation", &Also(&Plain, known_propagation)),
-    ("sysctl", &Map(&Plain)),
-    ("maskedPaths", &ListOf(&Path)),
-    ("readonlyPaths", &ListOf(&Path)),
-    ("mountLabel", &Plain),
-    ("personality", &PERSONALITY),
-    ("resources", &Any),
-    ("seccomp", &Later(&POLICY)),
-    (UNSUPPORTED[0], &Any),
-    (UNSUPPORTED[1], &Any),
-    (UNSUPPORTED[2], &Any),
-]);
-
-/// The parts of `linux` that `exec` reads from the container's copy.
-pub(super) static OF_PROCESS: Shape = Object(&[
-    ("namespaces", &Also(&ListOf(&NAMESPACE), each_type_once)),
-    ("personality", &PERSONALITY),
-    ("seccomp", &Later(&POLICY)),
-]);
-
-/// The part of `linux` that names the agent for the filter's listener.
-pub(super) static LISTENER: Shape = Object(&[(
-    "seccomp",
-    &Later(&Object(&[
-        ("defaultAction", &Any),
-        ("defaultErrnoRet", &Any),
-        ("listenerPath", &Any),
-        ("listenerMetadata", &Any),
-    ])),
-)]);
 
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
 const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
 
-/// Takes what is there, checked but for the sections of other rooms.
-#[inline(never)]
-pub(super) fn fill(linux: &mut Linux, v: &Json) -> Read<()> {
-    linux.namespaces = v.all("namespaces", namespace);
-    linux.uid_mappings = v.all("uidMappings", id_mapping);
-    linux.gid_mappings = v.all("gidMappings", id_mapping);
-    linux.time_offsets = time_offsets(v.members("timeOffsets"));
-    linux.devices = v.all("devices", device);
-    linux.cgroups_path = v.text("cgroupsPath");
-    linux.rootfs_propagation = v.text("rootfsPropagation").and_then(propagation);
-    linux.sysctl = v.pairs("sysctl");
-    linux.masked_paths = v.texts("maskedPaths");
-    linux.readonly_paths = v.texts("readonlyPaths");
-    linux.mount_label = v.text("mountLabel");
-    linux.personality = v.get("personality").map(personality);
-    linux.unsupported = unsupported(v);
-    if let Some(v) = v.get("resources") {
-        linux.resources = resources(v).map_err(|f| f.at("resources"))?;
+impl Slot for Linux {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let [mut rdt, mut memory_policy, mut net_devices] = [false; 3];
+        v.object(&mut [
+            may("namespaces", &mut Namespaces(&mut self.namespaces)),
+            may("uidMappings", &mut Listed(&mut self.uid_mappings)),
+            may("gidMappings", &mut Listed(&mut self.gid_mappings)),
+            may("timeOffsets", &mut TimeOffsets(&mut self.time_offsets)),
+            may("devices", &mut Listed(&mut self.devices)),
+            may("cgroupsPath", &mut self.cgroups_path),
+            may("rootfsPropagation", &mut RootPropagation(&mut self.rootfs_propagation)),
+            may("sysctl", &mut self.sysctl),
+            may("maskedPaths", &mut Texts(&mut self.masked_paths, absolute)),
+            may("readonlyPaths", &mut Texts(&mut self.readonly_paths, absolute)),
+            may("mountLabel", &mut self.mount_label),
+            may("personality", &mut Domain(&mut self.personality)),
+            may("resources", &mut self.resources),
+            may("seccomp", &mut Section(&mut self.seccomp)),
+            may(UNSUPPORTED[0], &mut Presence(&mut rdt)),
+            may(UNSUPPORTED[1], &mut Presence(&mut memory_policy)),
+            may(
+                UNSUPPORTED[2],
+                &mut Each(&mut |v| {
+                    // No devices to move. The other two ask for something even when they are empty.
+                    net_devices = if let Value::Object(all) = v { all.next_key()?.is_some() } else { true };
+                    Ok(())
+                }),
+            ),
+        ])?;
+        let there = UNSUPPORTED.into_iter().zip([rdt, memory_policy, net_devices]);
+        self.unsupported = there.filter(|(_, there)| *there).map(|(key, _)| key).collect::<Vec<_>>().leak();
+        Ok(())
     }
-    linux.seccomp = v.optional("seccomp", section)?.flatten();
-    Ok(())
 }
 
-fn unsupported(v: &Json) -> List<Text> {
-    let mut there = Vec::new();
-    for key in UNSUPPORTED {
-        match v.get(key) {
-            // No devices to move. The other two ask for something even when they are empty.
-            Some(Json::Object(members)) if members.is_empty() && key == "netDevices" => {}
-            Some(_) => there.push(key),
-            None => {}
-        }
-    }
-    there.leak()
+/// Reads the parts of `linux` that `exec` needs from the container's copy.
+pub(super) fn of_process(linux: &mut Linux, v: Value<'_>) -> Read<()> {
+    v.object(&mut [
+        may("namespaces", &mut Namespaces(&mut linux.namespaces)),
+        may("personality", &mut Domain(&mut linux.personality)),
+        may("seccomp", &mut Section(&mut linux.seccomp)),
+    ])
 }
 
-static NAMESPACES: [(Text, u32); 8] = [
-    ("pid", NamespaceKind::Pid as u32),
-    ("network", NamespaceKind::Network as u32),
-    ("mount", NamespaceKind::Mount as u32),
-    ("ipc", NamespaceKind::Ipc as u32),
-    ("uts", NamespaceKind::Uts as u32),
-    ("user", NamespaceKind::User as u32),
-    ("cgroup", NamespaceKind::Cgroup as u32),
-    ("time", NamespaceKind::Time as u32),
+/// Reads the part of `linux` that names the agent for the filter's listener.
+pub(super) fn listener(linux: &mut Linux, v: Value<'_>) -> Read<()> {
+    v.object(&mut [may("seccomp", &mut policy::Listener(&mut linux.seccomp))])
+}
+
+static NAMESPACES: [(Text, NamespaceKind); 8] = [
+    ("pid", NamespaceKind::Pid),
+    ("network", NamespaceKind::Network),
+    ("mount", NamespaceKind::Mount),
+    ("ipc", NamespaceKind::Ipc),
+    ("uts", NamespaceKind::Uts),
+    ("user", NamespaceKind::User),
+    ("cgroup", NamespaceKind::Cgroup),
+    ("time", NamespaceKind::Time),
 ];
 
 impl NamespaceKind {
     /// The spec's name of the kind, as in `linux.namespaces[].type`.
     pub fn name(self) -> Text {
-        NAMESPACES.iter().find(|(_, kind)| *kind == self as u32).map_or("", |(name, _)| name)
+        NAMESPACES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 }
 
-static NAMESPACE: Shape =
-    Object(&[("type", &Must(&Word(&NAMESPACES))), ("path", &Also(&Plain, absolute_unless_unset))]);
+struct Namespaces<'a>(&'a mut List<Namespace>);
 
-/// Go's encoders write an unset path as "".
-fn absolute_unless_unset(v: &Json) -> Read<()> {
-    if matches!(v, Json::Str("")) { Ok(()) } else { Path.check(v) }
-}
-
-fn namespace(v: &Json) -> Namespace {
-    let kind = v.word("type", &NAMESPACES);
-    Namespace {
-        kind: NamespaceKind::ALL.into_iter().find(|k| *k as u32 == kind).unwrap_or(NamespaceKind::User),
-        path: v.text("path"),
+impl Slot for Namespaces<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        Listed(self.0).fill(v)?;
+        each_type_once(&mut self.0.iter().map(|namespace| namespace.kind.name()))
     }
 }
 
-static TIME_OFFSET: Shape =
-    Object(&[("nanosecs", &Number(&(0, 999_999_999, "is out of range (0 to 999999999)"))), ("secs", &I64)]);
+impl Slot for Namespace {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [
+            must("type", &mut Word(&mut self.kind, &NAMESPACES)),
+            may(
+                "path",
+                &mut Each(&mut |v| {
+                    self.path.fill(v)?;
+                    self.path.map_or(Ok(()), absolute)
+                }),
+            ),
+        ])
+    }
+}
 
-fn clocks_with_an_offset(v: &Json) -> Read<()> {
-    let Json::Object(all) = v else { return Ok(()) };
-    match all.iter().find(|(clock, _)| !["boottime", "monotonic"].contains(clock)) {
-        Some((clock, _)) => {
-            Err(Fault::new("is not a clock with an offset (known: boottime, monotonic)").at(clock))
+struct TimeOffsets<'a>(&'a mut List<(Text, i64, u32)>);
+
+impl Slot for TimeOffsets<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let mut all = Vec::new();
+        v.each_member(&mut |clock, v| {
+            let (mut seconds, mut nanoseconds) = (0, 0);
+            let below = &Range(0, 999_999_999, "is out of range (0 to 999999999)");
+            v.object(&mut [
+                may("secs", &mut seconds),
+                may("nanosecs", &mut Within(&mut nanoseconds, below)),
+            ])?;
+            if !["boottime", "monotonic"].contains(&clock) {
+                return Err(Fault::new("is not a clock with an offset (known: boottime, monotonic)"));
+            }
+            all.push((clock, seconds, nanoseconds));
+            Ok(())
+        })?;
+        *self.0 = all.leak();
+        Ok(())
+    }
+}
+
+static DEVICES: [(Text, DeviceKind); 4] =
+    [("c", DeviceKind::Char), ("u", DeviceKind::Char), ("b", DeviceKind::Block), ("p", DeviceKind::Fifo)];
+
+impl Slot for Device {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let (mut major, mut minor) = (Later::<Major>::new("major"), Later::<Minor>::new("minor"));
+        let mode = &Range(0, 0o177_777, "is out of range (0 to 65535)");
+        v.object(&mut [
+            must("type", &mut Word(&mut self.kind, &DEVICES)),
+            must("path", &mut Checked(&mut self.path, absolute)),
+            may("fileMode", &mut Within(&mut self.file_mode, mode)),
+            may("uid", &mut Id(&mut self.uid)),
+            may("gid", &mut Id(&mut self.gid)),
+            major.field(),
+            minor.field(),
+        ])?;
+        // Some engines pass all of st_mode, but the kind says what the device is.
+        self.file_mode = self.file_mode.map(|mode| mode & 0o7777);
+        if self.kind != DeviceKind::Fifo {
+            (self.major, self.minor) = (major.required()?.0, minor.required()?.0);
         }
-        None => Ok(()),
+        Ok(())
     }
 }
 
-fn time_offsets(all: &[(Text, Json)]) -> List<(Text, i64, u32)> {
-    let offset = |(clock, v): &(Text, Json)| (*clock, v.long("secs") as i64, v.number("nanosecs"));
-    all.iter().map(offset).collect::<Vec<_>>().leak()
-}
+/// A major number. The kernel's have 12 bits, and its minor ones 20.
+#[derive(Default)]
+struct Major(u32);
 
-static DEVICES: [(Text, u32); 4] = [
-    ("c", DeviceKind::Char as u32),
-    ("u", DeviceKind::Char as u32),
-    ("b", DeviceKind::Block as u32),
-    ("p", DeviceKind::Fifo as u32),
-];
-
-/// Of the mode the permission bits count. Some engines pass the whole of `st_mode`; the file type in it says nothing new.
-static DEVICE: Shape = Also(
-    &Object(&[
-        ("type", &Must(&Word(&DEVICES))),
-        ("path", &Must(&Path)),
-        ("fileMode", &Number(&(0, 0o177_777, "is out of range (0 to 65535)"))),
-        ("uid", &ID),
-        ("gid", &ID),
-        ("major", &Any),
-        ("minor", &Any),
-    ]),
-    device_numbers,
-);
-
-/// Needed for all but a FIFO. The kernel's device numbers are 12 bits of major and 20 of minor.
-fn device_numbers(v: &Json) -> Read<()> {
-    static NUMBERS: Shape = Object(&[
-        ("major", &Must(&Number(&(0, 0xfff, "is out of range (0 to 4095)")))),
-        ("minor", &Must(&Number(&(0, 0xf_ffff, "is out of range (0 to 1048575)")))),
-    ]);
-    if v.text("type") == Some("p") { Ok(()) } else { NUMBERS.check(v) }
-}
-
-fn device(v: &Json) -> Device {
-    let kind = match v.text("type") {
-        Some("p") => DeviceKind::Fifo,
-        Some("b") => DeviceKind::Block,
-        _ => DeviceKind::Char,
-    };
-    let number = |key| if kind == DeviceKind::Fifo { 0 } else { v.number(key) };
-    Device {
-        kind,
-        path: v.text("path").unwrap_or_default(),
-        major: number("major"),
-        minor: number("minor"),
-        file_mode: v.number_if_any("fileMode").map(|mode| mode & 0o7777),
-        uid: v.number("uid"),
-        gid: v.number("gid"),
+impl Slot for Major {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        Within(&mut self.0, &Range(0, 0xfff, "is out of range (0 to 4095)")).fill(v)
     }
 }
 
-fn known_propagation(v: &Json) -> Read<()> {
-    match v {
-        Json::Str(s) if !s.is_empty() && propagation(s).is_none() => Err(Fault::of(format_args!(
+#[derive(Default)]
+struct Minor(u32);
+
+impl Slot for Minor {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        Within(&mut self.0, &Range(0, 0xf_ffff, "is out of range (0 to 1048575)")).fill(v)
+    }
+}
+
+struct RootPropagation<'a>(&'a mut Option<Propagation>);
+
+impl Slot for RootPropagation<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let s = v.text()?;
+        *self.0 = propagation(s);
+        if self.0.is_some() || s.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::of(format_args!(
             "unknown {} (known: shared, slave, private, unbindable, each also with an r in front)",
             Quoted(s)
-        ))),
-        _ => Ok(()),
+        )))
     }
 }
 
@@ -213,18 +201,23 @@ fn propagation(s: Text) -> Option<Propagation> {
     }
 }
 
-static PERSONALITY: Shape = Object(&[
-    ("domain", &Must(&Word(&[("LINUX", 0), ("LINUX32", 1)]))),
-    ("flags", &Also(&ListOf(&Plain), no_flag)),
-]);
+/// `personality`
+struct Domain<'a>(&'a mut Option<Personality>);
 
-fn no_flag(v: &Json) -> Read<()> {
-    items(v, &mut |flag| match flag {
-        Json::Str(flag) => Err(Fault::of(format_args!("{} is not supported (no flag is)", Quoted(flag)))),
-        _ => Ok(()),
-    })
+impl Slot for Domain<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        static DOMAINS: [(Text, Personality); 2] =
+            [("LINUX", Personality::Linux), ("LINUX32", Personality::Linux32)];
+        let (mut domain, mut flags) = (Personality::default(), List::default());
+        v.object(&mut [
+            must("domain", &mut Word(&mut domain, &DOMAINS)),
+            may("flags", &mut Texts(&mut flags, no_flag)),
+        ])?;
+        *self.0 = Some(domain);
+        Ok(())
+    }
 }
 
-fn personality(v: &Json) -> Personality {
-    if v.text("domain") == Some("LINUX32") { Personality::Linux32 } else { Personality::Linux }
+fn no_flag(flag: Text) -> Read<()> {
+    Err(Fault::of(format_args!("{} is not supported (no flag is)", Quoted(flag))))
 }

@@ -1,133 +1,154 @@
 //! `process`, of `config.json` and of `exec --process` (config.md, "Process").
 
-use super::{Also, Flag, ListOf, Object, Path, Plain};
-use crate::bundle::spec::{CpuAffinity, IoPriority, Process, Rlimit, Scheduler};
-use crate::error::Quoted;
+use crate::bundle::spec::{Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
+use crate::error::{Quoted, Result};
+use crate::json::document;
 use crate::json::read::{Fault, Read};
-use crate::json::shape::Shape::{self, Any, Must, Number, Word};
-use crate::json::shape::{I32, U16, U32, U64};
-use crate::json::value::Json;
+use crate::json::slot::{
+    Checked, Each, Later, Listed, Optional, Range, Slot, Texts, Value, Within, Word, absolute, may, must,
+};
 use crate::text::Text;
 
-/// The shape of `process` (config.md, Process).
-pub static PROCESS: Shape = Also(
-    &Object(&[
-        ("terminal", &Flag),
-        ("user", &USER),
-        ("args", &Must(&Also(&ListOf(&Plain), at_least_a_program))),
-        ("env", &ListOf(&Also(&Plain, env_entry))),
-        ("cwd", &Must(&Path)),
-        ("capabilities", &CAPABILITIES),
-        ("rlimits", &Also(&ListOf(&RLIMIT), each_type_once)),
-        ("noNewPrivileges", &Flag),
-        ("oomScoreAdj", &Number(&(-1000, 1000, "is out of range (-1000 to 1000)"))),
-        ("apparmorProfile", &Plain),
-        ("selinuxLabel", &Plain),
-        ("scheduler", &SCHEDULER),
-        ("ioPriority", &IO_PRIORITY),
-        ("consoleSize", &Any),
-        ("execCPUAffinity", &Object(&[("initial", &Plain), ("final", &Plain)])),
-    ]),
-    console_size,
-);
-
-/// Reads a process. `args` has at least one entry; `consoleSize` is not even looked at without `terminal`.
-pub fn process(v: &Json) -> Read<Box<Process>> {
-    PROCESS.check(v)?;
-    Ok(taken(v))
-}
-
-pub(super) fn taken(v: &Json) -> Box<Process> {
+/// Reads the document of `exec --process`. `args` has at least one entry; `consoleSize` does not matter without `terminal`.
+pub fn process(text: &'static [u8]) -> Result<Box<Process>> {
     let mut process = Box::<Process>::default();
-    fill(&mut process, v);
-    process
+    document::read(text, &mut *process)?;
+    Ok(process)
 }
 
-/// Takes each member where it belongs: the whole made of so many would be moved about.
-#[inline(never)]
-fn fill(p: &mut Process, v: &Json) {
-    p.terminal = v.flag("terminal");
-    if let Some(size) = v.get("consoleSize").filter(|_| p.terminal) {
-        p.console_size = Some((size.number("height") as u16, size.number("width") as u16));
-    }
-    let user = v.section("user");
-    p.user.uid = user.number("uid");
-    p.user.gid = user.number("gid");
-    p.user.umask = user.number_if_any("umask");
-    p.user.additional_gids = user.all("additionalGids", |id| id.bits() as u32);
-    p.args = v.texts("args");
-    p.env = v.texts("env");
-    p.cwd = v.text("cwd").unwrap_or_default();
-    let capabilities = v.section("capabilities");
-    p.capabilities.bounding = capabilities.texts("bounding");
-    p.capabilities.effective = capabilities.texts("effective");
-    p.capabilities.inheritable = capabilities.texts("inheritable");
-    p.capabilities.permitted = capabilities.texts("permitted");
-    p.capabilities.ambient = capabilities.texts("ambient");
-    p.rlimits = v.all("rlimits", rlimit);
-    p.no_new_privileges = v.flag("noNewPrivileges");
-    p.oom_score_adj = v.number_if_any("oomScoreAdj").map(|score| score as i32);
-    p.apparmor_profile = v.text("apparmorProfile");
-    p.selinux_label = v.text("selinuxLabel");
-    p.scheduler = v.get("scheduler").map(scheduler);
-    p.io_priority = v.get("ioPriority").map(io_priority);
-    if let Some(a) = v.get("execCPUAffinity") {
-        p.exec_cpu_affinity = Some(CpuAffinity { initial: a.text("initial"), last: a.text("final") });
+impl Slot for Box<Process> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        (**self).fill(v)
     }
 }
 
-fn console_size(v: &Json) -> Read<()> {
-    static SIZE: Shape =
-        Object(&[("consoleSize", &Object(&[("height", &Must(&U16)), ("width", &Must(&U16))]))]);
-    if v.flag("terminal") { SIZE.check(v) } else { Ok(()) }
+impl Slot for Process {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let mut size = Later::<ConsoleSize>::new("consoleSize");
+        v.object(&mut [
+            may("terminal", &mut self.terminal),
+            may("user", &mut self.user),
+            must(
+                "args",
+                &mut Each(&mut |v| {
+                    self.args.fill(v)?;
+                    if !self.args.is_empty() {
+                        return Ok(());
+                    }
+                    Err(Fault::new("must not be empty (the program to run comes first)"))
+                }),
+            ),
+            may("env", &mut Texts(&mut self.env, env_entry)),
+            must("cwd", &mut Checked(&mut self.cwd, absolute)),
+            may("capabilities", &mut self.capabilities),
+            may(
+                "rlimits",
+                &mut Each(&mut |v| {
+                    Listed(&mut self.rlimits).fill(v)?;
+                    each_type_once(&mut self.rlimits.iter().map(Rlimit::name))
+                }),
+            ),
+            may("noNewPrivileges", &mut self.no_new_privileges),
+            may(
+                "oomScoreAdj",
+                &mut Within(&mut self.oom_score_adj, &Range(-1000, 1000, "is out of range (-1000 to 1000)")),
+            ),
+            may("apparmorProfile", &mut self.apparmor_profile),
+            may("selinuxLabel", &mut self.selinux_label),
+            may(
+                "scheduler",
+                &mut Each(&mut |v| {
+                    let mut scheduler = Scheduler::default();
+                    scheduler.fill(v)?;
+                    self.scheduler = Some(Box::leak(Box::new(scheduler)));
+                    Ok(())
+                }),
+            ),
+            may("ioPriority", &mut Optional(&mut self.io_priority)),
+            may("execCPUAffinity", &mut Optional(&mut self.exec_cpu_affinity)),
+            size.field(),
+        ])?;
+        if self.terminal {
+            self.console_size = size.optional()?.map(|size| (size.height, size.width));
+        }
+        Ok(())
+    }
 }
 
-static USER: Shape = Object(&[
-    ("uid", &ID),
-    ("gid", &ID),
-    ("umask", &Number(&(0, 0o777, "is not a umask (0 to 511, which is 0777)"))),
-    ("additionalGids", &ListOf(&ID)),
-]);
+#[derive(Default)]
+struct ConsoleSize {
+    height: u16,
+    width: u16,
+}
+
+impl Slot for ConsoleSize {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [must("height", &mut self.height), must("width", &mut self.width)])
+    }
+}
+
+impl Slot for User {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let umask = &Range(0, 0o777, "is not a umask (0 to 511, which is 0777)");
+        v.object(&mut [
+            may("uid", &mut Id(&mut self.uid)),
+            may("gid", &mut Id(&mut self.gid)),
+            may("umask", &mut Within(&mut self.umask, umask)),
+            may(
+                "additionalGids",
+                &mut Each(&mut |v| {
+                    let mut all = Vec::new();
+                    v.each(&mut Each(&mut |v| {
+                        all.push(0);
+                        all.last_mut().map_or(Ok(()), |id| Id(id).fill(v))
+                    }))?;
+                    self.additional_gids = all.leak();
+                    Ok(())
+                }),
+            ),
+        ])
+    }
+}
 
 /// A user or group id.
-pub(super) static ID: Shape = Also(&U32, not_no_id);
+pub(super) struct Id<'a>(pub(super) &'a mut u32);
 
-/// The system calls take the highest number for "leave as it is", which for a process that is root means: stay root.
-fn not_no_id(v: &Json) -> Read<()> {
-    match v {
-        Json::Number("4294967295") => {
-            Err(Fault::new("4294967295 is not an id (the kernel reads it as \"no change\")"))
+impl Slot for Id<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        self.0.fill(v)?;
+        // The system calls take the highest number for "leave as it is", which for a process that is root means: stay root.
+        if *self.0 != u32::MAX {
+            return Ok(());
         }
-        _ => Ok(()),
-    }
-}
-
-fn at_least_a_program(v: &Json) -> Read<()> {
-    match v {
-        Json::List(args) if args.is_empty() => {
-            Err(Fault::new("must not be empty (the program to run comes first)"))
-        }
-        _ => Ok(()),
+        Err(Fault::new("4294967295 is not an id (the kernel reads it as \"no change\")"))
     }
 }
 
 /// `KEY=VALUE`, refused without a key or without `=`, as by runc.
-fn env_entry(v: &Json) -> Read<()> {
-    match v {
-        Json::Str(entry) if !matches!(entry.find('='), Some(1..)) => {
-            Err(Fault::of(format_args!("{} is not KEY=VALUE", Quoted(entry))))
-        }
-        _ => Ok(()),
+fn env_entry(entry: Text) -> Read<()> {
+    match entry.find('=') {
+        Some(1..) => Ok(()),
+        _ => Err(Fault::of(format_args!("{} is not KEY=VALUE", Quoted(entry)))),
     }
 }
 
-static CAPABILITIES: Shape = Object(&[
-    ("bounding", &ListOf(&Plain)),
-    ("effective", &ListOf(&Plain)),
-    ("inheritable", &ListOf(&Plain)),
-    ("permitted", &ListOf(&Plain)),
-    ("ambient", &ListOf(&Plain)),
-]);
+impl Slot for Capabilities {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [
+            may("bounding", &mut self.bounding),
+            may("effective", &mut self.effective),
+            may("inheritable", &mut self.inheritable),
+            may("permitted", &mut self.permitted),
+            may("ambient", &mut self.ambient),
+        ])
+    }
+}
+
+impl Slot for CpuAffinity {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [may("initial", &mut self.initial), may("final", &mut self.last)])
+    }
+}
 
 /// The numbers differ between architectures (MIPS), so they are libc's; its type for them differs between C libraries.
 #[allow(clippy::unnecessary_cast)]
@@ -157,31 +178,28 @@ impl Rlimit {
     }
 }
 
-static RLIMIT: Shape = Also(
-    &Object(&[("type", &Must(&Word(&RLIMITS))), ("soft", &Must(&U64)), ("hard", &Must(&U64))]),
-    soft_within_hard,
-);
-
-fn soft_within_hard(v: &Json) -> Read<()> {
-    let limit = rlimit(v);
-    if limit.soft > limit.hard {
-        return Err(Fault::of(format_args!("{} is above hard ({})", limit.soft, limit.hard)).at("soft"));
+impl Slot for Rlimit {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [
+            must("type", &mut Word(&mut self.resource, &RLIMITS)),
+            must("soft", &mut self.soft),
+            must("hard", &mut self.hard),
+        ])?;
+        if self.soft > self.hard {
+            return Err(Fault::of(format_args!("{} is above hard ({})", self.soft, self.hard)).at("soft"));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-fn rlimit(v: &Json) -> Rlimit {
-    Rlimit { resource: v.word("type", &RLIMITS), soft: v.long("soft"), hard: v.long("hard") }
-}
-
-/// Of a list whose items have a `type`.
-pub(super) fn each_type_once(v: &Json) -> Read<()> {
-    let Json::List(all) = v else { return Ok(()) };
-    for (i, one) in all.iter().enumerate() {
-        let kind = one.text("type").unwrap_or_default();
-        if all[..i].iter().any(|earlier| earlier.text("type") == Some(kind)) {
+/// Checks the types of a list's items.
+pub(super) fn each_type_once(types: &mut dyn Iterator<Item = Text>) -> Read<()> {
+    let mut before = Vec::new();
+    for (i, kind) in types.enumerate() {
+        if before.contains(&kind) {
             return Err(Fault::of(format_args!("{} is given twice", Quoted(kind))).at("type").at_index(i));
         }
+        before.push(kind);
     }
     Ok(())
 }
@@ -209,37 +227,39 @@ static SCHEDULER_FLAGS: [(Text, u32); 7] = [
     ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
 ];
 
-static SCHEDULER: Shape = Object(&[
-    ("policy", &Must(&Word(&POLICIES))),
-    ("nice", &I32),
-    ("priority", &I32),
-    ("flags", &ListOf(&Word(&SCHEDULER_FLAGS))),
-    ("runtime", &U64),
-    ("deadline", &U64),
-    ("period", &U64),
-]);
-
-fn scheduler(v: &Json) -> &'static Scheduler {
-    Box::leak(Box::new(Scheduler {
-        policy: v.word("policy", &POLICIES),
-        nice: v.number("nice") as i32,
-        priority: v.number("priority") as i32,
-        flags: v.words("flags", &SCHEDULER_FLAGS).into(),
-        runtime: v.long("runtime"),
-        deadline: v.long("deadline"),
-        period: v.long("period"),
-    }))
+impl Slot for Scheduler {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [
+            must("policy", &mut Word(&mut self.policy, &POLICIES)),
+            may("nice", &mut self.nice),
+            may("priority", &mut self.priority),
+            may(
+                "flags",
+                &mut Each(&mut |v| {
+                    v.each(&mut Each(&mut |v| {
+                        let mut flag = 0;
+                        Word(&mut flag, &SCHEDULER_FLAGS).fill(v)?;
+                        self.flags |= u64::from(flag);
+                        Ok(())
+                    }))
+                }),
+            ),
+            may("runtime", &mut self.runtime),
+            may("deadline", &mut self.deadline),
+            may("period", &mut self.period),
+        ])
+    }
 }
 
 /// include/uapi/linux/ioprio.h
-static IO_CLASSES: [(Text, u32); 3] =
+static IO_CLASSES: [(Text, u8); 3] =
     [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
-static IO_PRIORITY: Shape = Object(&[
-    ("class", &Must(&Word(&IO_CLASSES))),
-    ("priority", &Number(&(0, 7, "is out of range (0 to 7)"))),
-]);
-
-fn io_priority(v: &Json) -> IoPriority {
-    IoPriority { class: v.word("class", &IO_CLASSES) as u8, priority: v.number("priority") as u8 }
+impl Slot for IoPriority {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.object(&mut [
+            must("class", &mut Word(&mut self.class, &IO_CLASSES)),
+            may("priority", &mut Within(&mut self.priority, &Range(0, 7, "is out of range (0 to 7)"))),
+        ])
+    }
 }

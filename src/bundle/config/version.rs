@@ -2,10 +2,9 @@
 
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
-use crate::json::value::Json;
+use crate::text::Text;
 
-pub(super) fn version(v: &Json) -> Read<()> {
-    let Json::Str(s) = v else { return Ok(()) };
+pub(super) fn version(s: Text) -> Read<()> {
     match major(s) {
         Some("1") => Ok(()),
         Some(_) => Err(Fault::of(format_args!("{} is not supported (must be 1.x)", Quoted(s)))),
@@ -57,20 +56,20 @@ mod tests {
     #[test]
     fn semver_of_major_1_is_accepted() {
         for s in ["1.0.0", "1.3.0", "1.99.7", "1.0.2-dev", "1.0.0-rc5", "1.2.1+dev", "1.0.0-a.b-c.0+x.01"] {
-            assert_eq!(version(&s.into()), Ok(()), "{s}");
+            assert_eq!(version(s), Ok(()), "{s}");
         }
     }
 
     #[test]
     fn other_majors_are_not_supported_and_other_text_is_not_a_version() {
         for s in ["0.2.0", "2.0.0", "10.0.0"] {
-            assert!(format!("{:?}", version(&s.into())).contains("is not supported (must be 1.x)"), "{s}");
+            assert!(format!("{:?}", version(s)).contains("is not supported (must be 1.x)"), "{s}");
         }
         for s in [
             "", "1", "1.0", "1.0.0.0", "v1.0.0", "1.0.x", "01.0.0", "1.00.0", "1.0.0-", "1.0.0-01", "1.0.0+",
             " 1.0.0",
         ] {
-            assert!(format!("{:?}", version(&s.into())).contains("is not a version"), "{s}");
+            assert!(format!("{:?}", version(s)).contains("is not a version"), "{s}");
         }
     }
 }

@@ -99,9 +99,9 @@ fn rule_into(program: &mut Vec<Instruction>, rule: &DeviceRule) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::limits;
     use crate::cgroup::limits::devices::deny_nothing;
     use crate::cgroup::limits::devices::tests::{Dice, reference, requests};
+    use crate::json::document;
     use crate::json::value::Json;
 
     /// An interpreter of the instructions above that checks what the kernel's verifier does.
@@ -192,7 +192,9 @@ mod tests {
         for n in edges.into_iter().chain([-2, -1 << 31, -1 << 32, i64::MAX, i64::MIN]) {
             for (field, allow) in ["major", "minor"].into_iter().flat_map(|f| [(f, true), (f, false)]) {
                 let text = format!(r#"{{"allow":{allow},"type":"c","{field}":{n},"access":"rw"}}"#);
-                let rule = match limits::device_rule(&Json::parse(text.as_bytes()).unwrap()) {
+                let mut rule = DeviceRule::default();
+                let read = document::read_value(&Json::parse(text.as_bytes()).unwrap(), &mut rule);
+                let rule = match read.map(|()| rule) {
                     Ok(rule) => rule,
                     Err(e) => {
                         assert!(!(0..=i64::from(i32::MAX)).contains(&n), "{text}");

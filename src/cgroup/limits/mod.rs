@@ -14,7 +14,7 @@ pub mod v1;
 pub mod v2;
 
 use knob::Controller;
-pub use read::{access, device_rule, resources};
+pub use read::{access, resources};
 
 /// What `linux.resources` asks for; the default asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,9 +28,10 @@ pub struct Resources {
 }
 
 /// Which devices a [`DeviceRule`] is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RuleKind {
     /// `a` or not given
+    #[default]
     All,
     /// `c`
     Char,
@@ -48,7 +49,7 @@ pub const MKNOD: u8 = 1;
 pub const ANY: u8 = READ | WRITE | MKNOD;
 
 /// `devices[]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceRule {
     /// Allowed, or denied.
     pub allow: bool,

@@ -1,133 +1,183 @@
 //! The strict reader of `linux.resources`.
 
-use super::{ANY, DeviceRule, MEMBERS, MKNOD, READ, Resources, Rule, RuleKind, Setting, WRITE, What};
+use super::{ANY, DeviceRule, MEMBERS, MKNOD, Member, READ, Resources, Rule, RuleKind, Setting, WRITE, What};
 use crate::error::Quoted;
-use crate::json::read::{Fault, Read, boolean, integer, object, text};
+use crate::json::document;
+use crate::json::read::{Fault, Read};
+use crate::json::slot::{Checked, Each, Later, Slot, Value, Whole as _, may, must};
 use crate::json::value::Json;
+use crate::text::Text;
 
-/// Reads `linux.resources`, or the document of `update --resources`.
+/// Reads `linux.resources` that are in memory.
 pub fn resources(v: &Json) -> Read<Resources> {
-    let mut r = Resources { devices: object(v)?.list("devices", device_rule)?, ..Resources::default() };
-    for section in ["memory", "cpu", "pids", "blockIO", "network"] {
-        v.optional(section, |section| object(section).map(drop))?;
-    }
-    for member in &MEMBERS {
-        let Some((section, key)) = member.field.split_once('.') else { continue };
-        let Some(found) = v.get(section) else { continue };
-        set(&mut r.settings, found, key, member.what, "", member.rule).map_err(|f| f.at(section))?;
-    }
-    if let (Some(burst), Some(quota @ 1..)) = (r.number(What::Burst), r.number(What::Quota)) {
-        if burst as u64 > quota as u64 {
-            let burst = burst as u64;
-            let fault = Fault::of(format_args!("{burst} is more than the quota of {quota}"));
-            return Err(fault.at("burst").at("cpu"));
-        }
-    }
-    items(v, &mut r.settings)?;
-    v.each_member("unified", &mut |file, value| {
-        let (file, value) = (text(&Json::Str(file))?, text(value).map_err(|f| f.at(file))?);
-        // A file directly in the cgroup's directory: `..` and `/` would lead out of it.
-        if file.contains('/') || !file.contains('.') || file.starts_with('.') {
-            return Err(Fault::new("must be the name of a cgroup v2 file, such as memory.high").at(file));
-        }
-        r.unified.push((file, value));
-        Ok(())
-    })?;
+    let mut r = Resources::default();
+    document::read_value(v, &mut r)?;
     Ok(r)
 }
 
-/// The lists of settings.
-fn items(v: &Json, settings: &mut Vec<Setting>) -> Read<()> {
-    let none = Json::Null;
-    let section = |key| v.get(key).unwrap_or(&none);
-    for (key, what) in [
-        ("weightDevice", What::DeviceWeight),
-        ("throttleReadBpsDevice", What::ReadBps),
-        ("throttleWriteBpsDevice", What::WriteBps),
-        ("throttleReadIOPSDevice", What::ReadIops),
-        ("throttleWriteIOPSDevice", What::WriteIops),
-    ] {
-        section("blockIO")
-            .each_item(key, &mut |device| block_device(device, what, settings))
-            .map_err(|f| f.at("blockIO"))?;
+/// `linux.resources`, or the document of `update --resources`.
+impl Slot for Resources {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let mut found = Found { alone: [None; MEMBERS.len()], items: Vec::new() };
+        v.each_set(&mut |key, v| match key {
+            "devices" => self.devices.fill(v),
+            "unified" => unified(&mut self.unified, v),
+            _ => found.member(key, v),
+        })?;
+        self.settings = found.alone.into_iter().flatten().chain(found.items).collect();
+        if let (Some(burst), Some(quota @ 1..)) = (self.number(What::Burst), self.number(What::Quota)) {
+            if burst as u64 > quota as u64 {
+                let burst = burst as u64;
+                let fault = Fault::of(format_args!("{burst} is more than the quota of {quota}"));
+                return Err(fault.at("burst").at("cpu"));
+            }
+        }
+        Ok(())
     }
-    v.each_item("hugepageLimits", &mut |limit| {
-        let of = object(limit)?.required("pageSize", page_size)?;
-        settings.push(Setting {
-            what: What::Hugepages,
-            of,
-            n: limit.required("limit", integer::<u64>)? as i64,
-        });
-        Ok(())
-    })?;
-    let mut priority = |v: &Json| {
-        let of = object(v)?.required("name", word)?;
-        settings.push(Setting {
-            what: What::Priority,
-            of,
-            n: v.required("priority", integer::<u32>)?.into(),
-        });
-        Ok(())
-    };
-    section("network").each_item("priorities", &mut priority).map_err(|f| f.at("network"))?;
-    v.each_member("rdma", &mut |name, limits| {
-        let of = rdma(name, limits).map_err(|f| f.at(name))?;
-        settings.push(Setting { what: What::Rdma, of, n: 0 });
+}
+
+fn unified(files: &mut Vec<(Text, Text)>, v: Value<'_>) -> Read<()> {
+    v.each_member(&mut |file, v| {
+        let value = v.text()?;
+        // A file directly in the cgroup's directory: `..` and `/` would lead out of it.
+        if file.contains('/') || !file.contains('.') || file.starts_with('.') {
+            return Err(Fault::new("must be the name of a cgroup v2 file, such as memory.high"));
+        }
+        files.push((file, value));
         Ok(())
     })
 }
 
-/// An item of one of the lists by block device.
-fn block_device(device: &Json, what: What, settings: &mut Vec<Setting>) -> Read<()> {
-    let major: u32 = object(device)?.required("major", integer)?;
-    let minor: u32 = device.required("minor", integer)?;
-    let of = format!("{major}:{minor}").leak();
-    if what != What::DeviceWeight {
-        settings.push(Setting { what, of, n: device.required("rate", integer::<u64>)? as i64 });
-        return Ok(());
-    }
-    let before = settings.len();
-    set(settings, device, "weight", what, of, Rule::Share)?;
-    set(settings, device, "leafWeight", What::DeviceLeafWeight, of, Rule::Share)?;
-    if settings.len() == before { Err(Fault::new("needs weight or leafWeight")) } else { Ok(()) }
+/// The settings that were read so far.
+struct Found {
+    /// Those that stand alone, in the order of [`MEMBERS`].
+    alone: [Option<Setting>; MEMBERS.len()],
+    /// The items of lists, in the order of the document.
+    items: Vec<Setting>,
 }
 
-/// Sets what a member of the document says, if it is there.
-fn set(
-    settings: &mut Vec<Setting>,
-    v: &Json,
-    key: &str,
+impl Found {
+    /// Reads a member of the document: a section with members of the table, a member of it, or something unknown.
+    fn member(&mut self, name: Text, v: Value<'_>) -> Read<()> {
+        let mut sections = MEMBERS.iter().filter_map(Member::section);
+        if sections.any(|section| section == name) {
+            return v.each_set(&mut |key, v| match Member::find(Some(name), key) {
+                Some(member) => self.set(member, v),
+                None => Ok(()),
+            });
+        }
+        Member::find(None, name).map_or(Ok(()), |member| self.set(member, v))
+    }
+
+    fn set(&mut self, member: &Member, v: Value<'_>) -> Read<()> {
+        let what = member.what;
+        if member.rule != Rule::Items {
+            let mut number = Number { what, rule: member.rule, setting: None };
+            number.fill(v)?;
+            self.alone[what as usize] = number.setting;
+            return Ok(());
+        }
+        match what {
+            What::Rdma => v.each_member(&mut |name, limits| {
+                self.items.push(Setting { what, of: rdma(name, limits)?, n: 0 });
+                Ok(())
+            }),
+            _ => v.each(&mut Each(&mut |item| self.item(what, item))),
+        }
+    }
+
+    fn item(&mut self, what: What, v: Value<'_>) -> Read<()> {
+        let (mut of, mut n) = ("", 0_u64);
+        match what {
+            What::Hugepages => {
+                v.object(&mut [must("pageSize", &mut Checked(&mut of, page_size)), must("limit", &mut n)])?
+            }
+            What::Priority => {
+                let mut priority = 0_u32;
+                v.object(&mut [must("name", &mut Checked(&mut of, word)), must("priority", &mut priority)])?;
+                n = priority.into();
+            }
+            _ => return self.block_device(what, v),
+        }
+        self.items.push(Setting { what, of, n: n as i64 });
+        Ok(())
+    }
+
+    /// An item of one of the lists by block device.
+    fn block_device(&mut self, what: What, v: Value<'_>) -> Read<()> {
+        let [mut major, mut minor] = [0_u32; 2];
+        let mut rate = 0_u64;
+        let mut weight = Number { what, rule: Rule::Share, setting: None };
+        let mut leaf_weight = Number { what: What::DeviceLeafWeight, ..weight };
+        let mut fields = vec![must("major", &mut major), must("minor", &mut minor)];
+        if what == What::DeviceWeight {
+            fields.push(may("weight", &mut weight));
+            fields.push(may("leafWeight", &mut leaf_weight));
+        } else {
+            fields.push(must("rate", &mut rate));
+        }
+        v.object(&mut fields)?;
+        let of = format!("{major}:{minor}").leak();
+        if what != What::DeviceWeight {
+            self.items.push(Setting { what, of, n: rate as i64 });
+            return Ok(());
+        }
+        let before = self.items.len();
+        let weights = [weight, leaf_weight].into_iter().filter_map(|weight| weight.setting);
+        self.items.extend(weights.map(|setting| Setting { of, ..setting }));
+        if self.items.len() == before { Err(Fault::new("needs weight or leafWeight")) } else { Ok(()) }
+    }
+}
+
+impl Member {
+    /// The section of the document that it is in, unless it is a list beside the sections.
+    fn section(&self) -> Option<&'static str> {
+        self.field.split_once('.').map(|(section, _)| section)
+    }
+
+    fn find(section: Option<&str>, key: &str) -> Option<&'static Member> {
+        let name = |member: &Member| member.field.rsplit_once('.').map_or(member.field, |(_, key)| key);
+        MEMBERS.iter().find(|member| member.section() == section && name(member) == key)
+    }
+}
+
+/// The place for one value.
+#[derive(Clone, Copy)]
+struct Number {
     what: What,
-    of: &'static str,
     rule: Rule,
-) -> Read<()> {
-    let Some(found) = v.get(key).filter(|_| rule != Rule::Items) else { return Ok(()) };
-    let mut setting = Setting { what, of, n: 0 };
-    let is_set = match rule {
-        Rule::Text => text(found).map(|list| {
-            setting.of = list;
-            !list.is_empty()
-        }),
-        _ => number(found, rule).map(|n| {
-            setting.n = n;
-            use Rule::*;
-            n != 0 || !matches!(rule, SignedOrUnset | UnsignedOrUnset | Bytes | Share | Time)
-        }),
-    };
-    if is_set.map_err(|f| f.at(key))? {
-        settings.push(setting);
-    }
-    Ok(())
+    setting: Option<Setting>,
 }
 
-fn number(v: &Json, rule: Rule) -> Read<i64> {
-    let n = match rule {
-        Rule::Boolean => i64::from(boolean(v)?),
-        Rule::Unsigned | Rule::UnsignedOrUnset | Rule::Percent => integer::<u64>(v)? as i64,
-        Rule::Word => integer::<u32>(v)?.into(),
-        Rule::Share => integer::<u16>(v)?.into(),
-        _ => integer::<i64>(v)?,
+impl Slot for Number {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let mut setting = Setting { what: self.what, of: "", n: 0 };
+        use Rule::*;
+        let is_set = if self.rule == Text {
+            setting.of = v.text()?;
+            !setting.of.is_empty()
+        } else {
+            setting.n = number(v, self.rule)?;
+            let zero_is_not_set = matches!(self.rule, SignedOrUnset | UnsignedOrUnset | Bytes | Share | Time);
+            setting.n != 0 || !zero_is_not_set
+        };
+        self.setting = is_set.then_some(setting);
+        Ok(())
+    }
+}
+
+fn number(v: Value<'_>, rule: Rule) -> Read<i64> {
+    let range = match rule {
+        Rule::Boolean => {
+            let mut flag = false;
+            return flag.fill(v).map(|()| flag.into());
+        }
+        Rule::Unsigned | Rule::UnsignedOrUnset | Rule::Percent => u64::RANGE,
+        Rule::Word => u32::RANGE,
+        Rule::Share => u16::RANGE,
+        _ => i64::RANGE,
     };
+    let n = v.integer(range)? as i64;
     let range = match (rule, n) {
         (Rule::Time, ..0) => return Ok(-1),
         (Rule::Bytes, ..-1) => "a number of bytes, or -1 for unlimited",
@@ -142,33 +192,58 @@ fn number(v: &Json, rule: Rule) -> Read<i64> {
 
 /// A rule of `devices[]`. Only -1 and an absent number mean "any", and only a denial may leave the accesses out (runc
 /// refuses that, too): what was forgotten must not grant more.
-pub fn device_rule(v: &Json) -> Read<DeviceRule> {
-    // v1 reads 4294967295 as "any", and a program compares with signed numbers; devices have at most 20 bits.
-    let number = |v: &Json| match integer::<i64>(v)? {
-        -1 => Ok(None),
-        n @ 0..=0x7fff_ffff => Ok(Some(n as u32)),
-        n => Err(Fault::of(format_args!("{n} is no device number"))),
-    };
-    let allow = object(v)?.required("allow", boolean)?;
-    let letters = |v: &Json| access(text(v)?);
-    Ok(DeviceRule {
-        allow,
-        kind: v.optional("type", rule_kind)?.unwrap_or(RuleKind::All),
-        major: v.optional("major", number)?.flatten(),
-        minor: v.optional("minor", number)?.flatten(),
-        access: match allow {
-            true => v.required("access", letters)?,
-            false => v.optional("access", letters)?.unwrap_or(ANY),
-        },
-    })
+impl Slot for DeviceRule {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let mut letters = Later::<Letters>::new("access");
+        v.object(&mut [
+            must("allow", &mut self.allow),
+            may(
+                "type",
+                &mut Each(&mut |v| {
+                    self.kind = rule_kind(v.text()?)?;
+                    Ok(())
+                }),
+            ),
+            may("major", &mut DeviceNumber(&mut self.major)),
+            may("minor", &mut DeviceNumber(&mut self.minor)),
+            letters.field(),
+        ])?;
+        self.access =
+            if self.allow { letters.required()?.0 } else { letters.optional()?.map_or(ANY, |l| l.0) };
+        Ok(())
+    }
 }
 
-fn rule_kind(v: &Json) -> Read<RuleKind> {
-    match text(v)? {
+fn rule_kind(kind: Text) -> Read<RuleKind> {
+    match kind {
         "a" => Ok(RuleKind::All),
         "c" | "u" => Ok(RuleKind::Char),
         "b" => Ok(RuleKind::Block),
         other => Err(Fault::of(format_args!("unknown {} (known: a, b, c)", Quoted(other)))),
+    }
+}
+
+#[derive(Default)]
+struct Letters(u8);
+
+impl Slot for Letters {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        self.0 = access(v.text()?)?;
+        Ok(())
+    }
+}
+
+struct DeviceNumber<'a>(&'a mut Option<u32>);
+
+impl Slot for DeviceNumber<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        // v1 reads 4294967295 as "any", and a program compares with signed numbers; devices have at most 20 bits.
+        *self.0 = match v.integer(i64::RANGE)? as i64 {
+            -1 => None,
+            n @ 0..=0x7fff_ffff => Some(n as u32),
+            n => return Err(Fault::of(format_args!("{n} is no device number"))),
+        };
+        Ok(())
     }
 }
 
@@ -185,36 +260,36 @@ pub fn access(text: &str) -> Read<u8> {
 }
 
 /// `2MB`: it becomes part of a file's name, so its form is exact (spec: `<size><unit-prefix>B`, powers of 1024).
-fn page_size(v: &Json) -> Read<&'static str> {
-    let size = text(v)?;
+fn page_size(size: Text) -> Read<()> {
     let digits = size.strip_suffix("B").and_then(|s| s.strip_suffix(['K', 'M', 'G'])).unwrap_or_default();
     if digits.starts_with(['0', '+']) || digits.parse::<u32>().is_err() {
         return Err(Fault::of(format_args!("must be a size such as 64KB, 2MB or 1GB, is {}", Quoted(size))));
     }
-    Ok(size)
+    Ok(())
 }
 
 /// The limits of a device as the line of `rdma.max`, the same on both versions.
-fn rdma(name: &'static str, limits: &Json) -> Read<&'static str> {
-    object(limits)?;
+fn rdma(name: Text, v: Value<'_>) -> Read<Text> {
+    let [mut handles, mut objects] = [None::<u32>; 2];
+    v.object(&mut [may("hcaHandles", &mut handles), may("hcaObjects", &mut objects)])?;
     let mut line = String::new();
-    for (key, name) in [("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")] {
-        if let Some(n) = limits.optional(key, integer::<u32>)? {
+    for (name, limit) in [("hca_handle", handles), ("hca_object", objects)] {
+        if let Some(n) = limit {
             line.push_str(&format!(" {name}={n}"));
         }
     }
     if line.is_empty() {
         return Err(Fault::new("needs hcaHandles or hcaObjects"));
     }
-    line.insert_str(0, word(&Json::Str(name))?);
+    word(name)?;
+    line.insert_str(0, name);
     Ok(line.leak())
 }
 
 /// A name that shares a line of a cgroup file with other words.
-fn word(v: &Json) -> Read<&'static str> {
-    let name = text(v)?;
+fn word(name: Text) -> Read<()> {
     if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace() || c == '\x0b') {
         return Err(Fault::of(format_args!("must be a name without blanks, is {}", Quoted(name))));
     }
-    Ok(name)
+    Ok(())
 }

@@ -5,10 +5,10 @@ use super::layout::{Layout, Tree};
 use super::path::CgroupPath;
 use super::unit::Unit;
 use crate::json::read::Read;
-use crate::json::shape::Shape::{self, Also, Any, Flag, List, Must, Object, Text};
-use crate::json::shape::U32;
+use crate::json::slot::{Each, Later, Slot, Value, may};
 use crate::json::value::Json;
 use crate::sys::file::stat;
+use crate::text::{List, Text};
 
 /// The container's cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,29 +62,11 @@ pub struct Location {
     pub unit: Option<Unit>,
 }
 
-/// A place in the state record, or the unit.
-pub static ENTRY: Shape = Also(
-    &Object(&[
-        ("unit", &Text),
-        ("slice", &Any),
-        ("user", &Any),
-        ("mount", &Any),
-        ("path", &Any),
-        ("controllers", &Any),
-        ("made", &Any),
-    ]),
-    unit_or_place,
-);
-
-fn unit_or_place(v: &Json) -> Read<()> {
-    static UNIT: Shape = Object(&[("slice", &Must(&Text)), ("user", &Must(&Flag))]);
-    static PLACE: Shape = Object(&[
-        ("mount", &Must(&Text)),
-        ("path", &Must(&Text)),
-        ("controllers", &List(&Text)),
-        ("made", &Must(&U32)),
-    ]);
-    if v.text("unit").is_some() { UNIT.check(v) } else { PLACE.check(v) }
+/// The entries in the state record: places, and the unit if there is one.
+impl Slot for Location {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        v.each(&mut Each(&mut |v| self.entry(v)))
+    }
 }
 
 impl Location {
@@ -125,29 +107,36 @@ impl Location {
         Json::List(entries)
     }
 
-    /// From the entries in the state record, each an [`ENTRY`]; none are nowhere.
-    pub fn from_json(entries: &[Json]) -> Location {
-        let mut location = Location::default();
-        for v in entries {
-            let text = |key| v.text(key).unwrap_or_default().to_owned();
-            match v.text("unit") {
-                Some(name) => {
-                    location.unit = Some(Unit {
-                        name: name.to_owned(),
-                        slice: text("slice"),
-                        user: v.flag("user"),
-                        properties: &[],
-                    });
-                }
-                None => location.places.push(Place {
-                    mount: text("mount"),
-                    path: text("path"),
-                    controllers: v.texts("controllers").iter().map(|c| c.to_string()).collect(),
-                    made: v.number("made"),
-                }),
+    fn entry(&mut self, v: Value<'_>) -> Read<()> {
+        let (mut unit, mut controllers) = (None::<Text>, List::<Text>::default());
+        let [mut slice, mut mount, mut path] = ["slice", "mount", "path"].map(Later::<Text>::new);
+        let (mut user, mut made) = (Later::<bool>::new("user"), Later::<u32>::new("made"));
+        v.object(&mut [
+            may("unit", &mut unit),
+            slice.field(),
+            user.field(),
+            mount.field(),
+            path.field(),
+            may("controllers", &mut controllers),
+            made.field(),
+        ])?;
+        match unit {
+            Some(name) => {
+                self.unit = Some(Unit {
+                    name: name.to_owned(),
+                    slice: slice.required()?.to_owned(),
+                    user: user.required()?,
+                    properties: &[],
+                });
             }
+            None => self.places.push(Place {
+                mount: mount.required()?.to_owned(),
+                path: path.required()?.to_owned(),
+                controllers: controllers.iter().map(|c| c.to_string()).collect(),
+                made: made.required()?,
+            }),
         }
-        location
+        Ok(())
     }
 
     /// runc's `cgroup_paths` of state.json: directories by controller; that of v2 has the empty name.
@@ -180,6 +169,7 @@ pub enum Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::document;
 
     fn place(mount: &str, path: &str, made: u32) -> Place {
         Place {
@@ -211,11 +201,11 @@ mod tests {
             unit,
             places: vec![place("/c/cpu", "/a/x", 1), Place { controllers: vec![], ..place("/u", "/x", 2) }],
         };
-        let record = Json::fields([("cgroup", location.to_json())]);
-        let read = Json::parse(record.compact().as_bytes()).unwrap();
-        assert_eq!(List(&ENTRY).check(read.get("cgroup").unwrap()), Ok(()));
-        assert_eq!(Location::from_json(read.items("cgroup")), location);
-        assert_eq!(Location::from_json(&[]), Location::default());
+        for location in [&location, &Location::default()] {
+            let mut read = Location::default();
+            document::read_value(&location.to_json(), &mut read).unwrap();
+            assert_eq!(&read, location);
+        }
         let paths: Vec<(String, String)> = [("cpu", "/c/cpu/a/x"), ("cpuacct", "/c/cpu/a/x"), ("", "/u/x")]
             .map(|(c, d)| (c.into(), d.into()))
             .into();
