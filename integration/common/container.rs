@@ -1,12 +1,12 @@
 //! A container: a bundle from the base config with edits, and its commands.
 
 use super::host::Hierarchy;
-use super::test::{HOME, Running, Test};
+use super::test::{HOME, Running, STATE, Test};
 use super::{Output, Probed};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// A bundle with its id.
@@ -155,6 +155,13 @@ impl<'t> Container<'t> {
     #[track_caller]
     pub fn delete(&self) -> Output {
         self.call(&["delete"])
+    }
+
+    /// Whether a command holds the lock of the container's state directory.
+    pub fn is_locked(&self) -> bool {
+        let inode = fs::metadata(Path::new(STATE).join(&self.id)).expect("the state directory").ino();
+        let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+        locks.lines().any(|l| l.contains("FLOCK") && l.contains(&format!(":{inode} ")))
     }
 
     /// Runs `delete --force`, which must succeed.

@@ -289,6 +289,8 @@ fn command_stopped_in_a_hung_hook_leaves_nothing(t: &Test) {
     for (kind, command) in WAYS.into_iter().step_by(2) {
         let hung = Hung::of(t, kind);
         let running = hung.begin(command);
+        // The hook may have begun before the command gave up the lock.
+        eventually("the lock is free", || !hung.c.is_locked());
         kill(Pid::from_raw(running.pid()), Signal::SIGSTOP).unwrap();
         hung.is_removed();
         assert_eq!(running.wait().status, 128 + 9, "{kind} {command:?}");

@@ -373,13 +373,8 @@ fn locked_container_is_waited_for(t: &Test) {
 fn delete_force_kills_the_command_that_holds_the_lock(t: &Test) {
     let c = paused(t);
     c.up();
-    let locks = || {
-        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir(&c)).unwrap());
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().any(|l| l.contains("FLOCK") && l.contains(&format!(":{inode} ")))
-    };
     let stopped = t.spawn(tracer::traced(t.command(&["delete", &c.id])));
-    tracer::stop_when(Pid::from_raw(stopped.pid()), locks);
+    tracer::stop_when(Pid::from_raw(stopped.pid()), || c.is_locked());
     c.remove();
     assert_eq!(stopped.wait().status, 128 + 9);
 }
