@@ -2,7 +2,8 @@
 
 use super::inside_path::InsidePath;
 use super::mounts::{self, CgroupView, Hierarchy, MountFacts, MountStep, What};
-use super::step::{HostStep, InitStep, Recipe, Sync};
+use super::recipe::Recipe;
+use super::step::{HostStep, InitStep, Sync};
 use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
 use super::{Plan, Program, devices, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Process, Spec};
@@ -116,41 +117,34 @@ fn has_runtime_hooks(hooks: &Hooks) -> bool {
 fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) -> Vec<HostStep> {
     use HostStep::*;
     let hooks = &spec.hooks;
-    let mut steps = vec![Reserve, MakeCgroup, LimitCgroup];
-    let mut when = |wanted: bool, step: HostStep| {
-        if wanted {
-            steps.push(step);
-        }
-    };
-    when(!plan.join.is_empty(), OpenNamespaces);
-    when(request.await_start, Listen);
-    when(true, Spawn);
+    let mut steps = Recipe(vec![Reserve, MakeCgroup, LimitCgroup]);
+    steps.add_if(!plan.join.is_empty(), OpenNamespaces);
+    steps.add_if(request.await_start, Listen);
+    steps.add(Spawn);
     // Init mounts meanwhile: on v1 each of these writes waits for a grace period of the kernel.
-    when(true, JoinCgroup);
-    let owner = cgroup_owner(spec, request, facts);
-    when(owner.is_some(), GiveCgroup(owner.unwrap_or_default()));
-    when(true, Await(Sync::Cgroup));
-    when(true, Answer(Sync::Cgroup));
-    when(spec.process.as_ref().is_some_and(|p| p.terminal), TakeTerminal);
+    steps.add(JoinCgroup);
+    steps.add_some(cgroup_owner(spec, request, facts).map(GiveCgroup));
+    steps.add(Await(Sync::Cgroup));
+    steps.add(Answer(Sync::Cgroup));
+    steps.add_if(spec.process.as_ref().is_some_and(|p| p.terminal), TakeTerminal);
     if has_runtime_hooks(hooks) {
-        when(true, Await(Sync::RuntimeHooks));
+        steps.add(Await(Sync::RuntimeHooks));
         for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-            when(kind.is_in(hooks), RunHooks(kind));
+            steps.add_if(kind.is_in(hooks), RunHooks(kind));
         }
-        when(true, Answer(Sync::RuntimeHooks));
+        steps.add(Answer(Sync::RuntimeHooks));
     }
-    when(joins(&plan.join, NamespaceKind::Pid).is_some(), Adopt);
-    when(true, Await(Sync::Created));
-    when(true, LimitMemory);
-    when(request.pidfd_socket, SendPidfd);
+    steps.add_if(joins(&plan.join, NamespaceKind::Pid).is_some(), Adopt);
+    steps.add(Await(Sync::Created));
+    steps.add(LimitMemory);
+    steps.add_if(request.pidfd_socket, SendPidfd);
     // The caller reads the pid file as soon as we have ended; the record comes last, since it makes the container.
-    when(request.pid_file, WritePidFile);
-    when(true, RecordCreated);
-    when(true, Answer(Sync::Created));
-    when(request.await_start, Release);
-    when(!request.await_start, AwaitExec);
-    when(!request.await_start && HookKind::Poststart.is_in(hooks), RunHooks(HookKind::Poststart));
-    steps
+    steps.add_if(request.pid_file, WritePidFile);
+    steps.add(RecordCreated);
+    steps.add(Answer(Sync::Created));
+    steps.add(if request.await_start { Release } else { AwaitExec });
+    steps.add_if(!request.await_start && HookKind::Poststart.is_in(hooks), RunHooks(HookKind::Poststart));
+    steps.0
 }
 
 /// Whose the cgroup will be, if not root's (config-linux.md, "Cgroup ownership"): v2 can be delegated safely, to a container
@@ -201,7 +195,11 @@ fn init(
 }
 
 /// Those of the namespaces to join whose turn is now. A mount namespace comes last: paths of the others are the host's.
-pub(super) fn join_namespaces(join: &[(NamespaceKind, Text)], but: &[NamespaceKind], steps: &mut Recipe) {
+pub(super) fn join_namespaces(
+    join: &[(NamespaceKind, Text)],
+    but: &[NamespaceKind],
+    steps: &mut Recipe<InitStep>,
+) {
     for last in [false, true] {
         for (index, (kind, _)) in join.iter().enumerate() {
             let now = (*kind == NamespaceKind::Mount) == last && !but.contains(kind);
@@ -211,7 +209,12 @@ pub(super) fn join_namespaces(join: &[(NamespaceKind, Text)], but: &[NamespaceKi
 }
 
 /// From here on this process holds nothing of the host but the conversation, so it may be seen from inside the container.
-pub(super) fn let_go(join: &[(NamespaceKind, Text)], preserve_fds: u32, terminal: bool, steps: &mut Recipe) {
+pub(super) fn let_go(
+    join: &[(NamespaceKind, Text)],
+    preserve_fds: u32,
+    terminal: bool,
+    steps: &mut Recipe<InitStep>,
+) {
     let pid = joins(join, NamespaceKind::Pid);
     steps.add_some(pid.map(|index| InitStep::JoinNamespace { kind: NamespaceKind::Pid, index }));
     steps.add(InitStep::LetGo { preserve_fds });
@@ -220,7 +223,7 @@ pub(super) fn let_go(join: &[(NamespaceKind, Text)], preserve_fds: u32, terminal
 
 /// A pid namespace that others are in already is entered only now, by a clone that has the program's ids and capabilities: a
 /// process inside that may trace it gains nothing.
-pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut Recipe) {
+pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut Recipe<InitStep>) {
     if joins(join, NamespaceKind::Pid).is_none() {
         return;
     }
@@ -243,7 +246,7 @@ fn root_and_mounts(
     facts: &HostFacts,
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
-    steps: &mut Recipe,
+    steps: &mut Recipe<InitStep>,
 ) {
     steps.add(InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation });
     let facts = MountFacts {
@@ -312,7 +315,7 @@ fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Cgrou
     view
 }
 
-fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Recipe) {
+fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::Ask(Sync::Cgroup));
     // The caller may have been confined to a few processors; the container has its cgroup's.
     steps.add(InitStep::CpuAffinity(&[]));
@@ -323,7 +326,7 @@ fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Recipe) {
 }
 
 /// Names and parameters of the container's namespaces, written through the host's own procfs while it is in reach.
-fn kernel_names(spec: &Spec, steps: &mut Recipe) {
+fn kernel_names(spec: &Spec, steps: &mut Recipe<InitStep>) {
     steps.add_some(spec.hostname.map(InitStep::Hostname));
     steps.add_some(spec.domainname.map(InitStep::Domainname));
     for (key, value) in spec.linux.sysctl {
@@ -336,7 +339,7 @@ fn kernel_names(spec: &Spec, steps: &mut Recipe) {
 
 /// What takes things away from the container, after the hooks that may still have to write: all of it through
 /// descriptors and the host's procfs, so before the pivot.
-fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe) {
+fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>) {
     let inside = |paths: List<Text>| {
         let mut all = Vec::with_capacity(paths.len());
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
@@ -350,7 +353,7 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe) {
     steps.add(if request.no_pivot { InitStep::MoveRoot } else { InitStep::PivotRoot });
 }
 
-fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Recipe) {
+fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Recipe<InitStep>) {
     // Created is what the host writes down; whoever starts the container finds init waiting, its parent long gone.
     steps.add(InitStep::Ask(Sync::Created));
     steps.add_if(plan.agent.is_some(), InitStep::CloseListener);

@@ -1,6 +1,7 @@
 //! Compiles the execution of one more process in a running container.
 
-use super::step::{HostStep, InitStep, Recipe, Sync};
+use super::recipe::Recipe;
+use super::step::{HostStep, InitStep, Sync};
 use super::validate::{self, Refusal};
 use super::{Plan, Program, create, privileges, process};
 use crate::bundle::spec::{NamespaceKind, Personality, Process};
@@ -49,20 +50,17 @@ pub fn compile(
 
 fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
     use HostStep::*;
-    let mut steps = vec![OpenNamespaces, Spawn, JoinUnified, Await(Sync::Cgroup), Answer(Sync::Cgroup)];
-    let mut when = |wanted: bool, step: HostStep| {
-        if wanted {
-            steps.push(step);
-        }
-    };
-    when(p.terminal, TakeTerminal);
-    when(request.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid), Adopt);
-    when(true, Await(Sync::Created));
-    when(request.pidfd_socket, SendPidfd);
-    when(request.pid_file, WritePidFile);
-    when(true, Answer(Sync::Created));
-    when(true, AwaitExec);
-    steps
+    let mut steps = Recipe(vec![OpenNamespaces, Spawn, JoinUnified]);
+    steps.add(Await(Sync::Cgroup));
+    steps.add(Answer(Sync::Cgroup));
+    steps.add_if(p.terminal, TakeTerminal);
+    steps.add_if(request.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid), Adopt);
+    steps.add(Await(Sync::Created));
+    steps.add_if(request.pidfd_socket, SendPidfd);
+    steps.add_if(request.pid_file, WritePidFile);
+    steps.add(Answer(Sync::Created));
+    steps.add(AwaitExec);
+    steps.0
 }
 
 fn init(

@@ -3,6 +3,7 @@
 //! | file | decides |
 //! |---|---|
 //! | [`create`], [`exec`] | the recipes, from top to bottom |
+//! | [`recipe`] | how a list of steps is put together |
 //! | [`step`] | what there is to do, and how it reads |
 //! | [`order`] | the laws that every recipe keeps |
 //! | [`validate`] | what contradicts itself in a spec |
@@ -20,6 +21,7 @@ pub mod order;
 pub mod patience;
 pub mod privileges;
 pub mod process;
+pub mod recipe;
 pub mod step;
 pub mod sysctl;
 pub mod validate;

@@ -2,7 +2,8 @@
 
 use super::Plan;
 use super::process;
-use super::step::{InitStep, Recipe};
+use super::recipe::Recipe;
+use super::step::InitStep;
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::Process;
 use crate::error::Result;
@@ -23,7 +24,7 @@ pub fn compile(
     facts: &HostFacts,
     plan: &mut Plan,
     refusals: &mut Vec<Refusal>,
-    steps: &mut Recipe,
+    steps: &mut Recipe<InitStep>,
 ) {
     for limit in p.rlimits {
         steps.add(InitStep::Rlimit(limit));
@@ -57,7 +58,7 @@ pub fn compile(
 }
 
 /// Adds a filter that has an agent, unless it is loaded already: before the host is asked for the last time.
-pub fn seccomp_with_agent(plan: &Plan, steps: &mut Recipe) {
+pub fn seccomp_with_agent(plan: &Plan, steps: &mut Recipe<InitStep>) {
     if plan.agent.is_some() {
         seccomp_last(plan, steps);
     }
@@ -74,7 +75,7 @@ fn filter(policy: &Policy, facts: &HostFacts, plan: &mut Plan) -> Result<()> {
 
 /// Adds the filter as close to exec as can be, unless it is loaded already: the profile need not allow what the runtime
 /// does before.
-pub fn seccomp_last(plan: &Plan, steps: &mut Recipe) {
+pub fn seccomp_last(plan: &Plan, steps: &mut Recipe<InitStep>) {
     if plan.filter.is_some() && !steps.0.iter().any(|s| matches!(s, InitStep::Seccomp)) {
         steps.add(InitStep::Seccomp);
     }

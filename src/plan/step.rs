@@ -73,32 +73,6 @@ pub enum HostStep {
     AwaitExec,
 }
 
-/// The steps of init while they are put together.
-#[derive(Default)]
-pub struct Recipe(pub Vec<InitStep>);
-
-impl Recipe {
-    /// Adds a step.
-    #[inline(never)]
-    pub fn add(&mut self, step: InitStep) {
-        self.0.push(step);
-    }
-
-    /// Adds a step if it is wanted.
-    pub fn add_if(&mut self, wanted: bool, step: InitStep) {
-        if wanted {
-            self.add(step);
-        }
-    }
-
-    /// Adds a step if there is one.
-    pub fn add_some(&mut self, step: Option<InitStep>) {
-        if let Some(step) = step {
-            self.add(step);
-        }
-    }
-}
-
 /// What init does, in order. A step is small: what is larger than a text is borrowed from the configuration or for good.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InitStep {
