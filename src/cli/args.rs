@@ -2,9 +2,9 @@
 
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
+use super::values::{env_entry, group, user};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::log::LogFormat;
-use crate::plan::process::{env_entry, group, user};
 use crate::run::outputs::Outputs;
 use crate::sys::file;
 use crate::text::Text;

@@ -7,7 +7,6 @@ use crate::bundle::spec::{Process, Spec};
 use crate::error::{Context, Error, Result, engine};
 use crate::log;
 use crate::plan::exec::ExecRequest;
-use crate::plan::process::add_capabilities;
 use crate::run::exec::launch;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::inherited::Inherited;
@@ -15,7 +14,7 @@ use crate::state::observe::{Facts, Status, status};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
 use crate::sys::{interrupt, sealed_exe};
-use crate::text::joined;
+use crate::text::{List, Text, joined};
 
 /// Executes a process. The exit status is the process' (128 + n after signal n), 0 if detached, and 255 if it could not
 /// be executed, as with runc.
@@ -110,4 +109,51 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     p.no_new_privileges |= options.no_new_privs;
     add_capabilities(&mut p, &options.caps);
     Ok(p)
+}
+
+/// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
+/// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
+fn add_capabilities(process: &mut Process, names: &[Text]) {
+    let caps = &mut process.capabilities;
+    let add = |set: &mut List<Text>, name| {
+        if !set.contains(name) {
+            *set = joined(set, std::slice::from_ref(name));
+        }
+    };
+    for name in names {
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            add(set, name);
+        }
+        // Like runc: a capability that is inheritable in the config also becomes ambient, so that a user who is not root
+        // keeps it.
+        if caps.inheritable.contains(name) {
+            add(&mut caps.ambient, name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[Text]) -> List<Text> {
+        list.to_vec().leak()
+    }
+
+    #[test]
+    fn exec_cap_adds_to_the_ambient_ones_what_the_config_lets_be_inherited() {
+        let mut p = Process::default();
+        p.capabilities.inheritable = names(&["CAP_KILL"]);
+        add_capabilities(&mut p, names(&["CAP_KILL", "CAP_CHOWN"]));
+        let caps = p.capabilities;
+        assert_eq!((caps.inheritable, caps.ambient), (names(&["CAP_KILL"]), names(&["CAP_KILL"])));
+        assert_eq!(caps.permitted, ["CAP_KILL", "CAP_CHOWN"]);
+        let mut p = Process::default();
+        add_capabilities(&mut p, names(&["CAP_KILL"]));
+        add_capabilities(&mut p, names(&["CAP_KILL"]));
+        let caps = p.capabilities;
+        assert_eq!(caps.bounding, ["CAP_KILL"]);
+        assert_eq!((caps.effective, caps.permitted), (caps.bounding, caps.bounding));
+        assert!(caps.inheritable.is_empty() && caps.ambient.is_empty());
+    }
 }

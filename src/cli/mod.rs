@@ -26,6 +26,7 @@ pub mod table;
 mod tests;
 pub mod units;
 pub mod update;
+pub mod values;
 
 use std::ffi::CStr;
 

@@ -1,9 +1,9 @@
-//! What a process asks for, as the numbers that the kernel takes; and the parsers of what `exec` takes for it.
+//! What a process asks for, as the numbers that the kernel takes.
 
-use crate::bundle::spec::{Capabilities, Process};
-use crate::error::{Error, Escaped, Quoted, Result};
+use crate::bundle::spec::Capabilities;
+use crate::error::Escaped;
 use crate::sort::{self, give_back};
-use crate::text::{List, Text, joined};
+use crate::text::{List, Text};
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -78,64 +78,6 @@ pub fn capability_names() -> impl Iterator<Item = String> {
 pub fn capability(name: &str) -> Option<u64> {
     let name = name.strip_prefix("CAP_")?;
     CAPABILITIES.split(' ').position(|known| known == name).map(|number| 1 << number)
-}
-
-/// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
-/// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
-pub fn add_capabilities(process: &mut Process, names: &[Text]) {
-    let caps = &mut process.capabilities;
-    let add = |set: &mut List<Text>, name| {
-        if !set.contains(name) {
-            *set = joined(set, std::slice::from_ref(name));
-        }
-    };
-    for name in names {
-        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
-            add(set, name);
-        }
-        // What the config has among the inheritable ones a user who is not root is meant to keep, as by runc.
-        if caps.inheritable.contains(name) {
-            add(&mut caps.ambient, name);
-        }
-    }
-}
-
-/// `exec --user UID[:GID]`: numbers only, nothing is looked up in the container's files.
-pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
-    let (uid, gid) = match text.split_once(':') {
-        Some((uid, gid)) => (id(uid), id(gid).map(Some)),
-        None => (id(text), Some(None)),
-    };
-    uid.zip(gid).ok_or_else(|| {
-        Error::of(format_args!(
-            "--user: {} is not UID or UID:GID (each a number from 0 to 4294967294)",
-            Quoted(text)
-        ))
-    })
-}
-
-/// One of `exec --additional-gids`.
-pub fn group(text: &str) -> Result<u32> {
-    id(text).ok_or_else(|| {
-        Error::of(format_args!(
-            "--additional-gids: {} is not a group id (a number from 0 to 4294967294)",
-            Quoted(text)
-        ))
-    })
-}
-
-/// Digits and nothing else. The highest number is no id: the system calls read it as "no change".
-fn id(text: &str) -> Option<u32> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|n| digits && *n != u32::MAX)
-}
-
-/// One of `exec --env`, checked to be KEY=VALUE.
-pub fn env_entry(text: &str) -> Result<()> {
-    match text.find('=') {
-        Some(1..) => Ok(()),
-        _ => Err(Error::of(format_args!("--env: {} is not KEY=VALUE", Quoted(text)))),
-    }
 }
 
 /// The processors of a list such as `0-3,7`, in the form of cpuset(7); `None` if it is not one. Each is below 1024, as many
@@ -262,66 +204,6 @@ mod tests {
                 "process.capabilities.ambient: can't raise ambient capability CAP_KILL: not in permitted and inheritable",
             ]
         );
-    }
-
-    #[test]
-    fn exec_cap_adds_to_the_ambient_ones_what_the_config_lets_be_inherited() {
-        let mut p = Process::default();
-        p.capabilities.inheritable = names(&["CAP_KILL"]);
-        add_capabilities(&mut p, names(&["CAP_KILL", "CAP_CHOWN"]));
-        let caps = p.capabilities;
-        assert_eq!((caps.inheritable, caps.ambient), (names(&["CAP_KILL"]), names(&["CAP_KILL"])));
-        assert_eq!(caps.permitted, ["CAP_KILL", "CAP_CHOWN"]);
-        let mut p = Process::default();
-        add_capabilities(&mut p, names(&["CAP_KILL"]));
-        add_capabilities(&mut p, names(&["CAP_KILL"]));
-        let caps = p.capabilities;
-        assert_eq!(caps.bounding, ["CAP_KILL"]);
-        assert_eq!((caps.effective, caps.permitted), (caps.bounding, caps.bounding));
-        assert!(caps.inheritable.is_empty() && caps.ambient.is_empty());
-    }
-
-    #[test]
-    fn users_are_strict_numbers() {
-        assert_eq!(user("0").unwrap(), (0, None));
-        assert_eq!(user("1:2").unwrap(), (1, Some(2)));
-        assert_eq!(user("4294967294:007").unwrap(), (4294967294, Some(7)));
-        for text in [
-            "",
-            ":",
-            ":5",
-            "1:",
-            "1:x",
-            "x",
-            "root",
-            "-1",
-            "+1",
-            "1 ",
-            " 1",
-            "1:2:3",
-            "1:-1",
-            "1:+1",
-            "0x1",
-            "1.0",
-            "1,2",
-            "4294967295",
-            "4294967296",
-            "1:4294967295",
-            "18446744073709551616",
-            "1\n",
-            "١",
-        ] {
-            let says = user(text).unwrap_err().to_string();
-            assert!(says.starts_with("--user: ") && says.lines().count() == 1, "{says}");
-        }
-        assert_eq!(group("27").unwrap(), 27);
-        assert!(group("-1").is_err() && group("4294967295").is_err() && group("").is_err());
-    }
-
-    #[test]
-    fn env_entries_have_a_key() {
-        assert!(env_entry("A=").is_ok() && env_entry("A=b=c").is_ok());
-        assert!(env_entry("A").is_err() && env_entry("=b").is_err() && env_entry("").is_err());
     }
 
     #[test]
