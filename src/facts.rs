@@ -7,7 +7,9 @@ use crate::error::{Context, Result};
 use crate::seccomp::compile::Support;
 use crate::seccomp::policy::Policy;
 use crate::sys::file::read_text;
+use crate::sys::start::variable;
 use crate::sys::{credentials, seccomp};
+use crate::text::Text;
 
 /// The facts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +22,28 @@ pub struct HostFacts {
     pub seccomp: Support,
     /// SELinux is enabled: file systems take labels as mount options.
     pub selinux: bool,
+    /// The listening sockets that the caller passes on.
+    pub listening: Listening,
+    /// The caller waits for readiness at `$NOTIFY_SOCKET`.
+    pub notify_socket: bool,
+}
+
+/// Listening sockets among the inherited descriptors, from 3 on: `LISTEN_FDS` (sd_listen_fds(3)).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Listening {
+    /// How many there are.
+    pub count: u32,
+    /// `$LISTEN_FDNAMES`, if there are any.
+    pub names: Option<Text>,
+}
+
+impl Listening {
+    /// The sockets that are passed to this process and not to another one.
+    fn of_caller() -> Listening {
+        let for_us = variable("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
+        let count = variable("LISTEN_FDS").filter(|_| for_us).and_then(|n| n.parse().ok()).unwrap_or(0);
+        Listening { count, names: variable("LISTEN_FDNAMES").filter(|_| count > 0) }
+    }
 }
 
 impl HostFacts {
@@ -28,6 +52,7 @@ impl HostFacts {
         Ok(HostFacts {
             cgroups: Layout::discover()?,
             selinux: has_selinux(),
+            notify_socket: variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
             ..HostFacts::of_process(policy)?
         })
     }
@@ -37,9 +62,9 @@ impl HostFacts {
         let permitted = credentials::capget().at("capget")?.permitted;
         Ok(HostFacts {
             capabilities: permitted & credentials::bounding(),
-            cgroups: Layout::default(),
             seccomp: policy.map(|_| seccomp::support()).unwrap_or_default(),
-            selinux: false,
+            listening: Listening::of_caller(),
+            ..HostFacts::default()
         })
     }
 }

@@ -115,6 +115,7 @@ fn compile_all(spec: &Spec) -> usize {
         cgroups: Layout::parse("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n", "0::/\n"),
         seccomp: embrun::sys::seccomp::support(),
         selinux: true,
+        ..HostFacts::default()
     };
     for await_start in [true, false] {
         let request =

@@ -62,6 +62,7 @@ fn host(facts: &Json) -> HostFacts {
         cgroups: Layout::parse(text("mountinfo"), text("cgroup")),
         seccomp: sys::seccomp::support(),
         selinux: yes(facts, "selinux"),
+        ..HostFacts::default()
     }
 }
 

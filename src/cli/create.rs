@@ -13,14 +13,13 @@ use crate::log;
 use crate::plan::create::{CreateRequest, compile};
 use crate::plan::{Plan, refused};
 use crate::run::host::{Host, Launched, Making, Subject};
-use crate::run::inherited::Inherited;
+use crate::run::inherited;
 use crate::run::outputs::Outputs;
 use crate::run::recorder::Recorder;
 use crate::state::observe::boot_id;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::file::read_text;
-use crate::sys::start::variable;
 use crate::sys::{interrupt, sealed_exe};
 use crate::text::Text;
 
@@ -71,11 +70,8 @@ impl Creation {
         mut loaded: Loaded,
     ) -> Result<Creation> {
         options.outputs.check()?;
-        let inherited = Inherited::check(options.preserve_fds)?;
-        if let Some(process) = &mut loaded.spec.process {
-            process.env = inherited.announced(process.env);
-        }
         let facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
+        inherited::check(&facts.listening, options.preserve_fds)?;
         let no_cgroup = globals.cgroup_manager == CgroupManager::Disabled;
         // Every engine writes device rules, and whoever wants no cgroup has been told so: as crun, but not in silence. Limits
         // are still refused.
@@ -103,7 +99,7 @@ impl Creation {
             rootfs: loaded.rootfs,
             no_pivot: options.no_pivot,
             keyring: if options.no_new_keyring { None } else { Some(keyring_name(id)?) },
-            preserve_fds: inherited.count(),
+            preserve_fds: options.preserve_fds,
             await_start: mode.await_start,
             detach: mode.detach,
             console_socket: options.outputs.console_socket.is_some(),
@@ -113,9 +109,6 @@ impl Creation {
         };
         let plan = compile(spec, &request, &facts).map_err(refused)?;
         plan.warnings.iter().for_each(|w| log::warn(w));
-        if variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()) {
-            log::warn("NOTIFY_SOCKET: not supported by this version, readiness is not passed on");
-        }
         let cgroup = match unit {
             Some(location) => location,
             None if no_cgroup => Location::default(),

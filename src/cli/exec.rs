@@ -9,7 +9,6 @@ use crate::log;
 use crate::plan::exec::ExecRequest;
 use crate::run::exec::launch;
 use crate::run::foreground::{Signals, supervise};
-use crate::run::inherited::Inherited;
 use crate::state::observe::{Facts, Status, status};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
@@ -31,12 +30,10 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
     options.outputs.check()?;
     let spec = snapshot(&entry)?;
-    let inherited = Inherited::check(options.preserve_fds)?;
-    let mut process = process(&spec, options)?;
-    process.env = inherited.announced(process.env);
+    let process = process(&spec, options)?;
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let request = ExecRequest {
-        preserve_fds: inherited.count(),
+        preserve_fds: options.preserve_fds,
         detach: options.detach,
         console_socket: options.outputs.console_socket.is_some(),
         pidfd_socket: options.outputs.pidfd_socket.is_some(),

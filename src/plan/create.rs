@@ -24,7 +24,7 @@ pub struct CreateRequest {
     pub no_pivot: bool,
     /// The name of the session keyring to make; `None` keeps the caller's.
     pub keyring: Option<Text>,
-    /// How many descriptors after the standard streams the program inherits.
+    /// How many descriptors the program inherits after the standard streams and the listening sockets.
     pub preserve_fds: u32,
     /// Init waits for `start` after the creation (`create`), or goes on at once (`run`).
     pub await_start: bool,
@@ -53,6 +53,9 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
     namespaces(spec, &mut plan);
     plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
+    if facts.notify_socket {
+        plan.warnings.push("NOTIFY_SOCKET: not supported by this version, readiness is not passed on".into());
+    }
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
 }
 
@@ -183,9 +186,9 @@ fn init(
         steps.add(InitStep::Home);
     }
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
-    let_go(&plan.join, request.preserve_fds, terminal, &mut steps);
+    let_go(&plan.join, inherited(request.preserve_fds, facts), terminal, &mut steps);
     if let Some(p) = &spec.process {
-        plan.program = Program::of(p);
+        plan.program = Program::of(p, &facts.listening);
         privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
     }
     enter(&plan.join, terminal, &mut steps);
@@ -206,6 +209,11 @@ pub(super) fn join_namespaces(
             steps.add_if(now, InitStep::JoinNamespace { kind: *kind, index });
         }
     }
+}
+
+/// How many descriptors after the standard streams the program inherits.
+pub(super) fn inherited(preserve_fds: u32, facts: &HostFacts) -> u32 {
+    facts.listening.count.saturating_add(preserve_fds)
 }
 
 /// From here on this process holds nothing of the host but the conversation, so it may be seen from inside the container.

@@ -12,7 +12,7 @@ use crate::text::Text;
 /// What the command line and the container's record say about an exec.
 #[derive(Clone, Debug, Default)]
 pub struct ExecRequest {
-    /// How many descriptors after the standard streams the program inherits.
+    /// How many descriptors the program inherits after the standard streams and the listening sockets.
     pub preserve_fds: u32,
     /// The runtime will not stay to relay a terminal.
     pub detach: bool,
@@ -42,7 +42,7 @@ pub fn compile(
     create::terminal(Some(p), request.detach, request.console_socket, &mut refusals);
     let mut plan = Box::<Plan>::default();
     plan.join.clone_from(&request.join);
-    plan.program = Program::of(p);
+    plan.program = Program::of(p, &facts.listening);
     plan.host = host(p, request);
     plan.init = init(p, seccomp, request, facts, &mut plan, &mut refusals);
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
@@ -92,7 +92,8 @@ fn init(
     // Before anything of the container's that could forbid it: its filter.
     steps.add_some(request.personality.map(InitStep::Personality));
     steps.add(InitStep::Home);
-    create::let_go(&request.join, request.preserve_fds, p.terminal, &mut steps);
+    let preserve_fds = create::inherited(request.preserve_fds, facts);
+    create::let_go(&request.join, preserve_fds, p.terminal, &mut steps);
     privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
     create::enter(&request.join, p.terminal, &mut steps);
     privileges::seccomp_with_agent(plan, &mut steps);

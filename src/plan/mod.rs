@@ -30,6 +30,7 @@ use std::fmt::{self, Write as _};
 
 use crate::bundle::spec::{NamespaceKind, Process};
 use crate::error::{Error, Quoted};
+use crate::facts::Listening;
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
 use crate::text::{List, Text};
@@ -71,8 +72,9 @@ pub struct Program {
 }
 
 impl Program {
-    fn of(p: &Process) -> Program {
-        Program { args: p.args, env: process::environment(p.env), cwd: p.cwd, uid: p.user.uid }
+    fn of(p: &Process, listening: &Listening) -> Program {
+        let env = process::environment(process::announced(p.env, listening));
+        Program { args: p.args, env, cwd: p.cwd, uid: p.user.uid }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::bundle::spec::Capabilities;
 use crate::error::Escaped;
+use crate::facts::Listening;
 use crate::sort::{self, give_back};
-use crate::text::{List, Text};
+use crate::text::{List, Text, joined};
 
 /// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -126,6 +127,19 @@ pub fn environment(entries: List<Text>) -> List<Text> {
     kept
 }
 
+/// The environment with an announcement of the listening sockets, if there are any. The program takes itself for the process
+/// that they were passed to: it is process 1 of its container.
+pub fn announced(env: List<Text>, listening: &Listening) -> List<Text> {
+    if listening.count == 0 {
+        return env;
+    }
+    let mut entries: Vec<Text> = vec![format!("LISTEN_FDS={}", listening.count).leak(), "LISTEN_PID=1"];
+    if let Some(names) = listening.names {
+        entries.push(format!("LISTEN_FDNAMES={names}").leak());
+    }
+    joined(env, &entries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +218,15 @@ mod tests {
                 "process.capabilities.ambient: can't raise ambient capability CAP_KILL: not in permitted and inheritable",
             ]
         );
+    }
+
+    #[test]
+    fn listening_sockets_are_announced_to_process_1() {
+        let env = names(&["A=1"]);
+        assert!(std::ptr::eq(announced(env, &Listening::default()), env), "a large one is not copied");
+        let listening = Listening { count: 2, names: Some("http:https") };
+        let announced = announced(env, &listening);
+        assert_eq!(announced, ["A=1", "LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=http:https"]);
     }
 
     #[test]

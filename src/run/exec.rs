@@ -1,6 +1,7 @@
 //! One more process in a running container.
 
 use super::host::{Host, Launched, Subject};
+use super::inherited;
 use super::outputs::Outputs;
 use crate::bundle::spec::{Hooks, Linux, NamespaceKind, Process};
 use crate::error::{Error, Result, engine};
@@ -30,7 +31,9 @@ pub fn launch(
         return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
     }
     let request = ExecRequest { join, keyring: record.keyring, personality: created.personality, ..request };
-    let plan = compile(process, seccomp, &request, &HostFacts::of_process(seccomp)?).map_err(refused)?;
+    let facts = HostFacts::of_process(seccomp)?;
+    inherited::check(&facts.listening, request.preserve_fds)?;
+    let plan = compile(process, seccomp, &request, &facts).map_err(refused)?;
     plan.warnings.iter().for_each(|w| crate::log::warn(w));
     let cgroup = match cgroups {
         [] => record.cgroup().or_beside(init.pid),
