@@ -3,6 +3,8 @@
 //! Facts choose the way; they never stand in for a check.
 
 use crate::cgroup::place::layout::Layout;
+use crate::cgroup::planned::CgroupManager;
+use crate::cgroup::systemd;
 use crate::error::{Context, Result};
 use crate::seccomp::compile::Support;
 use crate::seccomp::policy::Policy;
@@ -18,6 +20,8 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
+    /// The cgroup of systemd itself; asked only if it makes the container's.
+    pub systemd: String,
     /// What the kernel knows of seccomp; asked only if there is a policy.
     pub seccomp: Support,
     /// SELinux is enabled: file systems take labels as mount options.
@@ -48,9 +52,13 @@ impl Listening {
 
 impl HostFacts {
     /// Everything that the creation of a container asks for.
-    pub fn of_host(policy: Option<&Policy>) -> Result<HostFacts> {
+    pub fn of_host(policy: Option<&Policy>, manager: CgroupManager) -> Result<HostFacts> {
         Ok(HostFacts {
             cgroups: Layout::discover()?,
+            systemd: match manager {
+                CgroupManager::Systemd { user } => systemd::own_cgroup(user)?,
+                CgroupManager::Cgroupfs | CgroupManager::Disabled => String::new(),
+            },
             selinux: has_selinux(),
             notify_socket: variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
             ..HostFacts::of_process(policy)?

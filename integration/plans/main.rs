@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use embrun::bundle::config;
 use embrun::bundle::spec::HookKind;
 use embrun::cgroup::place::layout::Layout;
+use embrun::cgroup::planned::CgroupManager;
 use embrun::facts::HostFacts;
 use embrun::json::value::Json;
 use embrun::plan::create::{CreateRequest, compile};
@@ -48,7 +49,7 @@ fn request(facts: &Json) -> CreateRequest {
         console_socket: yes("consoleSocket"),
         pidfd_socket: yes("pidfdSocket"),
         pid_file: yes("pidFile"),
-        no_cgroup: yes("noCgroup"),
+        cgroup_manager: if yes("noCgroup") { CgroupManager::Disabled } else { CgroupManager::Cgroupfs },
     }
 }
 

@@ -29,9 +29,10 @@ mod kill;
 pub mod limits;
 pub mod oom;
 pub mod place;
+pub mod planned;
 mod stats;
 mod sub_cgroup;
-mod systemd;
+pub mod systemd;
 mod update;
 mod walk;
 

@@ -3,6 +3,7 @@
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
 use super::values::{env_entry, group, user};
+use crate::cgroup::planned::CgroupManager;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::log::LogFormat;
 use crate::run::outputs::Outputs;
@@ -20,21 +21,10 @@ pub struct Globals {
     pub log_format: LogFormat,
     /// Log more than warnings and errors.
     pub debug: bool,
-    /// Who makes the cgroups of a new container.
+    /// Who makes the cgroups of new containers.
     pub cgroup_manager: CgroupManager,
     /// Cgroups are those that were delegated to an ordinary user.
     pub delegated: bool,
-    /// The systemd to ask is that user's own.
-    pub user_manager: bool,
-}
-
-/// `--cgroup-manager`, `--systemd-cgroup`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CgroupManager {
-    Cgroupfs,
-    Systemd,
-    Disabled,
 }
 
 /// A command with its options.
@@ -253,11 +243,12 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
             Error::of(format_args!("--rootless: must be true, false or auto, is {}", Quoted(text)))
         })?),
     };
+    let systemd = CgroupManager::Systemd { user: rootless.unwrap_or(caller.rootless) };
     let cgroup_manager = match found.text("cgroup-manager") {
-        Some("systemd") => CgroupManager::Systemd,
+        Some("systemd") => systemd,
         Some("disabled") => CgroupManager::Disabled,
         Some("cgroupfs") => CgroupManager::Cgroupfs,
-        None if found.on("systemd-cgroup") => CgroupManager::Systemd,
+        None if found.on("systemd-cgroup") => systemd,
         None => CgroupManager::Cgroupfs,
         Some(other) => {
             let wants = "must be cgroupfs, systemd or disabled";
@@ -279,7 +270,6 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         debug: found.on("debug") || matches!(found.text("log-level"), Some("debug" | "trace")),
         cgroup_manager,
         delegated: rootless.unwrap_or(caller.delegated),
-        user_manager: rootless.unwrap_or(caller.rootless),
     };
     Ok((globals, found))
 }

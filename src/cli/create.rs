@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use super::args::{CgroupManager, CreateOptions, Globals};
+use super::args::{CreateOptions, Globals};
 use crate::bundle::load::{Loaded, load_with};
 use crate::bundle::spec::NamespaceKind;
 use crate::cgroup::place::location::{Access, Location};
-use crate::cgroup::place::path::CgroupPath;
+use crate::cgroup::planned::PlannedCgroup;
 use crate::error::{Context, Result};
 use crate::facts::HostFacts;
 use crate::log;
@@ -67,31 +67,11 @@ impl Creation {
         id: &str,
         options: &CreateOptions,
         mode: Mode,
-        mut loaded: Loaded,
+        loaded: Loaded,
     ) -> Result<Creation> {
         options.outputs.check()?;
-        let facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref())?;
+        let facts = HostFacts::of_host(loaded.spec.linux.seccomp.as_ref(), globals.cgroup_manager)?;
         inherited::check(&facts.listening, options.preserve_fds)?;
-        let no_cgroup = globals.cgroup_manager == CgroupManager::Disabled;
-        // Every engine writes device rules, and whoever wants no cgroup has been told so: as crun, but not in silence. Limits
-        // are still refused.
-        if no_cgroup && !std::mem::take(&mut loaded.spec.linux.resources.devices).is_empty() {
-            log::warn("linux.resources.devices: not in force without a cgroup");
-        }
-        let mut unit = None;
-        if globals.cgroup_manager == CgroupManager::Systemd {
-            let (linux, annotations) = (&mut loaded.spec.linux, loaded.spec.annotations);
-            let location = Location::plan_systemd(
-                &facts.cgroups,
-                linux.cgroups_path,
-                id,
-                globals.user_manager,
-                annotations,
-            )?;
-            // From here on it is a path like any other.
-            linux.cgroups_path = location.places.first().map(|place| &*place.path.clone().leak());
-            unit = Some(location);
-        }
         let spec = &loaded.spec;
         let request = CreateRequest {
             id: id.to_owned().leak(),
@@ -105,18 +85,16 @@ impl Creation {
             console_socket: options.outputs.console_socket.is_some(),
             pidfd_socket: options.outputs.pidfd_socket.is_some(),
             pid_file: options.outputs.pid_file.is_some(),
-            no_cgroup,
+            cgroup_manager: globals.cgroup_manager,
         };
         let plan = compile(spec, &request, &facts).map_err(refused)?;
         plan.warnings.iter().for_each(|w| log::warn(w));
-        let cgroup = match unit {
-            Some(location) => location,
-            None if no_cgroup => Location::default(),
-            None => Location::plan(&facts.cgroups, &CgroupPath::new(spec.linux.cgroups_path, id)?),
-        };
-        let access = match globals.delegated {
-            true => Access::Delegated { asked: spec.linux.cgroups_path.is_some() },
-            false => Access::Full,
+        let cgroup = plan.cgroup.locate(&facts.cgroups);
+        let access = match (&plan.cgroup, globals.delegated) {
+            (PlannedCgroup::None, _) => Access::None,
+            (PlannedCgroup::Scope(..), true) => Access::Delegated { asked: true },
+            (PlannedCgroup::Path(_), true) => Access::Delegated { asked: spec.linux.cgroups_path.is_some() },
+            (_, false) => Access::Full,
         };
         let record = record(&request, &loaded, &cgroup)?;
         Ok(Creation {

@@ -3,6 +3,7 @@
 use super::args::*;
 use super::lexer;
 use super::table::{Flag, global, verbs};
+use crate::cgroup::planned::CgroupManager;
 use crate::log::LogFormat;
 
 fn caller() -> Caller {
@@ -101,7 +102,6 @@ fn go_runc_for_containerd_and_buildkit() {
                 debug: true,
                 cgroup_manager: CgroupManager::Cgroupfs,
                 delegated: true,
-                user_manager: true,
             }
         );
     }
@@ -126,7 +126,7 @@ fn conmon_and_conmon_rs() {
     ok("exec --pid-file /p --process /f --detach ID");
     let twice = "--root=/a --systemd-cgroup --root=/r --systemd-cgroup exec -d --console-socket=/s --tty --pid-file=/p ID sh -c x";
     let (globals, command) = ok(twice);
-    assert_eq!((globals.root, globals.cgroup_manager), ("/r", CgroupManager::Systemd));
+    assert_eq!((globals.root, globals.cgroup_manager), ("/r", CgroupManager::Systemd { user: false }));
     assert_eq!(
         command,
         exec(&["sh", "-c", "x"], |o| {
@@ -266,9 +266,10 @@ fn rootless_is_told_as_runc_is_told() {
         // Who is asked if nobody says.
         for user in [false, true] {
             let caller = Caller { rootless: user, delegated: user, ..caller() };
-            let (globals, _) = globals(&["--rootless", text], &caller).unwrap();
+            let (globals, _) = globals(&["--systemd-cgroup", "--rootless", text], &caller).unwrap();
             let is = told.unwrap_or(user);
-            assert_eq!((globals.delegated, globals.user_manager), (is, is), "{text:?} of {user}");
+            let manager = CgroupManager::Systemd { user: is };
+            assert_eq!((globals.delegated, globals.cgroup_manager), (is, manager), "{text:?} of {user}");
         }
     }
 }

@@ -4,10 +4,10 @@ use super::inside_path::InsidePath;
 use super::mounts::{self, CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::recipe::Recipe;
 use super::step::{HostStep, InitStep, Sync};
-use super::validate::{Refusal, UNSUPPORTED, refuse, validate};
+use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
 use super::{Plan, Program, devices, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Process, Spec};
-use crate::cgroup::place::path::CgroupPath;
+use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::facts::HostFacts;
 use crate::text::{List, Text};
 
@@ -36,8 +36,8 @@ pub struct CreateRequest {
     pub pidfd_socket: bool,
     /// A file takes init's pid.
     pub pid_file: bool,
-    /// The container gets no cgroup of its own: it stays in the caller's.
-    pub no_cgroup: bool,
+    /// Who makes the cgroup.
+    pub cgroup_manager: CgroupManager,
 }
 
 /// Compiles a spec into the plan of its creation, or says everything that stands in the way.
@@ -50,6 +50,7 @@ pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Resul
         refuse(&mut refusals, format_args!("process"), what);
     }
     let mut plan = Box::<Plan>::default();
+    cgroup(spec, request, facts, &mut plan, &mut refusals);
     namespaces(spec, &mut plan);
     plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
@@ -96,6 +97,25 @@ pub(super) fn terminal(
         _ => return,
     };
     refuse(refusals, format_args!("process.terminal"), format_args!("{what}"));
+}
+
+fn cgroup(
+    spec: &Spec,
+    request: &CreateRequest,
+    facts: &HostFacts,
+    plan: &mut Plan,
+    refusals: &mut Vec<Refusal>,
+) {
+    let (manager, path) = (request.cgroup_manager, spec.linux.cgroups_path);
+    match PlannedCgroup::new(manager, &facts.systemd, path, request.id, spec.annotations) {
+        Ok(cgroup) => plan.cgroup = cgroup,
+        Err(e) => refuse_by(refusals, &e),
+    }
+    // Every engine writes device rules, and a caller who wants no cgroup has been told so: ignored like by crun, but not in
+    // silence. Limits are still refused.
+    if manager == CgroupManager::Disabled && !spec.linux.resources.devices.is_empty() {
+        plan.warnings.push("linux.resources.devices: not in force without a cgroup".into());
+    }
 }
 
 fn namespaces(spec: &Spec, plan: &mut Plan) {
@@ -262,7 +282,7 @@ fn root_and_mounts(
         bundle: request.bundle,
         own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
-        cgroup: cgroup_view(spec, request, facts),
+        cgroup: cgroup_view(spec, &plan.cgroup, facts),
         selinux: facts.selinux,
     };
     let mounts = mounts::compile(spec, &facts).unwrap_or_else(|found| {
@@ -303,15 +323,14 @@ fn shows_cgroup(step: &MountStep) -> bool {
     }
 }
 
-/// The container's cgroups where the host sees them. A cgroupsPath that makes no sense is refused by whoever makes it.
-fn cgroup_view(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> CgroupView {
+/// The container's cgroups where the host sees them.
+fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> CgroupView {
     let mut view = CgroupView {
         own_namespace: spec.linux.namespace(NamespaceKind::Cgroup).is_some(),
         ..CgroupView::default()
     };
-    let Ok(path) = CgroupPath::new(spec.linux.cgroups_path, request.id) else { return view };
     for tree in &facts.cgroups.trees {
-        let path = if request.no_cgroup { tree.own.clone() } else { path.within(tree) };
+        let path = cgroup.path().map_or_else(|| tree.own.clone(), |path| path.within(tree));
         let source = format!("{}{path}", tree.mount);
         if tree.is_v2() {
             view.v2 = Some(source);

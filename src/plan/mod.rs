@@ -29,6 +29,7 @@ pub mod validate;
 use std::fmt::{self, Write as _};
 
 use crate::bundle::spec::{NamespaceKind, Process};
+use crate::cgroup::planned::PlannedCgroup;
 use crate::error::{Error, Quoted};
 use crate::facts::Listening;
 use crate::seccomp::compile::Filter;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub filter: Option<Filter>,
     /// Who gets the filter's listener, if it has one.
     pub agent: Option<Agent>,
+    /// The cgroup that a new container gets.
+    pub cgroup: PlannedCgroup,
     /// What the user should know; the launch goes on.
     pub warnings: Vec<String>,
 }

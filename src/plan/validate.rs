@@ -6,7 +6,7 @@ use std::fmt;
 use super::inside_path::InsidePath;
 use super::{process, sysctl};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
-use crate::error::Quoted;
+use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
 use crate::text::Text;
 
@@ -25,6 +25,13 @@ pub struct Refusal {
 pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
     let line = |text: fmt::Arguments<'_>| &*one_line(text.to_string()).leak();
     refusals.push(Refusal { field: line(field), what: line(what) });
+}
+
+/// Refuses a property by an error that begins with its name.
+pub fn refuse_by(refusals: &mut Vec<Refusal>, e: &Error) {
+    let text = e.to_string();
+    let (field, what) = text.split_once(": ").unwrap_or(("linux", &text));
+    refuse(refusals, format_args!("{field}"), format_args!("{what}"));
 }
 
 impl fmt::Display for Refusal {

@@ -13,10 +13,10 @@ use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
 use crate::bundle::config;
 use crate::bundle::spec::{NamespaceKind, Spec};
-use crate::cgroup::Cgroup;
 use crate::cgroup::place::layout::Layout;
 use crate::cgroup::place::location::Location;
-use crate::cgroup::place::path::CgroupPath;
+use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
+use crate::cgroup::{Cgroup, systemd};
 use crate::error::{Context, Error, Result};
 use crate::sys::file::{entries, openat, read_text, stat};
 
@@ -66,12 +66,17 @@ fn random() -> Result<String> {
 fn locate(spec: &Spec, id: &str) -> Result<Location> {
     let layout = Layout::discover()?;
     let path = spec.linux.cgroups_path;
-    let plain = || Ok(Location::plan(&layout, &CgroupPath::new(path, id)?));
+    let plan = |manager, systemd: &str| {
+        let planned = PlannedCgroup::new(manager, systemd, path, id, spec.annotations)?;
+        Ok(planned.locate(&layout))
+    };
+    let scope = || {
+        let user = !geteuid().is_root();
+        plan(CgroupManager::Systemd { user }, &systemd::own_cgroup(user)?)
+    };
+    let plain = || plan(CgroupManager::Cgroupfs, "");
     match path {
-        Some(unit) if unit.matches(':').count() == 2 => {
-            let user = !geteuid().is_root();
-            Location::plan_systemd(&layout, path, id, user, spec.annotations).or_else(|_| plain())
-        }
+        Some(unit) if unit.matches(':').count() == 2 => scope().or_else(|_: Error| plain()),
         _ => plain(),
     }
 }

@@ -158,6 +158,8 @@ impl Location {
 pub enum Access {
     /// Everything: what fails is an error.
     Full,
+    /// Nothing: the container gets no cgroup, and its device rules are not in force.
+    None,
     /// What was delegated to an ordinary user, who cannot set device rules.
     Delegated {
         /// The cgroup was asked for by its path. Else a hierarchy where it cannot be made is left out, as in runc, and is

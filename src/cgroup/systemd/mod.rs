@@ -2,7 +2,7 @@
 //! it ends. What is in it is done by the cgroup file system as without systemd; `Delegate=yes` allows that.
 
 pub(super) mod dbus;
-mod properties;
+pub(super) mod properties;
 mod unified;
 mod wire;
 
@@ -11,12 +11,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::limits::Resources;
-use super::place::layout::Layout;
-use super::place::location::Location;
-use super::place::path::CgroupPath;
-use super::place::unit::{Property, Unit, Value, slice_path};
+use super::place::unit::{Property, Unit, Value};
 use crate::error::{Context, Error, Quoted, Result};
-use crate::json::pairs::Pairs;
 use crate::sys::clock;
 use crate::sys::file::{is_dir, read_text};
 use crate::sys::process::{self, Cloned};
@@ -94,32 +90,17 @@ fn is_running() -> bool {
     is_dir("/run/systemd/system")
 }
 
-impl Location {
-    /// Where the cgroup of a container will be that is to be a scope of systemd: `slice:prefix:name`. Properties come from
-    /// annotations `org.systemd.property.*`. `user`: of the user's manager, not of the system's.
-    pub fn plan_systemd(
-        layout: &Layout,
-        path: Option<&str>,
-        id: &str,
-        user: bool,
-        annotations: Pairs,
-    ) -> Result<Location> {
-        if !is_running() {
-            return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")
-                .hint("use --cgroup-manager cgroupfs"));
-        }
-        let mut unit = Unit::new(path, id, user)?;
-        unit.properties = properties::annotated(annotations)?.leak();
-        let mut question = Writer::default();
-        question.str("org.freedesktop.systemd1.Manager");
-        question.str("ControlGroup");
-        let answer = ask(user, &GET, question).at("systemd")?.variant_str();
-        let root = answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))?;
-        let path = format!("{root}{}/{}", slice_path(&unit.slice)?, unit.name);
-        let mut location = Location::plan(layout, &CgroupPath::new(Some(&path), id)?);
-        location.unit = Some(unit);
-        Ok(location)
+/// The cgroup of systemd itself, of the system's or the user's: its slices are below.
+pub fn own_cgroup(user: bool) -> Result<String> {
+    if !is_running() {
+        return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")
+            .hint("use --cgroup-manager cgroupfs"));
     }
+    let mut question = Writer::default();
+    question.str("org.freedesktop.systemd1.Manager");
+    question.str("ControlGroup");
+    let answer = ask(user, &GET, question).at("systemd")?.variant_str();
+    answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))
 }
 
 /// A process that keeps a scope alive until the container's first is in it: systemd makes none without a process.

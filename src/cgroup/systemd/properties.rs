@@ -239,8 +239,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::place::unit::slice_path;
     use crate::cgroup::systemd::Unit;
-    use crate::cgroup::systemd::slice_path;
     use crate::json::value::Json;
 
     #[test]
