@@ -12,10 +12,10 @@ use embrun::error::Error;
 use embrun::facts::HostFacts;
 use embrun::json::value::Json;
 use embrun::plan::create::{self, CreateRequest};
+use embrun::plan::devices;
 use embrun::plan::exec::{self, ExecRequest};
 use embrun::plan::mounts::{self, MountFacts};
 use embrun::plan::validate::validate;
-use embrun::plan::{devices, order};
 
 use crate::configs;
 use crate::mutate::{Random, mutate};
@@ -123,7 +123,7 @@ fn compile_all(spec: &Spec) -> usize {
         match create::compile(spec, &request, &facts) {
             Ok(plan) => {
                 planned += 1;
-                assert_eq!(order::broken(&plan), [""; 0], "{spec:?}\n{plan}");
+                assert_eq!(plan.broken(), [""; 0], "{spec:?}\n{plan}");
             }
             Err(refusals) => assert!(!refusals.is_empty(), "{spec:?}"),
         }
@@ -132,7 +132,7 @@ fn compile_all(spec: &Spec) -> usize {
         let request =
             ExecRequest { join: vec![(NamespaceKind::Mount, "/proc/1/ns/mnt")], ..Default::default() };
         if let Ok(plan) = exec::compile(process, spec.linux.seccomp.as_ref(), &request, &facts) {
-            assert_eq!(order::broken(&plan), [""; 0], "{process:?}\n{plan}");
+            assert_eq!(plan.broken(), [""; 0], "{process:?}\n{plan}");
         }
     }
     planned

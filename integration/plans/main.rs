@@ -13,8 +13,9 @@ use embrun::cgroup::place::layout::Layout;
 use embrun::cgroup::planned::CgroupManager;
 use embrun::facts::HostFacts;
 use embrun::json::value::Json;
-use embrun::plan::create::{CreateRequest, compile};
-use embrun::plan::{Plan, order, patience};
+use embrun::plan::create::{CreatePlan, CreateRequest, compile};
+use embrun::plan::host_step::CreateStep;
+use embrun::plan::{Outputs, patience};
 use embrun::sys;
 
 fn cases() -> Vec<PathBuf> {
@@ -46,10 +47,13 @@ fn request(facts: &Json) -> CreateRequest {
         preserve_fds: number(facts, "preserveFds").try_into().unwrap(),
         await_start: yes("create"),
         detach: yes("detach") || yes("create"),
-        console_socket: yes("consoleSocket"),
-        pidfd_socket: yes("pidfdSocket"),
-        pid_file: yes("pidFile"),
+        outputs: Outputs {
+            console_socket: yes("consoleSocket").then_some("/s"),
+            pidfd_socket: yes("pidfdSocket").then_some("/p"),
+            pid_file: yes("pidFile").then_some("/f"),
+        },
         cgroup_manager: if yes("noCgroup") { CgroupManager::Disabled } else { CgroupManager::Cgroupfs },
+        ..CreateRequest::default()
     }
 }
 
@@ -71,7 +75,7 @@ fn read(path: &Path) -> Json {
     Json::parse(&fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn plan(case: &Path) -> Result<Box<Plan>, String> {
+fn plan(case: &Path) -> Result<Box<CreatePlan>, String> {
     let text = fs::read(case.join("config.json")).unwrap().leak();
     let spec = config::parse(text).map_err(|e| e.to_string())?;
     let facts = read(&case.join("facts.json"));
@@ -117,15 +121,17 @@ fn every_plan_obeys_the_order_rules() {
                 rootfs: "/b/rootfs",
                 await_start: is(0),
                 detach: is(1),
-                console_socket: is(2),
+                outputs: Outputs {
+                    console_socket: is(2).then_some("/s"),
+                    pid_file: is(4).then_some("/f"),
+                    pidfd_socket: is(5).then_some("/p"),
+                },
                 no_pivot: is(3),
-                pid_file: is(4),
-                pidfd_socket: is(5),
                 ..CreateRequest::default()
             };
             if let Ok(plan) = compile(&spec, &request, &facts) {
                 compiled += 1;
-                assert_eq!(order::broken(&plan), [""; 0], "{} {request:?}\n{plan}", file.display());
+                assert_eq!(plan.broken(), [""; 0], "{} {request:?}\n{plan}", file.display());
             }
         }
     }
@@ -135,9 +141,9 @@ fn every_plan_obeys_the_order_rules() {
 #[test]
 fn order_rules_detect_a_wrong_plan() {
     let mut plan = plan(&cases()[0]).unwrap();
-    plan.init.swap_remove(0);
-    plan.host.truncate(4);
-    assert!(order::broken(&plan).len() >= 3, "{:?}", order::broken(&plan));
+    plan.launch.init.swap_remove(0);
+    plan.host.truncate(1);
+    assert!(plan.broken().len() >= 3, "{:?}", plan.broken());
 }
 
 /// Every wait of the host has a limit and matches a step of init.
@@ -147,8 +153,8 @@ fn every_wait_has_a_limit() {
     for case in cases() {
         let Ok(plan) = plan(&case) else { continue };
         let spec = config::spec(&read(&case.join("config.json"))).unwrap();
-        let limits: Vec<_> = patience::limits(&plan.init, &spec.hooks).collect();
-        let steps: Vec<_> = plan.host.iter().filter(|step| patience::waits(step)).collect();
+        let limits: Vec<_> = patience::limits(&plan.launch.init, &spec.hooks).collect();
+        let steps: Vec<_> = plan.host.iter().copied().filter(CreateStep::waits).collect();
         assert_eq!(limits.len(), steps.len(), "{}: {steps:?}", case.display());
         waits += steps.len();
         let endless = |kind: HookKind| kind.of(&spec.hooks).iter().any(|hook| hook.timeout.is_none());

@@ -6,7 +6,7 @@ use super::values::{env_entry, group, user};
 use crate::cgroup::planned::CgroupManager;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::log::LogFormat;
-use crate::run::outputs::Outputs;
+use crate::plan::Outputs;
 use crate::sys::file;
 use crate::text::Text;
 

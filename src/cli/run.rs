@@ -1,7 +1,7 @@
 //! `run`: create and start in one, and without `--detach` stay until the container ends and take it down.
 
 use super::args::{Globals, RunOptions};
-use super::create::{Creation, Mode};
+use super::create::{Mode, creation, load};
 use super::delete;
 use crate::error::{Context, Result, engine};
 use crate::log;
@@ -19,12 +19,13 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     }
     // Before the clone, or an early end would go unseen.
     let signals = if options.detach { None } else { Some(Signals::block()?) };
-    let creation =
-        Creation::new(globals, id, &options.create, Mode { await_start: false, detach: options.detach })?;
-    let launched = creation.launch(None)?;
-    let Some(signals) = signals else { return Ok(0) };
+    let mode = Mode { await_start: false, detach: options.detach };
+    let loaded = load(id, &options.create)?;
+    let creation = creation(globals, id, &options.create, mode, loaded)?;
+    let hooks = creation.loaded.spec.hooks;
     // Others may look at the container, kill it and delete it while we only wait.
-    drop(launched.dir);
+    let launched = creation.launch(globals.root, None)?;
+    let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal);
     if matches!(ended, Ok(Ended::Signalled(libc::SIGKILL)))
         && launched.record.cgroup().oom_kills() > launched.killed_before
@@ -32,7 +33,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
         log::warn(engine::INIT_OOM);
     }
     if !options.keep {
-        delete::at_the_end(globals, id, &creation.loaded.spec.hooks);
+        delete::at_the_end(globals, id, &hooks);
     }
     Ok(ended?.status())
 }

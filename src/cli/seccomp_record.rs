@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 
 use super::args::{CreateOptions, Globals};
-use super::create::{Creation, Mode};
+use super::create::{Creation, Mode, creation};
 use super::{delete, seccomp, start};
 use crate::bundle::load::load;
 use crate::error::{Context, Errno, Error, Result};
@@ -44,9 +44,9 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let signals = Signals::block()?;
     let options = CreateOptions::default();
     let mode = Mode { await_start: true, detach: false };
-    let creation = Creation::of(globals, &id, &options, mode, loaded)?;
+    let creation = creation(globals, &id, &options, mode, loaded)?;
     let recorder = Recorder::default();
-    let ended = perform(globals, &id, &creation, &recorder, &signals);
+    let ended = perform(globals, &id, creation, &recorder, &signals);
     // What went wrong there is the reason of what went wrong here.
     recorder.finish(&mut profile)?;
     let ended = ended?;
@@ -63,14 +63,14 @@ fn can_take_a_listener() -> std::result::Result<(), Errno> {
 fn perform(
     globals: &Globals,
     id: &str,
-    creation: &Creation,
+    creation: Creation,
     recorder: &Recorder,
     signals: &Signals,
 ) -> Result<Ended> {
-    let launched = creation.launch(Some(recorder)).about(format_args!("create {id}"))?;
-    drop(launched.dir);
+    let hooks = creation.loaded.spec.hooks;
+    let launched = creation.launch(globals.root, Some(recorder)).about(format_args!("create {id}"))?;
     let ended = start::start(globals, id, Some(recorder))
         .and_then(|()| supervise(signals, &launched.child, launched.terminal));
-    delete::at_the_end(globals, id, &creation.loaded.spec.hooks);
+    delete::at_the_end(globals, id, &hooks);
     ended
 }

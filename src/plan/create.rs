@@ -1,12 +1,16 @@
 //! Compiles the creation of a container: the recipe of both processes, from top to bottom.
 
+use std::fmt;
+
+use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
-use super::mounts::{self, CgroupView, Hierarchy, MountFacts, MountStep, What};
+use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
 use super::recipe::Recipe;
-use super::step::{HostStep, InitStep, Sync};
+use super::step::InitStep;
 use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
-use super::{Plan, Program, devices, privileges, sysctl};
+use super::{Launch, Outputs, Program, devices, mounts, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Process, Spec};
+use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::facts::HostFacts;
 use crate::text::{List, Text};
@@ -30,32 +34,62 @@ pub struct CreateRequest {
     pub await_start: bool,
     /// The runtime will not stay to relay a terminal.
     pub detach: bool,
-    /// A socket takes the terminal's master.
-    pub console_socket: bool,
-    /// A socket takes a pidfd of init.
-    pub pidfd_socket: bool,
-    /// A file takes init's pid.
-    pub pid_file: bool,
+    /// Where the results go.
+    pub outputs: Outputs,
     /// Who makes the cgroup.
     pub cgroup_manager: CgroupManager,
+    /// Cgroups are those that were delegated to an ordinary user.
+    pub delegated: bool,
+}
+
+/// The plan of a creation.
+#[derive(Default)]
+pub struct CreatePlan {
+    /// The cgroup that the container gets.
+    pub cgroup: PlannedCgroup,
+    /// What the runtime may do to cgroups.
+    pub access: Access,
+    /// What the host process does in the new cgroup, before the clone.
+    pub prepare: Vec<PrepareStep>,
+    /// What it does while the clone is at work.
+    pub host: Vec<CreateStep>,
+    /// The clone's part.
+    pub launch: Launch,
+}
+
+impl fmt::Display for CreatePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "host:\n  {}\n  {}", Milestone::Reserve, Milestone::MakeCgroup)?;
+        self.prepare.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
+        writeln!(f, "  {}", Milestone::Spawn)?;
+        self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
+        self.launch.fmt(f)
+    }
 }
 
 /// Compiles a spec into the plan of its creation, or says everything that stands in the way.
-pub fn compile(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Result<Box<Plan>, Vec<Refusal>> {
+pub fn compile(
+    spec: &Spec,
+    request: &CreateRequest,
+    facts: &HostFacts,
+) -> Result<Box<CreatePlan>, Vec<Refusal>> {
     let mut refusals = validate(spec);
     unsupported(spec, &mut refusals);
-    terminal(spec.process.as_deref(), request.detach, request.console_socket, &mut refusals);
+    let console_socket = request.outputs.console_socket.is_some();
+    terminal(spec.process.as_deref(), request.detach, console_socket, &mut refusals);
     if spec.process.is_none() && !request.await_start {
         let what = format_args!("is required to run a container (only create does without)");
         refuse(&mut refusals, format_args!("process"), what);
     }
-    let mut plan = Box::<Plan>::default();
+    let mut plan = Box::<CreatePlan>::default();
     cgroup(spec, request, facts, &mut plan, &mut refusals);
-    namespaces(spec, &mut plan);
-    plan.host = host(spec, request, facts, &plan);
+    namespaces(spec, &mut plan.launch);
+    plan.prepare = prepare(request, &plan.launch);
+    plan.host = host(spec, request, facts, &plan.launch);
     init(spec, request, facts, &mut plan, &mut refusals);
     if facts.notify_socket {
-        plan.warnings.push("NOTIFY_SOCKET: not supported by this version, readiness is not passed on".into());
+        let warning = "NOTIFY_SOCKET: not supported by this version, readiness is not passed on";
+        plan.launch.warnings.push(warning.into());
     }
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
 }
@@ -103,7 +137,7 @@ fn cgroup(
     spec: &Spec,
     request: &CreateRequest,
     facts: &HostFacts,
-    plan: &mut Plan,
+    plan: &mut CreatePlan,
     refusals: &mut Vec<Refusal>,
 ) {
     let (manager, path) = (request.cgroup_manager, spec.linux.cgroups_path);
@@ -111,20 +145,26 @@ fn cgroup(
         Ok(cgroup) => plan.cgroup = cgroup,
         Err(e) => refuse_by(refusals, &e),
     }
+    plan.access = match (&plan.cgroup, request.delegated) {
+        (PlannedCgroup::None, _) => Access::None,
+        (_, false) => Access::Full,
+        (PlannedCgroup::Path(_), true) => Access::Delegated { asked: path.is_some() },
+        (PlannedCgroup::Scope(..), true) => Access::Delegated { asked: true },
+    };
     // Every engine writes device rules, and a caller who wants no cgroup has been told so: ignored like by crun, but not in
     // silence. Limits are still refused.
     if manager == CgroupManager::Disabled && !spec.linux.resources.devices.is_empty() {
-        plan.warnings.push("linux.resources.devices: not in force without a cgroup".into());
+        plan.launch.warnings.push("linux.resources.devices: not in force without a cgroup".into());
     }
 }
 
-fn namespaces(spec: &Spec, plan: &mut Plan) {
+fn namespaces(spec: &Spec, launch: &mut Launch) {
     for Namespace { kind, path } in spec.linux.namespaces {
         match path {
-            Some(path) => plan.join.push((*kind, path)),
+            Some(path) => launch.join.push((*kind, path)),
             // Made by the clone it would be rooted at the runtime's cgroup: init makes it when it is in its own.
             None if *kind == NamespaceKind::Cgroup => {}
-            None => plan.new_namespaces |= kind.clone_flag(),
+            None => launch.new_namespaces |= kind.clone_flag(),
         }
     }
 }
@@ -137,19 +177,24 @@ fn has_runtime_hooks(hooks: &Hooks) -> bool {
     HookKind::Prestart.is_in(hooks) || HookKind::CreateRuntime.is_in(hooks)
 }
 
-fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) -> Vec<HostStep> {
-    use HostStep::*;
-    let hooks = &spec.hooks;
-    let mut steps = Recipe(vec![Reserve, MakeCgroup, LimitCgroup]);
-    steps.add_if(!plan.join.is_empty(), OpenNamespaces);
-    steps.add_if(request.await_start, Listen);
-    steps.add(Spawn);
+fn prepare(request: &CreateRequest, launch: &Launch) -> Vec<PrepareStep> {
+    let mut steps = Recipe(vec![PrepareStep::LimitCgroup]);
+    steps.add_if(!launch.join.is_empty(), PrepareStep::OpenNamespaces);
+    steps.add_if(request.await_start, PrepareStep::Listen);
+    steps.0
+}
+
+fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, launch: &Launch) -> Vec<CreateStep> {
+    use CommonStep::*;
+    use CreateStep::*;
+    let (hooks, outputs) = (&spec.hooks, &request.outputs);
     // Init mounts meanwhile: on v1 each of these writes waits for a grace period of the kernel.
-    steps.add(JoinCgroup);
+    let mut steps = Recipe(vec![JoinCgroup]);
     steps.add_some(cgroup_owner(spec, request, facts).map(GiveCgroup));
     steps.add(Await(Sync::Cgroup));
     steps.add(Answer(Sync::Cgroup));
-    steps.add_if(spec.process.as_ref().is_some_and(|p| p.terminal), TakeTerminal);
+    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
+    steps.add_if(terminal, TakeTerminal { socket: outputs.console_socket });
     if has_runtime_hooks(hooks) {
         steps.add(Await(Sync::RuntimeHooks));
         for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
@@ -157,12 +202,12 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &Plan) ->
         }
         steps.add(Answer(Sync::RuntimeHooks));
     }
-    steps.add_if(joins(&plan.join, NamespaceKind::Pid).is_some(), Adopt);
+    steps.add_if(joins(&launch.join, NamespaceKind::Pid).is_some(), Adopt);
     steps.add(Await(Sync::Created));
     steps.add(LimitMemory);
-    steps.add_if(request.pidfd_socket, SendPidfd);
+    steps.add_some(outputs.pidfd_socket.map(SendPidfd));
     // The caller reads the pid file as soon as we have ended; the record comes last, since it makes the container.
-    steps.add_if(request.pid_file, WritePidFile);
+    steps.add_some(outputs.pid_file.map(WritePidFile));
     steps.add(RecordCreated);
     steps.add(Answer(Sync::Created));
     steps.add(if request.await_start { Release } else { AwaitExec });
@@ -187,16 +232,18 @@ fn init(
     spec: &Spec,
     request: &CreateRequest,
     facts: &HostFacts,
-    plan: &mut Plan,
+    plan: &mut CreatePlan,
     refusals: &mut Vec<Refusal>,
 ) {
+    let CreatePlan { cgroup, launch, .. } = plan;
     // With room for all, since what a list outgrows is not given back.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
-    join_namespaces(&plan.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
+    join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
     steps.add(InitStep::NewSession);
     steps.add_some(request.keyring.map(InitStep::Keyring));
-    root_and_mounts(spec, request, facts, plan, refusals, &mut steps);
+    let view = cgroup_view(spec, cgroup, facts);
+    root_and_mounts(spec, request, facts.selinux, view, launch, refusals, &mut steps);
     kernel_names(spec, &mut steps);
     steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
     seal_root(spec, request, &mut steps);
@@ -206,15 +253,15 @@ fn init(
         steps.add(InitStep::Home);
     }
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
-    let_go(&plan.join, inherited(request.preserve_fds, facts), terminal, &mut steps);
+    let_go(&launch.join, inherited(request.preserve_fds, facts), terminal, &mut steps);
     if let Some(p) = &spec.process {
-        plan.program = Program::of(p, &facts.listening);
-        privileges::compile(p, spec.linux.seccomp.as_ref(), facts, plan, refusals, &mut steps);
+        launch.program = Program::of(p, &facts.listening);
+        privileges::compile(p, spec.linux.seccomp.as_ref(), facts, launch, refusals, &mut steps);
     }
-    enter(&plan.join, terminal, &mut steps);
-    privileges::seccomp_with_agent(plan, &mut steps);
-    finish(spec, request, plan, &mut steps);
-    plan.init = steps.0;
+    enter(&launch.join, terminal, &mut steps);
+    privileges::seccomp_with_agent(launch, &mut steps);
+    finish(spec, request, launch, &mut steps);
+    launch.init = steps.0;
 }
 
 /// Those of the namespaces to join whose turn is now. A mount namespace comes last: paths of the others are the host's.
@@ -271,8 +318,9 @@ fn joins(join: &[(NamespaceKind, Text)], kind: NamespaceKind) -> Option<usize> {
 fn root_and_mounts(
     spec: &Spec,
     request: &CreateRequest,
-    facts: &HostFacts,
-    plan: &mut Plan,
+    selinux: bool,
+    cgroup: CgroupView,
+    launch: &mut Launch,
     refusals: &mut Vec<Refusal>,
     steps: &mut Recipe<InitStep>,
 ) {
@@ -282,20 +330,20 @@ fn root_and_mounts(
         bundle: request.bundle,
         own_network: spec.linux.namespace(NamespaceKind::Network).is_some(),
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
-        cgroup: cgroup_view(spec, &plan.cgroup, facts),
-        selinux: facts.selinux,
+        cgroup,
+        selinux,
     };
     let mounts = mounts::compile(spec, &facts).unwrap_or_else(|found| {
         refusals.extend(found);
         &[]
     });
-    plan.warnings.append(&mut mounts::warnings(spec, &facts));
+    launch.warnings.append(&mut mounts::warnings(spec, &facts));
     // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
     let (before, rest) = mounts.split_at(mounts.iter().position(shows_cgroup).unwrap_or(mounts.len()));
     for step in before {
         steps.add(InitStep::Mount(step));
     }
-    enter_cgroup(spec, plan, steps);
+    enter_cgroup(spec, launch, steps);
     for step in rest {
         steps.add(InitStep::Mount(step));
     }
@@ -342,12 +390,12 @@ fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> Cgroup
     view
 }
 
-fn enter_cgroup(spec: &Spec, plan: &Plan, steps: &mut Recipe<InitStep>) {
+fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::Ask(Sync::Cgroup));
     // The caller may have been confined to a few processors; the container has its cgroup's.
     steps.add(InitStep::CpuAffinity(&[]));
     steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
-    if let Some(index) = joins(&plan.join, NamespaceKind::Cgroup) {
+    if let Some(index) = joins(&launch.join, NamespaceKind::Cgroup) {
         steps.add(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
     }
 }
@@ -380,13 +428,13 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>)
     steps.add(if request.no_pivot { InitStep::MoveRoot } else { InitStep::PivotRoot });
 }
 
-fn finish(spec: &Spec, request: &CreateRequest, plan: &Plan, steps: &mut Recipe<InitStep>) {
+fn finish(spec: &Spec, request: &CreateRequest, launch: &Launch, steps: &mut Recipe<InitStep>) {
     // Created is what the host writes down; whoever starts the container finds init waiting, its parent long gone.
     steps.add(InitStep::Ask(Sync::Created));
-    steps.add_if(plan.agent.is_some(), InitStep::CloseListener);
+    steps.add_if(launch.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);
     steps.add_if(request.await_start, InitStep::AwaitStart);
-    privileges::seccomp_last(plan, steps);
+    privileges::seccomp_last(launch, steps);
     // Under the filter: the hook's program comes from the container's own file system.
     let hooks = HookKind::StartContainer;
     steps.add_if(hooks.is_in(&spec.hooks), InitStep::RunHooks(hooks));

@@ -1,9 +1,12 @@
 //! Compiles the execution of one more process in a running container.
 
+use std::fmt;
+
+use super::host_step::{CommonStep, ExecStep, Milestone, Sync};
 use super::recipe::Recipe;
-use super::step::{HostStep, InitStep, Sync};
+use super::step::InitStep;
 use super::validate::{self, Refusal};
-use super::{Plan, Program, create, privileges, process};
+use super::{Launch, Outputs, Program, create, privileges, process};
 use crate::bundle::spec::{NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -16,12 +19,8 @@ pub struct ExecRequest {
     pub preserve_fds: u32,
     /// The runtime will not stay to relay a terminal.
     pub detach: bool,
-    /// A socket takes the terminal's master.
-    pub console_socket: bool,
-    /// A socket takes a pidfd of the process.
-    pub pidfd_socket: bool,
-    /// A file takes the process' pid.
-    pub pid_file: bool,
+    /// Where the results go.
+    pub outputs: Outputs,
     /// The container's session keyring, unless it has the caller's.
     pub keyring: Option<Text>,
     /// The container's `linux.personality.domain`.
@@ -30,36 +29,55 @@ pub struct ExecRequest {
     pub join: Vec<(NamespaceKind, Text)>,
 }
 
+/// The plan of an exec.
+pub struct ExecPlan {
+    /// What the host process does while its clone is at work.
+    pub host: Vec<ExecStep>,
+    /// The clone's part.
+    pub launch: Launch,
+}
+
+impl fmt::Display for ExecPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "host:\n  {}\n  {}", Milestone::OpenNamespaces, Milestone::Spawn)?;
+        self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
+        self.launch.fmt(f)
+    }
+}
+
 /// Compiles the plan of an exec, or says everything that stands in the way.
 pub fn compile(
     p: &Process,
     seccomp: Option<&Policy>,
     request: &ExecRequest,
     facts: &HostFacts,
-) -> Result<Box<Plan>, Vec<Refusal>> {
+) -> Result<Box<ExecPlan>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
-    create::terminal(Some(p), request.detach, request.console_socket, &mut refusals);
-    let mut plan = Box::<Plan>::default();
-    plan.join.clone_from(&request.join);
-    plan.program = Program::of(p, &facts.listening);
-    plan.host = host(p, request);
-    plan.init = init(p, seccomp, request, facts, &mut plan, &mut refusals);
-    if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
+    create::terminal(Some(p), request.detach, request.outputs.console_socket.is_some(), &mut refusals);
+    let mut launch = Launch { join: request.join.clone(), ..Launch::default() };
+    launch.program = Program::of(p, &facts.listening);
+    launch.init = init(p, seccomp, request, facts, &mut launch, &mut refusals);
+    if refusals.is_empty() {
+        Ok(Box::new(ExecPlan { host: host(p, request), launch }))
+    } else {
+        Err(refusals)
+    }
 }
 
-fn host(p: &Process, request: &ExecRequest) -> Vec<HostStep> {
-    use HostStep::*;
-    let mut steps = Recipe(vec![OpenNamespaces, Spawn, JoinUnified]);
+fn host(p: &Process, request: &ExecRequest) -> Vec<ExecStep> {
+    use CommonStep::*;
+    let outputs = &request.outputs;
+    let mut steps = Recipe(vec![ExecStep::JoinUnified]);
     steps.add(Await(Sync::Cgroup));
     steps.add(Answer(Sync::Cgroup));
-    steps.add_if(p.terminal, TakeTerminal);
+    steps.add_if(p.terminal, TakeTerminal { socket: outputs.console_socket });
     steps.add_if(request.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid), Adopt);
     steps.add(Await(Sync::Created));
-    steps.add_if(request.pidfd_socket, SendPidfd);
-    steps.add_if(request.pid_file, WritePidFile);
+    steps.add_some(outputs.pidfd_socket.map(SendPidfd));
+    steps.add_some(outputs.pid_file.map(WritePidFile));
     steps.add(Answer(Sync::Created));
-    steps.add(AwaitExec);
+    steps.add(ExecStep::AwaitExec);
     steps.0
 }
 
@@ -68,7 +86,7 @@ fn init(
     seccomp: Option<&Policy>,
     request: &ExecRequest,
     facts: &HostFacts,
-    plan: &mut Plan,
+    launch: &mut Launch,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<InitStep> {
     let mut steps = Recipe::default();
@@ -94,13 +112,13 @@ fn init(
     steps.add(InitStep::Home);
     let preserve_fds = create::inherited(request.preserve_fds, facts);
     create::let_go(&request.join, preserve_fds, p.terminal, &mut steps);
-    privileges::compile(p, seccomp, facts, plan, refusals, &mut steps);
+    privileges::compile(p, seccomp, facts, launch, refusals, &mut steps);
     create::enter(&request.join, p.terminal, &mut steps);
-    privileges::seccomp_with_agent(plan, &mut steps);
+    privileges::seccomp_with_agent(launch, &mut steps);
     steps.add(InitStep::Ask(Sync::Created));
-    steps.add_if(plan.agent.is_some(), InitStep::CloseListener);
+    steps.add_if(launch.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);
-    privileges::seccomp_last(plan, &mut steps);
+    privileges::seccomp_last(launch, &mut steps);
     steps.add(InitStep::Exec);
     steps.0
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`create`], [`exec`] | the recipes, from top to bottom |
 //! | [`recipe`] | how a list of steps is put together |
-//! | [`step`] | what there is to do, and how it reads |
+//! | [`host_step`], [`step`] | what there is to do, and how it reads |
 //! | [`order`] | the laws that every recipe keeps |
 //! | [`validate`] | what contradicts itself in a spec |
 //! | [`mounts`], [`options`], [`devices`] | the file systems |
@@ -14,6 +14,7 @@
 pub mod create;
 pub mod devices;
 pub mod exec;
+pub mod host_step;
 pub mod inside_path;
 pub mod mounts;
 pub mod options;
@@ -29,36 +30,42 @@ pub mod validate;
 use std::fmt::{self, Write as _};
 
 use crate::bundle::spec::{NamespaceKind, Process};
-use crate::cgroup::planned::PlannedCgroup;
 use crate::error::{Error, Quoted};
 use crate::facts::Listening;
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
 use crate::text::{List, Text};
-use step::{HostStep, InitStep};
+use step::InitStep;
 use validate::Refusal;
 
-/// A compiled launch.
+/// The clone's part of a plan: what it is cloned into, does and becomes.
 #[derive(Default)]
-pub struct Plan {
-    /// What the host process does.
-    pub host: Vec<HostStep>,
-    /// What its clone does.
+pub struct Launch {
+    /// What it does.
     pub init: Vec<InitStep>,
     /// `CLONE_NEW…` flags of the clone.
     pub new_namespaces: u64,
     /// Namespaces to join: kind and path, opened by the host in this order.
     pub join: Vec<(NamespaceKind, Text)>,
-    /// What init becomes.
+    /// What it becomes.
     pub program: Program,
-    /// What it may call.
+    /// The seccomp filter of the program.
     pub filter: Option<Filter>,
-    /// Who gets the filter's listener, if it has one.
+    /// The agent that gets the filter's listener, if it has one.
     pub agent: Option<Agent>,
-    /// The cgroup that a new container gets.
-    pub cgroup: PlannedCgroup,
     /// What the user should know; the launch goes on.
     pub warnings: Vec<String>,
+}
+
+/// Where the results of a launch go.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outputs {
+    /// A file for the pid.
+    pub pid_file: Option<Text>,
+    /// A socket for the terminal's master.
+    pub console_socket: Option<Text>,
+    /// A socket for a pidfd.
+    pub pidfd_socket: Option<Text>,
 }
 
 /// What is executed.
@@ -90,10 +97,8 @@ pub fn refused(refusals: Vec<Refusal>) -> Error {
     Error::new(all)
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "host:")?;
-        self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
         writeln!(f, "init (new namespaces: {}):", crate::namespace::names(self.new_namespaces))?;
         self.init.iter().enumerate().try_for_each(|(i, s)| writeln!(f, "  {i:2} {s}"))?;
         let args: Vec<_> = self.program.args.iter().map(|arg| Quoted(arg)).collect();

@@ -1,22 +1,48 @@
 //! The laws that every plan keeps, whatever was asked for. Tests hold each golden plan against them.
 
-use super::step::{HostStep, InitStep, Sync};
-use super::{Plan, patience};
+use super::create::CreatePlan;
+use super::exec::ExecPlan;
+use super::host_step::{CommonStep, CreateStep, Sync};
+use super::step::InitStep;
+use super::{Launch, patience};
 use crate::bundle::spec::{HookKind, Hooks};
 
-/// Every law that the plan breaks, in words; none for a valid plan.
-pub fn broken(plan: &Plan) -> Vec<String> {
+impl CreatePlan {
+    /// Every law that the plan breaks, in words; none for a valid plan.
+    pub fn broken(&self) -> Vec<String> {
+        let host: Vec<_> = self.host.iter().map(|step| (step.common(), step.waits())).collect();
+        let mut out = broken(&self.launch, &host);
+        let at = |wanted: CreateStep| self.host.iter().position(|step| *step == wanted);
+        if at(CreateStep::RecordCreated) > at(CommonStep::Answer(Sync::Created).into()) {
+            out.push("created must be on disk before init may outlive the host".into());
+        }
+        out
+    }
+}
+
+impl ExecPlan {
+    /// Every law that the plan breaks, in words; none for a valid plan.
+    pub fn broken(&self) -> Vec<String> {
+        let host: Vec<_> = self.host.iter().map(|step| (step.common(), step.waits())).collect();
+        broken(&self.launch, &host)
+    }
+}
+
+/// A step of the host, if both kinds of launch have it, and whether it waits.
+type Seen = (Option<CommonStep>, bool);
+
+fn broken(launch: &Launch, host: &[Seen]) -> Vec<String> {
     let mut out = Vec::new();
-    conversation(plan, &mut out);
-    order(plan, &mut out);
-    filter(plan, &mut out);
-    if plan.init.iter().rposition(|s| matches!(s, InitStep::Exec)) != plan.init.len().checked_sub(1) {
+    conversation(launch, host, &mut out);
+    order(launch, &mut out);
+    filter(launch, &mut out);
+    if launch.init.iter().rposition(|s| matches!(s, InitStep::Exec)) != launch.init.len().checked_sub(1) {
         out.push("exec must be the last step".into());
     }
-    if first(plan, LET_GO).is_none() {
+    if first(launch, LET_GO).is_none() {
         out.push("init must let go of the host".into());
     }
-    dying(plan, &mut out);
+    dying(launch, &mut out);
     out
 }
 
@@ -76,8 +102,8 @@ const ORDER: &[(Named, Named)] = &[
     (ENTER, PROGRAM),
 ];
 
-fn first(plan: &Plan, (_, wanted): Named) -> Option<usize> {
-    plan.init.iter().position(wanted)
+fn first(launch: &Launch, (_, wanted): Named) -> Option<usize> {
+    launch.init.iter().position(wanted)
 }
 
 fn before(earlier: (&str, Option<usize>), later: (&str, Option<usize>), out: &mut Vec<String>) {
@@ -88,33 +114,33 @@ fn before(earlier: (&str, Option<usize>), later: (&str, Option<usize>), out: &mu
     }
 }
 
-fn order(plan: &Plan, out: &mut Vec<String>) {
-    let at = |step: Named| (step.0, first(plan, step));
+fn order(launch: &Launch, out: &mut Vec<String>) {
+    let at = |step: Named| (step.0, first(launch, step));
     for (earlier, later) in ORDER {
         before(at(*earlier), at(*later), out);
     }
-    let join = plan.init.iter().rposition(|s| matches!(s, InitStep::JoinNamespace { .. }));
+    let join = launch.init.iter().rposition(|s| matches!(s, InitStep::JoinNamespace { .. }));
     before(("the last namespace", join), at(LET_GO), out);
     // The container is created only if its agent is there.
-    if plan.agent.is_some() {
-        let created = plan.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));
-        before(("a filter with an agent", first(plan, SECCOMP)), ("created", created), out);
+    if launch.agent.is_some() {
+        let created = launch.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));
+        before(("a filter with an agent", first(launch, SECCOMP)), ("created", created), out);
     }
 }
 
 /// With no_new_privs the filter comes last; without, it needs CAP_SYS_ADMIN.
-fn filter(plan: &Plan, out: &mut Vec<String>) {
-    let at = |step: Named| (step.0, first(plan, step));
-    if first(plan, NO_NEW_PRIVS).is_some() {
+fn filter(launch: &Launch, out: &mut Vec<String>) {
+    let at = |step: Named| (step.0, first(launch, step));
+    if first(launch, NO_NEW_PRIVS).is_some() {
         before(at(NO_NEW_PRIVS), at(SECCOMP), out);
         before(at(FIND), at(SECCOMP), out);
-        if plan.agent.is_none() {
+        if launch.agent.is_none() {
             before(at(START), at(SECCOMP), out);
         }
     } else {
         before(at(SECCOMP), at(BOUNDING), out);
     }
-    if plan.filter.is_some() != first(plan, SECCOMP).is_some() {
+    if launch.filter.is_some() != first(launch, SECCOMP).is_some() {
         out.push("a filter must be loaded, and only if there is one".into());
     }
 }
@@ -124,48 +150,43 @@ fn runs_a_program_of_the_container(step: &InitStep) -> bool {
 }
 
 /// Both processes meet at the same points, in the same order: no deadlock by omission.
-fn conversation(plan: &Plan, out: &mut Vec<String>) {
-    let asks: Vec<Sync> = plan
+fn conversation(launch: &Launch, host: &[Seen], out: &mut Vec<String>) {
+    let asks: Vec<Sync> = launch
         .init
         .iter()
         .filter_map(|s| if let InitStep::Ask(sync) = s { Some(*sync) } else { None })
         .collect();
-    let pick =
-        |wanted: fn(&HostStep) -> Option<Sync>| plan.host.iter().filter_map(wanted).collect::<Vec<_>>();
-    let awaits = pick(|s| if let HostStep::Await(sync) = s { Some(*sync) } else { None });
-    let answers = pick(|s| if let HostStep::Answer(sync) = s { Some(*sync) } else { None });
+    let common = || host.iter().filter_map(|(step, _)| *step);
+    let pick = |wanted: fn(CommonStep) -> Option<Sync>| common().filter_map(wanted).collect::<Vec<_>>();
+    let awaits = pick(|s| if let CommonStep::Await(sync) = s { Some(sync) } else { None });
+    let answers = pick(|s| if let CommonStep::Answer(sync) = s { Some(sync) } else { None });
     if asks != awaits || asks != answers {
         out.push(format!("init asks {asks:?}, the host awaits {awaits:?} and answers {answers:?}"));
     }
-    let waits = plan.host.iter().filter(|step| patience::waits(step)).count();
-    let says = patience::limits(&plan.init, &Hooks::default()).count();
+    let waits = host.iter().filter(|(_, waits)| *waits).count();
+    let says = patience::limits(&launch.init, &Hooks::default()).count();
     if waits != says {
         out.push(format!("the host waits {waits} times, and init has {says} occasions to speak"));
     }
-    let terminal = plan.init.iter().any(|s| matches!(s, InitStep::Terminal { .. }));
-    if terminal != plan.host.contains(&HostStep::TakeTerminal) {
+    let terminal = launch.init.iter().any(|s| matches!(s, InitStep::Terminal { .. }));
+    if terminal != common().any(|s| matches!(s, CommonStep::TakeTerminal { .. })) {
         out.push("a terminal is made by init and taken by the host, or neither".into());
     }
-    let enters = plan.init.iter().any(|s| matches!(s, InitStep::EnterPidNamespace));
-    if enters != plan.host.contains(&HostStep::Adopt) {
+    let enters = launch.init.iter().any(|s| matches!(s, InitStep::EnterPidNamespace));
+    if enters != common().any(|s| s == CommonStep::Adopt) {
         out.push("the process that enters the pid namespace is adopted by the host, or there is none".into());
     }
 }
 
 /// Init dies with the host until the host has written it down, also after the change of ids, which clears that.
-fn dying(plan: &Plan, out: &mut Vec<String>) {
+fn dying(launch: &Launch, out: &mut Vec<String>) {
     let mut dies = false;
-    for step in &plan.init {
+    for step in &launch.init {
         match step {
             InitStep::DieWithHost | InitStep::DieWithHostStill => dies = true,
             InitStep::Ids(_) | InitStep::EnterPidNamespace | InitStep::OutliveHost => dies = false,
             InitStep::Ask(_) if !dies => out.push(format!("init could outlive the host at \"{step}\"")),
             _ => {}
         }
-    }
-    let recorded = plan.host.iter().position(|s| *s == HostStep::RecordCreated);
-    let answered = plan.host.iter().position(|s| *s == HostStep::Answer(Sync::Created));
-    if recorded > answered {
-        out.push("created must be on disk before init may outlive the host".into());
     }
 }

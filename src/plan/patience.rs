@@ -5,22 +5,11 @@
 
 use std::time::Duration;
 
-use super::step::{HostStep, InitStep};
+use super::step::InitStep;
 use crate::bundle::spec::Hooks;
 
 /// For what init does itself, file systems of a slow network and copies to a slow disk included.
 pub const PATIENCE: Duration = Duration::from_secs(300);
-
-/// The step waits for init to speak.
-pub fn waits(step: &HostStep) -> bool {
-    use HostStep::*;
-    match step {
-        Await(_) | TakeTerminal | Adopt | Release | AwaitExec => true,
-        Reserve | MakeCgroup | LimitCgroup | LimitMemory | OpenNamespaces | Listen | Spawn | JoinCgroup
-        | JoinUnified | GiveCgroup(_) | Answer(_) | RunHooks(_) | RecordCreated | SendPidfd
-        | WritePidFile => false,
-    }
-}
 
 fn speaks(step: &InitStep) -> bool {
     matches!(step, InitStep::Ask(_) | InitStep::Terminal { .. } | InitStep::EnterPidNamespace)
@@ -41,7 +30,7 @@ pub fn limits<'a>(init: &'a [InitStep], hooks: &'a Hooks) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::Sync;
+    use super::super::host_step::Sync;
     use super::*;
     use crate::bundle::spec::{Hook, HookKind};
 

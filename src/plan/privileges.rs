@@ -1,6 +1,6 @@
 //! How a process gives up what it may not keep, in the order that the kernel allows.
 
-use super::Plan;
+use super::Launch;
 use super::process;
 use super::recipe::Recipe;
 use super::step::InitStep;
@@ -13,7 +13,7 @@ use crate::seccomp::compile::compile as compile_filter;
 use crate::seccomp::notify::Agent;
 use crate::seccomp::policy::Policy;
 
-/// Adds the steps from the resource limits to the program's look-up, and the filter to the plan.
+/// Adds the steps from the resource limits to the program's look-up, and the filter to the launch.
 ///
 /// Without no_new_privs the kernel takes a filter only from a process with CAP_SYS_ADMIN, so the filter comes before the
 /// capabilities go, and the profile must allow what follows here. With it the filter comes last ([`seccomp_last`]), but for
@@ -22,7 +22,7 @@ pub fn compile(
     p: &Process,
     seccomp: Option<&Policy>,
     facts: &HostFacts,
-    plan: &mut Plan,
+    launch: &mut Launch,
     refusals: &mut Vec<Refusal>,
     steps: &mut Recipe<InitStep>,
 ) {
@@ -33,7 +33,7 @@ pub fn compile(
     steps.add_some(p.scheduler.map(InitStep::Scheduler));
     steps.add_some(p.io_priority.map(InitStep::IoPriority));
     if let Some(policy) = seccomp {
-        if let Err(e) = filter(policy, facts, plan) {
+        if let Err(e) = filter(policy, facts, launch) {
             refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}"));
         }
     }
@@ -43,10 +43,10 @@ pub fn compile(
     steps.add(InitStep::TryCwd);
     if p.no_new_privileges {
         steps.add(InitStep::NoNewPrivileges);
-    } else if plan.filter.is_some() {
+    } else if launch.filter.is_some() {
         steps.add(InitStep::Seccomp);
     }
-    let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut plan.warnings);
+    let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut launch.warnings);
     // The bounding set first, while CAP_SETPCAP is there; ids next, under keepcaps; the sets last.
     steps.add(InitStep::BoundingSet(caps));
     steps.add(InitStep::Ids(Box::leak(Box::new(p.user))));
@@ -58,25 +58,25 @@ pub fn compile(
 }
 
 /// Adds a filter that has an agent, unless it is loaded already: before the host is asked for the last time.
-pub fn seccomp_with_agent(plan: &Plan, steps: &mut Recipe<InitStep>) {
-    if plan.agent.is_some() {
-        seccomp_last(plan, steps);
+pub fn seccomp_with_agent(launch: &Launch, steps: &mut Recipe<InitStep>) {
+    if launch.agent.is_some() {
+        seccomp_last(launch, steps);
     }
 }
 
 /// Compiles the filter, with what goes with it.
-fn filter(policy: &Policy, facts: &HostFacts, plan: &mut Plan) -> Result<()> {
-    let filter = plan.filter.insert(compile_filter(policy, Arch::NATIVE)?);
+fn filter(policy: &Policy, facts: &HostFacts, launch: &mut Launch) -> Result<()> {
+    let filter = launch.filter.insert(compile_filter(policy, Arch::NATIVE)?);
     filter.fit(facts.seccomp)?;
-    plan.agent = Agent::of(policy).filter(|_| filter.notify);
-    plan.warnings.append(&mut filter.warnings);
+    launch.agent = Agent::of(policy).filter(|_| filter.notify);
+    launch.warnings.append(&mut filter.warnings);
     Ok(())
 }
 
 /// Adds the filter as close to exec as can be, unless it is loaded already: the profile need not allow what the runtime
 /// does before.
-pub fn seccomp_last(plan: &Plan, steps: &mut Recipe<InitStep>) {
-    if plan.filter.is_some() && !steps.0.iter().any(|s| matches!(s, InitStep::Seccomp)) {
+pub fn seccomp_last(launch: &Launch, steps: &mut Recipe<InitStep>) {
+    if launch.filter.is_some() && !steps.0.iter().any(|s| matches!(s, InitStep::Seccomp)) {
         steps.add(InitStep::Seccomp);
     }
 }

@@ -11,22 +11,27 @@ impl<Step> Default for Recipe<Step> {
 
 impl<Step> Recipe<Step> {
     /// Adds a step.
-    #[inline(never)]
-    pub fn add(&mut self, step: Step) {
-        self.0.push(step);
+    pub fn add(&mut self, step: impl Into<Step>) {
+        self.push(step.into());
     }
 
     /// Adds a step if it is wanted.
-    pub fn add_if(&mut self, wanted: bool, step: Step) {
+    pub fn add_if(&mut self, wanted: bool, step: impl Into<Step>) {
         if wanted {
-            self.add(step);
+            self.push(step.into());
         }
     }
 
     /// Adds a step if there is one.
-    pub fn add_some(&mut self, step: Option<Step>) {
+    pub fn add_some(&mut self, step: Option<impl Into<Step>>) {
         if let Some(step) = step {
-            self.add(step);
+            self.push(step.into());
         }
+    }
+
+    /// Out of line, to keep the many places that add a step small.
+    #[inline(never)]
+    fn push(&mut self, step: Step) {
+        self.0.push(step);
     }
 }

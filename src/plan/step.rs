@@ -1,12 +1,13 @@
-//! What a launch consists of: the steps of the host process and those of the container's init, as data.
+//! The steps of the container's init, and of the process of an exec, as data.
 //!
 //! A step holds no `if`: options, defaults and quirks are settled when the plan is compiled, and the interpreters in
-//! [`crate::run`] only perform. Each list has an enum of its own, so that a step of init cannot be written into the
-//! host's list. A step's text is what a plan prints and what an error names.
+//! [`crate::run`] only perform. The host's lists have types of their own ([`super::host_step`]), so that a step of init cannot
+//! be written there. A step's text is what a plan prints and what an error names.
 
 use std::fmt;
 
 use super::devices::DevStep;
+use super::host_step::Sync;
 use super::inside_path::InsidePath;
 use super::mounts::MountStep;
 use super::process::CapSets;
@@ -14,64 +15,6 @@ use crate::bundle::spec::{
     HookKind, IoPriority, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, User,
 };
 use crate::text::{List, Text};
-
-/// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
-/// [`super::order`] proves it for every plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Sync {
-    /// Init must be in its cgroup before it goes on.
-    Cgroup = 1,
-    /// The hooks of the runtime's namespaces run here, before the pivot.
-    RuntimeHooks = 2,
-    /// Everything is applied but the program: the host writes that down.
-    Created = 3,
-}
-
-/// What the host process does, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostStep {
-    /// Take the id: make its directory, lock it, write the record `creating`.
-    Reserve,
-    /// Make the cgroup.
-    MakeCgroup,
-    /// Set its limits and device rules, all but the memory limit.
-    LimitCgroup,
-    /// Set the memory limit: late, so that it bounds the program and not its start.
-    LimitMemory,
-    /// Open the namespaces to join, and check what they are.
-    OpenNamespaces,
-    /// Make the socket that init waits for `start` at.
-    Listen,
-    /// Clone init into new namespaces.
-    Spawn,
-    /// Move init into the cgroup, unless the clone has put it there.
-    JoinCgroup,
-    /// Move it into the cgroup of v2 only, unless the clone has put it there.
-    JoinUnified,
-    /// Give the container's cgroup to the user that runs in it.
-    GiveCgroup(u32),
-    /// Wait until init asks.
-    Await(Sync),
-    /// Let init go on.
-    Answer(Sync),
-    /// Take the terminal's master from init, and pass it on or keep it.
-    TakeTerminal,
-    /// Take over the process that init has cloned into the pid namespace, in init's place.
-    Adopt,
-    /// Run the hooks of a kind in the runtime's namespaces.
-    RunHooks(HookKind),
-    /// Write the record `created`, durably.
-    RecordCreated,
-    /// Hand a pidfd of init to a socket.
-    SendPidfd,
-    /// Write init's pid to a file.
-    WritePidFile,
-    /// Wait until init has let go of this conversation and outlives it.
-    Release,
-    /// Wait until the program runs.
-    AwaitExec,
-}
 
 /// What init does, in order. A step is small: what is larger than a text is borrowed from the configuration or for good.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -192,16 +135,6 @@ pub enum InitStep {
     Exec,
 }
 
-impl fmt::Display for Sync {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Sync::Cgroup => "cgroup",
-            Sync::RuntimeHooks => "runtime hooks",
-            Sync::Created => "created",
-        })
-    }
-}
-
 impl fmt::Display for Propagation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, recursive) = match self {
@@ -211,33 +144,6 @@ impl fmt::Display for Propagation {
             Propagation::Unbindable { recursive } => ("unbindable", recursive),
         };
         write!(f, "{}{word}", if *recursive { "r" } else { "" })
-    }
-}
-
-impl fmt::Display for HostStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostStep::Reserve => f.write_str("reserve the id"),
-            HostStep::MakeCgroup => f.write_str("make the cgroup"),
-            HostStep::LimitCgroup => f.write_str("set the cgroup's limits"),
-            HostStep::LimitMemory => f.write_str("set the memory limit"),
-            HostStep::OpenNamespaces => f.write_str("open the namespaces to join"),
-            HostStep::Listen => f.write_str("listen for start"),
-            HostStep::Spawn => f.write_str("clone init"),
-            HostStep::JoinCgroup => f.write_str("put init into the cgroup"),
-            HostStep::JoinUnified => f.write_str("put init into the cgroup of v2"),
-            HostStep::GiveCgroup(uid) => write!(f, "give user {uid} the cgroup"),
-            HostStep::Await(sync) => write!(f, "await {sync}"),
-            HostStep::Answer(sync) => write!(f, "answer {sync}"),
-            HostStep::TakeTerminal => f.write_str("take the terminal"),
-            HostStep::Adopt => f.write_str("adopt the process in the pid namespace"),
-            HostStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
-            HostStep::RecordCreated => f.write_str("record created"),
-            HostStep::SendPidfd => f.write_str("send the pidfd"),
-            HostStep::WritePidFile => f.write_str("write the pid file"),
-            HostStep::Release => f.write_str("release init"),
-            HostStep::AwaitExec => f.write_str("await exec"),
-        }
     }
 }
 

@@ -1,44 +1,61 @@
-//! One more process in a running container.
+//! One more process in a running container: the steps of the host process.
 
-use super::host::{Host, Launched, Subject};
-use super::inherited;
-use super::outputs::Outputs;
-use crate::bundle::spec::{Hooks, Linux, NamespaceKind, Process};
-use crate::error::{Error, Result, engine};
-use crate::facts::HostFacts;
-use crate::namespace;
-use crate::plan::exec::{ExecRequest, compile};
-use crate::plan::refused;
-use crate::state::record::Record;
-
-#[cfg(doc)]
+use super::host::{Cloning, Host, Launched, Subject, announce, begin};
+use crate::bundle::spec::Hooks;
 use crate::cgroup::Cgroup;
+use crate::error::{Error, Result};
+use crate::namespace;
+use crate::plan::exec::ExecPlan;
+use crate::plan::host_step::{ExecStep, Milestone};
+use crate::state::record::{ProcessMark, Record};
+use crate::sys::interrupt;
 
-/// Starts a process in the container of a record, in its cgroup or in `cgroups` below it ([`Cgroup::inner`]). The caller has
-/// seen that the container runs, and gives what it was created with.
-pub fn launch(
-    record: Record,
-    process: &Process,
-    created: &Linux,
-    request: ExecRequest,
-    cgroups: &[&str],
-    outputs: &Outputs,
-) -> Result<Launched> {
-    let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
-    let (join, seccomp) = (namespace::recorded(init.pid, created.namespaces)?, created.seccomp.as_ref());
-    // Every container has one of its own. Without it the process would run on the host.
-    if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
-        return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
+/// An exec that is planned, in a container that was seen to run.
+pub struct Exec {
+    /// The plan.
+    pub plan: Box<ExecPlan>,
+    /// The container's state.
+    pub record: Record,
+    /// Its init, whose namespaces are joined.
+    pub init: ProcessMark,
+    /// The cgroup that the process is put into.
+    pub cgroup: Cgroup,
+}
+
+impl Exec {
+    /// Performs the plan. On failure the process is gone, or the error says that it is not.
+    pub fn perform(self) -> Result<Launched> {
+        let Exec { plan, record, init, cgroup } = self;
+        begin(&Milestone::OpenNamespaces)?;
+        let (launch, hooks) = (&plan.launch, &Hooks::default());
+        let namespaces = namespace::open_all_of(&launch.join, &init)?;
+        let cloning = Cloning { launch, hooks, record: &record, cgroup: &cgroup, namespaces, waiting: None };
+        let spawned = cloning.spawn(&|| {})?;
+        let mut host = Host::new(spawned, Subject::Running, record, cgroup, None);
+        match steps(&mut host, &plan.host) {
+            Ok(()) => Ok(host.launched()),
+            Err(e) => Err(undo(host, e)),
+        }
     }
-    let request = ExecRequest { join, keyring: record.keyring, personality: created.personality, ..request };
-    let facts = HostFacts::of_process(seccomp)?;
-    inherited::check(&facts.listening, request.preserve_fds)?;
-    let plan = compile(process, seccomp, &request, &facts).map_err(refused)?;
-    plan.warnings.iter().for_each(|w| crate::log::warn(w));
-    let cgroup = match cgroups {
-        [] => record.cgroup().or_beside(init.pid),
-        inner => record.cgroup().inner(inner)?,
-    };
-    let subject = Subject { record, hooks: &Hooks::default(), making: None, cgroup: Some(cgroup) };
-    Host::new(&plan, outputs, subject).perform()
+}
+
+fn steps(host: &mut Host<'_>, steps: &[ExecStep]) -> Result<()> {
+    for step in steps {
+        match step {
+            ExecStep::AwaitExec => announce(step),
+            _ => begin(step)?,
+        }
+        match *step {
+            ExecStep::Common(step) => host.step(step)?,
+            ExecStep::JoinUnified => host.join_cgroup(Cgroup::join_v2)?,
+            ExecStep::AwaitExec => host.wait_for_exec()?,
+        }
+    }
+    Ok(())
+}
+
+fn undo(mut host: Host<'_>, cause: Error) -> Error {
+    interrupt::forget();
+    // A paused container stays so.
+    if host.end(|_| {}) { cause } else { cause.hint("its process does not end") }
 }

@@ -1,61 +1,33 @@
-//! The interpreter in the host process: one match over the steps, and the way back when one fails.
+//! The host process while its clone is at work: what both kinds of launch have in common.
 
 use std::cell::Cell;
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Pid;
 
 use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
 use super::killed;
-use super::outputs::{self, Outputs};
+use super::outputs;
 use super::recorder::Recorder;
 use super::start::Waiting;
-use super::take_down::{note, run_poststop_hooks};
 use super::wait::Limits;
 use super::wire::{Channel, Message, What};
-use crate::bundle::load::Loaded;
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
-use crate::cgroup::apply::Part;
-use crate::cgroup::place::location::{Access, Location};
 use crate::error::{Context, Error, Result, engine};
-use crate::plan::step::{HostStep, Sync};
-use crate::plan::{Plan, patience};
+use crate::plan::host_step::{CommonStep, Milestone, Sync};
+use crate::plan::{Launch, patience};
 use crate::state::observe::Status;
-use crate::state::record::{Phase, ProcessMark, Record};
-use crate::state::store::{Locked, Store};
+use crate::state::record::{ProcessMark, Record};
+use crate::state::store::Locked;
 use crate::state::work::outside;
+use crate::sys::interrupt;
 use crate::sys::process::{self, Cloned, Ended};
-use crate::sys::{clock, interrupt};
-use crate::{hooks, log, namespace};
-
-/// A container that is being made, or that gets one more process.
-pub struct Subject<'a> {
-    /// Whose state it is; init's hooks and the record's are told it.
-    pub record: Record,
-    /// The config's hooks.
-    pub hooks: &'a Hooks,
-    /// Only of a container that is being made.
-    pub making: Option<Making<'a>>,
-    /// Only of a container that is there.
-    pub cgroup: Option<Cgroup>,
-}
-
-/// What making a container needs beside its plan.
-pub struct Making<'a> {
-    /// Where its state goes.
-    pub store: &'a Cell<Option<Store>>,
-    /// Its bundle.
-    pub loaded: &'a Loaded,
-    /// Where its cgroup will be.
-    pub location: &'a Location,
-    /// Who gets the filter's listener, if its calls are recorded.
-    pub recorder: Option<&'a Recorder>,
-    /// Whether cgroups are all ours, or those that were delegated.
-    pub access: Access,
-}
+use crate::text::Text;
+use crate::{log, namespace};
 
 /// A process that was made.
 pub struct Child {
@@ -76,203 +48,162 @@ impl Child {
     }
 }
 
-/// The host's side of a launch.
-pub struct Host<'a> {
-    plan: &'a Plan,
-    outputs: &'a Outputs,
-    subject: Subject<'a>,
-    dir: Option<Locked>,
-    namespaces: Vec<OwnedFd>,
-    waiting: Option<Waiting>,
-    channel: Option<Channel>,
-    child: Option<Child>,
-    in_cgroup: bool,
-    /// What the out-of-memory killer had killed in the cgroup before the clone: its count is never set back.
-    killed_before: u64,
-    terminal: Option<OwnedFd>,
-    hooks_began: bool,
-    /// How many messages were waited for.
-    waited: usize,
-}
-
 /// What a launch leaves behind when it has succeeded.
 pub struct Launched {
     /// The process.
     pub child: Child,
     /// The terminal's master, unless a socket has taken it.
     pub terminal: Option<OwnedFd>,
-    /// The locked container, of a launch that made one.
-    pub dir: Option<Locked>,
-    /// Its record.
+    /// The state of its container.
     pub record: Record,
     /// How many processes the out-of-memory killer had killed in the cgroup before.
     pub killed_before: u64,
 }
 
+/// Begins a step, unless the user has interrupted the launch.
+pub(super) fn begin(step: &dyn fmt::Display) -> Result<()> {
+    announce(step);
+    interrupt::check()
+}
+
+/// The same for the wait for the program, which may run already: then the signal is one to pass on.
+pub(super) fn announce(step: &dyn fmt::Display) {
+    log::debug(|| format!("host: {step}"));
+}
+
+/// What the clone is made with.
+pub(super) struct Cloning<'a, 'b> {
+    pub(super) launch: &'a Launch,
+    pub(super) hooks: &'a Hooks,
+    pub(super) record: &'b Record,
+    pub(super) cgroup: &'b Cgroup,
+    pub(super) namespaces: Vec<OwnedFd>,
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// A clone that is at work.
+pub(super) struct Spawned<'a> {
+    launch: &'a Launch,
+    hooks: &'a Hooks,
+    channel: Channel,
+    child: Child,
+    in_cgroup: bool,
+    /// What the out-of-memory killer had killed in the cgroup before the clone: its count is never set back.
+    killed_before: u64,
+}
+
+impl<'a> Cloning<'a, '_> {
+    /// Clones. `leave` runs in the clone: it closes what only this process may have.
+    pub(super) fn spawn(self, leave: &dyn Fn()) -> Result<Spawned<'a>> {
+        begin(&Milestone::Spawn)?;
+        let (host_end, init_end) = Channel::pair().at("socketpair")?;
+        let killed_before = self.cgroup.oom_kills();
+        let flags = self.launch.new_namespaces;
+        match process::clone(flags, self.cgroup.v2_dir()).map_err(|e| clone_error(e, flags))? {
+            Cloned::Child => {
+                drop(host_end);
+                leave();
+                Init {
+                    launch: self.launch,
+                    channel: init_end,
+                    namespaces: self.namespaces,
+                    waiting: self.waiting,
+                    listener: None,
+                    cgroup: self.cgroup,
+                    hooks: self.hooks,
+                    state: &|kind, pid| hook_state(self.record, kind, pid),
+                }
+                .perform()
+            }
+            Cloned::Parent { pid, pidfd, in_cgroup } => {
+                let Cloning { launch, hooks, .. } = self;
+                let (channel, child) = (host_end, Child { pid, pidfd });
+                Ok(Spawned { launch, hooks, channel, child, in_cgroup, killed_before })
+            }
+        }
+    }
+}
+
+/// What the clone belongs to.
+#[derive(Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// A new container, whose calls may be recorded.
+    New(Option<&'a Recorder>),
+    /// A container that runs.
+    Running,
+}
+
+/// The host's side of a launch while the clone is at work.
+pub(super) struct Host<'a> {
+    launch: &'a Launch,
+    hooks: &'a Hooks,
+    subject: Subject<'a>,
+    pub(super) record: Record,
+    pub(super) cgroup: Cgroup,
+    /// The lock on a new container, until another command takes the container over. An exec holds none.
+    pub(super) dir: Option<Locked>,
+    channel: Channel,
+    pub(super) child: Child,
+    /// How the child has ended, once it is reaped: its pid may be another process' by then.
+    pub(super) ended: Option<Ended>,
+    in_cgroup: bool,
+    pub(super) killed_before: u64,
+    terminal: Option<OwnedFd>,
+    pub(super) hooks_began: bool,
+    /// How many messages were waited for.
+    waited: usize,
+}
+
 impl<'a> Host<'a> {
-    /// A launch that has not begun.
-    pub fn new(plan: &'a Plan, outputs: &'a Outputs, subject: Subject<'a>) -> Host<'a> {
+    /// A conversation that has not begun.
+    pub(super) fn new(
+        spawned: Spawned<'a>,
+        subject: Subject<'a>,
+        record: Record,
+        cgroup: Cgroup,
+        dir: Option<Locked>,
+    ) -> Host<'a> {
+        let Spawned { launch, hooks, channel, child, in_cgroup, killed_before } = spawned;
         Host {
-            plan,
-            outputs,
+            launch,
+            hooks,
             subject,
-            dir: None,
-            namespaces: Vec::new(),
-            waiting: None,
-            channel: None,
-            child: None,
-            in_cgroup: false,
-            killed_before: 0,
+            record,
+            cgroup,
+            dir,
+            channel,
+            child,
+            ended: None,
+            in_cgroup,
+            killed_before,
             terminal: None,
             hooks_began: false,
             waited: 0,
         }
     }
 
-    /// Performs the plan. On failure nothing is left of what it made, or the error says what, and a record is kept to
-    /// clean up by.
-    pub fn perform(mut self) -> Result<Launched> {
-        for step in &self.plan.host {
-            log::debug(|| format!("host: {step}"));
-            // The program may run by the time that it is waited for: then the signal is one to pass on.
-            let checked = if *step == HostStep::AwaitExec { Ok(()) } else { interrupt::check() };
-            if let Err(e) = checked.and_then(|()| self.step(*step)) {
-                return Err(self.undo(e));
-            }
-        }
-        interrupt::forget();
-        let child = self.child.ok_or_else(|| Error::new("the plan has no clone"))?;
-        let (terminal, dir, record) = (self.terminal, self.dir, self.subject.record);
-        Ok(Launched { child, terminal, dir, record, killed_before: self.killed_before })
-    }
-
-    fn step(&mut self, step: HostStep) -> Result<()> {
+    /// Performs a step.
+    pub(super) fn step(&mut self, step: CommonStep) -> Result<()> {
         match step {
-            HostStep::Reserve => self.reserve(),
-            HostStep::MakeCgroup => self.make_cgroup(),
-            HostStep::LimitCgroup => self.limit_cgroup(Part::ButMemory),
-            HostStep::LimitMemory => self.limit_cgroup(Part::Memory),
-            HostStep::OpenNamespaces => self.open_namespaces(),
-            HostStep::Listen => {
-                self.waiting = Some(super::start::listen(self.dir()?)?);
-                Ok(())
-            }
-            HostStep::Spawn => self.spawn(),
-            HostStep::JoinCgroup => self.join_cgroup(Cgroup::join),
-            HostStep::JoinUnified => self.join_cgroup(Cgroup::join_v2),
-            HostStep::GiveCgroup(uid) => {
-                self.subject.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.give(Uid::from_raw(uid)))
-            }
-            HostStep::Await(sync) => self.wait_for(sync),
-            HostStep::Answer(_) => self.answer(),
-            HostStep::TakeTerminal => self.take_terminal(),
-            HostStep::Adopt => self.adopt(),
-            HostStep::RunHooks(kind) => self.run_hooks(kind),
-            HostStep::SendPidfd => self.send_pidfd(),
-            HostStep::WritePidFile => outputs::write_pid_file(self.outputs.pid_file, self.pid()?),
-            HostStep::RecordCreated => self.record_created(),
-            HostStep::Release => {
-                self.wait_for_release()?;
-                self.survived()
-            }
-            HostStep::AwaitExec => {
-                self.wait_for_exec()?;
-                interrupt::forget();
-                self.survived()
-            }
+            CommonStep::Await(sync) => self.wait_for(sync),
+            CommonStep::Answer(_) => self.answer(),
+            CommonStep::TakeTerminal { socket } => self.take_terminal(socket),
+            CommonStep::Adopt => self.adopt(),
+            CommonStep::SendPidfd(socket) => self.send_pidfd(socket),
+            CommonStep::WritePidFile(path) => outputs::write_pid_file(path, self.child.pid),
         }
     }
 
-    fn reserve(&mut self) -> Result<()> {
-        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        // Given up then: every descriptor counts where few may be open.
-        let dir = making.store.take().ok_or_else(no_making)?.claim(self.subject.record.id)?;
-        let dir = self.dir.insert(dir);
-        // First: a directory without a record is one that nothing was begun for, or that was damaged.
-        dir.write_record(&self.subject.record)?;
-        dir.write_config(making.loaded.text)?;
-        dir.clear_work()
-    }
-
-    fn make_cgroup(&mut self) -> Result<()> {
-        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        let resources = &making.loaded.spec.linux.resources;
-        let cgroup = self.subject.cgroup.insert(Cgroup::create(making.location, resources, making.access)?);
-        // From here on a delete may kill who is in it. Before, it could be somebody else's by a hair.
-        self.subject.record.cgroup = cgroup.location();
-        self.subject.record.phase = Phase::Creating;
-        self.dir()?.write_record(&self.subject.record)
-    }
-
-    fn limit_cgroup(&self, part: Part) -> Result<()> {
-        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        let cgroup = self.subject.cgroup.as_ref().ok_or_else(no_making)?;
-        cgroup.apply(&making.loaded.spec.linux.resources, part)
-    }
-
-    fn open_namespaces(&mut self) -> Result<()> {
-        self.namespaces = match &self.subject.record.init {
-            Some(init) => namespace::open_all_of(&self.plan.join, init)?,
-            None => self.plan.join.iter().map(namespace::open).collect::<Result<_>>()?,
-        };
-        if self.subject.making.is_some() { self.leave_the_host_alone() } else { Ok(()) }
-    }
-
-    /// Refuses to join a namespace of the host that the container would change.
-    fn leave_the_host_alone(&self) -> Result<()> {
-        for ((kind, path), fd) in self.plan.join.iter().zip(&self.namespaces) {
-            let Some(step) = self.plan.init.iter().find(|step| step.sets() == Some(*kind)) else { continue };
-            if namespace::is_hosts(*kind, fd)? {
-                return Err(Error::of(format_args!(
-                    "not allowed in the host's {kind} namespace, which is {path}"
-                ))
-                .context(step));
-            }
-        }
-        Ok(())
-    }
-
-    fn spawn(&mut self) -> Result<()> {
-        let (host_end, init_end) = Channel::pair().at("socketpair")?;
-        self.killed_before = self.oom_kills();
-        let cgroup = self.subject.cgroup.as_ref().and_then(Cgroup::v2_dir);
-        let cloned = process::clone(self.plan.new_namespaces, cgroup);
-        match cloned.map_err(|e| clone_error(e, self.plan.new_namespaces))? {
-            Cloned::Child => {
-                drop(host_end);
-                if let Some(dir) = self.dir.take() {
-                    dir.leave();
-                }
-                if let (Some(_), Some(cgroup)) = (&self.subject.making, &self.subject.cgroup) {
-                    cgroup.close_in_clone();
-                }
-                let record = &self.subject.record;
-                Init {
-                    plan: self.plan,
-                    channel: init_end,
-                    namespaces: std::mem::take(&mut self.namespaces),
-                    waiting: self.waiting.take(),
-                    listener: None,
-                    cgroup: self.subject.cgroup.as_ref(),
-                    hooks: self.subject.hooks,
-                    state: &|kind, pid| hook_state(record, kind, pid),
-                }
-                .perform()
-            }
-            Cloned::Parent { pid, pidfd, in_cgroup } => {
-                self.channel = Some(host_end);
-                self.child = Some(Child { pid, pidfd });
-                self.in_cgroup = in_cgroup;
-                self.namespaces.clear();
-                self.waiting = None;
-                self.mark_init()
-            }
-        }
+    /// The process, when it runs and nothing is left to do.
+    pub(super) fn launched(self) -> Launched {
+        interrupt::forget();
+        let Host { child, terminal, record, killed_before, .. } = self;
+        Launched { child, terminal, record, killed_before }
     }
 
     /// A `delete --force` that takes the container over while we wait finds init by it.
-    fn mark_init(&mut self) -> Result<()> {
-        let pid = self.pid()?.as_raw();
+    pub(super) fn mark_init(&mut self) -> Result<()> {
+        let pid = self.child.pid.as_raw();
         self.dir.as_mut().map_or(Ok(()), |dir| ProcessMark::of(pid).map(|mark| dir.init = Some(mark)))
     }
 
@@ -281,42 +212,36 @@ impl<'a> Host<'a> {
     /// A process of the container that may trace the clone can speak in its place as soon as it is there. It can name no
     /// process that is not our child, and none of ours but the clone is in its pid namespace.
     fn adopt(&mut self) -> Result<()> {
-        self.hooks_began |= HookKind::CreateContainer.is_in(self.subject.hooks);
+        self.hooks_began |= HookKind::CreateContainer.is_in(self.hooks);
         let message = self.message_outside(What::Entered)?;
         let pid = Pid::from_raw(message.number as i32);
-        let first = self.pid()?;
-        if pid == first || pid.as_raw() <= 0 || !process::is_child(pid) {
+        if pid == self.child.pid || pid.as_raw() <= 0 || !process::is_child(pid) {
             return Err(Error::new("a process that is none of ours says that it is init"));
         }
         let entered = Child { pid, pidfd: process::pidfd_open(pid).ok() };
-        if let Some(dir) = &mut self.dir {
-            dir.init = Some(ProcessMark::of(pid.as_raw())?);
-        }
-        if let Some(first) = self.child.replace(entered) {
-            killed::wait(first.pid, first.pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
-        }
+        let first = std::mem::replace(&mut self.child, entered);
+        self.mark_init()?;
+        killed::wait(first.pid, first.pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
         self.answer()
     }
 
     /// Lets init go on.
     fn answer(&mut self) -> Result<()> {
-        match self.channel()?.go() {
+        match self.channel.go() {
             Err(Errno::EPIPE) => Err(self.died()),
             told => Ok(told?),
         }
     }
 
-    fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
-        match &self.subject.cgroup {
-            Some(cgroup) => join(cgroup, self.pid()?, self.in_cgroup),
-            None => Ok(()),
-        }
+    /// Moves the child into the cgroup, by one of its functions for that.
+    pub(super) fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
+        join(&self.cgroup, self.child.pid, self.in_cgroup)
     }
 
     /// Handles what init says until it asks for `sync`.
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
         // Init runs them before it asks for this.
-        self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.subject.hooks);
+        self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.hooks);
         let asked = self.message_outside(What::Ask)?.number;
         if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
@@ -329,10 +254,10 @@ impl<'a> Host<'a> {
         message
     }
 
-    fn take_terminal(&mut self) -> Result<()> {
+    fn take_terminal(&mut self, socket: Option<Text>) -> Result<()> {
         let message = self.message_outside(What::Terminal)?;
         let master = message.fd.ok_or_else(no_room)?;
-        match self.outputs.console_socket {
+        match socket {
             Some(socket) => outside(&mut self.dir, None, || {
                 outputs::send_terminal(socket, message.number, master.as_fd())
             }),
@@ -344,62 +269,44 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Waits until init has closed its end: it runs the program, or waits for `start` on its own.
-    fn wait_for_release(&mut self) -> Result<()> {
-        self.message(What::Heard)?;
-        self.channel = None;
-        Ok(())
+    fn send_pidfd(&mut self, socket: Text) -> Result<()> {
+        let pidfd = self.child.pidfd.as_ref();
+        let pidfd = pidfd.ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.3"))?;
+        outside(&mut self.dir, None, || outputs::send_pidfd(socket, pidfd.as_fd()))
+    }
+
+    /// Waits until init has closed its end: it waits for `start` on its own.
+    pub(super) fn wait_for_release(&mut self) -> Result<()> {
+        self.message(What::Heard).map(drop)
     }
 
     /// Waits until init runs the program. Its end of file alone does not say so: it may have been killed in a hook.
-    fn wait_for_exec(&mut self) -> Result<()> {
-        let hooks = HookKind::StartContainer.is_in(self.subject.hooks);
+    pub(super) fn wait_for_exec(&mut self) -> Result<()> {
+        let hooks = HookKind::StartContainer.is_in(self.hooks);
         self.hooks_began |= hooks;
         if hooks {
             self.message_outside(What::Hooked)?;
         }
         self.message_outside(What::End)?;
-        self.channel = None;
+        interrupt::forget();
         Ok(())
-    }
-
-    /// A memory limit that is too low for the start shows only in the kernel's count: what was killed told nobody. Of an exec
-    /// its status tells, as of any program that is killed.
-    fn survived(&self) -> Result<()> {
-        let (Some(_), Some(cgroup), Some(child)) = (&self.subject.making, &self.subject.cgroup, &self.child)
-        else {
-            return Ok(());
-        };
-        let pidfd = child.pidfd.as_ref().map(|fd| fd.as_fd());
-        if cgroup.killed_at_start(pidfd, self.killed_before) && process::is_killed(child.pid) {
-            return Err(Error::new(engine::INIT_OOM));
-        }
-        Ok(())
-    }
-
-    fn oom_kills(&self) -> u64 {
-        self.subject.cgroup.as_ref().map_or(0, Cgroup::oom_kills)
-    }
-
-    fn oom_kills_now(&self) -> bool {
-        self.oom_kills() > self.killed_before
     }
 
     /// The next message that counts, which must be this one. Each step that waits takes one, and the hooks' end comes before it.
     fn message(&mut self, wanted: What) -> Result<Message> {
-        let patience = patience::limits(&self.plan.init, self.subject.hooks).nth(self.waited);
+        let patience = patience::limits(&self.launch.init, self.hooks).nth(self.waited);
         self.waited += usize::from(wanted != What::Hooked);
         let limits = Limits {
-            cgroup: self.subject.cgroup.as_ref(),
-            making: self.subject.making.is_some(),
-            child: self.child.as_ref().map(|child| child.pid),
+            cgroup: &self.cgroup,
+            making: matches!(self.subject, Subject::New(_)),
+            child: self.child.pid,
             executes: wanted == What::End,
             executed: Cell::new(false),
             patience: patience.ok_or_else(|| Error::new("init has nothing more to say"))?,
         };
-        let pidfd = self.child.as_ref().and_then(|child| child.pidfd.as_ref()).map(AsFd::as_fd);
+        let pidfd = self.child.pidfd.as_ref().map(AsFd::as_fd);
         let serve = |listener: &OwnedFd| self.serve_listener(listener);
-        let message = hear(self.channel()?, &self.plan.init, pidfd, &serve, &|fd| limits.wait(fd));
+        let message = hear(&self.channel, &self.launch.init, pidfd, &serve, &|fd| limits.wait(fd));
         let message = if limits.executed.get() { Message::end() } else { message? };
         match message.what {
             what if what == wanted => Ok(message),
@@ -410,14 +317,16 @@ impl<'a> Host<'a> {
 
     /// Init waits under its filter until somebody has the listener.
     fn serve_listener(&self, listener: &OwnedFd) -> Result<()> {
-        if let Some(recorder) = self.subject.making.as_ref().and_then(|m| m.recorder) {
-            return recorder.listen(listener);
-        }
-        let agent = self.plan.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
         // As runc tells it: of a process in a container that runs, or of a container that is on its way there.
-        let status = if self.subject.making.is_some() { Status::Creating } else { Status::Running };
-        serve_listener(agent, &self.subject.record, status, self.pid()?.as_raw(), listener)?;
-        Ok(self.channel()?.go()?)
+        let status = match self.subject {
+            Subject::New(Some(recorder)) => return recorder.listen(listener),
+            Subject::New(None) => Status::Creating,
+            Subject::Running => Status::Running,
+        };
+        let agent =
+            self.launch.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
+        serve_listener(agent, &self.record, status, self.child.pid.as_raw(), listener)?;
+        Ok(self.channel.go()?)
     }
 
     /// Init is gone without a word: the kernel has killed it.
@@ -428,100 +337,29 @@ impl<'a> Host<'a> {
             Some(Ended::Exited(status)) => format!("init ended with status {status}"),
             None => "init closed the conversation".into(),
         });
-        if ended == Some(Ended::Signalled(libc::SIGKILL)) && self.oom_kills_now() {
+        let killed = ended == Some(Ended::Signalled(libc::SIGKILL));
+        if killed && self.cgroup.oom_kills() > self.killed_before {
             return Error::new(engine::INIT_OOM).context(e);
         }
         e
     }
 
-    fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
-        self.hooks_began = true;
-        let state = hook_state(&self.subject.record, kind, self.pid()?.as_raw());
-        hooks::run_all(&mut self.dir, self.subject.hooks, kind, &state)
-    }
-
-    fn send_pidfd(&mut self) -> Result<()> {
-        let Some(socket) = self.outputs.pidfd_socket else { return Ok(()) };
-        let child = self.child.as_ref().ok_or_else(no_making)?;
-        let pidfd = child.pidfd.as_ref().ok_or_else(|| Error::new("--pidfd-socket: needs Linux 5.3"))?;
-        outside(&mut self.dir, None, || outputs::send_pidfd(socket, pidfd.as_fd()))
-    }
-
-    fn record_created(&mut self) -> Result<()> {
-        let pid = self.pid()?.as_raw();
-        let record = &mut self.subject.record;
-        record.init = Some(ProcessMark::of(pid)?);
-        record.phase = Phase::Created;
-        record.created = log::now_rfc3339().leak();
-        let dir = self.dir.as_ref().ok_or_else(no_making)?;
-        dir.write_record(record)?;
-        let making = self.subject.making.as_ref().ok_or_else(no_making)?;
-        dir.publish(&|out| super::public::write(out, record, making.loaded, making.location), record)
-    }
-
-    fn dir(&self) -> Result<&Locked> {
-        self.dir.as_ref().ok_or_else(no_making)
-    }
-
-    fn channel(&self) -> Result<&Channel> {
-        self.channel.as_ref().ok_or_else(|| Error::new("no conversation with init"))
-    }
-
-    fn pid(&self) -> Result<Pid> {
-        self.child.as_ref().map(|c| c.pid).ok_or_else(|| Error::new("no init"))
-    }
-
-    /// How init has ended; `None` if it does not.
+    /// How the child has ended; `None` if it does not.
     fn reap(&mut self) -> nix::Result<Option<Ended>> {
-        let Some(child) = &self.child else { return Err(Errno::ECHILD) };
-        let ended = killed::wait(child.pid, child.pidfd.as_ref(), killed::DEADLINE)?;
-        if ended.is_some() {
-            self.child = None;
+        if self.ended.is_none() {
+            self.ended = killed::wait(self.child.pid, self.child.pidfd.as_ref(), killed::DEADLINE)?;
         }
-        Ok(ended)
+        Ok(self.ended)
     }
 
-    /// Takes back what was made, and returns the error that made it necessary, with what could not be taken back.
-    fn undo(mut self, cause: Error) -> Error {
-        interrupt::forget();
-        if let Some(child) = &self.child {
-            let _ = child.signal(libc::SIGKILL);
-            // On v1 a frozen process does not die. A paused container stays so.
-            if let (Some(cgroup), true) = (&self.subject.cgroup, self.subject.making.is_some()) {
-                cgroup.let_die();
-            }
-            if self.reap() == Ok(None) {
-                return cause.hint(match self.dir {
-                    Some(_) => "init does not end; delete it later",
-                    None => "its process does not end",
-                });
-            }
+    /// Kills the child, unless it has ended, and says whether it is gone. `let_die` helps it to.
+    pub(super) fn end(&mut self, let_die: fn(&Cgroup)) -> bool {
+        if self.ended.is_none() {
+            let _ = self.child.signal(libc::SIGKILL);
+            let_die(&self.cgroup);
         }
-        let Some(dir) = self.dir.take() else { return cause };
-        let deadline = clock::after(killed::DEADLINE);
-        if let Some(cgroup) = &self.subject.cgroup {
-            if let Err(e) = cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)) {
-                return cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"));
-            }
-        }
-        let mut record = self.subject.record;
-        // The hooks of the other kinds may have made what these take down (runtime.md, "Lifecycle", steps 12 and 13).
-        let hooks = HookKind::Poststop.of(self.subject.hooks);
-        let ended = if self.hooks_began && !hooks.is_empty() {
-            record.phase = Phase::Deleting;
-            note(&dir, &record).and_then(|()| run_poststop_hooks(dir, record, hooks))
-        } else {
-            dir.destroy()
-        };
-        match ended {
-            Ok(()) => cause,
-            Err(e) => cause.hint(format_args!("and its state could not be removed, delete it later: {e}")),
-        }
+        self.reap() != Ok(None)
     }
-}
-
-fn no_making() -> Error {
-    Error::new("a step of a creation in a plan of something else")
 }
 
 fn clone_error(e: Errno, flags: u64) -> Error {

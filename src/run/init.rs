@@ -22,7 +22,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::hooks;
 use crate::json::value::Json;
-use crate::plan::Plan;
+use crate::plan::Launch;
 use crate::plan::step::InitStep;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::{Links, RootDir};
@@ -38,7 +38,7 @@ use crate::text::{Text, argument, c_text};
 /// What the child starts with.
 pub struct Init<'a> {
     /// What to do.
-    pub plan: &'a Plan,
+    pub launch: &'a Launch,
     /// To the host.
     pub channel: Channel,
     /// The namespaces to join, in the order of the plan.
@@ -47,8 +47,8 @@ pub struct Init<'a> {
     pub waiting: Option<Waiting>,
     /// That of the filter in force, until the host has it too.
     pub listener: Option<OwnedFd>,
-    /// Of a container that is there.
-    pub cgroup: Option<&'a Cgroup>,
+    /// The container's.
+    pub cgroup: &'a Cgroup,
     /// The config's.
     pub hooks: &'a Hooks,
     /// The state that hooks are told, with the pid put in.
@@ -105,7 +105,7 @@ impl Init<'_> {
         let failure = match &mut scene {
             Err(e) => std::mem::replace(e, Errno::EIO.into()),
             Ok(scene) => loop {
-                let Some(&now) = self.plan.init.get(step) else { break Error::new("the plan has no exec") };
+                let Some(&now) = self.launch.init.get(step) else { break Error::new("the plan has no exec") };
                 match self.step(now, scene) {
                     Ok(()) => step += 1,
                     Err(e) => break e,
@@ -123,9 +123,9 @@ impl Init<'_> {
             host: Some(OfTheHost::ProcFs(ProcFs::open()?)),
             in_cwd: false,
             program: None,
-            argv: CStrings::new(self.plan.program.args.iter().filter_map(c)),
+            argv: CStrings::new(self.launch.program.args.iter().filter_map(c)),
             // An empty HOME is none: it gets one when the program is looked for.
-            envp: CStrings::new(self.plan.program.env.iter().filter(|e| **e != "HOME=").filter_map(c)),
+            envp: CStrings::new(self.launch.program.env.iter().filter(|e| **e != "HOME=").filter_map(c)),
         })
     }
 
@@ -134,7 +134,7 @@ impl Init<'_> {
             InitStep::DieWithHost => self.die_with_host(),
             InitStep::DieWithHostStill => die_with_parent(),
             InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).at("prctl")?),
-            InitStep::JoinCgroup => self.cgroup.map_or(Ok(()), Cgroup::join_v1),
+            InitStep::JoinCgroup => self.cgroup.join_v1(),
             InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
             InitStep::NewSession => nix::unistd::setsid().map(drop).at("setsid"),
             InitStep::Keyring(name) => self.keyring(name),
@@ -151,7 +151,7 @@ impl Init<'_> {
                 let path = c_text(rootfs.as_bytes()).ok_or(Errno::EINVAL)?;
                 let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
                 // Entered last, but what it is mounted for is the container's.
-                if let Some(i) = self.plan.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
+                if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
                     rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
                 }
                 scene.host = Some(OfTheHost::Rootfs(rootfs));
@@ -220,7 +220,7 @@ impl Init<'_> {
                 credentials::set_ambient(s.ambient).at("PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
-                scene.program = Some(program::find(&self.plan.program)?);
+                scene.program = Some(program::find(&self.launch.program)?);
                 Ok(())
             }
             InitStep::AwaitStart => self.await_start(),
@@ -278,12 +278,12 @@ impl Init<'_> {
     /// As root if root may: a directory that only root can enter is no error where the image is made so. What only the
     /// user can enter is tried again as the user.
     fn try_cwd(&self, scene: &mut Scene) -> Result<()> {
-        match nix::unistd::chdir(self.plan.program.cwd) {
+        match nix::unistd::chdir(self.launch.program.cwd) {
             Ok(()) => scene.in_cwd = true,
             Err(Errno::EACCES | Errno::EPERM) => {}
             Err(e) => {
                 return Err(Error::os(
-                    format_args!("chdir to process.cwd {}", Quoted(self.plan.program.cwd)),
+                    format_args!("chdir to process.cwd {}", Quoted(self.launch.program.cwd)),
                     e,
                 ));
             }
@@ -292,7 +292,7 @@ impl Init<'_> {
     }
 
     fn cwd(&self, scene: &mut Scene) -> Result<()> {
-        let cwd = self.plan.program.cwd;
+        let cwd = self.launch.program.cwd;
         if !scene.in_cwd {
             nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
         }
@@ -315,7 +315,7 @@ impl Init<'_> {
             // An exec is in the container already.
             None => here().map_or("/".into(), |root| home(&root, host.procfs(), uid)),
         };
-        let program = &self.plan.program;
+        let program = &self.launch.program;
         program::set_home(&mut scene.envp, program, || find(program.uid));
         Ok(())
     }
@@ -359,7 +359,7 @@ impl Init<'_> {
 
     /// Everything behind it is under the filter, and the profile must allow it.
     fn load_filter(&mut self) -> Result<()> {
-        let Some(filter) = &self.plan.filter else { return Ok(()) };
+        let Some(filter) = &self.launch.filter else { return Ok(()) };
         let mut send = false;
         if filter.notify {
             send = self.channel.announce_listener(process::next_descriptor()?)?;
@@ -371,7 +371,7 @@ impl Init<'_> {
             })?;
         }
         // It is taken out of this process, which must be there until then. Recorded, the next call waits by itself.
-        if self.plan.agent.is_some() { Ok(self.channel.wait_go()?) } else { Ok(()) }
+        if self.launch.agent.is_some() { Ok(self.channel.wait_go()?) } else { Ok(()) }
     }
 
     /// Ends the conversation with the host, which sees the end of it, and waits for somebody to say go.

@@ -63,6 +63,7 @@
 //! The rest is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
 
 pub mod conversation;
+pub mod create;
 pub mod exec;
 pub mod foreground;
 pub mod host;

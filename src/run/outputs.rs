@@ -9,37 +9,22 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
+use crate::plan::Outputs;
 use crate::sys::descriptor::send_fd;
 use crate::sys::file::{AT_FDCWD, create, give_name, kind, lstatat, renameat, unlinkat};
 use crate::sys::socket::connect;
 use crate::sys::start::write_all;
-use crate::text::Text;
 
 /// How long the caller may take to take what was made for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where the results go.
-#[derive(Clone, Copy, Default)]
-#[cfg_attr(test, derive(Debug, PartialEq))]
-pub struct Outputs {
-    /// A file for the pid.
-    pub pid_file: Option<Text>,
-    /// A socket for the terminal's master.
-    pub console_socket: Option<Text>,
-    /// A socket for a pidfd.
-    pub pidfd_socket: Option<Text>,
-}
-
-impl Outputs {
-    /// An error if the pid file would replace what it must not: before the first side effect.
-    pub fn check(&self) -> Result<()> {
-        self.pid_file.map_or(Ok(()), |path| is_replaceable(path).about(format_args!("--pid-file {path}")))
-    }
+/// An error if the pid file would replace what it must not: before the first side effect.
+pub fn check(outputs: &Outputs) -> Result<()> {
+    outputs.pid_file.map_or(Ok(()), |path| is_replaceable(path).about(format_args!("--pid-file {path}")))
 }
 
 /// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
-pub fn write_pid_file(path: Option<&str>, pid: Pid) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
+pub fn write_pid_file(path: &str, pid: Pid) -> Result<()> {
     let write = || {
         is_replaceable(path)?;
         // The pid of an earlier process is worth nothing, and where nothing is in the way no temporary name is needed.
@@ -154,7 +139,7 @@ mod tests {
         let path = dir.join("pid");
         for old in [None, Some("an older one")] {
             old.iter().for_each(|old| fs::write(&path, old).unwrap());
-            write_pid_file(path.to_str(), Pid::from_raw(42)).unwrap();
+            write_pid_file(path.to_str().unwrap(), Pid::from_raw(42)).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), "42");
         }
         assert!(replace(path.to_str().unwrap(), b"what is there is kept until the end").is_err());
@@ -168,10 +153,10 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         let path = dir.join("pid");
         fs::write(&path, "old and longer").unwrap();
-        write_pid_file(path.to_str(), Pid::from_raw(42)).unwrap();
+        write_pid_file(path.to_str().unwrap(), Pid::from_raw(42)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "42");
         let missing = dir.join("no/pid");
-        let e = write_pid_file(missing.to_str(), Pid::from_raw(42)).unwrap_err().to_string();
+        let e = write_pid_file(missing.to_str().unwrap(), Pid::from_raw(42)).unwrap_err().to_string();
         assert!(e.starts_with("--pid-file ") && e.contains("ENOENT"), "{e}");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         fs::remove_dir_all(&dir).unwrap();

@@ -18,11 +18,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// The limits of a wait.
 pub struct Limits<'a> {
     /// Where init is.
-    pub cgroup: Option<&'a Cgroup>,
+    pub cgroup: &'a Cgroup,
     /// A container is being made. A process of `exec --ignore-paused` waits for `resume` instead.
     pub making: bool,
     /// The child that is to speak.
-    pub child: Option<Pid>,
+    pub child: Pid,
     /// It is to execute the program, which closes its end.
     pub executes: bool,
     /// It has done so, and its end is open all the same.
@@ -44,21 +44,21 @@ impl Limits<'_> {
             if interrupt::wait_for(channel, Some(left.min(tick)))? {
                 return Ok(());
             }
-            if self.child.is_some_and(process::has_ended) {
+            if process::has_ended(self.child) {
                 // It may have spoken just before.
                 return match interrupt::wait_for(channel, Some(Duration::ZERO))? {
                     true => Ok(()),
                     false => Err(Error::new("init has ended without a word")),
                 };
             }
-            if self.executes && self.child.is_some_and(|child| sealed_exe::is_left_by(child.as_raw())) {
+            if self.executes && sealed_exe::is_left_by(self.child.as_raw()) {
                 self.executed.set(true);
                 return Err(Error::new("init runs the program"));
             }
             let now = Instant::now();
-            if !self.making && self.cgroup.is_some_and(Cgroup::frozen) {
+            if !self.making && self.cgroup.frozen() {
                 start = now;
-            } else if self.cgroup.is_some_and(Cgroup::is_halted) {
+            } else if self.cgroup.is_halted() {
                 if now - *frozen.get_or_insert(now) >= FROZEN {
                     return Err(Error::new("init cannot go on: its cgroup, or one above it, is frozen"));
                 }
@@ -77,15 +77,16 @@ impl Limits<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::place::location::Location;
     use std::os::fd::AsFd;
 
     #[test]
     fn a_wait_ends_with_a_word_or_at_its_limit() {
         let (host, init) = std::os::unix::net::UnixDatagram::pair().unwrap();
         let limits = Limits {
-            cgroup: None,
+            cgroup: &Cgroup::adopt(&Location::default()),
             making: true,
-            child: None,
+            child: nix::unistd::getpid(),
             executes: false,
             executed: Cell::new(false),
             patience: Some(Duration::from_millis(50)),

@@ -29,7 +29,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 use nix::unistd::{read, write};
 
 use crate::error::Error;
-use crate::plan::step::Sync;
+use crate::plan::host_step::Sync;
 use crate::sys::descriptor::{receive_fd, send_fd};
 use crate::sys::process;
 

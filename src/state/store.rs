@@ -26,6 +26,7 @@ use crate::sys::file::{
     renameat, rmdirat, unlinkat,
 };
 use crate::sys::lock::Lock;
+use crate::sys::process::close_for_good;
 use crate::sys::start::{write_all, write_text};
 use crate::text::Text;
 
@@ -340,8 +341,8 @@ impl Locked {
     }
 
     /// Closes the lock in a clone of the process, which keeps holding it.
-    pub fn leave(self) {
-        self.lock.leave();
+    pub fn close_in_clone(&self) {
+        close_for_good(self.dir());
     }
 
     /// Replaces the record durably, so that it survives a loss of power.

@@ -9,15 +9,13 @@ use nix::errno::Errno;
 /// It is released even if a clone of this process still holds the descriptor. It needs no descriptor of its own.
 pub struct Lock<T: AsFd> {
     value: T,
-    /// Whether dropping the value releases the lock.
-    ours: bool,
 }
 
 impl<T: AsFd> Lock<T> {
     /// Locks the file of a descriptor; EAGAIN if another process holds the lock.
     pub fn try_exclusive(value: T) -> Result<Lock<T>, (T, Errno)> {
         match flock(value.as_fd(), libc::LOCK_EX | libc::LOCK_NB) {
-            Ok(()) => Ok(Lock { value, ours: true }),
+            Ok(()) => Ok(Lock { value }),
             Err(e) => Err((value, e)),
         }
     }
@@ -34,19 +32,12 @@ impl<T: AsFd> Lock<T> {
         // SAFETY: the value moves out of the lock, which is neither used nor dropped after this.
         unsafe { std::ptr::read(&raw const lock.value) }
     }
-
-    /// Closes the descriptor in a clone of the process, which keeps the lock.
-    pub fn leave(mut self) {
-        self.ours = false;
-    }
 }
 
 impl<T: AsFd> Drop for Lock<T> {
     fn drop(&mut self) {
         // close(2) releases the lock only when no clone has the descriptor any more.
-        if self.ours {
-            let _ = flock(self.value.as_fd(), libc::LOCK_UN);
-        }
+        let _ = flock(self.value.as_fd(), libc::LOCK_UN);
     }
 }
 

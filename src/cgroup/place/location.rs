@@ -154,9 +154,10 @@ impl Location {
 }
 
 /// What the runtime may do to cgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// Everything: what fails is an error.
+    #[default]
     Full,
     /// Nothing: the container gets no cgroup, and its device rules are not in force.
     None,

@@ -1,0 +1,229 @@
+//! The steps of the host process, in a type for each list, so that a step stands only where it can be performed.
+//!
+//! ```text
+//! a new container                         one more process
+//!   reserve the id
+//!   make the cgroup
+//!   PrepareStep …                           open the namespaces to join
+//!   clone init                              clone init
+//!   CreateStep …                            ExecStep …
+//! ```
+//!
+//! A step before the clone has nothing to talk to, and one of an exec has no lock, no bundle and no cgroup of its making.
+
+use std::fmt;
+
+use crate::bundle::spec::HookKind;
+use crate::text::Text;
+
+/// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
+/// [`super::order`] proves it for every plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Sync {
+    /// Init must be in its cgroup before it goes on.
+    Cgroup = 1,
+    /// The hooks of the runtime's namespaces run here, before the pivot.
+    RuntimeHooks = 2,
+    /// Everything is applied but the program: the host writes that down.
+    Created = 3,
+}
+
+/// A step that every launch of its kind has, between the lists: after it there is more to work with than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// Take the id: make its directory, lock it, write the record `creating`.
+    Reserve,
+    /// Make the cgroup.
+    MakeCgroup,
+    /// Open the namespaces to join, and check what they are.
+    OpenNamespaces,
+    /// Clone init into new namespaces.
+    Spawn,
+}
+
+/// A step between the cgroup of a new container and the clone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrepareStep {
+    /// Set the cgroup's limits and device rules, all but the memory limit.
+    LimitCgroup,
+    /// Open the namespaces to join, and check what they are.
+    OpenNamespaces,
+    /// Make the FIFOs that init waits for `start` at.
+    Listen,
+}
+
+/// A step of either kind of launch while the clone is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommonStep {
+    /// Wait until init asks.
+    Await(Sync),
+    /// Let init go on.
+    Answer(Sync),
+    /// Take the terminal's master from init, and pass it on or keep it.
+    TakeTerminal {
+        /// The socket that takes it.
+        socket: Option<Text>,
+    },
+    /// Take over the process that init has cloned into the pid namespace, in init's place.
+    Adopt,
+    /// Hand a pidfd of init to a socket.
+    SendPidfd(Text),
+    /// Write init's pid to a file.
+    WritePidFile(Text),
+}
+
+/// A step of the creation of a container while its init is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateStep {
+    /// A step that an exec has too.
+    Common(CommonStep),
+    /// Move init into the cgroup, unless the clone has put it there.
+    JoinCgroup,
+    /// Give the container's cgroup to the user that runs in it.
+    GiveCgroup(u32),
+    /// Run the hooks of a kind in the runtime's namespaces.
+    RunHooks(HookKind),
+    /// Set the memory limit: late, so that it bounds the program and not its start.
+    LimitMemory,
+    /// Write the record `created`, durably.
+    RecordCreated,
+    /// Wait until init has let go of this conversation and outlives it.
+    Release,
+    /// Wait until the program runs.
+    AwaitExec,
+}
+
+/// A step of an exec while its process is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecStep {
+    /// A step that a creation has too.
+    Common(CommonStep),
+    /// Move the process into the cgroup of v2 only, unless the clone has put it there.
+    JoinUnified,
+    /// Wait until the program runs.
+    AwaitExec,
+}
+
+impl From<CommonStep> for CreateStep {
+    fn from(step: CommonStep) -> Self {
+        CreateStep::Common(step)
+    }
+}
+
+impl From<CommonStep> for ExecStep {
+    fn from(step: CommonStep) -> Self {
+        ExecStep::Common(step)
+    }
+}
+
+impl CommonStep {
+    fn waits(self) -> bool {
+        match self {
+            CommonStep::Await(_) | CommonStep::TakeTerminal { .. } | CommonStep::Adopt => true,
+            CommonStep::Answer(_) | CommonStep::SendPidfd(_) | CommonStep::WritePidFile(_) => false,
+        }
+    }
+}
+
+impl CreateStep {
+    /// The step that an exec has too.
+    pub fn common(&self) -> Option<CommonStep> {
+        if let CreateStep::Common(step) = self { Some(*step) } else { None }
+    }
+
+    /// The step waits for init to speak.
+    pub fn waits(&self) -> bool {
+        use CreateStep::*;
+        match self {
+            Common(step) => step.waits(),
+            Release | AwaitExec => true,
+            JoinCgroup | GiveCgroup(_) | RunHooks(_) | LimitMemory | RecordCreated => false,
+        }
+    }
+}
+
+impl ExecStep {
+    /// The step that a creation has too.
+    pub fn common(&self) -> Option<CommonStep> {
+        if let ExecStep::Common(step) = self { Some(*step) } else { None }
+    }
+
+    /// The step waits for the process to speak.
+    pub fn waits(&self) -> bool {
+        match self {
+            ExecStep::Common(step) => step.waits(),
+            ExecStep::AwaitExec => true,
+            ExecStep::JoinUnified => false,
+        }
+    }
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sync::Cgroup => "cgroup",
+            Sync::RuntimeHooks => "runtime hooks",
+            Sync::Created => "created",
+        })
+    }
+}
+
+impl fmt::Display for Milestone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Milestone::Reserve => "reserve the id",
+            Milestone::MakeCgroup => "make the cgroup",
+            Milestone::OpenNamespaces => "open the namespaces to join",
+            Milestone::Spawn => "clone init",
+        })
+    }
+}
+
+impl fmt::Display for PrepareStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrepareStep::LimitCgroup => f.write_str("set the cgroup's limits"),
+            PrepareStep::OpenNamespaces => Milestone::OpenNamespaces.fmt(f),
+            PrepareStep::Listen => f.write_str("listen for start"),
+        }
+    }
+}
+
+impl fmt::Display for CommonStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommonStep::Await(sync) => write!(f, "await {sync}"),
+            CommonStep::Answer(sync) => write!(f, "answer {sync}"),
+            CommonStep::TakeTerminal { .. } => f.write_str("take the terminal"),
+            CommonStep::Adopt => f.write_str("adopt the process in the pid namespace"),
+            CommonStep::SendPidfd(_) => f.write_str("send the pidfd"),
+            CommonStep::WritePidFile(_) => f.write_str("write the pid file"),
+        }
+    }
+}
+
+impl fmt::Display for CreateStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CreateStep::Common(step) => step.fmt(f),
+            CreateStep::JoinCgroup => f.write_str("put init into the cgroup"),
+            CreateStep::GiveCgroup(uid) => write!(f, "give user {uid} the cgroup"),
+            CreateStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
+            CreateStep::LimitMemory => f.write_str("set the memory limit"),
+            CreateStep::RecordCreated => f.write_str("record created"),
+            CreateStep::Release => f.write_str("release init"),
+            CreateStep::AwaitExec => f.write_str("await exec"),
+        }
+    }
+}
+
+impl fmt::Display for ExecStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecStep::Common(step) => step.fmt(f),
+            ExecStep::JoinUnified => f.write_str("put init into the cgroup of v2"),
+            ExecStep::AwaitExec => f.write_str("await exec"),
+        }
+    }
+}

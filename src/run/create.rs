@@ -1,0 +1,255 @@
+//! The making of a container: the steps of the host process, and the way back when one fails.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::unistd::Uid;
+
+use super::host::{Cloning, Host, Launched, Spawned, Subject, announce, begin};
+use super::recorder::Recorder;
+use super::start::{Waiting, listen};
+use super::take_down::{note, run_poststop_hooks};
+use super::{killed, public};
+use crate::bundle::load::Loaded;
+use crate::bundle::spec::HookKind;
+use crate::cgroup::Cgroup;
+use crate::cgroup::apply::Part;
+use crate::cgroup::place::location::Location;
+use crate::error::{Error, Result, engine};
+use crate::plan::create::CreatePlan;
+use crate::plan::host_step::{CreateStep, Milestone, PrepareStep};
+use crate::run::conversation::hook_state;
+use crate::state::record::{Phase, ProcessMark, Record};
+use crate::state::store::{Locked, Store};
+use crate::sys::interrupt;
+use crate::sys::{clock, process};
+use crate::{hooks, log, namespace};
+
+/// A container that is planned, and of which there is nothing yet.
+pub struct NewContainer<'a> {
+    /// The plan.
+    pub plan: &'a CreatePlan,
+    /// The bundle that was planned.
+    pub loaded: &'a Loaded,
+    /// Where its cgroup will be.
+    pub location: &'a Location,
+    /// Takes the filter's listener, if the container's calls are recorded.
+    pub recorder: Option<&'a Recorder>,
+    /// Its state, with the phase `planned`.
+    pub record: Record,
+}
+
+/// What the clone takes with it.
+#[derive(Default)]
+struct Prepared {
+    namespaces: Vec<OwnedFd>,
+    waiting: Option<Waiting>,
+}
+
+impl<'a> NewContainer<'a> {
+    /// Performs the plan. On failure nothing is left of what it made, or the error says what, and a record is kept to
+    /// clean up by.
+    pub fn create(mut self, store: Store) -> Result<Launched> {
+        begin(&Milestone::Reserve)?;
+        let dir = store.claim(self.record.id)?;
+        // Every descriptor counts where few may be open.
+        drop(store);
+        let reserved = self.reserve(&dir).and_then(|()| self.make_cgroup());
+        let cgroup = match reserved {
+            Ok(cgroup) => cgroup,
+            Err(e) => return Err(destroyed(dir, e)),
+        };
+        match self.spawn(&dir, &cgroup) {
+            Ok(spawned) => self.accompany(dir, cgroup, spawned),
+            Err(e) => Err(removed(&cgroup, e).map_or_else(|kept| kept, |e| destroyed(dir, e))),
+        }
+    }
+
+    fn reserve(&self, dir: &Locked) -> Result<()> {
+        // First: a directory without a record is one that nothing was begun for, or that was damaged.
+        dir.write_record(&self.record)?;
+        dir.write_config(self.loaded.text)?;
+        dir.clear_work()
+    }
+
+    fn make_cgroup(&self) -> Result<Cgroup> {
+        begin(&Milestone::MakeCgroup)?;
+        Cgroup::create(self.location, &self.loaded.spec.linux.resources, self.plan.access)
+    }
+
+    fn spawn(&mut self, dir: &Locked, cgroup: &Cgroup) -> Result<Spawned<'a>> {
+        // Only now may `delete` kill the cgroup's members: until it was made, the path could have belonged to another
+        // container.
+        self.record.cgroup = cgroup.location();
+        self.record.phase = Phase::Creating;
+        dir.write_record(&self.record)?;
+        let mut prepared = Prepared::default();
+        for step in &self.plan.prepare {
+            begin(step)?;
+            match step {
+                PrepareStep::LimitCgroup => self.limit(cgroup, Part::ButMemory)?,
+                PrepareStep::OpenNamespaces => prepared.namespaces = self.open_namespaces()?,
+                PrepareStep::Listen => prepared.waiting = Some(listen(dir)?),
+            }
+        }
+        let Prepared { namespaces, waiting } = prepared;
+        let (launch, hooks) = (&self.plan.launch, &self.loaded.spec.hooks);
+        Cloning { launch, record: &self.record, hooks, cgroup, namespaces, waiting }.spawn(&|| {
+            dir.close_in_clone();
+            cgroup.close_in_clone();
+        })
+    }
+
+    fn limit(&self, cgroup: &Cgroup, part: Part) -> Result<()> {
+        cgroup.apply(&self.loaded.spec.linux.resources, part)
+    }
+
+    fn open_namespaces(&self) -> Result<Vec<OwnedFd>> {
+        let join = &self.plan.launch.join;
+        let opened = join.iter().map(namespace::open).collect::<Result<Vec<_>>>()?;
+        // A namespace of the host that the container would change is not joined.
+        for ((kind, path), fd) in join.iter().zip(&opened) {
+            let changes = self.plan.launch.init.iter().find(|step| step.sets() == Some(*kind));
+            let Some(step) = changes else { continue };
+            if namespace::is_hosts(*kind, fd)? {
+                return Err(Error::of(format_args!(
+                    "not allowed in the host's {kind} namespace, which is {path}"
+                ))
+                .context(step));
+            }
+        }
+        Ok(opened)
+    }
+
+    /// What the host does while init is at work.
+    fn accompany(self, dir: Locked, cgroup: Cgroup, spawned: Spawned<'a>) -> Result<Launched> {
+        let NewContainer { plan, loaded, location, recorder, record } = self;
+        let host = Host::new(spawned, Subject::New(recorder), record, cgroup, Some(dir));
+        let mut making = Making { host, plan, loaded, location };
+        match making.perform() {
+            Ok(()) => Ok(making.host.launched()),
+            Err(e) => Err(making.undo(e)),
+        }
+    }
+}
+
+/// A container whose init is at work.
+struct Making<'a> {
+    host: Host<'a>,
+    plan: &'a CreatePlan,
+    loaded: &'a Loaded,
+    location: &'a Location,
+}
+
+impl Making<'_> {
+    fn perform(&mut self) -> Result<()> {
+        self.host.mark_init()?;
+        for step in &self.plan.host {
+            match step {
+                CreateStep::AwaitExec => announce(step),
+                _ => begin(step)?,
+            }
+            self.step(*step)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: CreateStep) -> Result<()> {
+        match step {
+            CreateStep::Common(step) => self.host.step(step),
+            CreateStep::JoinCgroup => self.host.join_cgroup(Cgroup::join),
+            CreateStep::GiveCgroup(uid) => self.host.cgroup.give(Uid::from_raw(uid)),
+            CreateStep::RunHooks(kind) => self.run_hooks(kind),
+            CreateStep::LimitMemory => {
+                self.host.cgroup.apply(&self.loaded.spec.linux.resources, Part::Memory)
+            }
+            CreateStep::RecordCreated => self.record_created(),
+            CreateStep::Release => {
+                self.host.wait_for_release()?;
+                self.survived()
+            }
+            CreateStep::AwaitExec => {
+                self.host.wait_for_exec()?;
+                self.survived()
+            }
+        }
+    }
+
+    fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
+        self.host.hooks_began = true;
+        let state = hook_state(&self.host.record, kind, self.host.child.pid.as_raw());
+        hooks::run_all(&mut self.host.dir, &self.loaded.spec.hooks, kind, &state)
+    }
+
+    fn record_created(&mut self) -> Result<()> {
+        let Host { record, child, dir, .. } = &mut self.host;
+        record.init = Some(ProcessMark::of(child.pid.as_raw())?);
+        record.phase = Phase::Created;
+        record.created = log::now_rfc3339().leak();
+        let dir = dir.as_ref().ok_or_else(taken_over)?;
+        dir.write_record(record)?;
+        dir.publish(&|out| public::write(out, record, self.loaded, self.location), record)
+    }
+
+    /// The OOM killer leaves no message; only the kernel's count shows that a memory limit is too low for the start. An exec
+    /// reports it through its exit status.
+    fn survived(&self) -> Result<()> {
+        let Host { cgroup, child, killed_before, .. } = &self.host;
+        let pidfd = child.pidfd.as_ref().map(|fd| fd.as_fd());
+        if cgroup.killed_at_start(pidfd, *killed_before) && process::is_killed(child.pid) {
+            return Err(Error::new(engine::INIT_OOM));
+        }
+        Ok(())
+    }
+
+    /// Takes back what was made, and returns the error that made it necessary, with what could not be taken back.
+    fn undo(mut self, cause: Error) -> Error {
+        interrupt::forget();
+        // On v1 a frozen process does not die. A paused container stays so.
+        let gone = self.host.end(Cgroup::let_die);
+        let Host { dir, cgroup, mut record, hooks_began, .. } = self.host;
+        let Some(dir) = dir else {
+            return if gone { cause } else { cause.hint("its process does not end") };
+        };
+        if !gone {
+            return cause.hint("init does not end; delete it later");
+        }
+        let cause = match removed(&cgroup, cause) {
+            Ok(cause) => cause,
+            Err(kept) => return kept,
+        };
+        // The hooks of the other kinds may have made what these take down (runtime.md, "Lifecycle", steps 12 and 13).
+        let hooks = HookKind::Poststop.of(&self.loaded.spec.hooks);
+        if !hooks_began || hooks.is_empty() {
+            return destroyed(dir, cause);
+        }
+        record.phase = Phase::Deleting;
+        reported(note(&dir, &record).and_then(|()| run_poststop_hooks(dir, record, hooks)), cause)
+    }
+}
+
+/// Removes the cgroup and returns the cause, or what could not be removed: then the record is kept.
+fn removed(cgroup: &Cgroup, cause: Error) -> std::result::Result<Error, Error> {
+    interrupt::forget();
+    let deadline = clock::after(killed::DEADLINE);
+    match cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)) {
+        Ok(()) => Ok(cause),
+        Err(e) => Err(cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"))),
+    }
+}
+
+/// Removes the state.
+fn destroyed(dir: Locked, cause: Error) -> Error {
+    interrupt::forget();
+    reported(dir.destroy(), cause)
+}
+
+fn reported(removed: Result<()>, cause: Error) -> Error {
+    match removed {
+        Ok(()) => cause,
+        Err(e) => cause.hint(format_args!("and its state could not be removed, delete it later: {e}")),
+    }
+}
+
+fn taken_over() -> Error {
+    Error::new("the container was deleted by another command")
+}
