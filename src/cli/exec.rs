@@ -1,22 +1,19 @@
 //! `exec`: one more process in a running container.
 
 use super::args::{ExecOptions, Globals};
+use super::compile;
 use crate::bundle::config;
 use crate::bundle::load::read_argument;
-use crate::bundle::spec::{NamespaceKind, Process, Spec};
+use crate::bundle::spec::{Process, Spec};
 use crate::error::{Context, Error, Result, engine};
-use crate::facts::HostFacts;
-use crate::plan::exec::{ExecRequest, compile};
-use crate::plan::refused;
+use crate::log;
 use crate::run::exec::Exec;
 use crate::run::foreground::{Signals, supervise};
-use crate::run::{inherited, outputs};
 use crate::state::observe::{Facts, Status, status};
-use crate::state::record::{ProcessMark, Record};
+use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
 use crate::sys::{interrupt, sealed_exe};
 use crate::text::{List, Text, joined};
-use crate::{log, namespace};
 
 /// Executes a process. The exit status is the process' (128 + n after signal n), 0 if detached, and 255 if it could not
 /// be executed, as with runc.
@@ -37,41 +34,12 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let process = process(&spec, options)?;
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let init = record.init;
-    let launched = execution(record, &spec, &process, options)
+    let launched = compile::execution(record, &spec, &process, options)
         .and_then(Exec::perform)
         .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal)?;
     Ok(ended.status())
-}
-
-/// Compiles an exec in the container of a record, which was created with `spec`.
-fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecOptions) -> Result<Exec> {
-    let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
-    let join = namespace::recorded(init.pid, spec.linux.namespaces)?;
-    // Every container has one of its own. Without it the process would run on the host.
-    if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
-        return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
-    }
-    let policy = spec.linux.seccomp.as_ref();
-    let facts = HostFacts::of_process(policy)?;
-    outputs::check(&options.outputs)?;
-    inherited::check(&facts.listening, options.preserve_fds)?;
-    let request = ExecRequest {
-        preserve_fds: options.preserve_fds,
-        detach: options.detach,
-        outputs: options.outputs,
-        keyring: record.keyring,
-        personality: spec.linux.personality,
-        join,
-    };
-    let plan = compile(process, policy, &request, &facts).map_err(refused)?;
-    plan.launch.warnings.iter().for_each(|w| log::warn(w));
-    let cgroup = match &options.cgroups[..] {
-        [] => record.cgroup().or_beside(init.pid),
-        inner => record.cgroup().inner(inner)?,
-    };
-    Ok(Exec { plan, record, init, cgroup })
 }
 
 /// Replaces the error if the container ends at that moment.

@@ -3,6 +3,7 @@
 //! [`table`] is the data, [`lexer`] reads words by it, [`args`] says what they mean, [`help`] prints it.
 
 pub mod args;
+pub mod compile;
 pub mod create;
 pub mod delete;
 pub mod device;

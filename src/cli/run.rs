@@ -1,8 +1,8 @@
 //! `run`: create and start in one, and without `--detach` stay until the container ends and take it down.
 
 use super::args::{Globals, RunOptions};
-use super::create::{Mode, creation, load};
-use super::delete;
+use super::create::{Mode, load};
+use super::{compile, delete};
 use crate::error::{Context, Result, engine};
 use crate::log;
 use crate::run::foreground::{Signals, supervise};
@@ -21,7 +21,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let mode = Mode { await_start: false, detach: options.detach };
     let loaded = load(id, &options.create)?;
-    let creation = creation(globals, id, &options.create, mode, loaded)?;
+    let creation = compile::creation(globals, id, &options.create, mode, None, loaded)?;
     let hooks = creation.loaded.spec.hooks;
     // Others may look at the container, kill it and delete it while we only wait.
     let launched = creation.launch(globals.root, None)?;

@@ -6,11 +6,11 @@
 use std::os::fd::AsFd;
 
 use super::args::{CreateOptions, Globals};
-use super::create::{Creation, Mode, creation};
-use super::{delete, seccomp, start};
+use super::compile::Creation;
+use super::create::Mode;
+use super::{compile, delete, seccomp, start};
 use crate::bundle::load::load;
 use crate::error::{Context, Errno, Error, Result};
-use crate::log;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
@@ -29,14 +29,11 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
         let merged = profile.merge(&seccomp::read(file)?);
         merged.about(format_args!("--merge {file}"))?;
     }
-    let mut loaded = load(bundle)?;
+    let loaded = load(bundle)?;
     let output = output.map_or_else(|| join(loaded.dir, "seccomp.json"), str::to_owned);
     let named = || format!("--output {}", output);
     can_replace(&output).context(named)?;
     can_take_a_listener().map_err(|e| Error::os("recording needs Linux 5.6 (pidfd_getfd)", e))?;
-    if loaded.spec.linux.seccomp.replace(policy(kernel::support())).is_some() {
-        log::warn("linux.seccomp of the bundle is not in force while it is recorded");
-    }
     if loaded.spec.process.as_ref().is_some_and(|process| !process.no_new_privileges) {
         profile.allow_to_enter();
     }
@@ -44,7 +41,8 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let signals = Signals::block()?;
     let options = CreateOptions::default();
     let mode = Mode { await_start: true, detach: false };
-    let creation = creation(globals, &id, &options, mode, loaded)?;
+    let policy = Box::leak(Box::new(policy(kernel::support())));
+    let creation = compile::creation(globals, &id, &options, mode, Some(policy), loaded)?;
     let recorder = Recorder::default();
     let ended = perform(globals, &id, creation, &recorder, &signals);
     // What went wrong there is the reason of what went wrong here.

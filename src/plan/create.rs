@@ -13,6 +13,7 @@ use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Proc
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::facts::HostFacts;
+use crate::seccomp::policy::Policy;
 use crate::text::{List, Text};
 
 /// What the command line says about a creation.
@@ -36,6 +37,8 @@ pub struct CreateRequest {
     pub detach: bool,
     /// Where the results go.
     pub outputs: Outputs,
+    /// The filter in place of the configuration's, of a run that is recorded.
+    pub recording: Option<&'static Policy>,
     /// Who makes the cgroup.
     pub cgroup_manager: CgroupManager,
     /// Cgroups are those that were delegated to an ordinary user.
@@ -87,6 +90,10 @@ pub fn compile(
     plan.prepare = prepare(request, &plan.launch);
     plan.host = host(spec, request, facts, &plan.launch);
     init(spec, request, facts, &mut plan, &mut refusals);
+    if request.recording.is_some() && spec.linux.seccomp.is_some() {
+        let warning = "linux.seccomp of the bundle is not in force while it is recorded";
+        plan.launch.warnings.push(warning.into());
+    }
     if facts.notify_socket {
         let warning = "NOTIFY_SOCKET: not supported by this version, readiness is not passed on";
         plan.launch.warnings.push(warning.into());
@@ -256,7 +263,8 @@ fn init(
     let_go(&launch.join, inherited(request.preserve_fds, facts), terminal, &mut steps);
     if let Some(p) = &spec.process {
         launch.program = Program::of(p, &facts.listening);
-        privileges::compile(p, spec.linux.seccomp.as_ref(), facts, launch, refusals, &mut steps);
+        let policy = request.recording.or(spec.linux.seccomp.as_ref());
+        privileges::compile(p, policy, facts, launch, refusals, &mut steps);
     }
     enter(&launch.join, terminal, &mut steps);
     privileges::seccomp_with_agent(launch, &mut steps);

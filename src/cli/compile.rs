@@ -1,0 +1,146 @@
+//! From what is loaded to a plan, in one place for every command that makes a process: facts, compilation, refusals and
+//! warnings. Nothing is changed here, neither on the host nor in the configuration.
+
+use super::args::{CreateOptions, ExecOptions, Globals};
+use super::create::Mode;
+use crate::bundle::load::Loaded;
+use crate::bundle::spec::{NamespaceKind, Process, Spec};
+use crate::cgroup::place::location::Location;
+use crate::error::{Context, Error, Result, engine};
+use crate::facts::HostFacts;
+use crate::plan::create::{CreatePlan, CreateRequest};
+use crate::plan::exec::ExecRequest;
+use crate::plan::{Launch, Outputs, create, exec, refused};
+use crate::run::create::NewContainer;
+use crate::run::exec::Exec;
+use crate::run::host::Launched;
+use crate::run::recorder::Recorder;
+use crate::run::{inherited, outputs};
+use crate::seccomp::policy::Policy;
+use crate::state::observe::boot_id;
+use crate::state::record::{Phase, ProcessMark, Record};
+use crate::state::store::Store;
+use crate::sys::file::read_text;
+use crate::text::Text;
+use crate::{log, namespace};
+
+/// A creation that is compiled and has not begun.
+pub struct Creation {
+    /// The bundle.
+    pub loaded: Loaded,
+    plan: Box<CreatePlan>,
+    location: Location,
+    record: Record,
+}
+
+impl Creation {
+    /// Performs the plan; a recorder gets the listener of its filter.
+    pub fn launch(self, root: Text, recorder: Option<&Recorder>) -> Result<Launched> {
+        let Creation { loaded, plan, location, record } = self;
+        let store = Store::open_or_make(root)?;
+        NewContainer { plan: &plan, loaded: &loaded, location: &location, recorder, record }.create(store)
+    }
+}
+
+/// Compiles a creation. `recording` is the filter in place of the configuration's.
+pub fn creation(
+    globals: &Globals,
+    id: &str,
+    options: &CreateOptions,
+    mode: Mode,
+    recording: Option<&'static Policy>,
+    loaded: Loaded,
+) -> Result<Creation> {
+    let spec = &loaded.spec;
+    let policy = recording.or(spec.linux.seccomp.as_ref());
+    let facts = HostFacts::of_host(policy, globals.cgroup_manager)?;
+    check(&options.outputs, &facts, options.preserve_fds)?;
+    let request = CreateRequest {
+        id: id.to_owned().leak(),
+        bundle: loaded.dir,
+        rootfs: loaded.rootfs,
+        no_pivot: options.no_pivot,
+        keyring: if options.no_new_keyring { None } else { Some(keyring_name(id)?) },
+        preserve_fds: options.preserve_fds,
+        await_start: mode.await_start,
+        detach: mode.detach,
+        outputs: options.outputs,
+        recording,
+        cgroup_manager: globals.cgroup_manager,
+        delegated: globals.delegated,
+    };
+    let plan = create::compile(spec, &request, &facts).map_err(refused)?;
+    warn(&plan.launch);
+    let location = plan.cgroup.locate(&facts.cgroups);
+    let record = record(&request, &loaded, &location)?;
+    Ok(Creation { loaded, plan, location, record })
+}
+
+/// Compiles an exec in the container of a record, which was created with `spec`.
+pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecOptions) -> Result<Exec> {
+    let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
+    let join = namespace::recorded(init.pid, spec.linux.namespaces)?;
+    // Every container has one of its own. Without it the process would run on the host.
+    if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
+        return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
+    }
+    let policy = spec.linux.seccomp.as_ref();
+    let facts = HostFacts::of_process(policy)?;
+    check(&options.outputs, &facts, options.preserve_fds)?;
+    let request = ExecRequest {
+        preserve_fds: options.preserve_fds,
+        detach: options.detach,
+        outputs: options.outputs,
+        keyring: record.keyring,
+        personality: spec.linux.personality,
+        join,
+    };
+    let plan = exec::compile(process, policy, &request, &facts).map_err(refused)?;
+    warn(&plan.launch);
+    let cgroup = match &options.cgroups[..] {
+        [] => record.cgroup().or_beside(init.pid),
+        inner => record.cgroup().inner(inner)?,
+    };
+    Ok(Exec { plan, record, init, cgroup })
+}
+
+/// Checks what the command line names and only the host can confirm.
+fn check(outputs: &Outputs, facts: &HostFacts, preserve_fds: u32) -> Result<()> {
+    outputs::check(outputs)?;
+    inherited::check(&facts.listening, preserve_fds)
+}
+
+fn warn(launch: &Launch) {
+    launch.warnings.iter().for_each(|w| log::warn(w));
+}
+
+/// The name of the session keyring that an exec joins later. runc's, with an end that no other container can know beforehand: a
+/// keyring is found by its name, and whoever has made it first would share the keys.
+fn keyring_name(id: &str) -> Result<Text> {
+    let path = "/proc/sys/kernel/random/uuid";
+    let random = read_text(path).about(format_args!("read {path}"))?;
+    Ok(format!("_ses.{id}.{}", random.trim_ascii_end()).leak())
+}
+
+fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Result<Record> {
+    let spec = &loaded.spec;
+    Ok(Record {
+        id: request.id,
+        phase: Phase::Planned,
+        boot_id: boot_id()?.leak(),
+        creator: ProcessMark::of(std::process::id() as i32)?,
+        init: None,
+        bundle: request.bundle,
+        rootfs: request.rootfs,
+        created: log::now_rfc3339().leak(),
+        oci_version: spec.oci_version,
+        annotations: spec.annotations,
+        cgroup: location.clone(),
+        device_rules: Vec::new(),
+        device_nodes: Vec::new(),
+        own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
+        keyring: request.keyring,
+        poststop_done: 0,
+        embrun: env!("CARGO_PKG_VERSION"),
+    })
+}
