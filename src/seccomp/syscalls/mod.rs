@@ -1,6 +1,6 @@
 //! The names and numbers of system calls.
 //!
-//! `generate` writes `table.rs` from Debian's kernel headers. The binary contains a packed text with all names in
+//! `generate.py` writes `table.rs` from Debian's kernel headers. The binary contains a packed text with all names in
 //! order and, for each architecture that the build can meet, two bytes per name: less than 5 KB in an ARM build. An
 //! x86_64 build, which developers use, knows every architecture.
 
