@@ -228,7 +228,7 @@ fn events_report_an_oom_kill(t: &Test) {
     c.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB, "swap": 24 * MIB});
     c.probe("pause").up();
     let running = t.spawn(t.command(&["events", "--interval=10s", &c.id]));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     c.exec(&["probe", "eat", "200"]).exits(137);
     eventually("the OOM kill is reported", || running.stdout().contains(r#""type":"oom""#));
     c.remove();
@@ -247,7 +247,7 @@ fn events_report_the_oom_kill_that_ended_the_container(t: &Test) {
     let mut events = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
     drop(command);
     // One or two lines fill the pipe.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     c.start();
     c.stopped();
     let mut text = String::new();
