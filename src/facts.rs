@@ -6,11 +6,11 @@ use crate::cgroup::place::layout::Layout;
 use crate::cgroup::planned::CgroupManager;
 use crate::cgroup::systemd;
 use crate::error::{Context, Result};
-use crate::seccomp::compile::Support;
 use crate::seccomp::policy::Policy;
+use crate::seccomp::support::{Support, support};
+use crate::sys::credentials;
 use crate::sys::file::read_text;
 use crate::sys::start::variable;
-use crate::sys::{credentials, seccomp};
 use crate::text::Text;
 
 /// The facts.
@@ -70,7 +70,7 @@ impl HostFacts {
         let permitted = credentials::capget().at("capget")?.permitted;
         Ok(HostFacts {
             capabilities: permitted & credentials::bounding(),
-            seccomp: policy.map(|_| seccomp::support()).unwrap_or_default(),
+            seccomp: policy.map(|_| support()).unwrap_or_default(),
             listening: Listening::of_caller(),
             ..HostFacts::default()
         })

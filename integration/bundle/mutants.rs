@@ -113,7 +113,7 @@ fn compile_all(spec: &Spec) -> usize {
     let facts = HostFacts {
         capabilities: u64::MAX >> 23,
         cgroups: Layout::parse("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n", "0::/\n"),
-        seccomp: embrun::sys::seccomp::support(),
+        seccomp: embrun::seccomp::support::support(),
         selinux: true,
         ..HostFacts::default()
     };

@@ -130,7 +130,7 @@ fn agent_answers_for_run_without_no_new_privileges(t: &Test) {
 fn agent_answers_with_every_flag(t: &Test) {
     let mut all = vec!["LOG", "SPEC_ALLOW", "TSYNC"];
     // Linux 5.19.
-    if embrun::sys::seccomp::support().flags & embrun::seccomp::policy::WAIT_KILLABLE_RECV != 0 {
+    if embrun::seccomp::support::support().flags & embrun::seccomp::policy::WAIT_KILLABLE_RECV != 0 {
         all.push("WAIT_KILLABLE_RECV");
     }
     for nnp in [true, false] {

@@ -16,7 +16,6 @@ use embrun::json::value::Json;
 use embrun::plan::create::{CreatePlan, CreateRequest, compile};
 use embrun::plan::host_step::CreateStep;
 use embrun::plan::{Outputs, patience};
-use embrun::sys;
 
 fn cases() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/plans");
@@ -65,7 +64,7 @@ fn host(facts: &Json) -> HostFacts {
     HostFacts {
         capabilities: number(facts, "capabilities"),
         cgroups: Layout::parse(text("mountinfo"), text("cgroup")),
-        seccomp: sys::seccomp::support(),
+        seccomp: embrun::seccomp::support::support(),
         selinux: yes(facts, "selinux"),
         ..HostFacts::default()
     }

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use embrun::seccomp::arch::Arch;
-use embrun::seccomp::code::SockFilter;
 use embrun::seccomp::compile::compile;
 use embrun::seccomp::policy::{Action, Arg, Op, Policy};
 use embrun::seccomp::sim::run;
 use embrun::seccomp::syscalls::Call;
+use embrun::sys::seccomp::SockFilter;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use crate::random::Random;
 use embrun::seccomp::arch::Arch;
-use embrun::seccomp::compile::{SockFilter, compile};
+use embrun::seccomp::compile::compile;
 use embrun::seccomp::sim::{Data, run};
 use embrun::seccomp::syscalls::Call;
-use embrun::sys::seccomp;
+use embrun::sys::seccomp::{self, SockFilter};
 
 /// System calls that have no effect, whatever their arguments are.
 const HARMLESS: &[&str] =

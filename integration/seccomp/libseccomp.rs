@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::{Duration, Instant};
 
 use embrun::seccomp::arch::Arch;
-use embrun::seccomp::compile::SockFilter;
 use embrun::seccomp::policy::{Arg, Op, Policy};
+use embrun::sys::seccomp::SockFilter;
 
 type Context = *mut c_void;
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
-use embrun::seccomp::code::SockFilter;
 use embrun::seccomp::compile::{Filter, compile};
 use embrun::seccomp::explain::Cost;
 use embrun::seccomp::policy::{Action, Policy};
 use embrun::seccomp::sim::{Data, run};
 use embrun::seccomp::syscalls::Call;
+use embrun::sys::seccomp::SockFilter;
 
 use crate::catalogue;
 use crate::libseccomp::{Library, parse};

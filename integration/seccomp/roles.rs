@@ -4,11 +4,11 @@ use std::ffi::CStr;
 
 use embrun::json::value::Json;
 use embrun::seccomp::arch::Arch;
-use embrun::seccomp::compile::{SockFilter, compile};
+use embrun::seccomp::compile::compile;
 use embrun::seccomp::policy::{Policy, policy};
 use embrun::seccomp::sim::{Data, check, run};
 use embrun::seccomp::syscalls::Call;
-use embrun::sys::seccomp;
+use embrun::sys::seccomp::{self, SockFilter};
 
 const ALLOW: u32 = 0x7fff_0000;
 const ROLES: &[(&str, &str)] = &[

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::json::value::{Json, add_name};
 use crate::plan::options;
 use crate::plan::process::capability_names;
+use crate::seccomp::support::support;
 use crate::seccomp::{arch, policy};
-use crate::sys::seccomp;
 
 /// Prints the document.
 pub fn run() -> Result<()> {
@@ -54,7 +54,7 @@ fn document() -> Result<Json> {
         archs = quoted(&mut arch::ALL.iter().map(|(_, name)| *name)),
         flags = flags(u32::MAX),
         // This alone is by where it runs (features-linux.md).
-        supported = flags(seccomp::support().flags),
+        supported = flags(support().flags),
         version = env!("CARGO_PKG_VERSION"),
     );
     Json::parse(text.as_bytes())
@@ -110,7 +110,7 @@ mod tests {
         };
         let all = policy::FLAGS.iter().fold(0, |all, (flag, _)| all | flag);
         assert_eq!(list("knownFlags"), all.count_ones());
-        assert_eq!(list("supportedFlags"), (seccomp::support().flags & all).count_ones());
+        assert_eq!(list("supportedFlags"), (support().flags & all).count_ones());
     }
 
     #[test]

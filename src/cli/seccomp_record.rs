@@ -6,18 +6,19 @@
 use std::os::fd::AsFd;
 
 use super::args::{CreateOptions, Globals};
-use super::compile::Creation;
+use super::compile::{self, Creation};
 use super::create::Mode;
-use super::{compile, delete, seccomp, start};
+use super::{delete, seccomp, start};
 use crate::bundle::load::load;
 use crate::error::{Context, Errno, Error, Result};
 use crate::run::foreground::{Signals, supervise};
 use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
 use crate::seccomp::record::{Profile, policy};
+use crate::seccomp::support::support;
 use crate::sys::file::join;
 use crate::sys::process::{self, Ended};
-use crate::sys::{interrupt, sealed_exe, seccomp as kernel};
+use crate::sys::{interrupt, sealed_exe};
 
 /// Records a run in the foreground. The exit status is the workload's.
 pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {
@@ -41,7 +42,7 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let signals = Signals::block()?;
     let options = CreateOptions::default();
     let mode = Mode { await_start: true, detach: false };
-    let policy = Box::leak(Box::new(policy(kernel::support())));
+    let policy = Box::leak(Box::new(policy(support())));
     let creation = compile::creation(globals, &id, &options, mode, Some(policy), loaded)?;
     let recorder = Recorder::default();
     let ended = perform(globals, &id, creation, &recorder, &signals);

@@ -1,7 +1,5 @@
 //! Architectures: the spec's names and the kernel's numbers.
 
-use super::syscalls;
-
 /// Set in the number of every x32 call.
 /// x32 has the same audit architecture as x86_64.
 pub const X32_BIT: u32 = 0x4000_0000;
@@ -70,22 +68,6 @@ impl Arch {
     /// The spec's name.
     pub fn name(self) -> &'static str {
         ALL[self as usize].1
-    }
-
-    /// The kernel's `AUDIT_ARCH_*` value for this architecture (`linux/audit.h`).
-    /// `None` if this build does not have the architecture's call numbers.
-    pub fn audit(self) -> Option<u32> {
-        const LE: u32 = 0x4000_0000;
-        const LE64: u32 = 0xc000_0000;
-        let value = match self {
-            Arch::X86 => LE | 3,
-            Arch::X86_64 | Arch::X32 => LE64 | 62,
-            Arch::Arm => LE | 40,
-            Arch::Aarch64 => LE64 | 183,
-            Arch::Riscv64 => LE64 | 243,
-            _ => return None,
-        };
-        syscalls::known(self).then_some(value)
     }
 
     /// Whether one kernel can run processes of both architectures.

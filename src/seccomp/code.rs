@@ -3,19 +3,11 @@
 //! Jumps only go forward, so a program that is written backwards knows every target when it writes the jump. A
 //! conditional jump reaches 255 instructions; a farther one goes through an unconditional jump.
 
-/// One instruction (`struct sock_filter`, `linux/filter.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct SockFilter {
-    /// Operation.
-    pub code: u16,
-    /// Number of instructions to skip if the condition is true.
-    pub jt: u8,
-    /// Number of instructions to skip if it is false.
-    pub jf: u8,
-    /// Operand.
-    pub k: u32,
-}
+use crate::error::Error;
+use crate::sys::seccomp::SockFilter;
+
+/// The kernel's limit on the length of a program (`BPF_MAXINSNS`).
+pub const MAX_INSTRUCTIONS: usize = 4096;
 
 /// Loads a word of `struct seccomp_data` into the accumulator.
 pub const LOAD: u16 = 0x20;
@@ -109,4 +101,12 @@ impl Code {
         self.reversed.push(instruction);
         Label(self.reversed.len())
     }
+}
+
+/// The error for a filter with at least this many instructions.
+pub fn too_long(instructions: usize) -> Error {
+    Error::of(format_args!(
+        "the filter has at least {instructions} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, \
+         conditions or architectures"
+    ))
 }

@@ -6,16 +6,14 @@
 //! (since 5.11) caches the verdict in a bitmap and does not run the program at all.
 
 use super::arch::{Arch, X32_BIT};
-pub use super::code::SockFilter;
-use super::code::{AND, Code, JEQ, JGE, JGT, LOAD, Label};
+use super::code::{AND, Code, JEQ, JGE, JGT, LOAD, Label, MAX_INSTRUCTIONS, too_long};
 use super::policy::{self, Action, Arg, Op, Policy};
 use super::rules::{Rules, Variant};
+use super::support::Support;
 use super::syscalls::Call;
 use crate::error::{Error, Result};
+use crate::sys::seccomp::SockFilter;
 use crate::text::List;
-
-/// The kernel's limit on the length of a program (`BPF_MAXINSNS`).
-pub const MAX_INSTRUCTIONS: usize = 4096;
 
 /// A filter that is ready to be loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,15 +29,6 @@ pub struct Filter {
     /// The flags that are dropped if the kernel lacks them.
     pub optional: u32,
     /// One bit for each action that the program can return, as in [`Support`].
-    pub actions: u32,
-}
-
-/// The kernel's seccomp features, as found by [`crate::sys::seccomp::support`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Support {
-    /// The supported `SECCOMP_FILTER_FLAG_*`.
-    pub flags: u32,
-    /// One bit for each supported item of [`policy::ACTIONS`].
     pub actions: u32,
 }
 
@@ -87,14 +76,6 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
         warnings.push(format!("seccomp: unknown system calls are skipped: {}", rules.unknown.join(", ")));
     }
     Ok(Filter { program, flags, warnings, notify, optional, actions })
-}
-
-/// The error for a filter with at least this many instructions.
-pub fn too_long(instructions: usize) -> Error {
-    Error::of(format_args!(
-        "the filter has at least {instructions} instructions, the kernel takes {MAX_INSTRUCTIONS}: name fewer calls, \
-         conditions or architectures"
-    ))
 }
 
 /// Returns the bit of an action in [`Support::actions`].

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::num::ParseIntError;
 
 use super::arch::{Arch, X32_BIT};
-use super::code::{AND, JEQ, JGT, JUMP, LOAD, RETURN, SockFilter};
+use super::code::{AND, JEQ, JGT, JUMP, LOAD, RETURN};
 use super::compile::{FOREIGN, Filter, compile, listed};
 use super::policy::{ACTIONS, Action, Arg, Op, Policy};
 use super::rules::Rules;
 use super::sim::{self, Data};
 use super::syscalls::Call;
 use crate::error::{Error, Quoted, Result, describe};
+use crate::sys::seccomp::SockFilter;
 
 /// Reports which rule decides a call, given by name or number, and its result.
 pub fn explain(policy: &Policy, native: Arch, arch: Arch, call: &str, args: &[u64]) -> Result<String> {

@@ -12,6 +12,7 @@ pub mod policy;
 pub mod record;
 mod rules;
 pub mod sim;
+pub mod support;
 pub mod syscalls;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! Recording: a policy that reports every call, and the resulting profile.
 
 use super::arch::{ALL, Arch, X32_BIT};
-use super::compile::Support;
 use super::policy::{Action, Policy, WAIT_KILLABLE_RECV};
+use super::support::Support;
 use super::syscalls::Call;
 use crate::error::Result;
 use crate::json::read::{Fault, Read};
@@ -149,7 +149,7 @@ mod tests {
     use crate::seccomp::compile::compile;
     use crate::seccomp::sim::{Data, check, run};
 
-    fn verdict(program: &[crate::seccomp::code::SockFilter], arch: Arch, name: &str, args: [u64; 6]) -> u32 {
+    fn verdict(program: &[crate::sys::seccomp::SockFilter], arch: Arch, name: &str, args: [u64; 6]) -> u32 {
         let number = Call::find(name).unwrap().number(arch).unwrap();
         run(program, &Data { number, audit: arch.audit().unwrap(), args }).0
     }

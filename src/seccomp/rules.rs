@@ -5,7 +5,7 @@
 //! file ([`key`]); two rules with the same conditions but different actions are an error.
 
 use super::arch::Arch;
-use super::compile::{MAX_INSTRUCTIONS, too_long};
+use super::code::{MAX_INSTRUCTIONS, too_long};
 use super::policy::{Arg, Op, Policy};
 use super::syscalls::Call;
 use crate::error::{Error, Result};

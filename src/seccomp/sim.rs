@@ -1,7 +1,7 @@
 //! Runs and checks filter programs as the kernel does.
 
-use super::code::SockFilter;
-use super::compile::MAX_INSTRUCTIONS;
+use super::code::MAX_INSTRUCTIONS;
+use crate::sys::seccomp::SockFilter;
 
 /// A system call as a filter sees it.
 /// This is `struct seccomp_data` without the instruction pointer.

@@ -1,7 +1,8 @@
 //! Runs compiled filters in the interpreter.
 
 use super::arch::{ALL, Arch};
-use super::compile::{MAX_INSTRUCTIONS, compile};
+use super::code::MAX_INSTRUCTIONS;
+use super::compile::compile;
 use super::explain::{Cost, dump, explain};
 use super::policy::{Action, Arg, Op, Policy, Rule};
 use super::sim::{Data, check, run, worst};
@@ -34,7 +35,7 @@ fn arg(index: u8, op: Op, value: u64) -> Arg {
 }
 
 /// A compiled policy that can be asked about calls by name or number.
-struct Answers(Vec<super::code::SockFilter>);
+struct Answers(Vec<crate::sys::seccomp::SockFilter>);
 
 impl Answers {
     fn of(policy: &Policy, native: Arch) -> Answers {
@@ -344,8 +345,8 @@ fn a_call_with_too_many_conditions_is_refused_before_they_are_compared() {
 
 #[test]
 fn features_that_the_kernel_lacks_are_named() {
-    use super::compile::Support;
     use super::policy::{LOG, SPEC_ALLOW};
+    use super::support::Support;
     let mut p = policy(Action::Errno(1), &[(&["read"], Action::Log, &[])]);
     let all = Support { flags: u32::MAX, actions: u32::MAX };
     let mut f = compile(&p, Arch::NATIVE).unwrap();
@@ -365,8 +366,8 @@ fn features_that_the_kernel_lacks_are_named() {
 
 #[test]
 fn tsync_is_dropped_because_the_loader_has_one_thread() {
-    use super::compile::Support;
     use super::policy::{LOG, NEW_LISTENER, TSYNC};
+    use super::support::Support;
     for (action, flags) in [(Action::Notify, LOG | NEW_LISTENER), (Action::Errno(1), LOG)] {
         let mut p = policy(Action::Allow, &[(&["read"], action, &[])]);
         p.flags = Some(TSYNC | LOG);

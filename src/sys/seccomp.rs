@@ -3,13 +3,27 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Errno, done};
-use crate::seccomp::code::SockFilter;
-use crate::seccomp::compile::Support;
-use crate::seccomp::policy::{ACTIONS, FLAGS, NEW_LISTENER, WAIT_KILLABLE_RECV};
 
 const SET_MODE_FILTER: libc::c_uint = 1;
 const GET_ACTION_AVAIL: libc::c_uint = 2;
 const MODE_FILTER: libc::c_int = 2;
+
+/// The flag of a filter that answers with a listener.
+const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+
+/// One instruction (`struct sock_filter`, `linux/filter.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SockFilter {
+    /// Operation.
+    pub code: u16,
+    /// Number of instructions to skip if the condition is true.
+    pub jt: u8,
+    /// Number of instructions to skip if it is false.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
 
 /// Loads a filter into the calling thread; allocates nothing.
 /// With `SECCOMP_FILTER_FLAG_NEW_LISTENER` it returns the listener. It needs no_new_privs or `CAP_SYS_ADMIN`
@@ -32,48 +46,29 @@ pub fn load(program: &[SockFilter], flags: u32) -> Result<Option<OwnedFd>, Errno
     }
 }
 
-/// Finds the seccomp features of this kernel.
-/// Without filters there are no actions.
-pub fn support() -> Support {
+/// Whether this kernel accepts these filter flags.
+pub fn knows_flags(flags: u32) -> bool {
     // The kernel checks the flags before the program, which is null (EFAULT).
-    let knows = |flags: u32| {
-        // SAFETY: the kernel refuses a null program.
-        let answer = unsafe {
-            libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, std::ptr::null::<libc::sock_fprog>())
-        };
-        answer == -1 && Errno::last() == Errno::EFAULT
+    // SAFETY: the kernel refuses a null program.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, std::ptr::null::<libc::sock_fprog>())
     };
-    let mut flags = 0;
-    for flag in FLAGS.iter().map(|(flag, _)| *flag).chain([NEW_LISTENER]) {
-        let with = match flag {
-            WAIT_KILLABLE_RECV => NEW_LISTENER,
-            _ => 0,
-        };
-        if knows(flag | with) {
-            flags |= flag;
-        }
-    }
-    Support { flags, actions: actions() }
+    answer == -1 && Errno::last() == Errno::EFAULT
 }
 
-fn actions() -> u32 {
-    let mut actions = 0;
-    for (i, (action, _)) in ACTIONS.iter().enumerate() {
-        let code = action.code() & 0xffff_0000;
-        // SAFETY: the kernel reads one word.
-        let answer = unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &code) };
-        let available = match answer {
-            0 => true,
-            // Before Linux 4.14 the query does not exist; such kernels have exactly the first actions.
-            _ => Errno::last() != Errno::EOPNOTSUPP && filters() && old(code),
-        };
-        actions |= u32::from(available) << i;
+/// Whether this kernel has the action of this `SECCOMP_RET_*` code.
+pub fn knows_action(code: u32) -> bool {
+    // SAFETY: the kernel reads one word.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &code) };
+    match answer {
+        0 => true,
+        // Before Linux 4.14 the query does not exist; such kernels have exactly the first actions.
+        _ => Errno::last() != Errno::EOPNOTSUPP && filters() && is_old(code),
     }
-    actions
 }
 
 /// Whether an action exists since Linux 3.5.
-fn old(code: u32) -> bool {
+pub fn is_old(code: u32) -> bool {
     matches!(code, 0 | 0x0003_0000 | 0x0005_0000 | 0x7ff0_0000 | 0x7fff_0000)
 }
 
@@ -148,18 +143,6 @@ pub fn proceed(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seccomp::policy::TSYNC;
-
-    #[test]
-    fn kernel_supports_the_first_actions_and_tsync() {
-        let support = support();
-        for (i, (action, name)) in ACTIONS.iter().enumerate() {
-            if old(action.code() & 0xffff_0000) {
-                assert!(support.actions & 1 << i != 0, "{name}: {support:?}");
-            }
-        }
-        assert!(support.flags & TSYNC != 0, "{support:?}");
-    }
 
     #[test]
     fn empty_program_is_refused() {

@@ -135,6 +135,24 @@ impl Call {
     }
 }
 
+impl Arch {
+    /// The kernel's `AUDIT_ARCH_*` value for this architecture (`linux/audit.h`).
+    /// `None` if this build does not have the architecture's call numbers.
+    pub fn audit(self) -> Option<u32> {
+        const LE: u32 = 0x4000_0000;
+        const LE64: u32 = 0xc000_0000;
+        let value = match self {
+            Arch::X86 => LE | 3,
+            Arch::X86_64 | Arch::X32 => LE64 | 62,
+            Arch::Arm => LE | 40,
+            Arch::Aarch64 => LE64 | 183,
+            Arch::Riscv64 => LE64 | 243,
+            _ => return None,
+        };
+        known(self).then_some(value)
+    }
+}
+
 /// Whether this build knows the call numbers of an architecture.
 pub fn known(arch: Arch) -> bool {
     table(arch).is_some()
