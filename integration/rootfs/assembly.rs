@@ -9,8 +9,8 @@ use embrun::error::Result;
 use embrun::json::value::Json;
 use embrun::plan::inside_path::InsidePath;
 use embrun::plan::{devices, mounts};
-use embrun::rootfs::root::Resolver;
-use embrun::rootfs::tree::Api;
+use embrun::rootfs::detached::Api;
+use embrun::rootfs::resolve::Resolver;
 use embrun::rootfs::{Rootfs, Ways};
 
 use super::own_mounts::{c, with_scratch};

@@ -8,7 +8,7 @@ use std::path::Path;
 use embrun::plan::inside_path::InsidePath;
 use embrun::plan::mounts::{self, CgroupView, Hierarchy, MountFacts};
 use embrun::rootfs::Rootfs;
-use embrun::rootfs::root::Links;
+use embrun::rootfs::resolve::Links;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;

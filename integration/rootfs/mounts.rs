@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 use std::path::Path;
 
 use embrun::plan::mounts::{self, MountFacts};
-use embrun::rootfs::tree::Api;
+use embrun::rootfs::detached::Api;
 use embrun::rootfs::{Rootfs, Ways};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use embrun::error::Errno;
 use embrun::plan::inside_path::InsidePath;
-use embrun::rootfs::root::{Links, Resolver, RootDir};
+use embrun::rootfs::resolve::{Links, Resolver};
+use embrun::rootfs::root::RootDir;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 

@@ -1,11 +1,13 @@
 //! The container's root file system while it is made: in init, in the new mount namespace, before the pivot.
 //!
 //! Everything is done from the root's file descriptor ([`root`]), with the host's procfs at hand ([`procfs`]). What is not
-//! yet in its place is in the [`tree`] workshop. The acts: [`mount`], [`device`], [`mask`], and [`pivot`] in the end.
+//! yet in its place is in the [`detached`] workshop. Paths below the root are found by [`resolve`]. The acts: [`mount`],
+//! [`device`], [`mask`], and [`pivot`] in the end.
 
+pub mod detached;
 pub mod procfs;
+pub mod resolve;
 pub mod root;
-pub mod tree;
 
 mod copy;
 mod device;
@@ -14,7 +16,6 @@ mod mask;
 mod mount;
 mod passwd;
 mod pivot;
-mod walk;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,9 +24,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, makedev};
 
+use detached::{Api, Workshop};
 use procfs::ProcFs;
-use root::{Handle, Resolver, RootDir};
-use tree::{Api, Workshop};
+use resolve::{Links, Resolver};
+use root::{Handle, RootDir};
 
 use crate::bundle::spec::Propagation;
 use crate::error::{Context, Error, Lossy, Result};
@@ -177,7 +179,7 @@ fn through_a_link(path: &InsidePath) -> Error {
 
 /// What a path of the container's leads to, if anything.
 fn find(root: &RootDir, path: &InsidePath) -> Result<Option<Handle>> {
-    match root.resolve(path, root::Links::Follow) {
+    match root.resolve(path, Links::Follow) {
         Ok(handle) => Ok(Some(handle)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(e) => Err(e).about(format_args!("{path}")),

@@ -6,11 +6,11 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
 
+use super::detached::Tree;
 use super::foreign_proc::ForeignProc;
 use super::procfs::is_procfs;
-use super::root::{Handle, Links, RootDir, kind, open_name};
-use super::tree::Tree;
-use super::walk::Missing;
+use super::resolve::{Links, Missing};
+use super::root::{Handle, RootDir, kind, open_name};
 use super::{PRIVATE, Rootfs, SLAVE, copy, is_slave, through_a_link};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{CgroupEntry, MAX_DATA, MountStep, NewMount, READONLY, What, may_cover_proc};

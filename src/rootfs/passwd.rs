@@ -3,7 +3,8 @@
 use nix::errno::Errno;
 
 use super::procfs::ProcFs;
-use super::root::{Links, RootDir};
+use super::resolve::Links;
+use super::root::RootDir;
 use crate::plan::inside_path::InsidePath;
 use crate::sys::file::read_all;
 

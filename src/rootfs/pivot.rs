@@ -9,8 +9,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::ProcFs;
-use super::root::Links;
-use super::walk::{self, Missing};
+use super::resolve::{self, Links, Missing};
 use super::{Rootfs, apart, propagation_flags};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
@@ -135,7 +134,7 @@ fn make_slave(path: &CStr) -> std::result::Result<(), Errno> {
 fn detach(old: &OwnedFd, point: &[u8]) -> bool {
     let at = point.iter().rposition(|b| *b == b'/').unwrap_or_default();
     let Ok(name) = CString::new(&point[at + 1..]) else { return false };
-    let above = walk::resolve(old.as_fd(), &point[..at], Links::Never, Missing::Fails);
+    let above = resolve::walk(old.as_fd(), &point[..at], Links::Never, Missing::Fails);
     above.is_ok_and(|above| {
         fchdir(&above).is_ok()
             && make_slave(&name).is_ok()
@@ -145,7 +144,7 @@ fn detach(old: &OwnedFd, point: &[u8]) -> bool {
 
 /// Covers the mount at a path of the old root.
 fn hide(old: &OwnedFd, point: &[u8]) -> Result<()> {
-    fchdir(&walk::resolve(old.as_fd(), point, Links::Never, Missing::Fails)?)?;
+    fchdir(&resolve::walk(old.as_fd(), point, Links::Never, Missing::Fails)?)?;
     let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
     Ok(mount(Some(c"tmpfs"), c".", Some(c"tmpfs"), flags, None)?)
 }

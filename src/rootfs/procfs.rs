@@ -14,7 +14,8 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::SFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::root::{Handle, Resolver, kind};
+use super::resolve::Resolver;
+use super::root::{Handle, kind};
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::sys::file::{fstat, open, openat, readlinkat};
 use crate::sys::openat2::{is_missing, openat2};

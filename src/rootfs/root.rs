@@ -12,12 +12,15 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::walk::{self, Missing};
+use super::resolve::{self, Missing};
+use super::{Links, Resolver};
+use crate::error::Context;
 use crate::plan::inside_path::InsidePath;
 use crate::sys::exact_modes::ExactModes;
-pub use crate::sys::file::kind;
-use crate::sys::file::{FileStat, fstat, openat, path_of};
+use crate::sys::file::{FileStat, fstat, open, openat, path_of};
 use crate::sys::openat2::{is_missing, openat2};
+
+pub use crate::sys::file::kind;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -53,26 +56,6 @@ impl Handle {
     pub fn kind(&self) -> Result<SFlag> {
         Ok(kind(&self.stat()?))
     }
-}
-
-/// Which symbolic links a resolution follows. Links of procfs that lead to files instead of names are followed by none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Links {
-    /// All, as if the root were `/`.
-    Follow,
-    /// All but one that the path ends in: that is what is found.
-    NotLast,
-    /// None: one anywhere in the path is ELOOP.
-    Never,
-}
-
-/// What resolves paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolver {
-    /// openat2(2), Linux 5.6.
-    Kernel,
-    /// Our own walk, one component at a time.
-    Walk,
 }
 
 /// The root of the container's file system.
@@ -130,7 +113,7 @@ impl RootDir {
                 other => return other,
             }
         }
-        walk::resolve(self.as_fd(), path.to_bytes(), links, Missing::Fails)
+        resolve::walk(self.as_fd(), path.to_bytes(), links, Missing::Fails)
     }
 
     /// Finds a directory, after making it and those above it where they are missing.
@@ -160,7 +143,7 @@ impl RootDir {
         match self.resolve(path, links) {
             Err(Errno::ENOENT) => {
                 let _exact = ExactModes::begin();
-                walk::resolve(self.as_fd(), path.as_bytes(), links, missing).map(|fd| (Handle(fd), true))
+                resolve::walk(self.as_fd(), path.as_bytes(), links, missing).map(|fd| (Handle(fd), true))
             }
             other => other.map(|found| (found, false)),
         }
@@ -177,4 +160,10 @@ impl RootDir {
 /// What stands under a name in a directory, links not followed.
 pub fn open_name(directory: impl AsFd, name: &CStr) -> Result<Handle> {
     openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW).map(Handle)
+}
+
+/// The root directory of this process.
+pub fn here() -> crate::error::Result<RootDir> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(RootDir::new(open(c"/", flags).at("open /")?))
 }

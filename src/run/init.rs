@@ -9,7 +9,6 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
@@ -25,10 +24,11 @@ use crate::json::value::Json;
 use crate::plan::Launch;
 use crate::plan::step::InitStep;
 use crate::rootfs::procfs::ProcFs;
-use crate::rootfs::root::{Links, RootDir};
+use crate::rootfs::resolve::Links;
+use crate::rootfs::root::here;
 use crate::rootfs::{Rootfs, Ways, home};
 use crate::sys::credentials::{self, CapSets};
-use crate::sys::file::{current_dir, open};
+use crate::sys::file::current_dir;
 use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::scheduling::{self, SchedAttr};
 use crate::sys::start::{self, STDIN};
@@ -407,12 +407,6 @@ fn let_go_of() -> Error {
 
 fn die_with_parent() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")
-}
-
-/// The root directory of this process.
-pub fn here() -> Result<RootDir> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(RootDir::new(open(c"/", flags).at("open /")?))
 }
 
 fn personality(domain: Personality) -> Result<()> {

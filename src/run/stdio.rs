@@ -9,7 +9,8 @@ use nix::sys::stat::{SFlag, makedev};
 use crate::error::{Context, Error, Result};
 use crate::plan::inside_path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
-use crate::rootfs::root::{Links, RootDir, kind};
+use crate::rootfs::resolve::Links;
+use crate::rootfs::root::{RootDir, kind};
 use crate::sys::file::fstat;
 use crate::sys::process;
 

@@ -14,7 +14,8 @@ use super::wire::Channel;
 use crate::error::{Context, Error, Result};
 use crate::plan::inside_path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
-use crate::rootfs::root::{Handle, Links, RootDir, kind};
+use crate::rootfs::resolve::Links;
+use crate::rootfs::root::{Handle, RootDir, kind};
 use crate::sys::file::fstat;
 use crate::sys::{process, tty};
 

@@ -15,8 +15,28 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::root::{Links, kind};
+use super::root::kind;
 use crate::sys::file::{fstat, mkdirat, mknodat, openat, readlinkat};
+
+/// Which symbolic links a resolution follows. Links of procfs that lead to files instead of names are followed by none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// All, as if the root were `/`.
+    Follow,
+    /// All but one that the path ends in: that is what is found.
+    NotLast,
+    /// None: one anywhere in the path is ELOOP.
+    Never,
+}
+
+/// What resolves paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// openat2(2), Linux 5.6.
+    Kernel,
+    /// Our own walk, one component at a time.
+    Walk,
+}
 
 /// path_resolution(7): the kernel's limit for one path.
 const MAX_LINKS: u32 = 40;
@@ -54,7 +74,7 @@ impl Missing {
 }
 
 /// An `O_PATH` descriptor of what `path` leads to if `root` is `/`.
-pub fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing) -> Result<OwnedFd, Errno> {
+pub fn walk(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing) -> Result<OwnedFd, Errno> {
     let mut rest = VecDeque::new();
     push_front(&mut rest, path)?;
     let mut passed: Vec<OwnedFd> = Vec::new();
