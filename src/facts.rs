@@ -9,8 +9,8 @@ use crate::error::{Context, Result};
 use crate::seccomp::policy::Policy;
 use crate::seccomp::support::{Support, support};
 use crate::sys::credentials;
+use crate::sys::entry::variable;
 use crate::sys::file::read_text;
-use crate::sys::start::variable;
 use crate::text::Text;
 
 /// The facts.

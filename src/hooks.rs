@@ -14,13 +14,12 @@ use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Context, Error, Result};
 use crate::json::value::Json;
 use crate::log;
-use crate::run::killed;
+use crate::state::locked::Locked;
 use crate::state::record::ProcessMark;
-use crate::state::store::Locked;
 use crate::state::work::outside;
 use crate::sys::heap::give_back;
 use crate::sys::process::{self, CStrings, Cloned, Ended};
-use crate::sys::{clock, interrupt};
+use crate::sys::{clock, descriptor, interrupt, killed};
 use crate::text::c_text;
 
 /// How much of what a hook printed last is kept for its error, in bytes.
@@ -116,12 +115,12 @@ impl Program {
             let _ = nix::unistd::chdir(*dir);
         }
         let streams = [&self.stdin, output, output];
-        let moved = (0..).zip(streams).try_for_each(|(n, fd)| process::replace(n, fd));
+        let moved = (0..).zip(streams).try_for_each(|(n, fd)| descriptor::replace(n, fd));
         // For good: what is close-on-exec only is still open while the kernel resolves the path and its interpreter.
-        process::close_from(3);
+        descriptor::close_from(3);
         let envp = place.envp.filter(|_| self.inherits).unwrap_or(&self.envp);
         let errno = moved.err().unwrap_or_else(|| process::execve(self.path, &self.argv, envp));
-        let _ = nix::unistd::write(crate::sys::start::STDERR, crate::error::describe(errno).as_bytes());
+        let _ = nix::unistd::write(crate::sys::entry::STDERR, crate::error::describe(errno).as_bytes());
         process::exit(127)
     }
 }

@@ -19,9 +19,9 @@ use nix::sys::stat::Mode;
 use crate::error::{Context, Errno, Error, Result};
 use crate::json::read::one_line;
 use crate::json::value::Json;
+use crate::sys::entry::{STDERR, write_all};
 use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::once::Once;
-use crate::sys::start::{STDERR, write_all};
 use crate::sys::{clock, interrupt};
 
 /// How long a reader of the log may take to come, and to make room, in milliseconds.

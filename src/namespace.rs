@@ -54,12 +54,6 @@ pub fn is_hosts(kind: NamespaceKind, fd: &OwnedFd) -> Result<bool> {
     Ok(same(file::fstat(own(kind)?)?, this) || first.is_ok_and(|first| same(first, this)))
 }
 
-/// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
-pub fn are_ids_mapped() -> bool {
-    let map = file::read_text("/proc/self/uid_map").unwrap_or_default();
-    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
-}
-
 /// Opens namespaces that are all of one process, and checks that it was there all the while: its pid may be another's by
 /// now, and these would be a stranger's namespaces, or the host's.
 pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> {

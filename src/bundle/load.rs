@@ -6,7 +6,8 @@ use nix::sys::stat::SFlag;
 use super::config;
 use super::spec::Spec;
 use crate::error::{Context as _, Errno, Error, Quoted, Result};
-use crate::sys::file::{canonical, fstat, join, kind, open, read_all, stat};
+use crate::sys::file::{fstat, kind, open, read_all, stat};
+use crate::sys::path::{canonical, join};
 use crate::text::Text;
 
 /// A configuration file longer than this is not one (the longest known, with a seccomp profile, have some 100 KiB).

@@ -8,7 +8,7 @@ use super::place::location::{Access, Location};
 use super::place::unit::Unit;
 use super::systemd::Placeholder;
 use crate::error::{Errno, Error, Result};
-use crate::sys::process::close_for_good;
+use crate::sys::descriptor::close_for_good;
 
 /// A handle on the container's cgroup in every hierarchy.
 pub struct Cgroup {

@@ -7,7 +7,6 @@ use crate::cgroup::planned::CgroupManager;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::log::LogFormat;
 use crate::plan::Outputs;
-use crate::sys::file;
 use crate::text::Text;
 
 /// What the flags before the command say.
@@ -225,7 +224,7 @@ impl Caller {
         let called = self.name.rsplit('/').next();
         let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
         let dir = self.runtime_dir.filter(|_| self.rootless).unwrap_or("/run");
-        file::join(dir, name).leak()
+        crate::sys::path::join(dir, name).leak()
     }
 }
 
@@ -423,7 +422,7 @@ fn path(w: &Words, name: &str) -> Option<Text> {
 }
 
 fn absolute(flag: &str, path: &str) -> Result<Text> {
-    Ok(file::absolute(path).about(format_args!("{flag} {path}"))?.leak())
+    Ok(crate::sys::path::absolute(path).about(format_args!("{flag} {path}"))?.leak())
 }
 
 fn bundle(w: &Words) -> Result<Text> {

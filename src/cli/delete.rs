@@ -10,14 +10,14 @@ use super::args::Globals;
 use crate::bundle::spec::Hooks;
 use crate::error::{Error, Result, engine};
 use crate::log;
-use crate::run::killed::{self, wait_for_end};
 use crate::run::take_down::{see_off, take_down_knowing, take_over};
-use crate::state::holder;
-use crate::state::observe::boot_id;
+use crate::state::locked::Locked;
+use crate::state::mark::{self, wait_for_end};
 use crate::state::record::{Phase, Record};
-use crate::state::store::{Locked, Store};
+use crate::state::store::Store;
 use crate::state::work::Work;
-use crate::state::{Held, Observed};
+use crate::state::{Held, Observed, holder};
+use crate::sys::boot::boot_id;
 use crate::sys::clock;
 
 /// How long a delete waits for a command that works at the container.
@@ -110,7 +110,7 @@ fn lock_by_force(store: &Store, id: &str) -> Result<Locked> {
         return Err(busy);
     };
     log::warn(&format!("kills the command that keeps the container: {busy}"));
-    let _ = killed::signal(&command, libc::SIGKILL);
+    let _ = mark::signal(&command, libc::SIGKILL);
     store.lock_until(id, clock::after(HOLD))
 }
 

@@ -15,8 +15,8 @@ use crate::cgroup::oom::Oom;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::json::value::Json;
 use crate::state::observe::Status;
+use crate::sys::entry::{STDOUT, write_all};
 use crate::sys::process::pidfd_open;
-use crate::sys::start::{STDOUT, write_all};
 use crate::sys::{clock, heap};
 
 /// Prints the statistics once, or every interval until the container has ended.

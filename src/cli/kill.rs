@@ -7,9 +7,10 @@ use nix::errno::Errno;
 use super::args::Globals;
 use super::state::look;
 use crate::error::{Error, Quoted, Result, engine};
-use crate::run::killed;
+use crate::state::mark;
 use crate::state::observe::Status;
 use crate::state::record::Record;
+use crate::sys::boot::boot_id;
 use crate::sys::clock;
 
 /// How long the processes of a cgroup may take to go when it is killed as a whole.
@@ -48,14 +49,14 @@ fn send(record: &Record, status: Status, signal: i32) -> Result<()> {
 }
 
 fn same_boot(record: &Record) -> bool {
-    crate::state::observe::boot_id().is_ok_and(|boot| boot == record.boot_id)
+    boot_id().is_ok_and(|boot| boot == record.boot_id)
 }
 
 /// Signals init and nobody else, however pids are reused.
 fn signal_init(record: &Record, signal: i32) -> Result<()> {
     let gone = || Error::new(engine::NOT_RUNNING);
     let init = record.init.as_ref().ok_or_else(gone)?;
-    match killed::signal(init, signal) {
+    match mark::signal(init, signal) {
         Err(Errno::ESRCH) => Err(gone()),
         other => {
             other.map_err(|e| Error::os(format_args!("send signal {signal} to process {}", init.pid), e))

@@ -35,10 +35,10 @@ use nix::sys::signal::Signal;
 
 use crate::error::{Context as _, Error, Result, engine};
 use crate::state::store::Store;
+use crate::sys::entry::{STDOUT, variable, write_all};
 use crate::sys::process::{default_signal, ignore_signal, most_open_files};
 use crate::sys::sealed_exe;
-use crate::sys::start::{STDOUT, variable, write_all};
-use crate::{log, namespace, text};
+use crate::{log, text};
 use args::{Caller, Command, Globals, Misuse};
 
 /// Runs the program and returns its exit status. The one place that reports an error.
@@ -163,7 +163,7 @@ pub const SPEC_VERSION: &str = "1.3.0";
 fn caller(name: &'static str) -> Caller {
     let runtime_dir = variable("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
     let root = nix::unistd::geteuid().is_root();
-    let in_user_namespace = namespace::are_ids_mapped();
+    let in_user_namespace = crate::sys::namespace::are_ids_mapped();
     let calls_himself_root = variable("USER") == Some("root");
     let rootless = !root || (runtime_dir.is_some() && !calls_himself_root && in_user_namespace);
     Caller { name, rootless, delegated: !root || in_user_namespace, runtime_dir }

@@ -10,9 +10,9 @@ use crate::error::{Context, Error, Result};
 use crate::json::value::Json;
 use crate::state::observe::Status;
 use crate::state::record::Record;
+use crate::sys::entry::variable;
 use crate::sys::file::read_all;
 use crate::sys::process::{self, CStrings, Cloned, Ended, default_signals, environment, execve};
-use crate::sys::start::variable;
 use crate::text::c_text;
 
 /// Prints the processes.

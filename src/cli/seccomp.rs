@@ -7,7 +7,8 @@ use crate::json::slot::{Each, Value, may};
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
 use crate::seccomp::policy::{Policy, Profile, Section};
-use crate::sys::file::{is_dir, join};
+use crate::sys::file::is_dir;
+use crate::sys::path::join;
 
 /// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
 pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {

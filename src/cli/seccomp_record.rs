@@ -16,7 +16,7 @@ use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
 use crate::seccomp::record::{Profile, policy};
 use crate::seccomp::support::support;
-use crate::sys::file::join;
+use crate::sys::path::join;
 use crate::sys::process::{self, Ended};
 use crate::sys::{interrupt, sealed_exe};
 

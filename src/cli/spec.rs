@@ -10,8 +10,9 @@ use crate::bundle::template;
 use crate::cgroup::place::layout::Layout;
 use crate::error::{Context, Errno, Error, Result};
 use crate::log;
-use crate::sys::file::{AT_FDCWD, create, join};
-use crate::sys::start::write_all;
+use crate::sys::entry::write_all;
+use crate::sys::file::{AT_FDCWD, create};
+use crate::sys::path::join;
 
 /// Writes it into a directory, over nothing that is there.
 pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {

@@ -13,9 +13,10 @@ use crate::run::start;
 use crate::run::take_down::take_down;
 use crate::run::wire::What;
 use crate::seccomp::notify::Agent;
+use crate::state::locked::Locked;
 use crate::state::observe::Status;
 use crate::state::record::Record;
-use crate::state::store::{Locked, Store};
+use crate::state::store::Store;
 use crate::state::work::outside;
 use crate::state::{Created, Held, Observed};
 

@@ -12,8 +12,8 @@ use crate::json::value::Json;
 use crate::log;
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};
+use crate::sys::entry::STDIN;
 use crate::sys::file::read_all;
-use crate::sys::start::STDIN;
 
 /// What a flag's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use nix::unistd::read;
 
 use super::root::kind;
 use crate::error::{Context, Error, Lossy, Result};
+use crate::sys::entry::write_all;
 use crate::sys::file::{
     FileStat, chmodat, chownat, create, entries, fstat, lstatat, mkdirat, mknodat, openat, readlinkat,
     symlinkat,
 };
-use crate::sys::start::write_all;
 
 /// How deep directories may be nested: each level holds two descriptors and a frame.
 const MAX_DEPTH: u32 = 128;

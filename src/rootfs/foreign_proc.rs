@@ -25,12 +25,11 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 use super::procfs::{ProcFs, is_procfs};
 use crate::error::{Context, Error, Result};
 use crate::plan::options::ms;
-use crate::run::killed;
-use crate::sys::descriptor::{receive_fd, send_fd};
+use crate::sys::descriptor::{self, receive_fd, send_fd};
 use crate::sys::file::{AT_FDCWD, fstat, mkdirat};
 use crate::sys::mount_api::{clone_tree, mount};
 use crate::sys::process::{self, Cloned, Ended};
-use crate::sys::start;
+use crate::sys::{entry, killed};
 
 type Done = std::result::Result<(), Errno>;
 
@@ -56,7 +55,7 @@ impl ForeignProc<'_> {
         self.by_a_helper(|| {
             nowhere()?;
             let [socket, namespace] =
-                process::keep_only(3, [socket, self.namespace.as_raw_fd()], procfs.as_fd())?;
+                descriptor::keep_only(3, [socket, self.namespace.as_raw_fd()], procfs.as_fd())?;
             let there = || -> Done {
                 mkdirat(AT_FDCWD, c"/proc", Mode::from_bits_truncate(0o755))?;
                 mount(Some(self.source), c"/proc", Some(c"proc"), self.flags, self.data)?;
@@ -77,7 +76,7 @@ impl ForeignProc<'_> {
     pub(super) fn attached(&self, place: BorrowedFd<'_>, procfs: &ProcFs) -> Result<()> {
         self.by_a_helper(|| {
             fchdir(place)?;
-            let [namespace] = process::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
+            let [namespace] = descriptor::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
             // Then /proc/PID/mountinfo shows nothing that is mounted elsewhere.
             chroot(c".")?;
             inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
@@ -108,7 +107,7 @@ impl ForeignProc<'_> {
 fn inside(namespace: OwnedFd, there: impl FnOnce() -> Done) -> Done {
     setns(&namespace, CloneFlags::CLONE_NEWPID)?;
     drop(namespace);
-    start::wipe();
+    entry::wipe();
     match process::clone_unchecked(0, None)? {
         Cloned::Child => {
             let ready = set_pdeathsig(Signal::SIGKILL);

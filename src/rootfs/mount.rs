@@ -16,8 +16,9 @@ use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{CgroupEntry, MAX_DATA, MountStep, NewMount, READONLY, What, may_cover_proc};
 use crate::plan::options::{Change, ms};
 use crate::sys::exact_modes::ExactModes;
-use crate::sys::file::{FileStat, fstat, mkdirat, path_of, symlinkat};
+use crate::sys::file::{FileStat, fstat, mkdirat, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
+use crate::sys::path::path_of;
 
 /// The mode of directories that are made for mounts.
 const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);

@@ -13,9 +13,10 @@ use super::resolve::{self, Links, Missing};
 use super::{Rootfs, apart, propagation_flags};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
-use crate::sys::file::{canonical, open, openat, path_of, read_all};
+use crate::sys::file::{open, openat, read_all};
 use crate::sys::mount_api::mount;
 use crate::sys::mountinfo::{Mount, mounts};
+use crate::sys::path::{canonical, path_of};
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 /// How many mounts on top of each other are detached at one place.

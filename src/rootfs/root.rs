@@ -17,8 +17,9 @@ use super::{Links, Resolver};
 use crate::error::Context;
 use crate::plan::inside_path::InsidePath;
 use crate::sys::exact_modes::ExactModes;
-use crate::sys::file::{FileStat, fstat, open, openat, path_of};
+use crate::sys::file::{FileStat, fstat, open, openat};
 use crate::sys::openat2::{is_missing, openat2};
+use crate::sys::path::path_of;
 
 pub use crate::sys::file::kind;
 

@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Uid;
 
+use super::conversation::hook_state;
 use super::host::{Cloning, Host, Launched, Spawned, Subject, announce, begin};
 use super::recorder::Recorder;
 use super::start::{Waiting, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{killed, public};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -17,11 +17,11 @@ use crate::cgroup::place::location::Location;
 use crate::error::{Error, Result, engine};
 use crate::plan::create::CreatePlan;
 use crate::plan::host_step::{CreateStep, Milestone, PrepareStep};
-use crate::run::conversation::hook_state;
+use crate::state::locked::Locked;
+use crate::state::public;
 use crate::state::record::{Phase, ProcessMark, Record};
-use crate::state::store::{Locked, Store};
-use crate::sys::interrupt;
-use crate::sys::{clock, process};
+use crate::state::store::Store;
+use crate::sys::{clock, interrupt, killed, process};
 use crate::{hooks, log, namespace};
 
 /// A container that is planned, and of which there is nothing yet.

@@ -9,7 +9,6 @@ use nix::unistd::Pid;
 
 use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
-use super::killed;
 use super::outputs;
 use super::recorder::Recorder;
 use super::start::Waiting;
@@ -20,12 +19,12 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, engine};
 use crate::plan::host_step::{CommonStep, Milestone, Sync};
 use crate::plan::{Launch, patience};
+use crate::state::locked::Locked;
 use crate::state::observe::Status;
 use crate::state::record::{ProcessMark, Record};
-use crate::state::store::Locked;
 use crate::state::work::outside;
-use crate::sys::interrupt;
 use crate::sys::process::{self, Cloned, Ended};
+use crate::sys::{interrupt, killed};
 use crate::text::Text;
 use crate::{log, namespace};
 

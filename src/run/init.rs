@@ -28,11 +28,11 @@ use crate::rootfs::resolve::Links;
 use crate::rootfs::root::here;
 use crate::rootfs::{Rootfs, Ways, home};
 use crate::sys::credentials::{self, CapSets};
-use crate::sys::file::current_dir;
+use crate::sys::entry::{self, STDIN};
+use crate::sys::path::current_dir;
 use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::scheduling::{self, SchedAttr};
-use crate::sys::start::{self, STDIN};
-use crate::sys::{interrupt, seccomp, tty};
+use crate::sys::{descriptor, interrupt, seccomp, tty};
 use crate::text::{Text, argument, c_text};
 
 /// What the child starts with.
@@ -96,7 +96,7 @@ impl Init<'_> {
         process::default_signals();
         // While the host's procfs is there, and before any limit: where the kernel cannot do it in one go. What is opened
         // from here on is close-on-exec by itself.
-        process::close_from_on_exec(3);
+        descriptor::close_from_on_exec(3);
         // Also a container that waits to be started can be asked to end.
         process::end_when_asked();
         interrupt::forget_in_clone();
@@ -332,17 +332,17 @@ impl Init<'_> {
         let channel = match self.waiting.take().map(ManuallyDrop::new) {
             Some(waiting) => {
                 let keep = [waiting.start.as_raw_fd(), waiting.started.as_raw_fd(), channel];
-                let [start, started, channel] = process::keep_only(first, keep, procfs).at(only)?;
+                let [start, started, channel] = descriptor::keep_only(first, keep, procfs).at(only)?;
                 self.waiting = Some(Waiting { start, started });
                 channel
             }
             None => {
-                let [channel] = process::keep_only(first, [channel], procfs).at(only)?;
+                let [channel] = descriptor::keep_only(first, [channel], procfs).at(only)?;
                 channel
             }
         };
         std::mem::forget(std::mem::replace(&mut self.channel, Channel::Socket(channel)));
-        start::wipe();
+        entry::wipe();
         Ok(())
     }
 
@@ -362,7 +362,7 @@ impl Init<'_> {
         let Some(filter) = &self.launch.filter else { return Ok(()) };
         let mut send = false;
         if filter.notify {
-            send = self.channel.announce_listener(process::next_descriptor()?)?;
+            send = self.channel.announce_listener(descriptor::next_descriptor()?)?;
         }
         self.listener = seccomp::load(&filter.program, filter.flags).at("seccomp")?;
         if let (true, Some(listener)) = (send, &self.listener) {

@@ -11,9 +11,9 @@ use nix::unistd::Pid;
 use crate::error::{Context, Error, Result};
 use crate::plan::Outputs;
 use crate::sys::descriptor::send_fd;
+use crate::sys::entry::write_all;
 use crate::sys::file::{AT_FDCWD, create, give_name, kind, lstatat, renameat, unlinkat};
 use crate::sys::socket::connect;
-use crate::sys::start::write_all;
 
 /// How long the caller may take to take what was made for it.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,7 +7,8 @@ use nix::sys::stat::SFlag;
 
 use crate::error::{Error, Escaped, Quoted, Result, engine};
 use crate::plan::Program;
-use crate::sys::file::{join, kind, may_run, stat};
+use crate::sys::file::{kind, may_run, stat};
+use crate::sys::path::join;
 use crate::sys::process::CStrings;
 use crate::text::{argument, c_text};
 

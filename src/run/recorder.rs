@@ -16,7 +16,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::log;
 use crate::seccomp::record::Profile;
 use crate::sys::process::{self, Cloned};
-use crate::sys::seccomp;
+use crate::sys::{descriptor, seccomp};
 
 /// The host's side.
 #[derive(Default)]
@@ -81,11 +81,11 @@ const HEAD: usize = 12;
 fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
     let _ = nix::sys::prctl::set_name(c"embrun:[RECORD]");
     // Everything else is closed, the lock of the container above all.
-    if process::replace(0, listener).and_then(|()| process::replace(1, host)).is_err() {
+    if descriptor::replace(0, listener).and_then(|()| descriptor::replace(1, host)).is_err() {
         process::exit(1)
     }
-    process::close_from(2);
-    let (Some(listener), Some(host)) = (process::inherited(0), process::inherited(1)) else {
+    descriptor::close_from(2);
+    let (Some(listener), Some(host)) = (descriptor::inherited(0), descriptor::inherited(1)) else {
         process::exit(1)
     };
     let mut seen = Seen::default();

@@ -9,9 +9,9 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::stat::{SFlag, makedev};
 use nix::unistd::{isatty, read, write};
 
+use crate::sys::entry::{STDERR, STDIN, STDOUT};
 use crate::sys::file::{fstat, kind, open};
 use crate::sys::mount_api::FdPath;
-use crate::sys::start::{STDERR, STDIN, STDOUT};
 use crate::sys::tty;
 
 /// How much is moved at once.

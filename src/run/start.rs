@@ -15,13 +15,12 @@ use nix::unistd::{Pid, read};
 use super::conversation::hear;
 use super::wire::{Channel, Message, What};
 use crate::error::{Context, Error, Result, engine};
+use crate::state::locked::Locked;
+use crate::state::observe::START;
 use crate::state::record::ProcessMark;
-use crate::state::store::{Entry, Locked};
+use crate::state::store::Entry;
 use crate::sys::file::mknodat;
 use crate::sys::{interrupt, process, sealed_exe};
-
-/// The FIFO that init waits at. Its name in the container's directory.
-pub const START: &std::ffi::CStr = c"start.fifo";
 
 /// The FIFO for what init has to say to `start`.
 const STARTED: &std::ffi::CStr = c"started.fifo";

@@ -11,8 +11,8 @@ use crate::plan::inside_path::InsidePath;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::resolve::Links;
 use crate::rootfs::root::{RootDir, kind};
+use crate::sys::descriptor;
 use crate::sys::file::fstat;
-use crate::sys::process;
 
 /// Puts the container's own /dev/null in the place of the host's, so that no descriptor of a file of the host's stays.
 ///
@@ -20,7 +20,7 @@ use crate::sys::process;
 pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
     let mut null = None;
     for n in 0..3 {
-        let Some(fd) = process::inherited(n) else { continue };
+        let Some(fd) = descriptor::inherited(n) else { continue };
         let stat = fstat(fd)?;
         if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
             continue;
@@ -45,7 +45,7 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
             })?);
         }
         if let Some(null) = &null {
-            process::replace(n, null).at("dup2")?;
+            descriptor::replace(n, null).at("dup2")?;
         }
     }
     Ok(())
@@ -54,7 +54,7 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
 /// Gives terminals and pipes to the container's user, who could not open them again by /dev/stdout otherwise. Files and
 /// devices stay whose they are: they are not the container's.
 pub fn own(uid: u32) -> Result<()> {
-    for fd in (0..3).filter_map(process::inherited) {
+    for fd in (0..3).filter_map(descriptor::inherited) {
         let Ok(stat) = fstat(fd) else { continue };
         let terminal = || nix::unistd::isatty(fd).unwrap_or(false);
         if stat.st_uid == uid || !(kind(&stat) == SFlag::S_IFIFO || terminal()) {

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::killed;
 use crate::bundle::config;
 use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Error, Result, engine};
 use crate::hooks::run_poststop;
 use crate::log;
-use crate::state::observe::{Status, boot_id};
+use crate::state::locked::Locked;
+use crate::state::observe::Status;
 use crate::state::record::{Phase, Record};
-use crate::state::store::Locked;
 use crate::state::work::Work;
-use crate::state::{Held, hook_state};
+use crate::state::{Held, hook_state, mark};
+use crate::sys::boot::boot_id;
 use crate::sys::clock;
 
 /// How long init may take to go when it is killed, and the same again for the cgroup.
@@ -87,7 +87,7 @@ pub(super) fn note(dir: &Locked, record: &Record) -> Result<()> {
 fn end(record: &Record) -> Result<()> {
     let cgroup = record.cgroup();
     if let Some(init) = record.init.as_ref().filter(|init| init.lives()) {
-        match killed::signal(init, libc::SIGKILL) {
+        match mark::signal(init, libc::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => return Err(Error::os(format_args!("kill process {}", init.pid), e)),
         }
@@ -95,10 +95,10 @@ fn end(record: &Record) -> Result<()> {
         // others may freeze them again: all die together then.
         cgroup.let_die();
         let deadline = clock::after(PATIENCE);
-        if !killed::wait_for_end(init, clock::after(SOON))? {
+        if !mark::wait_for_end(init, clock::after(SOON))? {
             let _ = cgroup.kill(deadline);
         }
-        if !killed::wait_for_end(init, deadline)? {
+        if !mark::wait_for_end(init, deadline)? {
             return Err(Error::new(engine::INIT_STILL_RUNNING)
                 .hint(format_args!("process {} is killed and does not go; try again", init.pid)));
         }
@@ -128,7 +128,7 @@ fn configuration(dir: &Locked) -> Option<Hooks> {
 /// is killed. What it has made is the caller's to take down, its init included.
 pub fn take_over(held: &mut Held, work: &Work) -> Result<()> {
     if let Some(hook) = work.hook.as_ref().filter(|_| !work.is_ours()) {
-        killed::end_session(hook);
+        mark::end_session(hook);
     }
     let poststop = held.record.phase == Phase::Deleting && work.hook.is_some();
     if poststop && (work.worker.lives() || work.is_ours()) {
@@ -142,7 +142,7 @@ pub fn take_over(held: &mut Held, work: &Work) -> Result<()> {
 
 /// Waits a moment until the command that a container was taken over from has ended, then kills it.
 pub fn see_off(work: &Work) {
-    if !work.is_ours() && matches!(killed::wait_for_end(&work.worker, clock::after(A_MOMENT)), Ok(false)) {
-        let _ = killed::signal(&work.worker, libc::SIGKILL);
+    if !work.is_ours() && matches!(mark::wait_for_end(&work.worker, clock::after(A_MOMENT)), Ok(false)) {
+        let _ = mark::signal(&work.worker, libc::SIGKILL);
     }
 }

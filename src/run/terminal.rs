@@ -17,7 +17,7 @@ use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::resolve::Links;
 use crate::rootfs::root::{Handle, RootDir, kind};
 use crate::sys::file::fstat;
-use crate::sys::{process, tty};
+use crate::sys::{descriptor, tty};
 
 /// Linux's `DEVPTS_SUPER_MAGIC`.
 const DEVPTS: i64 = 0x1cd1;
@@ -37,7 +37,7 @@ pub fn make(root: &RootDir, procfs: &ProcFs, size: Option<(u16, u16)>, channel: 
 
 /// Makes it the standard streams of this process.
 pub fn take(slave: &OwnedFd) -> Result<()> {
-    (0..3).try_for_each(|n| process::replace(n, slave)).at("dup2")
+    (0..3).try_for_each(|n| descriptor::replace(n, slave)).at("dup2")
 }
 
 fn open_master(root: &RootDir, procfs: &ProcFs) -> Result<OwnedFd> {

@@ -18,7 +18,10 @@
 //! atomically.
 
 pub mod holder;
+pub mod locked;
+pub mod mark;
 pub mod observe;
+pub mod public;
 mod rebuild;
 pub mod record;
 pub mod store;
@@ -26,11 +29,12 @@ pub mod store;
 mod tests;
 pub mod work;
 
-use crate::error::{Error, Result, engine};
-use crate::json::value::Json;
+use locked::Locked;
 use observe::{Facts, Status};
 use record::Record;
-use store::Locked;
+
+use crate::error::{Error, Result, engine};
+use crate::json::value::Json;
 
 /// A container whose lock we hold.
 pub struct Held {

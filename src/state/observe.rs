@@ -10,8 +10,9 @@ use nix::unistd::read;
 
 use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
-use crate::error::{Context, Error, Result};
-use crate::sys::file::{open, read_text};
+use crate::error::{Error, Result};
+use crate::sys::boot::boot_id;
+use crate::sys::file::open;
 use crate::sys::sealed_exe;
 
 /// A container's status (runtime.md, "State"; `paused` is from runc).
@@ -85,15 +86,8 @@ impl Facts {
 /// Opening a FIFO for writing fails with ENXIO if no process has it open for reading (fifo(7)). A process of the
 /// container may have inherited init's end, but then init runs another program by now.
 fn listening(dir: &Entry, record: &Record) -> bool {
-    let waits = || dir.fifo(crate::run::start::START, OFlag::O_WRONLY | OFlag::O_NONBLOCK).is_ok();
+    let waits = || dir.fifo(START, OFlag::O_WRONLY | OFlag::O_NONBLOCK).is_ok();
     record.init.as_ref().is_some_and(|init| waits() && !sealed_exe::is_left_by(init.pid))
-}
-
-/// The id of the current boot.
-pub fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = read_text(path).about(format_args!("read {path}"))?;
-    Ok(text.trim_ascii_end().to_owned())
 }
 
 /// The contents of /proc/PID/stat that we use.
@@ -166,6 +160,9 @@ impl ProcessMark {
         Stat::read(self.pid).filter(|s| s.start == self.start)
     }
 }
+
+/// The FIFO that init waits at. Its name in the container's directory.
+pub const START: &CStr = c"start.fifo";
 
 #[cfg(test)]
 mod tests {

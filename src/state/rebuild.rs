@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-use super::observe::{Stat, boot_id};
+use super::observe::Stat;
 use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
 use crate::bundle::config;
@@ -18,6 +18,7 @@ use crate::cgroup::place::location::Location;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::cgroup::{Cgroup, systemd};
 use crate::error::{Context, Error, Result};
+use crate::sys::boot::boot_id;
 use crate::sys::file::{entries, openat, read_text, stat};
 
 /// Builds a record from the configuration.

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::observe::boot_id;
+use super::locked::Locked;
 use super::record::tests::sample;
 use super::record::{Phase, Record};
-use super::store::{Locked, Store};
+use super::store::Store;
 use super::work::outside;
 use crate::json::value::Json;
+use crate::sys::boot::boot_id;
 
 /// A temporary directory, removed on drop.
 struct Scratch(PathBuf);

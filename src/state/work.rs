@@ -15,12 +15,13 @@ use std::os::fd::AsFd as _;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
+use super::locked::Locked;
 use super::record::ProcessMark;
-use super::store::{Entry, Locked, PATIENCE, lock};
+use super::store::{Entry, PATIENCE, lock};
 use crate::error::{Error, Result};
 use crate::sys::clock;
+use crate::sys::entry::write_all;
 use crate::sys::file::create;
-use crate::sys::start::write_all;
 
 /// The file's name in the container's directory.
 pub(super) const FILE: &str = "work";

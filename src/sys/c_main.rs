@@ -8,8 +8,8 @@ use std::ffi::{c_char, c_int};
 #[unsafe(no_mangle)]
 extern "C" fn main(_: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: the C library calls us with its own `argv`.
-    unsafe { embrun::sys::start::begin(argv) };
-    embrun::cli::main(embrun::sys::start::arguments()).into()
+    unsafe { embrun::sys::entry::begin(argv) };
+    embrun::cli::main(embrun::sys::entry::arguments()).into()
 }
 
 /// `strerror_r` under the name that the standard library uses.

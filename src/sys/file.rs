@@ -13,13 +13,12 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 
 use super::Errno;
-use super::mount_api::FdPath;
 use crate::error::Error;
 
 type Result<T> = std::result::Result<T, Errno>;
 
 /// The maximum length of a path, including its NUL.
-const PATH_MAX: usize = 4096;
+pub(super) const PATH_MAX: usize = 4096;
 const NOFOLLOW: usize = libc::AT_SYMLINK_NOFOLLOW as usize;
 const EMPTY_PATH: usize = 0x1000;
 /// Leaves the user or the group unchanged.
@@ -323,62 +322,17 @@ pub fn each_entry(dir: BorrowedFd<'_>, told: &mut dyn FnMut(&CStr, bool)) -> Res
     }
 }
 
-/// The kernel's path of a file: absolute, without links, dots, double slashes.
-pub fn canonical(path: &(impl Path + ?Sized)) -> Result<Vec<u8>> {
-    path_of(open(path, OFlag::O_PATH)?)
-}
-
-/// The kernel's path of an open file.
-pub fn path_of(file: impl AsFd) -> Result<Vec<u8>> {
-    readlinkat(AT_FDCWD, FdPath::new(file.as_fd()).as_c_str())
-}
-
-/// The working directory; ENOENT if it cannot be reached from the root.
-pub fn current_dir() -> Result<String> {
-    let mut text = [0u8; PATH_MAX];
-    // SAFETY: the kernel writes at most as many bytes as there is room for, with a NUL at the end.
-    Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, text.as_mut_ptr(), text.len()) })?;
-    let path = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-    // For an unreachable directory the kernel returns "(unreachable)…".
-    if !text.starts_with(b"/") {
-        return Err(Errno::ENOENT);
-    }
-    path.to_str().map(str::to_owned).map_err(|_| Errno::EILSEQ)
-}
-
-/// Makes a path absolute and drops empty and `.` components.
-pub fn absolute(path: &str) -> Result<String> {
-    let mut all = if path.starts_with('/') { String::new() } else { current_dir()? };
-    for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
-        if !all.ends_with('/') {
-            all.push('/');
-        }
-        all.push_str(name);
-    }
-    if all.is_empty() {
-        all.push('/');
-    }
-    Ok(all)
-}
-
-/// Joins a name to a directory's path; an absolute name stays as it is.
-pub fn join(dir: &str, name: &str) -> String {
-    match name.starts_with('/') {
-        true => name.to_owned(),
-        false => format!("{}/{name}", dir.strip_suffix('/').unwrap_or(dir)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::path::canonical;
 
     #[test]
     fn files_are_read_up_to_the_limit() {
         for size in [0, 1, 4096, 4097, 50_000] {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
             let text: Vec<u8> = (0..size).map(|i| i as u8).collect();
-            crate::sys::start::write_all(theirs.as_fd(), &text).unwrap();
+            crate::sys::entry::write_all(theirs.as_fd(), &text).unwrap();
             drop(theirs);
             assert_eq!(read_all(&ours, size / 2).unwrap(), text[..size / 2]);
             assert_eq!(read_all(&ours, usize::MAX).unwrap(), text[size / 2..]);
@@ -398,7 +352,7 @@ mod tests {
         mkdirat(&here, "sub", Mode::S_IRWXU).unwrap();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let file = create(&here, c"a", flags, Mode::S_IRUSR).unwrap();
-        crate::sys::start::write_all(file.as_fd(), b"12345").unwrap();
+        crate::sys::entry::write_all(file.as_fd(), b"12345").unwrap();
         chmodat(&here, c"a", Mode::S_IRWXU).unwrap();
         renameat(&here, "a", "b").unwrap();
         symlinkat(c"b", &here, c"link").unwrap();
@@ -438,23 +392,5 @@ mod tests {
         assert_eq!(open("a\0b", OFlag::O_RDONLY).unwrap_err(), Errno::EINVAL);
         assert_eq!(open(&"a/".repeat(2048)[..], OFlag::O_RDONLY).unwrap_err(), Errno::ENAMETOOLONG);
         assert_eq!(open(&*format!("{}x", "./".repeat(2047)), OFlag::O_RDONLY).unwrap_err(), Errno::ENOENT);
-    }
-
-    #[test]
-    fn absolute_paths_have_no_empty_and_dot_components() {
-        let here = std::env::current_dir().unwrap();
-        let here = here.to_str().unwrap();
-        for (path, plain) in [("/", "/"), ("//./", "/"), ("/a//b/./c/", "/a/b/c"), ("/a/../b", "/a/../b")] {
-            assert_eq!(absolute(path).unwrap(), plain);
-        }
-        assert_eq!(absolute(".").unwrap(), here);
-        assert_eq!(absolute("./a/").unwrap(), format!("{here}/a"));
-    }
-
-    #[test]
-    fn join_equals_that_of_the_standard_library() {
-        for (dir, name) in [("/a", "b"), ("/a/", "b/c"), ("/a", "/b"), ("/", "b"), ("a", "../b")] {
-            assert_eq!(join(dir, name), std::path::Path::new(dir).join(name).to_str().unwrap());
-        }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::descriptor::close_for_good;
 use super::once::Once;
-use super::process::close_for_good;
 use super::signal;
 use crate::error::{Context, Error, Result};
 

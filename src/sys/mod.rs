@@ -5,10 +5,12 @@
 //! close-on-exec.
 #![allow(unsafe_code)]
 
+pub mod boot;
 pub mod bpf;
 pub mod clock;
 pub mod credentials;
 pub mod descriptor;
+pub mod entry;
 pub mod errno;
 pub mod event;
 pub mod exact_modes;
@@ -16,12 +18,14 @@ pub mod fault;
 pub mod file;
 pub mod heap;
 pub mod interrupt;
+pub mod killed;
 pub mod lock;
 pub mod mount_api;
 pub mod mountinfo;
 pub mod namespace;
 pub mod once;
 pub mod openat2;
+pub mod path;
 pub mod process;
 pub mod scheduling;
 pub mod sealed_exe;
@@ -29,7 +33,6 @@ pub mod search;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
-pub mod start;
 pub mod tty;
 
 pub use nix::errno::Errno;

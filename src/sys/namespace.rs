@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 
+use super::file;
+
 /// Returns the `CLONE_NEW…` flag of a namespace (NS_GET_NSTYPE, Linux 4.11).
 /// Fails with ENOTTY on older kernels and for other files.
 pub fn kind_of(fd: &impl AsFd) -> Result<u64, Errno> {
@@ -11,4 +13,10 @@ pub fn kind_of(fd: &impl AsFd) -> Result<u64, Errno> {
     const NS_GET_NSTYPE: u32 = 0xb703;
     // SAFETY: takes no argument, returns a number.
     Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) }).map(|n| n as u64)
+}
+
+/// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
+pub fn are_ids_mapped() -> bool {
+    let map = file::read_text("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }

@@ -1,16 +1,16 @@
 //! Creates, watches, signals and replaces processes.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
+use std::ffi::{CStr, c_char, c_int, c_long, c_ulong};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 
-use super::done;
-use super::file::{AT_FDCWD, each_entry, openat};
-use super::search::cut;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
+
+use super::descriptor::adopt;
+use super::done;
+use super::search::cut;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -200,16 +200,6 @@ pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
     }
 }
 
-/// The number that the next new descriptor of this process will get.
-pub fn next_descriptor() -> Result<RawFd> {
-    // SAFETY: the duplicate is closed immediately, and nothing else has seen its number.
-    unsafe {
-        let fd = Errno::result(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0))?;
-        libc::close(fd);
-        Ok(fd)
-    }
-}
-
 /// Sends a signal to a process by pid (kill(2)).
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: plain integers.
@@ -341,92 +331,7 @@ pub fn fexecve(program: BorrowedFd<'_>, argv: &CStrings, envp: &CStrings) -> Err
 
 /// This process's environment, unchanged.
 pub fn environment() -> CStrings {
-    CStrings::new(super::start::environment())
-}
-
-/// Marks every descriptor from `first` on close-on-exec.
-pub fn close_from_on_exec(first: RawFd) {
-    each_from(first, true, AT_FDCWD, c"/proc/self/fd");
-}
-
-/// Closes every descriptor from `first` on.
-pub fn close_from(first: RawFd) {
-    each_from(first, false, AT_FDCWD, c"/proc/self/fd");
-}
-
-/// Renumbers the descriptors `keep` from `first` on; closes all others above.
-/// Descriptors below `first` stay open across exec. `procfs` lists the descriptors on old kernels, and is closed
-/// too.
-///
-/// Returns the new owners. The previous owners must be forgotten, because their numbers now belong to other files.
-pub fn keep_only<const N: usize>(
-    first: RawFd,
-    keep: [RawFd; N],
-    procfs: BorrowedFd<'_>,
-) -> Result<[OwnedFd; N]> {
-    let mut fds = keep;
-    let end = first + N as RawFd;
-    // SAFETY: plain integers; the caller promises that nothing uses the replaced and closed descriptors any more.
-    unsafe {
-        let elsewhere = |fd: RawFd| Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, end));
-        let mut list = procfs.as_raw_fd();
-        if (first..end).contains(&list) {
-            list = elsewhere(list)?;
-        }
-        for i in 0..N {
-            let place = first + i as RawFd;
-            if let Some(other) = fds[i + 1..].iter_mut().find(|fd| **fd == place) {
-                *other = elsewhere(place)?;
-            }
-            if fds[i] != place {
-                Errno::result(libc::dup3(fds[i], place, libc::O_CLOEXEC))?;
-            }
-            fds[i] = place;
-        }
-        (3..first).for_each(keep_across_exec);
-        each_from(end, false, BorrowedFd::borrow_raw(list), c"self/fd");
-        Ok(fds.map(|fd| OwnedFd::from_raw_fd(fd)))
-    }
-}
-
-/// Acts on every descriptor from `first` on; allocates nothing.
-/// Uses close_range(2) (Linux 5.9; with close-on-exec 5.11), or else the list in procfs, because the limit may have
-/// been lowered after the descriptors were opened.
-fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
-    let flags: c_uint = if on_exec { 4 } else { 0 };
-    // SAFETY: nothing uses the descriptors that the caller names any more; close-on-exec is harmless.
-    let r = unsafe { libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, flags) };
-    if r == 0 {
-        return;
-    }
-    let act = |fd: RawFd| {
-        // SAFETY: as above; a number that is not open answers EBADF.
-        unsafe {
-            if on_exec {
-                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-            } else {
-                libc::close(fd);
-            }
-        }
-    };
-    let by_list = || -> Result<()> {
-        let list = openat(dir, list, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        each_entry(list.as_fd(), &mut |name, _| {
-            let number = name.to_str().ok().and_then(|name| name.parse().ok());
-            number.filter(|fd| *fd >= first && *fd != list.as_raw_fd()).into_iter().for_each(act);
-        })
-    };
-    if by_list().is_err() {
-        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-        let last = limit.map_or(1024, |(soft, _)| soft.min(1 << 20)) as RawFd;
-        let dir = dir.as_raw_fd();
-        (first..last).filter(|fd| *fd != dir).for_each(act);
-        // The limit may have left no number for opening the list. Try again, now that some are free.
-        let _ = by_list();
-        if dir >= first {
-            act(dir);
-        }
-    }
+    CStrings::new(super::entry::environment())
 }
 
 /// Resets all signals to their default action and unblocks them, for exec.
@@ -527,44 +432,7 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
         let fd = libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC);
         OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd)
     };
-    super::start::write_all(fd.as_fd(), bytes)?;
+    super::entry::write_all(fd.as_fd(), bytes)?;
     nix::unistd::lseek(&fd, 0, nix::unistd::Whence::SeekSet)?;
     Ok(fd)
-}
-
-/// Closes a descriptor whose owner is static and no longer used.
-pub fn close_for_good(fd: BorrowedFd<'_>) {
-    // SAFETY: the caller promises that nothing uses or drops the owner again, so a reused number does no harm.
-    unsafe { libc::close(fd.as_raw_fd()) };
-}
-
-/// Takes ownership of a descriptor that the kernel just installed (SCM_RIGHTS).
-pub fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: nothing else knows the number yet.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// Borrows an inherited descriptor by its number, if it is open.
-pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: it was checked to be open, and embrun closes no descriptor that it did not open.
-    unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| BorrowedFd::borrow_raw(fd)) }
-}
-
-/// Whether a descriptor was inherited through exec.
-/// Descriptors that this program opens are close-on-exec, and inherited ones cannot be.
-pub fn came_by_exec(fd: RawFd) -> bool {
-    // SAFETY: plain integers; a number that is not open answers EBADF.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) == 0 }
-}
-
-/// Makes the standard stream `number` a duplicate of `fd`.
-pub fn replace(number: RawFd, fd: &OwnedFd) -> Result<()> {
-    // SAFETY: nothing in this program owns the standard streams.
-    done(unsafe { libc::dup2(fd.as_raw_fd(), number) })
-}
-
-/// Keeps an inherited descriptor open across exec.
-fn keep_across_exec(fd: RawFd) {
-    // SAFETY: sets flags of a number; harmless if it is not open.
-    unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
 }

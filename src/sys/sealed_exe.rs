@@ -35,7 +35,7 @@ pub fn ensure() -> Result<()> {
         Ok(tree) => tree,
         Err(_) => sealed_copy(exe).at("copy /proc/self/exe to memory")?,
     };
-    let argv = CStrings::new(super::start::arguments());
+    let argv = CStrings::new(super::entry::arguments());
     Err(Error::os(
         "run /proc/self/exe from its read-only mount",
         fexecve(program.as_fd(), &argv, &environment()),

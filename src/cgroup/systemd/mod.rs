@@ -46,7 +46,7 @@ const ADD_MATCH: Method = Method {
 /// Connects to the manager: by its own socket, which needs no bus, else by the bus.
 fn connect(user: bool) -> Result<Connection> {
     let directory = if user {
-        crate::sys::start::variable("XDG_RUNTIME_DIR").ok_or_else(|| {
+        crate::sys::entry::variable("XDG_RUNTIME_DIR").ok_or_else(|| {
             Error::new("XDG_RUNTIME_DIR is not set, so the user's systemd cannot be found")
                 .hint("use --cgroup-manager cgroupfs")
         })?

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use super::record::Record;
 use crate::bundle::load::Loaded;
 use crate::cgroup::place::location::Location;
 use crate::json::value::Json;
-use crate::state::record::Record;
 
 /// Writes runc's documented keys, in its spelling: the members of an object, with a comma after each.
 pub fn write(out: &mut dyn fmt::Write, record: &Record, loaded: &Loaded, cgroup: &Location) -> fmt::Result {

@@ -1,0 +1,157 @@
+//! The lock of a container, and the files that are written under it.
+
+use std::fmt;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::fsync;
+
+use super::record::{ProcessMark, Record};
+use super::store::{CONFIG, Entry, PUBLIC, RECORD, directory, names};
+use crate::error::{Context, Error, Result};
+use crate::json::value;
+use crate::sys::descriptor::close_for_good;
+use crate::sys::entry::{write_all, write_text};
+use crate::sys::file::{create, openat, renameat, rmdirat, unlinkat};
+use crate::sys::lock::Lock;
+
+/// A container's directory with its exclusive lock; it existed when locked.
+/// A clone of this process also holds the lock until it closes its descriptors.
+pub struct Locked {
+    pub(super) lock: Lock<Entry>,
+    /// The container's init once it exists, perhaps before the record names it.
+    pub init: Option<ProcessMark>,
+}
+
+impl Deref for Locked {
+    type Target = Entry;
+    fn deref(&self) -> &Entry {
+        self.lock.get()
+    }
+}
+
+impl Locked {
+    /// Releases the lock.
+    pub(super) fn unlock(self) -> Entry {
+        self.lock.unlock()
+    }
+
+    /// Closes the lock in a clone of the process, which keeps holding it.
+    pub fn close_in_clone(&self) {
+        close_for_good(self.dir());
+    }
+
+    /// Replaces the record durably, so that it survives a loss of power.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        self.write(RECORD, true, &|fd| write_text(fd, &|out| record.write_to(out)))
+    }
+
+    /// Stores the configuration.
+    pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write(CONFIG, true, &|fd| write_all(fd, bytes))
+    }
+
+    /// Writes `state.json`, which other programs read.
+    /// It also contains a copy of the record, in case the record gets damaged.
+    ///
+    /// `public` writes the members of an object, with a comma after each.
+    pub fn publish(
+        &self,
+        public: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+        record: &Record,
+    ) -> Result<()> {
+        let text = |out: &mut dyn fmt::Write| {
+            out.write_char('{')?;
+            public(out)?;
+            out.write_str("\"record\":\"")?;
+            record.write_to(&mut Escaped(out))?;
+            out.write_str("\"}")
+        };
+        self.write(PUBLIC, false, &|fd| write_text(fd, &text))
+    }
+
+    /// Frees the space of `state.json`, to make room for the record on a full disk.
+    pub fn unpublish(&self) -> Result<()> {
+        self.unlink(PUBLIC)
+    }
+
+    /// Removes the directory and its files.
+    /// The record goes last, so that an interrupted delete can be continued.
+    pub fn destroy(self) -> Result<()> {
+        self.empty()?;
+        // The id is a checked file name, and only we can move entries of the root.
+        match rmdirat(self.dir(), &*format!("../{}", self.id())) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::os(format_args!("remove the state directory of {}", self.id()), e)),
+        }
+    }
+
+    pub(super) fn empty(&self) -> Result<()> {
+        for name in names(self.dir())?.iter().filter(|n| **n != RECORD) {
+            self.unlink(name)?;
+        }
+        self.unlink(RECORD)
+    }
+
+    fn unlink(&self, name: &str) -> Result<()> {
+        match unlinkat(self.dir(), name) {
+            Err(Errno::EISDIR) => {
+                let dir = openat(self.dir(), name, directory() | OFlag::O_NOFOLLOW)?;
+                for inner in names(dir.as_fd())? {
+                    unlinkat(&dir, inner).about(format_args!("remove {name}/{inner}"))?;
+                }
+                rmdirat(self.dir(), name).about(format_args!("remove {name}"))
+            }
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::os(format_args!("remove {name}"), e)),
+        }
+    }
+
+    fn write(&self, name: &str, durable: bool, content: &Content<'_>) -> Result<()> {
+        let temporary = temporary(name);
+        let result = self.write_and_rename(&temporary, name, durable, content);
+        if result.is_err() {
+            let _ = self.unlink(&temporary);
+        }
+        result.about(format_args!("write {name}"))
+    }
+
+    fn write_and_rename(
+        &self,
+        temporary: &str,
+        name: &str,
+        durable: bool,
+        content: &Content<'_>,
+    ) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+        let fd = create(self.dir(), temporary, flags, Mode::from_bits_truncate(0o600))?;
+        content(fd.as_fd())?;
+        if durable {
+            fsync(&fd)?;
+        }
+        renameat(self.dir(), temporary, name)?;
+        if durable {
+            fsync(self.dir())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the content of a file.
+type Content<'a> = dyn Fn(BorrowedFd<'_>) -> std::result::Result<(), Errno> + 'a;
+
+/// Escapes text as a part of a JSON string and passes it on.
+struct Escaped<'a>(&'a mut dyn fmt::Write);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        value::escape(self.0, text)
+    }
+}
+
+pub(super) fn temporary(name: &str) -> String {
+    format!(".{name}.tmp")
+}

@@ -1,0 +1,55 @@
+//! Waiting for a process that was killed.
+//!
+//! It need not go at once: not while it waits for a file system that is frozen or a device that does not answer. By then no
+//! signal ends the runtime, so it waits no longer than the [`DEADLINE`].
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::clock;
+use super::process::{self, Ended};
+use crate::error::Errno;
+
+/// How long the kernel may take to end what was killed.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How it has ended; `None` if it has not in time.
+pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> Result<Option<Ended>, Errno> {
+    let deadline = clock::after(time);
+    loop {
+        if let Some((_, ended)) = process::wait(pid, false)? {
+            return Ok(Some(ended));
+        }
+        let left = clock::until(deadline);
+        if left.is_zero() {
+            return Ok(None);
+        }
+        // Without a pidfd (before Linux 5.2) its end is looked for now and then.
+        let nap = if pidfd.is_some() { left } else { left.min(Duration::from_millis(10)) };
+        let mut fd = pidfd.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        let _ = poll(fd.as_mut_slice(), PollTimeout::from(nap.as_millis().max(1) as u16));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::pidfd_open;
+
+    #[test]
+    fn an_end_is_waited_for_and_not_for_ever() {
+        for by_pidfd in [true, false] {
+            let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let pid = Pid::from_raw(child.id() as i32);
+            let pidfd = pidfd_open(pid).ok().filter(|_| by_pidfd);
+            assert_eq!(wait(pid, pidfd.as_ref(), Duration::from_millis(30)), Ok(None));
+            child.kill().unwrap();
+            assert_eq!(wait(pid, pidfd.as_ref(), DEADLINE), Ok(Some(Ended::Signalled(libc::SIGKILL))));
+            assert_eq!(wait(pid, pidfd.as_ref(), DEADLINE), Err(Errno::ECHILD));
+            assert!(child.wait().is_err());
+        }
+    }
+}
