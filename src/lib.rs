@@ -4,33 +4,33 @@
 //! A bundle is read ([`bundle`]), compiled with what is known of the host ([`facts`]) into a plan, and the
 //! plan is performed by two small interpreters, one in the host process and one in the container's init.
 //!
+//! The rooms from top to bottom. An import leads downwards only.
+//!
 //! | room | what lives there |
 //! |---|---|
-//! | [`bundle`] | untrusted JSON to a typed [`bundle::spec::Spec`]; container ids |
-//! | [`cgroup`] | layouts, knobs, device rules: pure conversions and the file-system driver |
 //! | [`cli`] | argv to a command, one file per command |
-//! | [`error`] | the one error type, engine-matched strings, exit statuses |
-//! | [`facts`] | what must be known of the host before planning |
-//! | [`plan`] | the pure compiler: spec and facts to lists of steps |
+//! | [`run`] | the interpreters: host and init, their conversation, hooks, namespaces, exec |
+//! | [`state`] | records on disk, locks, marked processes, and the observed status |
 //! | [`rootfs`] | acts on the container's root file system, each through its file descriptor |
-//! | [`run`] | the interpreters: host and init, their conversation, exec |
+//! | [`plan`] | the pure compiler: spec and facts to lists of steps |
+//! | [`facts`] | what must be known of the host before planning |
+//! | [`bundle`] | untrusted JSON to a typed [`bundle::spec::Spec`]; container ids |
 //! | [`seccomp`] | the seccomp compiler |
-//! | [`hooks`] | running the programs of `hooks` |
-//! | [`namespace`] | namespaces to join, opened and checked |
+//! | [`cgroup`] | limits as pure conversions, the place of a cgroup, systemd, and the operations on a cgroup |
 //! | [`log`] | the log in runc's two forms |
+//! | [`json`] | documents: parsed, read with checks in one pass, and written |
 //! | [`mod@packed`] | texts that are rarely read |
-//! | [`state`] | records on disk, locks, and the observed status |
+//! | [`sort`], [`text`] | one way to put things in order; texts that live as long as the process |
 //! | [`sys`] | system calls: the only room with `unsafe` |
+//! | [`error`] | the one error type, engine-matched strings, exit statuses |
 
 pub mod bundle;
 pub mod cgroup;
 pub mod cli;
 pub mod error;
 pub mod facts;
-pub mod hooks;
 pub mod json;
 pub mod log;
-pub mod namespace;
 pub mod packed;
 pub mod plan;
 pub mod rootfs;

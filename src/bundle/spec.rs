@@ -316,6 +316,18 @@ impl NamespaceKind {
     pub const fn proc_name(self) -> &'static str {
         self.kernel().2
     }
+
+    /// The names of the kinds of a set of `CLONE_NEW…` flags.
+    pub fn names_of(flags: u64) -> String {
+        let mut names = String::new();
+        for kind in NamespaceKind::ALL {
+            if flags & kind.clone_flag() != 0 {
+                names.push_str(if names.is_empty() { "" } else { ", " });
+                names.push_str(kind.name());
+            }
+        }
+        names
+    }
 }
 
 impl std::fmt::Display for NamespaceKind {

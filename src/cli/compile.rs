@@ -8,6 +8,7 @@ use crate::bundle::spec::{NamespaceKind, Process, Spec};
 use crate::cgroup::place::location::Location;
 use crate::error::{Context, Error, Result, engine};
 use crate::facts::HostFacts;
+use crate::log;
 use crate::plan::create::{self, CreatePlan, CreateRequest};
 use crate::plan::exec::{self, ExecRequest};
 use crate::plan::{Launch, Outputs, refused};
@@ -15,14 +16,13 @@ use crate::run::create::NewContainer;
 use crate::run::exec::Exec;
 use crate::run::host::Launched;
 use crate::run::recorder::Recorder;
-use crate::run::{inherited, outputs};
+use crate::run::{inherited, namespace, outputs};
 use crate::seccomp::policy::Policy;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::boot::boot_id;
 use crate::sys::file::read_text;
 use crate::text::Text;
-use crate::{log, namespace};
 
 /// A creation that is compiled and has not begun.
 pub struct Creation {

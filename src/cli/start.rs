@@ -6,12 +6,11 @@ use super::args::Globals;
 use crate::bundle::config;
 use crate::bundle::spec::{HookKind, Spec};
 use crate::error::{Context, Error, Result, engine};
-use crate::hooks;
 use crate::run::conversation::{hook_state, serve_listener};
 use crate::run::recorder::Recorder;
-use crate::run::start;
 use crate::run::take_down::take_down;
 use crate::run::wire::What;
+use crate::run::{hooks, start_fifo};
 use crate::seccomp::notify::Agent;
 use crate::state::locked::Locked;
 use crate::state::observe::Status;
@@ -47,7 +46,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     // The count is never set back.
     let cgroup = record.cgroup();
     let killed_before = cgroup.oom_kills();
-    let call = start::call(&dir, record.init)?;
+    let call = start_fifo::call(&dir, record.init)?;
     let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
     let mut slot = Some(dir);
     let wait = |slot: &mut _, wanted| outside(slot, None, || call.wait(wanted, &listener));

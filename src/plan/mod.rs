@@ -99,7 +99,7 @@ pub fn refused(refusals: Vec<Refusal>) -> Error {
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "init (new namespaces: {}):", crate::namespace::names(self.new_namespaces))?;
+        writeln!(f, "init (new namespaces: {}):", NamespaceKind::names_of(self.new_namespaces))?;
         self.init.iter().enumerate().try_for_each(|(i, s)| writeln!(f, "  {i:2} {s}"))?;
         let args: Vec<_> = self.program.args.iter().map(|arg| Quoted(arg)).collect();
         writeln!(f, "program: {args:?} in {}", self.program.cwd)?;

@@ -7,14 +7,16 @@ use nix::unistd::Uid;
 use super::conversation::hook_state;
 use super::host::{Cloning, Host, Launched, Spawned, Subject, announce, begin};
 use super::recorder::Recorder;
-use super::start::{Waiting, listen};
+use super::start_fifo::{Waiting, listen};
 use super::take_down::{note, run_poststop_hooks};
+use super::{hooks, namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
 use crate::cgroup::apply::Part;
 use crate::cgroup::place::location::Location;
 use crate::error::{Error, Result, engine};
+use crate::log;
 use crate::plan::create::CreatePlan;
 use crate::plan::host_step::{CreateStep, Milestone, PrepareStep};
 use crate::state::locked::Locked;
@@ -22,7 +24,6 @@ use crate::state::public;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::{clock, interrupt, killed, process};
-use crate::{hooks, log, namespace};
 
 /// A container that is planned, and of which there is nothing yet.
 pub struct NewContainer<'a> {

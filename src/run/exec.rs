@@ -1,10 +1,10 @@
 //! One more process in a running container: the steps of the host process.
 
 use super::host::{Cloning, Host, Launched, Subject, announce, begin};
+use super::namespace;
 use crate::bundle::spec::Hooks;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::namespace;
 use crate::plan::exec::ExecPlan;
 use crate::plan::host_step::{ExecStep, Milestone};
 use crate::state::record::{ProcessMark, Record};

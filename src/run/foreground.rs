@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use super::host::Child;
-use super::relay::{self, Relay};
+use super::child::Child;
+use super::relay::Relay;
 use crate::error::{Context, Result};
 use crate::sys::process::{self, Ended};
-use crate::sys::{signal, tty};
+use crate::sys::signal;
 
 /// The signals of this process, blocked and read from a descriptor.
 pub struct Signals(OwnedFd);
@@ -84,14 +84,4 @@ fn forward(signal: i32, child: &Child, relay: Option<&Relay>) {
         // The process may have ended meanwhile; the next round reaps it.
         _ => drop(child.signal(signal)),
     }
-}
-
-/// Prepares the container's terminal before its program runs. It gets the size of the caller's, and ends a line as the
-/// program does: the terminal that shows it, if there is one, adds the carriage return, and a pipe or a file gets none, as
-/// by runc.
-pub fn relayed(master: &OwnedFd) -> Result<()> {
-    relay::resize(master.as_fd());
-    let mut theirs = tty::attributes(master.as_fd()).at("tcgetattr")?;
-    theirs.c_oflag &= !libc::ONLCR;
-    tty::set_attributes(master.as_fd(), &theirs).at("tcsetattr")
 }

@@ -7,16 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::child::Child;
 use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
-use super::outputs;
 use super::recorder::Recorder;
-use super::start::Waiting;
+use super::start_fifo::Waiting;
 use super::wait::Limits;
 use super::wire::{Channel, Message, What};
+use super::{namespace, outputs, relay};
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, engine};
+use crate::log;
 use crate::plan::host_step::{CommonStep, Milestone, Sync};
 use crate::plan::{Launch, patience};
 use crate::state::locked::Locked;
@@ -26,26 +28,6 @@ use crate::state::work::outside;
 use crate::sys::process::{self, Cloned, Ended};
 use crate::sys::{interrupt, killed};
 use crate::text::Text;
-use crate::{log, namespace};
-
-/// A process that was made.
-pub struct Child {
-    /// Its pid here.
-    pub pid: Pid,
-    /// Readable when it has ended; absent before Linux 5.2.
-    pub pidfd: Option<OwnedFd>,
-}
-
-impl Child {
-    /// Sends it a signal.
-    pub fn signal(&self, signal: i32) -> nix::Result<()> {
-        match self.pidfd.as_ref().map(|fd| process::pidfd_send_signal(fd.as_fd(), signal)) {
-            // Before Linux 5.1, or under a filter that is older. Nobody else reaps it: its pid is still its own.
-            None | Some(Err(Errno::ENOSYS)) => process::kill(self.pid, signal),
-            Some(sent) => sent,
-        }
-    }
-}
 
 /// What a launch leaves behind when it has succeeded.
 pub struct Launched {
@@ -261,7 +243,7 @@ impl<'a> Host<'a> {
                 outputs::send_terminal(socket, message.number, master.as_fd())
             }),
             None => {
-                super::foreground::relayed(&master)?;
+                relay::prepare(&master)?;
                 self.terminal = Some(master);
                 Ok(())
             }

@@ -31,7 +31,7 @@
 //!                                                                            * poststart hooks
 //! ```
 //!
-//! `start` writes to start.fifo and reads from started.fifo ([`start`]). `run` has no FIFOs: the first conversation goes
+//! `start` writes to start.fifo and reads from started.fifo ([`start_fifo`]). `run` has no FIFOs: the first conversation goes
 //! on until exec, without "heard". If there are startContainer hooks, an end of file without "hooked" means that init was
 //! killed while one ran.
 //!
@@ -62,18 +62,22 @@
 //!
 //! The rest is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
 
+mod attributes;
+pub mod child;
 pub mod conversation;
 pub mod create;
 pub mod exec;
 pub mod foreground;
+pub mod hooks;
 pub mod host;
 pub mod inherited;
 pub mod init;
+pub mod namespace;
 pub mod outputs;
 pub mod program;
 pub mod recorder;
 pub mod relay;
-pub mod start;
+pub mod start_fifo;
 pub mod stdio;
 pub mod take_down;
 pub mod terminal;

@@ -9,6 +9,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::stat::{SFlag, makedev};
 use nix::unistd::{isatty, read, write};
 
+use crate::error::Context;
 use crate::sys::entry::{STDERR, STDIN, STDOUT};
 use crate::sys::file::{fstat, kind, open};
 use crate::sys::mount_api::FdPath;
@@ -298,4 +299,14 @@ impl Drop for Relay {
             let _ = tty::set_attributes(STDIN, cooked);
         }
     }
+}
+
+/// Prepares the container's terminal before its program runs. It gets the size of the caller's, and ends a line as the
+/// program does: the terminal that shows it, if there is one, adds the carriage return, and a pipe or a file gets none, as
+/// by runc.
+pub fn prepare(master: &OwnedFd) -> crate::error::Result<()> {
+    resize(master.as_fd());
+    let mut theirs = tty::attributes(master.as_fd()).at("tcgetattr")?;
+    theirs.c_oflag &= !libc::ONLCR;
+    tty::set_attributes(master.as_fd(), &theirs).at("tcsetattr")
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::hooks::run_poststop;
 use crate::bundle::config;
 use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Error, Result, engine};
-use crate::hooks::run_poststop;
 use crate::log;
 use crate::state::locked::Locked;
 use crate::state::observe::Status;

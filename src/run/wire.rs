@@ -1,5 +1,5 @@
 //! The conversation between the host process and a child: whole messages over one `SOCK_SEQPACKET` pair, or over the two
-//! FIFOs of a container that waits for `start` ([`super::start`]).
+//! FIFOs of a container that waits for `start` ([`super::start_fifo`]).
 //!
 //! | from | message | means |
 //! |---|---|---|

@@ -19,7 +19,9 @@ fn check((kind, path): &Join) -> Result<OwnedFd> {
     // Linux before 4.11 cannot tell; setns(2) refuses what is of the wrong kind all the same.
     match sys::namespace::kind_of(&fd) {
         Ok(flag) if flag == kind.clone_flag() => Ok(fd),
-        Ok(flag) => Err(Error::of(format_args!("is a {} namespace, not a {kind} one", names(flag)))),
+        Ok(flag) => {
+            Err(Error::of(format_args!("is a {} namespace, not a {kind} one", NamespaceKind::names_of(flag))))
+        }
         Err(sys::Errno::ENOTTY) if is_nsfs(&fd)? => Ok(fd),
         Err(_) => Err(Error::new("is not a namespace")),
     }
@@ -86,18 +88,6 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
     Ok(out)
 }
 
-/// The kinds of a set of `CLONE_NEW…` flags.
-pub fn names(flags: u64) -> String {
-    let mut names = String::new();
-    for kind in NamespaceKind::ALL {
-        if flags & kind.clone_flag() != 0 {
-            names.push_str(if names.is_empty() { "" } else { ", " });
-            names.push_str(kind.name());
-        }
-    }
-    names
-}
-
 /// Those of a set of `CLONE_NEW…` flags that this kernel does not have, each with the option that brings it.
 pub fn absent(flags: u64) -> String {
     let mut absent = String::new();
@@ -149,6 +139,9 @@ mod tests {
 
     #[test]
     fn flags_have_names() {
-        assert_eq!(names(NamespaceKind::Pid.clone_flag() | NamespaceKind::Uts.clone_flag()), "pid, uts");
+        assert_eq!(
+            NamespaceKind::names_of(NamespaceKind::Pid.clone_flag() | NamespaceKind::Uts.clone_flag()),
+            "pid, uts"
+        );
     }
 }

@@ -1,0 +1,57 @@
+//! Attributes that init gives itself: personality, scheduler, processors, user.
+
+use nix::errno::Errno;
+
+use crate::bundle::spec::{Personality, Scheduler};
+use crate::error::{Context, Error, Result};
+use crate::sys::credentials;
+use crate::sys::scheduling::{self, SchedAttr};
+
+pub(super) fn personality(domain: Personality) -> Result<()> {
+    let persona = match domain {
+        Personality::Linux => nix::sys::personality::Persona::empty(),
+        Personality::Linux32 => nix::sys::personality::Persona::from_bits_retain(0x8),
+    };
+    nix::sys::personality::set(persona).map(drop).at("personality")
+}
+
+const SCHED_ISO: u32 = 4;
+
+pub(super) fn set_scheduler(s: &Scheduler) -> Result<()> {
+    let attr = SchedAttr {
+        policy: s.policy,
+        flags: s.flags,
+        nice: s.nice,
+        priority: s.priority as u32,
+        runtime: s.runtime,
+        deadline: s.deadline,
+        period: s.period,
+        ..SchedAttr::default()
+    };
+    scheduling::set_scheduler(&attr).map_err(|e| {
+        let error = Error::os("sched_setattr", e);
+        match e {
+            // sched(7): a cgroup of v1 without a share of the real-time budget can hold no such process.
+            Errno::EPERM => error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1; a deadline process scheduler can't be used together with AllowedCPUs"),
+            Errno::EINVAL if s.policy == SCHED_ISO => error.hint("Linux does not have SCHED_ISO"),
+            Errno::EOPNOTSUPP => error.hint("SCHED_FLAG_UTIL_CLAMP_… needs CONFIG_UCLAMP_TASK"),
+            _ => error,
+        }
+    })
+}
+
+pub(super) fn run_on(cpus: &[u32]) -> nix::Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    cpus.iter().try_for_each(|cpu| set.set(*cpu as usize))?;
+    if cpus.is_empty() {
+        // All that can be named: the kernel keeps to those of the cgroup.
+        (0..nix::sched::CpuSet::count()).try_for_each(|cpu| set.set(cpu))?;
+    }
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+}
+
+pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    credentials::keep_capabilities(true).at("PR_SET_KEEPCAPS")?;
+    credentials::set_ids(uid, gid, groups)?;
+    credentials::keep_capabilities(false).at("PR_SET_KEEPCAPS")
+}
