@@ -1,187 +1,16 @@
 //! From flags to what is meant: one typed value per command.
 
+use super::command::{CreateOptions, ExecOptions, Format, RunOptions};
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
+use super::update_flags::{FIELDS, Field};
 use super::values::{env_entry, group, user};
+use super::{Command, Globals};
 use crate::cgroup::planned::CgroupManager;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::log::LogFormat;
 use crate::plan::Outputs;
 use crate::text::Text;
-
-/// What the flags before the command say.
-#[cfg_attr(test, derive(Debug, PartialEq))]
-pub struct Globals {
-    /// Where the state of containers is kept; absolute, never `/`.
-    pub root: Text,
-    /// A file to append log lines to.
-    pub log: Option<Text>,
-    /// The form of these lines.
-    pub log_format: LogFormat,
-    /// Log more than warnings and errors.
-    pub debug: bool,
-    /// Who makes the cgroups of new containers.
-    pub cgroup_manager: CgroupManager,
-    /// Cgroups are those that were delegated to an ordinary user.
-    pub delegated: bool,
-}
-
-/// A command with its options.
-#[cfg_attr(test, derive(Debug, PartialEq))]
-#[allow(missing_docs)]
-pub enum Command {
-    Create {
-        id: &'static str,
-        options: CreateOptions,
-    },
-    Delete {
-        id: &'static str,
-        force: bool,
-    },
-    Device {
-        verb: &'static str,
-        id: &'static str,
-        device: &'static str,
-        mode: Option<&'static str>,
-        as_path: Option<&'static str>,
-    },
-    Events {
-        id: &'static str,
-        stats: bool,
-        interval: Option<&'static str>,
-    },
-    Exec(ExecOptions),
-    Features,
-    /// Print this text.
-    Help(String),
-    Kill {
-        id: &'static str,
-        signal: &'static str,
-        all: bool,
-    },
-    List {
-        format: Format,
-        quiet: bool,
-    },
-    Pause {
-        id: &'static str,
-    },
-    Ps {
-        id: &'static str,
-        format: Format,
-        options: Vec<&'static str>,
-    },
-    /// `seccomp record`
-    Record {
-        bundle: Text,
-        output: Option<Text>,
-        merge: Vec<&'static str>,
-    },
-    Resume {
-        id: &'static str,
-    },
-    Run {
-        id: &'static str,
-        options: RunOptions,
-    },
-    Seccomp {
-        words: Vec<&'static str>,
-        arch: Option<&'static str>,
-    },
-    Spec {
-        bundle: Text,
-        rootless: bool,
-        role: Option<&'static str>,
-    },
-    Start {
-        id: &'static str,
-    },
-    State {
-        id: &'static str,
-    },
-    Update {
-        id: &'static str,
-        resources: Option<&'static str>,
-        flags: Vec<(&'static str, &'static str)>,
-    },
-    Version,
-}
-
-/// Options of `create`, and of `run`.
-#[derive(Default)]
-#[cfg_attr(test, derive(Debug, PartialEq))]
-pub struct CreateOptions {
-    /// Absolute.
-    pub bundle: Text,
-    /// The configuration, absolute, if it is not the bundle's config.json.
-    pub config: Option<Text>,
-    /// What the caller is given.
-    pub outputs: Outputs,
-    /// Move the root mount instead of pivot_root(2).
-    pub no_pivot: bool,
-    /// Keep the caller's session keyring.
-    pub no_new_keyring: bool,
-    /// File descriptors passed on after stdio and `$LISTEN_FDS`.
-    pub preserve_fds: u32,
-}
-
-/// Options of `run`.
-#[derive(Default)]
-#[cfg_attr(test, derive(Debug, PartialEq))]
-pub struct RunOptions {
-    /// Those of create.
-    pub create: CreateOptions,
-    /// Return when the process runs.
-    pub detach: bool,
-    /// Do not delete the container when it has ended.
-    pub keep: bool,
-    /// Do not become the reaper of the container's orphans.
-    pub no_subreaper: bool,
-}
-
-/// Options of `exec`.
-#[derive(Default)]
-#[cfg_attr(test, derive(Debug, PartialEq))]
-pub struct ExecOptions {
-    /// Which container.
-    pub id: &'static str,
-    /// The program and its arguments; empty only with `process`.
-    pub args: Vec<&'static str>,
-    /// What the caller is given.
-    pub outputs: Outputs,
-    /// Working directory instead of the config's.
-    pub cwd: Option<&'static str>,
-    /// `KEY=VALUE` beside the config's.
-    pub env: Vec<&'static str>,
-    /// Allocate a terminal.
-    pub tty: bool,
-    /// (uid, gid); a gid not given is the config's, as in runc.
-    pub user: Option<(u32, Option<u32>)>,
-    /// Supplementary groups beside the config's.
-    pub additional_gids: Vec<u32>,
-    /// JSON file that describes the process.
-    pub process: Option<Text>,
-    /// Return when the process runs.
-    pub detach: bool,
-    /// Set no_new_privs.
-    pub no_new_privs: bool,
-    /// Capabilities beside the config's.
-    pub caps: Vec<&'static str>,
-    /// File descriptors passed on after stdio and `$LISTEN_FDS`.
-    pub preserve_fds: u32,
-    /// `[controller[,controller]:]path` of existing sub-cgroups.
-    pub cgroups: Vec<&'static str>,
-    /// Allow it in a paused container.
-    pub ignore_paused: bool,
-}
-
-/// `--format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Format {
-    Table,
-    Json,
-}
 
 /// A command line that cannot be obeyed: the error, and the help text that goes to stdout before it.
 #[derive(Debug)]
@@ -353,8 +182,8 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
         "start" => Command::Start { id },
         "state" => Command::State { id },
         "update" => {
-            let given = |(name, ..): &super::update::Field| Some((*name, w.text(name)?));
-            let flags = super::update::FIELDS.iter().filter_map(given).collect();
+            let given = |(name, ..): &Field| Some((*name, w.text(name)?));
+            let flags = FIELDS.iter().filter_map(given).collect();
             Command::Update { id, resources: w.text("resources"), flags }
         }
         other => return Err(unsupported(other, "")),

@@ -1,7 +1,7 @@
 //! From what is loaded to a plan, in one place for every command that makes a process: facts, compilation, refusals and
 //! warnings. Nothing is changed here, neither on the host nor in the configuration.
 
-use super::args::{CreateOptions, ExecOptions, Globals};
+use super::command::{CreateOptions, ExecOptions, Globals};
 use super::create::Mode;
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{NamespaceKind, Process, Spec};

@@ -1,12 +1,11 @@
 //! `create`: "The runtime applies everything of config.json but `process.args`" (runtime.md, "Create").
 
-use super::args::{CreateOptions, Globals};
+use super::command::{CreateOptions, Globals};
 use super::compile;
 use crate::bundle::id;
 use crate::bundle::load::{Loaded, load_with};
 use crate::error::Result;
-use crate::sys::interrupt;
-use crate::sys::sealed_exe;
+use crate::sys::{interrupt, sealed_exe};
 
 /// Makes the container and leaves it waiting for `start`.
 pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::args::Globals;
+use super::command::Globals;
 use crate::bundle::spec::Hooks;
 use crate::error::{Error, Result, engine};
 use crate::log;

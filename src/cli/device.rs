@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, major, minor, umask};
 
-use super::args::Globals;
+use super::command::Globals;
 use super::store;
 use super::update::{device_rules, linux_of, live};
 use crate::bundle::spec::{Device, DeviceKind};

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use super::args::Globals;
+use super::command::Globals;
 use super::state::look;
 use super::{print, units};
 use crate::cgroup::oom::Oom;

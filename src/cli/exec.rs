@@ -1,6 +1,6 @@
 //! `exec`: one more process in a running container.
 
-use super::args::{ExecOptions, Globals};
+use super::command::{ExecOptions, Globals};
 use super::compile;
 use crate::bundle::config;
 use crate::bundle::load::read_argument;

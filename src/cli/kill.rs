@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::args::Globals;
+use super::command::Globals;
 use super::state::look;
 use crate::error::{Error, Quoted, Result, engine};
 use crate::state::mark;

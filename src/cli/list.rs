@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::args::{Format, Globals};
+use super::command::{Format, Globals};
 use super::print;
 use crate::error::Result;
 use crate::json::value::Json;

@@ -3,6 +3,7 @@
 //! [`table`] is the data, [`lexer`] reads words by it, [`args`] says what they mean, [`help`] prints it.
 
 pub mod args;
+pub mod command;
 pub mod compile;
 pub mod create;
 pub mod delete;
@@ -27,6 +28,7 @@ pub mod table;
 mod tests;
 pub mod units;
 pub mod update;
+pub mod update_flags;
 pub mod values;
 
 use std::ffi::CStr;
@@ -39,7 +41,8 @@ use crate::sys::entry::{STDOUT, variable, write_all};
 use crate::sys::process::{default_signal, ignore_signal, most_open_files};
 use crate::sys::sealed_exe;
 use crate::{log, text};
-use args::{Caller, Command, Globals, Misuse};
+use args::{Caller, Misuse};
+use command::{Command, Globals};
 
 /// Runs the program and returns its exit status. The one place that reports an error.
 pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {

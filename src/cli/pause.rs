@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::args::Globals;
+use super::command::Globals;
 use super::store;
 use crate::error::{Error, Result, engine};
 use crate::state::{Created, Held, Observed, Paused, Running};

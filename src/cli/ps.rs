@@ -3,7 +3,7 @@
 use nix::fcntl::OFlag;
 use nix::unistd::{dup2_stdout, pipe2};
 
-use super::args::{Format, Globals};
+use super::command::{Format, Globals};
 use super::print;
 use super::state::look;
 use crate::error::{Context, Error, Result};

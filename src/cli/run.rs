@@ -1,6 +1,6 @@
 //! `run`: create and start in one, and without `--detach` stay until the container ends and take it down.
 
-use super::args::{Globals, RunOptions};
+use super::command::{Globals, RunOptions};
 use super::create::{Mode, load};
 use super::{compile, delete};
 use crate::error::{Context, Result, engine};

@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 
-use super::args::{CreateOptions, Globals};
+use super::command::{CreateOptions, Globals};
 use super::compile::{self, Creation};
 use super::create::Mode;
 use super::{delete, seccomp, start};

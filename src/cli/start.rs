@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::args::Globals;
+use super::command::Globals;
 use crate::bundle::config;
 use crate::bundle::spec::{HookKind, Spec};
 use crate::error::{Context, Error, Result, engine};

@@ -1,6 +1,6 @@
 //! `state`: "The runtime returns the state of a container" (runtime.md, "Query State").
 
-use super::args::Globals;
+use super::command::Globals;
 use super::{print, store};
 use crate::error::{Error, Result, engine};
 use crate::state::observe::{Facts, Status, status};

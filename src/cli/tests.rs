@@ -1,8 +1,9 @@
 //! The command line against what engines really say (their argv, word for word) and against what people mistype.
 
 use super::args::*;
-use super::lexer;
+use super::command::{CreateOptions, ExecOptions, Format};
 use super::table::{Flag, global, verbs};
+use super::{Command, Globals, lexer};
 use crate::cgroup::planned::CgroupManager;
 use crate::log::LogFormat;
 

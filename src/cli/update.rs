@@ -1,6 +1,7 @@
 //! `update`: other resource limits for a container that is there, all of them or none.
 
-use super::args::Globals;
+use super::command::Globals;
+use super::update_flags::{FIELDS, Kind};
 use super::{store, units};
 use crate::bundle::load::read_argument;
 use crate::cgroup::limits::{DeviceRule, Resources, devices, resources};
@@ -14,38 +15,6 @@ use crate::state::store::Entry;
 use crate::state::{Held, Observed};
 use crate::sys::entry::STDIN;
 use crate::sys::file::read_all;
-
-/// What a flag's value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An integer.
-    Number,
-    /// Bytes, perhaps with a unit.
-    Size,
-    /// As it is.
-    Text,
-}
-
-/// A flag, the section and member of `linux.resources` that it sets, and what its value is.
-pub type Field = (&'static str, &'static str, &'static str, Kind);
-
-/// Every flag that sets a resource.
-pub const FIELDS: &[Field] = &[
-    ("blkio-weight", "blockIO", "weight", Kind::Number),
-    ("cpu-period", "cpu", "period", Kind::Number),
-    ("cpu-quota", "cpu", "quota", Kind::Number),
-    ("cpu-burst", "cpu", "burst", Kind::Number),
-    ("cpu-share", "cpu", "shares", Kind::Number),
-    ("cpu-rt-period", "cpu", "realtimePeriod", Kind::Number),
-    ("cpu-rt-runtime", "cpu", "realtimeRuntime", Kind::Number),
-    ("cpuset-cpus", "cpu", "cpus", Kind::Text),
-    ("cpuset-mems", "cpu", "mems", Kind::Text),
-    ("cpu-idle", "cpu", "idle", Kind::Number),
-    ("memory", "memory", "limit", Kind::Size),
-    ("memory-reservation", "memory", "reservation", Kind::Size),
-    ("memory-swap", "memory", "swap", Kind::Size),
-    ("pids-limit", "pids", "limit", Kind::Number),
-];
 
 /// Updates a container that runs, waits for start or is paused. A flag wins over the same field of the file.
 ///

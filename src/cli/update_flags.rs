@@ -1,0 +1,33 @@
+//! The flags of `update` that set a resource.
+
+/// What a flag's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An integer.
+    Number,
+    /// Bytes, perhaps with a unit.
+    Size,
+    /// As it is.
+    Text,
+}
+
+/// A flag, the section and member of `linux.resources` that it sets, and what its value is.
+pub type Field = (&'static str, &'static str, &'static str, Kind);
+
+/// Every flag that sets a resource.
+pub const FIELDS: &[Field] = &[
+    ("blkio-weight", "blockIO", "weight", Kind::Number),
+    ("cpu-period", "cpu", "period", Kind::Number),
+    ("cpu-quota", "cpu", "quota", Kind::Number),
+    ("cpu-burst", "cpu", "burst", Kind::Number),
+    ("cpu-share", "cpu", "shares", Kind::Number),
+    ("cpu-rt-period", "cpu", "realtimePeriod", Kind::Number),
+    ("cpu-rt-runtime", "cpu", "realtimeRuntime", Kind::Number),
+    ("cpuset-cpus", "cpu", "cpus", Kind::Text),
+    ("cpuset-mems", "cpu", "mems", Kind::Text),
+    ("cpu-idle", "cpu", "idle", Kind::Number),
+    ("memory", "memory", "limit", Kind::Size),
+    ("memory-reservation", "memory", "reservation", Kind::Size),
+    ("memory-swap", "memory", "swap", Kind::Size),
+    ("pids-limit", "pids", "limit", Kind::Number),
+];
