@@ -4,9 +4,10 @@ use std::fmt;
 
 use super::host_step::{CommonStep, ExecStep, Milestone, Sync};
 use super::recipe::Recipe;
+use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{self, Refusal};
-use super::{Launch, Outputs, Program, create, privileges, process};
+use super::{Launch, Outputs, Program, privileges, process};
 use crate::bundle::spec::{NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -54,7 +55,7 @@ pub fn compile(
 ) -> Result<Box<ExecPlan>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
-    create::terminal(Some(p), request.detach, request.outputs.console_socket.is_some(), &mut refusals);
+    terminal(Some(p), request.detach, request.outputs.console_socket.is_some(), &mut refusals);
     let mut launch = Launch { join: request.join.clone(), ..Launch::default() };
     launch.program = Program::of(p, &facts.listening);
     launch.init = init(p, seccomp, request, facts, &mut launch, &mut refusals);
@@ -105,15 +106,15 @@ fn init(
     // The caller's keys stay outside.
     steps.add_some(request.keyring.map(InitStep::Keyring));
     steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
-    create::join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
+    join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // Before anything of the container's that could forbid it: its filter.
     steps.add_some(request.personality.map(InitStep::Personality));
     steps.add(InitStep::Home);
-    let preserve_fds = create::inherited(request.preserve_fds, facts);
-    create::let_go(&request.join, preserve_fds, p.terminal, &mut steps);
+    let preserve_fds = inherited(request.preserve_fds, facts);
+    let_go(&request.join, preserve_fds, p.terminal, &mut steps);
     privileges::compile(p, seccomp, facts, launch, refusals, &mut steps);
-    create::enter(&request.join, p.terminal, &mut steps);
+    enter(&request.join, p.terminal, &mut steps);
     privileges::seccomp_with_agent(launch, &mut steps);
     steps.add(InitStep::Ask(Sync::Created));
     steps.add_if(launch.agent.is_some(), InitStep::CloseListener);

@@ -2,7 +2,7 @@
 //!
 //! | file | decides |
 //! |---|---|
-//! | [`create`], [`exec`] | the recipes, from top to bottom |
+//! | [`create`], [`exec`], `shared` | the recipes, from top to bottom |
 //! | [`recipe`] | how a list of steps is put together |
 //! | [`host_step`], [`step`] | what there is to do, and how it reads |
 //! | [`order`] | the laws that every recipe keeps |
@@ -23,6 +23,7 @@ pub mod patience;
 pub mod privileges;
 pub mod process;
 pub mod recipe;
+mod shared;
 pub mod step;
 pub mod sysctl;
 pub mod validate;

@@ -1,0 +1,75 @@
+//! The parts that the recipes of a creation and of an exec have in common.
+
+use super::recipe::Recipe;
+use super::step::InitStep;
+use super::validate::{Refusal, refuse};
+use crate::bundle::spec::{NamespaceKind, Process};
+use crate::facts::HostFacts;
+use crate::text::Text;
+
+/// Whether the terminal asked for can be handed to anybody.
+pub(super) fn terminal(
+    process: Option<&Process>,
+    detach: bool,
+    console_socket: bool,
+    refusals: &mut Vec<Refusal>,
+) {
+    let what = match (process.is_some_and(|p| p.terminal), detach, console_socket) {
+        (true, true, false) => "cannot allocate tty if embrun will detach without setting console socket",
+        (false, _, true) | (true, false, true) => {
+            "cannot use console socket if embrun will not detach or allocate tty"
+        }
+        _ => return,
+    };
+    refuse(refusals, format_args!("process.terminal"), format_args!("{what}"));
+}
+
+/// Those of the namespaces to join whose turn is now. A mount namespace comes last: paths of the others are the host's.
+pub(super) fn join_namespaces(
+    join: &[(NamespaceKind, Text)],
+    but: &[NamespaceKind],
+    steps: &mut Recipe<InitStep>,
+) {
+    for last in [false, true] {
+        for (index, (kind, _)) in join.iter().enumerate() {
+            let now = (*kind == NamespaceKind::Mount) == last && !but.contains(kind);
+            steps.add_if(now, InitStep::JoinNamespace { kind: *kind, index });
+        }
+    }
+}
+
+/// How many descriptors after the standard streams the program inherits.
+pub(super) fn inherited(preserve_fds: u32, facts: &HostFacts) -> u32 {
+    facts.listening.count.saturating_add(preserve_fds)
+}
+
+/// From here on this process holds nothing of the host but the conversation, so it may be seen from inside the container.
+pub(super) fn let_go(
+    join: &[(NamespaceKind, Text)],
+    preserve_fds: u32,
+    terminal: bool,
+    steps: &mut Recipe<InitStep>,
+) {
+    let pid = joins(join, NamespaceKind::Pid);
+    steps.add_some(pid.map(|index| InitStep::JoinNamespace { kind: NamespaceKind::Pid, index }));
+    steps.add(InitStep::LetGo { preserve_fds });
+    steps.add_if(terminal && pid.is_none(), InitStep::ControllingTerminal);
+}
+
+/// A pid namespace that others are in already is entered only now, by a clone that has the program's ids and capabilities: a
+/// process inside that may trace it gains nothing.
+pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut Recipe<InitStep>) {
+    if joins(join, NamespaceKind::Pid).is_none() {
+        return;
+    }
+    steps.add(InitStep::EnterPidNamespace);
+    steps.add(InitStep::DieWithHostStill);
+    // The session of the process that it is a clone of ends with that one.
+    steps.add(InitStep::NewSession);
+    steps.add_if(terminal, InitStep::ControllingTerminal);
+}
+
+/// Where the namespace of a kind is among those to join.
+pub(super) fn joins(join: &[(NamespaceKind, Text)], kind: NamespaceKind) -> Option<usize> {
+    join.iter().position(|(joined, _)| *joined == kind)
+}
