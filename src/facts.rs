@@ -2,15 +2,19 @@
 //!
 //! Facts choose the way; they never stand in for a check.
 
+use crate::bundle::spec::Linux;
+use crate::cgroup::limits::What;
+use crate::cgroup::limits::knob::Controller;
 use crate::cgroup::place::layout::Layout;
 use crate::cgroup::planned::CgroupManager;
+use crate::cgroup::planned_limits::CgroupFacts;
 use crate::cgroup::systemd;
-use crate::error::{Context, Result};
+use crate::error::{Context, Errno, Result};
 use crate::seccomp::policy::Policy;
 use crate::seccomp::support::{Support, support};
 use crate::sys::credentials;
 use crate::sys::entry::variable;
-use crate::sys::file::read_text;
+use crate::sys::file::{read_text, stat};
 use crate::text::Text;
 
 /// The facts.
@@ -30,6 +34,12 @@ pub struct HostFacts {
     pub listening: Listening,
     /// The caller waits for readiness at `$NOTIFY_SOCKET`.
     pub notify_socket: bool,
+    /// `/proc/cgroups`; read only if a controller that the config needs is missing.
+    pub known_controllers: String,
+    /// The memory controller of v1 does not account swap; asked only if the config limits it.
+    pub no_swap: bool,
+    /// `/proc/devices`; read only if a systemd unit takes device rules.
+    pub drivers: Option<String>,
 }
 
 /// Listening sockets among the inherited descriptors, from 3 on: `LISTEN_FDS` (sd_listen_fds(3)).
@@ -52,8 +62,8 @@ impl Listening {
 
 impl HostFacts {
     /// Everything that the creation of a container asks for.
-    pub fn of_host(policy: Option<&Policy>, manager: CgroupManager) -> Result<HostFacts> {
-        Ok(HostFacts {
+    pub fn of_host(linux: &Linux, policy: Option<&Policy>, manager: CgroupManager) -> Result<HostFacts> {
+        let mut facts = HostFacts {
             cgroups: Layout::discover()?,
             systemd: match manager {
                 CgroupManager::Systemd { user } => systemd::own_cgroup(user)?,
@@ -61,8 +71,30 @@ impl HostFacts {
             },
             selinux: has_selinux(),
             notify_socket: variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
+            // A user's manager may set no device rules.
+            drivers: (manager == CgroupManager::Systemd { user: false })
+                .then(|| read_text("/proc/devices").unwrap_or_default()),
             ..HostFacts::of_process(policy)?
-        })
+        };
+        if facts.cgroup_facts().lacks(&linux.resources) {
+            facts.known_controllers = read_text("/proc/cgroups").unwrap_or_default();
+        }
+        facts.no_swap = linux.resources.number(What::Swap).is_some() && lacks_swap(&facts.cgroups);
+        Ok(facts)
+    }
+
+    /// The facts that decide how limits are written.
+    pub fn cgroup_facts(&self) -> CgroupFacts<'_> {
+        let v1 = self.cgroups.trees.iter().flat_map(|tree| &tree.controllers).map(String::as_str);
+        CgroupFacts {
+            v1: v1.collect(),
+            has_v2: self.cgroups.v2().is_some(),
+            v2: self.cgroups.v2_controllers.as_deref(),
+            known: &self.known_controllers,
+            no_swap: self.no_swap,
+            drivers: self.drivers.as_deref(),
+            ..CgroupFacts::default()
+        }
     }
 
     /// What an exec asks for: the container's cgroups are in its record.
@@ -75,6 +107,13 @@ impl HostFacts {
             ..HostFacts::default()
         })
     }
+}
+
+/// Whether the kernel has no file for the sum of memory and swap, where v1 has the memory controller.
+fn lacks_swap(layout: &Layout) -> bool {
+    let tree = layout.trees.iter().find(|tree| tree.has(Controller::Memory.v1()));
+    let file = tree.map(|tree| format!("{}/memory.memsw.limit_in_bytes", tree.mount));
+    file.is_some_and(|file| stat(&*file).is_err_and(|e| e == Errno::ENOENT))
 }
 
 /// Whether SELinux is enabled and has a policy.

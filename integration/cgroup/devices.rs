@@ -61,7 +61,7 @@ fn device_program_is_enforced_on_any_v2() {
         return;
     };
     let everything = read(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#);
-    own.cgroup.apply(&everything, Part::All).unwrap();
+    set(&own.cgroup, &everything).unwrap();
     assert_eq!(usable(&own), (true, true, true));
     for (text, may) in [
         (r#"{"devices":[]}"#, (true, false, false)),
@@ -98,7 +98,7 @@ fn v2_without_ebpf_accepts_rules_that_deny_nothing() {
             let policy = policy::policy(&Json::parse(profile.as_bytes()).unwrap()).unwrap();
             let filter = compile::compile(&policy, Arch::NATIVE).unwrap();
             embrun::sys::seccomp::load(&filter.program, 0).unwrap();
-            let apply = |rules: &str| own.cgroup.apply(&read(rules), Part::All);
+            let apply = |rules: &str| set(&own.cgroup, &read(rules));
             apply(r#"{"devices":[{"allow":false},{"allow":true,"access":"rwm"}]}"#).unwrap();
             let denied = apply(r#"{"devices":[{"allow":true,"access":"rwm"},{"allow":false,"type":"b"}]}"#);
             match on_v1("devices") {

@@ -40,9 +40,9 @@ fn fork_bomb_is_killed_on_v1_without_cgroup_kill() {
     }
     let mut location = plan("bomb-v1");
     location.places.retain(|p| !p.is_v2());
-    let cgroup = Cgroup::create(&location, &Resources::default(), Access::Full).unwrap();
+    let cgroup = Cgroup::create(&location, &PlannedLimits::default(), Access::Full).unwrap();
     let own = Own { cgroup, location };
-    own.cgroup.apply(&read(r#"{"pids":{"limit":150}}"#), Part::All).unwrap();
+    set(&own.cgroup, &read(r#"{"pids":{"limit":150}}"#)).unwrap();
     let shell = Shell::new();
     own.cgroup.join(shell.pid(), false).unwrap();
     bomb(&own, shell);
@@ -113,7 +113,7 @@ fn repeatedly_frozen_child_cgroup_is_killed() {
     for without_v2 in [false, true].into_iter().filter(|without| v1 || !without) {
         let mut location = plan(&format!("nested-frozen-{without_v2}"));
         location.places.retain(|p| !(without_v2 && p.is_v2()));
-        let cgroup = Cgroup::create(&location, &Resources::default(), Access::Full).unwrap();
+        let cgroup = Cgroup::create(&location, &PlannedLimits::default(), Access::Full).unwrap();
         let own = Own { cgroup, location };
         let (frozen, mut freezer) = (Shell::new(), Shell::new());
         for shell in [&frozen, &freezer] {
@@ -172,7 +172,7 @@ fn externally_removed_cgroup_is_handled() {
         assert_eq!(cgroup.pids().unwrap(), []);
         assert!(cgroup.join(Pid::this(), false).is_err());
         if has("pids", "pids") {
-            let e = cgroup.apply(&read(r#"{"pids":{"limit":5}}"#), Part::All).unwrap_err().to_string();
+            let e = set(cgroup, &read(r#"{"pids":{"limit":5}}"#)).unwrap_err().to_string();
             assert!(e.starts_with("linux.resources.pids.limit: "), "{e}");
         }
         cgroup.kill(soon()).unwrap();
@@ -229,10 +229,10 @@ fn read_only_mount_is_named_in_the_error() {
         return inside("hostile::read_only_mount_is_named_in_the_error", &change);
     }
     let location = plan("readonly");
-    let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
+    let e = Cgroup::create(&location, &PlannedLimits::default(), Access::Full).err().unwrap().to_string();
     assert!(e.contains("EROFS") && e.contains("mount -o remount,rw "), "{e}");
     let left_out =
-        Cgroup::create(&location, &Resources::default(), Access::Delegated { asked: false }).unwrap();
+        Cgroup::create(&location, &PlannedLimits::default(), Access::Delegated { asked: false }).unwrap();
     assert_eq!(left_out.location(), Location::default());
 }
 

@@ -44,10 +44,10 @@ fn parents_are_created_and_removed_unless_in_use() {
     };
     let first = at("a/first");
     assert!(first.places.iter().all(|p| p.made == 3), "{first:?}");
-    let a = Cgroup::create(&first, &Resources::default(), Access::Full).unwrap();
+    let a = Cgroup::create(&first, &PlannedLimits::default(), Access::Full).unwrap();
     let second = at("second");
     assert!(second.places.iter().all(|p| p.made == 1), "{second:?}");
-    let b = Cgroup::create(&second, &Resources::default(), Access::Full).unwrap();
+    let b = Cgroup::create(&second, &PlannedLimits::default(), Access::Full).unwrap();
     a.remove(soon()).unwrap();
     assert_eq!(exists(&at("")).len(), layout.trees.len(), "the parent is in use by the second");
     assert_eq!(exists(&at("a")), [""; 0]);
@@ -69,7 +69,8 @@ fn used_or_frozen_cgroup_is_refused_and_kept() {
     assert!(again.places.iter().all(|p| p.made == 0));
     let shell = Shell::new();
     own.cgroup.join(shell.pid(), false).unwrap();
-    let create = || Cgroup::create(&again, &Resources::default(), Access::Full).err().map(|e| e.to_string());
+    let create =
+        || Cgroup::create(&again, &PlannedLimits::default(), Access::Full).err().map(|e| e.to_string());
     let e = create().unwrap();
     assert!(e.contains("container's cgroup is not empty: 1 process(es) found"), "{e}");
     drop(shell);
@@ -93,7 +94,7 @@ fn cgroup_created_after_planning_is_refused_and_kept() {
     }
     let location = plan("appeared");
     let own = Own::new("appeared");
-    let e = Cgroup::create(&location, &Resources::default(), Access::Full).err().unwrap().to_string();
+    let e = Cgroup::create(&location, &PlannedLimits::default(), Access::Full).err().unwrap().to_string();
     assert!(e.contains("appeared meanwhile"), "{e}");
     assert_eq!(exists(&own.location).len(), own.location.places.len());
 }

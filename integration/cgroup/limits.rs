@@ -1,4 +1,4 @@
-//! Limits, as the kernel reads them back.
+//! PlannedLimits, as the kernel reads them back.
 
 use super::*;
 
@@ -35,10 +35,10 @@ fn cpu_limits_are_set() {
         assert_eq!(own.read("cpu", "", "cpu.max"), "30000 50000");
     }
     let again = read(r#"{"cpu":{"quota":20000}}"#);
-    own.cgroup.apply(&again, Part::All).unwrap();
+    set(&own.cgroup, &again).unwrap();
     let kept = own.read("cpu", "cpu.cfs_period_us", "cpu.max");
     assert!(kept.ends_with("50000"), "the period must be kept: {kept}");
-    let e = own.cgroup.apply(&read(r#"{"cpu":{"quota":10}}"#), Part::All).unwrap_err().to_string();
+    let e = set(&own.cgroup, &read(r#"{"cpu":{"quota":10}}"#)).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.cpu.quota: write \"10\" to ") && e.contains("EINVAL"), "{e}");
 }
 
@@ -54,18 +54,18 @@ fn cpu_burst_and_idle_are_set() {
     ] {
         let file = if on_v1("cpu") { file_v1 } else { file_v2 };
         if !std::path::Path::new(&format!("{}/{file}", own.directory("cpu"))).exists() {
-            let e = own.cgroup.apply(&read(text), Part::All).unwrap_err().to_string();
+            let e = set(&own.cgroup, &read(text)).unwrap_err().to_string();
             assert!(e.contains("ENOENT") && e.contains("Linux 5.1"), "{e}");
             continue;
         }
-        own.cgroup.apply(&read(text), Part::All).unwrap();
+        set(&own.cgroup, &read(text)).unwrap();
         assert_ne!(own.read("cpu", file_v1, file_v2), "0");
     }
     if !std::path::Path::new(&format!("{}/cpu.idle", own.directory("cpu"))).exists() {
         return;
     }
     // The kernel refuses shares while idle is set; one call must change both.
-    own.cgroup.apply(&read(r#"{"cpu":{"shares":512,"idle":0}}"#), Part::All).unwrap();
+    set(&own.cgroup, &read(r#"{"cpu":{"shares":512,"idle":0}}"#)).unwrap();
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn memory_limits_change_in_any_order() {
     let swap_file = if v1 { "memory.memsw.limit_in_bytes" } else { "memory.swap.max" };
     let has_swap = std::path::Path::new(&format!("{}/{swap_file}", own.directory("memory"))).exists();
     for (limit, swap) in [(64 << 20, 64 << 20), (8 << 20, 9 << 20), (-1, -1), (16 << 20, 16 << 20)] {
-        own.cgroup.apply(&read(&text(limit, swap)), Part::All).unwrap();
+        set(&own.cgroup, &read(&text(limit, swap))).unwrap();
         let (limit_now, swap_now) = (
             own.read("memory", "memory.limit_in_bytes", "memory.max"),
             own.read("memory", swap_file, swap_file),
@@ -109,7 +109,7 @@ fn memory_limit_below_the_usage_is_explained() {
     own.cgroup.join(shell.pid(), false).unwrap();
     // The shell's variable is memory that cannot be reclaimed without swap.
     assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
-    let e = own.cgroup.apply(&read(r#"{"memory":{"limit":65536}}"#), Part::All).map_err(|e| e.to_string());
+    let e = set(&own.cgroup, &read(r#"{"memory":{"limit":65536}}"#)).map_err(|e| e.to_string());
     match e {
         Err(e) => assert!(e.contains("unable to set memory limit to 65536 (current usage: "), "{e}"),
         Ok(()) => eprintln!("SKIPPED: the host swapped it all out"),
@@ -124,7 +124,7 @@ fn cpusets_are_inherited_and_set() {
     let own = Own::with("cpuset", &read(r#"{"cpu":{"cpus":"0","mems":"0"}}"#));
     assert_eq!(own.read("cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
     assert_eq!(own.read("cpuset", "cpuset.mems", "cpuset.mems"), "0");
-    let e = own.cgroup.apply(&read(r#"{"cpu":{"cpus":"4000"}}"#), Part::All).unwrap_err().to_string();
+    let e = set(&own.cgroup, &read(r#"{"cpu":{"cpus":"4000"}}"#)).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.cpu.cpus: write \"4000\" to "), "{e}");
 }
 
@@ -170,10 +170,10 @@ fn block_io_limits_are_set() {
     own.update(&read(&format!(r#"{{"blockIO":{{{}}}}}"#, rate("throttleReadBpsDevice", 0)))).unwrap();
     assert!(!lines("blkio.throttle.read_bps_device").contains("1048576"), "0 is no limit");
     let none = r#"{"blockIO":{"throttleReadBpsDevice":[{"major":4095,"minor":0,"rate":1}]}}"#;
-    let e = own.cgroup.apply(&read(none), Part::All).unwrap_err().to_string();
+    let e = set(&own.cgroup, &read(none)).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.blockIO.throttleReadBpsDevice: write \"4095:0 "), "{e}");
     // A weight needs a scheduler or a cost model that some kernels lack: it is set or named.
-    match own.cgroup.apply(&read(r#"{"blockIO":{"weight":500}}"#), Part::All) {
+    match set(&own.cgroup, &read(r#"{"blockIO":{"weight":500}}"#)) {
         Ok(()) => {
             let directory = own.directory("blkio");
             let files = ["blkio.bfq.weight", "io.bfq.weight", "io.weight"];
@@ -197,7 +197,7 @@ fn huge_page_limits_are_set() {
     assert_eq!(file("").unwrap().trim(), "4194304");
     assert!(file("rsvd.").is_ok_and(|text| text.trim() == "4194304") || file("rsvd.").is_err());
     let odd = read(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#);
-    let e = own.cgroup.apply(&odd, Part::All).unwrap_err().to_string();
+    let e = set(&own.cgroup, &odd).unwrap_err().to_string();
     assert!(e.starts_with("linux.resources.hugepageLimits") && e.contains("3MB"), "{e}");
 }
 
@@ -215,23 +215,19 @@ fn network_class_id_is_set() {
 fn missing_controller_is_named() {
     if mounted() {
         let own = Own::new("missing");
-        let e = own
-            .cgroup
-            .apply(&read(r#"{"rdma":{"mlx":{"hcaHandles":1}}}"#), Part::All)
-            .unwrap_err()
-            .to_string();
+        let e = set(&own.cgroup, &read(r#"{"rdma":{"mlx":{"hcaHandles":1}}}"#)).unwrap_err().to_string();
         assert!(e.starts_with("linux.resources.rdma: "), "{e}");
         // If the controller exists, its device does not.
         let there = is_there("rdma", "rdma");
         assert!(e.contains(if there { "to /sys/fs/cgroup/" } else { "rdma controller" }), "{e}");
     }
-    let nowhere = Cgroup::create(&Location::default(), &Resources::default(), Access::Full).unwrap();
-    nowhere.apply(&Resources::default(), Part::All).unwrap();
+    let nowhere = Cgroup::create(&Location::default(), &PlannedLimits::default(), Access::Full).unwrap();
+    nowhere.limit(&PlannedLimits::default()).unwrap();
     nowhere.join(Pid::this(), false).unwrap();
     nowhere.kill(soon()).unwrap();
     nowhere.remove(soon()).unwrap();
     for text in [r#"{"pids":{"limit":1}}"#, r#"{"devices":[{"allow":false}]}"#] {
-        let e = nowhere.apply(&read(text), Part::All).unwrap_err().to_string();
+        let e = PlannedLimits::new(&read(text), &CgroupFacts::default()).err().unwrap().to_string();
         assert!(e.contains("mount -t cgroup2 cgroup2 /sys/fs/cgroup"), "{e}");
     }
 }
@@ -247,15 +243,14 @@ fn unified_is_written_on_v2_and_refused_on_v1() {
             Own::with("unified", &read(r#"{"unified":{"memory.high":"1048576","cgroup.max.depth":"3"}}"#));
         assert_eq!(own.read("x", "", "memory.high"), "1048576");
         assert_eq!(own.read("x", "", "cgroup.max.depth"), "3");
-        let e = own.cgroup.apply(&read(r#"{"unified":{"gpu.max":"1"}}"#), Part::All).unwrap_err().to_string();
+        let e = set(&own.cgroup, &read(r#"{"unified":{"gpu.max":"1"}}"#)).unwrap_err().to_string();
         assert!(
             e.contains("unified resource \"gpu.max\" can't be set: controller \"gpu\" not available"),
             "{e}"
         );
     } else {
         let own = Own::new("unified");
-        let e =
-            own.cgroup.apply(&read(r#"{"unified":{"memory.high":"1"}}"#), Part::All).unwrap_err().to_string();
+        let e = set(&own.cgroup, &read(r#"{"unified":{"memory.high":"1"}}"#)).unwrap_err().to_string();
         assert!(e.contains("memory.high"), "{e}");
         if on_v1("memory") && layout.v2().is_some() {
             assert!(e.contains("the memory controller is v1's on this host"), "{e}");
@@ -271,9 +266,9 @@ fn unified_is_written_on_v2_and_refused_on_v1() {
             let (resources, id) = (read(r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#), std::process::id());
             let path = CgroupPath::new(Some(&format!("/embrun-test-{id}-unified-on/below")), "").unwrap();
             let location = Location::plan(&layout, &path);
-            let cgroup = Cgroup::create(&location, &resources, Access::Full).unwrap();
+            let cgroup = Cgroup::create(&location, &limits(&resources).unwrap(), Access::Full).unwrap();
             let own = Own { location: cgroup.location(), cgroup };
-            own.cgroup.apply(&resources, Part::All).unwrap();
+            set(&own.cgroup, &resources).unwrap();
             assert_eq!(own.read("x", "", "hugetlb.2MB.max"), "2097152");
         }
     }

@@ -15,12 +15,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use embrun::bundle::spec::Linux;
 use embrun::cgroup::Cgroup;
-use embrun::cgroup::apply::Part;
 use embrun::cgroup::limits::{Resources, resources};
 use embrun::cgroup::place::layout::Layout;
 use embrun::cgroup::place::location::{Access, Location};
 use embrun::cgroup::place::path::CgroupPath;
+use embrun::cgroup::planned::CgroupManager;
+use embrun::cgroup::planned_limits::{CgroupFacts, PlannedLimits};
+use embrun::facts::HostFacts;
 use embrun::json::value::Json;
 use nix::unistd::Pid;
 
@@ -37,9 +40,9 @@ impl Own {
 
     fn with(name: &str, resources: &Resources) -> Own {
         let location = plan(name);
-        let cgroup = Cgroup::create(&location, resources, Access::Full).unwrap();
+        let cgroup = Cgroup::create(&location, &limits(resources).unwrap(), Access::Full).unwrap();
         let own = Own { cgroup, location };
-        own.cgroup.apply(resources, Part::All).unwrap();
+        set(&own.cgroup, resources).unwrap();
         own
     }
 
@@ -69,6 +72,19 @@ impl Drop for Own {
             panic!("left behind: {e}");
         }
     }
+}
+
+/// What is written for these resources on this host.
+fn limits(resources: &Resources) -> embrun::error::Result<PlannedLimits> {
+    let linux = Linux { resources: resources.clone(), ..Linux::default() };
+    PlannedLimits::new(resources, &HostFacts::of_host(&linux, None, CgroupManager::Cgroupfs)?.cgroup_facts())
+}
+
+/// Sets all limits of a cgroup, as a creation does in two steps.
+fn set(cgroup: &Cgroup, resources: &Resources) -> embrun::error::Result<()> {
+    let limits = limits(resources)?;
+    cgroup.limit(&limits)?;
+    cgroup.limit_memory(&limits)
 }
 
 fn plan(name: &str) -> Location {

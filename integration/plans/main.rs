@@ -51,21 +51,35 @@ fn request(facts: &Json) -> CreateRequest {
             pidfd_socket: yes("pidfdSocket").then_some("/p"),
             pid_file: yes("pidFile").then_some("/f"),
         },
-        cgroup_manager: if yes("noCgroup") { CgroupManager::Disabled } else { CgroupManager::Cgroupfs },
+        cgroup_manager: match (yes("noCgroup"), yes("systemd")) {
+            (true, _) => CgroupManager::Disabled,
+            (_, true) => CgroupManager::Systemd { user: false },
+            _ => CgroupManager::Cgroupfs,
+        },
+        delegated: yes("delegated"),
         ..CreateRequest::default()
     }
 }
 
 fn host(facts: &Json) -> HostFacts {
-    let text = |key: &str| match facts.get(key) {
-        Some(Json::Str(text)) => *text,
-        other => panic!("{key}: {other:?}"),
+    let text = |key: &str| {
+        facts.get(key).map(|text| match text {
+            Json::Str(text) => (*text).to_owned(),
+            other => panic!("{key}: {other:?}"),
+        })
     };
+    let required = |key: &str| text(key).unwrap_or_else(|| panic!("{key} is missing"));
     HostFacts {
         capabilities: number(facts, "capabilities"),
-        cgroups: Layout::parse(text("mountinfo"), text("cgroup")),
+        cgroups: Layout {
+            v2_controllers: text("controllers"),
+            ..Layout::parse(&required("mountinfo"), &required("cgroup"))
+        },
         seccomp: embrun::seccomp::support::support(),
         selinux: yes(facts, "selinux"),
+        known_controllers: text("knownControllers").unwrap_or_default(),
+        no_swap: yes(facts, "noSwap"),
+        drivers: text("drivers"),
         ..HostFacts::default()
     }
 }

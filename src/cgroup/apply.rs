@@ -6,104 +6,74 @@ use std::time::Duration;
 use super::Cgroup;
 use super::handle::NOT_DELEGATED;
 use super::hierarchy::Branch;
-use super::limits::knob::{Controller, Knob, Missing};
-use super::limits::{Resources, hints, unified, v1, v2};
+use super::limits::hints;
+use super::limits::knob::{Knob, Missing, controller_of};
+use super::planned_limits::{self, CgroupFacts, PlannedLimits};
 use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::file::read_text;
 
-/// Which of the resources to set. A memory limit set after the container's first process is ready counts against the
-/// container only; set before, it bounds that process' start too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All.
-    All,
-    /// All but memory.
-    ButMemory,
-    /// Memory only.
-    Memory,
-}
-
-impl Part {
-    pub(super) fn has(self, controller: Controller) -> bool {
-        self.takes(controller == Controller::Memory)
-    }
-
-    fn has_file(self, file: &str) -> bool {
-        self.takes(controller_of(file) == Controller::Memory.v2())
-    }
-
-    fn takes(self, memory: bool) -> bool {
-        self == Part::All || memory == (self == Part::Memory)
-    }
-}
-
 impl Cgroup {
-    /// Sets a new container's resources, device rules included (everything is denied but what the rules and the default
-    /// devices allow, also if there are no rules).
+    /// Sets the limits of a new container, without memory's, and its device rules.
     ///
-    /// Each error names the field, the value and the file; a controller that is not there is named with what brings it.
-    pub fn apply(&self, resources: &Resources, part: Part) -> Result<()> {
-        write_all(&self.knobs(resources, part)?)?;
-        if part != Part::Memory {
-            self.allow_devices(&resources.devices)?;
-        }
-        Ok(())
+    /// Errors name the field, the value and the file. Memory's files are checked here already: they are written later, when
+    /// hooks have run.
+    pub fn limit(&self, limits: &PlannedLimits) -> Result<()> {
+        self.check(limits)?;
+        write_all(&self.placed(limits.files.iter()))?;
+        self.enforce(&limits.devices)
     }
 
-    /// What to write where, all controllers found and all values converted before anything is written.
-    pub(super) fn knobs(&self, resources: &Resources, part: Part) -> Result<Vec<(&Branch, Knob)>> {
-        let mut all = Vec::new();
-        for controller in Controller::ALL.into_iter().filter(|c| part.has(*c) && c.is_asked(resources)) {
-            let (v1, v2, field) = controller.names();
-            if let Some(branch) = self.v1(v1) {
-                all.append(&mut on(branch, &v1::knobs(controller, resources)));
-                continue;
-            }
-            match self.v2().filter(|_| v2.is_empty() || self.v2_offers(v2)) {
-                Some(branch) => all.append(&mut on(branch, &v2::knobs(controller, resources)?)),
-                None => return Err(self.missing(v1, v2, field)),
-            }
-        }
-        self.check_unified(resources)?;
-        let Some(branch) = self.v2() else { return Ok(all) };
-        let (on_v2, mut rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(b, _)| b.place.is_v2());
-        let fields = on_v2.into_iter().map(|(_, knob)| knob).collect();
-        rest.append(&mut on(branch, &with_unified(fields, resources, part)));
-        Ok(rest)
+    /// Sets the limits of memory. Set when the container's first process is ready, they count against the container only; set
+    /// before, they would bound the start of that process too.
+    pub fn limit_memory(&self, limits: &PlannedLimits) -> Result<()> {
+        write_all(&self.placed(limits.memory.iter()))
     }
 
-    /// The controllers of `unified`'s files, known to us or not, are there.
-    fn check_unified(&self, resources: &Resources) -> Result<()> {
-        for (file, _) in &resources.unified {
-            if self.v2().is_none() {
-                return Err(Error::of(format_args!(
-                    "linux.resources.unified.{file}: there is no cgroup v2 here"
-                ))
-                .hint("unified is for cgroup v2 only; use the fields of v1, or boot with cgroup v2"));
-            }
-            let controller = controller_of(file);
-            if controller != "cgroup" && !self.v2_offers(controller) {
-                let v1 = Controller::of_v2(controller).map_or(controller, Controller::v1);
-                return Err(self.missing(v1, controller, "unified").context(format_args!(
-                    "unified resource {} can't be set: controller {controller} not available",
-                    Quoted(file),
-                    controller = Quoted(controller)
-                )));
+    /// The files, each with the hierarchy that has its controller.
+    pub(super) fn placed<'a>(&'a self, knobs: impl Iterator<Item = &'a Knob>) -> Vec<(&'a Branch, Knob)> {
+        knobs.filter_map(|knob| Some((self.branch_of(knob)?, *knob))).collect()
+    }
+
+    /// v2 has the controllers that no hierarchy of v1 has.
+    fn branch_of(&self, knob: &Knob) -> Option<&Branch> {
+        self.v1(controller_of(knob.file)).or(self.v2())
+    }
+
+    /// Checks in the cgroup itself that the controllers are on, and that the files of memory exist.
+    pub(super) fn check(&self, limits: &PlannedLimits) -> Result<()> {
+        let on = self.v2().and_then(|b| b.read("cgroup.controllers").ok()).unwrap_or_default();
+        let is_on = |controller: &str| {
+            controller == "cgroup"
+                || self.v1(controller).is_some()
+                || on.split_ascii_whitespace().any(|c| c == controller)
+        };
+        if let Some(knob) = limits.all_files().find(|knob| !is_on(controller_of(knob.file))) {
+            return Err(planned_limits::missing_for(knob, &|v1, v2, field| self.missing(v1, v2, field)));
+        }
+        let fails = |knob: &&Knob| knob.missing == Missing::Fails;
+        for (branch, knob) in self.placed(limits.memory.iter().filter(fails)) {
+            if !branch.has_file(knob.file) {
+                return Err(explain(branch, &knob, Errno::ENOENT));
             }
         }
         Ok(())
     }
 
-    /// The controller is on in the container's cgroup of v2.
-    fn v2_offers(&self, controller: &str) -> bool {
-        let on = self.v2().and_then(|b| b.read("cgroup.controllers").ok());
-        on.is_some_and(|text| text.split_ascii_whitespace().any(|c| c == controller))
+    /// The facts about the hierarchies that it is in; `root` is what v2 has at its root.
+    pub(super) fn ground<'a>(&'a self, root: Option<&'a str>) -> CgroupFacts<'a> {
+        let v1 = self.branches.iter().flat_map(|b| &b.place.controllers).map(String::as_str);
+        CgroupFacts {
+            v1: v1.collect(),
+            has_v2: self.v2().is_some(),
+            v2: root,
+            unit: self.unit.is_some(),
+            ..CgroupFacts::default()
+        }
     }
 
-    /// The controller is v2's here, on in the container's cgroup or not.
-    fn v2_could(&self, controller: &str) -> bool {
-        let root = self.v2().and_then(|b| read_text(&format!("{}/cgroup.controllers", b.place.mount)).ok());
-        root.is_some_and(|text| text.split_ascii_whitespace().any(|c| c == controller))
+    /// The controllers that v2 has at its root, on in the container's cgroup or not.
+    pub(super) fn v2_root(&self) -> Option<String> {
+        self.v2().and_then(|b| read_text(&format!("{}/cgroup.controllers", b.place.mount)).ok())
     }
 
     pub(super) fn missing(&self, v1: &str, v2: &str, field: &str) -> Error {
@@ -118,34 +88,9 @@ impl Cgroup {
             ))
             .hint(NOT_DELEGATED);
         }
-        let known = read_text("/proc/cgroups").unwrap_or_default();
-        let host = match self.branches.is_empty() {
-            true => hints::Host::Bare,
-            _ if self.v1(v1).is_some() => hints::Host::Taken,
-            // Beside v1, too: v2 has what no hierarchy of v1 has taken.
-            _ if self.is_v2_only() || self.v2_could(v2) => hints::Host::V2,
-            _ => hints::Host::V1,
-        };
-        Error::of(format_args!("linux.resources.{field}: {}", hints::missing(v1, v2, host, &known)))
+        let (root, known) = (self.v2_root(), read_text("/proc/cgroups").unwrap_or_default());
+        CgroupFacts { known: &known, ..self.ground(root.as_deref()) }.missing(v1, v2, field)
     }
-}
-
-/// The controller that a file of v2 belongs to.
-fn controller_of(file: &str) -> &str {
-    file.split('.').next().unwrap_or_default()
-}
-
-/// The fields' knobs of v2, and what `unified` has for this part in place of them or after them.
-pub(super) fn with_unified(mut all: Vec<Knob>, resources: &Resources, part: Part) -> Vec<Knob> {
-    for (file, value) in resources.unified.iter().filter(|(file, _)| part.has_file(file)) {
-        all.retain(|knob| !unified::replaces(file, value, knob));
-        // Files by device take a line at a time.
-        for line in value.split_inclusive('\n') {
-            let value = line.trim_end_matches('\n');
-            all.push(Knob { field: "unified", file, value, missing: Missing::Fails });
-        }
-    }
-    all
 }
 
 /// The knobs, each to be written there.

@@ -7,9 +7,9 @@ use nix::sys::stat::Mode;
 
 use super::handle::{NOT_DELEGATED, no_place};
 use super::hierarchy::{Branch, is_halted, open_directory, read, write};
-use super::limits::Resources;
-use super::limits::knob::Controller;
+use super::limits::knob::controller_of;
 use super::place::location::{Access, Location, Place};
+use super::planned_limits::PlannedLimits;
 use super::{Cgroup, systemd, walk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::exact_modes::ExactModes;
@@ -17,11 +17,11 @@ use crate::sys::file::{AT_FDCWD, mkdirat, rmdirat};
 
 impl Cgroup {
     /// Makes the container's cgroup where it is planned, ready to be joined: on v2 with the controllers on the way to it
-    /// turned on (all of them, beside v1 only those that `resources` needs and v1 has not), on v1 with the parent's cpuset.
+    /// turned on (all of them, beside v1 only those that `limits` need and v1 has not), on v1 with the parent's cpuset.
     ///
     /// What was made is removed again if something fails. Refused are a cgroup that is there already and has processes,
     /// is frozen, or appeared since it was planned.
-    pub fn create(location: &Location, resources: &Resources, access: Access) -> Result<Cgroup> {
+    pub fn create(location: &Location, limits: &PlannedLimits, access: Access) -> Result<Cgroup> {
         let mut cgroup = Cgroup::on(Vec::new(), access, location.unit.clone());
         if let Some(unit) = &location.unit {
             // Once systemd has put its first process there, it is too late.
@@ -29,10 +29,10 @@ impl Cgroup {
                 cgroup.check_fitness(&Branch::new(place.clone())).map_err(|e| e.context("create cgroup"))?;
             }
             let v2 = location.places.iter().all(Place::is_v2);
-            cgroup.placeholder = RefCell::new(Some(systemd::start(unit, resources, v2)?));
+            cgroup.placeholder = RefCell::new(Some(systemd::start(unit, &limits.properties, v2)?));
         }
         for place in &location.places {
-            match cgroup.make(place, location, resources) {
+            match cgroup.make(place, location, limits) {
                 Ok(branch) => cgroup.branches.push(branch),
                 Err(e) if access == Access::Delegated { asked: false } && is_denied(&e) => {
                     cgroup.denied = Some(e)
@@ -51,7 +51,7 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    fn make(&mut self, place: &Place, all: &Location, resources: &Resources) -> Result<Branch> {
+    fn make(&mut self, place: &Place, all: &Location, limits: &PlannedLimits) -> Result<Branch> {
         let mut place = place.clone();
         let made = make_directories(&mut place, self.unit.is_some());
         // From here on the branch removes what was made, whatever comes.
@@ -62,7 +62,7 @@ impl Cgroup {
                 self.check_fitness(&branch)?;
             }
             if branch.place.is_v2() {
-                let wanted = wanted_of_v2(all, resources);
+                let wanted = wanted_of_v2(all, limits);
                 self.refused = turn_on(&branch.place, &wanted);
             } else if branch.place.has("cpuset") {
                 inherit_cpuset(&branch.place)?;
@@ -164,25 +164,12 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
 }
 
 /// What of v2's controllers the container needs turned on; `None` is all that there are.
-fn wanted_of_v2(all: &Location, resources: &Resources) -> Option<Vec<&'static str>> {
+fn wanted_of_v2(all: &Location, limits: &PlannedLimits) -> Option<Vec<&'static str>> {
     if all.places.len() == 1 {
         return None;
     }
-    let mut wanted = Vec::new();
-    for c in Controller::ALL {
-        let (v1, v2, _) = c.names();
-        if c.is_asked(resources) && !v2.is_empty() && !all.places.iter().any(|p| p.has(v1)) {
-            wanted.push(v2);
-        }
-    }
-    for (file, _) in &resources.unified {
-        let controller = file.split('.').next().unwrap_or_default();
-        let v1 = Controller::of_v2(controller).map_or(controller, Controller::v1);
-        if !all.places.iter().any(|p| p.has(v1)) {
-            wanted.push(controller);
-        }
-    }
-    Some(wanted)
+    let controllers = limits.all_files().map(|knob| controller_of(knob.file));
+    Some(controllers.filter(|c| !all.places.iter().any(|p| p.has(c))).collect())
 }
 
 /// Turns controllers on in every directory above the cgroup, and tells which could not be.

@@ -5,50 +5,51 @@ use std::os::fd::AsFd;
 use super::apply::{on, write_all};
 use super::hierarchy::Branch;
 use super::limits::devices::{self, Whitelist};
-use super::limits::{DeviceRule, Resources, device_program};
+use super::limits::{DeviceRule, Resources};
 use super::place::location::Access;
+use super::planned_limits::Devices;
 use super::{Cgroup, systemd};
 use crate::error::{Errno, Error, Result};
-use crate::sys::bpf;
+use crate::sys::bpf::{self, Instruction};
 
 impl Cgroup {
-    /// The rules of a new container, and the default devices.
-    pub(super) fn allow_devices(&self, rules: &[DeviceRule]) -> Result<()> {
-        let all = devices::complete(rules);
-        if let Some(branch) = self.v1("devices") {
-            return write_all(&on(branch, &devices::v1(&all)?.knobs()));
-        }
-        match self.v2() {
-            Some(branch) => match set_program(branch, &all) {
+    /// Puts the rules of a new container into force.
+    pub(super) fn enforce(&self, devices: &Devices) -> Result<()> {
+        let optional = self.access != Access::Full;
+        match (devices, self.v1("devices"), self.v2()) {
+            (Devices::Lists(lists), Some(branch), _) => write_all(&on(branch, &lists.knobs())),
+            (Devices::Program(rules, program), _, Some(branch)) => match set_program(branch, program) {
                 // A user namespace can neither load programs nor make device nodes.
-                Err(e) if self.access != Access::Full && e.errno() == Some(Errno::EPERM) => Ok(()),
-                // A kernel without programs holds nobody back.
+                Err(e) if optional && e.errno() == Some(Errno::EPERM) => Ok(()),
+                // Without eBPF the kernel enforces no device rules.
                 Err(e)
-                    if devices::deny_nothing(&all) && matches!(e.errno(), Some(LACKS_CALL | LACKS_KIND)) =>
+                    if devices::deny_nothing(rules) && matches!(e.errno(), Some(LACKS_CALL | LACKS_KIND)) =>
                 {
                     Ok(())
                 }
                 done => done,
             },
-            None if rules.is_empty() || self.access != Access::Full => Ok(()),
-            None => Err(self.missing("devices", "", "devices")),
+            (Devices::Unenforced, ..) => Ok(()),
+            _ if optional => Ok(()),
+            _ => Err(self.missing("devices", "", "devices")),
         }
     }
 
     /// Replaces the rules of a running container by these (and the default devices), so that at no moment something is
-    /// denied that is allowed before and after. All or nothing. systemd is told, if the cgroup is a scope of its.
+    /// denied that is allowed before and after. All or nothing. systemd is informed, if the cgroup is one of its scopes.
     pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
         self.required()?;
-        self.replace_devices(rules)?;
-        let Some(unit) = &self.unit else { return Ok(()) };
         let resources = Resources { devices: rules.to_vec(), ..Resources::default() };
-        systemd::update(unit, &resources, self.is_v2_only())
+        let limits = self.planned(&resources)?;
+        self.replace_devices(&limits.devices)?;
+        self.unit.as_ref().map_or(Ok(()), |unit| systemd::update(unit, &limits.properties))
     }
 
     /// The same without systemd.
-    pub(super) fn replace_devices(&self, rules: &[DeviceRule]) -> Result<()> {
-        let Some(branch) = self.v1("devices") else { return self.allow_devices(rules) };
-        let target = devices::v1(&devices::complete(rules))?;
+    pub(super) fn replace_devices(&self, devices: &Devices) -> Result<()> {
+        let (Devices::Lists(target), Some(branch)) = (devices, self.v1("devices")) else {
+            return self.enforce(devices);
+        };
         let text = branch.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;
         let Some(present) = devices::parse_list(&text) else {
             return write_all(&on(branch, &target.knobs()));
@@ -59,11 +60,11 @@ impl Cgroup {
         let change = |file: &'static str, from: &Whitelist, to: &Whitelist| {
             on(branch, &devices::knobs(file, &devices::beyond(from, to)))
         };
-        let more = change("devices.allow", &target, &present);
-        let less = change("devices.deny", &present, &target);
+        let more = change("devices.allow", target, &present);
+        let less = change("devices.deny", &present, target);
         write_all(&more).and_then(|()| write_all(&less)).inspect_err(|_| {
-            let _ = write_all(&change("devices.allow", &present, &target));
-            let _ = write_all(&change("devices.deny", &target, &present));
+            let _ = write_all(&change("devices.allow", &present, target));
+            let _ = write_all(&change("devices.deny", target, &present));
         })
     }
 }
@@ -75,10 +76,9 @@ const LACKS_KIND: Errno = Errno::EINVAL;
 const WITHOUT: &str =
     r#"; without it only {"allow": true, "access": "rwm"}, which denies nothing, is accepted"#;
 
-fn set_program(branch: &Branch, rules: &[DeviceRule]) -> Result<()> {
-    let program = device_program::compile(rules)?;
+fn set_program(branch: &Branch, program: &[Instruction]) -> Result<()> {
     let load = || {
-        let program = bpf::load_device_program(&program)?;
+        let program = bpf::load_device_program(program)?;
         bpf::set_device_program(branch.dir()?, program.as_fd())
     };
     load().map_err(|e| {

@@ -71,10 +71,6 @@ impl Cgroup {
         drop(self.placeholder.take());
     }
 
-    pub(super) fn is_v2_only(&self) -> bool {
-        self.branches.iter().all(|b| b.place.is_v2())
-    }
-
     pub(super) fn v2(&self) -> Option<&Branch> {
         self.branches.iter().find(|b| b.place.is_v2())
     }

@@ -9,7 +9,7 @@
 //! | make it where it is planned; adopt one that is recorded | `create`, `adopt`, `location` | `create.rs`, `handle.rs` |
 //! | put processes into it | `v2_dir`, `join`, `join_v1`, `join_v2`, `close_in_clone` | `join.rs`, `handle.rs` |
 //! | name a cgroup below it to put one more process into | `inner`, `or_beside` | `sub_cgroup.rs` |
-//! | set its limits, replace them | `apply`, `update` | `apply.rs`, `update.rs` |
+//! | set its limits, replace them | `limit`, `limit_memory`, `update` | `apply.rs`, `update.rs` |
 //! | replace its device rules | `set_devices` | `device_rules.rs` |
 //! | give it to its owner | `give` | `delegate.rs` |
 //! | pause and resume it | `frozen`, `is_halted`, `freeze`, `thaw` | `freeze.rs` |
@@ -30,6 +30,7 @@ pub mod limits;
 pub mod oom;
 pub mod place;
 pub mod planned;
+pub mod planned_limits;
 mod stats;
 mod sub_cgroup;
 pub mod systemd;

@@ -1,11 +1,13 @@
 //! Changing the resources of a container that has them already: all that is asked for, or nothing.
 
-use super::apply::{Part, write_all};
+use super::apply::write_all;
 use super::hierarchy::Branch;
 use super::limits::knob::{Knob, Missing};
 use super::limits::{DeviceRule, Resources, Setting, What};
+use super::planned_limits::{CgroupFacts, PlannedLimits};
 use super::{Cgroup, systemd};
 use crate::error::{Error, Result};
+use crate::sys::file::read_text;
 
 impl Cgroup {
     /// Sets what is asked for and leaves the rest as it is. When something fails, what was done before is undone.
@@ -23,7 +25,9 @@ impl Cgroup {
             self.required()?;
         }
         let resources = self.completed(resources);
-        let knobs = self.knobs(&resources, Part::All)?;
+        let limits = self.planned(&resources)?;
+        self.check(&limits)?;
+        let knobs = self.placed(limits.all_files());
         self.check_usage(&resources)?;
         let mut undo: Vec<(&Branch, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
@@ -31,20 +35,33 @@ impl Cgroup {
         let mut act = || {
             write_all(&knobs)?;
             if !resources.devices.is_empty() {
-                self.replace_devices(&resources.devices)?;
+                self.replace_devices(&limits.devices)?;
                 replaced = true;
             }
             note()?;
-            self.unit.as_ref().map_or(Ok(()), |unit| systemd::update(unit, &resources, self.is_v2_only()))
+            self.unit.as_ref().map_or(Ok(()), |unit| systemd::update(unit, &limits.properties))
         };
         let Err(e) = act() else { return Ok(()) };
-        let devices = if replaced { self.replace_devices(before) } else { Ok(()) };
+        let before = || self.ground(None).devices(before).and_then(|devices| self.replace_devices(&devices));
+        let devices = if replaced { before() } else { Ok(()) };
         // What could not be written (a device that is not there) cannot be written in the undoing either, and needs none.
         undo.retain(|(branch, knob)| as_it_is(branch, knob).is_none_or(|now| now.value != knob.value));
         Err(match write_all(&undo).and(devices) {
             Ok(()) => e,
             Err(again) => e.hint(format_args!("and the values from before could not be put back: {again}")),
         })
+    }
+
+    /// Decides what is written for these resources, by the facts of the hierarchies that it is in.
+    pub(super) fn planned(&self, resources: &Resources) -> Result<PlannedLimits> {
+        let system = self.unit.as_ref().is_some_and(|unit| !unit.user);
+        let drivers = (system && !resources.devices.is_empty()).then(|| read_text("/proc/devices"));
+        let drivers = drivers.map(Result::unwrap_or_default);
+        let root = self.v2_root();
+        let mut ground = CgroupFacts { drivers: drivers.as_deref(), ..self.ground(root.as_deref()) };
+        let known = ground.lacks(resources).then(|| read_text("/proc/cgroups").unwrap_or_default());
+        ground.known = known.as_deref().unwrap_or_default();
+        PlannedLimits::new(resources, &ground)
     }
 
     /// What v2 has in one file and v1 in two is completed by the half that stays: a period without a quota, and a total of

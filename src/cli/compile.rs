@@ -53,7 +53,7 @@ pub fn creation(
 ) -> Result<Creation> {
     let spec = &loaded.spec;
     let policy = recording.or(spec.linux.seccomp.as_ref());
-    let facts = HostFacts::of_host(policy, globals.cgroup_manager)?;
+    let facts = HostFacts::of_host(&spec.linux, policy, globals.cgroup_manager)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
     let request = CreateRequest {
         id: id.to_owned().leak(),

@@ -13,6 +13,7 @@ use super::{Launch, Outputs, Program, devices, mounts, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
+use crate::cgroup::planned_limits::{CgroupFacts, PlannedLimits};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 use crate::text::{List, Text};
@@ -53,6 +54,8 @@ pub struct CreatePlan {
     pub cgroup: PlannedCgroup,
     /// What the runtime may do to cgroups.
     pub access: Access,
+    /// What is written for its limits.
+    pub limits: PlannedLimits,
     /// What the host process does in the new cgroup, before the clone.
     pub prepare: Vec<PrepareStep>,
     /// What it does while the clone is at work.
@@ -64,9 +67,20 @@ pub struct CreatePlan {
 impl fmt::Display for CreatePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "host:\n  {}\n  {}", Milestone::Reserve, Milestone::MakeCgroup)?;
-        self.prepare.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
+        self.limits.write_properties(f)?;
+        for step in &self.prepare {
+            writeln!(f, "  {step}")?;
+            if *step == PrepareStep::LimitCgroup {
+                self.limits.write_files(f)?;
+            }
+        }
         writeln!(f, "  {}", Milestone::Spawn)?;
-        self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
+        for step in &self.host {
+            writeln!(f, "  {step}")?;
+            if *step == CreateStep::LimitMemory {
+                self.limits.write_memory(f)?;
+            }
+        }
         self.launch.fmt(f)
     }
 }
@@ -87,9 +101,10 @@ pub fn compile(
     }
     let mut plan = Box::<CreatePlan>::default();
     cgroup(spec, request, facts, &mut plan, &mut refusals);
+    limits(spec, request, facts, &mut plan, &mut refusals);
     namespaces(spec, &mut plan.launch);
     plan.prepare = prepare(request, &plan.launch);
-    plan.host = host(spec, request, facts, &plan.launch);
+    plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
     if request.recording.is_some() && spec.linux.seccomp.is_some() {
         let warning = "linux.seccomp of the bundle is not in force while it is recorded";
@@ -142,10 +157,33 @@ fn cgroup(
         (PlannedCgroup::Path(_), true) => Access::Delegated { asked: path.is_some() },
         (PlannedCgroup::Scope(..), true) => Access::Delegated { asked: true },
     };
+}
+
+/// Decides everything that is written for `linux.resources`.
+fn limits(
+    spec: &Spec,
+    request: &CreateRequest,
+    facts: &HostFacts,
+    plan: &mut CreatePlan,
+    refusals: &mut Vec<Refusal>,
+) {
+    let resources = &spec.linux.resources;
+    let facts = match request.cgroup_manager {
+        CgroupManager::Disabled => CgroupFacts { devices_optional: true, ..CgroupFacts::default() },
+        manager => CgroupFacts {
+            unit: matches!(manager, CgroupManager::Systemd { .. }),
+            devices_optional: request.delegated,
+            ..facts.cgroup_facts()
+        },
+    };
     // Every engine writes device rules, and a caller who wants no cgroup has been told so: ignored like by crun, but not in
     // silence. Limits are still refused.
-    if manager == CgroupManager::Disabled && !spec.linux.resources.devices.is_empty() {
+    if request.cgroup_manager == CgroupManager::Disabled && !resources.devices.is_empty() {
         plan.launch.warnings.push("linux.resources.devices: not in force without a cgroup".into());
+    }
+    match PlannedLimits::new(resources, &facts) {
+        Ok(limits) => plan.limits = limits,
+        Err(e) => refuse_by(refusals, &e),
     }
 }
 
@@ -175,7 +213,7 @@ fn prepare(request: &CreateRequest, launch: &Launch) -> Vec<PrepareStep> {
     steps.0
 }
 
-fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, launch: &Launch) -> Vec<CreateStep> {
+fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePlan) -> Vec<CreateStep> {
     use CommonStep::*;
     use CreateStep::*;
     let (hooks, outputs) = (&spec.hooks, &request.outputs);
@@ -193,9 +231,9 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, launch: &Launch
         }
         steps.add(Answer(Sync::RuntimeHooks));
     }
-    steps.add_if(joins(&launch.join, NamespaceKind::Pid).is_some(), Adopt);
+    steps.add_if(joins(&plan.launch.join, NamespaceKind::Pid).is_some(), Adopt);
     steps.add(Await(Sync::Created));
-    steps.add(LimitMemory);
+    steps.add_if(!plan.limits.memory.is_empty(), LimitMemory);
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
     // The caller reads the pid file as soon as we have ended; the record comes last, since it makes the container.
     steps.add_some(outputs.pid_file.map(WritePidFile));

@@ -13,7 +13,6 @@ use super::{hooks, namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
-use crate::cgroup::apply::Part;
 use crate::cgroup::place::location::Location;
 use crate::error::{Error, Result, engine};
 use crate::log;
@@ -74,7 +73,7 @@ impl<'a> NewContainer<'a> {
 
     fn make_cgroup(&self) -> Result<Cgroup> {
         begin(&Milestone::MakeCgroup)?;
-        Cgroup::create(self.location, &self.loaded.spec.linux.resources, self.plan.access)
+        Cgroup::create(self.location, &self.plan.limits, self.plan.access)
     }
 
     fn spawn(&mut self, dir: &Locked, cgroup: &Cgroup) -> Result<Spawned<'a>> {
@@ -87,7 +86,7 @@ impl<'a> NewContainer<'a> {
         for step in &self.plan.prepare {
             begin(step)?;
             match step {
-                PrepareStep::LimitCgroup => self.limit(cgroup, Part::ButMemory)?,
+                PrepareStep::LimitCgroup => cgroup.limit(&self.plan.limits)?,
                 PrepareStep::OpenNamespaces => prepared.namespaces = self.open_namespaces()?,
                 PrepareStep::Listen => prepared.waiting = Some(listen(dir)?),
             }
@@ -98,10 +97,6 @@ impl<'a> NewContainer<'a> {
             dir.close_in_clone();
             cgroup.close_in_clone();
         })
-    }
-
-    fn limit(&self, cgroup: &Cgroup, part: Part) -> Result<()> {
-        cgroup.apply(&self.loaded.spec.linux.resources, part)
     }
 
     fn open_namespaces(&self) -> Result<Vec<OwnedFd>> {
@@ -160,9 +155,7 @@ impl Making<'_> {
             CreateStep::JoinCgroup => self.host.join_cgroup(Cgroup::join),
             CreateStep::GiveCgroup(uid) => self.host.cgroup.give(Uid::from_raw(uid)),
             CreateStep::RunHooks(kind) => self.run_hooks(kind),
-            CreateStep::LimitMemory => {
-                self.host.cgroup.apply(&self.loaded.spec.linux.resources, Part::Memory)
-            }
+            CreateStep::LimitMemory => self.host.cgroup.limit_memory(&self.plan.limits),
             CreateStep::RecordCreated => self.record_created(),
             CreateStep::Release => {
                 self.host.wait_for_release()?;

@@ -4,6 +4,8 @@
 //! one, and at the end the devices that every container has are allowed (as in runc: engines open the list with a denial
 //! of everything and rely on it).
 
+use std::fmt;
+
 use super::knob::Knob;
 use super::{ANY, DeviceRule, MKNOD, READ, RuleKind, WRITE, access};
 use crate::error::{Error, Result};
@@ -70,24 +72,37 @@ impl DeviceRule {
 
     /// For the state record, in the form of `linux.resources.devices[]`.
     pub fn to_json(&self) -> Json {
-        let kind = match self.kind {
-            RuleKind::All => "a",
-            RuleKind::Char => "c",
-            RuleKind::Block => "b",
-        };
         let number = |n: Option<u32>| n.map_or(Json::from(-1), Json::from);
         Json::fields([
             ("allow", Json::from(self.allow)),
-            ("type", Json::str(kind)),
+            ("type", Json::str(self.letter())),
             ("major", number(self.major)),
             ("minor", number(self.minor)),
             ("access", Json::str(self.letters())),
         ])
     }
 
+    /// `type`
+    fn letter(&self) -> &'static str {
+        match self.kind {
+            RuleKind::All => "a",
+            RuleKind::Char => "c",
+            RuleKind::Block => "b",
+        }
+    }
+
     fn letters(&self) -> String {
         let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
         letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect()
+    }
+}
+
+impl fmt::Display for DeviceRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
+        let (verb, numbers) =
+            (if self.allow { "allow" } else { "deny" }, [self.major, self.minor].map(number));
+        write!(f, "{verb} {} {} {}", self.letter(), numbers.join(":"), self.letters())
     }
 }
 

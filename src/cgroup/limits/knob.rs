@@ -1,5 +1,7 @@
 //! What to write where: the files of a cgroup, and the controllers that they belong to.
 
+use std::fmt;
+
 use super::Resources;
 
 /// What to write to one file of a cgroup, and which field of `config.json` wants it.
@@ -21,6 +23,17 @@ impl Knob {
     }
 }
 
+impl fmt::Display for Knob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.file, self.value)?;
+        match self.missing {
+            Missing::Fails => Ok(()),
+            Missing::Skips => f.write_str(" (if it exists)"),
+            Missing::Use(file, value) => write!(f, " (or {file} = {value})"),
+        }
+    }
+}
+
 /// What to do if a [`Knob`]'s file is not there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missing {
@@ -30,6 +43,11 @@ pub enum Missing {
     Skips,
     /// This file and value mean the same.
     Use(&'static str, &'static str),
+}
+
+/// The controller that a file of a cgroup belongs to.
+pub(in crate::cgroup) fn controller_of(file: &str) -> &str {
+    file.split('.').next().unwrap_or_default()
 }
 
 /// A controller that a field of `linux.resources` needs.
@@ -68,11 +86,6 @@ impl Controller {
             ("rdma", "rdma", "rdma"),
             ("memory", "memory", "memory"),
         ][self as usize]
-    }
-
-    /// The one of this name on v2.
-    pub(in crate::cgroup) fn of_v2(name: &str) -> Option<Controller> {
-        Controller::ALL.into_iter().find(|c| c.v2() == name)
     }
 
     /// Its name on cgroup v1.

@@ -7,7 +7,7 @@
 use nix::fcntl::OFlag;
 
 use crate::error::{Context, Result};
-use crate::sys::file::{open, read_all};
+use crate::sys::file::{open, read_all, read_text};
 use crate::sys::mountinfo::{Mount, mounts};
 
 /// The hierarchies that are mounted where this process sees them.
@@ -15,6 +15,8 @@ use crate::sys::mountinfo::{Mount, mounts};
 pub struct Layout {
     /// v1's in the order of `/proc/self/cgroup`, and v2's at the end.
     pub trees: Vec<Tree>,
+    /// `cgroup.controllers` of v2's root, if it can be read.
+    pub v2_controllers: Option<String>,
 }
 
 /// One mounted hierarchy.
@@ -43,7 +45,10 @@ impl Tree {
 impl Layout {
     /// Reads the layout of the calling process.
     pub fn discover() -> Result<Layout> {
-        Layout::of("self")
+        let mut layout = Layout::of("self")?;
+        let root = layout.v2().map(|tree| format!("{}/cgroup.controllers", tree.mount));
+        layout.v2_controllers = root.and_then(|file| read_text(&file).ok());
+        Ok(layout)
     }
 
     /// The same hierarchies with the cgroups that another process, by its pid, is in.
@@ -74,7 +79,7 @@ impl Layout {
             })
             .collect();
         trees.sort_by_key(Tree::is_v2);
-        Layout { trees }
+        Layout { trees, v2_controllers: None }
     }
 
     /// The tree of the unified hierarchy.

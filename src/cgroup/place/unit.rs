@@ -1,5 +1,7 @@
 //! The scope of systemd that a container is: its name, its place, and what its properties may be.
 
+use std::fmt;
+
 use crate::error::{Error, Quoted, Result};
 use crate::text::List;
 
@@ -90,6 +92,28 @@ pub enum Value {
     Strs(Vec<String>),
     Pairs(Vec<(String, String)>),
     Limits(Vec<(String, u64)>),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(v) => write!(f, "{v}"),
+            Value::I32(n) => write!(f, "{n}"),
+            Value::U32(n) => write!(f, "{n}"),
+            Value::I64(n) => write!(f, "{n}"),
+            Value::U64(u64::MAX) => f.write_str("infinity"),
+            Value::U64(n) => write!(f, "{n}"),
+            Value::Str(text) => f.write_str(text),
+            Value::Bytes(bytes) => write!(f, "{bytes:02x?}"),
+            Value::U32s(list) => write!(f, "{list:?}"),
+            Value::Strs(list) => write!(f, "{list:?}"),
+            Value::Pairs(list) => {
+                let list: Vec<String> = list.iter().map(|(a, b)| format!("{a} {b}")).collect();
+                write!(f, "[{}]", list.join(", "))
+            }
+            Value::Limits(list) => write!(f, "{list:?}"),
+        }
+    }
 }
 
 impl Value {

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::limits::Resources;
 use super::place::unit::{Property, Unit, Value};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::clock;
-use crate::sys::file::{is_dir, read_text};
+use crate::sys::file::is_dir;
 use crate::sys::process::{self, Cloned};
 use crate::sys::search::has;
 use dbus::{Connection, Method};
@@ -136,7 +135,7 @@ impl Drop for Placeholder {
 }
 
 /// Starts the scope, and waits until systemd says that it is there.
-pub(in crate::cgroup) fn start(unit: &Unit, resources: &Resources, v2: bool) -> Result<Placeholder> {
+pub(in crate::cgroup) fn start(unit: &Unit, limits: &[Property], v2: bool) -> Result<Placeholder> {
     let placeholder = Placeholder::new()?;
     let mut properties = Vec::new();
     for (name, value) in [
@@ -154,10 +153,7 @@ pub(in crate::cgroup) fn start(unit: &Unit, resources: &Resources, v2: bool) -> 
     ] {
         properties.push((name.to_owned(), value));
     }
-    let drivers = read_text("/proc/devices").unwrap_or_default();
-    // A user's manager may set no device rules.
-    properties.append(&mut properties::properties(resources, v2, (!unit.user).then_some(&drivers)));
-    let properties: Vec<&Property> = properties.iter().chain(unit.properties).collect();
+    let properties: Vec<&Property> = properties.iter().chain(limits).chain(unit.properties).collect();
 
     let body = |properties: &[&Property]| {
         let mut body = Writer::default();
@@ -241,12 +237,9 @@ pub(in crate::cgroup) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
     stop().map_err(|e: Error| e.context(format_args!("stop systemd unit {}", unit.name)))
 }
 
-/// Tells systemd of changed resources.
-pub(in crate::cgroup) fn update(unit: &Unit, resources: &Resources, v2: bool) -> Result<()> {
-    let drivers = read_text("/proc/devices").unwrap_or_default();
-    let devices = (!unit.user && !resources.devices.is_empty()).then_some(drivers.as_str());
-    let properties = properties::properties(resources, v2, devices);
-    let properties: Vec<&Property> = properties.iter().collect();
+/// Informs systemd of changed limits.
+pub(in crate::cgroup) fn update(unit: &Unit, limits: &[Property]) -> Result<()> {
+    let properties: Vec<&Property> = limits.iter().collect();
     if properties.is_empty() {
         return Ok(());
     }

@@ -48,11 +48,8 @@ pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>
 
 #[cfg(test)]
 mod tests {
-    use crate::cgroup::limits::knob::Knob;
-
-    use crate::cgroup::apply;
-    use crate::cgroup::limits::knob::Controller;
-    use crate::cgroup::limits::{Resources, resources, v2};
+    use crate::cgroup::limits::{Resources, resources};
+    use crate::cgroup::planned_limits::{CgroupFacts, PlannedLimits};
     use crate::cgroup::systemd::properties;
     use crate::json::value::Json;
 
@@ -63,12 +60,8 @@ mod tests {
     /// The values that the files hold in the end, the lines by device under their key.
     fn files(r: &Resources) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
-        let parts = [apply::Part::ButMemory, apply::Part::Memory];
-        for knob in parts.into_iter().flat_map(|part| {
-            let of = Controller::ALL.into_iter().filter(move |c| part.has(*c));
-            let fields: Vec<Knob> = of.flat_map(|c| v2::knobs(c, r).unwrap()).collect();
-            apply::with_unified(fields, r, part)
-        }) {
+        let ground = CgroupFacts { has_v2: true, ..CgroupFacts::default() };
+        for knob in PlannedLimits::new(r, &ground).unwrap().all_files() {
             let key = knob.value.split_once(' ').filter(|(key, _)| key.contains(':'));
             let place = key.map_or(knob.file.to_owned(), |(key, _)| format!("{} {key}", knob.file));
             found.retain(|(file, _)| *file != place);
@@ -153,7 +146,8 @@ mod tests {
     #[test]
     fn a_value_that_is_replaced_is_not_written() {
         let r = read(r#"{"memory":{"limit":4096},"unified":{"memory.max":"8192","pids.max":"5"}}"#);
-        let all = apply::with_unified(v2::knobs(Controller::Memory, &r).unwrap(), &r, apply::Part::Memory);
+        let all =
+            PlannedLimits::new(&r, &CgroupFacts { has_v2: true, ..CgroupFacts::default() }).unwrap().memory;
         assert_eq!(all.iter().map(|k| (k.file, k.value)).collect::<Vec<_>>(), [("memory.max", "8192")]);
     }
 }
