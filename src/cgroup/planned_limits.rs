@@ -158,7 +158,7 @@ impl CgroupFacts<'_> {
         {
             let (v1, v2, field) = c.names();
             match self.has_on_v1(v1) {
-                true => on_v1.append(&mut v1::knobs(c, r)),
+                true => on_v1.append(&mut v1::knobs(c, r)?),
                 false if self.has(c) => on_v2.append(&mut v2::knobs(c, r)?),
                 false => return Err(self.missing(v1, v2, field)),
             }

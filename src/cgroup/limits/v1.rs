@@ -2,11 +2,15 @@
 
 use super::knob::{Controller, Knob, Missing};
 use super::{Resources, Setting, What};
+use crate::error::{Error, Result};
 
 /// What to write into a cgroup of this controller's hierarchy. An order that the kernel refuses with EINVAL only for the
 /// values of the moment (a limit above the present memory+swap limit) is right in a second pass.
-pub fn knobs(of: Controller, r: &Resources) -> Vec<Knob> {
+pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     let mut knobs = Vec::new();
+    if of == Controller::Memory {
+        check_swap(r)?;
+    }
     for s in r.of(of) {
         let member = s.what.member();
         let mut knob = Knob::new(member.field, member.v1, s.value());
@@ -29,7 +33,17 @@ pub fn knobs(of: Controller, r: &Resources) -> Vec<Knob> {
         knob.missing = Missing::Skips;
         knobs.push(knob);
     }
-    knobs
+    Ok(knobs)
+}
+
+/// Refuses a sum of memory and swap that is below the limit of memory: the kernel does, whatever the order.
+pub(super) fn check_swap(r: &Resources) -> Result<()> {
+    match (r.number(What::Swap), r.number(What::Limit)) {
+        (Some(both @ 0..), Some(limit)) if both < limit => Err(Error::of(format_args!(
+            "linux.resources.memory.swap: {both} is memory and swap together, and less than memory.limit, {limit}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// `pids.max`. 0 becomes 1: the two mean the same to a container, whose first process is never refused by the limit, but a

@@ -3,7 +3,7 @@
 
 use super::knob::{Controller, Knob, Missing};
 use super::unified::io_weight;
-use super::v1::{hugepages, pids};
+use super::v1::{check_swap, hugepages, pids};
 use super::{Resources, Setting, What};
 use crate::error::{Error, Result};
 
@@ -79,19 +79,18 @@ fn rate(s: &Setting, key: &str) -> String {
 
 /// v1 limits memory and swap together, v2 swap alone: swap = together - memory.
 fn swap(r: &Resources) -> Result<Option<Knob>> {
-    let refuse = |why: String| Err(Error::of(format_args!("linux.resources.memory.swap: {why}")));
     let alone = match (r.number(What::Swap), r.number(What::Limit)) {
         (None, Some(-1)) | (Some(-1), _) => -1,
         (None, _) => return Ok(None),
         (Some(_), None | Some(-1)) => {
-            return refuse("needs a memory.limit, it is memory and swap together".to_owned());
-        }
-        (Some(both), Some(limit)) if both < limit => {
-            return refuse(format!(
-                "{both} is memory and swap together, and less than memory.limit, {limit}"
+            return Err(Error::new(
+                "linux.resources.memory.swap: needs a memory.limit, it is memory and swap together",
             ));
         }
-        (Some(both), Some(limit)) => both - limit,
+        (Some(both), Some(limit)) => {
+            check_swap(r)?;
+            both - limit
+        }
     };
     let mut knob = Knob::new("memory.swap", "memory.swap.max", bytes(alone));
     // No swap file means that the kernel has no swap, or does not account it: then these two hold already.
@@ -161,7 +160,7 @@ mod tests {
     }
 
     fn v1(r: &Resources) -> Vec<(String, String)> {
-        brief(Controller::ALL.into_iter().flat_map(|c| v1::knobs(c, r)))
+        brief(Controller::ALL.into_iter().flat_map(|c| v1::knobs(c, r).unwrap()))
     }
 
     fn v2(r: &Resources) -> Result<Vec<(String, String)>> {
@@ -207,11 +206,6 @@ mod tests {
             Ok(&[("memory.swap.max?", "max"), ("memory.max", "5")]),
         ),
         (r#"{"memory":{"swap":5}}"#, &[("memory.memsw.limit_in_bytes", "5")], Err("memory.swap: needs")),
-        (
-            r#"{"memory":{"limit":9,"swap":5}}"#,
-            &[("memory.limit_in_bytes", "9"), ("memory.memsw.limit_in_bytes", "5")],
-            Err("memory.swap: 5 is memory and swap together, and less than"),
-        ),
         (
             r#"{"memory":{"swappiness":0}}"#,
             &[("memory.swappiness", "0")],
@@ -321,6 +315,16 @@ mod tests {
                 }
                 (found, wanted) => panic!("v2 of {text}: {found:?}, not {wanted:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn swap_below_the_limit_of_memory_is_refused_on_both() {
+        let r = read(r#"{"memory":{"limit":9,"swap":5}}"#);
+        for e in [v1::knobs(Controller::Memory, &r), knobs(Controller::Memory, &r)] {
+            let says =
+                "linux.resources.memory.swap: 5 is memory and swap together, and less than memory.limit, 9";
+            assert_eq!(e.unwrap_err().to_string(), says);
         }
     }
 
