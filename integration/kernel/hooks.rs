@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub const CASES: &[Case] = cases![
     six_kinds_run_in_the_specified_order,
@@ -30,7 +31,11 @@ pub const CASES: &[Case] = cases![
     hanging_hook_is_killed_at_its_timeout,
     create_interrupted_in_a_hook_is_rolled_back,
     hook_output_does_not_grow_memory,
+    refused_limits_run_no_hook,
+    missing_memory_file_runs_no_hook,
 ];
+
+const MIB: i64 = 1 << 20;
 
 const KINDS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
@@ -371,4 +376,68 @@ fn hook_output_does_not_grow_memory(t: &Test) {
     fs::write(log.join("end"), "").unwrap();
     running.wait().ok();
     c.remove();
+}
+
+/// A configuration that is refused for its limits has no effect: no hook has run, and not even the root of the states is made.
+fn refused_limits_run_no_hook(t: &Test) {
+    let (mut c, log) = hooked(t);
+    for kind in KINDS {
+        c.config["hooks"][kind] = json!([after_reading(&format!("echo {kind} >> {}/order", log.display()))]);
+    }
+    let (v1, v2) = (t.hierarchy("memory").is_some_and(|h| !h.v2), t.pure_v2());
+    let disabled = "cgroups are disabled (--cgroup-manager)";
+    let less = "memory.swap: 1048576 is memory and swap together, and less than memory.limit, 2097152";
+    let no_such_setting = "cgroup v2 has no such setting";
+    let swap = json!({"memory": {"limit": 2 * MIB, "swap": 2 * MIB}});
+    for (here, manager, resources, says) in [
+        (true, "disabled", swap, disabled),
+        (true, "disabled", json!({"pids": {"limit": 5}}), disabled),
+        (true, "disabled", json!({"unified": {"memory.max": "max"}}), "there is no cgroup v2 here"),
+        (true, "cgroupfs", json!({"cpu": {"idle": 2}}), "linux.resources.cpu.idle: must be 0 or 1"),
+        (true, "cgroupfs", json!({"memory": {"limit": -2}}), "linux.resources.memory.limit: must be "),
+        (true, "cgroupfs", json!({"unified": {"bogus.max": "1"}}), "linux.resources.unified"),
+        (v1 || v2, "cgroupfs", json!({"memory": {"limit": 2 * MIB, "swap": MIB}}), less),
+        (v2, "cgroupfs", json!({"memory": {"swap": MIB}}), "memory.swap: needs a memory.limit"),
+        (v2, "cgroupfs", json!({"memory": {"swappiness": 5}}), no_such_setting),
+        (v2, "cgroupfs", json!({"memory": {"disableOOMKiller": true}}), no_such_setting),
+        (v2, "cgroupfs", json!({"network": {"classID": 5}}), "cgroup v2 has no"),
+        (v1, "cgroupfs", json!({"unified": {"memory.max": "max"}}), "linux.resources.unified"),
+        (
+            v1 && t.hierarchy("devices").is_some_and(|h| !h.v2),
+            "cgroupfs",
+            json!({"devices": [
+                {"allow": true, "type": "c", "major": 1, "access": "rwm"},
+                {"allow": false, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+            ]}),
+            "cgroup v1 cannot deny c 1:3 rwm",
+        ),
+    ] {
+        if !here {
+            continue;
+        }
+        c.config["linux"]["resources"] = resources;
+        c.write();
+        let root = t.path("no-states");
+        let mut command = Command::new(t.runtime_path());
+        command.args(["--root", root.to_str().unwrap(), "--cgroup-manager", manager]);
+        command.args(["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+        t.finish(command).fails(&[says]);
+        assert!(!log.join("order").exists(), "hooks have run before {says:?}");
+        assert!(!root.exists(), "the root of the states was made before {says:?}");
+    }
+}
+
+/// A file that the kernel lacks shows only in the container's cgroup, and memory's limits are set late.
+fn missing_memory_file_runs_no_hook(t: &Test) {
+    t.needs_controller("memory");
+    if !t.pure_v2() {
+        t.skip("a file is named by itself on v2 only");
+    }
+    let (mut c, log) = hooked(t);
+    for kind in KINDS {
+        c.config["hooks"][kind] = json!([after_reading(&format!("echo {kind} >> {}/order", log.display()))]);
+    }
+    c.config["linux"]["resources"] = json!({"unified": {"memory.bogus": "1"}});
+    c.create().fails(&["linux.resources.unified: write \"1\" to ", "memory.bogus", "ENOENT"]);
+    is_taken_down(&c, &log, "");
 }
