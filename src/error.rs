@@ -1,17 +1,18 @@
 //! The one error type, and the strings that engines match.
 //!
-//! An error is one line: small letters, no full stop, each level adding a fact that the level below did not have
-//! (`create web: mount proc at /proc: mount: operation not permitted (EPERM)`). It is returned or reported, never both;
-//! `main` is the only place that prints one.
+//! An error is one line without capitals and full stop. Each level adds a fact that the level below did not have (`create web:
+//! mount proc at /proc: mount: operation not permitted (EPERM)`). It is returned or reported, never both; only `main` prints
+//! it.
 
 use std::ffi::CStr;
 use std::fmt::{self, Write as _};
 
 pub use nix::errno::Errno;
 
-/// What failed, as one line for a person, with the errno that caused it where there was one.
+/// A failure as one line for a person, with the errno that caused it, if any.
 ///
-/// One pointer wide, so that a `Result` fits a register: errors are rare, and the code that passes them on is everywhere.
+/// It is one pointer wide, so that a `Result` fits a register: errors are rare, but the code that passes them on is
+/// everywhere.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -20,10 +21,10 @@ struct Inner {
     exit: u8,
 }
 
-/// The result of everything that can fail for a reason a person should read.
+/// The result of operations whose failure a person should read about.
 pub type Result<T> = std::result::Result<T, Error>;
 
-// What takes anything that can be printed hands it on as one type, or there would be a copy of the formatting for each.
+// Printable arguments are passed on as one type. Otherwise each type would have its own copy of the formatting.
 #[cold]
 #[inline(never)]
 fn in_front(mut e: Error, fact: &dyn fmt::Display) -> Error {
@@ -39,25 +40,27 @@ fn behind(mut e: Error, hint: &dyn fmt::Display) -> Error {
 }
 
 impl Error {
-    /// An error that no system call caused: bad input, a refused request.
+    /// An error without a system call: bad input, a refused request.
     #[cold]
     pub fn new(text: impl Into<String>) -> Error {
         Error(Box::new(Inner { text: text.into(), errno: None, exit: 1 }))
     }
 
-    /// The same with a text that is put together here.
+    /// The same with a formatted text.
     #[cold]
     #[inline(never)]
     pub fn of(text: fmt::Arguments<'_>) -> Error {
         Error::new(fmt::format(text))
     }
 
-    /// An error of a system call or of a look-up that answers with an errno: `what` is the call or the act.
+    /// The error of a system call or a look-up that returned an errno.
+    ///
+    /// `what` is the call or the operation.
     pub fn os(what: impl fmt::Display, errno: Errno) -> Error {
         Error::from(errno).context(what)
     }
 
-    /// An error that another process tells of: its text, and the errno at the root of it (0 for none).
+    /// An error that another process reports: its text and its errno (0 for none).
     pub fn caused(text: impl Into<String>, errno: i32) -> Error {
         let mut e = Error::new(text);
         e.0.errno = Some(Errno::from_raw(errno)).filter(|e| *e != Errno::UnknownErrno);
@@ -69,23 +72,23 @@ impl Error {
         in_front(self, &fact)
     }
 
-    /// Appends what the user can do about it: `the error so far (hint)`.
+    /// Appends a possible fix: `the error so far (hint)`.
     pub fn hint(self, hint: impl fmt::Display) -> Error {
         behind(self, &hint)
     }
 
-    /// The same error with another exit status for the process (1 unless told).
+    /// The same error with another exit status than 1.
     pub fn exit_with(mut self, status: u8) -> Error {
         self.0.exit = status;
         self
     }
 
-    /// Whether it is this sentence, one of [`engine`]'s, and no more.
+    /// Whether it is exactly this sentence of [`engine`].
     pub fn is(&self, sentence: &str) -> bool {
         self.0.text == sentence
     }
 
-    /// The errno at the root of it, if a system call was.
+    /// The errno of the system call at its root, if there was one.
     pub fn errno(&self) -> Option<Errno> {
         self.0.errno
     }
@@ -111,7 +114,9 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 impl From<std::io::Error> for Error {
-    /// Only calls on sockets and descriptors return one, with the kernel's errno. The library's own texts would cost 2 KB.
+    /// Only calls on sockets and descriptors return one, with the kernel's errno.
+    ///
+    /// The library's own texts would cost 2 KB.
     #[cold]
     #[inline(never)]
     fn from(e: std::io::Error) -> Error {
@@ -127,15 +132,15 @@ impl From<Errno> for Error {
     }
 }
 
-/// Adds context to anything that turns into an [`Error`].
+/// Adds context to any value that converts to an [`Error`].
 pub trait Context<T> {
-    /// Puts a fact in front of the error, if there is one. The closure runs only then.
+    /// Puts a fact in front of the error; the closure runs only if there is one.
     fn context<D: fmt::Display>(self, fact: impl FnOnce() -> D) -> Result<T>;
 
-    /// The same with a text that is there beforehand. Out of line: what follows a check of the answer is not at each place.
+    /// The same with a fixed text. Out of line, to keep call sites small.
     fn at(self, fact: &str) -> Result<T>;
 
-    /// The same with a text that is put together when it is needed.
+    /// The same with a text that is formatted only if needed.
     fn about(self, fact: fmt::Arguments<'_>) -> Result<T>;
 }
 
@@ -156,7 +161,7 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// A text of C's within a message, as far as it can be read.
+/// A C string within a message; invalid UTF-8 is replaced.
 pub struct Lossy<'a>(pub &'a CStr);
 
 impl fmt::Display for Lossy<'_> {
@@ -165,8 +170,9 @@ impl fmt::Display for Lossy<'_> {
     }
 }
 
-/// Somebody else's text within a message, in quotes and [`Escaped`]. What `{:?}` prints, for ASCII to the letter; beyond
-/// ASCII `{:?}` asks tables of 3 KB what can be printed.
+/// A foreign text within a message, in quotes and [`Escaped`].
+///
+/// For ASCII it equals `{:?}`. Beyond ASCII, `{:?}` needs tables of 3 KB to decide which characters are printable.
 pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -204,26 +210,28 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Marks of direction, joiners, separators of lines, tags and the byte order mark.
+/// Marks of direction, joiners, line separators, tags and the byte order mark.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// An errno as engines and people know it: the C library's words in small letters, as Go prints them (engines match
-/// "no such file or directory", "permission denied" and so on), with the symbol that people search for.
+/// An errno as engines and people know it, with its symbol for searching.
+///
+/// The words are the C library's in small letters, as Go prints them: engines match "no such file or directory", "permission
+/// denied" and so on.
 pub fn describe(errno: Errno) -> String {
     let (name, words) = crate::sys::errno::texts(errno);
     format!("{words} ({name})")
 }
 
-/// Texts that engines look for in errors. They are runc's; changing a letter changes what an engine does.
+/// Texts of runc that engines match. A changed letter changes what an engine does.
 pub mod engine {
-    /// containerd's shims take it for "not found" (and a delete for done); also printed by CRI-O's tests.
+    /// containerd's shims read it as "not found", and a delete as done.
     pub const NOT_EXIST: &str = "container does not exist";
     /// runc's words; shown to users by every engine.
     pub const ALREADY_EXISTS: &str = "container with given ID already exists";
-    /// containerd's shims and CRI-O take it for a kill that has succeeded.
+    /// containerd's shims and CRI-O read it as a successful kill.
     pub const NOT_RUNNING: &str = "container not running";
     /// runc's words.
     pub const NOT_PAUSED: &str = "container not paused";
@@ -235,9 +243,9 @@ pub mod engine {
     pub const START_RUNNING: &str = "cannot start an already running container";
     /// runc's words, for start.
     pub const START_STOPPED: &str = "cannot start a container that has stopped";
-    /// runc's words, when a delete has killed init and it does not go.
+    /// runc's words, for a delete whose killed init does not end.
     pub const INIT_STILL_RUNNING: &str = "container init still running";
-    /// runc's words; kubelet's tests look for them.
+    /// runc's words; kubelet's tests match them.
     pub const INIT_OOM: &str = "container init was OOM-killed (memory limit too low?)";
     /// podman, and docker before 25: status 126.
     pub const DENIED: &str = "permission denied";

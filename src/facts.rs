@@ -1,6 +1,6 @@
-//! What must be known of the host before planning: read once, a plain struct that a test can fill in.
+//! The facts of the host that planning needs; a test can fill them in.
 //!
-//! Facts choose the way; they never stand in for a check.
+//! Facts choose between ways; they never replace a check.
 
 use crate::bundle::spec::Linux;
 use crate::cgroup::limits::What;
@@ -17,16 +17,16 @@ use crate::sys::entry::variable;
 use crate::sys::file::{read_text, stat};
 use crate::text::Text;
 
-/// The facts.
+/// The facts, read once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostFacts {
-    /// The capabilities that this process can pass on: in its permitted and in its bounding set.
+    /// The capabilities both permitted to this process and in its bounding set.
     pub capabilities: u64,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
     /// The cgroup of systemd itself; asked only if it makes the container's.
     pub systemd: String,
-    /// What the kernel knows of seccomp; asked only if there is a policy.
+    /// The seccomp features of the kernel; read only if there is a policy.
     pub seccomp: Support,
     /// SELinux is enabled: file systems take labels as mount options.
     pub selinux: bool,
@@ -61,7 +61,7 @@ impl Listening {
 }
 
 impl HostFacts {
-    /// Everything that the creation of a container asks for.
+    /// The facts for creating a container.
     pub fn of_host(linux: &Linux, policy: Option<&Policy>, manager: CgroupManager) -> Result<HostFacts> {
         let mut facts = HostFacts {
             cgroups: Layout::discover()?,
@@ -97,7 +97,7 @@ impl HostFacts {
         }
     }
 
-    /// What an exec asks for: the container's cgroups are in its record.
+    /// The facts for an exec: the container's cgroups are in its record.
     pub fn of_process(policy: Option<&Policy>) -> Result<HostFacts> {
         let permitted = credentials::capget().at("capget")?.permitted;
         Ok(HostFacts {

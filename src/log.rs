@@ -1,12 +1,11 @@
 //! The log, in the two forms that runc writes and engines read.
 //!
-//! `--log FILE` is appended to, one line a message, in one `write(2)` each so that lines of several runtimes do not mix.
-//! containerd's shim decodes every line of it as JSON with a time in RFC 3339 and takes the last of level "error" as the
-//! reason of a failure; podman reads the whole file as one object. So a line is written only for what matters.
-//! Without a file, warnings go to stderr. Errors go to stderr always, once, and to the file if there is one.
+//! `--log FILE` is appended to, one line for each message, in one `write(2)` each, so that lines of several runtimes do not
+//! mix. containerd's shim decodes every line as JSON with a time in RFC 3339 and takes the last one of level "error" as the
+//! reason of a failure; podman reads the whole file as one object. So only important messages are written. Without a file,
+//! warnings go to stderr. Errors go to stderr always, once, and to the file if there is one.
 //!
-//! The file may be a FIFO or a terminal. Nothing waits for its reader for longer than [`PATIENCE`]: what it does not take goes
-//! to stderr.
+//! The file may be a FIFO or a terminal. Its reader is waited for at most [`PATIENCE`]; then the message goes to stderr.
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -24,7 +23,7 @@ use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::once::Once;
 use crate::sys::{clock, interrupt};
 
-/// How long a reader of the log may take to come, and to make room, in milliseconds.
+/// The longest wait for a reader of the log, in milliseconds.
 const PATIENCE: u16 = 1000;
 
 /// `--log-format`
@@ -39,13 +38,13 @@ struct Log {
     file: Option<OwnedFd>,
     format: LogFormat,
     debug: bool,
-    /// The reader has been waited for in vain.
+    /// The reader was waited for in vain.
     stuck: AtomicBool,
 }
 
 static LOG: Once<Log> = Once::empty();
 
-/// Opens the log; to be called once, before anything is logged.
+/// Opens the log. It must be called once, before anything is logged.
 pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
     let file = path.map(|path| open_file(path).about(format_args!("open log file {path}"))).transpose()?;
     LOG.set(Log { file, format, debug, stuck: AtomicBool::new(false) });
@@ -65,33 +64,33 @@ fn open_file(path: &str) -> Result<OwnedFd> {
     Err(Error::from(Errno::ENXIO).hint("a socket, or a FIFO that nobody reads"))
 }
 
-/// Something the user should know that does not stop the work.
+/// Warns of a problem that does not stop the work.
 pub fn warn(message: &str) {
     write("warning", message, "warning: ");
 }
 
-/// Something for those who look for a fault; only with `--debug`.
+/// Logs a detail for debugging; only with `--debug`.
 pub fn debug(message: impl FnOnce() -> String) {
     if LOG.known().is_some_and(|l| l.debug) {
         write("debug", &message(), "debug: ");
     }
 }
 
-/// The one error of a failed command: to stderr, and to the log file if there is one.
+/// Reports the one error of a failed command, to stderr and to the log file.
 pub fn error(error: &Error) {
     let message = error.to_string();
     to_file("error", &message);
     to_stderr("", &message);
 }
 
-/// To the log file; without one, or when it cannot be written and nobody else is left to tell, to stderr.
+/// Writes to the log file, or to stderr if that fails and nothing else reports it.
 fn write(level: &str, message: &str, prefix: &str) {
     if !to_file(level, message) {
         to_stderr(prefix, message);
     }
 }
 
-/// Writes a line to the log file; says whether there is one, and it has it.
+/// Writes a line to the log file; whether there is one that took it.
 fn to_file(level: &str, message: &str) -> bool {
     let Some(Log { file: Some(file), format, stuck, .. }) = LOG.known() else { return false };
     let (secs, _) = clock::now();
@@ -111,10 +110,10 @@ fn to_file(level: &str, message: &str) -> bool {
     true
 }
 
-/// One line, whatever names and whatever output of a hook the message quotes; and nothing that a terminal would obey.
+/// One line without control characters, whatever text the message quotes.
 fn to_stderr(prefix: &str, message: &str) {
     let message = one_line(message.to_owned());
-    // A terminal that is stopped must not keep a signal from ending us.
+    // A stopped terminal must not keep a signal from ending us.
     if interrupt::wait_to_write(STDERR) {
         let _ = write_all(STDERR, format!("embrun: {prefix}{message}\n").as_bytes());
     }
@@ -134,14 +133,15 @@ fn line(format: LogFormat, level: &str, message: &str, time: &str) -> String {
     text
 }
 
-/// Now, as [`rfc3339`] writes it.
+/// The current time as [`rfc3339`] writes it.
 pub fn now_rfc3339() -> String {
     let (secs, nanos) = clock::now();
     rfc3339(secs, nanos)
 }
 
-/// A point in time (seconds since 1970, nanoseconds) as Go's `RFC3339Nano` prints it: UTC, the fraction without trailing
-/// zeros and left out if it is zero.
+/// A point in time as Go's `RFC3339Nano` prints it, in UTC.
+///
+/// The arguments are seconds since 1970 and nanoseconds. The fraction has no trailing zeros and is omitted if it is zero.
 pub fn rfc3339(secs: i64, nanos: u32) -> String {
     let (days, second) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
     let (year, month, day) = civil(days);
@@ -155,8 +155,10 @@ pub fn rfc3339(secs: i64, nanos: u32) -> String {
     out
 }
 
-/// Days since 1970-01-01 to year, month and day of the Gregorian calendar. Counted in 400-year cycles of 146,097 days from
-/// the first of March of year 0, so that a leap day is the last day of its year.
+/// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
+///
+/// It counts in 400-year cycles of 146,097 days from the first of March of year 0, so that a leap day is the last day of its
+/// year.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -1,8 +1,10 @@
-//! Texts that the program holds packed, because hardly a command needs them (`build.rs` packs them).
+//! Texts that are stored packed, because few commands need them.
 //!
-//! The form: two bytes of length, little-endian, then ASCII. A byte of 0x80 or more stands for bytes that were there
-//! before: `1LLLLHHH`, L is how many beyond three, H and the byte behind how far back they begin. L of 15 takes another
-//! byte and adds it, H of 7 takes another byte instead.
+//! `build.rs` packs them.
+//!
+//! The format: two bytes of length, little-endian, then ASCII. A byte of 0x80 or more repeats earlier bytes: in `1LLLLHHH`, L
+//! is their number beyond three, and H with the next byte is their distance. An L of 15 adds another byte; an H of 7 is
+//! replaced by another byte.
 
 /// The text of a name in `build.rs`.
 #[macro_export]
@@ -12,7 +14,7 @@ macro_rules! packed {
     };
 }
 
-/// Restores a text, for as long as the process lives.
+/// Restores a text, which lasts as long as the process.
 pub fn unpack(packed: &'static [u8]) -> &'static str {
     let mut packed = packed.iter().map(|byte| usize::from(*byte));
     let mut next = || packed.next();

@@ -108,15 +108,15 @@ pub struct User {
 /// `process.capabilities`: names as written, known or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Capabilities {
-    /// The limiting superset.
+    /// The superset that limits the others.
     pub bounding: List<Text>,
-    /// What is in force.
+    /// In force.
     pub effective: List<Text>,
-    /// What is kept across exec of a file that names it.
+    /// Kept across exec of a file that has it in its inheritable set.
     pub inheritable: List<Text>,
-    /// What may be put in force.
+    /// May be put in force.
     pub permitted: List<Text>,
-    /// What is kept across exec of a plain file.
+    /// Kept across exec of a plain file.
     pub ambient: List<Text>,
 }
 

@@ -1,4 +1,4 @@
-//! Writing what `linux.resources` asks for into the container's cgroup.
+//! Writes the values of `linux.resources` into the container's cgroup.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -93,13 +93,16 @@ impl Cgroup {
     }
 }
 
-/// The knobs, each to be written there.
+/// The values, each for that directory.
 #[inline(never)]
 pub(super) fn on<'a>(branch: &'a Branch, knobs: &[Knob]) -> Vec<(&'a Branch, Knob)> {
     knobs.iter().map(|k| (branch, *k)).collect()
 }
 
-/// Writes all, and what the kernel refuses for the values of the moment (a limit above one that is about to be raised) once
+/// Writes all values, and those that the kernel refuses once more at the end.
+///
+/// A value may be invalid only until another one is written (a limit above one that is about to be raised). The order of
+/// values for one file is kept.
 /// more at the end. The order of what goes to one file is kept.
 pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
     let mut again: Vec<&(&Branch, Knob)> = Vec::new();
@@ -122,10 +125,12 @@ pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
     })
 }
 
-/// How often a limit that is below what is in use is tried again.
+/// The number of tries for a limit below the present usage.
 const PATIENCE: u32 = 10;
 
-/// The file that was written last, open still: lists of devices are a dozen writes to one.
+/// The last written file, still open.
+///
+/// A list of devices is a dozen writes to one file.
 #[derive(Default)]
 struct LastFile(Option<(String, OwnedFd)>);
 
@@ -143,8 +148,8 @@ impl LastFile {
 
 fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
     let mut done = last.write(branch, knob.file, knob.value);
-    // What each processor has counted in advance, a quarter of a MiB, is given back only a moment after a first limit was
-    // refused (v1; drain_all_stock in mm/memcontrol.c).
+    // Each processor charges up to a quarter of a MiB in advance. The kernel returns that only a moment after it has refused
+    // the first limit (v1; drain_all_stock in mm/memcontrol.c).
     for _ in 0..PATIENCE {
         if done != Err(Errno::EBUSY) {
             break;

@@ -16,11 +16,11 @@ use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{AT_FDCWD, mkdirat, rmdirat};
 
 impl Cgroup {
-    /// Makes the container's cgroup where it is planned, ready to be joined: on v2 with the controllers on the way to it
-    /// turned on (all of them, beside v1 only those that `limits` need and v1 has not), on v1 with the parent's cpuset.
+    /// Makes the container's cgroup at its planned place, ready to be joined.
     ///
-    /// What was made is removed again if something fails. Refused are a cgroup that is there already and has processes,
-    /// is frozen, or appeared since it was planned.
+    /// On v2 the controllers are enabled on the way to it: all of them or, beside v1, only those that `limits` needs and v1
+    /// lacks. On v1 the parent's cpuset is copied. If something fails, all that was made is removed again. A cgroup is refused
+    /// if it exists and has processes, is frozen, or appeared since it was planned.
     pub fn create(location: &Location, limits: &PlannedLimits, access: Access) -> Result<Cgroup> {
         let mut cgroup = Cgroup::on(Vec::new(), access, location.unit.clone());
         if let Some(unit) = &location.unit {
@@ -54,10 +54,10 @@ impl Cgroup {
     fn make(&mut self, place: &Place, all: &Location, limits: &PlannedLimits) -> Result<Branch> {
         let mut place = place.clone();
         let made = make_directories(&mut place, self.unit.is_some());
-        // From here on the branch removes what was made, whatever comes.
+        // From here on the directories that were made are removed after any failure.
         let branch = Branch::new(place);
         let ready = made.and_then(|()| {
-            // A scope is new, systemd has seen to that, and has its placeholder in it.
+            // A scope is new, which systemd ensures, and holds its placeholder.
             if branch.place.made == 0 && self.unit.is_none() {
                 self.check_fitness(&branch)?;
             }
@@ -68,7 +68,7 @@ impl Cgroup {
                 inherit_cpuset(&branch.place)?;
             }
             branch.with(|_| Ok(())).context(|| format!("open {}", branch.place.directory()))?;
-            // Also one that is new, below one that is frozen: init would never say a word.
+            // A new one may be below a frozen one: init would never answer.
             check_running(&branch)
         });
         if let Err(e) = ready {
@@ -79,7 +79,9 @@ impl Cgroup {
         Ok(branch)
     }
 
-    /// A cgroup that was there before may be used if nothing is in it (OCI spec: "Cgroup fitness check").
+    /// An existing cgroup may be used if it is empty (OCI spec.
+    ///
+    /// "Cgroup fitness check").
     fn check_fitness(&self, branch: &Branch) -> Result<()> {
         let directory = branch.place.directory();
         let pids = branch.with(walk::pids).about(format_args!("read {directory}"))?;
@@ -103,8 +105,10 @@ fn is_denied(e: &Error) -> bool {
     matches!(e.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ENOENT))
 }
 
-/// Makes what is missing of the path. Parents may come (another container makes the same) and go (another removes its own)
-/// at the same time; the last directory must be made by us if it was to be, or for us by systemd.
+/// Makes the missing directories of the path.
+///
+/// Parents may appear (another container makes the same) and vanish (another removes its own) at the same time. The last
+/// directory must be made by us, or by systemd, if the plan says so.
 fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
     let planned = std::mem::take(&mut place.made);
     if planned == 0 {
@@ -141,7 +145,7 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
                 at -= 1;
             }
             Err(e) => {
-                // The parents that were made must go again, and the last is not there.
+                // The parents that were made must go again; the last directory does not exist.
                 for (parent, _) in levels[..at].iter().rev().take(place.made as usize) {
                     let _ = rmdirat(AT_FDCWD, &**parent);
                 }
@@ -163,7 +167,7 @@ fn make_directories(place: &mut Place, by_systemd: bool) -> Result<()> {
     Ok(())
 }
 
-/// What of v2's controllers the container needs turned on; `None` is all that there are.
+/// The v2 controllers that the container needs enabled; `None` means all.
 fn wanted_of_v2(all: &Location, limits: &PlannedLimits) -> Option<Vec<&'static str>> {
     if all.places.len() == 1 {
         return None;
@@ -172,15 +176,17 @@ fn wanted_of_v2(all: &Location, limits: &PlannedLimits) -> Option<Vec<&'static s
     Some(controllers.filter(|c| !all.places.iter().any(|p| p.has(c))).collect())
 }
 
-/// Turns controllers on in every directory above the cgroup, and tells which could not be.
+/// Enables controllers in every directory above the cgroup.
+///
+/// Returns those that failed.
 fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Error)> {
     let mut refused = Vec::new();
     let mut way = vec![place.mount.clone()];
     way.extend(place.levels().into_iter().map(|(directory, _)| directory));
     for (at, directory) in way.iter().enumerate() {
         let Ok(dir) = open_directory(directory) else { continue };
-        // Below one with processes and controllers of threads, and below a threaded one, a new cgroup takes processes only
-        // if it is threaded as well (cgroups(7)). Where that fails, joining says so.
+        // Below a cgroup with processes and threaded controllers, and below a threaded one, a new cgroup takes processes only
+        // if it is threaded too (cgroups(7)). If that fails, joining reports it.
         if read(dir.as_fd(), "cgroup.type").is_ok_and(|kind| kind.trim_ascii() == "domain invalid") {
             let _ = write(dir.as_fd(), "cgroup.type", "threaded");
         }
@@ -203,7 +209,7 @@ fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Er
         if write(dir.as_fd(), "cgroup.subtree_control", &together).is_ok() {
             continue;
         }
-        // One that cannot be had (cpu with real-time processes, cpuset) must not keep the others away.
+        // A controller that cannot be enabled (cpu with real-time processes, cpuset) must not block the others.
         for controller in missing {
             if let Err(e) = write(dir.as_fd(), "cgroup.subtree_control", &plus(&controller)) {
                 let e =
@@ -215,10 +221,10 @@ fn turn_on(place: &Place, wanted: &Option<Vec<&'static str>>) -> Vec<(String, Er
     refused
 }
 
-/// A new v1 cpuset is empty and can hold no process until it has processors and memory nodes: its parent's.
+/// Copies the parent's processors and memory nodes: a new v1 cpuset has none.
 fn inherit_cpuset(place: &Place) -> Result<()> {
     let mut parent = place.mount.clone();
-    // Also on the way: a cgroup that somebody else made and left empty has nothing to inherit from.
+    // Also on the way: an empty cpuset that another program made has nothing to inherit.
     for (directory, _) in place.levels() {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let inherit = || {

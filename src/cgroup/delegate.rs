@@ -1,4 +1,6 @@
-//! Giving a container its cgroup (config-linux.md, "Cgroup ownership"): v2 only. Who may have it is the plan's to say.
+//! Delegates the v2 cgroup to its container (config-linux.md, "Cgroup ownership").
+//!
+//! The plan decides who may own it.
 
 use nix::unistd::Uid;
 
@@ -6,12 +8,13 @@ use super::Cgroup;
 use crate::error::{Context, Errno, Result};
 use crate::sys::file::{chown, chownat, read_text};
 
-/// What the kernel lists in `/sys/kernel/cgroup/delegate`, where it does not.
+/// The files of `/sys/kernel/cgroup/delegate`, for kernels without that list.
 const FILES: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 impl Cgroup {
-    /// Makes `owner` (as the host sees it) the owner of the v2 cgroup and of the files that a delegatee may write
-    /// (cgroups(7)). Does nothing on v1, where delegation is not safe.
+    /// Makes `owner`, a host uid, the owner of the v2 cgroup and its delegatable files.
+    ///
+    /// See cgroups(7). It does nothing on v1, where delegation is not safe.
     pub fn give(&self, owner: Uid) -> Result<()> {
         let Some(branch) = self.v2() else { return Ok(()) };
         let dir = branch.dir().context(|| format!("open {}", branch.place.directory()))?;
@@ -19,7 +22,7 @@ impl Cgroup {
         let listed = read_text("/sys/kernel/cgroup/delegate");
         for file in listed.as_deref().unwrap_or(FILES).lines().filter(|f| !f.is_empty() && !f.contains('/')) {
             match chownat(dir, file, owner.as_raw(), None) {
-                // The kernel may list what this cgroup has not (memory.oom.group without the controller).
+                // The kernel may list a file that this cgroup lacks (memory.oom.group without the controller).
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(e) => return Err(e).context(|| format!("chown {}/{file}", branch.place.directory())),
             }

@@ -1,4 +1,4 @@
-//! Device rules put into force: v1's lists, or v2's program.
+//! Applies device rules: as v1's lists, or as v2's program.
 
 use std::os::fd::AsFd;
 
@@ -13,7 +13,7 @@ use crate::error::{Errno, Error, Result};
 use crate::sys::bpf::{self, Instruction};
 
 impl Cgroup {
-    /// Puts the rules of a new container into force.
+    /// Applies the rules of a new container.
     pub(super) fn enforce(&self, devices: &Devices) -> Result<()> {
         let optional = self.access != Access::Full;
         match (devices, self.v1("devices"), self.v2()) {
@@ -35,8 +35,10 @@ impl Cgroup {
         }
     }
 
-    /// Replaces the rules of a running container by these (and the default devices), so that at no moment something is
-    /// denied that is allowed before and after. All or nothing. systemd is informed, if the cgroup is one of its scopes.
+    /// Replaces the rules of a running container by these and the default devices.
+    ///
+    /// All or nothing. At no moment is a device denied that is allowed before and after. If systemd manages the cgroup, its
+    /// unit is updated too.
     pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
         self.required()?;
         let resources = Resources { devices: rules.to_vec(), ..Resources::default() };
@@ -69,10 +71,10 @@ impl Cgroup {
     }
 }
 
-/// What bpf(2) answers on a kernel without it, and on one without programs of cgroups, or with none for devices.
+/// The errors of bpf(2) on a kernel without it, without cgroup programs, or without device programs.
 const LACKS_CALL: Errno = Errno::ENOSYS;
 const LACKS_KIND: Errno = Errno::EINVAL;
-/// What can be had there.
+/// The rules that can be enforced there.
 const WITHOUT: &str =
     r#"; without it only {"allow": true, "access": "rwm"}, which denies nothing, is accepted"#;
 

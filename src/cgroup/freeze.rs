@@ -1,5 +1,6 @@
-//! Pausing: by v2's `cgroup.freeze` where there is one (Linux 5.2; processes can be killed while frozen, and nothing gets
-//! stuck half-way), else by v1's freezer.
+//! Pausing, by v2's `cgroup.freeze` (Linux 5.2) or v1's freezer.
+//!
+//! On v2 processes can be killed while they are frozen, and freezing never stops half-way.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +10,17 @@ use crate::error::{Errno, Error, Result};
 use crate::sys::clock;
 
 impl Cgroup {
-    /// The container is paused, or was left half-way there. Never waits; a cgroup that is gone is not.
+    /// Whether the container is paused or was left half-way. A removed cgroup is not.
     pub fn frozen(&self) -> bool {
         self.branches.iter().any(is_frozen)
     }
 
-    /// Nothing in it goes on, whoever has frozen it, or one above it. Never waits.
+    /// Whether no process in it can run, because of its own freezer or one above.
     pub fn is_halted(&self) -> bool {
         self.branches.iter().any(is_halted)
     }
 
-    /// Stops every process of the cgroup where it is, or leaves them running and tells why.
+    /// Freezes every process of the cgroup, or thaws them again and returns the reason.
     pub fn freeze(&self, deadline: Instant) -> Result<()> {
         let done = match self.freezer()? {
             (branch, true) => freeze_v2(branch, deadline),
@@ -39,7 +40,7 @@ impl Cgroup {
         }
     }
 
-    /// Lets the processes run again. Does not wait: the kernel wakes them at once.
+    /// Thaws the processes. Does not wait: the kernel wakes them at once.
     pub fn thaw(&self) -> Result<()> {
         let mut thawed = Err(Errno::ENOENT);
         for branch in &self.branches {
@@ -56,8 +57,10 @@ impl Cgroup {
         thawed.map_err(|e| Error::os("thaw", e))
     }
 
-    /// Thaws for good what is to die: also the cgroups that the payload made below, since v1 lets no frozen process die.
-    /// Children come before parents: what is frozen from above cannot freeze them again.
+    /// Thaws processes that are about to die, also in cgroups that the payload made.
+    ///
+    /// v1 lets no frozen process die. Children come before parents: a process that is frozen from above cannot freeze others
+    /// again.
     pub(super) fn thaw_all(&self, deadline: Instant) {
         if let Some(dir) = self.v1("freezer").and_then(|b| b.dir().ok()) {
             let _ = walk::write_below(dir, "freezer.state", "THAWED", deadline);
@@ -65,7 +68,7 @@ impl Cgroup {
         let _ = self.thaw();
     }
 
-    /// The branch with the freezer, and whether it is v2's.
+    /// The hierarchy with the freezer, and whether it is v2.
     fn freezer(&self) -> Result<(&Branch, bool)> {
         self.required()?;
         if self.v2_has_file("cgroup.freeze") {
@@ -85,8 +88,10 @@ fn freeze_v2(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Er
     wait_for_event(branch.dir()?, "frozen 1", deadline)
 }
 
-/// v1 stops processes only where they can be stopped at the moment, and may stay FREEZING with one that forks or execs: it
-/// is asked again, and now and then let go so that they get further.
+/// Freezes by v1, which may stay FREEZING if a process forks or executes.
+///
+/// v1 stops processes only where they can be stopped at that moment. So it is asked again, and now and then thawed to let them
+/// get on.
 fn freeze_v1(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Errno> {
     for round in 1u32.. {
         branch.write("freezer.state", "FROZEN")?;

@@ -13,14 +13,14 @@ use crate::sys::descriptor::close_for_good;
 /// A handle on the container's cgroup in every hierarchy.
 pub struct Cgroup {
     pub(super) branches: Vec<Branch>,
-    /// Controllers that v2 did not give us, and why.
+    /// The controllers that v2 did not provide, and why.
     pub(super) refused: Vec<(String, Error)>,
-    /// Why a hierarchy was left out that was not delegated.
+    /// The reason for which a hierarchy that was not delegated was left out.
     pub(super) denied: Option<Error>,
     pub(super) access: Access,
     pub(super) unit: Option<Unit>,
     pub(super) placeholder: RefCell<Option<Placeholder>>,
-    /// Whose cgroup is joined where this one takes no processes or is gone.
+    /// The process whose cgroup is joined if this one takes no processes or is gone.
     pub(super) beside: Option<i32>,
 }
 
@@ -37,13 +37,15 @@ impl Cgroup {
         }
     }
 
-    /// The handle on a cgroup that the state record knows. Looks at nothing: the cgroup may be gone.
+    /// A handle on a recorded cgroup. It is not accessed and may be gone.
     pub fn adopt(location: &Location) -> Cgroup {
         let branches = location.places.iter().cloned().map(Branch::new).collect();
         Cgroup::on(branches, Access::Full, location.unit.clone())
     }
 
-    /// Demands that there is one at all: mounting something now would not give the container one.
+    /// Fails without any hierarchy.
+    ///
+    /// Mounting one now would not give the container a cgroup.
     pub(super) fn required(&self) -> Result<()> {
         match self.branches.is_empty() {
             true => Err(Error::new("the container has no cgroup").hint("it was created without one")),
@@ -56,17 +58,17 @@ impl Cgroup {
         Location { places: self.branches.iter().map(|b| b.place.clone()).collect(), unit: self.unit.clone() }
     }
 
-    /// In a clone of the process that makes the container: it needs its descriptors for other things.
+    /// Closes its descriptors in a clone that needs the numbers for other files.
     pub fn close_in_clone(&self) {
         self.branches.iter().filter_map(|b| b.dir.get()).for_each(|dir| close_for_good(dir.as_fd()));
     }
 
-    /// The v2 directory, for a clone straight into it (`CLONE_INTO_CGROUP`); [`Cgroup::join`] does the rest.
+    /// The v2 directory for `CLONE_INTO_CGROUP`; [`Cgroup::join`] does the rest.
     pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
         self.v2().and_then(|b| b.dir().ok())
     }
 
-    /// The container's own processes keep the scope alive from now on, or nothing does.
+    /// From now on only the container's own processes keep the scope alive.
     pub(super) fn let_go(&self) {
         drop(self.placeholder.take());
     }
@@ -79,7 +81,7 @@ impl Cgroup {
         self.branches.iter().find(|b| b.place.has(controller))
     }
 
-    /// The file is in the cgroup of v2.
+    /// Whether the file exists in the v2 cgroup.
     pub(super) fn v2_has_file(&self, file: &str) -> bool {
         self.v2().is_some_and(|b| b.has_file(file))
     }
@@ -94,7 +96,7 @@ pub(super) const NO_INTERNAL_PROCESSES: &str = "cgroup v2 allows no processes in
 const THREADED: &str = "a cgroup above has processes itself or is threaded, and below it cgroup v2 has only threaded cgroups, without memory, \
      io and hugetlb (cgroups(7): threaded mode); choose another linux.cgroupsPath, or move those processes into a child of their own";
 
-/// With the reason why v2 takes no process, or no controller, there.
+/// Adds the reason why v2 takes no process, or no controller, there.
 pub(super) fn no_place(e: Error) -> Error {
     match e.errno() {
         Some(Errno::EBUSY) => e.hint(NO_INTERNAL_PROCESSES),

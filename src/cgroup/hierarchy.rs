@@ -25,7 +25,7 @@ impl Branch {
         Branch { place, dir: OnceCell::new() }
     }
 
-    /// The cgroup's directory, opened and checked to be one of cgroupfs; it stays open.
+    /// The cgroup's directory, verified to be in cgroupfs; it stays open.
     pub(super) fn dir(&self) -> Result<BorrowedFd<'_>, Errno> {
         if self.dir.get().is_none() {
             let _ = self.dir.set(self.opened()?);
@@ -43,7 +43,9 @@ impl Branch {
         if magic == expected { Ok(opened) } else { Err(Errno::ENOENT) }
     }
 
-    /// Uses the directory. Where few files may be open, one of v1 does not stay open: there are a dozen hierarchies.
+    /// Uses the directory. If few files may be open, a v1 directory is closed again.
+    ///
+    /// There may be a dozen hierarchies.
     pub(super) fn with<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
         if self.stays_open() { act(self.dir()?) } else { act(self.opened()?.as_fd()) }
     }
@@ -52,7 +54,7 @@ impl Branch {
         self.dir.get().is_some() || self.place.is_v2() || most_open_files() >= PLENTY
     }
 
-    /// Opens a file of it, of a directory that does not stay open by its whole path: that is one descriptor.
+    /// Opens a file in it, by its whole path if the directory is not open.
     fn file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         if self.stays_open() {
             return openat(self.dir()?, file, flags);
@@ -69,7 +71,7 @@ impl Branch {
         nix::unistd::write(self.open(file)?, value.as_bytes()).map(drop)
     }
 
-    /// Opens a file to be written, perhaps more than once.
+    /// Opens a file for writing, perhaps more than once.
     pub(super) fn open(&self, file: &str) -> Result<OwnedFd, Errno> {
         self.file(file, OFlag::O_WRONLY)
     }
@@ -79,7 +81,7 @@ impl Branch {
     }
 }
 
-/// From how many open files on a dozen more do no harm.
+/// The limit of open files from which a dozen more are harmless.
 const PLENTY: u64 = 64;
 
 pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
@@ -87,7 +89,7 @@ pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
     open(path, flags)
 }
 
-/// A file of a cgroup, as text.
+/// Reads a file of a cgroup as text.
 pub(super) fn read(dir: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
     text(openat(dir, file, OFlag::O_RDONLY)?)
 }
@@ -96,13 +98,13 @@ fn text(file: OwnedFd) -> Result<String, Errno> {
     Ok(String::from_utf8_lossy(&read_all(&file, usize::MAX)?).into_owned())
 }
 
-/// Writes a file of a cgroup: at once, the kernel takes each write for a command.
+/// Writes a file of a cgroup in one call: the kernel takes each write as a command.
 pub(super) fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), Errno> {
     let fd = openat(dir, file, OFlag::O_WRONLY)?;
     nix::unistd::write(&fd, value.as_bytes()).map(drop)
 }
 
-/// Frozen, or v1's FREEZING: half-way, possibly for ever. Asks once and never waits.
+/// Whether it is frozen or v1's FREEZING, which may last for ever. Never waits.
 pub(super) fn is_frozen(branch: &Branch) -> bool {
     if branch.place.is_v2() {
         branch.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
@@ -112,14 +114,14 @@ pub(super) fn is_frozen(branch: &Branch) -> bool {
     }
 }
 
-/// The same by a cgroup above, too: what is in it, or comes into it, stands still.
+/// The same for a cgroup above, too: its members, new ones included, do not run.
 pub(super) fn is_halted(branch: &Branch) -> bool {
     is_frozen(branch)
         || (branch.place.is_v2()
             && branch.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
 }
 
-/// Waits until `file` of a v2 cgroup has `line`, by the kernel's notice of a change. False when the deadline has passed.
+/// Waits until `file` of a v2 cgroup has `line`; false at the deadline.
 pub(super) fn wait_for_event(dir: BorrowedFd<'_>, line: &str, deadline: Instant) -> Result<bool, Errno> {
     let file = openat(dir, "cgroup.events", OFlag::O_RDONLY)?;
     loop {
@@ -132,7 +134,7 @@ pub(super) fn wait_for_event(dir: BorrowedFd<'_>, line: &str, deadline: Instant)
         if left.is_zero() {
             return Ok(false);
         }
-        // Rounded up, so as not to spin in the last millisecond.
+        // Rounded up, so that the last millisecond is not a busy loop.
         let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
             Ok(_) | Err(Errno::EINTR) => {}

@@ -8,9 +8,11 @@ use super::{Cgroup, systemd};
 use crate::error::{Errno, Error, Result};
 
 impl Cgroup {
-    /// Moves a process into the cgroup, in every hierarchy, or in all of v1's if it was cloned into v2's already.
+    /// Moves a process into the cgroup.
     ///
-    /// On v1 each write waits for a grace period of the kernel; a hierarchy with joined controllers is one write.
+    /// In every hierarchy, or in v1's after `CLONE_INTO_CGROUP`.
+    ///
+    /// On v1 each write waits for a grace period of the kernel; joined controllers share one write.
     pub fn join(&self, pid: Pid, in_v2: bool) -> Result<()> {
         let left = self.branches.iter().filter(|b| !(in_v2 && b.place.is_v2()));
         left.into_iter().try_for_each(|branch| self.join_branch(branch, pid))?;
@@ -18,16 +20,17 @@ impl Cgroup {
         Ok(())
     }
 
-    /// The same for v2 alone: what joins v1's by itself is missing there only.
+    /// The same for v2 only: a process that joins v1's itself still needs it.
     pub fn join_v2(&self, pid: Pid, in_v2: bool) -> Result<()> {
         let left = self.v2().filter(|_| !in_v2);
         left.map_or(Ok(()), |branch| self.join_branch(branch, pid))
     }
 
-    /// Moves the calling process into the cgroup in every hierarchy of v1.
+    /// Moves the calling process into the cgroup in every v1 hierarchy.
     ///
-    /// Before Linux 6.6 a new process that sleeps, and that another moves into the cgroup of a busy container, may not run for
-    /// ages: it keeps the virtual time of the queue that it leaves (vruntime_normalized in kernel/sched/fair.c takes one that
+    /// Joining from inside avoids a kernel fault: before Linux 6.6, a *sleeping new* task that its parent moves into a busy
+    /// cgroup keeps the virtual time of its old queue (vruntime_normalized, kernel/sched/fair.c), and may not be scheduled for
+    /// a long time.
     /// was never charged for new). One that runs has its time taken relative to both queues.
     pub fn join_v1(&self) -> Result<()> {
         let own = self.branches.iter().filter(|b| !b.place.is_v2());

@@ -13,7 +13,7 @@ use crate::sys::file::{AT_FDCWD, rmdirat};
 use crate::sys::{clock, process};
 
 impl Cgroup {
-    /// The processes in the cgroup and in those that the container made below it. None if it is gone.
+    /// The processes in the cgroup and below it; none if it is gone.
     pub fn pids(&self) -> Result<Vec<Pid>> {
         match self.main() {
             None => Ok(Vec::new()),
@@ -21,16 +21,17 @@ impl Cgroup {
         }
     }
 
-    /// Where the processes are looked for: v2, which knows when they are gone, else the first hierarchy.
+    /// The hierarchy to look for processes.
+    ///
+    /// V2, which reports their end, else the first.
     fn main(&self) -> Option<&Branch> {
         self.v2().or(self.branches.first())
     }
 
-    /// Kills every process in the cgroup and waits until they are gone, frozen or not, forking or not: with
-    /// `cgroup.kill` (Linux 5.14), else all at once while frozen. All are signalled before any is thawed, so that none
-    /// can freeze others again.
+    /// Kills every process in the cgroup, frozen or forking, and waits for their end.
     ///
-    /// Errors when some are left at the deadline (in an uninterruptible wait).
+    /// It uses `cgroup.kill` (Linux 5.14), else SIGKILL while all are frozen. All are signalled before any is thawed, so that
+    /// none can freeze others again. It fails if some are left at the deadline (in an uninterruptible wait).
     pub fn kill(&self, deadline: Instant) -> Result<()> {
         let Some(main) = self.main() else { return Ok(()) };
         match (main.dir(), main.write("cgroup.kill", "1")) {
@@ -45,7 +46,7 @@ impl Cgroup {
     fn wait_for_killed(&self, branch: &Branch, dir: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
         let mut pause = Duration::from_millis(1);
         loop {
-            // Again, because a write to the freezer that was on its way may come after the first time.
+            // Again, because a write to the freezer that was in progress may arrive after the first time.
             self.thaw_all(deadline);
             let now = Instant::now();
             if wait_for_event(dir, "populated 0", deadline.min(now + pause)).unwrap_or(false) {
@@ -62,7 +63,7 @@ impl Cgroup {
         }
     }
 
-    /// Lets go what v1's freezer holds, in cgroups below as well, so that what is killed dies. Returns at once.
+    /// Thaws v1's freezer, also in cgroups below, so that killed processes die.
     pub fn let_die(&self) {
         self.thaw_all(clock::after(Duration::from_millis(100)));
     }
@@ -77,7 +78,7 @@ impl Cgroup {
             if clock::is_past(deadline) {
                 return Err(survivors(&left));
             }
-            // Frozen processes cannot fork while they are listed. Where that fails, more rounds help.
+            // Frozen processes cannot fork while they are listed. If freezing fails, more rounds help.
             let soon = deadline.min(clock::after(Duration::from_millis(100)));
             let _ = self.freeze(soon);
             let last = signal_all(branch)?;
@@ -87,10 +88,10 @@ impl Cgroup {
         }
     }
 
-    /// Removes the cgroup with everything that the container made below it, and what was made above it for it unless
-    /// somebody else uses that by now. A cgroup that was there before stays. Processes that are still in it are killed.
+    /// Removes the cgroup, its descendants, and the parents that were made for it.
     ///
-    /// The kernel may take a moment to let go of processes that have ended; errors when it has not by the deadline.
+    /// Parents that others use by now stay, and so does a cgroup that existed before. Processes that are still in it are
+    /// killed. The kernel may take a moment to release dead processes; it fails if that lasts beyond the deadline.
     pub fn remove(&self, deadline: Instant) -> Result<()> {
         let mut first_error = None;
         self.let_go();
@@ -105,8 +106,9 @@ impl Cgroup {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Removes the directories that were made, or were about to be, for a container that never came to be in them. Who
-    /// uses one of them is somebody else and is left alone.
+    /// Removes the directories that were made for a container that never joined them.
+    ///
+    /// Processes in them are strangers and are left alone.
     pub fn remove_unused(&self) {
         for place in self.branches.iter().map(|b| &b.place) {
             for (directory, _) in place.levels().iter().rev().take_while(|(_, ours)| *ours) {
@@ -136,7 +138,7 @@ impl Cgroup {
                         Err(e) => refused(e),
                     }
                 }
-                // Removed by somebody else meanwhile, which the next round sees, or under something else for good.
+                // Removed by another process meanwhile, which the next round sees, or busy for good.
                 Err(Errno::ENOENT) => refused(Errno::EBUSY).hint("something is mounted over it"),
                 Err(e) => return Err(Error::os(format_args!("open {directory}"), e)),
             };
@@ -170,11 +172,12 @@ fn pids(branch: &Branch) -> Result<Vec<Pid>> {
     }
 }
 
-/// Sends SIGKILL to the processes of a cgroup, and returns the last of them to wait for. Each is opened before it is seen
-/// in the cgroup for the second time: if its pid is used again by then, the signal goes nowhere.
+/// Sends SIGKILL to a cgroup's processes, and returns the last one to wait for.
+///
+/// Each is opened before it is seen in the cgroup a second time: if its pid was reused by then, no signal is sent.
 fn signal_all(branch: &Branch) -> Result<Vec<OwnedFd>> {
     let mut last = Vec::new();
-    // A fork bomb has more processes than we may have files open.
+    // A fork bomb has more processes than this process may have open files.
     for some in pids(branch)?.chunks(256) {
         let held: Vec<(Pid, std::result::Result<OwnedFd, Errno>)> =
             some.iter().filter(|p| **p != Pid::this()).map(|p| (*p, process::pidfd_open(*p))).collect();
@@ -186,7 +189,7 @@ fn signal_all(branch: &Branch) -> Result<Vec<OwnedFd>> {
                     let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
                     last.push(pidfd);
                 }
-                // Linux before 5.3: while the cgroup is frozen no pid in it is used again.
+                // Linux before 5.3: while the cgroup is frozen, no pid in it is reused.
                 Err(Errno::ENOSYS) => drop(process::kill(pid, libc::SIGKILL)),
                 Err(_) => {}
             }
@@ -195,7 +198,7 @@ fn signal_all(branch: &Branch) -> Result<Vec<OwnedFd>> {
     Ok(last)
 }
 
-/// Waits until one of the processes has ended, but no longer than that.
+/// Waits until one of the processes has ended, for a bounded time.
 fn wait_for_one(held: &[OwnedFd], longest: Duration) {
     let fds: Vec<BorrowedFd<'_>> = held.iter().map(AsFd::as_fd).collect();
     let mut fds: Vec<PollFd<'_>> = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();

@@ -1,4 +1,6 @@
-//! Notice of the out-of-memory killer: by v2's `memory.events`, which can be polled, or by v1's eventfd.
+//! Reports of the OOM killer.
+//!
+//! V2's `memory.events`, which can be polled, or v1's eventfd.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,9 +13,9 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::sys::event;
 use crate::sys::file::openat;
 
-/// Watches a cgroup for kills by the out-of-memory killer.
+/// Watches a cgroup for kills by the OOM killer.
 pub struct OomWatch {
-    /// The file with the count; on v2 also what tells that it has changed.
+    /// The file with the count; on v2 it also reports its changes.
     file: OwnedFd,
     /// v1's counter of events.
     counter: Option<OwnedFd>,
@@ -21,20 +23,21 @@ pub struct OomWatch {
     kills: u64,
 }
 
-/// What happened since the last look.
+/// The events since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oom {
-    /// Nothing.
+    /// None.
     Quiet,
-    /// The killer was at work.
+    /// The OOM killer has killed.
     Killed,
-    /// The cgroup is gone: nothing more will happen.
+    /// The cgroup is gone: there will be no more events.
     Gone,
 }
 
 impl Cgroup {
-    /// How many processes of the cgroup the OOM killer has killed (`memory.events` on v2, `memory.oom_control` from Linux
-    /// 4.13 on v1). 0 where the kernel does not tell.
+    /// The number of the cgroup's processes that the OOM killer has killed.
+    ///
+    /// It is in `memory.events` on v2 and in `memory.oom_control` on v1 since Linux 4.13; 0 if the kernel does not report it.
     pub fn oom_kills(&self) -> u64 {
         let (branch, file) = match self.v1("memory") {
             Some(branch) => (Some(branch), "memory.oom_control"),
@@ -43,10 +46,11 @@ impl Cgroup {
         branch.and_then(|b| field(&b.read(file).ok()?, "oom_kill")).unwrap_or(0)
     }
 
-    /// Whether the killer has killed since it had killed so many, which was before a program was executed: asked once the exec
-    /// has succeeded. With too little memory the kernel kills in the midst of it, or a moment later.
+    /// Whether the killer has killed since the count was `before`, taken before the exec.
+    ///
+    /// It is asked after the exec has succeeded. With too little memory the kernel kills during the exec, or a moment later.
     pub fn killed_at_start(&self, init: Option<BorrowedFd<'_>>, before: u64) -> bool {
-        // The count comes before the kill, and the kill before the end.
+        // The count is raised before the kill, and the kill happens before the end.
         if self.oom_kills() > before || self.is_tight() {
             let timeout = PollTimeout::from(100u8);
             let mut fd = init.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -55,7 +59,7 @@ impl Cgroup {
         self.oom_kills() > before
     }
 
-    /// Whether the limit is below what any program needs.
+    /// Whether the limit is below the needs of any program.
     fn is_tight(&self) -> bool {
         const LITTLE: u64 = 1 << 20;
         let (branch, file) = match self.v1("memory") {
@@ -66,7 +70,7 @@ impl Cgroup {
         limit.is_some_and(|limit| limit < LITTLE)
     }
 
-    /// Starts watching. Errors where there is no memory controller.
+    /// Starts watching. Fails without a memory controller.
     pub fn watch_oom(&self) -> Result<OomWatch> {
         let v1 = self.v1("memory");
         let file = if v1.is_some() { "memory.oom_control" } else { "memory.events" };
@@ -88,7 +92,7 @@ impl Cgroup {
 }
 
 impl OomWatch {
-    /// What to poll for, and with which events.
+    /// The descriptor and the events to poll.
     pub fn poll(&self) -> (BorrowedFd<'_>, PollFlags) {
         match &self.counter {
             Some(counter) => (counter.as_fd(), PollFlags::POLLIN),
@@ -96,12 +100,12 @@ impl OomWatch {
         }
     }
 
-    /// Looks what happened. Never waits.
+    /// Reads the events since the last look. Never waits.
     pub fn look(&mut self) -> Oom {
         let mut text = [0; 512];
         let Ok(n) = nix::sys::uio::pread(&self.file, &mut text, 0) else { return Oom::Gone };
         if let Some(counter) = &self.counter {
-            // Also when the killer is disabled and the processes wait.
+            // Also if the killer is disabled and the processes wait.
             let told = nix::unistd::read(counter, &mut [0; 8]).is_ok();
             return if told { Oom::Killed } else { Oom::Quiet };
         }

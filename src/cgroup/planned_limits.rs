@@ -226,7 +226,7 @@ pub(super) fn with_unified(mut all: Vec<Knob>, resources: &Resources, memory: bo
     let of_memory = |file: &str| controller_of(file) == Controller::Memory.v2();
     for (file, value) in resources.unified.iter().filter(|(file, _)| of_memory(file) == memory) {
         all.retain(|knob| !unified::replaces(file, value, knob));
-        // Files by device take a line at a time.
+        // Files by device take one line at a time.
         for line in value.split_inclusive('\n') {
             all.push(unified_knob(file, line.trim_end_matches('\n')));
         }

@@ -1,7 +1,7 @@
-//! What a container uses, as the JSON of runc's `events`, which containerd's shim and others read.
+//! A container's usage, as the JSON of runc's `events` for containerd's shim and others.
 //!
-//! Times are nanoseconds, sizes bytes. A file that the kernel has not, or a controller that is not there, leaves its
-//! member out. On v2 the members keep v1's meaning where it has a counterpart (swap is memory and swap together).
+//! Times are nanoseconds, sizes bytes. A missing file or controller leaves its member out. On v2 the members keep v1's meaning
+//! where it has a counterpart (swap is memory and swap together).
 
 use nix::fcntl::OFlag;
 
@@ -12,11 +12,13 @@ use crate::sys::file::{entries, open};
 
 type Members = Vec<(&'static str, Json)>;
 
-/// A number of one of a controller's files: the member's name, the end of the file's name, the key in the file (none where
-/// the number is all that is in it), and what the kernel counts in.
+/// A number from one of a controller's files.
+///
+/// It has the member's name, the end of the file's name, the key in the file (empty if the number is its only content), and
+/// the unit.
 type Count = (&'static str, &'static str, &'static str, u32);
 
-/// v1 counts the processor time in cpuacct, and in its stat the ticks of USER_HZ: a hundredth of a second.
+/// v1 counts processor time in cpuacct, and its stat in ticks of a hundredth of a second.
 const CPUACCT: &[Count] = &[
     ("total", "usage", "", 1),
     ("kernel", "stat", "system", 10_000_000),
@@ -170,7 +172,7 @@ impl Cgroup {
         let mut block = Members::new();
         if let Some(b) = self.v1("blkio") {
             for (key, file) in FILES {
-                // CFQ's, BFQ's, or what is counted without either.
+                // The file of CFQ, of BFQ, or of neither.
                 let read = |by: &str| {
                     let lines = device_lines(&b.read(&format!("blkio.{by}{file}")).ok()?);
                     (!lines.is_empty()).then_some(lines)
@@ -195,7 +197,7 @@ impl Cgroup {
         for pool in pools.iter().filter_map(|(name, _)| name.to_str().ok()) {
             let Some((b, v1)) = self.either("hugetlb") else { break };
             let Some(size) = page_size(pool) else { continue };
-            // Reservations, where the kernel counts them (5.7): they are what the limit is on.
+            // Reservations, if the kernel counts them (5.7): they are what the limit applies to.
             let files = [format!("hugetlb.{size}.rsvd."), format!("hugetlb.{size}.")];
             let entry = counts(b, &[&files[0], &files[1]], if v1 { HUGETLB_V1 } else { HUGETLB_V2 });
             if !entry.is_empty() {
@@ -216,8 +218,9 @@ fn put_counts(members: &mut Members, key: &'static str, counts: Members) {
     }
 }
 
-/// The numbers that are there, each from the first of the files of that name. A file that stands behind several numbers in a
-/// row is read once, so that they belong together.
+/// The numbers that exist, each from the first file of its name.
+///
+/// A file that serves several numbers in a row is read once, so that they are consistent.
 fn counts(branch: &Branch, starts: &[&str], table: &[Count]) -> Members {
     let mut members = Members::new();
     let (mut name, mut text) = (String::new(), String::new());
@@ -247,7 +250,7 @@ fn number(branch: &Branch, file: &str) -> Option<u64> {
     count(&branch.read(file).ok()?)
 }
 
-/// The number behind a key of a flat keyed file.
+/// The number after a key of a flat keyed file.
 pub(super) fn field(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|l| count(l.strip_prefix(key)?.strip_prefix(' ')?))
 }
@@ -305,7 +308,9 @@ fn io_stat(text: &str, read: &str, write: &str) -> Vec<Json> {
     entries
 }
 
-/// Pressure stall information: `some avg10=0.12 avg60=0.00 avg300=0.00 total=12345`.
+/// Pressure stall information.
+///
+/// `some avg10=0.12 avg60=0.00 avg300=0.00 total=12345`.
 fn pressure(text: &str) -> Option<Json> {
     let line = |line: &str| {
         let (kind, rest) = line.split_once(' ')?;

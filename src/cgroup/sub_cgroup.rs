@@ -1,4 +1,4 @@
-//! Cgroups that a container made below its own, for one more process to be put into.
+//! Cgroups that a container made below its own, for one more process to join.
 
 use super::Cgroup;
 use super::hierarchy::Branch;
@@ -7,11 +7,12 @@ use super::place::location::Place;
 use crate::error::{Context, Errno, Error, Result};
 
 impl Cgroup {
-    /// The cgroups that `exec --cgroup` names, which must be there: `PATH` below the container's own in every hierarchy, or
-    /// `CONTROLLER[,CONTROLLER]:PATH` in those of v1 controllers, as often as needed; the rest is the container's own.
+    /// The existing cgroups that `exec --cgroup` names.
     ///
-    /// Errors name the argument, in the words of runc: a path that leads out, a controller that v1 has not here, one
-    /// hierarchy named twice, a path without its controllers beside others, a cgroup that is not there.
+    /// Each is `PATH` below the container's own in every hierarchy, or `CONTROLLER[,CONTROLLER]:PATH` in those of v1
+    /// controllers, as often as needed; the other hierarchies keep the container's own. Errors name the argument, in runc's
+    /// words: a path that leads out, a controller that v1 lacks here, a hierarchy that is named twice, a path without
+    /// controllers beside others, a missing cgroup.
     pub fn inner(mut self, wanted: &[&str]) -> Result<Cgroup> {
         if !wanted.is_empty() {
             self.required().at("--cgroup")?;
@@ -52,17 +53,18 @@ impl Cgroup {
         Ok(self)
     }
 
-    /// Where the container's own cgroup takes no processes because there are controllers below it (v2), or is gone, the
-    /// cgroup of this process of its takes them.
+    /// Falls back to the cgroup of one of its processes.
+    ///
+    /// It is needed if the container's own takes no processes because controllers are enabled below it (v2), or if it is gone.
     pub fn or_beside(mut self, init: i32) -> Cgroup {
         self.beside = Some(init);
         self
     }
 
-    /// Moves a process into the cgroup where [`Cgroup::or_beside`]'s is, after the own one has answered `refused`.
+    /// Moves a process into that fallback, after the own cgroup has answered `refused`.
     ///
-    /// That must be below the own one as long as there is one. If not, it may be anywhere, as by runc: who enters the container
-    /// is where its init is; but not the root cgroup, which nothing limits.
+    /// While the own cgroup exists, the fallback must be below it. Otherwise it may be anywhere, as in runc: an exec joins
+    /// init's cgroup; but not the root cgroup, which has no limits.
     pub(super) fn join_beside(
         &self,
         own: &Branch,

@@ -1,4 +1,6 @@
-//! Changing the resources of a container that has them already: all that is asked for, or nothing.
+//! Changes the resources of an existing container.
+//!
+//! All that is requested, or nothing.
 
 use super::apply::write_all;
 use super::hierarchy::Branch;
@@ -10,11 +12,12 @@ use crate::error::{Error, Result};
 use crate::sys::file::read_text;
 
 impl Cgroup {
-    /// Sets what is asked for and leaves the rest as it is. When something fails, what was done before is undone.
+    /// Sets the requested values and keeps the others.
     ///
-    /// Device rules are the whole new list of the container, if there are any, and `before` is the one in force. `note` keeps
-    /// what must be known later; it is called when everything is in force and nobody else, systemd, is told yet. Works on a
-    /// paused container too.
+    /// After a failure, earlier writes are undone.
+    ///
+    /// If there are device rules, they are the whole new list of the container; `before` is the present one. `note` saves the
+    /// result; it is called after the files are written and before systemd is informed. It works on a paused container too.
     pub fn update(
         &self,
         resources: &Resources,
@@ -44,7 +47,7 @@ impl Cgroup {
         let Err(e) = act() else { return Ok(()) };
         let before = || self.ground(None).devices(before).and_then(|devices| self.replace_devices(&devices));
         let devices = if replaced { before() } else { Ok(()) };
-        // What could not be written (a device that is not there) cannot be written in the undoing either, and needs none.
+        // A value that could not be written (a missing device) needs no undoing.
         undo.retain(|(branch, knob)| as_it_is(branch, knob).is_none_or(|now| now.value != knob.value));
         Err(match write_all(&undo).and(devices) {
             Ok(()) => e,
@@ -64,8 +67,10 @@ impl Cgroup {
         PlannedLimits::new(resources, &ground)
     }
 
-    /// What v2 has in one file and v1 in two is completed by the half that stays: a period without a quota, and a total of
-    /// memory and swap without a limit. systemd wants to know quota and period both, to have a rate.
+    /// Completes a value that v2 has in one file and v1 in two by its other half.
+    ///
+    /// It is a period without a quota, or a total of memory and swap without a limit. systemd needs both quota and period for
+    /// a rate.
     fn completed(&self, resources: &Resources) -> Resources {
         let mut resources = resources.clone();
         match self.v1("cpu") {
@@ -88,7 +93,9 @@ impl Cgroup {
         resources
     }
 
-    /// v1 refuses a limit below the usage by itself; v2 would kill processes until it fits.
+    /// v1 refuses a limit below the usage by itself.
+    ///
+    /// V2 would kill processes until it fits.
     fn check_usage(&self, resources: &Resources) -> Result<()> {
         let unified = resources.unified.iter().rev().find(|(file, _)| *file == "memory.max");
         let limit = match unified {
@@ -109,7 +116,7 @@ impl Cgroup {
     }
 }
 
-/// The half of quota and period that is not asked for, from the text that has both.
+/// The half of quota and period that is not requested, from the text that has both.
 fn complete_quota(resources: &mut Resources, text: &dyn Fn() -> String) {
     let half = match [What::Quota, What::Period].map(|what| resources.number(what)) {
         [Some(_), None] => What::Period,
@@ -124,7 +131,7 @@ fn complete_quota(resources: &mut Resources, text: &dyn Fn() -> String) {
     }
 }
 
-/// The knob that turns the file back to what it says now.
+/// The write that restores the file's present content.
 fn as_it_is(branch: &Branch, knob: &Knob) -> Option<Knob> {
     let (mut file, mut value) = (knob.file, knob.value);
     let text = match (branch.read(file), knob.missing) {
@@ -138,8 +145,9 @@ fn as_it_is(branch: &Branch, knob: &Knob) -> Option<Knob> {
     Some(Knob::new(knob.field, file, restore(file, &text, value)?))
 }
 
-/// What to write into `file`, which has this `text`, to undo the writing of `value`. `None` for a file that cannot be told
-/// (it takes commands, not values).
+/// The text that undoes the write of `value` into `file`, which now has `text`.
+///
+/// `None` for a file that takes commands, not values.
 fn restore(file: &str, text: &str, value: &str) -> Option<String> {
     // Files by device, interface or name: a line for each, the key first.
     let of_nothing = match file {
@@ -165,7 +173,7 @@ fn plain(file: &str, text: &str) -> Option<String> {
             text.lines().find_map(|l| l.strip_prefix("oom_kill_disable ")).map(str::to_owned)
         }
         "cgroup.kill" | "memory.reclaim" => None,
-        // Nothing set (cpuset of v2) is written as an empty line.
+        // An unset value (cpuset of v2) is written as an empty line.
         _ => Some(if text.trim_ascii().is_empty() { "\n".to_owned() } else { text.trim_ascii().to_owned() }),
     }
 }

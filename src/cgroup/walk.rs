@@ -1,5 +1,6 @@
-//! Going through a cgroup and the cgroups below it, which a payload may have made as many and as deep as it liked: by
-//! descriptors, holding one at a time, never by a path.
+//! Walks a cgroup and its descendants by descriptors, never by a path.
+//!
+//! A payload may have made any number of them, at any depth. One descriptor is held at a time.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +23,7 @@ fn open(dir: impl AsFd, name: &CStr) -> Result<OwnedFd> {
     openat(dir, name, flags)
 }
 
-/// The names of the cgroups directly below.
+/// The names of the child cgroups.
 fn children(dir: impl AsFd) -> Result<Vec<&'static CStr>> {
     // cgroupfs counts a link for each.
     if fstat(&dir)?.st_nlink == 2 {
@@ -31,8 +32,9 @@ fn children(dir: impl AsFd) -> Result<Vec<&'static CStr>> {
     Ok(entries(dir)?.into_iter().filter_map(|(name, directory)| directory.then_some(name)).collect())
 }
 
-/// Visits every cgroup below `top`, children before parents, with the directory that holds it and its name. `enter` says
-/// whether to go into it first.
+/// Visits every cgroup below `top`, children before parents.
+///
+/// Each visit gets the parent directory and the name. `enter` decides whether to descend first.
 fn below(
     top: BorrowedFd<'_>,
     enter: &mut dyn FnMut(BorrowedFd<'_>, &CStr) -> bool,
@@ -46,7 +48,7 @@ fn below(
             if !enter(here.as_fd(), name) {
                 continue;
             }
-            // One that is gone by now needs no visit.
+            // A cgroup that is gone by now needs no visit.
             let Ok(child) = open(&here, name) else { continue };
             let Ok(names) = children(&child) else { continue };
             todo.push(names);
@@ -63,8 +65,9 @@ fn below(
     Ok(())
 }
 
-/// The processes in the cgroup and in those below it, as this pid namespace sees them (those that it does not see are left
-/// out). A cgroup that is gone has none.
+/// The processes in the cgroup and below it that this pid namespace sees.
+///
+/// A cgroup that is gone has none.
 pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
     let mut pids = Vec::new();
     let mut failed = None;
@@ -74,7 +77,7 @@ pub(super) fn pids(top: BorrowedFd<'_>) -> Result<Vec<Pid>> {
             pids.extend(numbers.map(Pid::from_raw));
         }
         Err(Errno::ENODEV | Errno::ENOENT) => {}
-        // A threaded cgroup lists threads only. Those of the container's own have the root of their domain above it.
+        // A threaded cgroup lists threads only. The root of the domain of the container's own threads is above it.
         Err(Errno::EOPNOTSUPP) => pids.extend(processes_of_threads(dir)),
         Err(e) => failed = Some(e),
     };
@@ -107,8 +110,9 @@ fn processes_of_threads(dir: BorrowedFd<'_>) -> Vec<Pid> {
     read(dir, "cgroup.threads").unwrap_or_default().lines().filter_map(process).collect()
 }
 
-/// Writes a file of every cgroup below `top`, children before parents, as far as it can be. Goes no deeper after the
-/// deadline: a payload may make cgroups meanwhile.
+/// Writes a file of every cgroup below `top`, children before parents, ignoring errors.
+///
+/// It descends no further after the deadline, because a payload may make cgroups meanwhile.
 pub(super) fn write_below(top: BorrowedFd<'_>, file: &str, value: &str, deadline: Instant) -> Result<()> {
     let mut leave = |dir: BorrowedFd<'_>, name: &CStr| {
         let _ = open(dir, name).and_then(|child| write(child.as_fd(), file, value));
@@ -116,7 +120,7 @@ pub(super) fn write_below(top: BorrowedFd<'_>, file: &str, value: &str, deadline
     below(top, &mut |_, _| !clock::is_past(deadline), &mut leave)
 }
 
-/// Removes the cgroups below `top`, as far as they can be.
+/// Removes the cgroups below `top` as far as possible.
 pub(super) fn remove_below(top: BorrowedFd<'_>) -> Result<()> {
     let gone = |dir: BorrowedFd<'_>, name: &CStr| rmdirat(dir, name).is_ok();
     let mut leave = |dir: BorrowedFd<'_>, name: &CStr| {

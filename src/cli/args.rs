@@ -1,4 +1,4 @@
-//! From flags to what is meant: one typed value per command.
+//! From flags to typed values, one for each command.
 
 use super::command::{CreateOptions, ExecOptions, Format, RunOptions};
 use super::lexer::{self, Words, unsupported};
@@ -12,12 +12,12 @@ use crate::log::LogFormat;
 use crate::plan::Outputs;
 use crate::text::Text;
 
-/// A command line that cannot be obeyed: the error, and the help text that goes to stdout before it.
+/// A wrong command line: the error, and the help text for stdout before it.
 #[derive(Debug)]
 pub struct Misuse {
-    /// `Incorrect Usage.` and the help text; empty where help would not help.
+    /// `Incorrect Usage.` and the help text; empty if help would not help.
     pub help: String,
-    /// What is wrong.
+    /// The error.
     pub error: Error,
 }
 
@@ -33,22 +33,23 @@ impl Misuse {
     }
 }
 
-/// What [`Globals`] take from the process that asks.
+/// The caller's properties that [`Globals`] depend on.
 #[derive(Default)]
 pub struct Caller {
-    /// The name the program was called by.
+    /// The name by which the program was called.
     pub name: &'static str,
-    /// An ordinary user, or root of a user namespace who does not call himself root.
+    /// An ordinary user, or root of a user namespace whose name is not root.
     pub rootless: bool,
-    /// The same, or root of a user namespace under whatever name.
+    /// The same, or root of a user namespace under any name.
     pub delegated: bool,
     /// `$XDG_RUNTIME_DIR`
     pub runtime_dir: Option<Text>,
 }
 
 impl Caller {
-    /// Where the state is kept if nobody says: `/run/embrun`, for an ordinary user in his own runtime directory; a
-    /// program that is installed as `runc` or `crun` keeps to that runtime's directory, where others look for it.
+    /// The default state root: `/run/embrun`, or a user's own runtime directory.
+    ///
+    /// A program that is installed as `runc` or `crun` uses that runtime's directory, where other programs look for it.
     pub fn default_root(&self) -> Text {
         let called = self.name.rsplit('/').next();
         let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
@@ -57,7 +58,7 @@ impl Caller {
     }
 }
 
-/// Reads the flags before the command; what is left begins with the command.
+/// Reads the flags before the command; the rest begins with the command.
 pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(Globals, Words), Misuse> {
     let found = lexer::globals(words).map_err(|e| Misuse::usage(None, e))?;
     let log_format = match found.text("log-format") {
@@ -92,7 +93,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
     }
     let globals = Globals {
         root,
-        // crun's names for other logs than a file, which conmon-rs passes on: what they would get goes to stderr.
+        // conmon-rs passes crun's names for logs other than files. Such messages go to stderr.
         log: path(&found, "log").filter(|l| !l.starts_with("journald:") && !l.starts_with("syslog:")),
         log_format,
         debug: found.on("debug") || matches!(found.text("log-level"), Some("debug" | "trace")),
@@ -102,7 +103,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
     Ok((globals, found))
 }
 
-/// Reads a command: `rest` is what [`globals`] left.
+/// Reads a command: `rest` is the rest that [`globals`] left.
 pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
     if rest.on("help") {
         return Ok(Command::Help(super::help::text(None)));
@@ -114,7 +115,7 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
         return Ok(Command::Help(super::help::text(None)));
     };
     let verb = verb_named(name)?;
-    // Before its flags are looked at: engines find out by the wording of flag errors what a runtime can do.
+    // Before its flags are checked: engines detect features by the wording of flag errors.
     if let Some(why) = verb.line().refused() {
         return Err(unsupported(verb.name(), why).into());
     }
@@ -143,7 +144,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
             Command::Device { verb, id, device, mode: w.text("mode"), as_path: w.text("as") }
         }
         "events" => Command::Events { id, stats: w.on("stats"), interval: w.text("interval") },
-        // As runc: what is wrong with the process is a failed exec.
+        // As in runc: a faulty process is a failed exec.
         "exec" => Command::Exec(exec(id, args, w).map_err(|e| e.exit_with(255))?),
         "features" => Command::Features,
         "help" if id.is_empty() => Command::Help(super::help::text(None)),

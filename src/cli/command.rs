@@ -5,14 +5,14 @@ use crate::log::LogFormat;
 use crate::plan::Outputs;
 use crate::text::Text;
 
-/// What the flags before the command say.
+/// The flags before the command.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Globals {
-    /// Where the state of containers is kept; absolute, never `/`.
+    /// The state root; absolute, never `/`.
     pub root: Text,
     /// A file to append log lines to.
     pub log: Option<Text>,
-    /// The form of these lines.
+    /// The format of these lines.
     pub log_format: LogFormat,
     /// Log more than warnings and errors.
     pub debug: bool,
@@ -111,13 +111,13 @@ pub struct CreateOptions {
     pub bundle: Text,
     /// The configuration, absolute, if it is not the bundle's config.json.
     pub config: Option<Text>,
-    /// What the caller is given.
+    /// The destinations of the pid, the terminal and the pidfd.
     pub outputs: Outputs,
     /// Move the root mount instead of pivot_root(2).
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
-    /// File descriptors passed on after stdio and `$LISTEN_FDS`.
+    /// The number of inherited descriptors after stdio and `$LISTEN_FDS`.
     pub preserve_fds: u32,
 }
 
@@ -129,7 +129,7 @@ pub struct RunOptions {
     pub create: CreateOptions,
     /// Return when the process runs.
     pub detach: bool,
-    /// Do not delete the container when it has ended.
+    /// Keep the container after its end.
     pub keep: bool,
     /// Do not become the reaper of the container's orphans.
     pub no_subreaper: bool,
@@ -139,21 +139,21 @@ pub struct RunOptions {
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct ExecOptions {
-    /// Which container.
+    /// The container's id.
     pub id: &'static str,
     /// The program and its arguments; empty only with `process`.
     pub args: Vec<&'static str>,
-    /// What the caller is given.
+    /// The destinations of the pid, the terminal and the pidfd.
     pub outputs: Outputs,
     /// Working directory instead of the config's.
     pub cwd: Option<&'static str>,
-    /// `KEY=VALUE` beside the config's.
+    /// `KEY=VALUE`, added to the config's.
     pub env: Vec<&'static str>,
     /// Allocate a terminal.
     pub tty: bool,
-    /// (uid, gid); a gid not given is the config's, as in runc.
+    /// (uid, gid); without a gid the config's, as in runc.
     pub user: Option<(u32, Option<u32>)>,
-    /// Supplementary groups beside the config's.
+    /// Supplementary groups, added to the config's.
     pub additional_gids: Vec<u32>,
     /// JSON file that describes the process.
     pub process: Option<Text>,
@@ -161,9 +161,9 @@ pub struct ExecOptions {
     pub detach: bool,
     /// Set no_new_privs.
     pub no_new_privs: bool,
-    /// Capabilities beside the config's.
+    /// Capabilities, added to the config's.
     pub caps: Vec<&'static str>,
-    /// File descriptors passed on after stdio and `$LISTEN_FDS`.
+    /// The number of inherited descriptors after stdio and `$LISTEN_FDS`.
     pub preserve_fds: u32,
     /// `[controller[,controller]:]path` of existing sub-cgroups.
     pub cgroups: Vec<&'static str>,

@@ -80,7 +80,7 @@ pub fn creation(
 pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecOptions) -> Result<Exec> {
     let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
     let join = namespace::recorded(init.pid, spec.linux.namespaces)?;
-    // Every container has one of its own. Without it the process would run on the host.
+    // Every container has its own. Without it the process would run on the host.
     if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
         return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
     }

@@ -1,6 +1,6 @@
 //! `delete`: removes a container, by [`crate::run::take_down`].
 //!
-//! A command that works at the container without its lock is waited for; with `--force` it is stopped.
+//! It waits for a command that works on the container without its lock; with `--force` it stops that command.
 
 use std::time::{Duration, Instant};
 
@@ -20,19 +20,23 @@ use crate::state::{Held, Observed, holder};
 use crate::sys::boot::boot_id;
 use crate::sys::clock;
 
-/// How long a delete waits for a command that works at the container.
+/// How long a delete waits for a command that works on the container.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The same with `--force`, for another delete: its poststop hooks may end by themselves.
+/// The same with `--force`, for another delete.
+///
+/// Its poststop hooks may end by themselves.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long a command may hold the lock against a `delete --force`: what it waits for under the lock takes up to 10 s.
+/// How long a command may hold the lock against a `delete --force`.
+///
+/// Its waits under the lock take up to 10 s.
 const HOLD: Duration = Duration::from_secs(15);
 
-/// Deletes a container that does not run, or with `force` any; then one that is not there is no error either.
+/// Deletes a container that does not run, or with `force` any, even a missing one.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     run_knowing(globals, id, force, None)
 }
 
-/// The same by a process that has the container's hooks: a large configuration is not read twice.
+/// The same for a process that has the hooks: a large config is not read twice.
 pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hooks>) -> Result<()> {
     crate::bundle::id::check(id)?;
     let began = Instant::now();
@@ -41,7 +45,7 @@ pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hook
         let runs = matches!(observed, Observed::Running(_) | Observed::Paused(_));
         let held = observed.held();
         let begun = held.record.phase == Phase::Deleting;
-        // A delete that was begun can be completed without being forced again.
+        // A delete that has begun can be completed without force.
         if runs && !force && !begun {
             return Err(Error::of(format_args!(
                 "cannot delete container {id} that is not stopped: {status}"
@@ -70,8 +74,9 @@ pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hook
     if force { Ok(()) } else { Err(Error::new(engine::NOT_EXIST)) }
 }
 
-/// Deletes a container whose program has ended. The program's status matters more to the caller than what is left, which can be
-/// deleted later: it is a warning.
+/// Deletes a container whose program has ended; failures are warnings.
+///
+/// The program's status matters more to the caller than remains, which can be deleted later.
 pub fn at_the_end(globals: &Globals, id: &str, hooks: &Hooks) {
     // With force: another command may have been faster.
     if let Err(e) = run_knowing(globals, id, true, Some(hooks)) {
@@ -79,8 +84,9 @@ pub fn at_the_end(globals: &Globals, id: &str, hooks: &Hooks) {
     }
 }
 
-/// Locks a container; `None` if there is none. It removes the remains of an interrupted create or delete, and with force those
-/// of which nothing can be known any more.
+/// Locks a container; `None` if there is none.
+///
+/// It removes the remains of an interrupted create or delete, and with force those whose state is unreadable for good.
 fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
     let Some(store) = Store::open(globals.root)? else { return Ok(None) };
     let locked = if force { lock_by_force(&store, id) } else { store.lock(id) };
@@ -114,7 +120,7 @@ fn lock_by_force(store: &Store, id: &str) -> Result<Locked> {
     store.lock_until(id, clock::after(HOLD))
 }
 
-/// Whether a file could not be read for a reason that is not the file's.
+/// Whether a file could not be read for a reason outside the file.
 fn is_passing(e: &Error) -> bool {
     use Errno::{EACCES, EMFILE, ENFILE, ENOMEM, EPERM};
     e.errno().is_some_and(|e| [EACCES, EMFILE, ENFILE, ENOMEM, EPERM].contains(&e))
@@ -124,8 +130,9 @@ fn is_of_this_boot(record: &Record) -> bool {
     boot_id().is_ok_and(|boot| boot == record.boot_id)
 }
 
-/// Leaves the container to the command that works at it, until it has something else to wait for. Little is read again and
-/// again: memory is not given back (`sys::heap`).
+/// Waits while the other command works on the container.
+///
+/// It reads little each time, because memory is never freed (`sys::heap`).
 fn wait_for(globals: &Globals, id: &str, work: &Work, deadline: Instant) -> Result<()> {
     let Some(store) = Store::open(globals.root)? else { return Ok(()) };
     let goes_on = || store.entry(id).is_ok_and(|entry| entry.work() == Some(*work));

@@ -1,5 +1,6 @@
-//! `device`: plugs a device into a container that is there, and out again, without a restart: the cgroup allows it or not,
-//! and its node is made or removed inside. What is plugged in lasts as long as the container.
+//! `device`: adds a device to an existing container, or removes it, without a restart.
+//!
+//! The cgroup allows or denies it, and its node is made or removed inside. An added device lasts as long as the container.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -24,8 +25,8 @@ use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, stat, u
 
 /// Adds or removes a device of the host.
 ///
-/// Added is one whose node is there on the host; its owner and permissions are copied. Removed is also one that has been
-/// pulled out already, if its node was made by `add`. A process that has the device open keeps it.
+/// An added device must have a node on the host; its owner and permissions are copied. A device that was unplugged can be
+/// removed if its node was made by `add`. A process that has the device open keeps it.
 pub fn run(
     globals: &Globals,
     verb: &str,
@@ -70,7 +71,7 @@ fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8
 fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Result<()> {
     let root = root_of(&held)?;
     let ours = held.record.device_nodes.iter().find(|(n, _)| *n == inside).map(|(_, rule)| *rule);
-    // What the container has at the path is not asked: it could have put another device there.
+    // The node at that path in the container is not asked: the container could have replaced it.
     let on_host = || stat(device).ok().and_then(|node| rule_of(&node, ANY));
     let known = ours.or_else(on_host).or_else(|| of_config(&held.dir, inside));
     let known =
@@ -79,7 +80,7 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
         return Err(Error::of(format_args!("{device} cannot be removed: every container has this device")));
     }
     let before = change_rules(&mut held, DeviceRule { allow: false, access: ANY, ..known })?;
-    // Before the node goes: a denial that nobody has written down is lifted by the next change of the rules.
+    // Before the node is removed: the next change of the rules lifts a denial that is not recorded.
     held.dir.write_record(&held.record).inspect_err(|_| put_back(&held, &before))?;
     let Some(rule) = ours else { return Ok(()) };
     remove_node(&root, path, &rule)
@@ -88,7 +89,7 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
     held.dir.write_record(&held.record)
 }
 
-/// A device of the config that the host has no more.
+/// A device of the config that the host no longer has.
 fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
     let mut devices = Vec::<Device>::new();
     linux_of(dir, &mut |v| v.object(&mut [may("devices", &mut devices)])).ok()?;
@@ -101,7 +102,9 @@ fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
     Some(DeviceRule { allow: true, kind, major: Some(found.major), minor: Some(found.minor), access: ANY })
 }
 
-/// Puts the rule into force after all others, or leaves it; returns those that came since create without it.
+/// Applies the rule after all others, or leaves it.
+///
+/// Returns the rules added since create.
 fn change_rules(held: &mut Held, rule: DeviceRule) -> Result<Vec<DeviceRule>> {
     let before = held.record.device_rules.clone();
     devices::append(&mut held.record.device_rules, rule);
@@ -110,12 +113,12 @@ fn change_rules(held: &mut Held, rule: DeviceRule) -> Result<Vec<DeviceRule>> {
     Ok(before)
 }
 
-/// Puts the rules from before into force, when what belongs to the new ones has failed.
+/// Restores the earlier rules after a later part of the change has failed.
 fn put_back(held: &Held, before: &[DeviceRule]) {
     let _ = device_rules(&held.dir, before).and_then(|rules| held.record.cgroup().set_devices(&rules));
 }
 
-/// The rule that allows this access to a device by its node.
+/// The rule that allows this access to a device, by its node.
 fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
     let kind = match kind(node) {
         SFlag::S_IFCHR => RuleKind::Char,
@@ -132,14 +135,14 @@ fn root_of(held: &Held) -> Result<RootDir> {
     let init = held.record.init.as_ref().ok_or_else(|| Error::new(crate::error::engine::NOT_RUNNING))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(format!("/proc/{}/root", init.pid).as_str(), flags);
-    // If init can be entered still, its pid was not another's when the root was opened.
+    // If init can still be entered, its pid was not reused when the root was opened.
     if !init.can_be_entered() {
         return Err(Error::new(crate::error::engine::NOT_RUNNING));
     }
     Ok(RootDir::new(root.at("open the root of the container")?))
 }
 
-/// Makes the node, or finds the same one there; says whether it was made.
+/// Makes the node, or finds the same one; whether it was made.
 fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool> {
     let (above, name) = path.split().ok_or(Errno::EISDIR)?;
     let directory = root.directory(&above)?;
@@ -163,7 +166,7 @@ fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool>
     Ok(true)
 }
 
-/// A container that has the host's `/dev` has all nodes already, and must not make more there.
+/// A container with the host's `/dev` has all nodes already and must make none there.
 fn refuse_hosts_dev(directory: &Handle) -> Result<()> {
     let (dev, here) = (stat("/dev").at("/dev")?, fstat(directory)?);
     if dev.st_dev == here.st_dev && dev.st_dev != stat("/").at("/")?.st_dev {
@@ -172,8 +175,9 @@ fn refuse_hosts_dev(directory: &Handle) -> Result<()> {
     Ok(())
 }
 
-/// Removes the node if it is that device still: the container may have put something else there. Links on the way are
-/// followed within the root, the last name is not.
+/// Removes the node if it is still that device: the container may have replaced it.
+///
+/// Links on the way are followed within the root, a link at the end is not.
 fn remove_node(root: &RootDir, path: &InsidePath, rule: &DeviceRule) -> Result<()> {
     let Some((above, name)) = path.split() else { return Ok(()) };
     let directory = match root.resolve(&above, Links::Follow) {

@@ -1,5 +1,6 @@
-//! `events`: what a container uses, and that the out-of-memory killer was at work in it; a JSON object a line, as runc
-//! prints them and containerd's shim reads them.
+//! `events`: a container's usage and OOM kills, one JSON object for each line.
+//!
+//! runc prints the same, and containerd's shim reads it.
 
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::sys::entry::{STDOUT, write_all};
 use crate::sys::process::pidfd_open;
 use crate::sys::{clock, heap};
 
-/// Prints the statistics once, or every interval until the container has ended.
+/// Prints the statistics once, or at each interval until the container has ended.
 pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> Result<()> {
     let interval = duration(interval.unwrap_or("5s")).map_err(|e| e.context("--interval"))?;
     let (_, record, status) = look(globals, id)?;
@@ -30,7 +31,7 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
     if once {
         return print(&stats());
     }
-    // Before Linux 5.3 the end is seen at the next interval.
+    // Before Linux 5.3 the end is noticed at the next interval.
     let pidfd = pidfd_open(Pid::from_raw(init.pid)).ok();
     let mut watch = cgroup.watch_oom().ok();
     let mut next = clock::after(interval);
@@ -65,7 +66,7 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
     }
 }
 
-/// Prints a line. No memory is left from it, for this goes on for months.
+/// Prints a line and frees its memory, because this may go on for months.
 fn print_line(make: impl Fn() -> String) -> Result<()> {
     let write = || write_all(STDOUT, make().as_bytes());
     heap::scratch(&write).at("write to stdout")
@@ -79,7 +80,7 @@ fn line(kind: &str, id: &str, data: Option<Json>) -> String {
     Json::object(members).compact() + "\n"
 }
 
-/// A duration as Go writes it: `5s`, `1m30s`, `1.5h`, `500ms`; more than nothing.
+/// A positive duration in Go's format: `5s`, `1m30s`, `1.5h`, `500ms`.
 fn duration(text: &str) -> Result<Duration> {
     match nanoseconds(text) {
         Some(0) => Err(Error::new("duration interval must be greater than 0")),

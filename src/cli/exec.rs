@@ -15,8 +15,9 @@ use crate::state::store::{Entry, Store};
 use crate::sys::{interrupt, sealed_exe};
 use crate::text::{List, Text, joined};
 
-/// Executes a process. The exit status is the process' (128 + n after signal n), 0 if detached, and 255 if it could not
-/// be executed, as with runc.
+/// Executes a process and returns its exit status (128 + n after signal n).
+///
+/// As in runc, it is 0 if detached, and 255 if the process could not be executed.
 pub fn run(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     exec(globals, options).map_err(|e| e.context(format_args!("exec in {}", options.id)).exit_with(255))
 }
@@ -29,7 +30,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
     let spec = snapshot(&entry)?;
-    // Every descriptor counts where few may be open.
+    // Where few files may be open, every descriptor counts.
     drop((store, entry));
     let process = process(&spec, options)?;
     let signals = if options.detach { None } else { Some(Signals::block()?) };
@@ -68,7 +69,7 @@ fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
     config::parse_for_exec(entry.config()?)
 }
 
-/// The process of `--process`, or the config's with what the command line changes.
+/// The process of `--process`, or the config's with the changes of the command line.
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     let mut p = match options.process {
         Some(file) => {
@@ -84,7 +85,7 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     };
     p.args = joined(&[], &options.args);
     p.terminal = options.tty;
-    // The size of the config's terminal is not this one's.
+    // The config's size belongs to another terminal.
     p.console_size = None;
     p.env = joined(p.env, &options.env);
     if let Some(cwd) = options.cwd {
@@ -100,8 +101,10 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     Ok(p)
 }
 
-/// Adds the capabilities of `exec --cap` to a process: to the bounding, effective and permitted sets, as runc does. Never
-/// to the inheritable one, which would carry them into files that a container's user made (CVE-2022-29162).
+/// Adds the capabilities of `exec --cap` to a process's sets, as runc does.
+///
+/// They go to the bounding, effective and permitted sets, never to the inheritable one, which would carry them into files that
+/// a container's user made (CVE-2022-29162).
 fn add_capabilities(process: &mut Process, names: &[Text]) {
     let caps = &mut process.capabilities;
     let add = |set: &mut List<Text>, name| {

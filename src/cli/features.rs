@@ -1,7 +1,7 @@
-//! `features`: what this runtime can do, by what it was built with and not by where it runs (features.md).
+//! `features`: the abilities of this build, wherever it runs (features.md).
 //!
-//! Engines read it once at start: CRI-O refuses one without versions; containerd and CRI-O look for "rro" among the mount
-//! options. Only what is performed is in it.
+//! Engines read it once at start: CRI-O refuses a runtime without versions; containerd and CRI-O look for "rro" among the
+//! mount options. Only supported features are listed.
 
 use super::{SPEC_VERSION, print};
 use crate::bundle::spec::HookKind;
@@ -53,19 +53,19 @@ fn document() -> Result<Json> {
         operators = quoted(&mut policy::OPERATORS.iter().map(|(_, name)| *name)),
         archs = quoted(&mut arch::ALL.iter().map(|(_, name)| *name)),
         flags = flags(u32::MAX),
-        // This alone is by where it runs (features-linux.md).
+        // Only this depends on the host (features-linux.md).
         supported = flags(support().flags),
         version = env!("CARGO_PKG_VERSION"),
     );
     Json::parse(text.as_bytes())
 }
 
-/// Those of the filter flags that a policy can name.
+/// The filter flags that a policy can name.
 fn flags(among: u32) -> String {
     quoted(&mut policy::FLAGS.iter().filter(|(flag, _)| among & flag != 0).map(|(_, name)| *name))
 }
 
-/// Names, which are plain, as the members of a list.
+/// Plain names as the members of a list.
 fn quoted(names: &mut dyn Iterator<Item = &str>) -> String {
     let mut out = String::new();
     for name in names {
@@ -92,7 +92,7 @@ mod tests {
         assert!(has("mountOptions", "rro") && has("mountOptions", "tmpcopyup"));
         assert!(has("linux.namespaces", "pid") && has("linux.capabilities", "CAP_CHECKPOINT_RESTORE"));
         assert!(has("linux.seccomp.archs", "SCMP_ARCH_ARM"));
-        // What engines must not pass on from strangers: it sets properties of the container's systemd unit.
+        // Engines must not pass this on from strangers: it sets properties of the container's systemd unit.
         assert_eq!(
             at(&document, "potentiallyUnsafeConfigAnnotations"),
             &Json::strs(["org.systemd.property."])

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::{Line, Verb, global, verbs};
 
-/// The help text of the whole, or of one command.
+/// The help text of the program, or of one command.
 pub fn text(verb: Option<Verb>) -> String {
     let mut out = String::new();
     match verb {

@@ -1,4 +1,4 @@
-//! `kill`: "The runtime sends the specified signal to the container process" (runtime.md, "Kill").
+//! `kill`: sends a signal to the container's process (runtime.md, "Kill").
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::state::record::Record;
 use crate::sys::boot::boot_id;
 use crate::sys::clock;
 
-/// How long the processes of a cgroup may take to go when it is killed as a whole.
+/// The time limit for the end of all processes when the whole cgroup is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sends a signal. With `all`, which is obsolete, a container that does not run is no error.
+/// Sends a signal. With the obsolete `all`, a stopped container is no error.
 pub fn run(globals: &Globals, id: &str, signal: &str, all: bool) -> Result<()> {
     let (_, record, status) = look(globals, id)?;
     let signal = number(signal)?;
@@ -29,7 +29,7 @@ pub fn run(globals: &Globals, id: &str, signal: &str, all: bool) -> Result<()> {
 fn send(record: &Record, status: Status, signal: i32) -> Result<()> {
     let runs = !matches!(status, Status::Stopped | Status::Creating);
     if signal == libc::SIGKILL && !record.own_pid_namespace {
-        // Nobody dies with init here; and what is left of a stopped container can be killed as well.
+        // Without a pid namespace, other processes outlive init. They can be killed even after the container has stopped.
         let cgroup = record.cgroup();
         if runs || (status == Status::Stopped && same_boot(record) && !cgroup.pids()?.is_empty()) {
             signal_init(record, signal)
@@ -42,7 +42,7 @@ fn send(record: &Record, status: Status, signal: i32) -> Result<()> {
     }
     signal_init(record, signal)?;
     if signal == libc::SIGKILL {
-        // A frozen process of cgroup v1 does not even die, and the payload may have frozen it in a cgroup below.
+        // A frozen process of cgroup v1 does not die, and the payload may have frozen it in a cgroup below.
         record.cgroup().let_die();
     }
     Ok(())
@@ -52,7 +52,7 @@ fn same_boot(record: &Record) -> bool {
     boot_id().is_ok_and(|boot| boot == record.boot_id)
 }
 
-/// Signals init and nobody else, however pids are reused.
+/// Signals init and no other process, even if pids are reused.
 fn signal_init(record: &Record, signal: i32) -> Result<()> {
     let gone = || Error::new(engine::NOT_RUNNING);
     let init = record.init.as_ref().ok_or_else(gone)?;
@@ -64,7 +64,9 @@ fn signal_init(record: &Record, signal: i32) -> Result<()> {
     }
 }
 
-/// A signal by number or by name, with or without SIG, in any case; real-time ones as RTMIN+n and RTMAX-n.
+/// A signal by number or name, with or without SIG, in any case.
+///
+/// RTMIN+n and RTMAX-n too.
 fn number(text: &str) -> Result<i32> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -79,7 +81,7 @@ fn number(text: &str) -> Result<i32> {
 const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
     TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 
-/// RTMIN is 34 as in glibc, whose programs are what containers run, whatever library this program is linked with.
+/// RTMIN is 34 as in glibc, which most containers use, whatever this program is linked with.
 fn named(name: &str) -> Option<i32> {
     let name = match name {
         "CLD" => "CHLD",

@@ -1,8 +1,8 @@
-//! From words to flags and arguments, in every dialect that engines speak.
+//! From words to flags and arguments, in the dialects of all engines.
 //!
-//! The grammar is that of Go's `flag` package, which runc's callers were written for: `--name value`, `--name=value`, the
-//! same with one dash, switches also as `--name=true`; `--` ends the options. As in runc, options may follow the
-//! arguments, but for commands whose arguments are somebody else's command line (`exec`, `ps`): theirs end at the first.
+//! The grammar is that of Go's `flag` package, which runc's callers expect: `--name value`, `--name=value`, the same with one
+//! dash, and switches also as `--name=true`; `--` ends the options. As in runc, options may follow the arguments, except in
+//! commands whose arguments are another command line (`exec`, `ps`): their options end at the first argument.
 
 use std::fmt::Display;
 
@@ -12,11 +12,11 @@ use crate::text::is_utf8;
 
 /// The flags and arguments found, in order.
 ///
-/// Words are kept for as long as the process lives, as the kernel keeps argv.
+/// Words are kept for the life of the process, as the kernel keeps argv.
 #[derive(Debug, Default)]
 pub struct Words {
     flags: Vec<(&'static str, &'static str)>,
-    /// What is not a flag.
+    /// The words that are no flags.
     pub args: Vec<&'static str>,
 }
 
@@ -37,7 +37,7 @@ impl Words {
     }
 }
 
-/// Reads the flags before the command; what is left begins with the command.
+/// Reads the flags before the command; the rest begins with the command.
 pub fn globals(words: &[&'static str]) -> Result<Words> {
     lex(words, global())
 }
@@ -68,7 +68,7 @@ pub fn command(verb: Verb, words: &[&'static str]) -> Result<Words> {
     Err(Error::of(format_args!("\"{}\" requires {how} {n} argument(s)", verb.name())))
 }
 
-/// The error for what is parsed but not performed.
+/// The error for a flag that is parsed but not supported.
 pub fn unsupported(what: impl Display, why: &str) -> Error {
     let error = Error::of(format_args!("{what} is not supported"));
     if why.is_empty() { error } else { error.hint(why) }

@@ -1,4 +1,6 @@
-//! `list`: the containers below `--root`. One whose files are damaged is warned of and does not hide the others.
+//! `list`: the containers of the state root.
+//!
+//! Damaged files of one cause a warning and do not hide the others.
 
 use std::fmt::Write as _;
 
@@ -28,7 +30,7 @@ pub fn run(globals: &Globals, format: Format, quiet: bool) -> Result<()> {
     }
     match format {
         Format::Table => print(&table(&states)),
-        // What an empty slice is in Go, and what engines decode for it.
+        // Go encodes an empty slice as null, and engines decode that.
         Format::Json if states.is_empty() => print("null\n"),
         Format::Json => print(&(Json::List(states).compact() + "\n")),
     }
@@ -67,12 +69,12 @@ fn text(state: &Json, key: &str) -> String {
     }
 }
 
-/// Columns at least 12 characters wide with 3 between them, as runc's table has them.
+/// Columns at least 12 characters wide with 3 between them, as in runc's table.
 fn table(states: &[Json]) -> String {
     const COLUMNS: [&str; 6] = ["id", "pid", "status", "bundle", "created", "owner"];
     let longest = |column| states.iter().map(|s| text(s, column).chars().count()).max().unwrap_or(0);
     let mut widths = COLUMNS.map(|column| longest(column).max(9) + 3);
-    // Nothing follows the last.
+    // Nothing follows the last column.
     widths[5] = 0;
     let mut out = String::new();
     let mut row = |cell: &dyn Fn(&str) -> String| {

@@ -1,6 +1,6 @@
-//! The command line: argv to a command, one file per command.
+//! The command line: argv to a command, one file for each command.
 //!
-//! [`table`] is the data, [`lexer`] reads words by it, [`args`] says what they mean, [`help`] prints it.
+//! [`table`] is the data, [`lexer`] reads words by it, [`args`] gives them types, [`help`] prints it.
 
 pub mod args;
 pub mod command;
@@ -44,13 +44,15 @@ use crate::{log, text};
 use args::{Caller, Misuse};
 use command::{Command, Globals};
 
-/// Runs the program and returns its exit status. The one place that reports an error.
+/// Runs the program and returns its exit status.
+///
+/// Only this function reports an error.
 pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
     crate::sys::fault::tell();
-    // A closed pipe and a file size limit are errors of write(2), not the end of this program half-way.
+    // A closed pipe and a file size limit must be errors of write(2), not the death of this program.
     ignore_signal(Signal::SIGPIPE);
     ignore_signal(Signal::SIGXFSZ);
-    // Ignored by the caller, it would be inherited, and the kernel would take children away before they are waited for.
+    // An ignored SIGCHLD would be inherited, and the kernel would reap children before we wait for them.
     default_signal(Signal::SIGCHLD);
     match obey(argv) {
         Ok(status) => status,
@@ -69,7 +71,7 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     argv.for_each(|word| words.push(text::of(word)));
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
     let (globals, rest) = args::globals(words, &caller(name))?;
-    // These run the program again. A FIFO that is the log is opened after that: its reader takes a close for the end.
+    // These commands execute the program again. A FIFO as the log is opened after that: its reader takes a close for the end.
     let enters = matches!(rest.args.first(), Some(&("create" | "run" | "exec")));
     if enters && most_open_files() >= LEAST_FILES {
         sealed_exe::ensure()?;
@@ -80,12 +82,12 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     Ok(perform(&globals, command)?)
 }
 
-/// With fewer open files no command can be completed that leaves something.
+/// With fewer open files, no command that makes something can be completed.
 const LEAST_FILES: u64 = 16;
 
-/// Refuses to begin a command that could neither be completed nor taken back.
+/// Refuses to begin a command that could be neither completed nor undone.
 ///
-/// Both need open files. Commands that only look, or send a signal, may try.
+/// Both need open files. Commands that only read state or send a signal may try.
 fn enough_files(command: &Command) -> Result<()> {
     let status = match command {
         Command::Exec(_) => 255,
@@ -139,7 +141,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
     done.map(|()| 0)
 }
 
-/// Puts in front of an error what was done, and to which container.
+/// Adds the command and the container in front of an error.
 fn about<T>(verb: &str, id: &str, done: Result<T>) -> Result<T> {
     done.map_err(|e| e.context(format_args!("{verb} {id}")))
 }
@@ -149,18 +151,22 @@ fn store(globals: &Globals) -> Result<Store> {
     Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))
 }
 
-/// Prints to stdout. What cannot be printed is an error: a state that nobody could read was not told.
+/// Prints to stdout. A failure is an error.
+///
+/// A state that could not be written was not reported.
 pub fn print(text: &str) -> Result<()> {
     write_all(STDOUT, text.as_bytes()).at("write to stdout")
 }
 
-/// The first line names this program, so that nobody takes it for a version of runc; engines that parse `runc version X`
-/// do without. No other line holds the word "version": dockerd splits every line that does.
+/// The output of `--version`.
+///
+/// The first line names this program, so that it is not mistaken for a version of runc; engines that parse `runc version X`
+/// accept that. No other line contains the word "version", because dockerd splits every line that does.
 fn version() -> String {
     format!("embrun version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), SPEC_VERSION)
 }
 
-/// The newest version of the runtime spec that is understood.
+/// The newest supported version of the runtime spec.
 pub const SPEC_VERSION: &str = "1.3.0";
 
 fn caller(name: &'static str) -> Caller {

@@ -1,4 +1,4 @@
-//! `pause` and `resume`: a container's processes stopped where they are, by the freezer.
+//! `pause` and `resume`: the freezer stops and continues a container's processes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result, engine};
 use crate::state::{Created, Held, Observed, Paused, Running};
 use crate::sys::clock;
 
-/// How long the processes may take to stop.
+/// The time limit for the processes to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Suspends a container.
@@ -42,7 +42,7 @@ impl Created {
 }
 
 impl Paused {
-    /// Whether it runs or waits for `start` then is to be observed.
+    /// Whether it runs or waits for `start` afterwards is observed.
     fn resume(self) -> Result<Held> {
         self.0.record.cgroup().thaw()?;
         Ok(self.0)

@@ -25,7 +25,7 @@ pub fn run(globals: &Globals, id: &str, format: Format, options: &[&str]) -> Res
     }
 }
 
-/// Those of the cgroup; without one, the only process that is known.
+/// The processes of the cgroup; without one, only init is known.
 fn pids(record: &Record) -> Result<Vec<i32>> {
     let mut pids: Vec<i32> = record.cgroup().pids()?.into_iter().map(|pid| pid.as_raw()).collect();
     if pids.is_empty() {
@@ -55,7 +55,7 @@ fn rows(table: &str, pids: &[i32]) -> Result<String> {
     Ok(out)
 }
 
-/// Runs the host's ps with these options (`-ef` if there are none) and returns what it prints.
+/// Runs the host's ps with these options (default `-ef`) and returns its output.
 fn host_ps(options: &[&str]) -> Result<String> {
     let options = if options.is_empty() { &["-ef"] } else { options };
     let c = |s: &str| c_text(s.as_bytes()).ok_or_else(|| Error::new("ps: an option holds NUL"));

@@ -1,4 +1,6 @@
-//! `seccomp`: what a profile means. `explain` says which rule decides over a call, `dump` prints the filter.
+//! `seccomp`: explains a profile.
+//!
+//! `explain` names the rule that decides about a call, `dump` prints the filter.
 
 use crate::bundle::load::read_file;
 use crate::error::{Context as _, Error, Quoted, Result};
@@ -10,7 +12,7 @@ use crate::seccomp::policy::{Policy, Profile, Section};
 use crate::sys::file::is_dir;
 use crate::sys::path::join;
 
-/// `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`: what to print.
+/// The text for `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`.
 pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
     let arch = arch.map_or(Ok(Arch::NATIVE), named)?;
     match words {
@@ -20,7 +22,7 @@ pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
             for arg in args {
                 numbers.push(number(arg)?);
             }
-            // A foreign architecture is asked about for another machine.
+            // A foreign architecture is requested for another machine.
             let native = if arch.runs_beside(Arch::NATIVE) { Arch::NATIVE } else { arch };
             explain::explain(&read(file)?, native, arch, call, &numbers)
         }
@@ -30,7 +32,7 @@ pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
     }
 }
 
-/// The profile of a bundle, of a config.json, or by itself.
+/// The profile of a bundle or of a config.json, or a profile by itself.
 pub fn read(path: &str) -> Result<Policy> {
     let file = if is_dir(path) { join(path, "config.json") } else { path.to_owned() };
     let parse = || {
@@ -49,7 +51,7 @@ pub fn read(path: &str) -> Result<Policy> {
     parse().map_err(|e: Error| e.context(&file))
 }
 
-/// An architecture by the spec's name, or the end of it, in small letters too.
+/// An architecture by the spec's name or its end, in any case.
 fn named(name: &str) -> Result<Arch> {
     let same = |full: &str| full == name || full["SCMP_ARCH_".len()..].eq_ignore_ascii_case(name);
     let found = ALL.iter().find(|(_, full)| same(full)).map(|(arch, _)| *arch);

@@ -1,7 +1,7 @@
-//! `seccomp record`: runs a bundle, and writes the smallest profile that it needed.
+//! `seccomp record`: runs a bundle and writes the smallest profile that it needs.
 //!
-//! The container is created and started, not run, so that the profile also has what the runtime itself calls under a filter on
-//! the longer of the two ways. With no_new_privs that is execve alone.
+//! The container is created and started, not run, so that the profile also has the runtime's own calls under a filter on the
+//! longer of the two ways. With no_new_privs that is execve alone.
 
 use std::os::fd::AsFd;
 
@@ -20,7 +20,7 @@ use crate::sys::path::join;
 use crate::sys::process::{self, Ended};
 use crate::sys::{interrupt, sealed_exe};
 
-/// Records a run in the foreground. The exit status is the workload's.
+/// Records a run in the foreground and returns the workload's exit status.
 pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
@@ -46,7 +46,7 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let creation = compile::creation(globals, &id, &options, mode, Some(policy), loaded)?;
     let recorder = Recorder::default();
     let ended = perform(globals, &id, creation, &recorder, &signals);
-    // What went wrong there is the reason of what went wrong here.
+    // An error of the recorder is the cause of the error here.
     recorder.finish(&mut profile)?;
     let ended = ended?;
     replace(&output, (profile.json()?.pretty(4) + "\n").as_bytes()).context(named)?;

@@ -1,4 +1,4 @@
-//! `spec`: a config.json to start from.
+//! `spec`: writes a config.json to start from.
 
 use std::os::fd::AsFd as _;
 
@@ -14,7 +14,7 @@ use crate::sys::entry::write_all;
 use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::path::join;
 
-/// Writes it into a directory, over nothing that is there.
+/// Writes it into a directory, replacing nothing.
 pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let cgroups = Layout::discover()?.trees;

@@ -1,4 +1,4 @@
-//! `start`: "The runtime runs the user-specified program" (runtime.md, "Start").
+//! `start`: runs the program of a created container (runtime.md, "Start").
 
 use std::os::fd::OwnedFd;
 
@@ -19,7 +19,7 @@ use crate::state::store::Store;
 use crate::state::work::outside;
 use crate::state::{Created, Held, Observed};
 
-/// Starts a container that was created.
+/// Starts a created container.
 pub fn run(globals: &Globals, id: &str) -> Result<u8> {
     start(globals, id, None)?;
     Ok(0)
@@ -33,7 +33,7 @@ pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result
 fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let Held { dir, record } = match Observed::of(store.lock(id)?)? {
-        // Between the call and the moment when init takes it another start is at work.
+        // Between the call and the moment when init takes it, another start is at work.
         Observed::Created(Created(held)) if !held.dir.work().is_some_and(|work| work.worker.lives()) => held,
         Observed::Created(_) => return Err(Error::new(engine::START_RUNNING)),
         other => return Err(refuse(other.status())),
@@ -59,7 +59,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     }
     wait(&mut slot, What::End)?;
     let pid = match &record.init {
-        // The program runs, or has run. A memory limit that was too low for it shows only in the kernel's count.
+        // The program runs, or has run. A memory limit that was too low for it appears only in the kernel's count.
         Some(init) if cgroup.killed_at_start(call.init(), killed_before) && !init.lives() => {
             return Err(Error::new(engine::INIT_OOM));
         }
@@ -69,7 +69,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     hooks::run_all(&mut slot, &spec.hooks, HookKind::Poststart, &state).map_err(|e| end(&mut slot, e))
 }
 
-/// Hands on the listener of the filter.
+/// Hands the filter's listener on.
 fn serve(spec: &Spec, record: &Record, recorder: Option<&Recorder>, listener: &OwnedFd) -> Result<()> {
     if let Some(recorder) = recorder {
         return recorder.listen(listener);
@@ -80,11 +80,12 @@ fn serve(spec: &Spec, record: &Record, recorder: Option<&Recorder>, listener: &O
     serve_listener(agent, record, Status::Creating, pid, listener)
 }
 
-/// After a hook has failed: the container is stopped and taken down (runtime.md, "Lifecycle", steps 8 and 10), unless another
-/// command has done that.
+/// Takes the container down after a failed hook (runtime.md, "Lifecycle", 8 and 10).
+///
+/// Another command may have done that already.
 fn end(slot: &mut Option<Locked>, e: Error) -> Error {
     let Some(dir) = slot.take() else { return e };
-    // Not the record from before: the hook may have changed it.
+    // Not the earlier record: the hook may have changed it.
     match Observed::of(dir).and_then(|observed| take_down(observed.held())) {
         Ok(()) => e,
         Err(left) => e.hint(format_args!("and it could not be deleted: {left}")),

@@ -1,4 +1,4 @@
-//! `state`: "The runtime returns the state of a container" (runtime.md, "Query State").
+//! `state`: returns the state of a container (runtime.md, "Query State").
 
 use super::command::Globals;
 use super::{print, store};
@@ -14,7 +14,7 @@ pub fn run(globals: &Globals, id: &str) -> Result<()> {
     print(&public_state(&record, status, "").pretty(2))
 }
 
-/// What there is to know of a container without locking it.
+/// The state of a container, read without its lock.
 pub fn look(globals: &Globals, id: &str) -> Result<(Entry, Record, Status)> {
     let entry = store(globals)?.entry(id)?;
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;

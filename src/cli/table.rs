@@ -1,25 +1,26 @@
-//! The command line as data: every command and option as the help texts say it, in `commands.txt`.
+//! The command line as data: all commands and options as in `commands.txt`.
 //!
-//! The global options and each command are a paragraph. A line is what a person reads, `-e, --env KEY=VALUE...: set this variable`, and what the lexer looks options up in: a
-//! word behind the names means that a value follows, with dots that it may be given again. Two kinds of lines are not
-//! printed. One without a text is hidden: it is there for old callers. One whose text begins with [`REFUSED`] is parsed
-//! but not performed, so that it is refused and never silently dropped; what follows is the reason.
+//! The global options and each command are a paragraph. A line is printed as it is, `-e, --env KEY=VALUE...: set this
+//! variable`, and the lexer looks options up in it: a word after the names means that a value follows, and dots that it may be
+//! repeated. Two kinds of lines are not printed. A line without a text is hidden: it serves old callers. A line whose text
+//! begins with [`REFUSED`] is parsed but not supported, so that it is refused and never silently dropped; the rest of the text
+//! is the reason.
 //!
-//! The typed options are read from what the lexer made of the words ([`super::args`]).
+//! [`super::args`] gives the options their types.
 
 use crate::packed;
 use crate::sys::once::Once;
 use crate::sys::search::{cut, has};
 
-/// The text of what is not performed begins with it.
+/// The beginning of the text of an unsupported option.
 const REFUSED: &str = "not supported";
 
 /// A line of the table.
 #[derive(Clone, Copy)]
 pub struct Line {
-    /// What is before the colon: the names, and what follows them.
+    /// The text before the colon: the names and their values.
     pub head: &'static str,
-    /// One line of help; empty for what is hidden.
+    /// One line of help; empty if it is hidden.
     pub text: &'static str,
 }
 
@@ -30,14 +31,15 @@ pub struct Flag {
     pub name: &'static str,
     /// Its one-letter name, or empty.
     pub short: &'static str,
-    /// What value follows; empty for a switch, which has none, or `=true`, `=false`.
+    /// Its value; empty for a switch, which takes none, or `=true`, `=false`.
     pub value: &'static str,
     /// The line it was read from.
     pub line: Line,
 }
 
-/// A command: a line as that of an option, with the `<arguments>` it needs and the `[arguments]` it takes, and its options
-/// in lines below.
+/// A command: its line, with the lines of its options below.
+///
+/// The line has the required `<arguments>` and the optional `[arguments]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Verb(&'static str);
 
@@ -52,7 +54,7 @@ impl Line {
         !self.text.is_empty() && self.refused().is_none()
     }
 
-    /// Why it is not performed, if it is not ("" for no reason beyond that).
+    /// The reason why it is not supported ("" for no further reason); `None` if it is.
     pub fn refused(self) -> Option<&'static str> {
         self.text.strip_prefix(REFUSED).map(|why| why.trim_start_matches([',', ' ']))
     }
@@ -76,13 +78,13 @@ impl Flag {
 }
 
 impl Verb {
-    /// Its name.
+    /// The method's name.
     pub fn name(self) -> &'static str {
         let head = self.line().head;
         head.split(' ').next().unwrap_or(head)
     }
 
-    /// What it is and what follows it.
+    /// Its name and arguments.
     pub fn line(self) -> Line {
         Line::read(self.0.lines().next().unwrap_or(""))
     }
@@ -92,7 +94,7 @@ impl Verb {
         self.0.lines().skip(1).chain([HELP]).map(Flag::read)
     }
 
-    /// How many arguments it needs, and how many it takes at most.
+    /// The least and the greatest number of arguments.
     pub fn arguments(self) -> (usize, usize) {
         let head = self.line().head;
         let count = |byte| head.bytes().filter(|b| *b == byte).count();
@@ -100,7 +102,7 @@ impl Verb {
         (min, if has(head, "...") { usize::MAX } else { min + count(b'[') })
     }
 
-    /// Its options end at the first argument: what follows is somebody else's command line.
+    /// Its options end at the first argument: the rest is another command line.
     pub fn is_greedy(self) -> bool {
         matches!(self.name(), "embrun" | "exec" | "ps")
     }

@@ -322,7 +322,7 @@ fn mistakes_get_one_clear_error() {
     ] {
         assert_eq!(says(line), error, "{line}");
     }
-    // As runc: what is wrong with the process is a failed exec.
+    // As in runc: a faulty process is a failed exec.
     for line in ["exec ID", "exec -u +7 ID a", "exec -e A ID a", "exec -g ∅ ID a", "exec --cwd . ID a"] {
         assert_eq!(fails(line).error.exit(), 255, "{line}");
     }

@@ -1,13 +1,14 @@
-//! Decimal numbers with a unit behind them, as sizes and durations are written.
+//! Decimal numbers with a unit, as in sizes and durations.
 
-/// The number that a text begins with, and what follows it.
+/// The number at the beginning of a text, and the rest.
 pub fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     text.split_at(end)
 }
 
-/// A number such as `1.5` of a unit, rounded down; `None` for what is no number, has more than nine digits behind the
-/// point, or is too large.
+/// A number such as `1.5` of a unit, rounded down.
+///
+/// `None` if it is malformed, has more than nine digits after the point, or is too large.
 pub fn times(number: &str, unit: u64) -> Option<u64> {
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     if part.len() > 9 || number == "." {

@@ -1,4 +1,4 @@
-//! `update`: other resource limits for a container that is there, all of them or none.
+//! `update`: changes resource limits of an existing container, all of them or none.
 
 use super::command::Globals;
 use super::update_flags::{FIELDS, Kind};
@@ -16,13 +16,13 @@ use crate::state::{Held, Observed};
 use crate::sys::entry::STDIN;
 use crate::sys::file::read_all;
 
-/// Updates a container that runs, waits for start or is paused. A flag wins over the same field of the file.
+/// Updates a container that runs, waits for start or is paused.
 ///
-/// Device rules of the file come after those that the container has: one more device is a list of one, another list
-/// begins with the denial of everything.
+/// A flag overrides the same field of the file. Device rules of the file are appended to the container's: a list of one rule
+/// adds a device, and a list that begins with a denial of everything replaces all.
 pub fn run(globals: &Globals, id: &str, file: Option<&str>, flags: &[(&str, &str)]) -> Result<()> {
     let mut asked = file.map_or(Ok(Json::Object(Vec::new())), read)?;
-    // No error yet: a flag may win over it.
+    // No error yet: a flag may override it.
     let of_file = resources(&asked).err().map(|fault| Error::from(fault).to_string());
     for (name, text) in flags {
         set(&mut asked, name, text).map_err(|e| e.context(format_args!("--{name}")))?;
@@ -70,7 +70,7 @@ pub fn live(observed: Observed) -> Result<Held> {
     }
 }
 
-/// All device rules of a container: the config's as they were at create, then what came since.
+/// All device rules of a container: the config's at create, then the later ones.
 pub fn device_rules(dir: &Entry, since: &[DeviceRule]) -> Result<Vec<DeviceRule>> {
     let mut of_config = Resources::default();
     linux_of(dir, &mut |v| v.object(&mut [may("resources", &mut of_config)]))?;
@@ -90,7 +90,7 @@ fn read(file: &str) -> Result<Json> {
     Json::parse_kept(bytes.leak()).map_err(|e| e.context(format_args!("--resources {file}")))
 }
 
-/// Sets the member of the document that a flag is for.
+/// Sets the member of the document that a flag stands for.
 fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
     let Some((_, section, member, kind)) = FIELDS.iter().find(|(name, ..)| *name == flag) else {
         return Err(Error::new("unknown"));
@@ -110,7 +110,7 @@ fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The member of an object, made if it is not there.
+/// The member of an object, made if it is missing.
 fn member_of<'a>(object: &'a mut Json, key: &'static str) -> Result<&'a mut Json> {
     if matches!(object, Json::Null) {
         *object = Json::Object(Vec::new());
@@ -126,7 +126,9 @@ fn member_of<'a>(object: &'a mut Json, key: &'static str) -> Result<&'a mut Json
     Ok(&mut members[at].1)
 }
 
-/// Bytes as runc takes them (Go's `RAMInBytes`): `64m`, `64MB`, `64MiB`, `1.5g` (powers of 1024), or -1.
+/// Bytes in runc's format (Go's `RAMInBytes`).
+///
+/// `64m`, `64MB`, `64MiB`, `1.5g`, or -1.
 fn size(text: &str) -> Option<i64> {
     if text == "-1" {
         return Some(-1);

@@ -1,17 +1,17 @@
 //! The flags of `update` that set a resource.
 
-/// What a flag's value is.
+/// The type of a flag's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An integer.
     Number,
     /// Bytes, perhaps with a unit.
     Size,
-    /// As it is.
+    /// A text.
     Text,
 }
 
-/// A flag, the section and member of `linux.resources` that it sets, and what its value is.
+/// A flag, its section and member of `linux.resources`, and its type.
 pub type Field = (&'static str, &'static str, &'static str, Kind);
 
 /// Every flag that sets a resource.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Quoted, Result};
 
-/// `exec --user UID[:GID]`: numbers only, nothing is looked up in the container's files.
+/// `exec --user UID[:GID]`: only numbers; the container's files are not consulted.
 pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (id(uid), id(gid).map(Some)),
@@ -26,7 +26,9 @@ pub fn group(text: &str) -> Result<u32> {
     })
 }
 
-/// Digits and nothing else. The highest number is no id: the system calls read it as "no change".
+/// Digits only. The highest number is no id.
+///
+/// The system calls read it as "no change".
 fn id(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|n| digits && *n != u32::MAX)

@@ -29,7 +29,7 @@ impl Fault {
         Fault(Box::new(Where { path: String::new(), what: what.into() }))
     }
 
-    /// The same with a text that is put together here.
+    /// The same with a formatted text.
     #[inline(never)]
     pub fn of(what: fmt::Arguments<'_>) -> Fault {
         Fault::new(fmt::format(what))

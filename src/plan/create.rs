@@ -1,4 +1,4 @@
-//! Compiles the creation of a container: the recipe of both processes, from top to bottom.
+//! Compiles the creation of a container: the recipes of both processes.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 use crate::text::{List, Text};
 
-/// What the command line says about a creation.
+/// The command line's part of a creation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CreateRequest {
     /// The container's id.
@@ -29,7 +29,7 @@ pub struct CreateRequest {
     pub rootfs: Text,
     /// Use no pivot_root.
     pub no_pivot: bool,
-    /// The name of the session keyring to make; `None` keeps the caller's.
+    /// The name of the new session keyring; `None` keeps the caller's.
     pub keyring: Option<Text>,
     /// How many descriptors the program inherits after the standard streams and the listening sockets.
     pub preserve_fds: u32,
@@ -52,7 +52,7 @@ pub struct CreateRequest {
 pub struct CreatePlan {
     /// The cgroup that the container gets.
     pub cgroup: PlannedCgroup,
-    /// What the runtime may do to cgroups.
+    /// The runtime's rights over cgroups.
     pub access: Access,
     /// What is written for its limits.
     pub limits: PlannedLimits,
@@ -85,7 +85,7 @@ impl fmt::Display for CreatePlan {
     }
 }
 
-/// Compiles a spec into the plan of its creation, or says everything that stands in the way.
+/// Compiles a spec into the plan of its creation, or returns all refusals.
 pub fn compile(
     spec: &Spec,
     request: &CreateRequest,
@@ -117,7 +117,7 @@ pub fn compile(
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
 }
 
-/// What is in the spec and not built yet: refused by name, never silently accepted.
+/// Refuses, by name, the parts of a spec that are not implemented.
 fn unsupported(spec: &Spec, refusals: &mut Vec<Refusal>) {
     for kind in [NamespaceKind::User, NamespaceKind::Time] {
         if spec.linux.namespace(kind).is_some() {
@@ -191,7 +191,7 @@ fn namespaces(spec: &Spec, launch: &mut Launch) {
     for Namespace { kind, path } in spec.linux.namespaces {
         match path {
             Some(path) => launch.join.push((*kind, path)),
-            // Made by the clone it would be rooted at the runtime's cgroup: init makes it when it is in its own.
+            // Made by the clone, it would be rooted at the runtime's cgroup: init makes it once it is in its own.
             None if *kind == NamespaceKind::Cgroup => {}
             None => launch.new_namespaces |= kind.clone_flag(),
         }
@@ -235,7 +235,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     steps.add(Await(Sync::Created));
     steps.add_if(!plan.limits.memory.is_empty(), LimitMemory);
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
-    // The caller reads the pid file as soon as we have ended; the record comes last, since it makes the container.
+    // The caller reads the pid file as soon as we have ended. The record comes last, because it makes the container exist.
     steps.add_some(outputs.pid_file.map(WritePidFile));
     steps.add(RecordCreated);
     steps.add(Answer(Sync::Created));
@@ -244,8 +244,9 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     steps.0
 }
 
-/// Whose the cgroup will be, if not root's (config-linux.md, "Cgroup ownership"): v2 can be delegated safely, to a container
-/// that has a cgroup namespace of its own and a writable view of it.
+/// The owner of the cgroup, if not root (config-linux.md, "Cgroup ownership").
+///
+/// v2 can be delegated safely, to a container that has its own cgroup namespace and a writable view of it.
 fn cgroup_owner(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Option<u32> {
     let writable = |m: &Mount| {
         let last = m.options.iter().rev().find(|o| matches!(**o, "ro" | "rw"));
@@ -265,7 +266,7 @@ fn init(
     refusals: &mut Vec<Refusal>,
 ) {
     let CreatePlan { cgroup, launch, .. } = plan;
-    // With room for all, since what a list outgrows is not given back.
+    // With room for all steps, because the memory of an outgrown list is not freed.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
     join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
@@ -294,7 +295,7 @@ fn init(
     launch.init = steps.0;
 }
 
-/// The root, everything mounted and made in it, up to the hooks that still see the host's file systems.
+/// Prepares the root and all mounts, up to the hooks that still see the host's files.
 fn root_and_mounts(
     spec: &Spec,
     request: &CreateRequest,
@@ -318,7 +319,7 @@ fn root_and_mounts(
         &[]
     });
     launch.warnings.append(&mut mounts::warnings(spec, &facts));
-    // A mount of the cgroup file system shows the cgroup namespace of whoever mounts it.
+    // A mount of the cgroup file system shows the cgroup namespace of the process that mounts it.
     let (before, rest) = mounts.split_at(mounts.iter().position(shows_cgroup).unwrap_or(mounts.len()));
     for step in before {
         steps.add(InitStep::Mount(step));
@@ -372,7 +373,7 @@ fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> Cgroup
 
 fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::Ask(Sync::Cgroup));
-    // The caller may have been confined to a few processors; the container has its cgroup's.
+    // The caller may be confined to a few processors; the container has those of its cgroup.
     steps.add(InitStep::CpuAffinity(&[]));
     steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
     if let Some(index) = joins(&launch.join, NamespaceKind::Cgroup) {
@@ -380,20 +381,21 @@ fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     }
 }
 
-/// Names and parameters of the container's namespaces, written through the host's own procfs while it is in reach.
+/// Names and parameters of the container's namespaces, through the host's procfs.
 fn kernel_names(spec: &Spec, steps: &mut Recipe<InitStep>) {
     steps.add_some(spec.hostname.map(InitStep::Hostname));
     steps.add_some(spec.domainname.map(InitStep::Domainname));
     for (key, value) in spec.linux.sysctl {
-        // One that is not the container's is refused already, by validate.
+        // Validate has already refused one that is not the container's.
         if let Ok(path) = sysctl::path(key, spec.linux.namespaces) {
             steps.add(InitStep::Sysctl(Box::leak(Box::new((path, *value)))));
         }
     }
 }
 
-/// What takes things away from the container, after the hooks that may still have to write: all of it through
-/// descriptors and the host's procfs, so before the pivot.
+/// Restrictions of the container, after the hooks that may still need to write.
+///
+/// All go through descriptors and the host's procfs, so they come before the pivot.
 fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>) {
     let inside = |paths: List<Text>| {
         let mut all = Vec::with_capacity(paths.len());
@@ -409,7 +411,7 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>)
 }
 
 fn finish(spec: &Spec, request: &CreateRequest, launch: &Launch, steps: &mut Recipe<InitStep>) {
-    // Created is what the host writes down; whoever starts the container finds init waiting, its parent long gone.
+    // After "created", init waits for `start`, and its parent is gone.
     steps.add(InitStep::Ask(Sync::Created));
     steps.add_if(launch.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);

@@ -8,12 +8,12 @@ use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, Spec};
 use crate::text::List;
 
-/// A device node to be there.
+/// A device node to make.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeviceNode {
-    /// Where.
+    /// Its path.
     pub path: InsidePath,
-    /// What.
+    /// Its kind.
     pub kind: DeviceKind,
     /// Major number.
     pub major: u32,
@@ -27,14 +27,14 @@ pub struct DeviceNode {
     pub gid: u32,
 }
 
-/// What `/dev` of the container gets.
+/// The contents of the container's `/dev`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DevStep {
-    /// Nodes, the default ones in front.
+    /// Nodes, the default ones first.
     pub nodes: List<DeviceNode>,
 }
 
-/// config-linux.md, "Default Devices"; console and ptmx are made in other ways.
+/// config-linux.md, "Default Devices"; console and ptmx are made elsewhere.
 const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
@@ -44,8 +44,9 @@ const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// What is to be made in `/dev`, or every reason why not. `None` if one of the mounts binds something there: that is
-/// somebody else's, and is left as it is (runc's rule).
+/// The nodes to make in `/dev`, or all refusals.
+///
+/// `None` if a mount binds a directory there: like runc, embrun leaves a foreign `/dev` as it is.
 pub fn compile(spec: &Spec, mounts: &[MountStep]) -> Result<Option<DevStep>, Vec<Refusal>> {
     if mounts.iter().any(|m| m.target.as_bytes() == b"dev" && matches!(m.what, What::Bind { .. })) {
         return Ok(None);
@@ -62,7 +63,7 @@ pub fn compile(spec: &Spec, mounts: &[MountStep]) -> Result<Option<DevStep>, Vec
         match node(device) {
             // It is a link to pts/ptmx in every container.
             Ok(node) if node.path.as_bytes() == b"dev/ptmx" => {}
-            // A configured device takes the place of a default one.
+            // A configured device replaces a default one.
             Ok(node) => match nodes.iter_mut().find(|n: &&mut DeviceNode| n.path == node.path) {
                 Some(other) => *other = node,
                 None => nodes.push(node),

@@ -13,7 +13,7 @@ use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 use crate::text::Text;
 
-/// What the command line and the container's record say about an exec.
+/// The part of an exec that the command line and the record determine.
 #[derive(Clone, Debug, Default)]
 pub struct ExecRequest {
     /// How many descriptors the program inherits after the standard streams and the listening sockets.
@@ -26,7 +26,7 @@ pub struct ExecRequest {
     pub keyring: Option<Text>,
     /// The container's `linux.personality.domain`.
     pub personality: Option<Personality>,
-    /// Namespaces of init that are not the runtime's: kind and path.
+    /// Namespaces of init that differ from the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, Text)>,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for ExecPlan {
     }
 }
 
-/// Compiles the plan of an exec, or says everything that stands in the way.
+/// Compiles the plan of an exec, or returns all refusals.
 pub fn compile(
     p: &Process,
     seccomp: Option<&Policy>,
@@ -92,12 +92,12 @@ fn init(
 ) -> Vec<InitStep> {
     let mut steps = Recipe::default();
     let cpus = |list: Option<Text>| list.and_then(process::cpu_list).map(InitStep::CpuAffinity);
-    // In the cgroup before anything of the container can be waited for: what this process costs is the container's.
+    // It joins the cgroup before it can wait for the container, so that the container pays for it.
     steps.add(InitStep::DieWithHost);
     steps.add_some(p.exec_cpu_affinity.and_then(|a| cpus(a.initial)));
     steps.add(InitStep::JoinCgroup);
     steps.add(InitStep::Ask(Sync::Cgroup));
-    // After the cgroup: a cpuset of v1 gives everything that joins it all of its processors.
+    // After the cgroup: a v1 cpuset gives all of its processors to each process that joins.
     steps.add_some(match p.exec_cpu_affinity {
         None => Some(InitStep::CpuAffinity(&[])),
         Some(a) => cpus(a.last),
@@ -108,7 +108,7 @@ fn init(
     steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
     join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
-    // Before anything of the container's that could forbid it: its filter.
+    // Before the container's filter, which could forbid it.
     steps.add_some(request.personality.map(InitStep::Personality));
     steps.add(InitStep::Home);
     let preserve_fds = inherited(request.preserve_fds, facts);

@@ -16,8 +16,9 @@ use std::fmt;
 use crate::bundle::spec::HookKind;
 use crate::text::Text;
 
-/// A point where init waits for the host. Every `Ask` of init meets an `Await` and an `Answer` of the host, in order:
-/// [`super::order`] proves it for every plan.
+/// A point where init waits for the host.
+///
+/// Each `Ask` of init meets an `Await` and an `Answer` of the host, in order: [`super::order`] proves it for every plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Sync {
@@ -25,18 +26,18 @@ pub enum Sync {
     Cgroup = 1,
     /// The hooks of the runtime's namespaces run here, before the pivot.
     RuntimeHooks = 2,
-    /// Everything is applied but the program: the host writes that down.
+    /// Everything but the program is applied, and the host records that.
     Created = 3,
 }
 
 /// A step that every launch of its kind has, between the lists: after it there is more to work with than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
-    /// Take the id: make its directory, lock it, write the record `creating`.
+    /// Reserve the id: make its directory, lock it, write the record `creating`.
     Reserve,
     /// Make the cgroup.
     MakeCgroup,
-    /// Open the namespaces to join, and check what they are.
+    /// Open the namespaces to join, and verify them.
     OpenNamespaces,
     /// Clone init into new namespaces.
     Spawn,
@@ -47,7 +48,7 @@ pub enum Milestone {
 pub enum PrepareStep {
     /// Set the cgroup's limits and device rules, all but the memory limit.
     LimitCgroup,
-    /// Open the namespaces to join, and check what they are.
+    /// Open the namespaces to join, and verify them.
     OpenNamespaces,
     /// Make the FIFOs that init waits for `start` at.
     Listen,
@@ -65,9 +66,9 @@ pub enum CommonStep {
         /// The socket that takes it.
         socket: Option<Text>,
     },
-    /// Take over the process that init has cloned into the pid namespace, in init's place.
+    /// Adopt the process that init has cloned into the pid namespace, in init's place.
     Adopt,
-    /// Hand a pidfd of init to a socket.
+    /// Send a pidfd of init to a socket.
     SendPidfd(Text),
     /// Write init's pid to a file.
     WritePidFile(Text),
@@ -78,17 +79,17 @@ pub enum CommonStep {
 pub enum CreateStep {
     /// A step that an exec has too.
     Common(CommonStep),
-    /// Move init into the cgroup, unless the clone has put it there.
+    /// Move init into the cgroup, unless the clone has.
     JoinCgroup,
-    /// Give the container's cgroup to the user that runs in it.
+    /// Give the container's cgroup to the container's user.
     GiveCgroup(u32),
     /// Run the hooks of a kind in the runtime's namespaces.
     RunHooks(HookKind),
-    /// Set the memory limit: late, so that it bounds the program and not its start.
+    /// Set the memory limit: late, so that it limits the program and not its start.
     LimitMemory,
     /// Write the record `created`, durably.
     RecordCreated,
-    /// Wait until init has let go of this conversation and outlives it.
+    /// Wait until init has ended this conversation and outlives it.
     Release,
     /// Wait until the program runs.
     AwaitExec,
@@ -132,7 +133,7 @@ impl CreateStep {
         if let CreateStep::Common(step) = self { Some(*step) } else { None }
     }
 
-    /// The step waits for init to speak.
+    /// Whether the step waits for init to speak.
     pub fn waits(&self) -> bool {
         use CreateStep::*;
         match self {

@@ -1,4 +1,4 @@
-//! Paths that a configuration claims lie inside the container.
+//! Paths that a configuration claims to be inside the container.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -14,10 +14,11 @@ use crate::text::c_text;
 pub struct InsidePath(&'static CStr);
 
 impl InsidePath {
-    /// Cleans a path as runc does: relative ones are taken from the root, and `..` is taken back from the text (it cannot
-    /// lead above the root). `None` if the text holds a NUL.
+    /// Cleans a path as runc does. `None` if the text holds a NUL.
+    ///
+    /// A relative path starts at the root. `..` removes the component before it and never leads above the root.
     pub fn new(path: &str) -> Option<InsidePath> {
-        // One piece of memory for each: a configuration may have many.
+        // One allocation for each path: a configuration may have many.
         let mut clean = Vec::with_capacity(path.len() + 1);
         for part in path.split('/') {
             match part {
@@ -32,7 +33,7 @@ impl InsidePath {
         CString::new(clean).ok().map(|path| InsidePath(Box::leak(path.into_boxed_c_str())))
     }
 
-    /// The path from the root on, without a slash in front; empty for the root itself.
+    /// The path without its leading slash; empty for the root.
     pub fn as_c_str(&self) -> &'static CStr {
         self.0
     }
@@ -42,17 +43,17 @@ impl InsidePath {
         self.0.to_bytes()
     }
 
-    /// True for the root itself.
+    /// Whether it is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names that the path is made of.
+    /// The components of the path.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty())
     }
 
-    /// The directory it stands in and its name there; `None` for the root itself.
+    /// The parent directory and the name in it; `None` for the root.
     pub fn split(&self) -> Option<(InsidePath, &'static CStr)> {
         let text = self.as_bytes();
         if text.is_empty() {
@@ -65,7 +66,7 @@ impl InsidePath {
         Some((InsidePath(parent), name))
     }
 
-    /// Whether it is `dir` or claims to lie below it; `dir` without a slash in front.
+    /// Whether it is `dir` or claims to be below it; `dir` has no leading slash.
     pub fn is_within(&self, dir: &str) -> bool {
         let rest = self.as_bytes().strip_prefix(dir.as_bytes());
         rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))

@@ -1,4 +1,4 @@
-//! The pure compiler: what a bundle asks for and what is known of the host, to lists of steps.
+//! The pure compiler: a bundle and the host's facts to lists of steps.
 //!
 //! | file | decides |
 //! |---|---|
@@ -54,7 +54,7 @@ pub struct Launch {
     pub filter: Option<Filter>,
     /// The agent that gets the filter's listener, if it has one.
     pub agent: Option<Agent>,
-    /// What the user should know; the launch goes on.
+    /// Warnings for the user; the launch goes on.
     pub warnings: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ pub struct Outputs {
     pub pidfd_socket: Option<Text>,
 }
 
-/// What is executed.
+/// A program to execute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Program {
     /// argv
@@ -78,7 +78,7 @@ pub struct Program {
     pub env: List<Text>,
     /// The working directory.
     pub cwd: Text,
-    /// The user whose HOME it is, where the environment has none.
+    /// The user whose home directory becomes HOME, if the environment has none.
     pub uid: u32,
 }
 

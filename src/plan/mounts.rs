@@ -1,4 +1,4 @@
-//! `mounts[]`: what each entry means, as a step that is performed as it stands. Pure.
+//! `mounts[]`: each entry as a step that is performed as it stands. Pure.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -10,88 +10,88 @@ use crate::bundle::spec::{Mount, Spec};
 use crate::error::{Lossy, Quoted};
 use crate::text::{List, Text, c_text};
 
-/// What must be known beside the configuration.
+/// The facts needed beside the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct MountFacts {
-    /// The bundle's absolute path: relative sources of bind mounts start there.
+    /// The bundle's absolute path, where relative sources of bind mounts start.
     pub bundle: Text,
     /// The root file system's absolute path.
     pub rootfs: Text,
-    /// The container has a network namespace of its own. A sysfs belongs to one, and without the right to mount it the
-    /// host's is bound.
+    /// The container has its own network namespace.
+    ///
+    /// A sysfs belongs to one. Without the right to mount it, the host's is bound.
     pub own_network: bool,
-    /// The container has a pid namespace of its own. The same holds for a procfs.
+    /// The container has its own pid namespace. The same holds for a procfs.
     pub own_pids: bool,
-    /// What a mount of type `cgroup` shows.
+    /// The content of a mount of type `cgroup`.
     pub cgroup: CgroupView,
     /// File systems take SELinux labels.
     pub selinux: bool,
 }
 
-/// The cgroups of the container as a mount of type `cgroup` shows them.
+/// The container's cgroups as a mount of type `cgroup` shows them.
 #[derive(Clone, Debug, Default)]
 pub struct CgroupView {
-    /// The hierarchies of v1. If there are any, they are what is shown.
+    /// The v1 hierarchies. If there are any, the mount shows them.
     pub v1: Vec<Hierarchy>,
-    /// The container's own directory in the v2 hierarchy as the host sees it, bound where cgroup2 may not be mounted.
+    /// The host's path of the container's v2 directory, bound where cgroup2 may not be mounted.
     pub v2: Option<String>,
-    /// The container has a cgroup namespace of its own, and init is in it when it mounts.
+    /// The container has its own cgroup namespace, and init is in it when it mounts.
     pub own_namespace: bool,
 }
 
 /// A v1 hierarchy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hierarchy {
-    /// The name of its directory: that of the host's mount point, such as `cpu,cpuacct` or `systemd`.
+    /// Its directory's name, from the host's mount point: `cpu,cpuacct` or `systemd`.
     pub directory: String,
     /// Its controllers, or `name=…` for a named one.
     pub controllers: Vec<String>,
-    /// The container's own directory in it as the host sees it.
+    /// The host's path of the container's directory in it.
     pub source: String,
 }
 
 /// One entry of `mounts[]`, decided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MountStep {
-    /// Which entry it is.
+    /// The index of the entry.
     pub index: usize,
-    /// Where it goes.
+    /// Its destination.
     pub target: InsidePath,
-    /// What is mounted.
+    /// The object that is mounted.
     pub what: What,
-    /// What is changed of the mount once it is made.
+    /// The changes of the mount's flags once it is made.
     pub changes: List<Change>,
 }
 
-/// What a [`MountStep`] mounts.
+/// The object that a [`MountStep`] mounts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     /// A new mount of a file system.
     New(NewMount),
-    /// What is at a path of the host, with all mounts below it if `recursive`.
-    /// A bind at `/` replaces the root.
+    /// A bind of a host path; one at `/` replaces the root.
     Bind {
         /// Absolute.
         source: &'static CStr,
-        /// `rbind`
+        /// `rbind`: with all mounts below it.
         recursive: bool,
     },
-    /// Nothing: other options for the file system that is mounted there.
+    /// No mount: other options for the file system that is mounted there.
     Remount {
         /// `MS_…`
         flags: u32,
-        /// For the file system.
+        /// Options of the file system.
         data: Option<&'static CStr>,
     },
-    /// Nothing: the changes are all.
+    /// No mount: only the changes.
     Change,
     /// A tmpfs with a directory for each v1 hierarchy.
     CgroupV1 {
         /// `MS_…` of each mount in it, and of itself.
         flags: u32,
-        /// What is in it.
+        /// The hierarchies in it.
         entries: List<CgroupEntry>,
-        /// Further names of joined controllers, and the directory that they are links to.
+        /// Links with further names of joined controllers, and their targets.
         links: List<(&'static CStr, &'static CStr)>,
     },
 }
@@ -99,23 +99,25 @@ pub enum What {
 /// A new mount of a file system.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewMount {
-    /// As /proc/filesystems has it.
+    /// Its type, as in /proc/filesystems.
     pub kind: &'static CStr,
-    /// A device, or anything for a file system that has none.
+    /// A device, or any text for a file system that has none.
     pub source: &'static CStr,
     /// `MS_…`
     pub flags: u32,
-    /// For the file system.
+    /// Options of the file system.
     pub data: Option<&'static CStr>,
-    /// No component of the target may be a link: proc and sysfs under another name would deceive what relies on them.
+    /// No component of the target may be a link.
+    ///
+    /// A proc or sysfs under another name would deceive programs that rely on it.
     pub plain_target: bool,
     /// The tmpfs gets the mode of the directory that it covers.
     pub inherit_mode: bool,
     /// The tmpfs starts with a copy of the directory that it covers.
     pub copy_up: bool,
-    /// Read-only, but only after everything that goes below it is there.
+    /// Read-only, but only after everything below it is in place.
     pub late_readonly: bool,
-    /// A path of the host that is bound and changed so instead if the kernel does not let us mount (EPERM, EBUSY).
+    /// A host path to bind instead if the kernel refuses the mount (EPERM, EBUSY).
     pub instead: Option<(&'static CStr, List<Change>)>,
 }
 
@@ -124,14 +126,16 @@ pub struct NewMount {
 pub struct CgroupEntry {
     /// The directory's name.
     pub directory: &'static CStr,
-    /// A mount of the hierarchy by this data, or else
+    /// Mount options, if the hierarchy is mounted afresh.
     pub data: Option<&'static CStr>,
-    /// a bind of this path of the host.
+    /// The host path to bind if it cannot be.
     pub source: &'static CStr,
 }
 
-/// The files of procfs that engines mount over (lxcfs shows a container its own limits there), as in runc. Anything else in
-/// it could deceive the runtime or the container (CVE-2019-16884).
+/// The files of procfs that may be mounted over, as in runc.
+///
+/// lxcfs shows a container its own limits there. Mounts over other files could deceive the runtime or the container
+/// (CVE-2019-16884).
 const OVER_PROC: [&str; 10] = [
     "proc/cpuinfo",
     "proc/diskstats",
@@ -145,17 +149,19 @@ const OVER_PROC: [&str; 10] = [
     "proc/sys/crypto/fips_enabled",
 ];
 
-/// Whether a path, of which the start does not matter, ends in a file of procfs that may be mounted over.
+/// Whether a path ends in a file of procfs that may be mounted over.
 pub fn may_cover_proc(path: &[u8]) -> bool {
     OVER_PROC.iter().any(|allowed| {
         path.strip_suffix(allowed.as_bytes()).is_some_and(|start| start.is_empty() || start.ends_with(b"/"))
     })
 }
 
-/// mount(2) takes one page of data, the NUL included; the smallest page, so that a bundle works on every kernel or on none.
+/// mount(2) takes one page of data, including the NUL.
+///
+/// This is the smallest page, so that a bundle works on every kernel or on none.
 pub const MAX_DATA: usize = 4095;
 
-/// The steps for all of `mounts[]`, in order, or every reason why not.
+/// The steps for all of `mounts[]`, in order, or all refusals.
 pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<Refusal>> {
     let mut steps = Vec::with_capacity(spec.mounts.len());
     let mut refusals = Vec::new();
@@ -174,7 +180,7 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
     if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
 }
 
-/// One line for each part of `mounts[]` that is ignored.
+/// One line for each ignored part of `mounts[]`.
 pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
     let mut warnings = Vec::new();
     if spec.linux.mount_label.is_some() && !facts.selinux {
@@ -188,7 +194,7 @@ pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
     warnings
 }
 
-/// What a later entry says of whether a mount is read-only counts, also where that has to wait until everything is in it.
+/// A later entry decides whether a mount is read-only, even if that is delayed until it is filled.
 fn postpone(before: &mut [MountStep], step: &mut MountStep) {
     let (readonly, says) = match step.what {
         What::Remount { flags, .. } => (flags & ms::RDONLY != 0, true),
@@ -216,16 +222,18 @@ fn fills_up(tmpfs: bool, target: &InsidePath) -> bool {
     tmpfs || target.as_bytes() == b"dev"
 }
 
-/// Where an entry goes; `None` if its destination holds a NUL. As by runc: some name the place by the host's path of it.
+/// The destination of an entry; `None` if it holds a NUL.
+///
+/// Like runc, it accepts the host's path of the place.
 pub(super) fn target(mount: &Mount, rootfs: &str) -> Option<InsidePath> {
     let inside = mount.destination.strip_prefix(rootfs).filter(|rest| rest.starts_with('/'));
     InsidePath::new(inside.unwrap_or(mount.destination))
 }
 
-/// Which property is refused, and why.
+/// The refused property, and the reason.
 type Refused = (&'static str, Text);
 
-/// A refusal that quotes something.
+/// A refusal that quotes a text.
 #[cold]
 fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
     (field, why.to_string().leak())
@@ -269,7 +277,7 @@ fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) ->
             "cgroup" if !facts.cgroup.v1.is_empty() => {
                 (cgroup_v1(options.set, &facts.cgroup)?, options.changes_beside(0))
             }
-            // Kernels before 5.10 ignore this flag of mount(2) in silence.
+            // Kernels before 5.10 silently ignore this flag of mount(2).
             _ => (
                 What::New(new_mount(mount, target, &options, label, facts)?),
                 options.changes_beside(ms::NOSYMFOLLOW),
@@ -283,7 +291,7 @@ fn check_target(target: InsidePath, kind: &str, bind: bool) -> Result<(), Refuse
     if target.is_root() && !bind {
         return Err(("destination", "is the container's root, which root.path gives"));
     }
-    // That the source of such a bind mount is a procfs is checked when it is at hand.
+    // The check that the source of such a bind mount is a procfs needs the opened source.
     let is_proc = target.as_bytes() == b"proc";
     let emulated = OVER_PROC.iter().any(|file| file.as_bytes() == target.as_bytes());
     if target.is_within("proc") && !(is_proc && (bind || kind == "proc")) && !emulated {
@@ -382,7 +390,7 @@ fn cgroup_v1(set: u32, view: &CgroupView) -> Result<What, Refused> {
     Ok(What::CgroupV1 { flags, entries: entries.leak(), links: links.leak() })
 }
 
-/// As the plan's text has it: `mount proc at /proc (nosuid,noexec)`.
+/// The text in a plan: `mount proc at /proc (nosuid,noexec)`.
 impl fmt::Display for MountStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = &self.target;
@@ -419,7 +427,7 @@ impl fmt::Display for MountStep {
     }
 }
 
-/// The list in parentheses, if there is anything to list.
+/// The list in parentheses, unless it is empty.
 struct Notes<'a, 'b> {
     f: &'a mut fmt::Formatter<'b>,
     open: bool,
@@ -441,7 +449,7 @@ impl Notes<'_, '_> {
     }
 }
 
-/// The attribute of a mount that is made read-only at last.
+/// The attribute of a mount that is made read-only at the end.
 pub const READONLY: Change =
     Change { recursive: false, set: attr::RDONLY, clear: 0, unasked: 0, propagation: 0 };
 

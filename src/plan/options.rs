@@ -1,10 +1,10 @@
-//! `mounts[].options`: every option that the specification and mount(8) know, to flags and attributes. Pure.
+//! `mounts[].options`: all options of the specification and of mount(8). Pure.
 
 use std::fmt;
 
 use crate::text::List;
 
-/// `MS_…` of mount(2), which are the same on every architecture; libc has not all of them.
+/// `MS_…` of mount(2), the same on every architecture; libc lacks some.
 pub mod ms {
     #![allow(missing_docs)]
     pub const RDONLY: u32 = 1;
@@ -33,7 +33,7 @@ pub mod ms {
     pub const LAZYTIME: u32 = 1 << 25;
 }
 
-/// `MOUNT_ATTR_…` of mount_setattr(2). How access times are kept is one field: 0 is relatime.
+/// `MOUNT_ATTR_…` of mount_setattr(2). Access times are one field: 0 is relatime.
 pub mod attr {
     #![allow(missing_docs)]
     pub const RDONLY: u32 = 1;
@@ -48,7 +48,7 @@ pub mod attr {
     pub const PLAIN: u32 = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW;
 }
 
-/// What one option does.
+/// The effect of one option.
 #[derive(Clone, Copy)]
 enum Effect {
     Set(u32),
@@ -104,7 +104,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("rnodev", SetAll(attr::NODEV)),
     ("rnodiratime", SetAll(attr::NODIRATIME)),
     ("rnoexec", SetAll(attr::NOEXEC)),
-    // The kernel has had no other default than relatime since 2.6.30.
+    // relatime has been the kernel's only default since 2.6.30.
     ("rnorelatime", Effect::Nothing),
     ("rnostrictatime", ClearAll(attr::ATIME)),
     ("rnosuid", SetAll(attr::NOSUID)),
@@ -134,7 +134,7 @@ const OPTIONS: &[(&str, Effect)] = &[
 
 /// Options that engines handle themselves and sometimes leave in the list.
 ///
-/// Relabelling, changing owners, an overlay, filling a new volume, caching: buildah leaves the `z` of a cache mount.
+/// They relabel, change owners, make an overlay, fill a new volume, or cache: buildah leaves the `z` of a cache mount.
 const ENGINES: [&str; 9] = ["O", "U", "Z", "cached", "consistent", "copy", "delegated", "nocopy", "z"];
 
 /// Whether an option is for engines only.
@@ -142,17 +142,18 @@ pub fn is_engines(option: &str) -> bool {
     ENGINES.contains(&option)
 }
 
-/// A change to a mount that is there already, as mount_setattr(2) takes it.
+/// A change to an existing mount, as mount_setattr(2) takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Change {
-    /// The mounts below it too (Linux 5.12, unless it is of propagation only).
+    /// Includes the mounts below (Linux 5.12, unless only the propagation changes).
     pub recursive: bool,
     /// `MOUNT_ATTR_…` to set.
     pub set: u32,
     /// `MOUNT_ATTR_…` to clear, before those are set.
     pub clear: u32,
-    /// `MOUNT_ATTR_…` to clear too, although no option says so, unless the kernel has locked them (a user namespace cannot
-    /// take away what the mount had outside).
+    /// `MOUNT_ATTR_…` to clear unless the kernel has locked them.
+    ///
+    /// No option names them. A user namespace cannot clear flags that the mount had outside.
     pub unasked: u32,
     /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`, or 0.
     pub propagation: u32,
@@ -161,11 +162,11 @@ pub struct Change {
 /// The options of one mount.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
-    /// `MS_…` that the last option to name them sets.
+    /// `MS_…` that the last option naming them sets.
     pub set: u32,
-    /// `MS_…` that the last option to name them clears.
+    /// `MS_…` that the last option naming them clears.
     pub clear: u32,
-    /// What is done to all mounts of a tree.
+    /// Changes to all mounts of a tree.
     pub all: Change,
     /// Propagation types in order, each with `MS_REC` or without.
     pub propagation: Vec<u32>,
@@ -173,12 +174,12 @@ pub struct Options {
     pub copy_up: bool,
     /// `idmap` or `ridmap`
     pub idmap: bool,
-    /// What is not an option of mount(8) and meant for the file system, comma-joined.
+    /// Options of the file system, comma-joined.
     pub data: String,
 }
 
 impl Options {
-    /// Reads the options in order: of two that contradict each other, the later one counts.
+    /// Reads the options in order: the later of two contradicting ones counts.
     pub fn parse(options: &[&str]) -> Options {
         let mut out = Options { all: Change { recursive: true, ..Change::default() }, ..Options::default() };
         for option in options {
@@ -198,7 +199,7 @@ impl Options {
 
     fn take(&mut self, effect: Effect) {
         let all = &mut self.all;
-        // The ways to keep access times exclude each other, and the kernel wants them cleared together.
+        // The settings for access times exclude each other, and the kernel clears them together.
         let field = |bits: u32| if bits & attr::ATIME == 0 { bits } else { bits | attr::ATIME };
         match effect {
             Set(bits) => (self.set, self.clear) = (self.set | bits, self.clear & !bits),
@@ -215,13 +216,15 @@ impl Options {
         }
     }
 
-    /// What must be done to a mount that was cloned or is there already, in as few calls as it takes: its own flags, the
+    /// The changes to an existing or cloned mount, in as few calls as possible.
+    ///
+    /// They are its own flags, the propagation, and last the attributes of the whole tree, which are more specific.
     /// propagation, and then, as they are the more special, the attributes of the whole tree.
     pub fn changes(&self) -> List<Change> {
         self.merged(self.set, self.clear).leak()
     }
 
-    /// The same for a mount whose own flags are set in other ways, all but these.
+    /// The same for a mount whose own flags, except these, are set in other ways.
     pub fn changes_beside(&self, but: u32) -> List<Change> {
         self.merged(self.set & but, 0).leak()
     }
@@ -240,7 +243,7 @@ impl Options {
 
     /// The same for a new bind mount.
     ///
-    /// If the options name any flag, the mount loses the flags of its source that they do not name, as by runc's remount.
+    /// If the options name any flag, the mount loses the flags of its source that they do not name, as with runc's remount.
     pub fn bind_changes(&self) -> List<Change> {
         let mut changes = self.merged(self.set, self.clear);
         if self.set & !(ms::BIND | ms::REC) | self.clear == 0 {
@@ -258,7 +261,7 @@ impl Options {
     }
 }
 
-/// Adds a change, if it is one: to the one before, where one call does both.
+/// Adds a change, to the one before if one call does both.
 fn add(changes: &mut Vec<Change>, next: Change) {
     if next.set | next.clear | next.propagation == 0 {
         return;
@@ -277,7 +280,7 @@ fn add(changes: &mut Vec<Change>, next: Change) {
     }
 }
 
-/// The flags of mount(2) that belong to a mount and not to the file system, as attributes.
+/// The flags of mount(2) that belong to a mount, not to the file system, as attributes.
 const ATTRIBUTES: [(u32, u32); 6] = [
     (ms::RDONLY, attr::RDONLY),
     (ms::NOSUID, attr::NOSUID),
@@ -287,14 +290,16 @@ const ATTRIBUTES: [(u32, u32); 6] = [
     (ms::NOSYMFOLLOW, attr::NOSYMFOLLOW),
 ];
 
-/// Flags set and cleared, as attributes to set and to clear. Flags of the file system (`sync`, `mand`, …) have no meaning
-/// for a mount of one that is mounted elsewhere already; the kernel ignores them and so do we.
+/// Flags set and cleared, as attributes to set and to clear.
+///
+/// Flags of the file system (`sync`, `mand`, …) have no meaning for a file system that is already mounted elsewhere; the
+/// kernel ignores them, and so does embrun.
 fn attributes(set: u32, clear: u32) -> (u32, u32) {
     let of =
         |flags: u32| ATTRIBUTES.iter().filter(|(flag, _)| flags & flag != 0).fold(0, |all, (_, a)| all | a);
     let (mut on, mut off) = (of(set), of(clear));
-    // As by a remount in the kernel: a mount keeps its access times unless one of these is set, and then the others are not.
-    // An option that only clears one changes nothing by itself.
+    // As in a remount by the kernel: a mount keeps its access times unless one of these is set, which unsets the others. An
+    // option that only clears one changes nothing by itself.
     if set & (ms::STRICTATIME | ms::NOATIME | ms::RELATIME | ms::NODIRATIME) == 0 {
         return (on, off & !attr::NODIRATIME);
     }
@@ -359,7 +364,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Attributes by the options that set and clear them; of a whole tree the options are the same with an `r` in front.
+/// Attributes by their options; those of a whole tree have an `r` in front.
 static NAMES: [(u32, &str, &str); 6] = [
     (attr::RDONLY, "ro", "rw"),
     (attr::NOSUID, "nosuid", "suid"),

@@ -1,4 +1,4 @@
-//! The laws that every plan keeps, whatever was asked for. Tests hold each golden plan against them.
+//! The laws that every plan keeps. Tests check each golden plan against them.
 
 use super::create::CreatePlan;
 use super::exec::ExecPlan;
@@ -149,7 +149,7 @@ fn runs_a_program_of_the_container(step: &InitStep) -> bool {
     matches!(step, InitStep::RunHooks(HookKind::StartContainer) | InitStep::Exec)
 }
 
-/// Both processes meet at the same points, in the same order: no deadlock by omission.
+/// Both processes meet at the same points in the same order, so they cannot deadlock.
 fn conversation(launch: &Launch, host: &[Seen], out: &mut Vec<String>) {
     let asks: Vec<Sync> = launch
         .init
@@ -178,7 +178,9 @@ fn conversation(launch: &Launch, host: &[Seen], out: &mut Vec<String>) {
     }
 }
 
-/// Init dies with the host until the host has written it down, also after the change of ids, which clears that.
+/// Init dies with the host until it is recorded.
+///
+/// The change of ids clears that setting, so it is repeated.
 fn dying(launch: &Launch, out: &mut Vec<String>) {
     let mut dies = false;
     for step in &launch.init {

@@ -1,21 +1,23 @@
-//! How long the host waits for init, each time that it does. Pure.
+//! The time limit of each wait of the host for init. Pure.
 //!
-//! Init speaks where it asks, where it hands the terminal over, where its clone enters a pid namespace, and at its end. Between two of these it works for itself, which
-//! has a limit; only a hook without a timeout may take as long as it likes.
+//! Init speaks where it asks, where it hands the terminal over, where its clone enters a pid namespace, and at its end. Its
+//! own work between two of these is limited; only a hook without a timeout is not.
 
 use std::time::Duration;
 
 use super::step::InitStep;
 use crate::bundle::spec::Hooks;
 
-/// For what init does itself, file systems of a slow network and copies to a slow disk included.
+/// For init's own work, including file systems on a slow network and copies to a slow disk.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 fn speaks(step: &InitStep) -> bool {
     matches!(step, InitStep::Ask(_) | InitStep::Terminal { .. } | InitStep::EnterPidNamespace)
 }
 
-/// The limit of each wait of the host, in order; `None` while a hook without a timeout runs.
+/// The limit of each wait of the host, in order.
+///
+/// `None` while an unlimited hook runs.
 pub fn limits<'a>(init: &'a [InitStep], hooks: &'a Hooks) -> impl Iterator<Item = Option<Duration>> + 'a {
     init.split_inclusive(speaks).map(|part| {
         part.iter().try_fold(PATIENCE, |all, step| match step {

@@ -1,4 +1,4 @@
-//! How a process gives up what it may not keep, in the order that the kernel allows.
+//! Drops a process's privileges in the order that the kernel requires.
 
 use super::Launch;
 use super::process;
@@ -29,7 +29,7 @@ pub fn compile(
     for limit in p.rlimits {
         steps.add(InitStep::Rlimit(limit));
     }
-    // While CAP_SYS_NICE and CAP_SYS_ADMIN are there.
+    // While CAP_SYS_NICE and CAP_SYS_ADMIN are held.
     steps.add_some(p.scheduler.map(InitStep::Scheduler));
     steps.add_some(p.io_priority.map(InitStep::IoPriority));
     if let Some(policy) = seccomp {
@@ -37,7 +37,7 @@ pub fn compile(
             refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}"));
         }
     }
-    // As runc and crun: never the caller's, and before the filter, which may forbid the call.
+    // As in runc and crun: never the caller's, and before the filter, which may forbid the call.
     steps.add(InitStep::Umask(p.user.umask.unwrap_or(0o022)));
     steps.add(InitStep::OwnStdio(p.user.uid));
     steps.add(InitStep::TryCwd);
@@ -47,7 +47,7 @@ pub fn compile(
         steps.add(InitStep::Seccomp);
     }
     let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut launch.warnings);
-    // The bounding set first, while CAP_SETPCAP is there; ids next, under keepcaps; the sets last.
+    // The bounding set first, while CAP_SETPCAP is held; then the ids, under keepcaps; the sets last.
     steps.add(InitStep::BoundingSet(caps));
     steps.add(InitStep::Ids(Box::leak(Box::new(p.user))));
     steps.add(InitStep::Capabilities(caps));
@@ -57,14 +57,14 @@ pub fn compile(
     steps.add(InitStep::FindProgram);
 }
 
-/// Adds a filter that has an agent, unless it is loaded already: before the host is asked for the last time.
+/// Loads a filter with an agent before the host is asked for the last time.
 pub fn seccomp_with_agent(launch: &Launch, steps: &mut Recipe<InitStep>) {
     if launch.agent.is_some() {
         seccomp_last(launch, steps);
     }
 }
 
-/// Compiles the filter, with what goes with it.
+/// Compiles the filter and its agent.
 fn filter(policy: &Policy, facts: &HostFacts, launch: &mut Launch) -> Result<()> {
     let filter = launch.filter.insert(compile_filter(policy, Arch::NATIVE)?);
     filter.fit(facts.seccomp)?;
@@ -73,8 +73,9 @@ fn filter(policy: &Policy, facts: &HostFacts, launch: &mut Launch) -> Result<()>
     Ok(())
 }
 
-/// Adds the filter as close to exec as can be, unless it is loaded already: the profile need not allow what the runtime
-/// does before.
+/// Loads the filter as close to exec as possible, unless it is loaded already.
+///
+/// So the profile need not allow the runtime's own calls.
 pub fn seccomp_last(launch: &Launch, steps: &mut Recipe<InitStep>) {
     if launch.filter.is_some() && !steps.0.iter().any(|s| matches!(s, InitStep::Seccomp)) {
         steps.add(InitStep::Seccomp);

@@ -6,25 +6,25 @@ use crate::facts::Listening;
 use crate::sort::{self, give_back};
 use crate::text::{List, Text, joined};
 
-/// The five capability sets as masks, such that the kernel grants them (capabilities(7)).
+/// The five capability sets as masks that the kernel accepts (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CapSets {
-    /// The limiting superset.
+    /// The superset that limits the others.
     pub bounding: u64,
-    /// What is in force.
+    /// In force.
     pub effective: u64,
-    /// What is kept across exec of a file that names it.
+    /// Kept across exec of a file that has it in its inheritable set.
     pub inheritable: u64,
-    /// What may be put in force.
+    /// May be put in force.
     pub permitted: u64,
-    /// What is kept across exec of a plain file.
+    /// Kept across exec of a plain file.
     pub ambient: u64,
 }
 
-/// The sets that can be had of those asked for, where `available` is what the process that applies them holds.
+/// The requested sets, limited to what the kernel grants.
 ///
-/// Warnings name the capabilities which are unknown or cannot be granted: such are left out and are no error (config.md,
-/// "Linux Process").
+/// `available` are the capabilities of the process that applies them. Unknown capabilities, and those that cannot be granted,
+/// are left out with a warning (config.md, "Linux Process").
 pub fn capabilities(asked: &Capabilities, available: u64, warnings: &mut Vec<String>) -> &'static CapSets {
     let mut set = |field, names, limit, reason| grant(field, names, limit, reason, warnings);
     const UNAVAILABLE: &str = "not available to the runtime";
@@ -54,7 +54,7 @@ fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut V
         left_out.push_str(if left_out.is_empty() { "" } else { ", " });
         left_out.push_str(name);
     }
-    // runc's words for what people look for.
+    // runc's words, for people who search for them.
     let what = if field == "ambient" { "can't raise ambient capability" } else { "left out" };
     for (names, why) in [(unknown, "unknown"), (refused, reason)] {
         if !names.is_empty() {
@@ -64,7 +64,7 @@ fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut V
     granted
 }
 
-/// The capabilities by their numbers, from 0 (capability.h), without the `CAP_` that they all have in front.
+/// The capabilities in the order of their numbers (capability.h), without `CAP_`.
 const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
     NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE \
     SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL \
@@ -81,8 +81,9 @@ pub fn capability(name: &str) -> Option<u64> {
     CAPABILITIES.split(' ').position(|known| known == name).map(|number| 1 << number)
 }
 
-/// The processors of a list such as `0-3,7`, in the form of cpuset(7); `None` if it is not one. Each is below 1024, as many
-/// as sched_setaffinity(2) takes from the C library.
+/// The processors of a list such as `0-3,7` (cpuset(7)); `None` if malformed.
+///
+/// Each is below 1024, the size of the C library's set for sched_setaffinity(2).
 pub fn cpu_list(text: &str) -> Option<List<u32>> {
     let number = |digits: &str| {
         let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
@@ -106,9 +107,9 @@ pub fn cpu_list(text: &str) -> Option<List<u32>> {
     Some(cpus.leak())
 }
 
-/// The environment with each key once: the value given last, at the place where the key stood first.
+/// The environment with each key once: the last value, at the first place.
 ///
-/// A program takes either of two entries with one key (C libraries the first, shells the last); runc passes the last.
+/// Of two entries with one key, C libraries take the first and shells the last; runc passes the last.
 pub fn environment(entries: List<Text>) -> List<Text> {
     let key = |i: usize| entries[i].split_once('=').map_or(entries[i], |(key, _)| key);
     let by_key = sort::order(entries.len(), &|a, b| (key(a), a) < (key(b), b));

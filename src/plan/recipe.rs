@@ -15,7 +15,7 @@ impl<Step> Recipe<Step> {
         self.push(step.into());
     }
 
-    /// Adds a step if it is wanted.
+    /// Adds a step if the condition holds.
     pub fn add_if(&mut self, wanted: bool, step: impl Into<Step>) {
         if wanted {
             self.push(step.into());

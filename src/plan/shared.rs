@@ -7,7 +7,7 @@ use crate::bundle::spec::{NamespaceKind, Process};
 use crate::facts::HostFacts;
 use crate::text::Text;
 
-/// Whether the terminal asked for can be handed to anybody.
+/// Checks that the requested terminal can be handed to the caller.
 pub(super) fn terminal(
     process: Option<&Process>,
     detach: bool,
@@ -24,7 +24,9 @@ pub(super) fn terminal(
     refuse(refusals, format_args!("process.terminal"), format_args!("{what}"));
 }
 
-/// Those of the namespaces to join whose turn is now. A mount namespace comes last: paths of the others are the host's.
+/// The namespaces to join now.
+///
+/// A mount namespace is last: the other paths are the host's.
 pub(super) fn join_namespaces(
     join: &[(NamespaceKind, Text)],
     but: &[NamespaceKind],
@@ -38,12 +40,14 @@ pub(super) fn join_namespaces(
     }
 }
 
-/// How many descriptors after the standard streams the program inherits.
+/// The number of inherited descriptors after the standard streams.
 pub(super) fn inherited(preserve_fds: u32, facts: &HostFacts) -> u32 {
     facts.listening.count.saturating_add(preserve_fds)
 }
 
-/// From here on this process holds nothing of the host but the conversation, so it may be seen from inside the container.
+/// Closes everything of the host except the conversation.
+///
+/// From here on, processes of the container may look into this one.
 pub(super) fn let_go(
     join: &[(NamespaceKind, Text)],
     preserve_fds: u32,
@@ -56,20 +60,21 @@ pub(super) fn let_go(
     steps.add_if(terminal && pid.is_none(), InitStep::ControllingTerminal);
 }
 
-/// A pid namespace that others are in already is entered only now, by a clone that has the program's ids and capabilities: a
-/// process inside that may trace it gains nothing.
+/// Enters a joined pid namespace, by a clone that has the program's ids and capabilities.
+///
+/// Other processes run there already. One that traces the clone gains nothing.
 pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut Recipe<InitStep>) {
     if joins(join, NamespaceKind::Pid).is_none() {
         return;
     }
     steps.add(InitStep::EnterPidNamespace);
     steps.add(InitStep::DieWithHostStill);
-    // The session of the process that it is a clone of ends with that one.
+    // The session of the process it is a clone of ends with that process.
     steps.add(InitStep::NewSession);
     steps.add_if(terminal, InitStep::ControllingTerminal);
 }
 
-/// Where the namespace of a kind is among those to join.
+/// The index of a kind among the namespaces to join.
 pub(super) fn joins(join: &[(NamespaceKind, Text)], kind: NamespaceKind) -> Option<usize> {
     join.iter().position(|(joined, _)| *joined == kind)
 }

@@ -16,16 +16,16 @@ use crate::bundle::spec::{
 };
 use crate::text::{List, Text};
 
-/// What init does, in order. A step is small: what is larger than a text is borrowed from the configuration or for good.
+/// Init's steps. Texts and lists are borrowed, so that a step is small.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InitStep {
-    /// Die when the host process does, from here on.
+    /// From here on, die with the host process.
     DieWithHost,
-    /// The same once more, after something has cleared it.
+    /// The same again, after a change has cleared it.
     DieWithHostStill,
     /// Stop dying with the host process.
     OutliveHost,
-    /// Join the cgroups of v1.
+    /// Join the v1 cgroups.
     JoinCgroup,
     /// Wait for the host.
     Ask(Sync),
@@ -33,14 +33,14 @@ pub enum InitStep {
     NewSession,
     /// Join the session keyring of this name.
     Keyring(Text),
-    /// Join the namespace that the host opened as the nth.
+    /// Join a namespace that the host has opened.
     JoinNamespace {
-        /// What it is.
+        /// Its kind.
         kind: NamespaceKind,
-        /// Which of the opened ones.
+        /// Its index among the opened ones.
         index: usize,
     },
-    /// Make a cgroup namespace rooted at the cgroup that init is in.
+    /// Make a cgroup namespace rooted at init's cgroup.
     NewCgroupNamespace,
     /// Bring `lo` up.
     LoopbackUp,
@@ -48,7 +48,7 @@ pub enum InitStep {
     Hostname(Text),
     /// Set the NIS domain name.
     Domainname(Text),
-    /// Keep mounts from spreading to the host, and make the root file system a mount that can be pivoted to.
+    /// Keep mounts from spreading to the host, and make the root a mount of its own.
     PrepareRoot {
         /// Absolute path on the host.
         rootfs: Text,
@@ -61,23 +61,25 @@ pub enum InitStep {
     MakeCwd(InsidePath),
     /// Make the device nodes and the links of /dev.
     Devices(DevStep),
-    /// Open the container's own /dev/null in place of the host's among the standard streams.
+    /// Replace the host's /dev/null by the container's among the standard streams.
     StdioNull,
-    /// Make a terminal, hand its master to the host, and make it the standard streams and /dev/console.
+    /// Make a terminal, send its master to the host, use it as standard streams and /dev/console.
     Terminal {
         /// (rows, columns)
         size: Option<(u16, u16)>,
     },
-    /// Make the terminal that is the standard streams the controlling one of this session.
+    /// Make the terminal the controlling one of this session.
     ControllingTerminal,
-    /// Find the user's home directory for the environment, unless that has one.
+    /// Look up the user's home directory for the environment, unless that has one.
     Home,
-    /// Close everything but the standard streams, what the program inherits and the conversation; wipe the command line.
+    /// Close everything but the streams, inherited descriptors and the conversation.
+    ///
+    /// Wipe argv.
     LetGo {
-        /// How many descriptors after the standard streams the program inherits.
+        /// The number of inherited descriptors after the standard streams.
         preserve_fds: u32,
     },
-    /// Clone a process into the pid namespace that was joined, which goes on in the place of this one.
+    /// Clone a process into the joined pid namespace, which continues in place of this one.
     EnterPidNamespace,
     /// Run the hooks of a kind here.
     RunHooks(HookKind),
@@ -91,9 +93,9 @@ pub enum InitStep {
     ReadonlyPaths(List<InsidePath>),
     /// Hide paths, where they exist.
     MaskedPaths(List<InsidePath>),
-    /// Make those mounts read-only that had to wait for what goes below them.
+    /// Make those mounts read-only that had to be filled first.
     FinishMounts,
-    /// Make the root file system the root, with the propagation asked for.
+    /// Switch to the new root, with the requested propagation.
     PivotRoot,
     /// The same without pivot_root, for `--no-pivot`.
     MoveRoot,
@@ -101,7 +103,7 @@ pub enum InitStep {
     Rlimit(&'static Rlimit),
     /// Set the scheduling policy.
     Scheduler(&'static Scheduler),
-    /// Set the input and output priority.
+    /// Set the I/O priority.
     IoPriority(IoPriority),
     /// Run on these processors only.
     CpuAffinity(List<u32>),
@@ -109,29 +111,29 @@ pub enum InitStep {
     Personality(Personality),
     /// Set the file mode creation mask.
     Umask(u32),
-    /// Give the standard streams that are terminals or pipes to the container's user.
+    /// Give terminals and pipes among the standard streams to the container's user.
     OwnStdio(u32),
     /// Enter the working directory, if this user may; the next one tries again.
     TryCwd,
     /// Enter the working directory, unless done, and check that it is inside.
     Cwd,
-    /// Gain no privileges by exec any more.
+    /// Set no_new_privs.
     NoNewPrivileges,
     /// Load the seccomp filter.
     Seccomp,
-    /// Close the listener of the filter, which the host has by now.
+    /// Close the filter's listener, which the host has by now.
     CloseListener,
-    /// Drop every capability but those of `bounding` from the bounding set.
+    /// Drop all capabilities except those of `bounding` from the bounding set.
     BoundingSet(&'static CapSets),
-    /// Become the container's user: all three user ids, all three group ids, exactly these supplementary groups.
+    /// Become the container's user: all user ids, all group ids, exactly these groups.
     Ids(&'static User),
-    /// Set the capability sets, all but the bounding one.
+    /// Set the capability sets, except the bounding one.
     Capabilities(&'static CapSets),
     /// Find the program in PATH, as this user.
     FindProgram,
     /// Wait for `start`.
     AwaitStart,
-    /// Become the program.
+    /// Execute the program.
     Exec,
 }
 
@@ -148,7 +150,7 @@ impl fmt::Display for Propagation {
 }
 
 impl InitStep {
-    /// The kind of namespace that it sets something of.
+    /// The kind of namespace that it changes.
     pub fn sets(&self) -> Option<NamespaceKind> {
         match self {
             InitStep::Hostname(_) | InitStep::Domainname(_) => Some(NamespaceKind::Uts),
@@ -244,7 +246,7 @@ fn list(f: &mut fmt::Formatter<'_>, act: &str, paths: &[InsidePath]) -> fmt::Res
     paths.iter().try_for_each(|p| write!(f, " {p}"))
 }
 
-/// An act, and the numbers that it is about in brackets.
+/// A verb, and its numbers in brackets.
 fn numbers(f: &mut fmt::Formatter<'_>, act: fmt::Arguments<'_>, numbers: &[u32]) -> fmt::Result {
     write!(f, "{act} [")?;
     for (i, number) in numbers.iter().enumerate() {

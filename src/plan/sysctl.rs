@@ -1,12 +1,12 @@
-//! `linux.sysctl`: which kernel parameters a container may set, and where they are.
+//! `linux.sysctl`: the kernel parameters that a container may set, and their files.
 
 use crate::bundle::spec::{Namespace, NamespaceKind};
 use crate::text::Text;
 
-/// The file of a parameter below `/proc/sys`, or why it may not be written for this container.
+/// The file of a parameter below `/proc/sys`, or the reason for its refusal.
 ///
-/// Only what belongs to a namespace of the container's own may be set: anything else is the host's (runc's rule). The
-/// key is a path by another name, so it must not lead elsewhere (CVE-2022-0811).
+/// Only parameters of the container's own namespaces may be set: the others are the host's (runc's rule). The key becomes a
+/// path, so it must not lead elsewhere (CVE-2022-0811).
 pub fn path(key: &str, namespaces: &[Namespace]) -> Result<Text, Text> {
     let path = normal(key).ok_or("is not the name of a kernel parameter")?;
     let kind = owner(path)?;
@@ -29,7 +29,7 @@ const IPC: [&str; 11] = [
     "shmmni",
 ];
 
-/// The kind of namespace that a parameter belongs to, or why it may not be set.
+/// The kind of namespace that a parameter belongs to, or the reason for its refusal.
 pub fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
     let (top, rest) = path.split_once('/').unwrap_or((path, ""));
     match top {
@@ -43,8 +43,10 @@ pub fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
     }
 }
 
-/// sysctl(8)'s two spellings as a path: the separator that comes first separates, and the other one stands for it in
-/// names (`net.ipv4.conf.eth0/100.forwarding` is `net/ipv4/conf/eth0.100/forwarding`).
+/// sysctl(8)'s two spellings as a path.
+///
+/// The separator that comes first separates, and the other one stands for it in names: `net.ipv4.conf.eth0/100.forwarding` is
+/// `net/ipv4/conf/eth0.100/forwarding`.
 fn normal(key: &str) -> Option<Text> {
     let mut path = key.as_bytes().to_vec();
     if path.iter().find(|b| b"./".contains(b)) == Some(&b'.') {

@@ -1,5 +1,6 @@
-//! What a [`Spec`] asks that contradicts itself or cannot be done anywhere: found before anything is touched, all of it
-//! at once. Questions that depend on the host are decided later, with the facts at hand.
+//! Refuses contradictions in a [`Spec`], and requests that no host can fulfil.
+//!
+//! All are found at once, before anything is touched. Questions that depend on the host are decided later, from the facts.
 
 use std::fmt;
 
@@ -10,16 +11,16 @@ use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
 use crate::text::Text;
 
-/// Why a configuration is refused, and which property is at fault.
+/// The property that causes a refusal, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Refusal {
     /// The property, as a JSON path.
     pub field: Text,
-    /// What is wrong with it.
+    /// The reason.
     pub what: Text,
 }
 
-/// Refuses a property. It stays one line, whatever the configuration's author put into a name.
+/// Refuses a property. Names from the configuration are escaped to one line.
 #[cold]
 #[inline(never)]
 pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
@@ -40,7 +41,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What is said of a property that this version does not perform.
+/// The reason for a property that this version does not support.
 pub const UNSUPPORTED: &str = "is not supported by this version; remove it";
 
 /// Everything that is wrong with the configuration on any host.
@@ -62,7 +63,7 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     out
 }
 
-/// What is wrong with a process, of the configuration or of `exec --process`.
+/// Everything that is wrong with a process, of the config or of `exec --process`.
 pub fn of_process(p: &Process, out: &mut Vec<Refusal>) {
     if let Some(s) = p.scheduler {
         scheduler(s, out);
@@ -85,7 +86,7 @@ pub fn of_process(p: &Process, out: &mut Vec<Refusal>) {
 }
 
 impl Linux {
-    /// The namespace of a kind that the configuration asks for, new or joined.
+    /// The namespace of a kind that the configuration requests, new or joined.
     pub fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
         self.namespaces.iter().find(|n| n.kind == kind)
     }
@@ -94,7 +95,7 @@ impl Linux {
 fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;
     if linux.namespace(NamespaceKind::Mount).is_none() {
-        // The rootfs would be assembled in the host's mount namespace, and what is there when it fails stays.
+        // The rootfs would be assembled in the host's mount namespace, and a failure would leave mounts there.
         refuse(
             out,
             format_args!("linux.namespaces"),
@@ -115,7 +116,7 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     }
 }
 
-/// The root is no path within itself: what is put over it, init does not notice.
+/// Refuses the root itself: init would not notice a mount over it.
 fn paths(linux: &Linux, out: &mut Vec<Refusal>) {
     let is_root = |path: &&Text| InsidePath::new(path).is_some_and(|path| path.is_root());
     if linux.masked_paths.iter().any(|path| is_root(&path)) {
@@ -164,7 +165,7 @@ mod tests {
     use crate::bundle::config::spec;
     use crate::json::value::Json;
 
-    /// The refusals of a sound configuration to which members are added.
+    /// The refusals of a valid configuration with additional members.
     fn refusals(more: &str, namespaces: &str, linux: &str) -> Vec<String> {
         let text = format!(
             r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}}{more},"linux":{{"namespaces":[{namespaces}]{linux}}}}}"#

@@ -1,4 +1,4 @@
-//! Copying a directory of the image into a tmpfs that is going to cover it (`tmpcopyup`).
+//! Copies a directory of the image into the tmpfs that will cover it (`tmpcopyup`).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,11 +16,12 @@ use crate::sys::file::{
     symlinkat,
 };
 
-/// How deep directories may be nested: each level holds two descriptors and a frame.
+/// The deepest nesting of directories; each level holds two descriptors.
 const MAX_DEPTH: u32 = 128;
 
-/// Copies all that is in a directory, with owners and modes, into another one. Links are copied, never followed, and no file
-/// but a regular one is opened.
+/// Copies the content of a directory into another one, with owners and modes.
+///
+/// Links are copied and never followed. Only regular files are opened.
 pub fn directory(from: &impl AsFd, to: &impl AsFd) -> Result<()> {
     level(open_directory(from, c".")?, &open_directory(to, c".")?, MAX_DEPTH)
 }
@@ -57,7 +58,7 @@ fn one(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<()> {
         other => mknodat(to, name, other, mode, stat.st_rdev)?,
     }
     own(to, name, &stat)?;
-    // After the owner, whose change takes the set-id bits away; and past the umask.
+    // After chown, which clears the set-id bits, and by chmod, which ignores the umask.
     Ok(chmodat(to, name, mode)?)
 }
 

@@ -1,7 +1,7 @@
-//! Mounts on their way to their place: made or cloned where nobody can interfere, changed, and only then attached.
+//! Mounts that are made detached, changed, and only then attached.
 //!
-//! Linux 5.12 does this with mounts that are nowhere. Before, they are made on a directory or a file of the host's procfs,
-//! in our own mount namespace, and moved from there: never do we look for a mount under a name that is not ours.
+//! Since Linux 5.12 such a mount is in no namespace. Before, it is made on a directory or a file of the host's procfs, in our
+//! own mount namespace, and moved from there. A mount is never looked up under a name that others control.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ use crate::plan::options::{Change, attr, ms};
 use crate::sys::file::{AT_FDCWD, fstat, open, openat};
 use crate::sys::mount_api::{self, FdPath, MountAttr, mount_on};
 
-/// How mounts are handled.
+/// The kernel interface for mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
     /// open_tree(2), mount_setattr(2), move_mount(2): Linux 5.12.
@@ -27,7 +27,7 @@ pub enum Api {
     Staged,
 }
 
-/// A mount that is not in its place yet; afterwards, the mount itself.
+/// A mount that is not attached yet; afterwards, the attached mount.
 #[derive(Debug)]
 pub struct Tree(OwnedFd);
 
@@ -43,7 +43,7 @@ impl From<Tree> for OwnedFd {
     }
 }
 
-/// Where trees are made.
+/// The place where detached mounts are made.
 #[derive(Debug)]
 pub struct Workshop {
     api: Api,
@@ -51,14 +51,14 @@ pub struct Workshop {
     private: bool,
 }
 
-/// A directory and a file that every procfs has and that nobody needs while a container is made.
+/// A directory and a file that every procfs has and that no launch needs.
 const STAGE_DIRECTORY: &CStr = c"fs";
 const STAGE_FILE: &CStr = c"version";
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 impl Workshop {
-    /// Takes the best API that the kernel has, unless one is chosen.
+    /// Uses the best interface that the kernel has, unless one is chosen.
     pub fn new(proc: ProcFs, api: Option<Api>) -> Workshop {
         let best = || if mount_api::has_mount_setattr() { Api::Detached } else { Api::Staged };
         Workshop { api: api.unwrap_or_else(best), proc, private: false }
@@ -69,7 +69,7 @@ impl Workshop {
         &self.proc
     }
 
-    /// Clones what is at a path of the host, links followed.
+    /// Clones the mount at a path of the host, following links.
     pub fn clone_path(&mut self, path: &CStr, recursive: bool) -> Result<Tree> {
         match self.api {
             Api::Detached => mount_api::clone_tree(AT_FDCWD, path, recursive).map(Tree),
@@ -81,7 +81,7 @@ impl Workshop {
         .about(format_args!("{}", Lossy(path)))
     }
 
-    /// Clones the mount that a file is on, from the file on.
+    /// Clones the mount of an open file, from that file on.
     pub fn clone_file(&mut self, file: BorrowedFd<'_>, recursive: bool) -> Result<Tree> {
         match self.api {
             Api::Detached => Ok(Tree(mount_api::clone_tree(file, c"", recursive)?)),
@@ -129,7 +129,7 @@ impl Workshop {
         mount: &dyn Fn(BorrowedFd<'_>, &ProcFs) -> Result<()>,
     ) -> Result<Tree> {
         if !self.private {
-            // From below a shared mount nothing can be moved away.
+            // A mount below a shared mount cannot be moved.
             mount_on(None, self.proc.as_fd(), None, ms::PRIVATE, None).at("make /proc private")?;
             self.private = true;
         }
@@ -139,7 +139,7 @@ impl Workshop {
         Ok(Tree(openat(&self.proc, name, LOOK)?))
     }
 
-    /// Puts a mount, with all below it, on top of what is at `target`.
+    /// Attaches a mount, with all mounts below it, on top of `target`.
     pub fn attach(&self, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
         match self.api {
             Api::Detached => mount_api::move_mount(mount, target),
@@ -147,7 +147,7 @@ impl Workshop {
         }
     }
 
-    /// Changes the mount that `mount` is the root of.
+    /// Changes the flags of the mount whose root is `mount`.
     pub fn change(&self, mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
         let make = |change: &Change| match self.api {
             Api::Detached => set_attributes(mount, change),
@@ -166,9 +166,9 @@ impl Workshop {
     }
 }
 
-/// statfs(2); not in every libc.
+/// statfs(2); missing in some C libraries.
 const ST_NOSYMFOLLOW: u32 = 0x2000;
-/// How mount(2) and statfs(2) tell relatime.
+/// How mount(2) and statfs(2) write relatime.
 const ST_RELATIME: u32 = 0x1000;
 
 fn set_attributes(mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
@@ -179,7 +179,7 @@ fn set_attributes(mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
         userns_fd: 0,
     };
     match mount_api::mount_setattr(mount, change.recursive, &attributes) {
-        // mount_setattr knows this attribute since 5.14 only.
+        // mount_setattr knows this attribute only since Linux 5.14.
         Err(Errno::EINVAL) if (change.set | change.clear) & attr::NOSYMFOLLOW != 0 => {
             if change.recursive {
                 return Err(Error::from(Errno::EINVAL).hint("rnosymfollow and rsymfollow need Linux 5.14"));
@@ -190,7 +190,9 @@ fn set_attributes(mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
     }
 }
 
-/// The same by mount(2), which takes the propagation by itself and all the flags at once, those not changed too.
+/// The same by mount(2).
+///
+/// It sets the propagation in one call and all other flags, changed or not, in another.
 fn remount(mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
     if change.propagation != 0 {
         let deep = if change.recursive { ms::REC } else { 0 };
@@ -206,7 +208,7 @@ fn remount(mount: BorrowedFd<'_>, change: &Change) -> Result<()> {
     Ok(mount_on(None, mount, None, ms::REMOUNT | ms::BIND | changed(now, change), None)?)
 }
 
-/// `MS_…` of a mount that has the flags `now` (`ST_…`), after a change.
+/// The `MS_…` flags of a mount with the flags `now` (`ST_…`) after a change.
 fn changed(now: u32, change: &Change) -> u32 {
     // (attribute, flag of statfs, flag of mount)
     const FLAGS: [(u32, u32, u32); 6] = [

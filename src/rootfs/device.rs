@@ -1,4 +1,4 @@
-//! `/dev` of the container: nodes, links, the console.
+//! The container's `/dev`: nodes, links, the console.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,7 +26,7 @@ const LINKS: [(&CStr, &CStr); 4] = [
 ];
 
 impl Rootfs {
-    /// Makes what `/dev` must have: the nodes, the links, and `ptmx`.
+    /// Makes the contents of `/dev`: the nodes, the links and `ptmx`.
     pub fn devices(&mut self, step: &DevStep) -> Result<()> {
         let _exact = ExactModes::begin();
         self.nodes(step.nodes)?;
@@ -38,7 +38,7 @@ impl Rootfs {
         for node in nodes {
             let mut act = || -> Result<()> {
                 let (above, name) = node.path.split().ok_or(Errno::EISDIR)?;
-                // Nearly all of them are in /dev.
+                // Nearly all nodes are in /dev.
                 let directory = match last.take() {
                     Some((path, directory)) if path == above => directory,
                     _ => Directory::new(self.device_directory(&above)?)?,
@@ -58,7 +58,7 @@ impl Rootfs {
         })
     }
 
-    /// Makes one device node: in its directory, by a name that nothing else stands under.
+    /// Makes one device node in its directory, under a name that is free.
     fn node(&mut self, node: &DeviceNode, directory: &Directory, name: &CStr) -> Result<()> {
         let (kind, number) = match node.kind {
             DeviceKind::Char => (SFlag::S_IFCHR, makedev(node.major.into(), node.minor.into())),
@@ -69,7 +69,7 @@ impl Rootfs {
         match mknodat(at, name, kind, Mode::from_bits_truncate(node.mode), number) {
             Ok(()) => own(directory, name, node),
             Err(Errno::EEXIST) => same(&lstatat(at, name)?, kind, number),
-            // In a user namespace no device node can be made; the host's is shown.
+            // mknod fails in a user namespace, so the host's node is bound instead.
             Err(Errno::EPERM) if kind != SFlag::S_IFIFO => self.bind_device(node, at, name, kind, number),
             Err(e) => Err(e.into()),
         }
@@ -92,23 +92,25 @@ impl Rootfs {
         bind_over(&host, &open_name(directory, name)?)
     }
 
-    /// The links of `/dev`. One that is there already is left alone, except for `ptmx`: the image's would be another
-    /// container's, or the host's.
+    /// Makes the links of `/dev`. A link that exists is kept.
+    ///
+    /// `ptmx` is replaced: the image's could lead to the pty of another container or of the host.
     fn links(&self) -> Result<()> {
         let dev = InsidePath::new("/dev").ok_or(Errno::EINVAL)?;
         let dev = self.device_directory(&dev)?;
         for (name, text) in LINKS {
             link(&dev, name, text)?;
         }
-        // Only some kernels have it.
+        // Only some kernels have this file.
         if lstatat(self.proc(), c"kcore").is_ok() {
             link(&dev, c"core", c"/proc/kcore")?;
         }
         ptmx(&dev).at("/dev/ptmx")
     }
 
-    /// Binds the slave side of a terminal over `/dev/console`, which is made if it is missing. `slave` was opened from its
-    /// master (TIOCGPTPEER), not by a name.
+    /// Binds the slave side of a terminal over `/dev/console`.
+    ///
+    /// The file is made if it is missing. `slave` was opened through its master (TIOCGPTPEER), not by a name.
     pub fn console(&mut self, slave: BorrowedFd<'_>) -> Result<()> {
         let path = InsidePath::new("/dev/console").ok_or(Errno::EINVAL)?;
         let mut act = || -> Result<()> {
@@ -133,10 +135,10 @@ impl Rootfs {
     }
 }
 
-/// Where nodes are made.
+/// The directory in which nodes are made.
 struct Directory {
     handle: Handle,
-    /// With the set-group-id bit it gives its group to what is made in it.
+    /// Whether it has the set-group-id bit, which passes its group on to new files.
     gives_group: bool,
 }
 

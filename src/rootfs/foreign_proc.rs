@@ -1,13 +1,13 @@
-//! The procfs of a pid namespace that others are in already.
+//! The procfs of a pid namespace in which others already run.
 //!
-//! A procfs shows the pid namespace of the process that mounts it. Init cannot be that process: while it prepares the root it is
-//! in the host's mount namespace, which everybody in the pid namespace could read in its `/proc/PID/mountinfo`. So a helper
-//! moves into a mount namespace with nothing in it, closes everything, enters the pid namespace by a clone, mounts the procfs
-//! there and sends a detached clone of the mount back.
+//! A procfs shows the pid namespace of the process that mounts it. Init cannot be that process: while it prepares the root, it
+//! is in the host's mount namespace, and everybody in the pid namespace could read the host's mounts in its
+//! `/proc/PID/mountinfo`. So a helper moves into an empty mount namespace, closes everything, enters the pid namespace by a
+//! clone, mounts the procfs there and sends back a detached clone of the mount.
 //!
-//! Before Linux 5.2 a mount cannot leave its mount namespace. Then the helper stays in init's, with a directory of the host's
-//! procfs as its root, for one call of mount(2). A process in the pid namespace that has CAP_SYS_PTRACE and looks at that
-//! moment finds the way to the host.
+//! Before Linux 5.2 a mount cannot leave its mount namespace. There the helper stays in init's mount namespace for one call of
+//! mount(2), with a directory of the host's procfs as its root. A process in the pid namespace that has CAP_SYS_PTRACE and
+//! looks at that very moment can reach the host.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -33,10 +33,10 @@ use crate::sys::{entry, killed};
 
 type Done = std::result::Result<(), Errno>;
 
-/// How long the helper may take. Others in the pid namespace could stop it.
+/// The time limit of the helper, which others in the namespace could stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A procfs to mount.
+/// A procfs that is to be mounted.
 pub(super) struct ForeignProc<'a> {
     pub(super) namespace: BorrowedFd<'a>,
     pub(super) source: &'a CStr,
@@ -45,9 +45,9 @@ pub(super) struct ForeignProc<'a> {
 }
 
 impl ForeignProc<'_> {
-    /// Mounts it nowhere (Linux 5.2; ENOSYS before).
+    /// Mounts it detached (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
-        // The helper has sent all its words when it has ended.
+        // The helper has sent everything once it has ended.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
@@ -67,7 +67,7 @@ impl ForeignProc<'_> {
         drop(theirs);
         let (_, tree) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
         let tree = tree.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))?;
-        // Others in the pid namespace may have had their hands on the helper.
+        // Others in the pid namespace may have tampered with the helper.
         let real = is_procfs(&tree)? && fstat(&tree)?.st_ino == 1;
         if real { Ok(tree) } else { Err(Error::new("the helper sent something else than a procfs")) }
     }
@@ -77,7 +77,7 @@ impl ForeignProc<'_> {
         self.by_a_helper(|| {
             fchdir(place)?;
             let [namespace] = descriptor::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
-            // Then /proc/PID/mountinfo shows nothing that is mounted elsewhere.
+            // With this root, /proc/PID/mountinfo shows no mount outside of it.
             chroot(c".")?;
             inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
         })
@@ -103,7 +103,9 @@ impl ForeignProc<'_> {
     }
 }
 
-/// In a clone of the calling process that is in the pid namespace; its clone waits for it, and it ends with that.
+/// Acts in a clone that is in the pid namespace.
+///
+/// The clone's parent waits for it and ends with its status.
 fn inside(namespace: OwnedFd, there: impl FnOnce() -> Done) -> Done {
     setns(&namespace, CloneFlags::CLONE_NEWPID)?;
     drop(namespace);
@@ -121,7 +123,7 @@ fn inside(namespace: OwnedFd, there: impl FnOnce() -> Done) -> Done {
     }
 }
 
-/// Moves this process into a mount namespace that has an empty directory and nothing else.
+/// Moves this process into a mount namespace that holds one empty directory.
 fn nowhere() -> Done {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None, c"/", None, ms::PRIVATE | ms::REC, None)?;
@@ -129,7 +131,7 @@ fn nowhere() -> Done {
     chdir(c"/proc")?;
     match pivot_root(c".", c".") {
         Ok(()) => umount2(c".", MntFlags::MNT_DETACH)?,
-        // On an initramfs, whose root cannot be pivoted away: its mounts are not in sight from here.
+        // The root of an initramfs cannot be pivoted away. Its mounts are not visible from here.
         Err(Errno::EINVAL) => chroot(c".")?,
         Err(e) => return Err(e),
     }

@@ -1,4 +1,4 @@
-//! `maskedPaths` and `readonlyPaths`, after all mounts are made.
+//! `maskedPaths` and `readonlyPaths`, applied after all mounts.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -13,8 +13,9 @@ use crate::plan::inside_path::InsidePath;
 use crate::plan::options::{Change, attr, ms};
 
 impl Rootfs {
-    /// Hides what is at these paths: a file by the null device, a directory by an empty one. What is not there needs no
-    /// hiding, and is looked for first: that is much cheaper than to make a mount in vain.
+    /// Hides paths: files behind the null device, directories behind an empty one.
+    ///
+    /// Each path is looked up first, because a lookup is much cheaper than a mount that turns out to be unnecessary.
     pub fn mask(&mut self, paths: &[InsidePath]) -> Result<()> {
         let mut null = None;
         for path in paths {
@@ -36,20 +37,20 @@ impl Rootfs {
         bind_over(&*null, target)
     }
 
-    /// One tmpfs serves all directories: it can hold nothing, and is read-only.
+    /// One tmpfs serves all directories: it is read-only and can hold nothing.
     fn cover_with_nothing(&mut self, target: &Handle) -> Result<()> {
         if let Some(nothing) = &self.nothing {
             return bind_over(nothing, target);
         }
         let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
-        // Two inodes, as some kernels count the root twice. The size is rounded up to a page; 0 would mean no limit.
+        // Some kernels count the root twice, hence two inodes. The size is rounded up to a page; 0 would mean no limit.
         let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=755"))?;
         self.workshop.attach(tree.as_fd(), target.as_fd())?;
         self.nothing = Some(tree.into());
         Ok(())
     }
 
-    /// Makes what is at these paths, and all that is mounted below it, read-only.
+    /// Makes paths, and all mounts below them, read-only.
     pub fn readonly(&mut self, paths: &[InsidePath]) -> Result<()> {
         for path in paths {
             let Some(target) = find(&self.root, path)? else { continue };
@@ -63,7 +64,7 @@ impl Rootfs {
         let tree = self.workshop.clone_file(target.as_fd(), true)?;
         let change = |recursive| Change { recursive, set: attr::RDONLY, ..Change::default() };
         match self.workshop.change(tree.as_fd(), &change(true)) {
-            // Before 5.12 only the one mount can be changed, as all other runtimes do everywhere.
+            // Before Linux 5.12 only the one mount can be changed, which is what other runtimes do on every kernel.
             Err(e) if e.errno() == Some(Errno::ENOSYS) => {
                 self.workshop.change(tree.as_fd(), &change(false))?
             }

@@ -1,8 +1,8 @@
-//! The container's root file system while it is made: in init, in the new mount namespace, before the pivot.
+//! The container's root file system while init prepares it, before the pivot.
 //!
-//! Everything is done from the root's file descriptor ([`root`]), with the host's procfs at hand ([`procfs`]). What is not
-//! yet in its place is in the [`detached`] workshop. Paths below the root are found by [`resolve`]. The acts: [`mount`],
-//! [`device`], [`mask`], and [`pivot`] in the end.
+//! All work starts from the root's descriptor ([`root`]), with the host's procfs at hand ([`procfs`]). Mounts that are not yet
+//! in place are in [`detached`]. Paths below the root are found by [`resolve`]. The operations are [`mount`], [`device`] and
+//! [`mask`]; [`pivot`] comes last.
 
 pub mod detached;
 pub mod procfs;
@@ -38,39 +38,41 @@ use crate::sys::mount_api::mount;
 
 pub use passwd::home;
 
-/// The root of a container in the making.
+/// The root of a container that is being created.
 #[derive(Debug)]
 pub struct Rootfs {
     root: RootDir,
     workshop: Workshop,
-    /// Mounts of ours that become read-only at last.
+    /// Our own mounts that become read-only at the end.
     late: Vec<OwnedFd>,
-    /// A read-only tmpfs with nothing in it, once there is one.
+    /// An empty read-only tmpfs, once it is needed.
     nothing: Option<OwnedFd>,
     propagation: Option<Propagation>,
-    /// The pid namespace of the container, where this process is not in it.
+    /// The container's pid namespace, if this process is not in it.
     pid_namespace: Option<OwnedFd>,
 }
 
-/// Which ways of the kernel's to use; the best it has, unless a test wants to see the others.
+/// The kernel interfaces to use; the best ones, unless a test chooses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ways {
-    /// How mounts are handled.
+    /// How mounts are made.
     pub api: Option<Api>,
     /// How paths are resolved.
     pub resolver: Option<Resolver>,
 }
 
 impl Rootfs {
-    /// Makes the directory at `path`, a path of the host, the root to be: a mount of its own, with the propagation of
-    /// everything set such that nothing that is mounted from now on reaches the host unless it is asked to.
+    /// Makes the directory at `path`, a path of the host, the future root.
+    ///
+    /// It becomes a mount of its own. The propagation of everything is set so that new mounts reach the host only if the
+    /// configuration asks for it.
     pub fn prepare(path: &CStr, propagation: Option<Propagation>, ways: Ways) -> Result<Rootfs> {
         let resolver = ways.resolver.unwrap_or(Resolver::Kernel);
         let mut workshop = Workshop::new(ProcFs::with(resolver)?, ways.api);
         set_propagation(propagation)?;
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .about(format_args!("root.path {}", Lossy(path)))?;
-        // As by runc: only a slave sees what the host mounts below its root later.
+        // Like runc: only a slave sees what the host mounts below its root later.
         pivot::set_parent(path, if is_slave(propagation) { ms::SLAVE } else { ms::PRIVATE })?;
         let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
         if !apart(propagation) {
@@ -82,7 +84,7 @@ impl Rootfs {
         Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
     }
 
-    /// Whose processes a procfs shows that is mounted from now on.
+    /// Sets the pid namespace that procfs shows when it is mounted from now on.
     pub fn set_pid_namespace(&mut self, namespace: OwnedFd) {
         self.pid_namespace = Some(namespace);
     }
@@ -97,12 +99,14 @@ impl Rootfs {
         self.workshop.proc()
     }
 
-    /// Refuses to put something over the root itself, where a link may have led: it would be of no effect.
+    /// Refuses to cover the root itself, which would have no effect.
+    ///
+    /// A link in the image may have led there.
     fn not_the_root(&self, target: &Handle) -> Result<()> {
         if self.root.is(target)? { Err(Error::new("it is the root of the container")) } else { Ok(()) }
     }
 
-    /// Makes those mounts of ours read-only that had to wait, after everything that goes into them is there.
+    /// Makes those mounts read-only that had to stay writable until they were filled.
     pub fn finish(&mut self) -> Result<()> {
         for mount in std::mem::take(&mut self.late) {
             self.workshop.change(mount.as_fd(), &crate::plan::mounts::READONLY)?;
@@ -110,13 +114,13 @@ impl Rootfs {
         Ok(())
     }
 
-    /// Makes the root read-only (`root.readonly`); the mounts below it keep their flags.
+    /// Makes the root read-only (`root.readonly`). The mounts below keep their flags.
     pub fn make_readonly(&self) -> Result<()> {
         self.workshop.change(self.root.as_fd(), &crate::plan::mounts::READONLY).at("the root")
     }
 }
 
-/// Whether nothing that happens in the mount namespace reaches the host, whatever is mounted there.
+/// Whether mount events in this namespace can never reach the host.
 fn apart(propagation: Option<Propagation>) -> bool {
     !matches!(
         propagation,
@@ -129,12 +133,12 @@ fn apart(propagation: Option<Propagation>) -> bool {
     )
 }
 
-/// Whether the root receives what the host mounts.
+/// Whether the root receives the host's new mounts.
 fn is_slave(propagation: Option<Propagation>) -> bool {
     matches!(propagation, Some(Propagation::Slave { .. }))
 }
 
-/// `MS_…` of a propagation type.
+/// The `MS_…` flag of a propagation type.
 fn propagation_flags(propagation: Propagation) -> u32 {
     let (kind, recursive) = match propagation {
         Propagation::Shared { recursive } => (ms::SHARED, recursive),
@@ -145,7 +149,7 @@ fn propagation_flags(propagation: Propagation) -> u32 {
     if recursive { kind | ms::REC } else { kind }
 }
 
-/// Makes slaves of all mounts of a tree.
+/// Makes all mounts of a tree slaves.
 const SLAVE: Change = Change { recursive: true, set: 0, clear: 0, unasked: 0, propagation: ms::SLAVE };
 /// Makes one mount private.
 const PRIVATE: Change = Change { recursive: false, propagation: ms::PRIVATE, ..SLAVE };
@@ -163,7 +167,9 @@ fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
     mount(None, c"/", None, flags, None).at("set the propagation of /")
 }
 
-/// The host's `/dev/null`, proven to be the device. Another file bound over a file would not hide it.
+/// The host's `/dev/null`, verified to be the device.
+///
+/// It is bound over masked files.
 fn host_null() -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
     let fd = open(c"/dev/null", flags).at("open /dev/null of the host")?;
@@ -172,12 +178,12 @@ fn host_null() -> Result<OwnedFd> {
     if real { Ok(fd) } else { Err(Error::new("/dev/null of the host is not the null device")) }
 }
 
-/// What is said of a path that must be what it is called, and is not.
+/// The error for a path that is not the file its name promises.
 fn through_a_link(path: &InsidePath) -> Error {
     Error::of(format_args!("{path} of the root file system is or goes through a symbolic link"))
 }
 
-/// What a path of the container's leads to, if anything.
+/// The file that a path of the container leads to, if there is one.
 fn find(root: &RootDir, path: &InsidePath) -> Result<Option<Handle>> {
     match root.resolve(path, Links::Follow) {
         Ok(handle) => Ok(Some(handle)),

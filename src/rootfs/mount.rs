@@ -1,4 +1,4 @@
-//! Performing `mounts[]`.
+//! Performs `mounts[]`.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ use crate::sys::file::{FileStat, fstat, mkdirat, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
 use crate::sys::path::path_of;
 
-/// The mode of directories that are made for mounts.
+/// The mode of directories that are created as mount points.
 const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 impl Rootfs {
@@ -71,7 +71,7 @@ impl Rootfs {
         }
     }
 
-    /// Mounts a file system elsewhere first, for what needs more than one call.
+    /// Mounts a file system detached first, if it needs more than one call.
     fn made_apart(
         &mut self,
         step: &MountStep,
@@ -121,9 +121,9 @@ impl Rootfs {
         self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
     }
 
-    /// Attaches a tree on top of the root and takes it as the root from then on.
+    /// Attaches a tree on top of the root and uses it as the root from then on.
     ///
-    /// It leaves the peer groups of the host first, so that mounts in it stay in the container.
+    /// It leaves the host's peer groups first, so that mounts in it stay in the container.
     fn replace_root(&mut self, tree: Tree, changes: &[Change]) -> Result<()> {
         self.workshop.change(tree.as_fd(), &SLAVE)?;
         if !is_slave(self.propagation) {
@@ -136,7 +136,7 @@ impl Rootfs {
         Ok(())
     }
 
-    /// The directory to mount on, and whether it was there before.
+    /// The directory to mount on, and whether it existed before.
     fn directory(&self, step: &MountStep, links: Links) -> Result<(Handle, bool)> {
         match self.root.find_or_make(&step.target, links, Missing::Directories(DIRECTORY)) {
             Ok((found, made)) => {
@@ -151,8 +151,9 @@ impl Rootfs {
         }
     }
 
-    /// Refuses to cover the root, which init would not notice, and anything of a procfs but a few files: what runs in the
-    /// container relies on the rest.
+    /// Refuses mounts over the root and over procfs, except for a few of its files.
+    ///
+    /// Init would not notice a mount over the root. Programs in the container rely on the rest of procfs.
     fn check_cover(&self, step: &MountStep, target: &Handle) -> Result<()> {
         self.not_the_root(target)?;
         if !is_procfs(target)? || step.target.as_bytes() == b"proc" {
@@ -203,13 +204,13 @@ impl Rootfs {
     }
 }
 
-/// Binds what is open here over a file or a directory of the container.
+/// Binds an open file over a file or a directory of the container.
 pub(super) fn bind_over(what: impl AsFd, target: &Handle) -> Result<()> {
     let source = FdPath::new(what.as_fd());
     Ok(mount_on(Some(source.as_c_str()), target.as_fd(), None, ms::BIND, None)?)
 }
 
-/// The data of a tmpfs that gets the mode of the directory it covers.
+/// The data of a tmpfs that takes the mode of the directory it covers.
 fn with_mode(target: &Handle, new: &NewMount) -> Result<CString> {
     let mut text = new.data.map_or(Vec::new(), |data| [data.to_bytes(), b","].concat());
     text.extend_from_slice(format!("mode={:04o}", target.stat()?.st_mode & 0o7777).as_bytes());
@@ -247,7 +248,7 @@ fn mismatch(errno: Errno, source: &Tree, target: &impl AsFd) -> Error {
     }
 }
 
-/// Puts what can be done about it behind the error of a file system's mount.
+/// Adds the possible fix to the error of a file system's mount.
 fn with_hint(e: Error, kind: &CStr) -> Error {
     const OPTIONS: [(&CStr, &str); 7] = [
         (c"proc", "CONFIG_PROC_FS"),
@@ -260,7 +261,7 @@ fn with_hint(e: Error, kind: &CStr) -> Error {
     ];
     match e.errno() {
         Some(Errno::ENODEV) => {}
-        // The kernel shows a user namespace no more of them than it sees whole somewhere (mount_too_revealing).
+        // In a user namespace the kernel mounts them only if they are fully visible somewhere (mount_too_revealing).
         Some(Errno::EPERM) if kind == c"proc" || kind == c"sysfs" => {
             return e.hint(
                 "inside another container its own must not be partly covered, or the namespace be shared",

@@ -1,4 +1,4 @@
-//! The home directory of a user, from the `/etc/passwd` of the image.
+//! The home directory of a user, from the image's `/etc/passwd`.
 
 use nix::errno::Errno;
 
@@ -8,12 +8,12 @@ use super::root::RootDir;
 use crate::plan::inside_path::InsidePath;
 use crate::sys::file::read_all;
 
-/// A passwd file longer than this is not read to its end. (More than 10,000 users.)
+/// The longest prefix of a passwd file that is read: more than 10,000 users.
 const MAX_SIZE: usize = 1 << 20;
 
-/// The home directory of the user, or `/` if the image does not tell one.
+/// The home directory of the user, or `/` if the image names none.
 ///
-/// The file is the image's: a FIFO, a device, a link, or as long as it likes. Nothing of that hangs or fails the launch.
+/// The image controls the file, which may be a FIFO, a device, a link or endless. None of these hangs or fails the launch.
 pub fn home(root: &RootDir, proc: &ProcFs, uid: u32) -> String {
     content(root, proc).ok().and_then(|text| home_in(&text, uid)).unwrap_or_else(|| "/".to_owned())
 }
@@ -24,7 +24,7 @@ fn content(root: &RootDir, proc: &ProcFs) -> Result<Vec<u8>, Errno> {
     read_all(&file, MAX_SIZE)
 }
 
-/// passwd(5): `name:password:uid:gid:comment:home:shell`. The first line of a uid counts.
+/// The home directory in a text of passwd(5). The first line of a uid counts.
 fn home_in(text: &[u8], uid: u32) -> Option<String> {
     text.split(|b| *b == b'\n').find_map(|line| {
         let line = std::str::from_utf8(line).ok()?;

@@ -1,4 +1,4 @@
-//! Making the new root the root, and letting go of the old one.
+//! Switches to the new root and detaches the old one.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,10 +19,10 @@ use crate::sys::mountinfo::{Mount, mounts};
 use crate::sys::path::{canonical, path_of};
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
-/// How many mounts on top of each other are detached at one place.
+/// The most mounts on top of each other that are detached at one place.
 const MAX_ON_TOP: u32 = 100;
 
-/// Sets the propagation of the mount that `path` is on.
+/// Sets the propagation of the mount that contains `path`.
 ///
 /// pivot_root(2) refuses a root whose parent mount is shared. The directories above are tried one by one, because the kernel
 /// accepts only the root of a mount.
@@ -43,17 +43,18 @@ pub(super) fn set_parent(path: &CStr, propagation: u32) -> Result<()> {
 }
 
 impl Rootfs {
-    /// Makes the container's root the root of this process and lets the host's go, with all that is mounted there. Then the
-    /// root gets the propagation that was asked for.
+    /// Makes the container's root the root of this process and detaches the host's.
+    ///
+    /// Then the root gets the propagation that the configuration asks for.
     pub fn pivot(&mut self) -> Result<()> {
         let old = open(c"/", LOOK).at("open /")?;
         fchdir(&self.root)?;
         match pivot_root(c".", c".") {
-            // Of an initramfs nothing can be pivoted away: it is the root of the mount namespace itself.
+            // An initramfs cannot be pivoted away: it is the root of the mount namespace itself.
             Err(Errno::EINVAL) => self.cover(&old).at("pivot_root on an initramfs")?,
             other => {
                 other.at("pivot_root")?;
-                // The old root lies on top of the new one now, and only its descriptor tells them apart.
+                // The old root now lies on top of the new one; only its descriptor tells them apart.
                 fchdir(&old)?;
                 if !apart(self.propagation) {
                     make_slave(c".").at("make the old root a slave")?;
@@ -81,7 +82,8 @@ impl Rootfs {
 
     /// Moves the container's root over the old one, which stays below it.
     ///
-    /// All mounts on the old root are detached: with a whole procfs or sysfs among them, a container could mount others.
+    /// All mounts on the old root are detached: a procfs or sysfs that is fully visible would let a container mount more of
+    /// them.
     fn cover(&mut self, old: &OwnedFd) -> Result<()> {
         fchdir(old)?;
         // A peer on the host would be covered too, and lose its mounts.
@@ -89,9 +91,9 @@ impl Rootfs {
         let table = table(self.proc())?;
         let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         self.workshop.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
-        // The container's tree, whose volumes may be peers of the host's, is no part of the old one any more.
+        // The container's tree, whose volumes may be peers of the host's, is no longer part of the old root.
         for point in on_old {
-            // Mounts may lie on top of each other. The bound is for a peer that mounts there again and again.
+            // Mounts may be stacked. The bound guards against a peer that mounts again and again.
             (0..MAX_ON_TOP).all(|_| detach(old, point));
         }
         let views = table.iter().rev().filter(|m| is_view(m) && !is_within(m, &inside));
@@ -102,8 +104,8 @@ impl Rootfs {
 
     /// Covers each procfs and sysfs that could not be detached.
     ///
-    /// In a user namespace, mounts from outside are locked. If one is still visible afterwards, because its directory was
-    /// renamed meanwhile, that is an error.
+    /// In a user namespace, mounts from outside are locked. If one stays visible, because its directory was renamed meanwhile,
+    /// that is an error.
     fn hide_views<'a>(&self, old: &OwnedFd, views: impl Iterator<Item = &'a Mount<'static>>) -> Result<()> {
         let mut left: Vec<&Mount<'_>> = views.collect();
         let mut still = || -> Result<Vec<&Mount<'_>>> {
@@ -124,7 +126,7 @@ impl Rootfs {
     }
 }
 
-/// Makes slaves of the mount at `path` and all below it, so that their peers stay.
+/// Makes the mount at `path`, and all below it, slaves, so that their peers stay.
 fn make_slave(path: &CStr) -> std::result::Result<(), Errno> {
     mount(None, path, None, ms::SLAVE | ms::REC, None)
 }
@@ -150,7 +152,7 @@ fn hide(old: &OwnedFd, point: &[u8]) -> Result<()> {
     Ok(mount(Some(c"tmpfs"), c".", Some(c"tmpfs"), flags, None)?)
 }
 
-/// Whether it shows a whole procfs or sysfs.
+/// Whether it is a procfs or sysfs that is fully visible.
 fn is_view(mount: &Mount<'_>) -> bool {
     matches!(mount.kind, b"proc" | b"sysfs") && mount.root == b"/"
 }
@@ -162,7 +164,7 @@ fn is_within(mount: &Mount<'_>, directory: &[u8]) -> bool {
 
 fn table(proc: &ProcFs) -> Result<Vec<Mount<'static>>> {
     let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY);
-    // A thread may be in a mount namespace of its own; procfs tells of threads from Linux 3.17.
+    // A thread may have its own mount namespace; procfs shows threads since Linux 3.17.
     let file = read(c"thread-self/mountinfo").or_else(|_| read(c"self/mountinfo"))?;
     Ok(mounts(read_all(&file, usize::MAX)?.leak()))
 }

@@ -1,9 +1,9 @@
-//! The host's procfs, verified once, and writes beneath it that nothing mounted over it can redirect.
+//! The host's procfs, verified once, and writes to it that no mount can redirect.
 //!
-//! Security labels, sysctls and the OOM score are set by writing to files of procfs. Whoever could put another file under
-//! that name, by a mount or a link, would leave the container without its label (CVE-2019-19921, CVE-2025-52881). So the
-//! procfs is opened and verified before anything of the container is in sight, and every file is opened from that
-//! descriptor, over no link and no mount.
+//! Security labels, sysctls and the OOM score are set by writing to files of procfs. Anyone who puts another file under such a
+//! name, by a mount or a link, leaves the container without its label (CVE-2019-19921, CVE-2025-52881). So the procfs is
+//! opened and verified before anything of the container is visible, and every file is opened from that descriptor, through no
+//! link and no mount.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::sys::file::{fstat, open, openat, readlinkat};
 use crate::sys::openat2::{is_missing, openat2};
 
-/// The root directory of a procfs, proven to be one.
+/// The root directory of a procfs, verified to be one.
 #[derive(Debug)]
 pub struct ProcFs {
     fd: OwnedFd,
@@ -33,7 +33,7 @@ impl AsFd for ProcFs {
     }
 }
 
-/// Whether something is in procfs.
+/// Whether a file is in procfs.
 pub fn is_procfs(file: impl AsFd) -> std::result::Result<bool, Errno> {
     Ok(fstatfs(file)?.filesystem_type() == PROC_SUPER_MAGIC)
 }
@@ -44,10 +44,10 @@ impl ProcFs {
         ProcFs::with(Resolver::Kernel)
     }
 
-    /// The same with a resolver of choice; a kernel that turns out to lack openat2 is not asked again.
+    /// The same with a chosen resolver. A kernel that lacks openat2 is not asked again.
     pub fn with(resolver: Resolver) -> Result<ProcFs> {
         let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY).at("open /proc")?;
-        // The root of every procfs is inode 1: nothing else in it can pass for it.
+        // The root of every procfs is inode 1, and no other file in it has that number.
         let real = is_procfs(&fd)? && fstat(&fd)?.st_ino == 1;
         if !real {
             return Err(Error::new("/proc is not a procfs (mount -t proc proc /proc)"));
@@ -55,7 +55,7 @@ impl ProcFs {
         Ok(ProcFs { fd, resolver: Cell::new(resolver) })
     }
 
-    /// Writes a text in one go to a file below `/proc`, such as `sys/net/ipv4/ip_forward`.
+    /// Writes a text to a file below `/proc`, such as `sys/net/ipv4/ip_forward`.
     pub fn write(&self, path: &CStr, text: &[u8]) -> Result<()> {
         let file = self
             .open_beneath(path, OFlag::O_WRONLY | OFlag::O_NOCTTY)
@@ -78,21 +78,23 @@ impl ProcFs {
         self.write(&self.below(c"self", path)?, text)
     }
 
-    /// Writes to a file of the calling thread, such as `attr/exec`; of its process before Linux 3.17.
+    /// Writes to a file of the calling thread (of its process before Linux 3.17).
     pub fn write_thread(&self, path: &str, text: &[u8]) -> Result<()> {
         let file = self.below(c"thread-self", path).or_else(|_| self.below(c"self", path))?;
         self.write(&file, text)
     }
 
-    /// Sets a kernel parameter, given as its path below `/proc/sys` ([`crate::plan::sysctl::path`]).
+    /// Sets a kernel parameter, given as its path below `/proc/sys`.
+    ///
+    /// [`crate::plan::sysctl::path`] makes that path.
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         let path = CString::new(format!("sys/{path}")).map_err(|_| Error::from(Errno::EINVAL))?;
         self.write(&path, value.as_bytes())
     }
 
-    /// Opens a regular file that is already proven to be inside the container for reading.
+    /// Opens a regular file for reading that is proven to be inside the container.
     ///
-    /// Opening a device, a FIFO or a socket may hang or do something.
+    /// Opening a device, a FIFO or a socket may hang or have side effects.
     pub fn reopen_regular(&self, file: &Handle) -> std::result::Result<OwnedFd, Errno> {
         if file.kind()? != SFlag::S_IFREG {
             return Err(Errno::EINVAL);
@@ -100,8 +102,9 @@ impl ProcFs {
         self.reopen(file.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
     }
 
-    /// `self/path`, with the link read instead of followed: procfs says there which process we are in *its* pid
-    /// namespace, which need not be ours.
+    /// `self/path`, with the text of the link `self` instead of the link.
+    ///
+    /// procfs gives there the pid of this process in *its* pid namespace, which may differ from ours.
     fn below(&self, link: &CStr, path: &str) -> Result<CString> {
         let text = readlinkat(&self.fd, link).about(format_args!("read /proc/{}", Lossy(link)))?;
         let mut whole = text;
@@ -110,7 +113,7 @@ impl ProcFs {
         CString::new(whole).map_err(|_| Error::from(Errno::EINVAL))
     }
 
-    /// Opens a file below `/proc` over no link, no mount and no `..`.
+    /// Opens a file below `/proc` through no link, no mount and no `..`.
     fn open_beneath(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         if self.resolver.get() == Resolver::Kernel {
             let how = ResolveFlag::RESOLVE_BENEATH
@@ -125,8 +128,9 @@ impl ProcFs {
         self.walk_beneath(path, flags)
     }
 
-    /// The same for kernels before 5.6. A mount over a part of this procfs has another device, or, if it is a part
-    /// of the same one, another mount id.
+    /// The same for kernels before 5.6.
+    ///
+    /// A mount over a part of this procfs has another device or, if it is a part of the same procfs, another mount id.
     fn walk_beneath(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let device = fstat(&self.fd)?.st_dev;
         let mount = self.mount_id(self.as_fd());
@@ -147,11 +151,11 @@ impl ProcFs {
         self.reopen(here.as_fd(), flags)
     }
 
-    /// Opens once more what an `O_PATH` descriptor is open on.
+    /// Opens the file of an `O_PATH` descriptor again.
     pub fn reopen(&self, file: BorrowedFd<'_>, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let path = CString::new(format!("self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
         let fd = openat(&self.fd, path.as_c_str(), flags)?;
-        // Something mounted over that part of procfs would have shown us another file.
+        // A mount over that part of procfs would have led to another file.
         let (is, was) = (fstat(&fd)?, fstat(file)?);
         if is.st_dev == was.st_dev && is.st_ino == was.st_ino { Ok(fd) } else { Err(Errno::EXDEV) }
     }

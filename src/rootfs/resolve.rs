@@ -1,10 +1,11 @@
-//! Resolving a path below a root without openat2(2): for kernels before 5.6, for seccomp filters that hide it, and for paths
-//! that are still to be made.
+//! Resolves a path below a root without openat2(2).
 //!
-//! One component at a time, each opened without following links. The directories passed through stay open on a stack, and
-//! `..` goes back to the one before: the kernel is never asked for a parent, which a rename may have moved out of the root.
-//! Links are read and their text walked the same way, from the root again if it is absolute. So what is missing can be made
-//! where a link leads to nothing (images have an `/etc/resolv.conf` that is one), and it is made inside the root.
+//! It serves kernels before 5.6, seccomp filters that deny openat2, and paths that are still to be made.
+//!
+//! One component is opened at a time, without following links. The directories passed through stay open on a stack, and `..`
+//! returns to the previous one: the kernel is never asked for a parent, which a rename may have moved out of the root. The
+//! text of a link is walked the same way, from the root if it is absolute. So missing files are made where a link leads (the
+//! `/etc/resolv.conf` of many images is a dangling link), and always inside the root.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
@@ -18,18 +19,18 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use super::root::kind;
 use crate::sys::file::{fstat, mkdirat, mknodat, openat, readlinkat};
 
-/// Which symbolic links a resolution follows. Links of procfs that lead to files instead of names are followed by none.
+/// The symbolic links that a resolution follows; never the magic links of procfs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     /// All, as if the root were `/`.
     Follow,
-    /// All but one that the path ends in: that is what is found.
+    /// All except a link at the end of the path: the link itself is found.
     NotLast,
-    /// None: one anywhere in the path is ELOOP.
+    /// None: a link anywhere in the path is ELOOP.
     Never,
 }
 
-/// What resolves paths.
+/// The method that resolves paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolver {
     /// openat2(2), Linux 5.6.
@@ -45,18 +46,18 @@ const PROC_ROOT_INO: u64 = 1;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW);
 
-/// What to do about what is not there.
+/// How to handle missing components.
 #[derive(Clone, Copy)]
 pub enum Missing {
-    /// ENOENT.
+    /// They are ENOENT.
     Fails,
-    /// Directories are made.
+    /// They are made as directories.
     Directories(Mode),
-    /// An empty file is made, and directories on the way to it.
+    /// The last one is made as an empty file, the others as directories.
     File {
-        /// Of the file.
+        /// The mode of the file.
         mode: Mode,
-        /// Of the directories.
+        /// The mode of the directories.
         on_the_way: Mode,
     },
 }
@@ -68,12 +69,12 @@ impl Missing {
             Missing::File { mode, .. } if last => mknodat(here, name, SFlag::S_IFREG, mode, 0),
             Missing::Directories(mode) | Missing::File { on_the_way: mode, .. } => mkdirat(here, name, mode),
         };
-        // Whatever somebody else has put there meanwhile is looked at like anything else.
+        // If another process has made the name meanwhile, it is opened like any other.
         if made == Err(Errno::EEXIST) { Ok(()) } else { made }
     }
 }
 
-/// An `O_PATH` descriptor of what `path` leads to if `root` is `/`.
+/// An `O_PATH` descriptor of the file that `path` leads to if `root` is `/`.
 pub fn walk(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing) -> Result<OwnedFd, Errno> {
     let mut rest = VecDeque::new();
     push_front(&mut rest, path)?;
@@ -82,7 +83,7 @@ pub fn walk(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing) -
     while let Some(name) = rest.pop_front() {
         match name.as_bytes() {
             b"." => continue,
-            // The way back out of what was not there is no way the kernel would go.
+            // `..` after a component that was just made: openat2 would have failed with ENOENT there.
             b".." if made => return Err(Errno::ENOENT),
             b".." => {
                 passed.pop();
@@ -126,7 +127,9 @@ pub fn walk(root: BorrowedFd<'_>, path: &[u8], links: Links, missing: Missing) -
     }
 }
 
-/// Puts the components of a path in front of those still to go. A slash at the end asks for a directory, which a `.` does too.
+/// Puts the components of a path in front of the remaining ones.
+///
+/// A trailing slash requires a directory, and so does a `.`.
 fn push_front(rest: &mut VecDeque<CString>, path: &[u8]) -> Result<(), Errno> {
     let name = |part: &[u8]| CString::new(part).map_err(|_| Errno::EINVAL);
     if path.ends_with(b"/") {
@@ -138,10 +141,11 @@ fn push_front(rest: &mut VecDeque<CString>, path: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The text of a link, unless it is one of procfs whose text is not where it leads (`/proc/self/exe`, `/proc/self/fd/3`).
+/// The text of a link, unless it is a magic link of procfs.
 ///
-/// Those stand below a process's directory. Their texts are absolute or no paths at all; the ordinary ones that procfs has,
-/// such as `self`, `mounts` and `device-tree`, stand in its root or are plain and relative.
+/// Magic links (`/proc/self/exe`, `/proc/self/fd/3`) are below a process's directory, and their texts are absolute or not
+/// paths at all. The ordinary links of procfs, such as `self`, `mounts` and `device-tree`, are in its root or are plain and
+/// relative.
 fn read_link(directory: BorrowedFd<'_>, link: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let text = readlinkat(link, c"")?;
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-/".contains(b);

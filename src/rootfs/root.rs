@@ -1,8 +1,8 @@
-//! The container's root as one file descriptor, from which every act on its content starts.
+//! The container's root as one descriptor, where all work on its content starts.
 //!
-//! What lies below it is hostile: an image, or a container that runs already and shares a volume, may put a link anywhere
-//! and swap names at any time. Therefore a path is resolved once, by the kernel and as if the root were `/`, and what is
-//! then done is done to the file that was found, by its descriptor, never by its name again.
+//! Everything below it is hostile: an image, or a running container that shares a volume, may place links anywhere and swap
+//! names at any time. So a path is resolved once, by the kernel and as if the root were `/`. All work then uses the descriptor
+//! of the file that was found, never its name again.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -25,12 +25,12 @@ pub use crate::sys::file::kind;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The mode of directories that are made on the way to something, as runc makes them.
+/// The mode of directories that are made on the way, as in runc.
 const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
-/// An `O_PATH` descriptor of something that was reached without leaving the root.
+/// An `O_PATH` descriptor of a file that was reached without leaving the root.
 ///
-/// It can be mounted on and looked at, and it stays the same file whatever happens to names. It is never turned back into a
+/// It can be inspected and mounted on, and it stays the same file whatever happens to names. It is never turned back into a
 /// path below the root.
 #[derive(Debug)]
 pub struct Handle(OwnedFd);
@@ -48,12 +48,12 @@ impl From<Handle> for OwnedFd {
 }
 
 impl Handle {
-    /// What is known of the file.
+    /// The file's attributes.
     pub fn stat(&self) -> Result<FileStat> {
         fstat(&self.0)
     }
 
-    /// Its kind: one of `S_IFDIR`, `S_IFREG`, `S_IFLNK` and so on.
+    /// Its file type: `S_IFDIR`, `S_IFREG`, `S_IFLNK` and so on.
     pub fn kind(&self) -> Result<SFlag> {
         Ok(kind(&self.stat()?))
     }
@@ -73,27 +73,27 @@ impl AsFd for RootDir {
 }
 
 impl RootDir {
-    /// Takes a directory to be the root. The kernel resolves paths if it can.
+    /// Uses a directory as the root. The kernel resolves paths if it can.
     pub fn new(directory: OwnedFd) -> RootDir {
         RootDir::with(directory, Resolver::Kernel)
     }
 
-    /// The same with a resolver of choice; a kernel that turns out to lack openat2 is not asked again.
+    /// The same with a chosen resolver. A kernel that lacks openat2 is not asked again.
     pub fn with(directory: OwnedFd, resolver: Resolver) -> RootDir {
         RootDir { fd: directory, resolver: Cell::new(resolver) }
     }
 
-    /// Which resolver is in use.
+    /// The resolver in use.
     pub fn resolver(&self) -> Resolver {
         self.resolver.get()
     }
 
-    /// Finds what a path leads to.
+    /// Finds the file that a path leads to.
     pub fn resolve(&self, path: &InsidePath, links: Links) -> Result<Handle> {
         self.find(path.as_c_str(), links).map(Handle)
     }
 
-    /// Whether what was found is the root itself. A mount on it hides nothing from init, which goes on below.
+    /// Whether a file is the root itself. Init would not notice a mount on it.
     pub fn is(&self, found: &Handle) -> Result<bool> {
         let (root, stat) = (fstat(&self.fd)?, found.stat()?);
         // Bound to another place it is the same file under another path.
@@ -109,7 +109,7 @@ impl RootDir {
             how.set(ResolveFlag::RESOLVE_NO_SYMLINKS, links == Links::Never);
             match openat2(self.as_fd(), path, flags, how) {
                 Err(e) if is_missing(e) => self.resolver.set(Resolver::Walk),
-                // Somebody renames without end to keep us from resolving a `..`; the walk does not depend on that.
+                // A rename loop keeps the kernel from resolving a `..`; the walk is immune to that.
                 Err(Errno::EAGAIN) => {}
                 other => return other,
             }
@@ -117,24 +117,24 @@ impl RootDir {
         resolve::walk(self.as_fd(), path.to_bytes(), links, Missing::Fails)
     }
 
-    /// Finds a directory, after making it and those above it where they are missing.
+    /// Finds a directory, and makes it and its parents where they are missing.
     ///
-    /// A directory is made in the one that was found before it, and then looked at like any other, so nothing that appears
-    /// meanwhile leads out. Where a link leads to nothing, the directory is made where it leads, inside the root.
+    /// Each directory is made in the one that was found before it, and then opened like any other, so nothing that appears
+    /// meanwhile leads outside. If a link leads to nothing, the directory is made at its target, inside the root.
     pub fn mkdir_all(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
         let (found, _) = self.find_or_make(path, links, Missing::Directories(mode))?;
         if found.kind()? == SFlag::S_IFDIR { Ok(found) } else { Err(Errno::ENOTDIR) }
     }
 
-    /// Finds anything but a directory, or makes an empty file where nothing is, with the directories above it.
+    /// Finds a file that is no directory, or makes an empty one and its parents.
     ///
-    /// It is never opened for writing: an existing file is left as it is.
+    /// It is never opened for writing: an existing file keeps its content.
     pub fn create_file(&self, path: &InsidePath, links: Links, mode: Mode) -> Result<Handle> {
         let (found, _) = self.find_or_make(path, links, Missing::File { mode, on_the_way: DIRECTORY })?;
         if found.kind()? == SFlag::S_IFDIR { Err(Errno::EISDIR) } else { Ok(found) }
     }
 
-    /// Finds what a path leads to, or makes it; and whether it had to be made.
+    /// Finds the file that a path leads to, or makes it; and whether it was made.
     pub(super) fn find_or_make(
         &self,
         path: &InsidePath,
@@ -150,15 +150,16 @@ impl RootDir {
         }
     }
 
-    /// The directory that a device or a link goes into, made if it is missing. `/dev` is a place of its own: an image whose
-    /// `/dev` is a link would have them made in a volume of the host.
+    /// The directory for a device or a link, made if it is missing.
+    ///
+    /// Links are not followed in `/dev`: an image whose `/dev` is a link would get its devices in a volume of the host.
     pub fn directory(&self, path: &InsidePath) -> Result<Handle> {
         let links = if path.is_within("dev") { Links::Never } else { Links::Follow };
         self.mkdir_all(path, links, DIRECTORY)
     }
 }
 
-/// What stands under a name in a directory, links not followed.
+/// Opens a name in a directory without following links.
 pub fn open_name(directory: impl AsFd, name: &CStr) -> Result<Handle> {
     openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW).map(Handle)
 }

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use crate::sys::process;
 
-/// A process that was made.
+/// A cloned process.
 pub struct Child {
     /// Its pid here.
     pub pid: Pid,
@@ -19,7 +19,7 @@ impl Child {
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) -> nix::Result<()> {
         match self.pidfd.as_ref().map(|fd| process::pidfd_send_signal(fd.as_fd(), signal)) {
-            // Before Linux 5.1, or under a filter that is older. Nobody else reaps it: its pid is still its own.
+            // Before Linux 5.1, or under an older filter. Only we reap it, so its pid is not reused.
             None | Some(Err(Errno::ENOSYS)) => process::kill(self.pid, signal),
             Some(sent) => sent,
         }

@@ -1,4 +1,4 @@
-//! Listening to init: by the host process that makes a container, or by `start`.
+//! Listens to init, for the process that creates a container and for `start`.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -16,8 +16,9 @@ use crate::state::record::Record;
 use crate::sys::{clock, interrupt};
 use crate::{log, state};
 
-/// Waits, by `wait`, for the next message that is no warning, no listener of the child behind `pidfd`, which `serve` takes,
-/// and no failure of one of the steps.
+/// Waits for the next message that the caller must act on.
+///
+/// Warnings are logged, a listener of the child behind `pidfd` goes to `serve`, and the failure of a step is an error.
 pub fn hear(
     channel: &Channel,
     steps: &[InitStep],
@@ -42,7 +43,7 @@ pub fn hear(
     }
 }
 
-/// `None` if it comes as a message, or never.
+/// `None` if the pid comes as a message, or never.
 fn take_listener(channel: &Channel, pidfd: Option<BorrowedFd<'_>>, number: i32) -> Result<Option<OwnedFd>> {
     let may = channel.may_take_listener(pidfd).at("take the listener from init")?;
     let Some(pidfd) = pidfd.filter(|_| may) else { return Ok(None) };
@@ -55,12 +56,12 @@ fn take_listener(channel: &Channel, pidfd: Option<BorrowedFd<'_>>, number: i32) 
     }
 }
 
-/// The kernel drops a descriptor that comes when no number is free.
+/// The kernel drops a received descriptor if no number is free.
 pub fn no_room() -> Error {
     Error::os("take a descriptor from init", Errno::EMFILE)
 }
 
-/// Hands the agent the listener of a process of the container.
+/// Hands the listener of a container's process to the agent.
 pub fn serve_listener(
     agent: &Agent,
     record: &Record,
@@ -72,7 +73,7 @@ pub fn serve_listener(
     agent.serve(record.oci_version, pid, state::hook_state(record, status, init), listener.as_fd())
 }
 
-/// The state as hooks of a kind are told it.
+/// The state that hooks of a kind get.
 pub fn hook_state(record: &Record, kind: HookKind, pid: i32) -> Json {
     let status = match kind {
         HookKind::Prestart | HookKind::CreateRuntime | HookKind::CreateContainer => Status::Creating,
@@ -83,11 +84,11 @@ pub fn hook_state(record: &Record, kind: HookKind, pid: i32) -> Json {
     state::hook_state(record, status, pid)
 }
 
-/// The failure of a child, with its step in full: this process has the same plan.
+/// The failure of a child with its step in full: this process has the same plan.
 fn init_failed(steps: &[InitStep], message: Message) -> Error {
     let e = Error::caused(message.text, message.number as i32);
     match steps.get(usize::from(message.step)) {
-        // The look-up and the exec say themselves what they are about, in the words that engines match.
+        // Errors of the look-up and of the exec are complete: engines match their words.
         Some(InitStep::FindProgram | InitStep::Exec) | None => e,
         Some(step) => e.context(step),
     }

@@ -46,12 +46,13 @@ struct Prepared {
 }
 
 impl<'a> NewContainer<'a> {
-    /// Performs the plan. On failure nothing is left of what it made, or the error says what, and a record is kept to
-    /// clean up by.
+    /// Performs the plan, and undoes it on failure.
+    ///
+    /// If something cannot be undone, the error names it, and a record is kept for a later delete.
     pub fn create(mut self, store: Store) -> Result<Launched> {
         begin(&Milestone::Reserve)?;
         let dir = store.claim(self.record.id)?;
-        // Every descriptor counts where few may be open.
+        // Where few files may be open, every descriptor counts.
         drop(store);
         let reserved = self.reserve(&dir).and_then(|()| self.make_cgroup());
         let cgroup = match reserved {
@@ -65,7 +66,7 @@ impl<'a> NewContainer<'a> {
     }
 
     fn reserve(&self, dir: &Locked) -> Result<()> {
-        // First: a directory without a record is one that nothing was begun for, or that was damaged.
+        // First: a directory without a record is one of a create that did not begin, or a damaged one.
         dir.write_record(&self.record)?;
         dir.write_config(self.loaded.text)?;
         dir.clear_work()
@@ -195,10 +196,10 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Takes back what was made, and returns the error that made it necessary, with what could not be taken back.
+    /// Undoes the launch; the error gets everything that could not be undone.
     fn undo(mut self, cause: Error) -> Error {
         interrupt::forget();
-        // On v1 a frozen process does not die. A paused container stays so.
+        // On v1 a frozen process does not die. A paused container stays paused.
         let gone = self.host.end(Cgroup::let_die);
         let Host { dir, cgroup, mut record, hooks_began, .. } = self.host;
         let Some(dir) = dir else {
@@ -211,7 +212,7 @@ impl Making<'_> {
             Ok(cause) => cause,
             Err(kept) => return kept,
         };
-        // The hooks of the other kinds may have made what these take down (runtime.md, "Lifecycle", steps 12 and 13).
+        // Hooks of the other kinds may have made resources that these take down (runtime.md, "Lifecycle", steps 12 and 13).
         let hooks = HookKind::Poststop.of(&self.loaded.spec.hooks);
         if !hooks_began || hooks.is_empty() {
             return destroyed(dir, cause);

@@ -1,7 +1,9 @@
-//! A foreground `run` or `exec`: signals forwarded, orphans reaped, the terminal relayed, until the process ends.
+//! A `run` or `exec` in the foreground, until its process ends.
 //!
-//! One thread, one poll loop. Signals are blocked before the clone ([`Signals::block`]), so that none is lost between
-//! the child's birth and the loop: a SIGCHLD that came early would otherwise never be seen.
+//! It forwards signals, reaps orphans and relays the terminal.
+//!
+//! One thread, one poll loop. Signals are blocked before the clone ([`Signals::block`]), so that none is lost between the
+//! child's birth and the loop: an early SIGCHLD would otherwise never be seen.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -19,19 +21,20 @@ use crate::sys::signal;
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks every signal that can be blocked and is not a fault of this program.
+    /// Blocks all signals except those that report a fault of this program.
     pub fn block() -> Result<Signals> {
         let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP];
         signal::block_all_but(&faults).at("signalfd").map(Signals)
     }
 }
 
-/// Waits for the process to end while it passes on what comes: signals to the process, bytes between the terminal's
-/// master and our own stdin and stdout. Every other child that ends (with a subreaper: the container's orphans) is
-/// reaped.
+/// Waits for the process to end, and forwards signals and terminal data meanwhile.
 ///
-/// When nobody is there for the terminal any more it is hung up, which ends a program that does not ask for anything else.
-/// After the program's end, what it wrote last waits for a reader that is there, unless a signal asks us to end.
+/// Signals go to the process. Bytes go between the terminal's master and our own stdin and stdout. All other children that end
+/// are reaped: with a subreaper they are the container's orphans.
+///
+/// Once the caller's side is gone, the terminal is hung up, which ends a program that does not handle SIGHUP. After the
+/// program's end, its last output waits for its reader, unless a signal asks us to end.
 pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) -> Result<Ended> {
     let mut relay = terminal.map(Relay::new);
     let mut how = None;
@@ -59,7 +62,7 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
                 (Some(ended), libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
                     return Ok(ended);
                 }
-                // Its pid may be another's by now.
+                // Its pid may have been reused by now.
                 (Some(_), _) => {}
             }
         }

@@ -1,5 +1,6 @@
-//! Running the programs of `hooks`: the state on stdin, the environment that the config gives (or, as by the peers, its caller's), bounded by
-//! their timeout, their last words in the error.
+//! Runs hooks, each with the state on stdin and bounded by its timeout.
+//!
+//! A hook gets the configured environment, or the caller's, as with runc and crun. The end of its output goes into its error.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,35 +23,37 @@ use crate::sys::process::{self, CStrings, Cloned, Ended};
 use crate::sys::{clock, descriptor, interrupt, killed};
 use crate::text::c_text;
 
-/// How much of what a hook printed last is kept for its error, in bytes.
+/// How much of a hook's last output is kept for its error, in bytes.
 const LAST_WORDS: usize = 1024;
 
-/// What a hook has that is run by init.
+/// The surroundings of a hook that init runs.
 #[derive(Default)]
 pub struct Place<'a> {
-    /// Where it starts, instead of in the bundle.
+    /// The directory it starts in, instead of the bundle.
     pub dir: Option<BorrowedFd<'a>>,
-    /// Its environment if the config gives it none, instead of the runtime's own.
+    /// Its environment if the config gives it none, instead of the runtime's.
     pub envp: Option<&'a CStrings>,
 }
 
-/// Runs the hooks of a kind one after the other, each with the state on its stdin. The first that fails ends it.
+/// Runs the hooks of a kind in order, each with the state on its stdin.
 ///
-/// While one runs other commands may have the container. If one of them has taken it over the slot is empty, and that is an
-/// error: the next hook does not run.
+/// The first failure ends it. Other commands may use the container while a hook runs. If one of them has taken the container
+/// over, the slot is empty, and that is an error: the next hook does not run.
 pub fn run_all(slot: &mut Option<Locked>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
     let mut hooks = kind.of(hooks).iter().enumerate();
     hooks.try_for_each(|(i, hook)| run(&Place::default(), slot, hook, state).context(|| named(kind, i, hook)))
 }
 
-/// The same in a place of init's, which holds no lock.
+/// The same in init, which holds no lock.
 pub fn run_in(place: &Place<'_>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
     let mut hooks = kind.of(hooks).iter().enumerate();
     hooks.try_for_each(|(i, hook)| run(place, &mut None, hook, state).context(|| named(kind, i, hook)))
 }
 
-/// Runs the poststop hooks from the nth on. One that fails is warned of and the rest run all the same (runtime.md,
-/// "Lifecycle", step 13), unless the container was taken over. `done` gets the number of finished hooks after each.
+/// Runs the poststop hooks from the nth on.
+///
+/// A failing hook causes a warning and the rest run all the same (runtime.md, "Lifecycle", step 13), unless the container was
+/// taken over. `done` gets the number of finished hooks after each.
 pub fn run_poststop(
     slot: &mut Option<Locked>,
     hooks: &[Hook],
@@ -71,7 +74,7 @@ fn named(kind: HookKind, index: usize, hook: &Hook) -> String {
     format!("error running {kind} hook #{index}: {}", hook.path)
 }
 
-/// What a hook is run with, laid out before the clone.
+/// The arguments of a hook, prepared before the clone.
 struct Program {
     path: &'static CStr,
     argv: CStrings,
@@ -85,14 +88,14 @@ struct Program {
 impl Program {
     fn new(hook: &Hook, state: &Json) -> Result<Program> {
         let c = |s: &str| c_text(s.as_bytes()).ok_or(Errno::EINVAL);
-        // Nothing that was read from a document holds a NUL.
+        // Texts of a document hold no NUL.
         let all = |strings: &[&str]| CStrings::new(strings.iter().filter_map(|s| c_text(s.as_bytes())));
         let argv = all(if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args });
         let dir = match state.get("bundle") {
             Some(Json::Str(bundle)) => Some(c(bundle)?),
             _ => None,
         };
-        // A file and not a pipe: a hook that does not read cannot make us wait.
+        // A file and not a pipe: a hook that does not read cannot block us.
         let text = state.compact().into_bytes();
         let stdin = process::memory_file(c"state", &text).at("the state for its stdin")?;
         give_back(text);
@@ -101,14 +104,14 @@ impl Program {
         Ok(Program { path: c(hook.path)?, argv, envp, inherits, dir, stdin })
     }
 
-    /// In the clone. What goes wrong is said on the stderr that the runtime reads.
+    /// The clone. It reports failures on the stderr that the runtime reads.
     fn perform(&self, place: &Place<'_>, output: &OwnedFd, gate: Option<Gate>) -> ! {
         let _ = nix::unistd::setsid();
         if gate.is_some_and(|gate| !gate.opens()) {
             process::exit(1)
         }
         process::default_signals();
-        // Where the bundle is not in sight (after the pivot) the hook starts where its caller is.
+        // The bundle is not visible after the pivot. Then the hook starts in its caller's directory.
         if let Some(dir) = place.dir {
             let _ = nix::unistd::fchdir(dir);
         } else if let Some(dir) = &self.dir {
@@ -116,7 +119,7 @@ impl Program {
         }
         let streams = [&self.stdin, output, output];
         let moved = (0..).zip(streams).try_for_each(|(n, fd)| descriptor::replace(n, fd));
-        // For good: what is close-on-exec only is still open while the kernel resolves the path and its interpreter.
+        // Closed, not close-on-exec: those stay open while the kernel resolves the path and its interpreter.
         descriptor::close_from(3);
         let envp = place.envp.filter(|_| self.inherits).unwrap_or(&self.envp);
         let errno = moved.err().unwrap_or_else(|| process::execve(self.path, &self.argv, envp));
@@ -125,7 +128,9 @@ impl Program {
     }
 }
 
-/// Where a hook waits until its mark is written down: if the runtime is killed before, the hook does not run.
+/// Makes a hook wait until its mark is written.
+///
+/// It does not run if the runtime dies first.
 struct Gate {
     theirs: OwnedFd,
     ours: OwnedFd,
@@ -164,7 +169,7 @@ fn run(place: &Place<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) 
         let deadline = hook.timeout.map(|s| clock::after(Duration::from_secs(s.into())));
         let ended = watch(pid, pidfd.as_ref(), &output, deadline, &mut words);
         if !matches!(ended, Ok(Some(_))) {
-            // With all that it has started: they are in its session and, unless they left it, its process group.
+            // It is killed with all that it has started: its session and, unless they left it, its process group.
             let _ = process::kill(Pid::from_raw(-pid.as_raw()), libc::SIGKILL);
             let _ = process::kill(pid, libc::SIGKILL);
             let _ = killed::wait(pid, pidfd.as_ref(), killed::DEADLINE);
@@ -188,8 +193,9 @@ fn run(place: &Place<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) 
     }
 }
 
-/// Waits until the hook has ended, or `None` at the deadline. Whoever keeps its stdout open is not waited for: a hook may
-/// leave a helper behind.
+/// Waits until the hook has ended, or `None` at the deadline.
+///
+/// A helper that the hook leaves behind may keep its stdout open; it is not waited for.
 fn watch(
     pid: Pid,
     pidfd: Option<&OwnedFd>,
@@ -207,10 +213,10 @@ fn watch(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(None);
         }
-        // Without a pidfd (before Linux 5.2) its end is looked for now and then.
+        // Without a pidfd (before Linux 5.2) its end is polled.
         let nap = if pidfd.is_some() { Duration::from_secs(60) } else { Duration::from_millis(10) };
         let wait = left.unwrap_or(nap).min(nap).as_millis() as u16;
-        // No vector: a hook may take long, and memory is not given back (`sys::heap`).
+        // An array: a hook may take long, and memory is never freed (`sys::heap`).
         let mut fds = std::array::from_fn::<_, 3, _>(|_| PollFd::new(output.as_fd(), PollFlags::POLLIN));
         let mut count = usize::from(open);
         for fd in [pidfd.map(|fd| fd.as_fd()), interrupt::fd()].into_iter().flatten() {
@@ -226,12 +232,12 @@ fn watch(
     }
 }
 
-/// The end of what a hook printed.
+/// The end of a hook's output.
 #[derive(Default)]
 struct LastWords(Vec<u8>);
 
 impl LastWords {
-    /// Takes what is there. False when nothing will come any more.
+    /// Reads the available output. False when there will be no more.
     fn listen(&mut self, from: BorrowedFd<'_>) -> bool {
         let mut chunk = [0u8; 4096];
         loop {
@@ -248,7 +254,7 @@ impl LastWords {
         }
     }
 
-    /// An error with the words on the same line.
+    /// An error with the output on the same line.
     fn error(&self, what: String) -> Error {
         let text = String::from_utf8_lossy(&self.0);
         let words: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -29,7 +29,7 @@ use crate::sys::process::{self, Cloned, Ended};
 use crate::sys::{interrupt, killed};
 use crate::text::Text;
 
-/// What a launch leaves behind when it has succeeded.
+/// The result of a successful launch.
 pub struct Launched {
     /// The process.
     pub child: Child,
@@ -37,7 +37,7 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// The state of its container.
     pub record: Record,
-    /// How many processes the out-of-memory killer had killed in the cgroup before.
+    /// The OOM kills of the cgroup before the launch.
     pub killed_before: u64,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Spawned<'a> {
     channel: Channel,
     child: Child,
     in_cgroup: bool,
-    /// What the out-of-memory killer had killed in the cgroup before the clone: its count is never set back.
+    /// The OOM kills of the cgroup before the clone: the count is never set back.
     killed_before: u64,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Host<'a> {
     pub(super) killed_before: u64,
     terminal: Option<OwnedFd>,
     pub(super) hooks_began: bool,
-    /// How many messages were waited for.
+    /// The number of messages waited for so far.
     waited: usize,
 }
 
@@ -182,16 +182,16 @@ impl<'a> Host<'a> {
         Launched { child, terminal, record, killed_before }
     }
 
-    /// A `delete --force` that takes the container over while we wait finds init by it.
+    /// A `delete --force` that takes the container over meanwhile finds init by it.
     pub(super) fn mark_init(&mut self) -> Result<()> {
         let pid = self.child.pid.as_raw();
         self.dir.as_mut().map_or(Ok(()), |dir| ProcessMark::of(pid).map(|mark| dir.init = Some(mark)))
     }
 
-    /// From here on the process in the pid namespace is the child; the one that it is a clone of has nothing left to do.
+    /// Adopts the process in the pid namespace as the child, in place of its parent.
     ///
-    /// A process of the container that may trace the clone can speak in its place as soon as it is there. It can name no
-    /// process that is not our child, and none of ours but the clone is in its pid namespace.
+    /// A process of the container that may trace the clone can speak in its place at once. It can name only children of ours,
+    /// and the clone is our only child in that pid namespace.
     fn adopt(&mut self) -> Result<()> {
         self.hooks_began |= HookKind::CreateContainer.is_in(self.hooks);
         let message = self.message_outside(What::Entered)?;
@@ -219,7 +219,7 @@ impl<'a> Host<'a> {
         join(&self.cgroup, self.child.pid, self.in_cgroup)
     }
 
-    /// Handles what init says until it asks for `sync`.
+    /// Handles init's messages until it asks for `sync`.
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
         // Init runs them before it asks for this.
         self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.hooks);
@@ -227,7 +227,7 @@ impl<'a> Host<'a> {
         if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
 
-    /// Waits for init while other commands may have the container.
+    /// Waits for init while other commands may use the container.
     fn message_outside(&mut self, wanted: What) -> Result<Message> {
         let mut dir = self.dir.take();
         let message = outside(&mut dir, None, || self.message(wanted));
@@ -261,7 +261,9 @@ impl<'a> Host<'a> {
         self.message(What::Heard).map(drop)
     }
 
-    /// Waits until init runs the program. Its end of file alone does not say so: it may have been killed in a hook.
+    /// Waits until init runs the program.
+    ///
+    /// The end of file alone does not prove it: init may have been killed in a hook.
     pub(super) fn wait_for_exec(&mut self) -> Result<()> {
         let hooks = HookKind::StartContainer.is_in(self.hooks);
         self.hooks_began |= hooks;
@@ -273,7 +275,9 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    /// The next message that counts, which must be this one. Each step that waits takes one, and the hooks' end comes before it.
+    /// The next message that counts, which must be this one.
+    ///
+    /// Each waiting step takes one, and the end of the hooks comes before it.
     fn message(&mut self, wanted: What) -> Result<Message> {
         let patience = patience::limits(&self.launch.init, self.hooks).nth(self.waited);
         self.waited += usize::from(wanted != What::Hooked);
@@ -296,9 +300,9 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Init waits under its filter until somebody has the listener.
+    /// Init waits under its filter until the agent has the listener.
     fn serve_listener(&self, listener: &OwnedFd) -> Result<()> {
-        // As runc tells it: of a process in a container that runs, or of a container that is on its way there.
+        // runc's words differ for an exec and for a container that is being created.
         let status = match self.subject {
             Subject::New(Some(recorder)) => return recorder.listen(listener),
             Subject::New(None) => Status::Creating,
@@ -310,7 +314,7 @@ impl<'a> Host<'a> {
         Ok(self.channel.go()?)
     }
 
-    /// Init is gone without a word: the kernel has killed it.
+    /// Init has ended without a message: a signal has killed it.
     fn died(&mut self) -> Error {
         let ended = self.reap().ok().flatten();
         let e = Error::new(match ended {

@@ -1,4 +1,6 @@
-//! Descriptors that the caller passes on to the program: `LISTEN_FDS` (sd_listen_fds(3)) and `--preserve-fds`.
+//! Descriptors that the caller passes to the program.
+//!
+//! They come by `LISTEN_FDS` (sd_listen_fds(3)) and by `--preserve-fds`.
 
 use crate::error::{Error, Result};
 use crate::facts::Listening;

@@ -1,8 +1,7 @@
-//! The interpreter in the container's init (and in a process of `exec`): one match over the steps.
+//! The interpreter in the container's init and in a process of `exec`.
 //!
-//! Everything here runs in a clone of the single-threaded host process, so it may allocate like any other code until the
-//! seccomp filter is in force; from there to exec it does not. It leaves by exec or `_exit` only, and tells the host
-//! which step failed.
+//! It runs in a clone of the single-threaded host process, so it may allocate like any other code until the seccomp filter is
+//! loaded; from there to exec it does not. It ends by exec or `_exit` only, and reports to the host the step that failed.
 
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -34,29 +33,29 @@ use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::{descriptor, interrupt, scheduling, seccomp, tty};
 use crate::text::{Text, argument, c_text};
 
-/// What the child starts with.
+/// The input of the child.
 pub struct Init<'a> {
-    /// What to do.
+    /// The steps.
     pub launch: &'a Launch,
-    /// To the host.
+    /// The conversation with the host.
     pub channel: Channel,
     /// The namespaces to join, in the order of the plan.
     pub namespaces: Vec<OwnedFd>,
-    /// Where it will wait for `start`.
+    /// The FIFOs at which it waits for `start`.
     pub waiting: Option<Waiting>,
-    /// That of the filter in force, until the host has it too.
+    /// The listener of the loaded filter, until the host has it too.
     pub listener: Option<OwnedFd>,
     /// The container's.
     pub cgroup: &'a Cgroup,
-    /// The config's.
+    /// The hooks of the config.
     pub hooks: &'a Hooks,
-    /// The state that hooks are told, with the pid put in.
+    /// The state for hooks; the pid is filled in.
     pub state: &'a dyn Fn(HookKind, i32) -> Json,
 }
 
-/// What the steps hand to each other.
+/// The values that steps hand to each other.
 struct Scene {
-    /// Until it is let go.
+    /// The host's procfs and the root, until they are closed.
     host: Option<OfTheHost>,
     in_cwd: bool,
     program: Option<CString>,
@@ -64,11 +63,11 @@ struct Scene {
     envp: CStrings,
 }
 
-/// The way back to the host: as long as it is there, nothing of the container may run.
+/// The way back to the host. While it exists, nothing of the container may run.
 enum OfTheHost {
-    /// The host's procfs, opened before anything of the container is in reach.
+    /// The host's procfs, opened before anything of the container is reachable.
     ProcFs(ProcFs),
-    /// The root of a container that is being made, which has the host's procfs too.
+    /// The root of a container that is being created, which has the host's procfs too.
     Rootfs(Rootfs),
 }
 
@@ -89,14 +88,16 @@ impl OfTheHost {
 }
 
 impl Init<'_> {
-    /// Performs the plan. Does not return: the process becomes the program, or ends after telling what failed.
+    /// Performs the plan and does not return.
+    ///
+    /// The process becomes the program, or ends after it has reported its failure.
     pub fn perform(mut self) -> ! {
         let _ = nix::sys::prctl::set_name(c"embrun:[INIT]");
         process::default_signals();
-        // While the host's procfs is there, and before any limit: where the kernel cannot do it in one go. What is opened
-        // from here on is close-on-exec by itself.
+        // While the host's procfs is open, and before any limit: some kernels cannot do it in one call. All descriptors opened
+        // from here on are close-on-exec.
         descriptor::close_from_on_exec(3);
-        // Also a container that waits to be started can be asked to end.
+        // SIGTERM must end a container that waits for its start, too.
         process::end_when_asked();
         interrupt::forget_in_clone();
         let mut step = 0;
@@ -123,7 +124,7 @@ impl Init<'_> {
             in_cwd: false,
             program: None,
             argv: CStrings::new(self.launch.program.args.iter().filter_map(c)),
-            // An empty HOME is none: it gets one when the program is looked for.
+            // An empty HOME counts as unset: it is set when the program is looked up.
             envp: CStrings::new(self.launch.program.env.iter().filter(|e| **e != "HOME=").filter_map(c)),
         })
     }
@@ -149,7 +150,7 @@ impl Init<'_> {
             InitStep::PrepareRoot { rootfs, propagation } => {
                 let path = c_text(rootfs.as_bytes()).ok_or(Errno::EINVAL)?;
                 let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
-                // Entered last, but what it is mounted for is the container's.
+                // It is entered last, but procfs must show the container's processes.
                 if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
                     rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
                 }
@@ -233,7 +234,7 @@ impl Init<'_> {
 
     fn die_with_host(&self) -> Result<()> {
         die_with_parent()?;
-        // It may have died before that took effect; its end of the conversation is closed then.
+        // The host may have died before that took effect; then its end of the conversation is closed.
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(0) => Ok(()),
@@ -241,7 +242,9 @@ impl Init<'_> {
         }
     }
 
-    /// A kernel without keyrings, or a full quota, is no reason not to run (as in runc).
+    /// Joins a session keyring.
+    ///
+    /// Like runc, it ignores a missing feature and a full quota.
     fn keyring(&self, name: &str) -> Result<()> {
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
         match process::session_keyring(&name) {
@@ -254,8 +257,10 @@ impl Init<'_> {
         }
     }
 
-    /// As by runc: a createContainer hook starts in the root file system, as the host sees it, and a startContainer hook that
-    /// is given no environment has the program's.
+    /// Runs hooks of a kind inside the container.
+    ///
+    /// Like runc, a createContainer hook starts in the root file system as the host sees it, and a startContainer hook without
+    /// an environment gets the program's.
     fn run_hooks(&self, kind: HookKind, scene: &Scene) -> Result<()> {
         let pid = nix::unistd::getpid().as_raw();
         let place = hooks::Place {
@@ -274,8 +279,10 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// As root if root may: a directory that only root can enter is no error where the image is made so. What only the
-    /// user can enter is tried again as the user.
+    /// Changes to the working directory, as root if root may.
+    ///
+    /// A directory that only root can enter is valid, because images are built by root. If root cannot enter it, the user
+    /// tries.
     fn try_cwd(&self, scene: &mut Scene) -> Result<()> {
         match nix::unistd::chdir(self.launch.program.cwd) {
             Ok(()) => scene.in_cwd = true,
@@ -295,9 +302,9 @@ impl Init<'_> {
         if !scene.in_cwd {
             nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
         }
-        // A descriptor of a directory of the host that leaked in (`/proc/self/fd/N`) leads out of the root, and the kernel
-        // gives no path for it (CVE-2024-21626).
-        // With EILSEQ it has a path, which is not UTF-8.
+        // A leaked descriptor of a host directory (`/proc/self/fd/N`) leads out of the root, and the kernel gives no path for
+        // it (CVE-2024-21626).
+        // EILSEQ: the path exists and is not UTF-8.
         let inside = matches!(current_dir(), Ok(_) | Err(Errno::EILSEQ));
         if inside {
             Ok(())
@@ -306,12 +313,12 @@ impl Init<'_> {
         }
     }
 
-    /// As root, since the image's file may be for root alone; nothing but the home directory comes of it.
+    /// Looks up the home directory as root, who can read the image's file.
     fn find_home(&self, scene: &mut Scene) -> Result<()> {
         let host = scene.host.as_ref().ok_or_else(let_go_of)?;
         let find = |uid| match host.rootfs() {
             Some(rootfs) => home(rootfs.root(), host.procfs(), uid),
-            // An exec is in the container already.
+            // An exec is inside the container already.
             None => here().map_or("/".into(), |root| home(&root, host.procfs(), uid)),
         };
         let program = &self.launch.program;
@@ -319,9 +326,11 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// Closes everything of the host's, for good: close-on-exec descriptors are still open while the kernel resolves the
-    /// program's path and its interpreter, and whatever others in the container can do to this process by then finds none.
-    /// The conversation gets the numbers behind those that the program inherits.
+    /// Closes all descriptors of the host, for good.
+    ///
+    /// Close-on-exec descriptors are still open while the kernel resolves the program's path and its interpreter, and other
+    /// processes of the container may act on this process until then. The conversation moves to the numbers after the
+    /// inherited ones.
     fn let_go(&mut self, preserve_fds: u32, scene: &mut Scene) -> Result<()> {
         let host = ManuallyDrop::new(scene.host.take().ok_or_else(let_go_of)?);
         std::mem::forget(std::mem::take(&mut self.namespaces));
@@ -345,7 +354,9 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// The clone goes on; this process ends when the host knows of it. Nobody in the pid namespace has seen this one.
+    /// Goes on in a clone, and ends this process once the host knows the clone.
+    ///
+    /// Nobody in the pid namespace has seen this process.
     fn enter_pid_namespace(&self) -> Result<()> {
         match process::clone_sibling().at("clone")? {
             Cloned::Child => Ok(self.channel.wait_go()?),
@@ -356,7 +367,7 @@ impl Init<'_> {
         }
     }
 
-    /// Everything behind it is under the filter, and the profile must allow it.
+    /// Loads the filter. All calls after this one must be allowed by the profile.
     fn load_filter(&mut self) -> Result<()> {
         let Some(filter) = &self.launch.filter else { return Ok(()) };
         let mut send = false;
@@ -369,19 +380,20 @@ impl Init<'_> {
                 "hand the listener over (before Linux 5.6 the profile must allow sendmsg before anybody listens)"
             })?;
         }
-        // It is taken out of this process, which must be there until then. Recorded, the next call waits by itself.
+        // The host takes it out of this process, which must exist until then. When calls are recorded, the next call waits by
+        // itself.
         if self.launch.agent.is_some() { Ok(self.channel.wait_go()?) } else { Ok(()) }
     }
 
-    /// Ends the conversation with the host, which sees the end of it, and waits for somebody to say go.
+    /// Ends the conversation with the host, then waits for `start`.
     fn await_start(&mut self) -> Result<()> {
         let Waiting { start, started } =
             self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
-        // From here on nothing is lost with the host. A filter that is in force may keep our end of this open.
+        // The host's death ends nothing from here on. A loaded filter may keep our end of this open.
         self.channel.heard()?;
         self.channel = Channel::Fifo(started);
         wire::wait_go(start.as_fd())?;
-        // Nobody waits there any more: the container runs.
+        // The container runs, so nothing waits at the FIFOs any more.
         drop(start);
         Ok(self.channel.heard()?)
     }
@@ -408,9 +420,9 @@ fn die_with_parent() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")
 }
 
-/// Allocates nothing until it has failed.
+/// Executes the program. Allocates nothing before it has failed.
 fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
     let errno = process::execve(path, argv, envp);
-    // The program was found: it may be the interpreter that its first line names.
+    // The program was found, so the missing file may be the interpreter in its first line.
     Error::os(format_args!("exec {}", Lossy(path)), errno)
 }

@@ -1,4 +1,4 @@
-//! Namespaces to join: opened and checked for what they are.
+//! Namespaces to join, opened and verified.
 
 use std::os::fd::OwnedFd;
 
@@ -13,10 +13,10 @@ use crate::text::Text;
 /// A kind and a path, as a plan has them.
 pub type Join = (NamespaceKind, Text);
 
-// The error of this one does not name the namespace.
+// This error does not name the namespace.
 fn check((kind, path): &Join) -> Result<OwnedFd> {
     let fd = file::open(*path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-    // Linux before 4.11 cannot tell; setns(2) refuses what is of the wrong kind all the same.
+    // Linux before 4.11 cannot report the kind; setns(2) still refuses the wrong one.
     match sys::namespace::kind_of(&fd) {
         Ok(flag) if flag == kind.clone_flag() => Ok(fd),
         Ok(flag) => {
@@ -37,7 +37,7 @@ pub fn open(join: &Join) -> Result<OwnedFd> {
     check(join).context(|| named(join))
 }
 
-/// How an error names it.
+/// Its name in errors.
 pub fn named((kind, path): &Join) -> String {
     format!("{kind} namespace {path}")
 }
@@ -56,8 +56,9 @@ pub fn is_hosts(kind: NamespaceKind, fd: &OwnedFd) -> Result<bool> {
     Ok(same(file::fstat(own(kind)?)?, this) || first.is_ok_and(|first| same(first, this)))
 }
 
-/// Opens namespaces that are all of one process, and checks that it was there all the while: its pid may be another's by
-/// now, and these would be a stranger's namespaces, or the host's.
+/// Opens namespaces of one process, and checks that it lived throughout.
+///
+/// Otherwise its pid may have been reused, and these would be a stranger's namespaces, or the host's.
 pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> {
     let mut fds = Vec::with_capacity(joins.len());
     for join in joins {
@@ -67,11 +68,11 @@ pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> 
     if owner.lives() { Ok(fds) } else { Err(Error::new(engine::NOT_RUNNING)) }
 }
 
-/// The namespaces of a container's init of those kinds that the container was created with, as far as they are not this
-/// process' own, in the order of [`NamespaceKind::ALL`].
+/// The namespaces of a container's init that differ from this process's.
 ///
-/// Kinds that init has left by itself since do not count: it could hide from an exec behind a user namespace. A process that
-/// ends meanwhile is noticed when they are opened ([`open_all_of`]).
+/// Only kinds that the container was created with count, in the order of [`NamespaceKind::ALL`]: init could otherwise hide
+/// from an exec behind a user namespace that it made later. A process that ends meanwhile is noticed when they are opened
+/// ([`open_all_of`]).
 pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
     let inode = |path: &str| file::stat(path).map(|s| (s.st_dev, s.st_ino));
     let mut out = Vec::new();
@@ -79,7 +80,7 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
         let theirs = format!("/proc/{pid}/ns/{}", kind.proc_name());
         match (inode(&theirs), inode(&format!("/proc/self/ns/{}", kind.proc_name()))) {
             (Ok(a), Ok(b)) if a == b => {}
-            // A kind that this kernel does not have.
+            // This kernel lacks the kind.
             (Err(sys::Errno::ENOENT), Err(_)) => {}
             (Ok(_), _) => out.push((kind, &*theirs.leak())),
             (Err(e), _) => return Err(Error::os(theirs, e)),
@@ -88,7 +89,7 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
     Ok(out)
 }
 
-/// Those of a set of `CLONE_NEW…` flags that this kernel does not have, each with the option that brings it.
+/// The kinds that this kernel lacks, each with the option that adds it.
 pub fn absent(flags: u64) -> String {
     let mut absent = String::new();
     for kind in NamespaceKind::ALL {
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(open_all_of(&joins, &me).unwrap().len(), 1);
         let before_me = ProcessMark { start: me.start - 1, ..me };
         assert_eq!(open_all_of(&joins, &before_me).unwrap_err().to_string(), engine::NOT_RUNNING);
-        // Also if there is nothing to join: the stranger may be in the host's namespaces, and that is the danger.
+        // Even if there is nothing to join: the stranger may be in the host's namespaces.
         assert!(open_all_of(&[], &before_me).is_err());
     }
 

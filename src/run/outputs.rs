@@ -1,4 +1,4 @@
-//! What a launch gives its caller: the pid file, the terminal and the pidfd.
+//! The results of a launch: the pid file, the terminal and the pidfd.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -15,38 +15,38 @@ use crate::sys::entry::write_all;
 use crate::sys::file::{AT_FDCWD, create, give_name, kind, lstatat, renameat, unlinkat};
 use crate::sys::socket::connect;
 
-/// How long the caller may take to take what was made for it.
+/// The longest time that the caller may take to receive them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An error if the pid file would replace what it must not: before the first side effect.
+/// Refuses a pid file that must not be replaced, before the first side effect.
 pub fn check(outputs: &Outputs) -> Result<()> {
     outputs.pid_file.map_or(Ok(()), |path| is_replaceable(path).about(format_args!("--pid-file {path}")))
 }
 
-/// Writes the pid, without a newline (containerd's shims parse the file as it is), so that a reader sees all or nothing.
+/// Writes the pid atomically, without a newline: containerd's shims need that.
 pub fn write_pid_file(path: &str, pid: Pid) -> Result<()> {
     let write = || {
         is_replaceable(path)?;
-        // The pid of an earlier process is worth nothing, and where nothing is in the way no temporary name is needed.
+        // The pid of an earlier process is worthless. If no file exists, no temporary name is needed.
         let _ = unlinkat(AT_FDCWD, path);
         replace(path, pid.to_string().as_bytes())
     };
     write().about(format_args!("--pid-file {}", path))
 }
 
-/// Writes a file in the place of the one that may be there, so that a reader sees all of the one or of the other.
+/// Replaces a file atomically: a reader sees the old content or the new one.
 pub fn replace(path: &str, bytes: &[u8]) -> Result<()> {
     is_replaceable(path)?;
     write_beside(path, Some(bytes))
 }
 
-/// An error if a file could not be written there, or if what is there is no file.
+/// An error if no file could be written there, or if it is no regular file.
 pub fn can_replace(path: &str) -> Result<()> {
     is_replaceable(path)?;
     write_beside(path, None)
 }
 
-/// Only a regular file may be replaced: not a device, a FIFO, a link or a directory.
+/// Refuses to replace a device, a FIFO, a link or a directory.
 fn is_replaceable(path: &str) -> Result<()> {
     match lstatat(AT_FDCWD, path) {
         Ok(there) if kind(&there) != SFlag::S_IFREG => Err(Error::new("exists and is not a regular file")),
@@ -54,7 +54,9 @@ fn is_replaceable(path: &str) -> Result<()> {
     }
 }
 
-/// Without bytes it is only tried. The file gets a temporary name only where [`write_unnamed`] fails.
+/// Writes a file, or with no bytes only tries.
+///
+/// The file gets a temporary name only if [`write_unnamed`] fails.
 fn write_beside(path: &str, bytes: Option<&[u8]>) -> Result<()> {
     let (dir, name) = split(path);
     if matches!(name, "" | "." | "..") {
@@ -65,7 +67,7 @@ fn write_beside(path: &str, bytes: Option<&[u8]>) -> Result<()> {
     }
     let temporary = format!("{dir}.{name}.{}", std::process::id());
     let write = || {
-        // One that is there is what an earlier process of our pid left when it was killed.
+        // An existing one is left from a killed process that had our pid.
         let _ = unlinkat(AT_FDCWD, &*temporary);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let file = create(AT_FDCWD, &*temporary, flags, Mode::from_bits_truncate(0o666))?;
@@ -84,8 +86,9 @@ fn write_beside(path: &str, bytes: Option<&[u8]>) -> Result<()> {
     Ok(written?)
 }
 
-/// A process that is killed on this way leaves nothing: the file has no name before it is complete. That needs a file system
-/// that can (O_TMPFILE), and that nothing is there yet.
+/// Writes a file that has no name before it is complete.
+///
+/// So a killed process leaves nothing behind. It needs O_TMPFILE from the file system, and a free name.
 fn write_unnamed(dir: &str, path: &str, bytes: Option<&[u8]>) -> std::result::Result<(), Errno> {
     let dir = if dir.is_empty() { "." } else { dir };
     let flags = OFlag::O_WRONLY | OFlag::O_TMPFILE;
@@ -99,12 +102,12 @@ fn write_unnamed(dir: &str, path: &str, bytes: Option<&[u8]>) -> std::result::Re
     }
 }
 
-/// A path up to the slash before its last name, and that name.
+/// Splits a path before its last name.
 fn split(path: &str) -> (&str, &str) {
     path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
-/// Connects to the socket that takes the terminal and sends it the master with the name of the slave.
+/// Sends the terminal's master and the slave's name to the console socket.
 pub fn send_terminal(path: &str, number: u32, master: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
         let socket = connect(path, PATIENCE)?;
@@ -113,7 +116,7 @@ pub fn send_terminal(path: &str, number: u32, master: BorrowedFd<'_>) -> Result<
     send().about(format_args!("--console-socket {}", path))
 }
 
-/// Connects to the socket that takes a pidfd and sends it.
+/// Connects to the pidfd socket and sends the pidfd.
 pub fn send_pidfd(path: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let send = || -> Result<()> {
         let socket = connect(path, PATIENCE)?;
@@ -128,10 +131,10 @@ mod tests {
 
     use super::*;
 
-    /// A name beside it is what a process that is killed leaves.
+    /// A name beside it is left by a process that is killed.
     #[test]
     fn a_pid_file_needs_no_other_name() {
-        // On a file system that can make files without a name.
+        // On a file system that supports O_TMPFILE.
         let dir =
             std::path::Path::new("/dev/shm").join(format!("embrun-pid-file-alone-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();

@@ -1,4 +1,4 @@
-//! Finding the program inside the container, as the container's user.
+//! Finds the program inside the container, as the container's user.
 
 use std::ffi::{CStr, CString};
 
@@ -12,8 +12,10 @@ use crate::sys::path::join;
 use crate::sys::process::CStrings;
 use crate::text::{argument, c_text};
 
-/// The path of `args[0]`: itself if it has a slash, else the first executable of that name in the PATH of the process'
-/// own environment. The working directory is none of them: unlike for execvp(3), an empty part of PATH is nothing.
+/// The path of `args[0]`: itself if it has a slash, else the first match in PATH.
+///
+/// PATH is that of the process's own environment. Unlike in execvp(3), an empty part of PATH does not mean the working
+/// directory.
 pub fn find(program: &Program) -> Result<CString> {
     let name = program.args.first().copied().unwrap_or_default();
     let c = |path: &str| argument(path).ok_or(Errno::EINVAL);
@@ -21,7 +23,7 @@ pub fn find(program: &Program) -> Result<CString> {
         let path = c(name)?;
         return match executable(path) {
             Ok(()) => Ok(path.to_owned()),
-            // Go's words for a look-up that did not get as far as the permissions; engines read the end of the line.
+            // Go's words for a look-up that failed before the permission check; engines match the end of the line.
             Err(e) if e == Errno::ENOENT || e == Errno::ENOTDIR => {
                 Err(Error::os(format_args!("exec: {}: stat {}", Quoted(name), Escaped(name)), e))
             }
@@ -44,10 +46,10 @@ pub fn find(program: &Program) -> Result<CString> {
     })
 }
 
-/// The error of a program that cannot be run.
+/// The error of a program that cannot be executed.
 pub fn failed(name: &str, errno: Errno) -> Error {
     let e = Error::os(format_args!("exec: {}", Quoted(name)), errno);
-    // Not every engine knows a directory for what cannot be run (status 126).
+    // Not every engine expects status 126 for a directory.
     if errno == Errno::EISDIR { e.hint(engine::DENIED) } else { e }
 }
 
@@ -55,15 +57,17 @@ fn executable(path: &CStr) -> std::result::Result<(), Errno> {
     match kind(&stat(path)?) {
         SFlag::S_IFDIR => Err(Errno::EISDIR),
         SFlag::S_IFREG => may_run(path, false).or_else(|e| {
-            // access(2) leaves out the capabilities that the program will be run with. The newer call may be one that the
-            // filter, which can be in force already, does not know.
+            // access(2) ignores the capabilities that the program will have. The filter, which may be loaded already, may not
+            // know the newer call.
             if e == Errno::EACCES && may_run(path, true).is_ok() { Ok(()) } else { Err(e) }
         }),
         _ => Err(Errno::EACCES),
     }
 }
 
-/// Sets HOME to what `home` finds (in the container's /etc/passwd) where the process' environment has none, as runc does.
+/// Sets HOME if the process's environment has none, as runc does.
+///
+/// `home` finds it in the container's /etc/passwd.
 pub fn set_home(envp: &mut CStrings, program: &Program, home: impl FnOnce() -> String) {
     if program.env.iter().any(|e| e.len() > 5 && e.starts_with("HOME=")) {
         return;

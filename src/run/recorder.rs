@@ -1,8 +1,9 @@
-//! Who answers at the listener while a workload is recorded: a clone of the host process that writes down each call and lets
-//! it be made.
+//! The agent that records a workload's system calls.
 //!
-//! A process of its own, so that the workload runs on if the host is killed, and holding nothing but the listener and the
-//! way back to the host.
+//! It is a clone of the host process that holds the listener, writes down each call and lets it continue.
+//!
+//! It is a process of its own, so that the workload goes on if the host is killed. It holds only the listener and the way back
+//! to the host.
 
 use std::cell::OnceCell;
 use std::io::{Read as _, Write as _};
@@ -24,16 +25,16 @@ pub struct Recorder {
     clone: OnceCell<(UnixStream, Pid)>,
 }
 
-/// What the clone leaves behind.
+/// The result of the clone.
 #[derive(Default)]
 struct Seen {
     profile: Profile,
-    /// One of the calls without a name (`AUDIT_ARCH_*`, number), of which there can be any number.
+    /// A call without a name (`AUDIT_ARCH_*`, number); their number is not bounded.
     nameless: [u32; 2],
 }
 
 impl Recorder {
-    /// Begins: from here on the calls of the filter's processes are made.
+    /// Begins: from here on, the calls of the filter's processes are recorded.
     pub fn listen(&self, listener: &OwnedFd) -> Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         match process::clone(0, None).at("clone")? {
@@ -44,11 +45,11 @@ impl Recorder {
         }
     }
 
-    /// Ends, when the container has ended; the profile allows what was seen. Nothing was if nothing had begun.
+    /// Ends after the container has ended. The profile allows the calls that were seen.
     pub fn finish(self, profile: &mut Profile) -> Result<()> {
         let Some((mut clone, pid)) = self.clone.into_inner() else { return Ok(()) };
         let mut bytes = Vec::new();
-        // It may have ended by itself, and be reaped by whoever reaps all.
+        // It may have ended by itself and been reaped with the orphans.
         let _ = clone.write_all(b"E");
         clone.read_to_end(&mut bytes).at("hear from the recorder")?;
         let _ = process::wait(pid, true);
@@ -74,13 +75,13 @@ impl Recorder {
     }
 }
 
-/// An errno, 0 if all went well, and the call without a name; the profile follows.
+/// An errno, 0 on success, and the call without a name; the profile follows.
 const HEAD: usize = 12;
 
-/// The life of the clone.
+/// The main function of the clone.
 fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
     let _ = nix::sys::prctl::set_name(c"embrun:[RECORD]");
-    // Everything else is closed, the lock of the container above all.
+    // Everything else is closed, above all the lock of the container.
     if descriptor::replace(0, listener).and_then(|()| descriptor::replace(1, host)).is_err() {
         process::exit(1)
     }
@@ -101,8 +102,9 @@ fn serve(listener: &OwnedFd, host: &OwnedFd) -> ! {
 }
 
 impl Seen {
-    /// Answers until the host says that it is enough, or no process is left (Linux 5.9). If the host goes without a word, the
-    /// workload goes on.
+    /// Answers until the host asks it to end, or no process is left (Linux 5.9).
+    ///
+    /// If the host dies, the workload goes on.
     fn all(&mut self, listener: BorrowedFd<'_>, host: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
         let mut watched = 2;
         let end = loop {
@@ -127,14 +129,14 @@ impl Seen {
                 }
             }
         };
-        // What nobody reads of the host's words would take ours with it (ECONNRESET).
+        // Unread data of the host would discard ours (ECONNRESET).
         let _ = read(host, &mut [0]);
         end
     }
 
     fn next(&mut self, listener: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
         let call = match seccomp::receive(listener) {
-            // Whoever made it was killed.
+            // The calling process was killed.
             Err(Errno::ENOENT | Errno::EINTR) => return Ok(()),
             other => other?,
         };
@@ -143,7 +145,7 @@ impl Seen {
         }
         match seccomp::proceed(listener, call.id) {
             Err(Errno::ENOENT) => Ok(()),
-            // Without an answer every call would fail, also the one to exit.
+            // Without an answer every call would fail, even the one to exit.
             Err(e) => process::kill(Pid::from_raw(call.pid), libc::SIGKILL).and(Err(e)),
             Ok(()) => Ok(()),
         }

@@ -1,4 +1,6 @@
-//! Bytes between the container's terminal and the caller's standard streams, moved without ever waiting for either.
+//! Moves bytes between the container's terminal and the caller's standard streams.
+//!
+//! It never blocks on either side.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -15,21 +17,22 @@ use crate::sys::file::{fstat, kind, open};
 use crate::sys::mount_api::FdPath;
 use crate::sys::tty;
 
-/// How much is moved at once.
+/// The most that is moved at once.
 const CHUNK: usize = 4096;
-/// More than a terminal holds of what was written to it: 64 KiB on the way to its master, and one page there.
+/// More than a terminal buffers: 64 KiB to its master, and one page there.
 const HELD: usize = 128 * 1024;
 
-/// How one of the caller's standard streams is used without waiting for it. Its O_NONBLOCK flag stays as it is: the caller
-/// and others have the same open file.
+/// How a standard stream of the caller is used without blocking on it.
+///
+/// Its O_NONBLOCK flag stays as it is, because the caller and others share the open file.
 enum Way {
     /// The terminal or pipe, opened once more.
     Own(OwnedFd),
     /// A socket, which takes a flag with each call.
     Socket,
-    /// A file or a device like /dev/null, which waits for nobody.
+    /// A file or a device like /dev/null, which never blocks.
     File,
-    /// A terminal or pipe that cannot be opened once more: only when it is ready, and little at once.
+    /// A terminal or pipe that cannot be opened again: used when ready, bit by bit.
     Shared,
 }
 
@@ -51,7 +54,7 @@ impl Stream {
             SFlag::S_IFCHR if isatty(fd).unwrap_or(false) => {}
             _ => return Way::File,
         }
-        // Opening one of these two leads to another terminal: a new one, and the one in the foreground.
+        // Opening either of these leads to another terminal: a new one, or the controlling one.
         if [makedev(5, 2), makedev(4, 0)].contains(&stat.st_rdev) {
             return Way::Shared;
         }
@@ -73,14 +76,16 @@ impl Stream {
     fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
         match self.way {
             Way::Socket => send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-            // As much as a terminal that polls writable takes in any case (the kernel's WAKEUP_CHARS).
+            // A terminal that polls writable takes this much in any case (the kernel's WAKEUP_CHARS).
             Way::Shared => write(self.fd, &bytes[..bytes.len().min(256)]),
             _ => write(self.fd(), bytes),
         }
     }
 }
 
-/// Bytes on their way in one direction. No vector: this may go on for months, and memory is not given back (`sys::heap`).
+/// Bytes on their way in one direction.
+///
+/// It is an array, because this may go on for months and memory is never freed (`sys::heap`).
 struct Chunk {
     bytes: [u8; CHUNK],
     start: usize,
@@ -96,7 +101,7 @@ impl Chunk {
         self.start == self.end
     }
 
-    /// Reads, if the last bytes are gone. An error that is not about this moment, or the end, is `false`.
+    /// Reads if the buffer is empty. `false` at the end or at a lasting error.
     fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> nix::Result<usize>) -> bool {
         if !self.is_empty() {
             return true;
@@ -111,7 +116,7 @@ impl Chunk {
         }
     }
 
-    /// Writes what is there.
+    /// Writes the content of the buffer.
     fn drain(&mut self, write: impl FnOnce(&[u8]) -> nix::Result<usize>) -> nix::Result<()> {
         if !self.is_empty() {
             self.start += write(&self.bytes[self.start..self.end])?;
@@ -127,7 +132,7 @@ fn is_of_this_moment(e: Errno) -> bool {
 /// The container's terminal and the caller's streams.
 pub struct Relay {
     master: OwnedFd,
-    /// Kept open, so that a program may close its terminal and open it again (Linux 4.13).
+    /// Kept open, so that a program may reopen its terminal (Linux 4.13).
     _slave: Option<OwnedFd>,
     stdin: Stream,
     stdout: Stream,
@@ -136,17 +141,19 @@ pub struct Relay {
     /// Whether there may be more to read.
     more_input: bool,
     more_output: bool,
-    /// How much is read at most from now on; `None` while the program runs.
+    /// The most that is read from now on; `None` while the program runs.
     left: Option<usize>,
-    /// Nobody is there for the output any more.
+    /// The reader of the output is gone.
     gone: bool,
-    /// It was reported that output is lost.
+    /// The loss of output was reported.
     reported: bool,
-    /// The settings that our own terminal, if there is one, gets back.
+    /// The settings to restore on our own terminal, if there is one.
     cooked: Option<libc::termios>,
 }
 
-/// Gives the container's terminal the size of the caller's. One that has no size (a serial line) says nothing.
+/// Gives the container's terminal the size of the caller's.
+///
+/// A serial line has no size.
 pub fn resize(master: BorrowedFd<'_>) {
     let size = [STDIN, STDOUT, STDERR].into_iter().find_map(|stream| tty::size(stream).ok());
     if let Some(size) = size.filter(|size| *size != (0, 0)) {
@@ -155,11 +162,11 @@ pub fn resize(master: BorrowedFd<'_>) {
 }
 
 impl Relay {
-    /// Between this terminal and our standard streams.
+    /// Connects this terminal to our standard streams.
     pub fn new(master: OwnedFd) -> Relay {
         let _ = fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
-        // Our own terminal, if there is one, hands every key through; the container's does the editing. One that has just
-        // been hung up cannot be set, and is found to be gone.
+        // Our own terminal, if there is one, passes every key through; the container's does the editing. A terminal that has
+        // just been hung up cannot be set, and is found to be gone later.
         let cooked = tty::attributes(STDIN).ok();
         if let Some(cooked) = &cooked {
             let _ = tty::set_attributes(STDIN, &tty::raw(cooked));
@@ -180,18 +187,19 @@ impl Relay {
         }
     }
 
-    /// Gives the container's terminal the size that ours has now.
+    /// Gives the container's terminal the current size of ours.
     pub fn resize(&self) {
         resize(self.master.as_fd());
     }
 
-    /// Whether the caller's side is gone: to be dropped then, which hangs the container's terminal up.
+    /// Whether the caller's side is gone. Dropping the relay hangs the terminal up.
     pub fn is_gone(&self) -> bool {
         self.gone
     }
 
-    /// The descriptors to poll: master, stdin, stdout. `idle` stands in for one that is not to be waited for, since one that hung
-    /// up says so even when nothing is asked.
+    /// The descriptors to poll: master, stdin, stdout.
+    ///
+    /// `idle` replaces one that is not to be waited for, because a hung-up descriptor reports that even if nothing is asked.
     pub fn wants<'a>(&'a self, idle: BorrowedFd<'a>) -> [PollFd<'a>; 3] {
         let slot = |fd: BorrowedFd<'a>, watched: bool, wanted: &[(bool, PollFlags)]| {
             let flags =
@@ -203,18 +211,18 @@ impl Relay {
         let master = [(reads_output, PollFlags::POLLIN), (input, PollFlags::POLLOUT)];
         [
             slot(self.master.as_fd(), false, &master),
-            // A terminal that hangs up is noticed even when it may not send more for now.
+            // A terminal that hangs up is noticed even while nothing may be read from it.
             slot(
                 self.stdin.fd(),
                 self.more_input && self.cooked.is_some(),
                 &[(self.more_input && !input, PollFlags::POLLIN)],
             ),
-            // Where no input can come any more, nobody is there once nobody takes the output.
+            // Once no input can arrive, the caller is gone as soon as nothing reads the output.
             slot(self.stdout.fd(), !self.more_input, &[(output, PollFlags::POLLOUT)]),
         ]
     }
 
-    /// Moves what can be moved, after a poll that said so of [`Relay::wants`].
+    /// Moves bytes after a poll of the descriptors of [`Relay::wants`].
     pub fn serve(&mut self, [master, stdin, stdout]: [PollFlags; 3]) {
         if !stdin.is_empty() {
             self.take_input(stdin);
@@ -237,14 +245,14 @@ impl Relay {
     fn take_input(&mut self, polled: PollFlags) {
         let stdin = &self.stdin;
         self.more_input = self.input.fill(|chunk| stdin.read(chunk));
-        // The end of a file or pipe is just that; a terminal in whose background we are gives an error.
+        // The end of a file or pipe is the end of the input. A terminal in whose background we are gives an error.
         self.gone |= self.cooked.is_some() && polled.contains(PollFlags::POLLHUP);
     }
 
     fn take_output(&mut self) {
         if self.more_output {
             let master = &self.master;
-            // EIO is how a pty master says that nobody holds the slave any more (before Linux 4.13 we do not).
+            // EIO on a pty's master means that nothing holds the slave (before Linux 4.13 we do not).
             self.more_output = self.output.fill(|chunk| read(master, chunk));
         }
     }
@@ -254,7 +262,7 @@ impl Relay {
         match self.output.drain(|bytes| stdout.write(bytes)) {
             Ok(()) => {}
             Err(e) if is_of_this_moment(e) => {}
-            // A file may have room again later; the program is not to wait for that.
+            // A file may have room again later; the program must not wait for that.
             Err(e @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => {
                 self.output = Chunk::empty();
                 if !std::mem::replace(&mut self.reported, true) {
@@ -265,10 +273,10 @@ impl Relay {
         }
     }
 
-    /// After the program has ended: hands on what it wrote before that. Returns whether some of it waits for the caller.
+    /// Hands on the last output after the program has ended; whether some must wait.
     pub fn finish(&mut self) -> bool {
         (self.more_input, self.input) = (false, Chunk::empty());
-        // Others may write to the terminal without end from now on.
+        // From now on, other processes may write to the terminal without end.
         let mut left = self.left.unwrap_or(HELD);
         loop {
             if self.never_waits() {
@@ -301,9 +309,10 @@ impl Drop for Relay {
     }
 }
 
-/// Prepares the container's terminal before its program runs. It gets the size of the caller's, and ends a line as the
-/// program does: the terminal that shows it, if there is one, adds the carriage return, and a pipe or a file gets none, as
-/// by runc.
+/// Prepares the container's terminal before its program runs.
+///
+/// It gets the size of the caller's terminal. Its lines end as the program ends them: the terminal that shows them adds the
+/// carriage return, and a pipe or a file gets none, as with runc.
 pub fn prepare(master: &OwnedFd) -> crate::error::Result<()> {
     resize(master.as_fd());
     let mut theirs = tty::attributes(master.as_fd()).at("tcgetattr")?;

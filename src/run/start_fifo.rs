@@ -1,7 +1,8 @@
-//! Where init waits for `start`, and the call that lets it go on.
+//! The FIFOs at which init waits for `start`, and the call that lets it go on.
 //!
-//! Two FIFOs in the container's directory: `start` writes one byte into the first and reads from the second what init has to
-//! say until it becomes the program, which closes init's ends. Init has both from the host, and needs read(2), write(2) and nothing else for them.
+//! There are two in the container's directory. `start` writes one byte into the first, and reads init's messages from the
+//! second until init becomes the program, which closes init's ends. Init inherits both from the host and needs only read(2)
+//! and write(2) for them.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,10 +23,10 @@ use crate::state::store::Entry;
 use crate::sys::file::mknodat;
 use crate::sys::{interrupt, process, sealed_exe};
 
-/// The FIFO for what init has to say to `start`.
+/// The name of the FIFO for init's messages to `start`.
 const STARTED: &std::ffi::CStr = c"started.fifo";
 
-/// How often is looked at init itself while nothing is heard of it.
+/// How often init itself is checked while no message arrives.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Init's ends.
@@ -36,10 +37,10 @@ pub struct Waiting {
     pub started: OwnedFd,
 }
 
-/// Makes the FIFOs. Only the runtime's own user may open them.
+/// Makes the FIFOs, for the runtime's own user only.
 ///
-/// Both ends of both are init's, so that neither side is missing while nobody starts it: a FIFO without a writer is at its
-/// end, and one without a reader cannot be written.
+/// Init holds both ends of both, so that neither side is missing before the start: a FIFO without a writer reads as ended, and
+/// one without a reader cannot be written.
 pub fn listen(dir: &Locked) -> Result<Waiting> {
     let make = |name| -> Result<OwnedFd> {
         mknodat(dir.dir(), name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)?;
@@ -48,7 +49,7 @@ pub fn listen(dir: &Locked) -> Result<Waiting> {
     Ok(Waiting { start: make(START).at("start.fifo")?, started: make(STARTED).at("started.fifo")? })
 }
 
-/// A start under way.
+/// A start in progress.
 pub struct Call {
     channel: Channel,
     init: Option<ProcessMark>,
@@ -68,10 +69,10 @@ impl Call {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Waits until init has taken the word ([`What::Heard`]), has run its hooks ([`What::Hooked`]) or runs the program
-    /// ([`What::End`]). What fails before (the filter, a hook, the exec) says itself what it is about.
+    /// Waits until init has taken the word, has run its hooks, or runs the program.
     ///
-    /// A filter that is recorded is loaded here; `listener` takes its listener.
+    /// These are [`What::Heard`], [`What::Hooked`] and [`What::End`]. An earlier failure (the filter, a hook, the exec) is
+    /// complete in its own words. If calls are recorded, the filter is loaded now, and `listener` takes its listener.
     pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
         let executed = Cell::new(false);
         let wait = |fd: BorrowedFd<'_>| self.wait_for(fd, &executed);
@@ -79,15 +80,16 @@ impl Call {
         let message = if executed.get() { Message::end() } else { message? };
         match (message.what, wanted) {
             (what, _) if what == wanted => Ok(()),
-            // Init was killed before it took that in.
+            // Init was killed before it took the word.
             (What::End, What::Heard) => Err(Error::new(engine::START_STOPPED)),
             (What::End, _) => Err(Error::new("init was killed while a startContainer hook ran")),
             _ => Err(message.instead_of(wanted)),
         }
     }
 
-    /// A process of the container that may trace init can keep init's end open. So now and then is looked what has become of
-    /// init itself.
+    /// Checks init itself now and then.
+    ///
+    /// A process of the container that may trace init can keep init's end open.
     fn wait_for(&self, from: BorrowedFd<'_>, executed: &Cell<bool>) -> Result<()> {
         while !interrupt::wait_for(from, Some(TICK))? {
             let Some(init) = self.init else { continue };
@@ -105,8 +107,8 @@ fn say_go(dir: &Entry) -> Result<Channel> {
         Err(Errno::ENXIO) => return Err(Error::new(engine::START_STOPPED)),
         opened => opened?,
     };
-    // The word of an earlier start that was killed before init took it. Read by a descriptor that is closed at once: a reader
-    // counts as a container that waits.
+    // An earlier start wrote this byte, and was killed before init took it. The descriptor is closed at once: a reader counts
+    // as a container that waits.
     let _ = read(dir.fifo(START, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?, &mut [0; 16]);
     let from = dir.fifo(STARTED, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
     fcntl(&from, FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;

@@ -14,9 +14,9 @@ use crate::rootfs::root::{RootDir, kind};
 use crate::sys::descriptor;
 use crate::sys::file::fstat;
 
-/// Puts the container's own /dev/null in the place of the host's, so that no descriptor of a file of the host's stays.
+/// Replaces the host's /dev/null by the container's.
 ///
-/// What the image has under that name is opened only if it is the null device (CVE-2026-88265).
+/// No host file must stay open. /// The image's file of that name is opened only if it is the null device (CVE-2026-88265).
 pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
     let mut null = None;
     for n in 0..3 {
@@ -28,7 +28,7 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
         if null.is_none() {
             let path = InsidePath::new("/dev/null").ok_or(Errno::EINVAL)?;
             let found = match root.resolve(&path, Links::Never) {
-                // A container without devices of its own keeps what it was given.
+                // A container without its own devices keeps the inherited one.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
                 found => found.at("/dev/null")?,
             };
@@ -51,8 +51,9 @@ pub fn take_null(root: &RootDir, procfs: &ProcFs) -> Result<()> {
     Ok(())
 }
 
-/// Gives terminals and pipes to the container's user, who could not open them again by /dev/stdout otherwise. Files and
-/// devices stay whose they are: they are not the container's.
+/// Gives terminals and pipes to the container's user.
+///
+/// Otherwise the user could not open /dev/stdout. /// Files and devices keep their owner: they are not the container's.
 pub fn own(uid: u32) -> Result<()> {
     for fd in (0..3).filter_map(descriptor::inherited) {
         let Ok(stat) = fstat(fd) else { continue };

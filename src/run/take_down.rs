@@ -1,8 +1,8 @@
-//! Taking a container down: "the runtime undoes what create did" (runtime.md, "Delete").
+//! Takes a container down: the runtime undoes the create (runtime.md, "Delete").
 //!
-//! In an order that can be interrupted anywhere and taken up again: the record says `deleting`; init is killed and waited
-//! for; the cgroup goes with whoever is left in it; the poststop hooks run, each noted down; the record goes last. Where a
-//! step fails the record stays, and the next delete goes on from there.
+//! The order allows an interruption anywhere: the record says `deleting`; init is killed and waited for; the cgroup is removed
+//! with the processes left in it; the poststop hooks run, each noted in the record; the record is removed last. If a step
+//! fails, the record stays and the next delete continues there.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::state::{Held, hook_state, mark};
 use crate::sys::boot::boot_id;
 use crate::sys::clock;
 
-/// How long init may take to go when it is killed, and the same again for the cgroup.
+/// The time limit for a killed init to end, and again for the cgroup.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long init is left to go by itself.
+/// The time that init gets to end by itself.
 const SOON: Duration = Duration::from_millis(200);
-/// How long a command may take to end after the container was taken over from it.
+/// The time that a command gets to end after its container was taken over.
 const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Takes a container down, whatever its state.
@@ -33,10 +33,10 @@ pub fn take_down(held: Held) -> Result<()> {
     take_down_knowing(held, None)
 }
 
-/// The same by a process that has the container's hooks: a large configuration is not read twice.
+/// The same for a process that has the hooks: a large config is not read twice.
 pub fn take_down_knowing(held: Held, hooks: Option<&Hooks>) -> Result<()> {
     let Held { dir, mut record } = held;
-    // Of an earlier boot nothing is left, and its pids and cgroups may be somebody else's by now.
+    // Nothing is left from an earlier boot. Its pids and cgroups may have been reused.
     let same_boot = boot_id()? == record.boot_id;
     if record.phase == Phase::Planned {
         if same_boot {
@@ -66,12 +66,14 @@ pub(super) fn run_poststop_hooks(dir: Locked, mut record: Record, hooks: &[Hook]
             log::warn(&format!("{}: {e}", record.id));
         }
     });
-    // Whoever has taken it over deletes it.
+    // The command that has taken the container over deletes it.
     slot.map_or(Ok(()), Locked::destroy)
 }
 
-/// Writes the record. On a disk that is full the space of `state.json`, which nobody needs any more, is given back for
-/// it; and if that is not enough the delete goes on without: all it does can be done twice.
+/// Writes the record, also on a full disk.
+///
+/// On a full disk the space of `state.json`, which is no longer needed, is freed for it. If that is not enough, the delete
+/// goes on without: all its steps can be repeated.
 pub(super) fn note(dir: &Locked, record: &Record) -> Result<()> {
     match dir.write_record(record) {
         Err(e) if matches!(e.errno(), Some(Errno::ENOSPC | Errno::EDQUOT)) => {
@@ -83,7 +85,7 @@ pub(super) fn note(dir: &Locked, record: &Record) -> Result<()> {
     }
 }
 
-/// Ends every process of the container and removes its cgroup.
+/// Kills all processes of the container and removes its cgroup.
 fn end(record: &Record) -> Result<()> {
     let cgroup = record.cgroup();
     if let Some(init) = record.init.as_ref().filter(|init| init.lives()) {
@@ -91,8 +93,8 @@ fn end(record: &Record) -> Result<()> {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => return Err(Error::os(format_args!("kill process {}", init.pid), e)),
         }
-        // Frozen ones of cgroup v1 die when they are thawed, before they do anything else. Where that does not help at once,
-        // others may freeze them again: all die together then.
+        // Frozen processes of cgroup v1 die when they are thawed, before they run. If other processes freeze them again and
+        // again, all are killed together.
         cgroup.let_die();
         let deadline = clock::after(PATIENCE);
         if !mark::wait_for_end(init, clock::after(SOON))? {
@@ -110,8 +112,9 @@ fn end(record: &Record) -> Result<()> {
     cgroup.remove(deadline)
 }
 
-/// The configuration for its hooks. Without it, because the create was interrupted early or the file is damaged, there
-/// are none to run.
+/// The hooks of the saved config.
+///
+/// There are none to run if the create was interrupted early or the file is damaged.
 fn configuration(dir: &Locked) -> Option<Hooks> {
     let read = || config::parse_for_hooks(dir.config()?);
     match read() {
@@ -124,15 +127,17 @@ fn configuration(dir: &Locked) -> Option<Hooks> {
     }
 }
 
-/// Takes a container over from the command that works at it, which learns of it when it looks again: the hook that it waits for
-/// is killed. What it has made is the caller's to take down, its init included.
+/// Takes a container over from the command that works on it.
+///
+/// The hook it waits for is killed, and the command notices when it looks again. The caller takes down all that the command
+/// has made, including init.
 pub fn take_over(held: &mut Held, work: &Work) -> Result<()> {
     if let Some(hook) = work.hook.as_ref().filter(|_| !work.is_ours()) {
         mark::end_session(hook);
     }
     let poststop = held.record.phase == Phase::Deleting && work.hook.is_some();
     if poststop && (work.worker.lives() || work.is_ours()) {
-        // One that hangs has had its turn. If the command was killed its hook has its turn once more.
+        // A hanging hook has had its turn. If the command was killed, its hook runs once more.
         held.record.poststop_done += 1;
         note(&held.dir, &held.record)?;
     }
@@ -140,7 +145,7 @@ pub fn take_over(held: &mut Held, work: &Work) -> Result<()> {
     held.dir.clear_work()
 }
 
-/// Waits a moment until the command that a container was taken over from has ended, then kills it.
+/// Waits briefly for that command to end, then kills it.
 pub fn see_off(work: &Work) {
     if !work.is_ours() && matches!(mark::wait_for_end(&work.worker, clock::after(A_MOMENT)), Ok(false)) {
         let _ = mark::signal(&work.worker, libc::SIGKILL);

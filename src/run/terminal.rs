@@ -1,8 +1,8 @@
-//! The container's terminal: made inside by init, its master handed out.
+//! The container's terminal: init makes it inside, and its master is handed out.
 //!
-//! The image or a volume may hold anything under /dev, so nothing is opened by a path that could lead elsewhere: the
-//! multiplexer is proven to be the container's own devpts, the slave comes from the master (TIOCGPTPEER), and
-//! /dev/console is a mount on a descriptor (CVE-2025-52565, CVE-2026-88264).
+//! The image or a volume may hold anything below /dev, so no path that could lead elsewhere is opened: the multiplexer is
+//! verified to be on the container's own devpts, the slave is opened from the master (TIOCGPTPEER), and /dev/console is
+//! mounted on a descriptor (CVE-2025-52565, CVE-2026-88264).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -22,7 +22,7 @@ use crate::sys::{descriptor, tty};
 /// Linux's `DEVPTS_SUPER_MAGIC`.
 const DEVPTS: i64 = 0x1cd1;
 
-/// Makes a terminal of the container whose root is given, hands its master over the channel and returns its slave.
+/// Makes a terminal in the container, sends its master to the host, returns its slave.
 pub fn make(root: &RootDir, procfs: &ProcFs, size: Option<(u16, u16)>, channel: &Channel) -> Result<OwnedFd> {
     let master = open_master(root, procfs)?;
     tty::unlock_pty(master.as_fd()).at("ioctl TIOCSPTLCK")?;
@@ -65,7 +65,7 @@ fn find(root: &RootDir, path: &str) -> Result<Handle> {
     root.resolve(&inside, Links::Never).at(path)
 }
 
-/// Checks that this is the character device of that number, and on a devpts.
+/// Checks that this is the character device of that number, on a devpts.
 fn is_devpts(fd: BorrowedFd<'_>, (major, minor): (u64, u64)) -> Result<()> {
     let stat = fstat(fd)?;
     let fs = nix::sys::statfs::fstatfs(fd)?;

@@ -1,4 +1,4 @@
-//! The host's waits for init: none of them lasts for ever.
+//! The host's waits for init, all of them bounded.
 
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
@@ -10,32 +10,34 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::sys::{interrupt, process, sealed_exe};
 
-/// How long a cgroup may be frozen while a container is made in it. Nobody pauses such a container on purpose.
+/// How long a cgroup may be frozen during a create.
+///
+/// Nobody pauses it on purpose then.
 const FROZEN: Duration = Duration::from_secs(5);
-/// How often is looked whether it is, at first; the longer the wait, the less often.
+/// The interval of the first checks; the longer the wait, the rarer the checks.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The limits of a wait.
 pub struct Limits<'a> {
-    /// Where init is.
+    /// Init's cgroup.
     pub cgroup: &'a Cgroup,
-    /// A container is being made. A process of `exec --ignore-paused` waits for `resume` instead.
+    /// A container is being created. `exec --ignore-paused` waits for `resume` instead.
     pub making: bool,
-    /// The child that is to speak.
+    /// The child that is expected to speak.
     pub child: Pid,
-    /// It is to execute the program, which closes its end.
+    /// It is about to execute the program, which closes its end.
     pub executes: bool,
-    /// It has done so, and its end is open all the same.
+    /// It has executed the program, and its end is still open.
     pub executed: Cell<bool>,
-    /// How long init may take; no limit while it runs a hook that has none.
+    /// The time limit of init; no limit while it runs a hook that has none.
     pub patience: Option<Duration>,
 }
 
 impl Limits<'_> {
     /// Waits until the channel can be read.
     ///
-    /// Errors when that takes longer than it may, or when init cannot go on because its cgroup is frozen. A process of the
-    /// container that may trace init can keep init's end of the conversation open; it is not waited for.
+    /// It fails at the time limit, and if init cannot go on because its cgroup is frozen. It does not wait for a process of
+    /// the container that traces init and keeps init's end open.
     pub fn wait(&self, channel: BorrowedFd<'_>) -> Result<()> {
         let (mut start, mut frozen) = (Instant::now(), None);
         let mut tick = TICK;
@@ -45,7 +47,7 @@ impl Limits<'_> {
                 return Ok(());
             }
             if process::has_ended(self.child) {
-                // It may have spoken just before.
+                // Init may have spoken just before.
                 return match interrupt::wait_for(channel, Some(Duration::ZERO))? {
                     true => Ok(()),
                     false => Err(Error::new("init has ended without a word")),
@@ -68,7 +70,7 @@ impl Limits<'_> {
                 return Err(Error::of(format_args!("init has not answered for {seconds} s")));
             }
             frozen = None;
-            // Each look reads into memory that is never freed.
+            // Each check reads into memory that is never freed.
             tick = (tick + TICK / 4).min(TICK * 30);
         }
     }

@@ -1,5 +1,7 @@
-//! The conversation between the host process and a child: whole messages over one `SOCK_SEQPACKET` pair, or over the two
-//! FIFOs of a container that waits for `start` ([`super::start_fifo`]).
+//! The conversation between the host process and a child, in whole messages.
+//!
+//! It runs over one `SOCK_SEQPACKET` pair, or over the two FIFOs of a container that waits for `start`
+//! ([`super::start_fifo`]).
 //!
 //! | from | message | means |
 //! |---|---|---|
@@ -33,44 +35,47 @@ use crate::plan::host_step::Sync;
 use crate::sys::descriptor::{receive_fd, send_fd};
 use crate::sys::process;
 
-/// The longest text that goes into one message; longer ones are cut.
+/// The longest text of one message; longer texts are cut.
 const TEXT: usize = 4000;
 
-/// A message begins with its kind, the step, the number and the length of the text that follows.
+/// A message begins with its kind, step, number and length of text.
 const HEAD: usize = 10;
 
 /// The host's answers.
 const GO: u8 = b'G';
 const SEND: u8 = b'S';
 
-/// What a child says.
+/// The kinds of messages of a child.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub enum What {
-    /// Nothing any more: it has closed its end. The number is ECONNRESET if it never read what it was told last.
+    /// The child has closed its end.
+    ///
+    /// The number is ECONNRESET if it left a message unread.
     End,
     /// It waits for [`Channel::go`] at the [`Sync`] of the number.
     Ask,
-    /// The number of a pty; its master comes as the message's descriptor.
+    /// The number of a pty; its master is the message's descriptor.
     Terminal,
-    /// The number that the listener of the next filter will have; the child waits for the answer.
+    /// The number that the listener of the next filter will have; the child waits.
     Announce,
-    /// The listener of the filter that is in force now comes as the message's descriptor.
+    /// The listener of the loaded filter is the message's descriptor.
     Listener,
-    /// The pid of the clone that goes on in the child's place.
+    /// The pid of the clone that replaces the child.
     Entered,
-    /// A text to be logged.
+    /// A text to log.
     Warn,
     /// It has taken the word of `start`.
     Heard,
     /// All startContainer hooks have succeeded.
     Hooked,
-    /// It failed at the step and has ended: the text says of what within the step, the number is the errno at the root of it,
-    /// 0 if there was none.
+    /// The step failed and the child has ended.
+    ///
+    /// The text describes the failure; the number is the errno that caused it, or 0.
     Failed,
 }
 
-/// What there is, each with what it is to say it.
+/// All kinds, with their byte on the wire.
 const ALL: [(What, &str); 10] = [
     (What::End, "be done"),
     (What::Ask, "ask"),
@@ -87,20 +92,20 @@ const ALL: [(What, &str); 10] = [
 /// A message of a child.
 #[derive(Debug)]
 pub struct Message {
-    /// What it is.
+    /// Its kind.
     pub what: What,
     /// Index into the plan's list of the child.
     pub step: u16,
     /// A [`Sync`], the number of a pty or an errno.
     pub number: u32,
-    /// Of a warning or a failure.
+    /// The text of a warning or a failure.
     pub text: String,
-    /// What came with it.
+    /// The descriptor that came with it.
     pub fd: Option<OwnedFd>,
 }
 
 impl Message {
-    /// The end, seen by other means.
+    /// The end, noticed by other means.
     pub fn end() -> Message {
         Message { what: What::End, step: 0, number: 0, text: String::new(), fd: None }
     }
@@ -114,15 +119,15 @@ impl Message {
 
 /// One end of the conversation.
 pub enum Channel {
-    /// Both ways by one socket.
+    /// Both directions over one socket.
     Socket(OwnedFd),
-    /// A pair of FIFOs: the one to read, the one to write.
+    /// A pair of FIFOs: one to read, one to write.
     Fifos(OwnedFd, OwnedFd),
-    /// A FIFO of which this is the writer: nothing is answered any more.
+    /// The writing end of a FIFO: there are no more answers.
     Fifo(OwnedFd),
 }
 
-/// The errors of a conversation are errnos: it is used where nothing may be allocated.
+/// Errors are errnos, because a child under its filter must not allocate.
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Channel {
@@ -145,7 +150,7 @@ impl Channel {
         self.wait_go()
     }
 
-    /// Waits for the other side to say go.
+    /// Waits for the other side's go.
     pub fn wait_go(&self) -> Result<()> {
         wait_go(self.as_fd())
     }
@@ -167,30 +172,31 @@ impl Channel {
         send_fd(self.as_fd(), &head(What::Terminal, 0, number, 0), master, 0).map(drop)
     }
 
-    /// Says which process goes on in the place of this one.
+    /// Announces the process that replaces this one.
     pub fn entered(&self, pid: u32) -> Result<()> {
         self.say(What::Entered, 0, pid, "")
     }
 
-    /// Announces the listener of the filter that is loaded next, by the number that it will have. Returns whether it must be
-    /// sent ([`Channel::send_listener`]), since the host cannot take it.
+    /// Announces the listener of the next filter by its future number.
+    ///
+    /// Returns whether it must be sent ([`Channel::send_listener`]) because the host cannot take it.
     pub fn announce_listener(&self, number: i32) -> Result<bool> {
         self.say(What::Announce, 0, number as u32, "")?;
         match self {
-            // It must be taken: nothing else goes over a FIFO.
+            // The host must take it: a FIFO transports no descriptors.
             Channel::Fifo(_) => Ok(false),
             _ => Ok(answer(self.as_fd())? == SEND),
         }
     }
 
-    /// Sends the listener. The filter is in force, and must allow sendmsg(2).
+    /// Sends the listener. The loaded filter must allow sendmsg(2).
     pub fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
         send_fd(self.as_fd(), &head(What::Listener, 0, 0, 0), listener, 0).map(drop)
     }
 
-    /// Answers the announcement of a listener. True if it can be taken ([`Channel::take_listener`]); else it is sent.
+    /// Answers the announcement; whether [`Channel::take_listener`] can take it.
     pub fn may_take_listener(&self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
-        // Standard input is always there: this asks whether the kernel lets us.
+        // Standard input always exists: this asks whether the kernel permits the call.
         let may = pidfd.is_some_and(|pidfd| process::pidfd_getfd(pidfd, 0).is_ok());
         match (self, may) {
             (Channel::Socket(_), true) => self.tell(GO)?,
@@ -201,10 +207,11 @@ impl Channel {
         Ok(may)
     }
 
-    /// Takes the listener out of the child behind `pidfd`, if it is there within a millisecond. `None` if it never will be: the
-    /// next message says why. EAGAIN if it is not there yet.
+    /// Takes the listener out of the child behind `pidfd`, within a millisecond.
+    ///
+    /// `None` if it will never be there: the next message gives the reason. EAGAIN if it is not there yet.
     pub fn take_listener(&self, pidfd: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>> {
-        // Looked for first: a child that has its filter may go on and ask for something.
+        // Taken before it is asked for: a child that has its filter may go on and ask for something.
         let said = self.is_readable(1);
         match process::pidfd_getfd(pidfd, number) {
             Ok(listener) => Ok(Some(listener)),
@@ -220,22 +227,22 @@ impl Channel {
         poll(&mut fds, PollTimeout::from(milliseconds)).is_ok_and(|n| n > 0)
     }
 
-    /// Says something that does not stop the launch.
+    /// Reports a warning; the launch goes on.
     pub fn warn(&self, text: &str) -> Result<()> {
         self.say(What::Warn, 0, 0, text)
     }
 
-    /// Says that it has taken the word of `start`.
+    /// Reports that it has taken the word of `start`.
     pub fn heard(&self) -> Result<()> {
         self.say(What::Heard, 0, 0, "")
     }
 
-    /// Says that the startContainer hooks have succeeded. A host that is gone does not keep the program from running.
+    /// Reports that the startContainer hooks have succeeded; a dead host is ignored.
     pub fn hooked(&self) {
         let _ = self.say(What::Hooked, 0, 0, "");
     }
 
-    /// Says that the step failed. Allocates nothing: it is used under the container's own seccomp filter.
+    /// Reports that the step failed. Allocates nothing: the filter may be loaded.
     pub fn failed(&self, step: u16, errno: i32, text: &str) -> Result<()> {
         self.say(What::Failed, step, errno as u32, text)
     }
@@ -245,7 +252,7 @@ impl Channel {
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         buffer[..HEAD].copy_from_slice(&head(what, step, number, text.len() as u16));
         buffer[HEAD..][..text.len()].copy_from_slice(text);
-        // At most PIPE_BUF: a FIFO takes it whole too.
+        // At most PIPE_BUF, so that a FIFO takes it whole too.
         let message = &buffer[..HEAD + text.len()];
         loop {
             match write(self.writer(), message) {
@@ -281,7 +288,7 @@ impl Channel {
         Ok(message)
     }
 
-    /// One message out of a stream of them. A writer that ends in the middle of one is no writer of ours.
+    /// Reads one message from a stream. A writer that ends within one is not ours.
     fn receive_bytes(&self, buffer: &mut [u8; HEAD + TEXT]) -> Result<usize> {
         let (mut have, mut want) = (0, HEAD);
         while have < want {
@@ -297,7 +304,7 @@ impl Channel {
     }
 }
 
-/// Where it is read from.
+/// The descriptor to read from.
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -306,7 +313,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Waits until the other side says go. EPIPE if it is gone.
+/// Waits for the other side's go. EPIPE if it is gone.
 pub fn wait_go(from: BorrowedFd<'_>) -> Result<()> {
     answer(from).map(drop)
 }
@@ -323,14 +330,14 @@ fn answer(from: BorrowedFd<'_>) -> Result<u8> {
     }
 }
 
-/// Both sides are one program: numbers are as the processor has them.
+/// Both sides are the same program, so numbers are in the processor's byte order.
 fn head(what: What, step: u16, number: u32, length: u16) -> [u8; HEAD] {
     let ([a, b], [c, d, e, f], [g, h]) = (step.to_ne_bytes(), number.to_ne_bytes(), length.to_ne_bytes());
     [what as u8, 0, a, b, c, d, e, f, g, h]
 }
 
 fn decode(bytes: &[u8]) -> Option<Message> {
-    // No message at all is the end.
+    // An empty message is the end.
     let (head, text) = if bytes.is_empty() { (&[0; HEAD], bytes) } else { bytes.split_first_chunk()? };
     let [what, _, a, b, c, d, e, f, length @ ..] = *head;
     if usize::from(u16::from_ne_bytes(length)) != text.len() {

@@ -14,8 +14,10 @@ use crate::sys::clock;
 use crate::sys::file::{each_entry, open};
 use crate::sys::process::{self, pidfd_open, pidfd_send_signal};
 
-/// Sends a signal to a marked process: the pidfd is opened first and the mark compared then, so that what is behind the
-/// pidfd is what was marked. Before Linux 5.3 a moment is left between the two.
+/// Sends a signal to a marked process.
+///
+/// The pidfd is opened first and the mark compared then, so the pidfd refers to the marked process. Before Linux 5.3 there is
+/// a short race between the two.
 pub fn signal(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno> {
     let pid = Pid::from_raw(mark.pid);
     let pidfd = match pidfd_open(pid) {
@@ -31,7 +33,7 @@ pub fn signal(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno>
     }
 }
 
-/// Waits until a process has ended that need not be a child; false when the deadline has passed.
+/// Waits for a process, child or not, to end; false at the deadline.
 pub fn wait_for_end(mark: &ProcessMark, deadline: Instant) -> Result<bool> {
     let pidfd = pidfd_open(Pid::from_raw(mark.pid)).ok();
     while mark.lives() {
@@ -54,13 +56,13 @@ pub fn wait_for_end(mark: &ProcessMark, deadline: Instant) -> Result<bool> {
     Ok(true)
 }
 
-/// Kills the leader of a session that is not its parent's, with all processes of the session.
+/// Kills the leader of a session that is not its parent's, and all its processes.
 pub fn end_session(leader: &ProcessMark) {
-    // While it is stopped it is there, and its session's number cannot be another's.
+    // A stopped leader keeps the session's number from being reused.
     if signal(leader, libc::SIGSTOP).is_err() {
         return;
     }
-    // They may fork while they are looked for.
+    // They may fork while they are collected.
     for _ in 0..100 {
         if kill_members(leader) == 0 {
             break;
@@ -71,7 +73,7 @@ pub fn end_session(leader: &ProcessMark) {
     let _ = wait_for_end(leader, clock::after(Duration::from_secs(2)));
 }
 
-/// Kills the other processes of a session once; how many there were.
+/// Kills the other processes of a session once; returns their number.
 fn kill_members(leader: &ProcessMark) -> usize {
     let mut count = 0;
     let mut look = |name: &std::ffi::CStr, _| {
@@ -120,7 +122,7 @@ mod tests {
         assert!(leader.lives(), "another process of that number");
         end_session(&leader);
         assert!(!leader.lives());
-        // All who held it are gone.
+        // All holders are gone.
         assert_eq!(out.read(&mut byte).unwrap(), 0);
         child.wait().unwrap();
     }

@@ -161,7 +161,7 @@ impl ProcessMark {
     }
 }
 
-/// The FIFO that init waits at. Its name in the container's directory.
+/// The name of the FIFO at which init waits, in the container's directory.
 pub const START: &CStr = c"start.fifo";
 
 #[cfg(test)]

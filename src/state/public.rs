@@ -1,4 +1,6 @@
-//! `state.json`: the part of runc's state file that other programs read (monitoring agents, device hot-plug tools).
+//! `state.json`: the keys of runc's state file that other programs read.
+//!
+//! They are monitoring agents and device hot-plug tools.
 
 use std::fmt;
 
@@ -7,14 +9,14 @@ use crate::bundle::load::Loaded;
 use crate::cgroup::place::location::Location;
 use crate::json::value::Json;
 
-/// Writes runc's documented keys, in its spelling: the members of an object, with a comma after each.
+/// Writes runc's documented keys, in its spelling, as members of an object.
 pub fn write(out: &mut dyn fmt::Write, record: &Record, loaded: &Loaded, cgroup: &Location) -> fmt::Result {
     let (pid, start) = record.init.as_ref().map_or((0, 0), |init| (init.pid, init.start));
     member(out, "id", Json::Str(record.id))?;
     member(out, "init_process_pid", pid.into())?;
     member(out, "init_process_start", start.into())?;
     member(out, "created", Json::Str(record.created))?;
-    // Mount by mount: there may be many.
+    // One mount at a time: there may be many.
     out.write_str("\"config\":{")?;
     member(out, "rootfs", Json::Str(record.rootfs))?;
     out.write_str("\"mounts\":[")?;

@@ -1,7 +1,7 @@
-//! SIGINT, SIGTERM, SIGHUP and SIGQUIT while something is being made: they end the work, which is then taken back.
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT interrupt a creation, which is then undone.
 //!
-//! The signals are blocked and looked for wherever the runtime waits. They are not consumed: in the foreground, what comes
-//! when the program runs is passed on to it.
+//! The signals are blocked, and checked wherever the runtime waits. They are not consumed: in the foreground, a signal that
+//! arrives late is forwarded to the program.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,25 +17,28 @@ use crate::error::{Context, Error, Result};
 
 const INTERRUPTS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// Becomes readable when one of them is pending.
+/// Becomes readable when one of the signals is pending.
 static WATCH: Once<OwnedFd> = Once::empty();
-/// A clone has the descriptor too, and is not the one to interrupt.
+/// A clone has the descriptor too, and is not to be interrupted.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
-/// From here on an interrupt is an error of [`check`] and [`wait_for`], and no longer the end of the process.
+/// From here on an interrupt does not end the process.
+///
+/// It is an error of [`check`] and [`wait_for`].
 pub fn block() -> Result<()> {
     WATCH.set(signal::block(&INTERRUPTS).at("signalfd")?);
     ACTIVE.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-/// From here on nothing is interrupted: in a clone, where it is the parent's matter, and when the work is done or taken
-/// back.
+/// From here on nothing is interrupted.
+///
+/// A clone leaves interrupts to its parent. The parent calls it when the work is done or undone.
 pub fn forget() {
     ACTIVE.store(false, Ordering::Relaxed);
 }
 
-/// The same in a clone of this process, which needs each of its descriptors: it has no more use for this one.
+/// The same in a clone, which closes the descriptor too.
 pub fn forget_in_clone() {
     forget();
     if let Some(watch) = WATCH.known() {
@@ -43,7 +46,7 @@ pub fn forget_in_clone() {
     }
 }
 
-/// What to poll for interrupts, if they are blocked.
+/// The descriptor to poll for interrupts, if they are blocked.
 pub fn fd() -> Option<BorrowedFd<'static>> {
     WATCH.known().filter(|_| ACTIVE.load(Ordering::Relaxed)).map(AsFd::as_fd)
 }
@@ -58,7 +61,7 @@ pub fn check() -> Result<()> {
     }
 }
 
-/// Waits until the descriptor can be written to; `false` if an interrupt comes first.
+/// Waits until the descriptor is writable; `false` if an interrupt comes first.
 pub fn wait_to_write(other: BorrowedFd<'_>) -> bool {
     let Some(watch) = WATCH.known() else { return true };
     loop {
@@ -70,9 +73,9 @@ pub fn wait_to_write(other: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Waits until the descriptor can be read, for an interrupt, or so long: then it is false.
+/// Waits until the descriptor is readable; `false` at an interrupt or the timeout.
 pub fn wait_for(other: BorrowedFd<'_>, longest: Option<Duration>) -> Result<bool> {
-    // Rounded up, so as not to spin in the last millisecond.
+    // Rounded up, so that the last millisecond is not a busy loop.
     let longest = longest.map(|time| time + Duration::from_millis(1));
     let timeout = longest.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
     loop {

@@ -1,7 +1,7 @@
-//! Waiting for a process that was killed.
+//! Waits for a process that was killed.
 //!
-//! It need not go at once: not while it waits for a file system that is frozen or a device that does not answer. By then no
-//! signal ends the runtime, so it waits no longer than the [`DEADLINE`].
+//! It may take long to die: for example while it waits for a frozen file system or a device that does not answer. The runtime
+//! ignores signals by then, so it waits no longer than the [`DEADLINE`].
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::clock;
 use super::process::{self, Ended};
 use crate::error::Errno;
 
-/// How long the kernel may take to end what was killed.
+/// The longest time that the kernel may take to end a killed process.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How it has ended; `None` if it has not in time.
@@ -27,7 +27,7 @@ pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> Result<Option<
         if left.is_zero() {
             return Ok(None);
         }
-        // Without a pidfd (before Linux 5.2) its end is looked for now and then.
+        // Without a pidfd (before Linux 5.2) its end is polled.
         let nap = if pidfd.is_some() { left } else { left.min(Duration::from_millis(10)) };
         let mut fd = pidfd.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let _ = poll(fd.as_mut_slice(), PollTimeout::from(nap.as_millis().max(1) as u16));

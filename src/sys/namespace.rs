@@ -15,7 +15,9 @@ pub fn kind_of(fd: &impl AsFd) -> Result<u64, Errno> {
     Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) }).map(|n| n as u64)
 }
 
-/// Whether user ids are not those of the host, since this is a user namespace (user_namespaces(7)).
+/// Whether this is a user namespace whose ids differ from the host's.
+///
+/// See user_namespaces(7).
 pub fn are_ids_mapped() -> bool {
     let map = file::read_text("/proc/self/uid_map").unwrap_or_default();
     !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])

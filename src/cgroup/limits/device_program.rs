@@ -1,13 +1,15 @@
-//! Device rules ([`super::devices`]) as an eBPF program, as cgroup v2 wants them.
+//! Device rules ([`super::devices`]) as an eBPF program, for cgroup v2.
 
 use super::{ANY, DeviceRule, RuleKind};
 use crate::error::{Error, Result};
 use crate::sys::bpf::Instruction;
 
-/// What the kernel takes from everybody (BPF_MAXINSNS); privileged loaders may have more since Linux 5.2.
+/// The kernel's limit for everybody (BPF_MAXINSNS).
+///
+/// Higher for privileged loaders since Linux 5.2.
 const MOST_INSTRUCTIONS: usize = 4096;
 
-// Registers by what they hold.
+// Registers, named after their content.
 const VERDICT: u8 = 0;
 const CONTEXT: u8 = 1;
 const TYPE: u8 = 2;
@@ -30,13 +32,13 @@ fn op(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
     Instruction { code, registers, offset, immediate }
 }
 
-/// The rules as a program of type `BPF_PROG_TYPE_CGROUP_DEVICE`: 1 allows, 0 denies.
+/// The rules as a `BPF_PROG_TYPE_CGROUP_DEVICE` program: 1 allows, 0 denies.
 ///
-/// It goes through the rules from the last to the first, which for each access asked for is the first that matches, and
-/// crosses off what is allowed. Rules before one that holds for everything are never reached, and left out (the kernel's
-/// verifier would refuse them).
+/// It checks the rules from the last to the first. The first that matches decides each requested access, and allowed accesses
+/// are crossed off. Rules before one that matches everything are unreachable and left out, because the kernel's verifier would
+/// refuse them.
 ///
-/// Errors when there are more rules than fit.
+/// It fails if the rules do not fit.
 pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
     // struct bpf_cgroup_dev_ctx { u32 access_type (access << 16 | type), major, minor }
     let mut program = vec![
@@ -104,7 +106,7 @@ mod tests {
     use crate::json::document;
     use crate::json::value::Json;
 
-    /// An interpreter of the instructions above that checks what the kernel's verifier does.
+    /// An interpreter of these instructions with the checks of the kernel's verifier.
     fn interpret(program: &[Instruction], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
         let kind = if kind == RuleKind::Block { 1 } else { 2 };
         let context = [u32::from(asked) << 16 | kind, major, minor];
@@ -179,7 +181,9 @@ mod tests {
         }
     }
 
-    /// The numbers that the kernel reads from a line of v1: 4294967295 is its own "any" (security/device_cgroup.c).
+    /// The numbers that the kernel reads from a line of v1.
+    ///
+    /// 4294967295 is the kernel's own "any" (security/device_cgroup.c).
     fn as_v1_reads(line: &str) -> [Option<u32>; 2] {
         let numbers = line.split(' ').nth(1).unwrap().split(':');
         let read = numbers.map(|n| if n == "*" { None } else { n.parse().ok().filter(|n| *n != u32::MAX) });

@@ -1,8 +1,8 @@
-//! Device rules: what a container may do with which devices, and the lists of cgroup v1.
+//! Device rules: which accesses to which devices a container has, and v1's lists.
 //!
-//! The meaning is the same on both: everything is denied, then the rules hold in their order, a later one over an earlier
-//! one, and at the end the devices that every container has are allowed (as in runc: engines open the list with a denial
-//! of everything and rely on it).
+//! The meaning is the same on v1 and v2: everything is denied; then the rules apply in order, a later one over an earlier one;
+//! finally the default devices are allowed. This is runc's order: engines begin the list with a rule that denies everything,
+//! and rely on it.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const fn char_device(major: Option<u32>, minor: Option<u32>, access: u8) -> Devi
     DeviceRule { allow: true, kind: RuleKind::Char, major, minor, access }
 }
 
-/// Always allowed: the default devices, pseudo terminals, and to make the node (not to open it) of any device.
+/// Always allowed: the default devices, pseudo terminals, and mknod of any device.
 pub const DEFAULTS: [DeviceRule; 10] = [
     char_device(None, None, MKNOD),
     DeviceRule { allow: true, kind: RuleKind::Block, major: None, minor: None, access: MKNOD },
@@ -39,25 +39,25 @@ pub fn deny_nothing(rules: &[DeviceRule]) -> bool {
     rules.iter().rposition(DeviceRule::is_total).is_some_and(|last| rules[last..].iter().all(|r| r.allow))
 }
 
-/// Every container has this device, whatever its rules say.
+/// Whether it is a default device, which every container has.
 pub fn is_default(device: &DeviceRule) -> bool {
     DEFAULTS.iter().any(|d| d.access == ANY && d.kind == device.kind && d.covers(device))
 }
 
 impl DeviceRule {
-    /// Holds for every device and every access.
+    /// Whether it matches every device and every access.
     pub(in crate::cgroup) fn is_total(&self) -> bool {
         let (kind, numbers) = (self.kind == RuleKind::All, self.major.is_none() && self.minor.is_none());
         kind && numbers && self.access == ANY
     }
 
-    /// Every device that `other` is about, this rule is about too. Not for rules of different kinds.
+    /// Whether it covers every device of `other`; the two must be of one kind.
     fn covers(&self, other: &DeviceRule) -> bool {
         let wide = |mine: Option<u32>, its: Option<u32>| mine.is_none() || mine == its;
         wide(self.major, other.major) && wide(self.minor, other.minor)
     }
 
-    /// There is a device that both rules are about. Not for rules of different kinds.
+    /// Whether a device exists that both rules match; the two must be of one kind.
     fn meets(&self, other: &DeviceRule) -> bool {
         let common = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
         common(self.major, other.major) && common(self.minor, other.minor)
@@ -106,18 +106,18 @@ impl fmt::Display for DeviceRule {
     }
 }
 
-/// The two modes of a v1 device cgroup: everything is allowed but for the exceptions, or nothing is but for them.
+/// The two modes of a v1 device cgroup: allow or deny everything, with exceptions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Whitelist {
-    /// What holds for a device without exception.
+    /// The answer for a device without an exception.
     pub allow: bool,
-    /// Rules of the other kind of answer, of [`RuleKind::Char`] or [`RuleKind::Block`].
+    /// The exceptions, of [`RuleKind::Char`] or [`RuleKind::Block`].
     pub exceptions: Vec<DeviceRule>,
 }
 
-/// The rules as v1 knows them.
+/// The rules as a v1 device cgroup can hold them.
 ///
-/// v1 has no order: it cannot allow a range of devices but for some of it. Errors name such a rule.
+/// v1 has no order: it cannot allow a range of devices with exceptions. An error names such a rule.
 pub fn v1(rules: &[DeviceRule]) -> Result<Whitelist> {
     let mut list = Whitelist { allow: false, exceptions: Vec::new() };
     for rule in rules {
@@ -140,7 +140,7 @@ pub fn v1(rules: &[DeviceRule]) -> Result<Whitelist> {
 
 impl Whitelist {
     fn except(&mut self, mut rule: DeviceRule) {
-        // v1 wants all the accesses of a request in one exception; mknod is always alone.
+        // v1 requires one exception that has all accesses of a request; mknod is always requested alone.
         for known in self.exceptions.iter_mut().filter(|e| e.kind == rule.kind) {
             if known.covers(&rule) {
                 rule.access |= known.access & (READ | WRITE);
@@ -173,7 +173,7 @@ impl Whitelist {
         Ok(())
     }
 
-    /// What to write into a device cgroup, whatever it allows so far. In between nothing is allowed that should not be.
+    /// The writes that replace any present rules. At no moment is too much allowed.
     pub fn knobs(&self) -> Vec<Knob> {
         let (base, other) =
             if self.allow { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
@@ -183,12 +183,14 @@ impl Whitelist {
     }
 }
 
-/// What to write into `devices.allow` or `devices.deny`.
+/// A line for `devices.allow` or `devices.deny`.
 pub(in crate::cgroup) fn knobs(file: &'static str, rules: &[DeviceRule]) -> Vec<Knob> {
     rules.iter().map(|rule| Knob::new("devices", file, rule.line())).collect()
 }
 
-/// v1's `devices.list`; `None` in the mode that allows everything, whose exceptions the kernel does not show.
+/// v1's `devices.list`; `None` in the mode that allows everything.
+///
+/// The kernel does not show the exceptions of that mode.
 pub(in crate::cgroup) fn parse_list(text: &str) -> Option<Whitelist> {
     let exception = |line: &str| {
         let mut words = line.split([' ', ':']);
@@ -205,8 +207,9 @@ pub(in crate::cgroup) fn parse_list(text: &str) -> Option<Whitelist> {
     Some(Whitelist { allow: false, exceptions })
 }
 
-/// The accesses that `list` has an exception for and `other` has not, by the same numbers: what v1 adds and takes back one
-/// by one.
+/// The accesses that are exceptions in `list` and not in `other`.
+///
+/// Only entries with the same numbers count: v1 adds and removes exceptions one by one.
 pub(in crate::cgroup) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<DeviceRule> {
     let same = |a: &DeviceRule, b: &DeviceRule| a.kind == b.kind && a.covers(b) && b.covers(a);
     let rest = |rule: &DeviceRule| {
@@ -216,8 +219,9 @@ pub(in crate::cgroup) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<Devi
     list.exceptions.iter().map(rest).filter(|r| r.access != 0).collect()
 }
 
-/// Adds a rule at the end, and drops those before it that have nothing left to say: a list that things are plugged in and
-/// out of does not grow.
+/// Appends a rule and drops the earlier rules that it makes redundant.
+///
+/// So a list of hot-plugged devices does not grow.
 pub fn append(rules: &mut Vec<DeviceRule>, rule: DeviceRule) {
     let kind = |earlier: &DeviceRule| rule.kind == RuleKind::All || rule.kind == earlier.kind;
     rules.retain(|earlier| !(kind(earlier) && rule.covers(earlier) && earlier.access & !rule.access == 0));
@@ -233,7 +237,7 @@ pub fn to_json(rules: &[DeviceRule]) -> Json {
 pub(in crate::cgroup) mod tests {
     use super::*;
 
-    /// The meaning of the rules, said plainly: for each access the last rule that matches decides.
+    /// The rules' meaning in its plainest form: the last match decides each access.
     pub fn reference(rules: &[DeviceRule], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
         [READ, WRITE, MKNOD].iter().filter(|bit| asked & **bit != 0).all(|bit| {
             let matches = |r: &&DeviceRule| {
@@ -276,7 +280,9 @@ pub(in crate::cgroup) mod tests {
         }
     }
 
-    /// Every request that the dice's rules can tell apart, as the kernel asks: mknod alone, or reading and writing.
+    /// All requests that the random rules can distinguish.
+    ///
+    /// As the kernel asks: mknod alone, or reading and writing.
     pub fn requests() -> impl Iterator<Item = (RuleKind, u32, u32, u8)> {
         let numbers = (0..4).flat_map(|major| (0..4).map(move |minor| (major, minor)));
         let kinds = numbers.flat_map(|n| [RuleKind::Char, RuleKind::Block].map(|k| (k, n.0, n.1)));
@@ -296,7 +302,7 @@ pub(in crate::cgroup) mod tests {
                     whitelist(&list, kind, major, minor, asked),
                     reference(&rules, kind, major, minor, asked),
                 );
-                // Reading and writing at once by exceptions that cross (1:* r, *:3 w) is denied by v1.
+                // v1 denies reading and writing at once if the exceptions cross (1:* r, *:3 w).
                 let crossing = !list.allow && asked == READ | WRITE;
                 assert!(
                     is == should || (crossing && !is),

@@ -1,22 +1,24 @@
-//! What can be done about a cgroup file or controller that is not there: pure tables.
+//! Fixes for missing cgroup files and controllers: pure tables.
 
 use crate::error::Errno;
 use crate::sys::search::has;
 
-/// What is mounted, as far as it changes the advice.
+/// The mounted hierarchies, as far as they change the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroup) enum Host {
     /// No cgroups.
     Bare,
-    /// v1 hierarchies, with or without a v2 beside them.
+    /// v1 hierarchies, with or without v2 beside them.
     V1,
     /// v2 alone, or v2 has the controller.
     V2,
-    /// A v1 hierarchy has the controller, and v2 is asked for it.
+    /// A v1 hierarchy has the controller that is needed on v2.
     Taken,
 }
 
-/// Why a controller (by its names on v1 and on v2) is not there, and what brings it; `known` is the text of `/proc/cgroups`.
+/// Why a controller is missing, and how to get it.
+///
+/// It is given by its names on v1 and on v2; `known` is the text of `/proc/cgroups`.
 pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: Host, known: &str) -> String {
     let option = match controller {
         "cpuset" => "CONFIG_CPUSETS",
@@ -80,7 +82,7 @@ fn mount(controller: &str) -> String {
     )
 }
 
-/// What helps when a file of a cgroup cannot be written; empty where nothing is known.
+/// The fix for a cgroup file that cannot be written; empty if none is known.
 pub(in crate::cgroup) fn write(file: &str, errno: Errno) -> &'static str {
     match (file, errno) {
         (_, Errno::EROFS) => "the cgroup mount is read-only: mount -o remount,rw",

@@ -1,11 +1,13 @@
-//! `linux.resources` as files of cgroup v1 (kernel documentation: admin-guide/cgroup-v1).
+//! `linux.resources` as files of cgroup v1 (kernel: admin-guide/cgroup-v1).
 
 use super::knob::{Controller, Knob, Missing};
 use super::{Resources, Setting, What};
 use crate::error::{Error, Result};
 
-/// What to write into a cgroup of this controller's hierarchy. An order that the kernel refuses with EINVAL only for the
-/// values of the moment (a limit above the present memory+swap limit) is right in a second pass.
+/// The writes into a cgroup of this controller's hierarchy.
+///
+/// The kernel may refuse an order with EINVAL because of present values (a limit above the memory+swap limit); a second pass
+/// succeeds.
 pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     let mut knobs = Vec::new();
     if of == Controller::Memory {
@@ -20,14 +22,14 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
                 knobs.extend(hugepages(s, member.v1));
                 continue;
             }
-            // Linux 5.0 replaced CFQ by BFQ, which has files of its own for the same weights and none for leaves.
+            // Linux 5.0 replaced CFQ by BFQ, which has its own files for the same weights and none for leaves.
             What::Weight => knob.missing = Missing::Use("blkio.bfq.weight", knob.value),
             What::DeviceWeight => knob.missing = Missing::Use("blkio.bfq.weight_device", knob.value),
             _ => {}
         }
         knobs.push(knob);
     }
-    // Without a limit of memory there is none of memory and swap (as in runc), where swap is accounted at all.
+    // Like runc: memory.limit -1 also lifts memory.memsw, if swap is accounted.
     if of == Controller::Memory && r.number(What::Limit) == Some(-1) && r.number(What::Swap).is_none() {
         let mut knob = Knob::new("memory.limit", "memory.memsw.limit_in_bytes", "-1".to_owned());
         knob.missing = Missing::Skips;
@@ -46,15 +48,17 @@ pub(super) fn check_swap(r: &Resources) -> Result<()> {
     }
 }
 
-/// `pids.max`. 0 becomes 1: the two mean the same to a container, whose first process is never refused by the limit, but a
-/// clone straight into the cgroup (`CLONE_INTO_CGROUP`) is.
+/// `pids.max`. 0 becomes 1.
+///
+/// The two mean the same to a container, whose first process is never refused by the limit, but `CLONE_INTO_CGROUP` is.
 pub(in crate::cgroup) fn pids(s: &Setting) -> Knob {
     let most = if s.n < 0 { "max".to_owned() } else { s.n.max(1).to_string() };
     Knob::new("pids.limit", "pids.max", most)
 }
 
-/// The limit of faults and that of reservations, as in runc: pages that are faulted in without a reservation count only
-/// against the first. A kernel before 5.7 has only that.
+/// The limits of faults and of reservations, as in runc.
+///
+/// Pages that are faulted in without a reservation count only for the first. A kernel before 5.7 has no other.
 pub(in crate::cgroup) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
     ["", "rsvd."].map(|kind| {
         let file = format!("hugetlb.{}.{kind}{suffix}", s.of).leak();

@@ -1,5 +1,6 @@
-//! `linux.resources` as files of cgroup v2 (kernel documentation: admin-guide/cgroup-v2), by the conversions of the spec,
-//! and a refusal where there is none.
+//! `linux.resources` as files of cgroup v2 (kernel: admin-guide/cgroup-v2).
+//!
+//! The conversions are the spec's. A field without a counterpart is refused.
 
 use super::knob::{Controller, Knob, Missing};
 use super::unified::io_weight;
@@ -7,9 +8,9 @@ use super::v1::{check_swap, hugepages, pids};
 use super::{Resources, Setting, What};
 use crate::error::{Error, Result};
 
-/// What to write into the container's cgroup for this controller.
+/// The writes into the container's cgroup for this controller.
 ///
-/// Errors name the field that cgroup v2 has nothing for.
+/// Errors name the field that cgroup v2 lacks.
 pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     let mut knobs = Vec::new();
     if of == Controller::Memory {
@@ -51,7 +52,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
             What::DeviceLeafWeight => return Err(inconvertible("blockIO.weightDevice.leafWeight")),
             What::UseHierarchy if n == 1 => continue,
             What::DisableOomKiller if n == 0 => continue,
-            // With the period, and before all others.
+            // Written with the period, before all others.
             What::Quota | What::Swap => continue,
             _ => return Err(inconvertible(field)),
         };
@@ -93,16 +94,17 @@ fn swap(r: &Resources) -> Result<Option<Knob>> {
         }
     };
     let mut knob = Knob::new("memory.swap", "memory.swap.max", bytes(alone));
-    // No swap file means that the kernel has no swap, or does not account it: then these two hold already.
+    // Without a swap file the kernel has or accounts no swap: both values hold already.
     if alone <= 0 {
         knob.missing = Missing::Skips;
     }
     Ok(Some(knob))
 }
 
-/// `cpu.weight` (1 to 10000) of v1's shares (2 to 262144), by the quadratic of the spec's formula that meets both ends and
-/// the defaults (1024 is 100): `ceil(10^((log2(x)^2 + 125 * log2(x)) / 612 - 7 / 34))`. In integers: the smallest weight
-/// whose logarithm is not below the exponent.
+/// `cpu.weight` (1 to 10000) of v1's shares (2 to 262144), by the spec's formula.
+///
+/// Its quadratic meets both ends and the defaults (1024 is 100): `ceil(10^((log2(x)^2 + 125 * log2(x)) / 612 - 7 / 34))`. In
+/// integers: the smallest weight whose logarithm is not below the exponent.
 pub fn weight_of_shares(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
@@ -126,7 +128,7 @@ pub fn weight_of_shares(shares: u64) -> u64 {
 /// Binary digits after the point in [`log2`].
 const FRACTION: u32 = 40;
 
-/// The binary logarithm of a positive number, digit by digit: squaring the mantissa doubles its logarithm.
+/// The binary logarithm, digit by digit: squaring the mantissa doubles it.
 fn log2(n: u64) -> u128 {
     let mut mantissa = u128::from(n) << n.leading_zeros();
     let mut result = u128::from(63 - n.leading_zeros());
@@ -145,7 +147,9 @@ mod tests {
     use crate::cgroup::limits::v1;
     use crate::json::value::Json;
 
-    /// (file, value) of all controllers, `file|file2` and both values where there is an alternative, `file?` if optional.
+    /// (file, value) of all controllers.
+    ///
+    /// `file|file2` has an alternative, `file?` is optional.
     fn brief(knobs: impl IntoIterator<Item = Knob>) -> Vec<(String, String)> {
         let one = |k: Knob| match k.missing {
             Missing::Fails => (k.file.to_owned(), k.value.to_owned()),
@@ -169,7 +173,7 @@ mod tests {
         Ok(brief(lists?.into_iter().flatten()))
     }
 
-    /// Resources, what v1 writes, what v2 writes or the field that it refuses.
+    /// Resources, v1's writes, and v2's writes or the field that it refuses.
     type Case = (
         &'static str,
         &'static [(&'static str, &'static str)],

@@ -1,8 +1,10 @@
-//! Which cgroup hierarchies this process can use, read from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+//! The cgroup hierarchies that this process can use.
 //!
-//! Every layout in use is the same list of [`Tree`]s: pure v2 is one tree, v1 is one for each hierarchy (controllers may be
-//! joined, and mounted under any name), hybrid is v1's with a v2 tree beside them, and a host without cgroups has none.
-//! Sources: proc_pid_mountinfo(5), cgroups(7).
+//! They are read from `/proc/self/mountinfo` and `/proc/self/cgroup`.
+//!
+//! Every layout is a list of [`Tree`]s: pure v2 is one; v1 has one for each hierarchy (controllers may be joined, and mounted
+//! under any name); hybrid has v1's and a v2 tree beside them; a host without cgroups has none. Sources:
+//! proc_pid_mountinfo(5), cgroups(7).
 
 use nix::fcntl::OFlag;
 
@@ -10,10 +12,10 @@ use crate::error::{Context, Result};
 use crate::sys::file::{open, read_all, read_text};
 use crate::sys::mountinfo::{Mount, mounts};
 
-/// The hierarchies that are mounted where this process sees them.
+/// The hierarchies that are mounted in this process's view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
-    /// v1's in the order of `/proc/self/cgroup`, and v2's at the end.
+    /// v1's in the order of `/proc/self/cgroup`, then v2's.
     pub trees: Vec<Tree>,
     /// `cgroup.controllers` of v2's root, if it can be read.
     pub v2_controllers: Option<String>,
@@ -22,21 +24,21 @@ pub struct Layout {
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tree {
-    /// Where it is mounted.
+    /// Its mount point.
     pub mount: String,
-    /// The cgroup of this process, as a path below `mount`; `/` if it is the mount itself or out of its sight.
+    /// This process's cgroup as a path below `mount`; `/` if it is not visible there.
     pub own: String,
     /// The controllers of a v1 hierarchy, `name=…` for a named one; empty for v2.
     pub controllers: Vec<String>,
 }
 
 impl Tree {
-    /// The unified hierarchy.
+    /// Whether it is the unified hierarchy.
     pub fn is_v2(&self) -> bool {
         self.controllers.is_empty()
     }
 
-    /// A v1 hierarchy with this controller.
+    /// Whether it is a v1 hierarchy with this controller.
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|c| c == controller)
     }
@@ -51,9 +53,9 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The same hierarchies with the cgroups that another process, by its pid, is in.
+    /// The same hierarchies with the cgroups of another process.
     pub(in crate::cgroup) fn of(process: &str) -> Result<Layout> {
-        // What anybody has mounted somewhere need not be UTF-8.
+        // Mounts by other programs may have a path that is not UTF-8.
         let read = |file: &str| {
             let text = open(file, OFlag::O_RDONLY).and_then(|fd| read_all(fd, usize::MAX));
             text.about(format_args!("read {file}")).map(|text| String::from_utf8_lossy(&text).into_owned())
@@ -66,8 +68,9 @@ impl Layout {
         Ok(Layout::parse(&read("/proc/self/mountinfo")?, &cgroups))
     }
 
-    /// The layout that the two texts describe. A line that makes no sense is not a mount; a hierarchy that is not mounted,
-    /// or only under another mount, is not in the layout.
+    /// The layout that the two texts describe.
+    ///
+    /// A malformed line is ignored. A hierarchy that is not mounted, or only below another mount, is not in the layout.
     pub fn parse(mountinfo: &str, cgroups: &str) -> Layout {
         let mounts = mounts(mountinfo.as_bytes());
         let mut trees: Vec<Tree> = cgroups
@@ -87,7 +90,7 @@ impl Layout {
         self.trees.iter().find(|t| t.is_v2())
     }
 
-    /// v2 is the one and only.
+    /// Whether v2 is the only hierarchy.
     pub fn is_pure_v2(&self) -> bool {
         self.trees.len() == 1 && self.trees[0].is_v2()
     }
@@ -104,8 +107,9 @@ fn has_option(options: &[u8], wanted: &str) -> bool {
     options.split(|b| *b == b',').any(|option| option == wanted.as_bytes())
 }
 
-/// The mount of a hierarchy that serves best: writable before read-only, one that shows our own cgroup before one that does
-/// not, then the first.
+/// The best mount of a hierarchy.
+///
+/// Writable comes before read-only, then one that shows our own cgroup, then the first.
 fn tree(mounts: &[Mount<'_>], names: &[&str], path: &str) -> Option<Tree> {
     let own = |m: &Mount<'_>| below(&m.root, path);
     let mount = mounts
@@ -119,20 +123,22 @@ fn tree(mounts: &[Mount<'_>], names: &[&str], path: &str) -> Option<Tree> {
     })
 }
 
-/// `path` as seen from `root`: inside a container the mount's root may be the container's cgroup, not the hierarchy's. A path
-/// that starts with `/..` is outside of our cgroup namespace.
+/// `path` as seen from `root`.
+///
+/// Inside a container the mount's root may be the container's cgroup. A path that starts with `/..` is outside of our cgroup
+/// namespace.
 fn below(root: &[u8], path: &str) -> Option<String> {
     let rest = rest_of(path.as_bytes(), root).filter(|_| !path.starts_with("/.."))?;
     Some(if rest.is_empty() { "/".to_owned() } else { String::from_utf8_lossy(rest).into_owned() })
 }
 
-/// The rest of a path behind a directory that it lies in, or is.
+/// The rest of a path after a directory that contains or equals it.
 fn rest_of<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
     let rest = path.strip_prefix(directory.strip_suffix(b"/").unwrap_or(directory))?;
     rest.first().is_none_or(|b| *b == b'/').then_some(rest)
 }
 
-/// Another mount lies on top of this one, or of a directory on the way to it.
+/// Whether another mount covers this one or a directory on the way to it.
 fn hidden(mounts: &[Mount<'_>], mount: &Mount<'_>) -> bool {
     let mut way = vec![mount.id];
     let mut at = mount;
@@ -249,7 +255,7 @@ mod tests {
         assert!(!over("60 31 0:50 / /sys/fs/cgroup rw - tmpfs none rw"));
         assert!(over("60 31 0:50 / /sys/fs/cgroup/uni rw - tmpfs none rw"));
         assert!(over("60 20 0:50 / /proc rw - proc proc rw"));
-        // A switched root: the new root was mounted after what was moved below it.
+        // A switched root: the new root was mounted after the mounts that were moved below it.
         let moved = "41 50 0:38 / /cg rw - cgroup2 cgroup2 rw\n50 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         assert!(Layout::parse(moved, "0::/").v2().is_some());
     }

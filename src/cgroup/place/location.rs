@@ -1,5 +1,6 @@
-//! Where a container's cgroup is: what the state record keeps, enough to find and remove it without looking at the host
-//! again, and nothing that must be trusted to be still true.
+//! The place of a container's cgroup, as the state record keeps it.
+//!
+//! It suffices to find and remove the cgroup without reading the host's layout again, and nothing in it must still be true.
 
 use super::layout::{Layout, Tree};
 use super::path::CgroupPath;
@@ -13,23 +14,23 @@ use crate::text::{List, Text};
 /// The container's cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Where the hierarchy is mounted.
+    /// The mount point of the hierarchy.
     pub mount: String,
-    /// The cgroup, below the mount, starting with `/`.
+    /// The cgroup's path below the mount, starting with `/`.
     pub path: String,
     /// The controllers of a v1 hierarchy (`name=…` for a named one); empty for v2.
     pub controllers: Vec<String>,
-    /// How many directories at the end of the path are ours: made by us, or about to be. 0 if the cgroup was there.
+    /// The number of directories at the end of the path that we make; 0 if it existed.
     pub made: u32,
 }
 
 impl Place {
-    /// The unified hierarchy.
+    /// Whether it is the unified hierarchy.
     pub fn is_v2(&self) -> bool {
         self.controllers.is_empty()
     }
 
-    /// A v1 hierarchy with this controller.
+    /// Whether it is a v1 hierarchy with this controller.
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|c| c == controller)
     }
@@ -39,7 +40,7 @@ impl Place {
         format!("{}{}", self.mount.trim_end_matches('/'), self.path)
     }
 
-    /// The directories from the mount down to the cgroup, without the mount, and whether each is ours.
+    /// The directories from below the mount to the cgroup, and whether we make each.
     pub(in crate::cgroup) fn levels(&self) -> Vec<(String, bool)> {
         let directory = self.directory();
         let first = directory.len() - self.path.len();
@@ -53,12 +54,12 @@ impl Place {
     }
 }
 
-/// The container's cgroup in every hierarchy; none where the host has no cgroups.
+/// The container's cgroup in every hierarchy; none on a host without cgroups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Location {
-    /// v1's in the order of the layout, v2's at the end.
+    /// v1's in the order of the layout, then v2's.
     pub places: Vec<Place>,
-    /// The scope of systemd that it is, if it is one.
+    /// The systemd scope, if it is one.
     pub unit: Option<Unit>,
 }
 
@@ -70,7 +71,7 @@ impl Slot for Location {
 }
 
 impl Location {
-    /// Where the cgroup of this path will be, and what of it must be made: to be written down before it is.
+    /// Plans the cgroup of this path, to be recorded before it is made.
     pub fn plan(layout: &Layout, path: &CgroupPath) -> Location {
         let place = |tree: &Tree| {
             let mut place = Place {
@@ -139,7 +140,9 @@ impl Location {
         Ok(())
     }
 
-    /// runc's `cgroup_paths` of state.json: directories by controller; that of v2 has the empty name.
+    /// runc's `cgroup_paths` of state.json: directories by controller.
+    ///
+    /// V2 has the empty name.
     pub fn cgroup_paths(&self) -> Vec<(String, String)> {
         let mut paths = Vec::new();
         for place in &self.places {
@@ -153,18 +156,20 @@ impl Location {
     }
 }
 
-/// What the runtime may do to cgroups.
+/// The runtime's rights over cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Everything: what fails is an error.
+    /// All rights: every failure is an error.
     #[default]
     Full,
     /// Nothing: the container gets no cgroup, and its device rules are not in force.
     None,
-    /// What was delegated to an ordinary user, who cannot set device rules.
+    /// A subtree was delegated to an ordinary user, who cannot set device rules.
     Delegated {
-        /// The cgroup was asked for by its path. Else a hierarchy where it cannot be made is left out, as in runc, and is
-        /// missed only if a resource needs it.
+        /// The config names the cgroup's path.
+        ///
+        /// Otherwise, as in runc, a hierarchy in which it cannot be made is left out, and is an error only if a resource needs
+        /// it.
         asked: bool,
     },
 }

@@ -1,10 +1,11 @@
-//! `linux.cgroupsPath`: where the container's cgroup is, in each hierarchy.
+//! `linux.cgroupsPath`: the container's cgroup in each hierarchy.
 
 use super::layout::Tree;
 use crate::error::{Error, Quoted, Result};
 
-/// A checked `cgroupsPath`: one or more plain names. It cannot lead out of the hierarchy nor be its root, where the cgroup
-/// of everything else is.
+/// A checked `cgroupsPath`: one or more plain names.
+///
+/// It cannot lead out of the hierarchy, or be its root, which is the cgroup of everything else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CgroupPath {
     absolute: bool,
@@ -12,7 +13,7 @@ pub struct CgroupPath {
 }
 
 impl CgroupPath {
-    /// Checks `cgroupsPath`; without one the cgroup is named by the container's id, below the runtime's own.
+    /// Checks `cgroupsPath`; without one, the cgroup is named after the container's id.
     ///
     /// Errors name the field: an empty path, `/`, one with `..`, and one with a control character (a newline would break
     /// `/proc/PID/cgroup` for every reader).
@@ -34,8 +35,8 @@ impl CgroupPath {
 
     /// The path in a hierarchy, below its mount, starting with `/`.
     ///
-    /// An absolute path starts at the mount. A relative one starts, as in runc, at the runtime's own cgroup on v1, and at
-    /// the parent of it on v2, where a cgroup with processes (the runtime) cannot have children with controllers.
+    /// An absolute path starts at the mount. As in runc, a relative one starts at the runtime's own cgroup on v1, and at its
+    /// parent on v2, where a cgroup with processes (the runtime) cannot have children with controllers.
     pub fn within(&self, tree: &Tree) -> String {
         let parent = match (self.absolute, tree.is_v2()) {
             (true, _) => "",

@@ -8,22 +8,23 @@ use crate::text::List;
 /// A property's name and value.
 pub type Property = (String, Value);
 
-/// The scope that a container is.
+/// The scope of a container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unit {
     /// The unit's name: `prefix-name.scope`.
     pub name: String,
-    /// The slice that it is in.
+    /// The slice that contains it.
     pub slice: String,
     /// It belongs to a user's manager, not to the system's.
     pub user: bool,
-    /// What else it is made with, by annotations.
+    /// Further properties, from annotations.
     pub properties: List<Property>,
 }
 
 impl Unit {
-    /// Reads `cgroupsPath` as `slice:prefix:name`. Without a slice it is in `system.slice` (a user's: `user.slice`), without
-    /// a path it is named by the container's id.
+    /// Reads `cgroupsPath` as `slice:prefix:name`.
+    ///
+    /// Without a slice it is in `system.slice` (a user's: `user.slice`); without a path it is named after the container's id.
     pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
         let default = format!(":embrun:{id}");
         let path = path.unwrap_or(&default);
@@ -51,7 +52,7 @@ impl Unit {
     }
 }
 
-/// Where a slice's cgroup is: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+/// The cgroup of a slice: `a-b.slice` is in `a.slice` (systemd.slice(5)).
 pub(in crate::cgroup) fn slice_path(slice: &str) -> Result<String> {
     if slice == "-.slice" {
         return Ok(String::new());

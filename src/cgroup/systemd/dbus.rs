@@ -1,7 +1,9 @@
-//! The few words of D-Bus that systemd needs: method calls, their answers, and the signals in between, over a unix socket.
+//! The subset of D-Bus that systemd needs.
 //!
-//! Source: the D-Bus specification 0.43, "Message Protocol" and "Authentication Protocol". Everything is sent in little
-//! endian; what comes is read in the order it says.
+//! Method calls, replies and signals, over a unix socket.
+//!
+//! Source: the D-Bus specification 0.43, "Message Protocol" and "Authentication Protocol". Messages are sent in little endian,
+//! and read in the byte order that they name.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -18,19 +20,19 @@ use crate::sys::socket::connect;
 
 /// A method of an object.
 pub struct Method {
-    /// The bus name of its owner; left out where there is no bus.
+    /// The bus name of its owner; empty without a bus.
     pub destination: &'static str,
     /// The object.
     pub path: &'static str,
     /// The interface of the method.
     pub interface: &'static str,
-    /// Its name.
+    /// The method's name.
     pub member: &'static str,
     /// The types of its arguments.
     pub signature: &'static str,
 }
 
-/// What comes: the answer to a call, an error, or a signal.
+/// A received message: the reply to a call, an error, or a signal.
 #[derive(Debug, Default)]
 struct Message {
     kind: u8,
@@ -46,7 +48,7 @@ pub struct Connection {
     serial: u32,
     has_bus: bool,
     deadline: Instant,
-    /// Signals that came while an answer was waited for.
+    /// Signals that arrived while a reply was waited for.
     signals: Vec<(String, Reader)>,
 }
 
@@ -59,7 +61,7 @@ const HELLO: Method = Method {
 };
 
 impl Connection {
-    /// Connects to a socket and shows who we are. With a bus behind it, says hello to that.
+    /// Connects to a socket and authenticates. On a bus, it sends Hello.
     pub fn open(socket: &str, has_bus: bool, patience: Duration) -> Result<Connection> {
         let deadline = clock::after(patience);
         let stream = connect(socket, patience).about(format_args!("connect to {socket}"))?;
@@ -73,9 +75,9 @@ impl Connection {
     }
 
     fn authenticate(&mut self) -> Result<()> {
-        // Who we are the kernel tells, and no name is claimed: in a user namespace ours is not the one that the other side
-        // sees. BEGIN goes along, and the first message only after the answer, as systemd's own clients do: systemd
-        // overlooks a message that it reads together with BEGIN until another comes.
+        // The kernel passes our identity, so none is claimed: in a user namespace our uid differs from the one that the other
+        // side sees. BEGIN is sent along, and the first message only after the reply, as systemd's own clients do: systemd
+        // overlooks a message that it reads together with BEGIN until another one arrives.
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut answer = self.line()?;
         if answer == b"DATA" {
@@ -100,7 +102,7 @@ impl Connection {
         Ok(line)
     }
 
-    /// Calls a method and returns the body of the answer.
+    /// Calls a method and returns the body of the reply.
     pub fn call(&mut self, method: &Method, body: Writer) -> Result<Reader> {
         self.serial += 1;
         let serial = self.serial;
@@ -166,7 +168,7 @@ impl Connection {
         let body_length = head.u32().ok_or_else(odd)? as usize;
         head.at = 12;
         let fields_length = head.u32().ok_or_else(odd)? as usize;
-        // The protocol's own limits are higher; nothing that we ask for comes near.
+        // The protocol's own limits are higher; no reply that we need comes near.
         if body_length > 1 << 20 || fields_length > 1 << 16 {
             return Err(odd());
         }
@@ -226,7 +228,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// Waits until the socket can go on, if that is what the error is about.
+    /// Waits until the socket is ready again, if the error is about that.
     fn wait(&self, e: Errno, events: PollFlags) -> Result<()> {
         match e {
             Errno::EINTR => return Ok(()),
@@ -259,7 +261,7 @@ mod tests {
         (Connection { stream: ours, serial: 0, has_bus: true, deadline, signals: Vec::new() }, theirs)
     }
 
-    /// What `dbus-send` of the reference implementation sends for this call.
+    /// The bytes that the reference implementation's `dbus-send` sends for this call.
     #[test]
     fn a_call_is_laid_out_as_the_specification_says() {
         let (connection, _theirs) = pair();
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn answers_errors_and_signals_are_told_apart() {
-        // A signal, then an answer with one string, both by hand.
+        // A signal, then a reply with one string, both written by hand.
         let mut bytes = Vec::new();
         let mut put = |kind: u8, fields: &[(u8, &str, &str)], reply: u32, body: &str| {
             let mut b = Writer::default();

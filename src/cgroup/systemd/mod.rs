@@ -1,5 +1,7 @@
-//! The cgroup as a scope of systemd (org.freedesktop.systemd1(5)): systemd makes it, keeps its properties, and is told when
-//! it ends. What is in it is done by the cgroup file system as without systemd; `Delegate=yes` allows that.
+//! The cgroup as a systemd scope (org.freedesktop.systemd1(5)).
+//!
+//! systemd makes it, keeps its properties, and is informed of its end. Inside, the cgroup file system is used as without
+//! systemd, which `Delegate=yes` permits.
 
 pub(super) mod dbus;
 pub(super) mod properties;
@@ -19,7 +21,7 @@ use crate::sys::search::has;
 use dbus::{Connection, Method};
 use wire::{Reader, Writer};
 
-/// How long systemd may take to do a job.
+/// The time limit for a job of systemd.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const fn manager(member: &'static str, signature: &'static str) -> Method {
@@ -42,7 +44,7 @@ const ADD_MATCH: Method = Method {
     signature: "s",
 };
 
-/// Connects to the manager: by its own socket, which needs no bus, else by the bus.
+/// Connects to the manager by its own socket, which needs no bus, else by the bus.
 fn connect(user: bool) -> Result<Connection> {
     let directory = if user {
         crate::sys::entry::variable("XDG_RUNTIME_DIR").ok_or_else(|| {
@@ -64,12 +66,12 @@ fn connect(user: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// One call, by a connection of its own.
+/// One call over its own connection.
 fn ask(user: bool, method: &Method, body: Writer) -> Result<Reader> {
     connect(user)?.call(method, body)
 }
 
-/// The same with properties; once more without the late ones, if this systemd does not know them.
+/// The same with properties; repeated without the late ones if systemd lacks them.
 fn tell(
     connection: &mut Connection,
     method: &Method,
@@ -102,7 +104,7 @@ pub fn own_cgroup(user: bool) -> Result<String> {
     answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))
 }
 
-/// A process that keeps a scope alive until the container's first is in it: systemd makes none without a process.
+/// Keeps a scope alive until the container's init joins: systemd needs a process.
 pub(in crate::cgroup) struct Placeholder(Pid);
 
 impl Placeholder {
@@ -122,9 +124,9 @@ impl Placeholder {
 
 impl Drop for Placeholder {
     fn drop(&mut self) {
-        // Our own child, not waited for by anybody else: the pid is its.
+        // It is our own child and nobody else waits for it, so the pid is its.
         let _ = process::kill(self.0, libc::SIGKILL);
-        // It need not die at once: in a cgroup that v1 has frozen it does not.
+        // It may die later: v1's freezer holds it in a frozen cgroup.
         for _ in 0..500 {
             if !matches!(process::wait(self.0, false), Ok(None)) {
                 break;
@@ -134,7 +136,7 @@ impl Drop for Placeholder {
     }
 }
 
-/// Starts the scope, and waits until systemd says that it is there.
+/// Starts the scope, and waits until systemd reports that it exists.
 pub(in crate::cgroup) fn start(unit: &Unit, limits: &[Property], v2: bool) -> Result<Placeholder> {
     let placeholder = Placeholder::new()?;
     let mut properties = Vec::new();
@@ -142,7 +144,7 @@ pub(in crate::cgroup) fn start(unit: &Unit, limits: &[Property], v2: bool) -> Re
         ("Description", Value::Str(format!("embrun container {}", unit.name))),
         ("Slice", Value::Str(unit.slice.clone())),
         ("PIDs", Value::U32s(vec![placeholder.0.as_raw() as u32])),
-        // Gone when it is over, also when it failed: nothing is left to be reset.
+        // The unit is collected after its end, even a failed one: nothing is left to be reset.
         ("CollectMode", Value::Str("inactive-or-failed".to_owned())),
         ("MemoryAccounting", Value::Bool(true)),
         ("CPUAccounting", Value::Bool(true)),
@@ -197,8 +199,9 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
     }
 }
 
-/// Has systemd move a process into the scope: a user may not take one out of the cgroup of another session, and his manager
-/// asks the system's to do it.
+/// Lets systemd move a process into the scope.
+///
+/// A user may not take a process out of another session's cgroup; the user's manager asks the system's to do it.
 pub(in crate::cgroup) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
     let mut body = Writer::default();
     body.str(&unit.name);
@@ -209,9 +212,11 @@ pub(in crate::cgroup) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
         .map_err(|e| e.context(format_args!("move process {pid} into systemd unit {}", unit.name)))
 }
 
-/// Ends the scope and waits until systemd has forgotten it, as it does with one that is over; one that is gone is no error.
+/// Ends the scope and waits until systemd has forgotten it.
 ///
-/// The end of the job is not waited for: a scope without processes ends by itself, and then no signal tells of it.
+/// A missing one is no error.
+///
+/// The end of the job is not waited for: a scope without processes ends by itself, and then no signal reports it.
 pub(in crate::cgroup) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
     if !is_running() {
         return Ok(());
@@ -246,7 +251,7 @@ pub(in crate::cgroup) fn update(unit: &Unit, limits: &[Property]) -> Result<()> 
     let body = |properties: &[&Property]| {
         let mut body = Writer::default();
         body.str(&unit.name);
-        // Until the unit is gone, not for ever.
+        // Until the unit is gone, for a bounded time.
         body.bool(true);
         body.properties(properties);
         body

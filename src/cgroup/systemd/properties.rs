@@ -24,8 +24,9 @@ const PROPERTIES: [(What, &str, &str); 8] = [
 /// The kernel's period of a quota, in microseconds.
 pub(in crate::cgroup) const DEFAULT_PERIOD: u64 = 100_000;
 
-/// Resources as properties of the unit, so that systemd does not turn them back when it is reloaded. What has no property
-/// is written to the cgroup's files only, as everything is.
+/// Resources as unit properties, so that systemd does not revert them on a reload.
+///
+/// Resources without a property are only in the cgroup's files, where all of them are.
 pub(in crate::cgroup) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
     let mut list: Vec<Property> = Vec::new();
     let mut set = |name: &str, n: u64| list.push((name.to_owned(), Value::U64(n)));
@@ -69,17 +70,17 @@ pub(in crate::cgroup) fn properties(r: &Resources, v2: bool, devices: Option<&st
     list
 }
 
-/// Properties that came with systemd 242 and 244. What they say is in the cgroup's files as well.
+/// Properties of systemd 242 and 244; the cgroup's files have the same values.
 const LATE: [&str; 3] = ["CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes"];
 
-/// What is left of the properties for a systemd that knows one of the late ones not, if that is what it says.
+/// The properties without the late ones, if systemd's error is that it lacks one.
 pub(in crate::cgroup) fn known_of_old<'a>(list: &[&'a Property], answer: &str) -> Option<Vec<&'a Property>> {
     let late = |name: &str| LATE.contains(&name);
     cut(answer, "Cannot set property ")?.1.split_once(',').filter(|(name, _)| late(name))?;
     Some(list.iter().copied().filter(|(name, _)| !late(name)).collect())
 }
 
-/// Microseconds a second; systemd keeps whole percents of it.
+/// Microseconds per second; systemd keeps whole percents of it.
 pub(in crate::cgroup) fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
         Err(_) => u64::MAX,
@@ -101,8 +102,9 @@ pub(in crate::cgroup) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
     Some(mask)
 }
 
-/// The rules as systemd knows them; `drivers` is the text of `/proc/devices`. What it cannot say (everything but some) it is
-/// told nothing of: our own rules hold anyway.
+/// The rules as systemd knows them; `drivers` is the text of `/proc/devices`.
+///
+/// Rules that systemd cannot express (everything with exceptions) are left out: our own rules are in force anyway.
 fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, Value)> {
     let policy = |name: &str| ("DevicePolicy".to_owned(), Value::Str(name.to_owned()));
     let list = devices::v1(&devices::complete(rules)).ok().filter(|list| !list.allow);
@@ -113,7 +115,7 @@ fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, Value)
             letters.iter().filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
         Some((specifier(rule, drivers)?, access))
     });
-    // An empty list first: a list is added to the one before.
+    // An empty list first: each list is added to the one before.
     vec![policy("strict"), allow(Vec::new()), allow(pairs.collect())]
 }
 
@@ -138,9 +140,9 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
     }
 }
 
-/// Properties by annotations: `org.systemd.property.NAME` with a value as gvariant writes it, of the types that systemd has
-/// for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
+/// Properties from annotations: `org.systemd.property.NAME` with a gvariant value.
 ///
+/// The types are those that systemd uses for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
 /// Errors name the annotation.
 pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, Value)>> {
     let mut list = Vec::new();
@@ -217,7 +219,7 @@ fn strings(mut rest: &str) -> Option<Vec<String>> {
     Some(list)
 }
 
-/// A string in either quotes, and what follows it.
+/// A string in either kind of quotes, and the rest after it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut chars = text.char_indices();
     let quote = chars.next().map(|(_, c)| c).filter(|c| matches!(c, '\'' | '"'))?;
@@ -316,7 +318,7 @@ mod tests {
             ]
         );
         assert_eq!(quota_per_second(-1, 100_000), u64::MAX);
-        // The kernel's own as well: the unit may have had another before.
+        // The kernel's default as well: the unit may have had another value before.
         let back = read(r#"{"cpu":{"quota":50000,"period":100000}}"#);
         let both = ["CPUQuotaPerSecUSec=U64(500000)", "CPUQuotaPeriodUSec=U64(100000)"];
         assert_eq!(shown(properties(&back, false, None)), both);

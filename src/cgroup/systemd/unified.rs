@@ -1,13 +1,14 @@
 //! `linux.resources.unified` beside the fields: it wins where both name a file.
 //!
-//! This is so in the files of cgroup v2 and in systemd's properties, as in runc and crun.
+//! This holds for the files of cgroup v2 and for systemd's properties, as in runc and crun.
 
 use super::properties::{DEFAULT_PERIOD, mask_of_list, quota_per_second};
 use crate::cgroup::limits::unified::io_weight;
 use crate::cgroup::place::unit::{Property, Value};
 
-/// The properties of a systemd unit that say what this file says; none if there are none, or the value makes no sense.
-/// `period` is what the fields have.
+/// The properties of a systemd unit that correspond to a file's value.
+///
+/// There are none if the file has no property or the value is malformed. `period` is the fields' value.
 pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Property> {
     let value = value.trim_ascii();
     let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
@@ -57,7 +58,7 @@ mod tests {
         resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
     }
 
-    /// The values that the files hold in the end, the lines by device under their key.
+    /// The final values of the files; lines by device have their key.
     fn files(r: &Resources) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         let ground = CgroupFacts { has_v2: true, ..CgroupFacts::default() };
@@ -70,7 +71,7 @@ mod tests {
         found
     }
 
-    /// A field, the file of v2 that it sets, a value for `unified`, the property and its value then.
+    /// A field, its v2 file, a value for `unified`, and the property with its value then.
     const BOTH: &[(&str, &str, &str, &str, &str)] = &[
         (r#""memory":{"limit":33554432}"#, "memory.max", "41943040", "MemoryMax", "U64(41943040)"),
         (r#""memory":{"limit":33554432}"#, "memory.max", "max", "MemoryMax", "U64(18446744073709551615)"),
@@ -142,7 +143,7 @@ mod tests {
         assert!(has("io.bfq.weight", "10") && has("io.bfq.weight 8:0", "300"), "{:?}", files(&r));
     }
 
-    /// A limit that is lower for a moment would kill what the higher one has room for.
+    /// A limit that is lower for a moment would kill processes that the higher one permits.
     #[test]
     fn a_value_that_is_replaced_is_not_written() {
         let r = read(r#"{"memory":{"limit":4096},"unified":{"memory.max":"8192","pids.max":"5"}}"#);

@@ -2,7 +2,7 @@
 
 use crate::cgroup::place::unit::Value;
 
-/// Bytes under way, aligned as D-Bus wants them.
+/// A message body in the making, aligned as D-Bus requires.
 #[derive(Default)]
 pub struct Writer(pub(super) Vec<u8>);
 
@@ -55,7 +55,7 @@ impl Writer {
         self.array(4, &mut |w| list.iter().for_each(|n| w.u32(*n)));
     }
 
-    /// A value with its type in front.
+    /// A value preceded by its type.
     pub(super) fn variant(&mut self, value: &Value) {
         self.signature(value.signature());
         match value {
@@ -102,7 +102,7 @@ impl Writer {
     }
 }
 
-/// A body being read.
+/// A body that is being read.
 #[derive(Debug, Default)]
 pub struct Reader {
     pub(super) bytes: Vec<u8>,
@@ -145,7 +145,7 @@ impl Reader {
         Some(text)
     }
 
-    /// A string with its type in front.
+    /// A string preceded by its type.
     pub fn variant_str(&mut self) -> Option<String> {
         (self.signature()? == "s").then(|| self.str()).flatten()
     }
