@@ -3,7 +3,7 @@
 //! Facts choose between ways; they never replace a check.
 
 use crate::bundle::spec::Linux;
-use crate::cgroup::limits::What;
+use crate::cgroup::limits::ResourceField;
 use crate::cgroup::limits::knob::Controller;
 use crate::cgroup::place::layout::Layout;
 use crate::cgroup::planned::CgroupManager;
@@ -79,13 +79,14 @@ impl HostFacts {
         if facts.cgroup_facts().lacks(&linux.resources) {
             facts.known_controllers = read_text("/proc/cgroups").unwrap_or_default();
         }
-        facts.no_swap = linux.resources.number(What::Swap).is_some() && lacks_swap(&facts.cgroups);
+        facts.no_swap = linux.resources.number(ResourceField::Swap).is_some() && lacks_swap(&facts.cgroups);
         Ok(facts)
     }
 
     /// The facts that decide how limits are written.
     pub fn cgroup_facts(&self) -> CgroupFacts<'_> {
-        let v1 = self.cgroups.trees.iter().flat_map(|tree| &tree.controllers).map(String::as_str);
+        let v1 =
+            self.cgroups.hierarchies.iter().flat_map(|hierarchy| &hierarchy.controllers).map(String::as_str);
         CgroupFacts {
             v1: v1.collect(),
             has_v2: self.cgroups.v2().is_some(),
@@ -111,8 +112,8 @@ impl HostFacts {
 
 /// Whether the kernel has no file for the sum of memory and swap, where v1 has the memory controller.
 fn lacks_swap(layout: &Layout) -> bool {
-    let tree = layout.trees.iter().find(|tree| tree.has(Controller::Memory.v1()));
-    let file = tree.map(|tree| format!("{}/memory.memsw.limit_in_bytes", tree.mount));
+    let hierarchy = layout.hierarchies.iter().find(|hierarchy| hierarchy.has(Controller::Memory.v1()));
+    let file = hierarchy.map(|hierarchy| format!("{}/memory.memsw.limit_in_bytes", hierarchy.mount));
     file.is_some_and(|file| stat(&*file).is_err_and(|e| e == Errno::ENOENT))
 }
 

@@ -5,12 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn top() -> PathBuf {
+pub fn top() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The Rust files below a directory, with their text.
-fn sources(dir: &Path, out: &mut Vec<(PathBuf, String)>) {
+pub fn sources(dir: &Path, out: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
         let path = entry.unwrap().path();
         if path.is_dir() {

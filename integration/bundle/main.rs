@@ -1,6 +1,7 @@
 //! `config.json` as a whole, without root: valid and broken configurations.
 
 mod docs;
+mod layout;
 mod load;
 mod mutants;
 #[path = "../mutate.rs"]

@@ -1,6 +1,6 @@
 //! Writes `linux.resources` and `linux.seccomp` as the equivalent JSON.
 
-use embrun::cgroup::limits::{DeviceRule, READ, Resources, RuleKind, Setting, WRITE, What};
+use embrun::cgroup::limits::{DeviceRule, READ, ResourceField, Resources, RuleKind, Setting, WRITE};
 use embrun::seccomp::policy::{ACTIONS, Action, FLAGS, OPERATORS, Policy, Rule};
 use serde_json::{Map, Value, json};
 
@@ -12,50 +12,50 @@ pub fn resources(r: &Resources) -> Value {
     json!({
         "devices": r.devices.iter().map(device_rule).collect::<Value>(),
         "memory": {
-            "limit": n(What::Limit),
-            "reservation": n(What::Reservation),
-            "swap": n(What::Swap),
-            "swappiness": n(What::Swappiness),
-            "disableOOMKiller": flag(What::DisableOomKiller),
-            "useHierarchy": flag(What::UseHierarchy),
-            "checkBeforeUpdate": flag(What::CheckBeforeUpdate).unwrap_or(false),
+            "limit": n(ResourceField::Limit),
+            "reservation": n(ResourceField::Reservation),
+            "swap": n(ResourceField::Swap),
+            "swappiness": n(ResourceField::Swappiness),
+            "disableOOMKiller": flag(ResourceField::DisableOomKiller),
+            "useHierarchy": flag(ResourceField::UseHierarchy),
+            "checkBeforeUpdate": flag(ResourceField::CheckBeforeUpdate).unwrap_or(false),
         },
         "cpu": {
-            "shares": unsigned(What::Shares),
-            "quota": n(What::Quota),
-            "burst": unsigned(What::Burst),
-            "period": unsigned(What::Period),
-            "realtimeRuntime": n(What::RealtimeRuntime),
-            "realtimePeriod": unsigned(What::RealtimePeriod),
-            "cpus": text(What::Cpus),
-            "mems": text(What::Mems),
-            "idle": n(What::Idle),
+            "shares": unsigned(ResourceField::Shares),
+            "quota": n(ResourceField::Quota),
+            "burst": unsigned(ResourceField::Burst),
+            "period": unsigned(ResourceField::Period),
+            "realtimeRuntime": n(ResourceField::RealtimeRuntime),
+            "realtimePeriod": unsigned(ResourceField::RealtimePeriod),
+            "cpus": text(ResourceField::Cpus),
+            "mems": text(ResourceField::Mems),
+            "idle": n(ResourceField::Idle),
         },
-        "pids": { "limit": n(What::Pids) },
+        "pids": { "limit": n(ResourceField::Pids) },
         "blockIO": {
-            "weight": n(What::Weight),
-            "leafWeight": n(What::LeafWeight),
+            "weight": n(ResourceField::Weight),
+            "leafWeight": n(ResourceField::LeafWeight),
             "weightDevice": weight_devices(r),
-            "throttleReadBpsDevice": throttles(r, What::ReadBps),
-            "throttleWriteBpsDevice": throttles(r, What::WriteBps),
-            "throttleReadIOPSDevice": throttles(r, What::ReadIops),
-            "throttleWriteIOPSDevice": throttles(r, What::WriteIops),
+            "throttleReadBpsDevice": throttles(r, ResourceField::ReadBps),
+            "throttleWriteBpsDevice": throttles(r, ResourceField::WriteBps),
+            "throttleReadIOPSDevice": throttles(r, ResourceField::ReadIops),
+            "throttleWriteIOPSDevice": throttles(r, ResourceField::WriteIops),
         },
-        "hugepageLimits": all(r, What::Hugepages).map(|s| {
+        "hugepageLimits": all(r, ResourceField::Hugepages).map(|s| {
             json!({ "pageSize": s.of, "limit": s.n as u64 })
         }).collect::<Value>(),
         "network": {
-            "classID": n(What::ClassId),
-            "priorities": all(r, What::Priority).map(|s| {
+            "classID": n(ResourceField::ClassId),
+            "priorities": all(r, ResourceField::Priority).map(|s| {
                 json!({ "name": s.of, "priority": s.n })
             }).collect::<Value>(),
         },
-        "rdma": all(r, What::Rdma).map(|s| rdma(s.of)).collect::<Map<_, _>>(),
+        "rdma": all(r, ResourceField::Rdma).map(|s| rdma(s.of)).collect::<Map<_, _>>(),
         "unified": r.unified.iter().map(|(file, value)| ((*file).to_owned(), json!(value))).collect::<Map<_, _>>(),
     })
 }
 
-fn all(r: &Resources, what: What) -> impl Iterator<Item = &Setting> {
+fn all(r: &Resources, what: ResourceField) -> impl Iterator<Item = &Setting> {
     r.settings.iter().filter(move |s| s.what == what)
 }
 
@@ -88,12 +88,12 @@ fn device_rule(rule: &DeviceRule) -> Value {
 
 /// Joins the weight and the leaf weight of each device into one item.
 fn weight_devices(r: &Resources) -> Value {
-    let is = |s: &&Setting| matches!(s.what, What::DeviceWeight | What::DeviceLeafWeight);
+    let is = |s: &&Setting| matches!(s.what, ResourceField::DeviceWeight | ResourceField::DeviceLeafWeight);
     let mut items: Vec<Value> = Vec::new();
     let mut last: Option<&Setting> = None;
     for s in r.settings.iter().filter(is) {
-        let leaf = s.what == What::DeviceLeafWeight;
-        if !leaf || last.is_none_or(|l| l.what != What::DeviceWeight || l.of != s.of) {
+        let leaf = s.what == ResourceField::DeviceLeafWeight;
+        if !leaf || last.is_none_or(|l| l.what != ResourceField::DeviceWeight || l.of != s.of) {
             let (major, minor) = numbers(s.of);
             items.push(json!({ "major": major, "minor": minor, "weight": null, "leafWeight": null }));
         }
@@ -103,7 +103,7 @@ fn weight_devices(r: &Resources) -> Value {
     Value::Array(items)
 }
 
-fn throttles(r: &Resources, what: What) -> Value {
+fn throttles(r: &Resources, what: ResourceField) -> Value {
     all(r, what)
         .map(|s| {
             let (major, minor) = numbers(s.of);

@@ -223,8 +223,10 @@ fn read_only_mount_is_named_in_the_error() {
         return;
     }
     if !is_inside() {
-        let mounts = Layout::discover().unwrap().trees;
-        let ro = |t: &embrun::cgroup::place::layout::Tree| format!("mount -o remount,bind,ro {}", t.mount);
+        let mounts = Layout::discover().unwrap().hierarchies;
+        let ro = |t: &embrun::cgroup::place::layout::MountedHierarchy| {
+            format!("mount -o remount,bind,ro {}", t.mount)
+        };
         let change = mounts.iter().map(ro).collect::<Vec<_>>().join(" && ");
         return inside("hostile::read_only_mount_is_named_in_the_error", &change);
     }

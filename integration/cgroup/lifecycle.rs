@@ -49,7 +49,7 @@ fn parents_are_created_and_removed_unless_in_use() {
     assert!(second.places.iter().all(|p| p.made == 1), "{second:?}");
     let b = Cgroup::create(&second, &PlannedLimits::default(), Access::Full).unwrap();
     a.remove(soon()).unwrap();
-    assert_eq!(exists(&at("")).len(), layout.trees.len(), "the parent is in use by the second");
+    assert_eq!(exists(&at("")).len(), layout.hierarchies.len(), "the parent is in use by the second");
     assert_eq!(exists(&at("a")), [""; 0]);
     b.remove(soon()).unwrap();
     assert_eq!(exists(&second), [""; 0]);

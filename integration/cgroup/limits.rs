@@ -256,8 +256,8 @@ fn unified_is_written_on_v2_and_refused_on_v1() {
             assert!(e.contains("the memory controller is v1's on this host"), "{e}");
         }
         // If a controller is not on v1, v2 may have it; then it gets enabled.
-        let huge = |tree: &embrun::cgroup::place::layout::Tree| {
-            let there = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap();
+        let huge = |hierarchy: &embrun::cgroup::place::layout::MountedHierarchy| {
+            let there = std::fs::read_to_string(format!("{}/cgroup.controllers", hierarchy.mount)).unwrap();
             there.split_whitespace().any(|c| c == "hugetlb")
         };
         let sizes = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();

@@ -95,7 +95,7 @@ fn plan(name: &str) -> Location {
 
 /// Whether any cgroups are mounted; prints the skip if not.
 fn mounted() -> bool {
-    let there = !Layout::discover().unwrap().trees.is_empty();
+    let there = !Layout::discover().unwrap().hierarchies.is_empty();
     if !there {
         eprintln!("SKIPPED: no cgroups are mounted on this host");
     }
@@ -112,17 +112,18 @@ fn soon() -> Instant {
 }
 
 fn on_v1(controller: &str) -> bool {
-    Layout::discover().unwrap().trees.iter().any(|t| t.has(controller))
+    Layout::discover().unwrap().hierarchies.iter().any(|t| t.has(controller))
 }
 
 /// Whether the host has this controller.
 fn is_there(controller: &str, v2: &str) -> bool {
     let layout = Layout::discover().unwrap();
-    let in_v2 = |tree: &embrun::cgroup::place::layout::Tree| {
-        let on = std::fs::read_to_string(format!("{}/cgroup.controllers", tree.mount)).unwrap_or_default();
+    let in_v2 = |hierarchy: &embrun::cgroup::place::layout::MountedHierarchy| {
+        let on =
+            std::fs::read_to_string(format!("{}/cgroup.controllers", hierarchy.mount)).unwrap_or_default();
         on.split_whitespace().any(|c| c == v2)
     };
-    layout.trees.iter().any(|t| t.has(controller)) || layout.v2().is_some_and(in_v2)
+    layout.hierarchies.iter().any(|t| t.has(controller)) || layout.v2().is_some_and(in_v2)
 }
 
 /// Whether the host has this controller; prints the skip if not.

@@ -92,8 +92,8 @@ impl Bundle {
     /// A file of the unit's cgroup: in the hierarchy of a controller, or else in v2.
     fn file(controller: &str, group: &str, file: &str) -> String {
         let layout = Layout::discover().unwrap();
-        let tree = layout.trees.iter().find(|t| t.has(controller)).or(layout.v2()).unwrap();
-        let path = format!("{}{group}/{file}", tree.mount);
+        let hierarchy = layout.hierarchies.iter().find(|t| t.has(controller)).or(layout.v2()).unwrap();
+        let path = format!("{}{group}/{file}", hierarchy.mount);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_owned()
     }
 }
@@ -151,7 +151,7 @@ fn container_gets_a_scope() {
         b.ok(&["delete", "--force", "x"]);
         assert_eq!(show(UNIT, "LoadState"), "not-found");
         let left: Vec<String> =
-            Layout::discover().unwrap().trees.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
+            Layout::discover().unwrap().hierarchies.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
         assert!(left.iter().all(|d| !std::path::Path::new(d).exists()), "{left:?}");
     }
 }
@@ -160,7 +160,7 @@ fn container_gets_a_scope() {
 fn cgroup_that_is_there_frozen_is_refused(b: &Bundle) {
     b.config("machine.slice:tst:web", "", "{}");
     let places: Vec<String> =
-        Layout::discover().unwrap().trees.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
+        Layout::discover().unwrap().hierarchies.iter().map(|t| format!("{}{GROUP}", t.mount)).collect();
     for dir in &places {
         std::fs::create_dir_all(dir).unwrap();
         for (file, value) in [("cgroup.freeze", "1"), ("freezer.state", "FROZEN")] {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use embrun::plan::inside_path::InsidePath;
-use embrun::plan::mounts::{self, CgroupView, Hierarchy, MountFacts};
+use embrun::plan::mounts::{self, CgroupView, MountFacts, V1Hierarchy};
 use embrun::rootfs::Rootfs;
 use embrun::rootfs::resolve::Links;
 use nix::mount::{MntFlags, umount2};
@@ -106,14 +106,14 @@ fn host_devices_are_bound_without_the_right_to_mknod() {
 /// The hierarchies of this machine with this process's cgroups.
 fn cgroups(own_namespace: bool) -> CgroupView {
     let layout = embrun::cgroup::place::layout::Layout::discover().unwrap();
-    let own = |tree: &embrun::cgroup::place::layout::Tree| {
-        format!("{}{}", tree.mount, tree.own.trim_end_matches('/'))
+    let own = |hierarchy: &embrun::cgroup::place::layout::MountedHierarchy| {
+        format!("{}{}", hierarchy.mount, hierarchy.own.trim_end_matches('/'))
     };
-    let v1: Vec<Hierarchy> = layout
-        .trees
+    let v1: Vec<V1Hierarchy> = layout
+        .hierarchies
         .iter()
         .filter(|t| !t.is_v2())
-        .map(|t| Hierarchy {
+        .map(|t| V1Hierarchy {
             directory: Path::new(&t.mount).file_name().unwrap().to_str().unwrap().to_owned(),
             controllers: t.controllers.clone(),
             source: own(t),

@@ -8,7 +8,7 @@ use embrun::seccomp::arch::ALL;
 use embrun::seccomp::compile::compile;
 use embrun::seccomp::explain;
 use embrun::seccomp::policy::{ACTIONS, FLAGS, OPERATORS, policy};
-use embrun::seccomp::record::Profile;
+use embrun::seccomp::recording::RecordedProfile;
 use embrun::seccomp::sim::check;
 use embrun::seccomp::syscalls::Call;
 
@@ -73,7 +73,7 @@ fn mutants_are_refused_or_compiled() {
             continue;
         };
         policies += 1;
-        let _ = Profile::default().merge(&policy);
+        let _ = RecordedProfile::default().merge(&policy);
         let native = random.pick(FAMILIES)[0];
         let Ok(filter) = compile(&policy, native) else { continue };
         compiled += 1;

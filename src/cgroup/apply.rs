@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Cgroup;
 use super::handle::NOT_DELEGATED;
-use super::hierarchy::Branch;
+use super::hierarchy::Hierarchy;
 use super::limits::hints;
-use super::limits::knob::{Knob, Missing, controller_of};
+use super::limits::knob::{Knob, WithoutFile, controller_of};
 use super::planned_limits::{self, CgroupFacts, PlannedLimits};
 use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::file::read_text;
@@ -30,12 +30,12 @@ impl Cgroup {
     }
 
     /// The files, each with the hierarchy that has its controller.
-    pub(super) fn placed<'a>(&'a self, knobs: impl Iterator<Item = &'a Knob>) -> Vec<(&'a Branch, Knob)> {
-        knobs.filter_map(|knob| Some((self.branch_of(knob)?, *knob))).collect()
+    pub(super) fn placed<'a>(&'a self, knobs: impl Iterator<Item = &'a Knob>) -> Vec<(&'a Hierarchy, Knob)> {
+        knobs.filter_map(|knob| Some((self.hierarchy_of(knob)?, *knob))).collect()
     }
 
     /// v2 has the controllers that no hierarchy of v1 has.
-    fn branch_of(&self, knob: &Knob) -> Option<&Branch> {
+    fn hierarchy_of(&self, knob: &Knob) -> Option<&Hierarchy> {
         self.v1(controller_of(knob.file)).or(self.v2())
     }
 
@@ -50,10 +50,10 @@ impl Cgroup {
         if let Some(knob) = limits.all_files().find(|knob| !is_on(controller_of(knob.file))) {
             return Err(planned_limits::missing_for(knob, &|v1, v2, field| self.missing(v1, v2, field)));
         }
-        let fails = |knob: &&Knob| knob.missing == Missing::Fails;
-        for (branch, knob) in self.placed(limits.memory.iter().filter(fails)) {
-            if !branch.has_file(knob.file) {
-                return Err(explain(branch, &knob, Errno::ENOENT));
+        let fails = |knob: &&Knob| knob.missing == WithoutFile::Fails;
+        for (hierarchy, knob) in self.placed(limits.memory.iter().filter(fails)) {
+            if !hierarchy.has_file(knob.file) {
+                return Err(explain(hierarchy, &knob, Errno::ENOENT));
             }
         }
         Ok(())
@@ -61,7 +61,7 @@ impl Cgroup {
 
     /// The facts about the hierarchies that it is in; `root` is what v2 has at its root.
     pub(super) fn ground<'a>(&'a self, root: Option<&'a str>) -> CgroupFacts<'a> {
-        let v1 = self.branches.iter().flat_map(|b| &b.place.controllers).map(String::as_str);
+        let v1 = self.hierarchies.iter().flat_map(|b| &b.place.controllers).map(String::as_str);
         CgroupFacts {
             v1: v1.collect(),
             has_v2: self.v2().is_some(),
@@ -95,8 +95,8 @@ impl Cgroup {
 
 /// The values, each for that directory.
 #[inline(never)]
-pub(super) fn on<'a>(branch: &'a Branch, knobs: &[Knob]) -> Vec<(&'a Branch, Knob)> {
-    knobs.iter().map(|k| (branch, *k)).collect()
+pub(super) fn on<'a>(hierarchy: &'a Hierarchy, knobs: &[Knob]) -> Vec<(&'a Hierarchy, Knob)> {
+    knobs.iter().map(|k| (hierarchy, *k)).collect()
 }
 
 /// Writes all values, and those that the kernel refuses once more at the end.
@@ -104,12 +104,13 @@ pub(super) fn on<'a>(branch: &'a Branch, knobs: &[Knob]) -> Vec<(&'a Branch, Kno
 /// A value may be invalid only until another one is written (a limit above one that is about to be raised). The order of
 /// values for one file is kept.
 /// more at the end. The order of what goes to one file is kept.
-pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
-    let mut again: Vec<&(&Branch, Knob)> = Vec::new();
+pub(super) fn write_all(knobs: &[(&Hierarchy, Knob)]) -> Result<()> {
+    let mut again: Vec<&(&Hierarchy, Knob)> = Vec::new();
     let mut last = LastFile::default();
     for pair in knobs {
-        let same =
-            |(branch, knob): &&(&Branch, Knob)| std::ptr::eq(*branch, pair.0) && knob.file == pair.1.file;
+        let same = |(hierarchy, knob): &&(&Hierarchy, Knob)| {
+            std::ptr::eq(*hierarchy, pair.0) && knob.file == pair.1.file
+        };
         if again.iter().any(same) {
             again.push(pair);
             continue;
@@ -120,8 +121,8 @@ pub(super) fn write_all(knobs: &[(&Branch, Knob)]) -> Result<()> {
             Err(e) => return Err(explain(pair.0, &pair.1, e)),
         }
     }
-    again.iter().try_for_each(|(branch, knob)| {
-        write_one(branch, knob, &mut last).map_err(|e| explain(branch, knob, e))
+    again.iter().try_for_each(|(hierarchy, knob)| {
+        write_one(hierarchy, knob, &mut last).map_err(|e| explain(hierarchy, knob, e))
     })
 }
 
@@ -135,19 +136,19 @@ const PATIENCE: u32 = 10;
 struct LastFile(Option<(String, OwnedFd)>);
 
 impl LastFile {
-    fn write(&mut self, branch: &Branch, file: &str, value: &str) -> std::result::Result<(), Errno> {
+    fn write(&mut self, hierarchy: &Hierarchy, file: &str, value: &str) -> std::result::Result<(), Errno> {
         let fd = match self.0.take() {
-            Some((path, fd)) if path.strip_suffix(file) == Some(&branch.place.mount) => fd,
-            _ => branch.open(file)?,
+            Some((path, fd)) if path.strip_suffix(file) == Some(&hierarchy.place.mount) => fd,
+            _ => hierarchy.open(file)?,
         };
         let done = nix::unistd::write(&fd, value.as_bytes());
-        self.0 = Some((format!("{}{file}", branch.place.mount), fd));
+        self.0 = Some((format!("{}{file}", hierarchy.place.mount), fd));
         done.map(drop)
     }
 }
 
-fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
-    let mut done = last.write(branch, knob.file, knob.value);
+fn write_one(hierarchy: &Hierarchy, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
+    let mut done = last.write(hierarchy, knob.file, knob.value);
     // Each processor charges up to a quarter of a MiB in advance. The kernel returns that only a moment after it has refused
     // the first limit (v1; drain_all_stock in mm/memcontrol.c).
     for _ in 0..PATIENCE {
@@ -155,19 +156,19 @@ fn write_one(branch: &Branch, knob: &Knob, last: &mut LastFile) -> std::result::
             break;
         }
         std::thread::sleep(Duration::from_millis(5));
-        done = last.write(branch, knob.file, knob.value);
+        done = last.write(hierarchy, knob.file, knob.value);
     }
     match (done, knob.missing) {
-        (Err(Errno::ENOENT), Missing::Skips) => Ok(()),
-        (Err(Errno::ENOENT), Missing::Use(file, value)) => last.write(branch, file, value),
+        (Err(Errno::ENOENT), WithoutFile::Skips) => Ok(()),
+        (Err(Errno::ENOENT), WithoutFile::Use(file, value)) => last.write(hierarchy, file, value),
         (done, _) => done,
     }
 }
 
-fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
-    let directory = branch.place.directory();
+fn explain(hierarchy: &Hierarchy, knob: &Knob, errno: Errno) -> Error {
+    let directory = hierarchy.place.directory();
     let (field, value) = (knob.field, knob.value);
-    let gone = matches!(errno, Errno::ENOENT | Errno::ENODEV) && branch.read("cgroup.procs").is_err();
+    let gone = matches!(errno, Errno::ENOENT | Errno::ENODEV) && hierarchy.read("cgroup.procs").is_err();
     if gone {
         return Error::of(format_args!("linux.resources.{field}: the cgroup {directory} is gone"));
     }
@@ -176,7 +177,7 @@ fn explain(branch: &Branch, knob: &Knob, errno: Errno) -> Error {
     let e = match (knob.field, errno) {
         ("memory.limit", Errno::EBUSY | Errno::EINVAL) => {
             let read = |v1: &str, v2: &str| {
-                let text = branch.read(if branch.place.is_v2() { v2 } else { v1 });
+                let text = hierarchy.read(if hierarchy.place.is_v2() { v2 } else { v1 });
                 text.map_or("unknown".to_owned(), |t| t.trim_ascii().to_owned())
             };
             let usage = read("memory.usage_in_bytes", "memory.current");

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use nix::sys::stat::Mode;
 
 use super::handle::{NOT_DELEGATED, no_place};
-use super::hierarchy::{Branch, is_halted, open_directory, read, write};
+use super::hierarchy::{Hierarchy, is_halted, open_directory, read, write};
 use super::limits::knob::controller_of;
 use super::place::location::{Access, Location, Place};
 use super::planned_limits::PlannedLimits;
@@ -26,14 +26,16 @@ impl Cgroup {
         if let Some(unit) = &location.unit {
             // Once systemd has put its first process there, it is too late.
             for place in location.places.iter().filter(|p| p.made == 0) {
-                cgroup.check_fitness(&Branch::new(place.clone())).map_err(|e| e.context("create cgroup"))?;
+                cgroup
+                    .check_fitness(&Hierarchy::new(place.clone()))
+                    .map_err(|e| e.context("create cgroup"))?;
             }
             let v2 = location.places.iter().all(Place::is_v2);
             cgroup.placeholder = RefCell::new(Some(systemd::start(unit, &limits.properties, v2)?));
         }
         for place in &location.places {
             match cgroup.make(place, location, limits) {
-                Ok(branch) => cgroup.branches.push(branch),
+                Ok(hierarchy) => cgroup.hierarchies.push(hierarchy),
                 Err(e) if access == Access::Delegated { asked: false } && is_denied(&e) => {
                     cgroup.denied = Some(e)
                 }
@@ -51,52 +53,52 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    fn make(&mut self, place: &Place, all: &Location, limits: &PlannedLimits) -> Result<Branch> {
+    fn make(&mut self, place: &Place, all: &Location, limits: &PlannedLimits) -> Result<Hierarchy> {
         let mut place = place.clone();
         let made = make_directories(&mut place, self.unit.is_some());
         // From here on the directories that were made are removed after any failure.
-        let branch = Branch::new(place);
+        let hierarchy = Hierarchy::new(place);
         let ready = made.and_then(|()| {
             // A scope is new, which systemd ensures, and holds its placeholder.
-            if branch.place.made == 0 && self.unit.is_none() {
-                self.check_fitness(&branch)?;
+            if hierarchy.place.made == 0 && self.unit.is_none() {
+                self.check_fitness(&hierarchy)?;
             }
-            if branch.place.is_v2() {
+            if hierarchy.place.is_v2() {
                 let wanted = wanted_of_v2(all, limits);
-                self.refused = turn_on(&branch.place, &wanted);
-            } else if branch.place.has("cpuset") {
-                inherit_cpuset(&branch.place)?;
+                self.refused = turn_on(&hierarchy.place, &wanted);
+            } else if hierarchy.place.has("cpuset") {
+                inherit_cpuset(&hierarchy.place)?;
             }
-            branch.with(|_| Ok(())).context(|| format!("open {}", branch.place.directory()))?;
+            hierarchy.with(|_| Ok(())).context(|| format!("open {}", hierarchy.place.directory()))?;
             // A new one may be below a frozen one: init would never answer.
-            check_running(&branch)
+            check_running(&hierarchy)
         });
         if let Err(e) = ready {
-            let undone = Cgroup::on(vec![branch], Access::Full, None);
+            let undone = Cgroup::on(vec![hierarchy], Access::Full, None);
             let _ = undone.remove(std::time::Instant::now());
             return Err(e);
         }
-        Ok(branch)
+        Ok(hierarchy)
     }
 
     /// An existing cgroup may be used if it is empty (OCI spec.
     ///
     /// "Cgroup fitness check").
-    fn check_fitness(&self, branch: &Branch) -> Result<()> {
-        let directory = branch.place.directory();
-        let pids = branch.with(walk::pids).about(format_args!("read {directory}"))?;
+    fn check_fitness(&self, hierarchy: &Hierarchy) -> Result<()> {
+        let directory = hierarchy.place.directory();
+        let pids = hierarchy.with(walk::pids).about(format_args!("read {directory}"))?;
         if !pids.is_empty() {
             let n = pids.len();
             return Err(Error::of(format_args!("container's cgroup is not empty: {n} process(es) found"))
                 .hint(format_args!("linux.cgroupsPath: {directory} is in use")));
         }
-        check_running(branch)
+        check_running(hierarchy)
     }
 }
 
-fn check_running(branch: &Branch) -> Result<()> {
-    match is_halted(branch) {
-        true => Err(Error::new("container's cgroup unexpectedly frozen").hint(branch.place.directory())),
+fn check_running(hierarchy: &Hierarchy) -> Result<()> {
+    match is_halted(hierarchy) {
+        true => Err(Error::new("container's cgroup unexpectedly frozen").hint(hierarchy.place.directory())),
         false => Ok(()),
     }
 }

@@ -16,15 +16,15 @@ impl Cgroup {
     ///
     /// See cgroups(7). It does nothing on v1, where delegation is not safe.
     pub fn give(&self, owner: Uid) -> Result<()> {
-        let Some(branch) = self.v2() else { return Ok(()) };
-        let dir = branch.dir().context(|| format!("open {}", branch.place.directory()))?;
-        chown(dir, owner.as_raw()).context(|| format!("chown {}", branch.place.directory()))?;
+        let Some(hierarchy) = self.v2() else { return Ok(()) };
+        let dir = hierarchy.dir().context(|| format!("open {}", hierarchy.place.directory()))?;
+        chown(dir, owner.as_raw()).context(|| format!("chown {}", hierarchy.place.directory()))?;
         let listed = read_text("/sys/kernel/cgroup/delegate");
         for file in listed.as_deref().unwrap_or(FILES).lines().filter(|f| !f.is_empty() && !f.contains('/')) {
             match chownat(dir, file, owner.as_raw(), None) {
                 // The kernel may list a file that this cgroup lacks (memory.oom.group without the controller).
                 Ok(()) | Err(Errno::ENOENT) => {}
-                Err(e) => return Err(e).context(|| format!("chown {}/{file}", branch.place.directory())),
+                Err(e) => return Err(e).context(|| format!("chown {}/{file}", hierarchy.place.directory())),
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::apply::{on, write_all};
-use super::hierarchy::Branch;
+use super::hierarchy::Hierarchy;
 use super::limits::devices::{self, Whitelist};
 use super::limits::{DeviceRule, Resources};
 use super::place::location::Access;
@@ -17,8 +17,8 @@ impl Cgroup {
     pub(super) fn enforce(&self, devices: &Devices) -> Result<()> {
         let optional = self.access != Access::Full;
         match (devices, self.v1("devices"), self.v2()) {
-            (Devices::Lists(lists), Some(branch), _) => write_all(&on(branch, &lists.knobs())),
-            (Devices::Program(rules, program), _, Some(branch)) => match set_program(branch, program) {
+            (Devices::Lists(lists), Some(hierarchy), _) => write_all(&on(hierarchy, &lists.knobs())),
+            (Devices::Program(rules, program), _, Some(hierarchy)) => match set_program(hierarchy, program) {
                 // A user namespace can neither load programs nor make device nodes.
                 Err(e) if optional && e.errno() == Some(Errno::EPERM) => Ok(()),
                 // Without eBPF the kernel enforces no device rules.
@@ -49,18 +49,18 @@ impl Cgroup {
 
     /// The same without systemd.
     pub(super) fn replace_devices(&self, devices: &Devices) -> Result<()> {
-        let (Devices::Lists(target), Some(branch)) = (devices, self.v1("devices")) else {
+        let (Devices::Lists(target), Some(hierarchy)) = (devices, self.v1("devices")) else {
             return self.enforce(devices);
         };
-        let text = branch.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;
+        let text = hierarchy.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;
         let Some(present) = devices::parse_list(&text) else {
-            return write_all(&on(branch, &target.knobs()));
+            return write_all(&on(hierarchy, &target.knobs()));
         };
         if target.allow {
-            return write_all(&on(branch, &target.knobs()));
+            return write_all(&on(hierarchy, &target.knobs()));
         }
         let change = |file: &'static str, from: &Whitelist, to: &Whitelist| {
-            on(branch, &devices::knobs(file, &devices::beyond(from, to)))
+            on(hierarchy, &devices::knobs(file, &devices::beyond(from, to)))
         };
         let more = change("devices.allow", target, &present);
         let less = change("devices.deny", &present, target);
@@ -78,10 +78,10 @@ const LACKS_KIND: Errno = Errno::EINVAL;
 const WITHOUT: &str =
     r#"; without it only {"allow": true, "access": "rwm"}, which denies nothing, is accepted"#;
 
-fn set_program(branch: &Branch, program: &[Instruction]) -> Result<()> {
+fn set_program(hierarchy: &Hierarchy, program: &[Instruction]) -> Result<()> {
     let load = || {
         let program = bpf::load_device_program(program)?;
-        bpf::set_device_program(branch.dir()?, program.as_fd())
+        bpf::set_device_program(hierarchy.dir()?, program.as_fd())
     };
     load().map_err(|e| {
         let e = Error::os("linux.resources.devices: load the device program", e);

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::hierarchy::{Branch, is_frozen, is_halted, wait_for_event};
+use super::hierarchy::{Hierarchy, is_frozen, is_halted, wait_for_event};
 use super::{Cgroup, walk};
 use crate::error::{Errno, Error, Result};
 use crate::sys::clock;
@@ -12,19 +12,19 @@ use crate::sys::clock;
 impl Cgroup {
     /// Whether the container is paused or was left half-way. A removed cgroup is not.
     pub fn frozen(&self) -> bool {
-        self.branches.iter().any(is_frozen)
+        self.hierarchies.iter().any(is_frozen)
     }
 
     /// Whether no process in it can run, because of its own freezer or one above.
     pub fn is_halted(&self) -> bool {
-        self.branches.iter().any(is_halted)
+        self.hierarchies.iter().any(is_halted)
     }
 
     /// Freezes every process of the cgroup, or thaws them again and returns the reason.
     pub fn freeze(&self, deadline: Instant) -> Result<()> {
         let done = match self.freezer()? {
-            (branch, true) => freeze_v2(branch, deadline),
-            (branch, false) => freeze_v1(branch, deadline),
+            (hierarchy, true) => freeze_v2(hierarchy, deadline),
+            (hierarchy, false) => freeze_v1(hierarchy, deadline),
         };
         match done {
             Ok(true) => Ok(()),
@@ -43,13 +43,13 @@ impl Cgroup {
     /// Thaws the processes. Does not wait: the kernel wakes them at once.
     pub fn thaw(&self) -> Result<()> {
         let mut thawed = Err(Errno::ENOENT);
-        for branch in &self.branches {
-            let (file, value) = match branch.place.is_v2() {
+        for hierarchy in &self.hierarchies {
+            let (file, value) = match hierarchy.place.is_v2() {
                 true => ("cgroup.freeze", "0"),
-                false if branch.place.has("freezer") => ("freezer.state", "THAWED"),
+                false if hierarchy.place.has("freezer") => ("freezer.state", "THAWED"),
                 false => continue,
             };
-            match branch.write(file, value) {
+            match hierarchy.write(file, value) {
                 Err(Errno::ENOENT) => {}
                 other => thawed = other,
             }
@@ -69,40 +69,40 @@ impl Cgroup {
     }
 
     /// The hierarchy with the freezer, and whether it is v2.
-    fn freezer(&self) -> Result<(&Branch, bool)> {
+    fn freezer(&self) -> Result<(&Hierarchy, bool)> {
         self.required()?;
         if self.v2_has_file("cgroup.freeze") {
             return Ok((self.v2().expect("has a file"), true));
         }
-        let branch = self.v1("freezer").ok_or_else(|| {
+        let hierarchy = self.v1("freezer").ok_or_else(|| {
             Error::new("freeze: there is no freezer").hint(
                 "it needs cgroup v2 of Linux 5.2, or v1: mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer (CONFIG_CGROUP_FREEZER)",
             )
         })?;
-        Ok((branch, false))
+        Ok((hierarchy, false))
     }
 }
 
-fn freeze_v2(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Errno> {
-    branch.write("cgroup.freeze", "1")?;
-    wait_for_event(branch.dir()?, "frozen 1", deadline)
+fn freeze_v2(hierarchy: &Hierarchy, deadline: Instant) -> std::result::Result<bool, Errno> {
+    hierarchy.write("cgroup.freeze", "1")?;
+    wait_for_event(hierarchy.dir()?, "frozen 1", deadline)
 }
 
 /// Freezes by v1, which may stay FREEZING if a process forks or executes.
 ///
 /// v1 stops processes only where they can be stopped at that moment. So it is asked again, and now and then thawed to let them
 /// get on.
-fn freeze_v1(branch: &Branch, deadline: Instant) -> std::result::Result<bool, Errno> {
+fn freeze_v1(hierarchy: &Hierarchy, deadline: Instant) -> std::result::Result<bool, Errno> {
     for round in 1u32.. {
-        branch.write("freezer.state", "FROZEN")?;
-        if branch.read("freezer.state")?.trim_ascii() == "FROZEN" {
+        hierarchy.write("freezer.state", "FROZEN")?;
+        if hierarchy.read("freezer.state")?.trim_ascii() == "FROZEN" {
             return Ok(true);
         }
         if clock::is_past(deadline) {
             break;
         }
         if round % 50 == 0 {
-            branch.write("freezer.state", "THAWED")?;
+            hierarchy.write("freezer.state", "THAWED")?;
         }
         std::thread::sleep(Duration::from_millis(1));
     }

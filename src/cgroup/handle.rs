@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::hierarchy::Branch;
+use super::hierarchy::Hierarchy;
 use super::place::location::{Access, Location};
 use super::place::unit::Unit;
 use super::systemd::Placeholder;
@@ -12,7 +12,7 @@ use crate::sys::descriptor::close_for_good;
 
 /// A handle on the container's cgroup in every hierarchy.
 pub struct Cgroup {
-    pub(super) branches: Vec<Branch>,
+    pub(super) hierarchies: Vec<Hierarchy>,
     /// The controllers that v2 did not provide, and why.
     pub(super) refused: Vec<(String, Error)>,
     /// The reason for which a hierarchy that was not delegated was left out.
@@ -25,9 +25,9 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    pub(super) fn on(branches: Vec<Branch>, access: Access, unit: Option<Unit>) -> Cgroup {
+    pub(super) fn on(hierarchies: Vec<Hierarchy>, access: Access, unit: Option<Unit>) -> Cgroup {
         Cgroup {
-            branches,
+            hierarchies,
             refused: Vec::new(),
             denied: None,
             access,
@@ -39,15 +39,15 @@ impl Cgroup {
 
     /// A handle on a recorded cgroup. It is not accessed and may be gone.
     pub fn adopt(location: &Location) -> Cgroup {
-        let branches = location.places.iter().cloned().map(Branch::new).collect();
-        Cgroup::on(branches, Access::Full, location.unit.clone())
+        let hierarchies = location.places.iter().cloned().map(Hierarchy::new).collect();
+        Cgroup::on(hierarchies, Access::Full, location.unit.clone())
     }
 
     /// Fails without any hierarchy.
     ///
     /// Mounting one now would not give the container a cgroup.
     pub(super) fn required(&self) -> Result<()> {
-        match self.branches.is_empty() {
+        match self.hierarchies.is_empty() {
             true => Err(Error::new("the container has no cgroup").hint("it was created without one")),
             false => Ok(()),
         }
@@ -55,12 +55,15 @@ impl Cgroup {
 
     /// For the state record.
     pub fn location(&self) -> Location {
-        Location { places: self.branches.iter().map(|b| b.place.clone()).collect(), unit: self.unit.clone() }
+        Location {
+            places: self.hierarchies.iter().map(|b| b.place.clone()).collect(),
+            unit: self.unit.clone(),
+        }
     }
 
     /// Closes its descriptors in a clone that needs the numbers for other files.
     pub fn close_in_clone(&self) {
-        self.branches.iter().filter_map(|b| b.dir.get()).for_each(|dir| close_for_good(dir.as_fd()));
+        self.hierarchies.iter().filter_map(|b| b.dir.get()).for_each(|dir| close_for_good(dir.as_fd()));
     }
 
     /// The v2 directory for `CLONE_INTO_CGROUP`; [`Cgroup::join`] does the rest.
@@ -73,12 +76,12 @@ impl Cgroup {
         drop(self.placeholder.take());
     }
 
-    pub(super) fn v2(&self) -> Option<&Branch> {
-        self.branches.iter().find(|b| b.place.is_v2())
+    pub(super) fn v2(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|b| b.place.is_v2())
     }
 
-    pub(super) fn v1(&self, controller: &str) -> Option<&Branch> {
-        self.branches.iter().find(|b| b.place.has(controller))
+    pub(super) fn v1(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|b| b.place.has(controller))
     }
 
     /// Whether the file exists in the v2 cgroup.

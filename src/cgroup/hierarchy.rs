@@ -15,14 +15,14 @@ use crate::sys::file::{open, openat, read_all};
 use crate::sys::process::most_open_files;
 
 /// The cgroup in one hierarchy.
-pub(super) struct Branch {
+pub(super) struct Hierarchy {
     pub(super) place: Place,
     pub(super) dir: OnceCell<OwnedFd>,
 }
 
-impl Branch {
-    pub(super) fn new(place: Place) -> Branch {
-        Branch { place, dir: OnceCell::new() }
+impl Hierarchy {
+    pub(super) fn new(place: Place) -> Hierarchy {
+        Hierarchy { place, dir: OnceCell::new() }
     }
 
     /// The cgroup's directory, verified to be in cgroupfs; it stays open.
@@ -105,20 +105,20 @@ pub(super) fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), 
 }
 
 /// Whether it is frozen or v1's FREEZING, which may last for ever. Never waits.
-pub(super) fn is_frozen(branch: &Branch) -> bool {
-    if branch.place.is_v2() {
-        branch.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
+pub(super) fn is_frozen(hierarchy: &Hierarchy) -> bool {
+    if hierarchy.place.is_v2() {
+        hierarchy.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
     } else {
-        branch.place.has("freezer")
-            && branch.read("freezer.state").is_ok_and(|text| text.trim_ascii() != "THAWED")
+        hierarchy.place.has("freezer")
+            && hierarchy.read("freezer.state").is_ok_and(|text| text.trim_ascii() != "THAWED")
     }
 }
 
 /// The same for a cgroup above, too: its members, new ones included, do not run.
-pub(super) fn is_halted(branch: &Branch) -> bool {
-    is_frozen(branch)
-        || (branch.place.is_v2()
-            && branch.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
+pub(super) fn is_halted(hierarchy: &Hierarchy) -> bool {
+    is_frozen(hierarchy)
+        || (hierarchy.place.is_v2()
+            && hierarchy.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
 }
 
 /// Waits until `file` of a v2 cgroup has `line`; false at the deadline.

@@ -3,7 +3,7 @@
 use nix::unistd::Pid;
 
 use super::handle::no_place;
-use super::hierarchy::Branch;
+use super::hierarchy::Hierarchy;
 use super::{Cgroup, systemd};
 use crate::error::{Errno, Error, Result};
 
@@ -14,8 +14,8 @@ impl Cgroup {
     ///
     /// On v1 each write waits for a grace period of the kernel; joined controllers share one write.
     pub fn join(&self, pid: Pid, in_v2: bool) -> Result<()> {
-        let left = self.branches.iter().filter(|b| !(in_v2 && b.place.is_v2()));
-        left.into_iter().try_for_each(|branch| self.join_branch(branch, pid))?;
+        let left = self.hierarchies.iter().filter(|b| !(in_v2 && b.place.is_v2()));
+        left.into_iter().try_for_each(|hierarchy| self.join_hierarchy(hierarchy, pid))?;
         self.let_go();
         Ok(())
     }
@@ -23,7 +23,7 @@ impl Cgroup {
     /// The same for v2 only: a process that joins v1's itself still needs it.
     pub fn join_v2(&self, pid: Pid, in_v2: bool) -> Result<()> {
         let left = self.v2().filter(|_| !in_v2);
-        left.map_or(Ok(()), |branch| self.join_branch(branch, pid))
+        left.map_or(Ok(()), |hierarchy| self.join_hierarchy(hierarchy, pid))
     }
 
     /// Moves the calling process into the cgroup in every v1 hierarchy.
@@ -33,25 +33,26 @@ impl Cgroup {
     /// a long time.
     /// was never charged for new). One that runs has its time taken relative to both queues.
     pub fn join_v1(&self) -> Result<()> {
-        let own = self.branches.iter().filter(|b| !b.place.is_v2());
-        own.into_iter().try_for_each(|branch| {
-            let joined = branch.write("cgroup.procs", "0").or_else(|e| self.join_beside(branch, "0", e));
-            joined.map_err(|e| unjoined(branch, e))
+        let own = self.hierarchies.iter().filter(|b| !b.place.is_v2());
+        own.into_iter().try_for_each(|hierarchy| {
+            let joined =
+                hierarchy.write("cgroup.procs", "0").or_else(|e| self.join_beside(hierarchy, "0", e));
+            joined.map_err(|e| unjoined(hierarchy, e))
         })
     }
 
-    fn join_branch(&self, branch: &Branch, pid: Pid) -> Result<()> {
+    fn join_hierarchy(&self, hierarchy: &Hierarchy, pid: Pid) -> Result<()> {
         let text = pid.to_string();
-        let joined = match (branch.write("cgroup.procs", &text), &self.unit) {
+        let joined = match (hierarchy.write("cgroup.procs", &text), &self.unit) {
             (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => systemd::attach(unit, pid).map(Ok)?,
-            (done, _) => done.or_else(|e| self.join_beside(branch, &text, e)),
+            (done, _) => done.or_else(|e| self.join_beside(hierarchy, &text, e)),
         };
-        joined.map_err(|e| unjoined(branch, e))
+        joined.map_err(|e| unjoined(hierarchy, e))
     }
 }
 
-fn unjoined(branch: &Branch, e: Errno) -> Error {
-    let e = Error::os(format_args!("join cgroup {}", branch.place.directory()), e);
+fn unjoined(hierarchy: &Hierarchy, e: Errno) -> Error {
+    let e = Error::os(format_args!("join cgroup {}", hierarchy.place.directory()), e);
     match e.errno() {
         Some(Errno::ENOSPC) => e.hint("cpuset.cpus or cpuset.mems is empty"),
         _ => no_place(e),

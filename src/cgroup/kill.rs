@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use super::hierarchy::{Branch, wait_for_event};
+use super::hierarchy::{Hierarchy, wait_for_event};
 use super::{Cgroup, systemd, walk};
 use crate::error::{Errno, Error, Result};
 use crate::sys::file::{AT_FDCWD, rmdirat};
@@ -17,15 +17,15 @@ impl Cgroup {
     pub fn pids(&self) -> Result<Vec<Pid>> {
         match self.main() {
             None => Ok(Vec::new()),
-            Some(branch) => pids(branch),
+            Some(hierarchy) => pids(hierarchy),
         }
     }
 
     /// The hierarchy to look for processes.
     ///
     /// V2, which reports their end, else the first.
-    fn main(&self) -> Option<&Branch> {
-        self.v2().or(self.branches.first())
+    fn main(&self) -> Option<&Hierarchy> {
+        self.v2().or(self.hierarchies.first())
     }
 
     /// Kills every process in the cgroup, frozen or forking, and waits for their end.
@@ -39,11 +39,11 @@ impl Cgroup {
             _ => self.kill_one_by_one(main, deadline)?,
         }
         // The payload may have moved processes out of that hierarchy.
-        let others = self.branches.iter().filter(|b| !std::ptr::eq(*b, main));
-        others.into_iter().try_for_each(|branch| self.kill_one_by_one(branch, deadline))
+        let others = self.hierarchies.iter().filter(|b| !std::ptr::eq(*b, main));
+        others.into_iter().try_for_each(|hierarchy| self.kill_one_by_one(hierarchy, deadline))
     }
 
-    fn wait_for_killed(&self, branch: &Branch, dir: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
+    fn wait_for_killed(&self, hierarchy: &Hierarchy, dir: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
         let mut pause = Duration::from_millis(1);
         loop {
             // Again, because a write to the freezer that was in progress may arrive after the first time.
@@ -57,7 +57,7 @@ impl Cgroup {
             }
             pause = (pause * 2).min(Duration::from_millis(100));
         }
-        match pids(branch)?.as_slice() {
+        match pids(hierarchy)?.as_slice() {
             [] => Ok(()),
             left => Err(survivors(left)),
         }
@@ -68,10 +68,10 @@ impl Cgroup {
         self.thaw_all(clock::after(Duration::from_millis(100)));
     }
 
-    fn kill_one_by_one(&self, branch: &Branch, deadline: Instant) -> Result<()> {
+    fn kill_one_by_one(&self, hierarchy: &Hierarchy, deadline: Instant) -> Result<()> {
         let mut pause = Duration::from_millis(1);
         loop {
-            let left = pids(branch)?;
+            let left = pids(hierarchy)?;
             if left.is_empty() {
                 return Ok(());
             }
@@ -81,7 +81,7 @@ impl Cgroup {
             // Frozen processes cannot fork while they are listed. If freezing fails, more rounds help.
             let soon = deadline.min(clock::after(Duration::from_millis(100)));
             let _ = self.freeze(soon);
-            let last = signal_all(branch)?;
+            let last = signal_all(hierarchy)?;
             self.thaw_all(deadline);
             wait_for_one(&last, pause);
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -98,8 +98,8 @@ impl Cgroup {
         if let Some(unit) = &self.unit {
             first_error = systemd::stop(unit, deadline.max(clock::after(Duration::from_secs(1)))).err();
         }
-        for branch in self.branches.iter().filter(|b| b.place.made > 0) {
-            if let Err(e) = self.remove_branch(branch, deadline) {
+        for hierarchy in self.hierarchies.iter().filter(|b| b.place.made > 0) {
+            if let Err(e) = self.remove_hierarchy(hierarchy, deadline) {
                 first_error.get_or_insert(e);
             }
         }
@@ -110,15 +110,15 @@ impl Cgroup {
     ///
     /// Processes in them are strangers and are left alone.
     pub fn remove_unused(&self) {
-        for place in self.branches.iter().map(|b| &b.place) {
+        for place in self.hierarchies.iter().map(|b| &b.place) {
             for (directory, _) in place.levels().iter().rev().take_while(|(_, ours)| *ours) {
                 let _ = remove_dir(directory);
             }
         }
     }
 
-    fn remove_branch(&self, branch: &Branch, deadline: Instant) -> Result<()> {
-        let directory = branch.place.directory();
+    fn remove_hierarchy(&self, hierarchy: &Hierarchy, deadline: Instant) -> Result<()> {
+        let directory = hierarchy.place.directory();
         let mut pause = Duration::from_millis(1);
         loop {
             let refused = |e| Error::os(format_args!("rmdir {directory}"), e);
@@ -127,10 +127,10 @@ impl Cgroup {
                 Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
                 Err(e) => return Err(refused(e)),
             }
-            let e = match branch.dir() {
+            let e = match hierarchy.dir() {
                 Ok(dir) => {
-                    if !pids(branch)?.is_empty() {
-                        self.kill_one_by_one(branch, deadline)?;
+                    if !pids(hierarchy)?.is_empty() {
+                        self.kill_one_by_one(hierarchy, deadline)?;
                     }
                     let _ = walk::remove_below(dir);
                     match remove_dir(&directory) {
@@ -148,7 +148,7 @@ impl Cgroup {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         }
-        let mut levels = branch.place.levels();
+        let mut levels = hierarchy.place.levels();
         levels.pop();
         for (parent, _) in levels.iter().rev().take_while(|(_, ours)| *ours) {
             if !matches!(remove_dir(parent), Ok(()) | Err(Errno::ENOENT)) {
@@ -163,11 +163,11 @@ fn remove_dir(path: &str) -> std::result::Result<(), Errno> {
     rmdirat(AT_FDCWD, path)
 }
 
-fn pids(branch: &Branch) -> Result<Vec<Pid>> {
-    match branch.dir().and_then(walk::pids) {
+fn pids(hierarchy: &Hierarchy) -> Result<Vec<Pid>> {
+    match hierarchy.dir().and_then(walk::pids) {
         Err(Errno::ENOENT) => Ok(Vec::new()),
         other => {
-            other.map_err(|e| Error::os(format_args!("read {}/cgroup.procs", branch.place.directory()), e))
+            other.map_err(|e| Error::os(format_args!("read {}/cgroup.procs", hierarchy.place.directory()), e))
         }
     }
 }
@@ -175,13 +175,13 @@ fn pids(branch: &Branch) -> Result<Vec<Pid>> {
 /// Sends SIGKILL to a cgroup's processes, and returns the last one to wait for.
 ///
 /// Each is opened before it is seen in the cgroup a second time: if its pid was reused by then, no signal is sent.
-fn signal_all(branch: &Branch) -> Result<Vec<OwnedFd>> {
+fn signal_all(hierarchy: &Hierarchy) -> Result<Vec<OwnedFd>> {
     let mut last = Vec::new();
     // A fork bomb has more processes than this process may have open files.
-    for some in pids(branch)?.chunks(256) {
+    for some in pids(hierarchy)?.chunks(256) {
         let held: Vec<(Pid, std::result::Result<OwnedFd, Errno>)> =
             some.iter().filter(|p| **p != Pid::this()).map(|p| (*p, process::pidfd_open(*p))).collect();
-        let there = pids(branch)?;
+        let there = pids(hierarchy)?;
         last.clear();
         for (pid, pidfd) in held.into_iter().filter(|(pid, _)| there.contains(pid)) {
             match pidfd {

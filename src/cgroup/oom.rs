@@ -39,11 +39,11 @@ impl Cgroup {
     ///
     /// It is in `memory.events` on v2 and in `memory.oom_control` on v1 since Linux 4.13; 0 if the kernel does not report it.
     pub fn oom_kills(&self) -> u64 {
-        let (branch, file) = match self.v1("memory") {
-            Some(branch) => (Some(branch), "memory.oom_control"),
+        let (hierarchy, file) = match self.v1("memory") {
+            Some(hierarchy) => (Some(hierarchy), "memory.oom_control"),
             None => (self.v2(), "memory.events"),
         };
-        branch.and_then(|b| field(&b.read(file).ok()?, "oom_kill")).unwrap_or(0)
+        hierarchy.and_then(|b| field(&b.read(file).ok()?, "oom_kill")).unwrap_or(0)
     }
 
     /// Whether the killer has killed since the count was `before`, taken before the exec.
@@ -62,11 +62,11 @@ impl Cgroup {
     /// Whether the limit is below the needs of any program.
     fn is_tight(&self) -> bool {
         const LITTLE: u64 = 1 << 20;
-        let (branch, file) = match self.v1("memory") {
-            Some(branch) => (Some(branch), "memory.limit_in_bytes"),
+        let (hierarchy, file) = match self.v1("memory") {
+            Some(hierarchy) => (Some(hierarchy), "memory.limit_in_bytes"),
             None => (self.v2(), "memory.max"),
         };
-        let limit = branch.and_then(|b| b.read(file).ok()?.trim_ascii().parse::<u64>().ok());
+        let limit = hierarchy.and_then(|b| b.read(file).ok()?.trim_ascii().parse::<u64>().ok());
         limit.is_some_and(|limit| limit < LITTLE)
     }
 
@@ -74,18 +74,18 @@ impl Cgroup {
     pub fn watch_oom(&self) -> Result<OomWatch> {
         let v1 = self.v1("memory");
         let file = if v1.is_some() { "memory.oom_control" } else { "memory.events" };
-        let branch =
+        let hierarchy =
             v1.or(self.v2()).ok_or_else(|| Error::new("watch for oom: there is no memory controller"))?;
         let open = || {
-            let file = openat(branch.dir()?, file, OFlag::O_RDONLY)?;
+            let file = openat(hierarchy.dir()?, file, OFlag::O_RDONLY)?;
             let counter = v1.map(|_| event::counter()).transpose()?;
             if let Some(counter) = &counter {
-                branch
+                hierarchy
                     .write("cgroup.event_control", &event::cgroup_v1_event(counter.as_fd(), file.as_fd()))?;
             }
             Ok::<OomWatch, Errno>(OomWatch { file, counter, kills: 0 })
         };
-        let mut watch = open().context(|| format!("watch {}/{file}", branch.place.directory()))?;
+        let mut watch = open().context(|| format!("watch {}/{file}", hierarchy.place.directory()))?;
         watch.look();
         Ok(watch)
     }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::limits::devices::{self, Whitelist};
-use super::limits::knob::{Controller, Knob, Missing, controller_of};
+use super::limits::knob::{Controller, Knob, WithoutFile, controller_of};
 use super::limits::{DeviceRule, Resources, device_program, hints, unified, v1, v2};
 use super::place::unit::Property;
 use super::systemd::properties;
@@ -68,7 +68,7 @@ impl PlannedLimits {
         let (files, memory) = (ground.files(r, false)?, ground.files(r, true)?);
         ground.check_unified(r)?;
         let swap = "memory.memsw.limit_in_bytes";
-        let needs_swap = |k: &&Knob| k.file == swap && k.missing == Missing::Fails;
+        let needs_swap = |k: &&Knob| k.file == swap && k.missing == WithoutFile::Fails;
         if let Some(knob) = memory.iter().find(needs_swap).filter(|_| ground.no_swap) {
             return Err(Error::of(format_args!("linux.resources.{}: there is no {swap}", knob.field))
                 .hint(hints::write(swap, Errno::ENOENT)));
@@ -141,12 +141,12 @@ impl CgroupFacts<'_> {
     /// Explains why a controller is missing, by its names on v1 and on v2 and the field that needs it.
     pub fn missing(&self, v1: &str, v2: &str, field: &str) -> Error {
         let host = match (self.v1.is_empty(), self.has_v2) {
-            (true, false) => hints::Host::Bare,
-            _ if self.has_on_v1(v1) => hints::Host::Taken,
+            (true, false) => hints::HostCgroups::Bare,
+            _ if self.has_on_v1(v1) => hints::HostCgroups::Taken,
             // Beside v1, v2 has the controllers that no hierarchy of v1 has taken.
-            (true, true) => hints::Host::V2,
-            _ if self.v2.is_some() && self.has_on_v2(v2) => hints::Host::V2,
-            _ => hints::Host::V1,
+            (true, true) => hints::HostCgroups::V2,
+            _ if self.v2.is_some() && self.has_on_v2(v2) => hints::HostCgroups::V2,
+            _ => hints::HostCgroups::V1,
         };
         Error::of(format_args!("linux.resources.{field}: {}", hints::missing(v1, v2, host, self.known)))
     }
@@ -218,7 +218,7 @@ pub(super) fn missing_for(knob: &Knob, missing: &dyn Fn(&str, &str, &str) -> Err
 
 /// A file of `unified`.
 fn unified_knob(file: &'static str, value: &'static str) -> Knob {
-    Knob { field: "unified", file, value, missing: Missing::Fails }
+    Knob { field: "unified", file, value, missing: WithoutFile::Fails }
 }
 
 /// The fields' files of v2, and those of `unified` in place of them or after them.

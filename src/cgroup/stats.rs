@@ -6,11 +6,11 @@
 use nix::fcntl::OFlag;
 
 use super::Cgroup;
-use super::hierarchy::Branch;
+use super::hierarchy::Hierarchy;
 use crate::json::value::Json;
 use crate::sys::file::{entries, open};
 
-type Members = Vec<(&'static str, Json)>;
+type StatMembers = Vec<(&'static str, Json)>;
 
 /// A number from one of a controller's files.
 ///
@@ -73,17 +73,17 @@ impl Cgroup {
         ])
     }
 
-    fn either(&self, v1: &str) -> Option<(&Branch, bool)> {
+    fn either(&self, v1: &str) -> Option<(&Hierarchy, bool)> {
         self.v1(v1).map(|b| (b, true)).or_else(|| self.v2().map(|b| (b, false)))
     }
 
-    fn psi(&self, members: &mut Members, file: &str) {
+    fn psi(&self, members: &mut StatMembers, file: &str) {
         let text = self.v2().and_then(|b| b.read(file).ok());
         members.extend(text.and_then(|text| pressure(&text)).map(|psi| ("psi", psi)));
     }
 
     fn cpu_stats(&self) -> Json {
-        let (mut usage, mut throttling) = (Members::new(), Members::new());
+        let (mut usage, mut throttling) = (StatMembers::new(), StatMembers::new());
         if let Some(b) = self.v1("cpuacct") {
             usage = counts(b, &["cpuacct."], CPUACCT);
             if let Ok(text) = b.read("cpuacct.usage_percpu") {
@@ -103,7 +103,7 @@ impl Cgroup {
     }
 
     fn cpuset_stats(&self) -> Json {
-        let mut members = Members::new();
+        let mut members = StatMembers::new();
         if let Some((b, v1)) = self.either("cpuset") {
             let file =
                 |name: &str| b.read(&format!("cpuset.{name}{}", if v1 { "" } else { ".effective" })).ok();
@@ -116,7 +116,7 @@ impl Cgroup {
     fn memory_stats(&self) -> Json {
         let Some((b, v1)) = self.either("memory") else { return Json::Object(Vec::new()) };
         let stat = b.read("memory.stat").unwrap_or_default();
-        let mut memory = Members::new();
+        let mut memory = StatMembers::new();
         put(&mut memory, "cache", field(&stat, if v1 { "cache" } else { "file" }));
         if v1 {
             for (key, files) in [
@@ -129,7 +129,7 @@ impl Cgroup {
             }
         } else {
             put_counts(&mut memory, "usage", counts(b, &["memory."], MEMORY_V2));
-            let mut swap = Members::new();
+            let mut swap = StatMembers::new();
             for (key, swapped, resident) in [
                 ("limit", "memory.swap.max", "memory.max"),
                 ("usage", "memory.swap.current", "memory.current"),
@@ -149,7 +149,7 @@ impl Cgroup {
     }
 
     fn pids_stats(&self) -> Json {
-        let mut pids = Members::new();
+        let mut pids = StatMembers::new();
         if let Some((b, _)) = self.either("pids") {
             put(&mut pids, "current", number(b, "pids.current"));
             // No limit is 0 here.
@@ -169,7 +169,7 @@ impl Cgroup {
             ("ioTimeRecursive", "time_recursive"),
             ("sectorsRecursive", "sectors_recursive"),
         ];
-        let mut block = Members::new();
+        let mut block = StatMembers::new();
         if let Some(b) = self.v1("blkio") {
             for (key, file) in FILES {
                 // The file of CFQ, of BFQ, or of neither.
@@ -208,11 +208,11 @@ impl Cgroup {
     }
 }
 
-fn put(members: &mut Members, key: &'static str, n: Option<u64>) {
+fn put(members: &mut StatMembers, key: &'static str, n: Option<u64>) {
     members.extend(n.map(|n| (key, Json::from(n))));
 }
 
-fn put_counts(members: &mut Members, key: &'static str, counts: Members) {
+fn put_counts(members: &mut StatMembers, key: &'static str, counts: StatMembers) {
     if !counts.is_empty() {
         members.push((key, Json::object(counts)));
     }
@@ -221,14 +221,14 @@ fn put_counts(members: &mut Members, key: &'static str, counts: Members) {
 /// The numbers that exist, each from the first file of its name.
 ///
 /// A file that serves several numbers in a row is read once, so that they are consistent.
-fn counts(branch: &Branch, starts: &[&str], table: &[Count]) -> Members {
-    let mut members = Members::new();
+fn counts(hierarchy: &Hierarchy, starts: &[&str], table: &[Count]) -> StatMembers {
+    let mut members = StatMembers::new();
     let (mut name, mut text) = (String::new(), String::new());
     for (member, file, key, unit) in table {
         let found = starts.iter().find_map(|start| {
             let wanted = format!("{start}{file}");
             if wanted != name {
-                text = branch.read(&wanted).unwrap_or_default();
+                text = hierarchy.read(&wanted).unwrap_or_default();
                 name = wanted;
             }
             if key.is_empty() { count(&text) } else { field(&text, key) }
@@ -246,8 +246,8 @@ fn count(text: &str) -> Option<u64> {
     }
 }
 
-fn number(branch: &Branch, file: &str) -> Option<u64> {
-    count(&branch.read(file).ok()?)
+fn number(hierarchy: &Hierarchy, file: &str) -> Option<u64> {
+    count(&hierarchy.read(file).ok()?)
 }
 
 /// The number after a key of a flat keyed file.

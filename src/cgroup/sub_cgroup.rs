@@ -1,7 +1,7 @@
 //! Cgroups that a container made below its own, for one more process to join.
 
 use super::Cgroup;
-use super::hierarchy::Branch;
+use super::hierarchy::Hierarchy;
 use super::place::layout::Layout;
 use super::place::location::Place;
 use crate::error::{Context, Errno, Error, Result};
@@ -17,7 +17,7 @@ impl Cgroup {
         if !wanted.is_empty() {
             self.required().at("--cgroup")?;
         }
-        let mut named = vec![false; self.branches.len()];
+        let mut named = vec![false; self.hierarchies.len()];
         for arg in wanted {
             let refuse =
                 |why: String| Err(Error::of(format_args!("invalid --cgroup argument: {arg} ({why})")));
@@ -30,23 +30,23 @@ impl Cgroup {
             if path.contains(':') || names.contains(&"..") {
                 return refuse("is not a sub cgroup path".into());
             }
-            let mut here = vec![controllers.is_none(); self.branches.len()];
+            let mut here = vec![controllers.is_none(); self.hierarchies.len()];
             for controller in controllers.into_iter().flat_map(|c| c.split(',')) {
-                match self.branches.iter().position(|b| b.place.has(controller)) {
+                match self.hierarchies.iter().position(|b| b.place.has(controller)) {
                     Some(at) => here[at] = true,
                     None => return refuse(format!("unknown controller {controller}: v1 has it not here")),
                 }
             }
-            for (at, branch) in self.branches.iter_mut().enumerate().filter(|(at, _)| here[*at]) {
+            for (at, hierarchy) in self.hierarchies.iter_mut().enumerate().filter(|(at, _)| here[*at]) {
                 if std::mem::replace(&mut named[at], true) {
-                    return refuse(format!("names the hierarchy {} again", branch.place.mount));
+                    return refuse(format!("names the hierarchy {} again", hierarchy.place.mount));
                 }
-                let mut place = branch.place.clone();
+                let mut place = hierarchy.place.clone();
                 for name in &names {
                     place.path = format!("{}/{name}", place.path);
                 }
-                *branch = Branch::new(place);
-                let e = branch.dir().context(|| format!("open {}", branch.place.directory()));
+                *hierarchy = Hierarchy::new(place);
+                let e = hierarchy.dir().context(|| format!("open {}", hierarchy.place.directory()));
                 e.about(format_args!("--cgroup {arg}"))?;
             }
         }
@@ -67,19 +67,21 @@ impl Cgroup {
     /// init's cgroup; but not the root cgroup, which has no limits.
     pub(super) fn join_beside(
         &self,
-        own: &Branch,
+        own: &Hierarchy,
         pid: &str,
         refused: Errno,
     ) -> std::result::Result<(), Errno> {
         let gone = matches!(refused, Errno::ENOENT | Errno::ENODEV);
         let full = own.place.is_v2() && matches!(refused, Errno::EBUSY | Errno::EOPNOTSUPP);
         let layout = self.beside.filter(|_| gone || full).and_then(|init| Layout::of(&init.to_string()).ok());
-        let mut trees = layout.unwrap_or_default().trees.into_iter();
-        let Some(tree) = trees.find(|tree| tree.mount == own.place.mount) else { return Err(refused) };
-        let inner = tree.own.strip_prefix(&own.place.path).is_some_and(|rest| rest.starts_with('/'));
-        if tree.own == "/" || !(gone || inner) {
+        let mut hierarchies = layout.unwrap_or_default().hierarchies.into_iter();
+        let Some(hierarchy) = hierarchies.find(|hierarchy| hierarchy.mount == own.place.mount) else {
+            return Err(refused);
+        };
+        let inner = hierarchy.own.strip_prefix(&own.place.path).is_some_and(|rest| rest.starts_with('/'));
+        if hierarchy.own == "/" || !(gone || inner) {
             return Err(refused);
         }
-        Branch::new(Place { path: tree.own, ..own.place.clone() }).write("cgroup.procs", pid)
+        Hierarchy::new(Place { path: hierarchy.own, ..own.place.clone() }).write("cgroup.procs", pid)
     }
 }

@@ -3,9 +3,9 @@
 //! All that is requested, or nothing.
 
 use super::apply::write_all;
-use super::hierarchy::Branch;
-use super::limits::knob::{Knob, Missing};
-use super::limits::{DeviceRule, Resources, Setting, What};
+use super::hierarchy::Hierarchy;
+use super::limits::knob::{Knob, WithoutFile};
+use super::limits::{DeviceRule, ResourceField, Resources, Setting};
 use super::planned_limits::{CgroupFacts, PlannedLimits};
 use super::{Cgroup, systemd};
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ impl Cgroup {
         self.check(&limits)?;
         let knobs = self.placed(limits.all_files());
         self.check_usage(&resources)?;
-        let mut undo: Vec<(&Branch, Knob)> =
+        let mut undo: Vec<(&Hierarchy, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();
         let mut replaced = false;
         let mut act = || {
@@ -48,7 +48,7 @@ impl Cgroup {
         let before = || self.ground(None).devices(before).and_then(|devices| self.replace_devices(&devices));
         let devices = if replaced { before() } else { Ok(()) };
         // A value that could not be written (a missing device) needs no undoing.
-        undo.retain(|(branch, knob)| as_it_is(branch, knob).is_none_or(|now| now.value != knob.value));
+        undo.retain(|(hierarchy, knob)| as_it_is(hierarchy, knob).is_none_or(|now| now.value != knob.value));
         Err(match write_all(&undo).and(devices) {
             Ok(()) => e,
             Err(again) => e.hint(format_args!("and the values from before could not be put back: {again}")),
@@ -85,10 +85,11 @@ impl Cgroup {
             _ => {}
         }
         let v2 = self.v2().filter(|_| self.v1("memory").is_none());
-        if let (Some(v2), Some(1..), None) = (v2, resources.number(What::Swap), resources.number(What::Limit))
+        if let (Some(v2), Some(1..), None) =
+            (v2, resources.number(ResourceField::Swap), resources.number(ResourceField::Limit))
         {
             let limit = v2.read("memory.max").ok().and_then(|text| text.trim_ascii().parse().ok());
-            resources.settings.extend(limit.map(|n| Setting { what: What::Limit, of: "", n }));
+            resources.settings.extend(limit.map(|n| Setting { what: ResourceField::Limit, of: "", n }));
         }
         resources
     }
@@ -100,10 +101,10 @@ impl Cgroup {
         let unified = resources.unified.iter().rev().find(|(file, _)| *file == "memory.max");
         let limit = match unified {
             Some((_, text)) => text.trim_ascii().parse().ok(),
-            None => resources.number(What::Limit),
+            None => resources.number(ResourceField::Limit),
         };
         let (Some(limit @ 0..), Some(1), Some(v2)) =
-            (limit, resources.number(What::CheckBeforeUpdate), self.v2())
+            (limit, resources.number(ResourceField::CheckBeforeUpdate), self.v2())
         else {
             return Ok(());
         };
@@ -118,27 +119,27 @@ impl Cgroup {
 
 /// The half of quota and period that is not requested, from the text that has both.
 fn complete_quota(resources: &mut Resources, text: &dyn Fn() -> String) {
-    let half = match [What::Quota, What::Period].map(|what| resources.number(what)) {
-        [Some(_), None] => What::Period,
-        [None, Some(_)] => What::Quota,
+    let half = match [ResourceField::Quota, ResourceField::Period].map(|what| resources.number(what)) {
+        [Some(_), None] => ResourceField::Period,
+        [None, Some(_)] => ResourceField::Quota,
         _ => return,
     };
     let text = text();
     let mut words =
         text.split_ascii_whitespace().map(|word| if word == "max" { Some(-1) } else { word.parse().ok() });
-    if let Some(n) = words.nth(usize::from(half == What::Period)).flatten() {
+    if let Some(n) = words.nth(usize::from(half == ResourceField::Period)).flatten() {
         resources.settings.push(Setting { what: half, of: "", n });
     }
 }
 
 /// The write that restores the file's present content.
-fn as_it_is(branch: &Branch, knob: &Knob) -> Option<Knob> {
+fn as_it_is(hierarchy: &Hierarchy, knob: &Knob) -> Option<Knob> {
     let (mut file, mut value) = (knob.file, knob.value);
-    let text = match (branch.read(file), knob.missing) {
+    let text = match (hierarchy.read(file), knob.missing) {
         (Ok(text), _) => text,
-        (Err(_), Missing::Use(other, same)) => {
+        (Err(_), WithoutFile::Use(other, same)) => {
             (file, value) = (other, same);
-            branch.read(file).ok()?
+            hierarchy.read(file).ok()?
         }
         (Err(_), _) => return None,
     };
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn quota_and_period_are_completed() {
         let of = |quota, period| {
-            let settings = [(What::Period, period), (What::Quota, quota)].into_iter();
+            let settings = [(ResourceField::Period, period), (ResourceField::Quota, quota)].into_iter();
             let settings = settings.filter_map(|(what, n)| Some(Setting { what, of: "", n: n? }));
             Resources { settings: settings.collect(), ..Resources::default() }
         };
@@ -202,7 +203,7 @@ mod tests {
         ] {
             let mut resources = of(asked.0, asked.1);
             complete_quota(&mut resources, &|| text.to_owned());
-            let now = (resources.number(What::Quota), resources.number(What::Period));
+            let now = (resources.number(ResourceField::Quota), resources.number(ResourceField::Period));
             assert_eq!(now, both, "{asked:?} over {text:?}");
         }
     }

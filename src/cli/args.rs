@@ -3,7 +3,7 @@
 use super::command::{CreateOptions, ExecOptions, Format, RunOptions};
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
-use super::update_flags::{FIELDS, Field};
+use super::update_flags::{FIELDS, ResourceFlag};
 use super::values::{env_entry, group, user};
 use super::{Command, Globals};
 use crate::cgroup::planned::CgroupManager;
@@ -183,7 +183,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
         "start" => Command::Start { id },
         "state" => Command::State { id },
         "update" => {
-            let given = |(name, ..): &Field| Some((*name, w.text(name)?));
+            let given = |(name, ..): &ResourceFlag| Some((*name, w.text(name)?));
             let flags = FIELDS.iter().filter_map(given).collect();
             Command::Update { id, resources: w.text("resources"), flags }
         }

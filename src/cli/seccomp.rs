@@ -8,7 +8,7 @@ use crate::json::document;
 use crate::json::slot::{Each, Value, may};
 use crate::seccomp::arch::{ALL, Arch};
 use crate::seccomp::explain;
-use crate::seccomp::policy::{Policy, Profile, Section};
+use crate::seccomp::policy::{Policy, ProfileSlot, Section};
 use crate::sys::file::is_dir;
 use crate::sys::path::join;
 
@@ -44,7 +44,7 @@ pub fn read(path: &str) -> Result<Policy> {
         };
         document::read(text, &mut Each(&mut |v| v.object(&mut [may("linux", &mut Each(&mut linux))])))?;
         if !is_config {
-            document::read(text, &mut Profile(&mut policy))?;
+            document::read(text, &mut ProfileSlot(&mut policy))?;
         }
         policy.ok_or_else(|| Error::new("linux.seccomp: is not there"))
     };

@@ -14,7 +14,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::run::foreground::{Signals, supervise};
 use crate::run::outputs::{can_replace, replace};
 use crate::run::recorder::Recorder;
-use crate::seccomp::record::{Profile, policy};
+use crate::seccomp::recording::{RecordedProfile, policy};
 use crate::seccomp::support::support;
 use crate::sys::path::join;
 use crate::sys::process::{self, Ended};
@@ -25,7 +25,7 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     sealed_exe::ensure()?;
     interrupt::block()?;
     nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
-    let mut profile = Profile::default();
+    let mut profile = RecordedProfile::default();
     for file in merge {
         let merged = profile.merge(&seccomp::read(file)?);
         merged.about(format_args!("--merge {file}"))?;

@@ -17,7 +17,7 @@ use crate::sys::path::join;
 /// Writes it into a directory, replacing nothing.
 pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    let cgroups = Layout::discover()?.trees;
+    let cgroups = Layout::discover()?.hierarchies;
     let unified = !cgroups.is_empty() && cgroups.iter().all(|tree| tree.is_v2());
     let config = match role {
         Some(_) if rootless => {

@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result, engine};
 use crate::run::conversation::{hook_state, serve_listener};
 use crate::run::recorder::Recorder;
 use crate::run::take_down::take_down;
-use crate::run::wire::What;
+use crate::run::wire::MessageKind;
 use crate::run::{hooks, start_fifo};
 use crate::seccomp::notify::Agent;
 use crate::state::locked::Locked;
@@ -50,14 +50,14 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
     let mut slot = Some(dir);
     let wait = |slot: &mut _, wanted| outside(slot, None, || call.wait(wanted, &listener));
-    wait(&mut slot, What::Heard).map_err(|e| {
+    wait(&mut slot, MessageKind::Heard).map_err(|e| {
         let killed = e.is(engine::START_STOPPED) && cgroup.oom_kills() > killed_before;
         if killed { Error::new(engine::INIT_OOM) } else { e }
     })?;
     if HookKind::StartContainer.is_in(&spec.hooks) {
-        wait(&mut slot, What::Hooked).map_err(|e| end(&mut slot, e))?;
+        wait(&mut slot, MessageKind::Hooked).map_err(|e| end(&mut slot, e))?;
     }
-    wait(&mut slot, What::End)?;
+    wait(&mut slot, MessageKind::End)?;
     let pid = match &record.init {
         // The program runs, or has run. A memory limit that was too low for it appears only in the kernel's count.
         Some(init) if cgroup.killed_at_start(call.init(), killed_before) && !init.lives() => {

@@ -12,10 +12,10 @@ pub enum Kind {
 }
 
 /// A flag, its section and member of `linux.resources`, and its type.
-pub type Field = (&'static str, &'static str, &'static str, Kind);
+pub type ResourceFlag = (&'static str, &'static str, &'static str, Kind);
 
 /// Every flag that sets a resource.
-pub const FIELDS: &[Field] = &[
+pub const FIELDS: &[ResourceFlag] = &[
     ("blkio-weight", "blockIO", "weight", Kind::Number),
     ("cpu-period", "cpu", "period", Kind::Number),
     ("cpu-quota", "cpu", "quota", Kind::Number),

@@ -63,7 +63,7 @@ pub trait Members {
 }
 
 /// The lowest integer, the highest, and the error text for any other.
-pub struct Range(pub i64, pub u64, pub Text);
+pub struct Bounds(pub i64, pub u64, pub Text);
 
 impl<'a> Value<'a> {
     /// The kind of the value, in JSON's words.
@@ -104,7 +104,7 @@ impl<'a> Value<'a> {
 
     /// An integer within a range, in two's complement.
     #[inline(never)]
-    pub fn integer(self, Range(lowest, highest, why): &Range) -> Read<u64> {
+    pub fn integer(self, Bounds(lowest, highest, why): &Bounds) -> Read<u64> {
         let Value::Number(text) = self else { return Err(self.is_not("an integer")) };
         let n = Integer::of(text)?;
         let fits = if n.negative { n.bits as i64 >= *lowest } else { n.bits <= *highest };
@@ -377,14 +377,14 @@ impl<T: Slot + Default> Slot for Optional<'_, T> {
 /// A type of integers, set from two's complement.
 pub trait Whole {
     /// All that fit.
-    const RANGE: &'static Range;
+    const RANGE: &'static Bounds;
 
     /// Takes an integer that fits.
     fn set(&mut self, bits: u64);
 }
 
 /// An integer within a narrower range.
-pub struct Within<'a, T>(pub &'a mut T, pub &'static Range);
+pub struct Within<'a, T>(pub &'a mut T, pub &'static Bounds);
 
 impl<T: Whole> Slot for Within<'_, T> {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
@@ -396,8 +396,8 @@ impl<T: Whole> Slot for Within<'_, T> {
 macro_rules! whole {
     ($($type:ident),*) => {$(
         impl Whole for $type {
-            const RANGE: &'static Range =
-                &Range($type::MIN as i64, $type::MAX as u64, concat!("is out of range (", stringify!($type), ")"));
+            const RANGE: &'static Bounds =
+                &Bounds($type::MIN as i64, $type::MAX as u64, concat!("is out of range (", stringify!($type), ")"));
 
             fn set(&mut self, bits: u64) {
                 *self = bits as $type;
@@ -414,7 +414,7 @@ macro_rules! whole {
 whole!(u8, u16, u32, u64, i32, i64);
 
 impl<T: Whole + Default> Whole for Option<T> {
-    const RANGE: &'static Range = T::RANGE;
+    const RANGE: &'static Bounds = T::RANGE;
 
     fn set(&mut self, bits: u64) {
         self.insert(T::default()).set(bits);

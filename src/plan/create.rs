@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
-use super::mounts::{CgroupView, Hierarchy, MountFacts, MountStep, What};
+use super::mounts::{CgroupView, MountFacts, MountObject, MountStep, V1Hierarchy};
 use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
@@ -346,8 +346,8 @@ fn root_and_mounts(
 
 fn shows_cgroup(step: &MountStep) -> bool {
     match &step.what {
-        What::CgroupV1 { .. } => true,
-        What::New(new) => new.kind.to_bytes().starts_with(b"cgroup"),
+        MountObject::CgroupV1 { .. } => true,
+        MountObject::New(new) => new.kind.to_bytes().starts_with(b"cgroup"),
         _ => false,
     }
 }
@@ -358,14 +358,14 @@ fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> Cgroup
         own_namespace: spec.linux.namespace(NamespaceKind::Cgroup).is_some(),
         ..CgroupView::default()
     };
-    for tree in &facts.cgroups.trees {
-        let path = cgroup.path().map_or_else(|| tree.own.clone(), |path| path.within(tree));
-        let source = format!("{}{path}", tree.mount);
-        if tree.is_v2() {
+    for hierarchy in &facts.cgroups.hierarchies {
+        let path = cgroup.path().map_or_else(|| hierarchy.own.clone(), |path| path.within(hierarchy));
+        let source = format!("{}{path}", hierarchy.mount);
+        if hierarchy.is_v2() {
             view.v2 = Some(source);
         } else {
-            let directory = tree.mount.rsplit('/').next().unwrap_or_default().to_owned();
-            view.v1.push(Hierarchy { directory, controllers: tree.controllers.clone(), source });
+            let directory = hierarchy.mount.rsplit('/').next().unwrap_or_default().to_owned();
+            view.v1.push(V1Hierarchy { directory, controllers: hierarchy.controllers.clone(), source });
         }
     }
     view

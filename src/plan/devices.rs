@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::mounts::{MountStep, What};
+use super::mounts::{MountObject, MountStep};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, Spec};
 use crate::text::List;
@@ -48,7 +48,7 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 ///
 /// `None` if a mount binds a directory there: like runc, embrun leaves a foreign `/dev` as it is.
 pub fn compile(spec: &Spec, mounts: &[MountStep]) -> Result<Option<DevStep>, Vec<Refusal>> {
-    if mounts.iter().any(|m| m.target.as_bytes() == b"dev" && matches!(m.what, What::Bind { .. })) {
+    if mounts.iter().any(|m| m.target.as_bytes() == b"dev" && matches!(m.what, MountObject::Bind { .. })) {
         return Ok(None);
     }
     let mut nodes = Vec::with_capacity(DEFAULT.len() + spec.linux.devices.len());

@@ -33,7 +33,7 @@ pub struct MountFacts {
 #[derive(Clone, Debug, Default)]
 pub struct CgroupView {
     /// The v1 hierarchies. If there are any, the mount shows them.
-    pub v1: Vec<Hierarchy>,
+    pub v1: Vec<V1Hierarchy>,
     /// The host's path of the container's v2 directory, bound where cgroup2 may not be mounted.
     pub v2: Option<String>,
     /// The container has its own cgroup namespace, and init is in it when it mounts.
@@ -42,7 +42,7 @@ pub struct CgroupView {
 
 /// A v1 hierarchy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hierarchy {
+pub struct V1Hierarchy {
     /// Its directory's name, from the host's mount point: `cpu,cpuacct` or `systemd`.
     pub directory: String,
     /// Its controllers, or `name=…` for a named one.
@@ -59,14 +59,14 @@ pub struct MountStep {
     /// Its destination.
     pub target: InsidePath,
     /// The object that is mounted.
-    pub what: What,
+    pub what: MountObject,
     /// The changes of the mount's flags once it is made.
     pub changes: List<Change>,
 }
 
 /// The object that a [`MountStep`] mounts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum What {
+pub enum MountObject {
     /// A new mount of a file system.
     New(NewMount),
     /// A bind of a host path; one at `/` replaces the root.
@@ -121,7 +121,7 @@ pub struct NewMount {
     pub instead: Option<(&'static CStr, List<Change>)>,
 }
 
-/// A v1 hierarchy in a [`What::CgroupV1`].
+/// A v1 hierarchy in a [`MountObject::CgroupV1`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CgroupEntry {
     /// The directory's name.
@@ -197,20 +197,20 @@ pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
 /// A later entry decides whether a mount is read-only, even if that is delayed until it is filled.
 fn postpone(before: &mut [MountStep], step: &mut MountStep) {
     let (readonly, says) = match step.what {
-        What::Remount { flags, .. } => (flags & ms::RDONLY != 0, true),
-        What::Change => {
+        MountObject::Remount { flags, .. } => (flags & ms::RDONLY != 0, true),
+        MountObject::Change => {
             let any = |bits: fn(&Change) -> u32| step.changes.iter().any(|c| bits(c) & attr::RDONLY != 0);
             (any(|c| c.set), any(|c| c.set | c.clear))
         }
         _ => return,
     };
     let Some(earlier) = before.iter_mut().rev().find(|b| b.target == step.target) else { return };
-    let What::New(new) = &mut earlier.what else { return };
+    let MountObject::New(new) = &mut earlier.what else { return };
     if !says || !fills_up(new.kind.to_bytes() == b"tmpfs", &step.target) {
         return;
     }
     new.late_readonly = readonly;
-    if let What::Remount { flags, .. } = &mut step.what {
+    if let MountObject::Remount { flags, .. } = &mut step.what {
         *flags &= !ms::RDONLY;
     }
     let later = |c: &Change| Change { set: c.set & !attr::RDONLY, ..*c };
@@ -263,13 +263,14 @@ fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) ->
         return Err(because("options", format_args!("{data} is no option of a bind mount (remove it)")));
     }
     let (what, changes) = match (remount, bind) {
-        (true, true) => (What::Change, options.changes()),
-        (true, false) => {
-            (What::Remount { flags: options.set, data: data(&options.data)? }, options.changes_beside(0))
-        }
+        (true, true) => (MountObject::Change, options.changes()),
+        (true, false) => (
+            MountObject::Remount { flags: options.set, data: data(&options.data)? },
+            options.changes_beside(0),
+        ),
         (false, true) => {
             let recursive = options.set & ms::REC != 0;
-            (What::Bind { source: bind_source(mount, facts)?, recursive }, options.bind_changes())
+            (MountObject::Bind { source: bind_source(mount, facts)?, recursive }, options.bind_changes())
         }
         (false, false) => match kind {
             "bind" => return Err(("options", "a bind mount needs the option \"bind\" or \"rbind\"")),
@@ -279,7 +280,7 @@ fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) ->
             }
             // Kernels before 5.10 silently ignore this flag of mount(2).
             _ => (
-                What::New(new_mount(mount, target, &options, label, facts)?),
+                MountObject::New(new_mount(mount, target, &options, label, facts)?),
                 options.changes_beside(ms::NOSYMFOLLOW),
             ),
         },
@@ -369,7 +370,7 @@ fn new_mount(
     })
 }
 
-fn cgroup_v1(set: u32, view: &CgroupView) -> Result<What, Refused> {
+fn cgroup_v1(set: u32, view: &CgroupView) -> Result<MountObject, Refused> {
     let flags = ms::NOSUID | ms::NODEV | ms::NOEXEC | (set & ms::RDONLY);
     let mut entries = Vec::with_capacity(view.v1.len());
     let mut links = Vec::new();
@@ -387,7 +388,7 @@ fn cgroup_v1(set: u32, view: &CgroupView) -> Result<What, Refused> {
             }
         }
     }
-    Ok(What::CgroupV1 { flags, entries: entries.leak(), links: links.leak() })
+    Ok(MountObject::CgroupV1 { flags, entries: entries.leak(), links: links.leak() })
 }
 
 /// The text in a plan: `mount proc at /proc (nosuid,noexec)`.
@@ -396,7 +397,7 @@ impl fmt::Display for MountStep {
         let target = &self.target;
         let mut notes = Notes { f, open: false };
         match &self.what {
-            What::New(new) => {
+            MountObject::New(new) => {
                 write!(notes.f, "mount {} at {target}", Lossy(new.kind))?;
                 notes.add(&FlagNames(new.flags))?;
                 notes.add_if(new.late_readonly, "ro at last")?;
@@ -404,17 +405,17 @@ impl fmt::Display for MountStep {
                 notes.add_if(new.copy_up, "tmpcopyup")?;
                 notes.add(&Lossy(new.data.unwrap_or_default()))?;
             }
-            What::Bind { source, recursive } => {
+            MountObject::Bind { source, recursive } => {
                 write!(notes.f, "bind {} at {target}", Lossy(source))?;
                 notes.add_if(*recursive, "rbind")?;
             }
-            What::Remount { flags, data } => {
+            MountObject::Remount { flags, data } => {
                 write!(notes.f, "remount {target}")?;
                 notes.add(&FlagNames(*flags))?;
                 notes.add(&Lossy(data.unwrap_or_default()))?;
             }
-            What::Change => write!(notes.f, "change the mount at {target}")?,
-            What::CgroupV1 { flags, entries, .. } => {
+            MountObject::Change => write!(notes.f, "change the mount at {target}")?,
+            MountObject::CgroupV1 { flags, entries, .. } => {
                 write!(notes.f, "mount {} cgroup hierarchies at {target}", entries.len())?;
                 notes.add(&FlagNames(*flags))?;
                 notes.add_if(entries.iter().any(|e| e.data.is_none()), "own directories bound")?;

@@ -29,9 +29,9 @@ impl ExecPlan {
 }
 
 /// A step of the host, if both kinds of launch have it, and whether it waits.
-type Seen = (Option<CommonStep>, bool);
+type SeenStep = (Option<CommonStep>, bool);
 
-fn broken(launch: &Launch, host: &[Seen]) -> Vec<String> {
+fn broken(launch: &Launch, host: &[SeenStep]) -> Vec<String> {
     let mut out = Vec::new();
     conversation(launch, host, &mut out);
     order(launch, &mut out);
@@ -47,32 +47,32 @@ fn broken(launch: &Launch, host: &[Seen]) -> Vec<String> {
 }
 
 /// A step, by its name in the laws.
-type Named = (&'static str, fn(&InitStep) -> bool);
+type NamedStep = (&'static str, fn(&InitStep) -> bool);
 
-const BOUNDING: Named = ("the bounding set", |s| matches!(s, InitStep::BoundingSet(_)));
-const CAPS: Named = ("the capability sets", |s| matches!(s, InitStep::Capabilities(_)));
-const CWD: Named = ("the working directory", |s| matches!(s, InitStep::Cwd));
-const DEVICES: Named = ("the devices", |s| matches!(s, InitStep::Devices(_)));
-const ENTER: Named = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
-const FIND: Named = ("the program's look-up", |s| matches!(s, InitStep::FindProgram));
-const FINISH: Named = ("what mounts wait for", |s| matches!(s, InitStep::FinishMounts));
-const IDS: Named = ("the ids", |s| matches!(s, InitStep::Ids(_)));
-const LET_GO: Named = ("letting go of the host", |s| matches!(s, InitStep::LetGo { .. }));
-const MASK: Named = ("masking", |s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_)));
-const MOUNT: Named = ("the first mount", |s| matches!(s, InitStep::Mount(_)));
-const NO_NEW_PRIVS: Named = ("no_new_privs", |s| matches!(s, InitStep::NoNewPrivileges));
-const NULL: Named = ("the container's null device", |s| matches!(s, InitStep::StdioNull));
-const PERSONALITY: Named = ("the personality", |s| matches!(s, InitStep::Personality(_)));
-const PIVOT: Named = ("the pivot", |s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot));
-const PROGRAM: Named = ("a program of the container", runs_a_program_of_the_container);
-const READONLY: Named = ("the read-only root", |s| matches!(s, InitStep::ReadonlyRoot));
-const ROOT: Named = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
-const SECCOMP: Named = ("the filter", |s| matches!(s, InitStep::Seccomp));
-const START: Named = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
-const SYSCTL: Named = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
+const BOUNDING: NamedStep = ("the bounding set", |s| matches!(s, InitStep::BoundingSet(_)));
+const CAPS: NamedStep = ("the capability sets", |s| matches!(s, InitStep::Capabilities(_)));
+const CWD: NamedStep = ("the working directory", |s| matches!(s, InitStep::Cwd));
+const DEVICES: NamedStep = ("the devices", |s| matches!(s, InitStep::Devices(_)));
+const ENTER: NamedStep = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
+const FIND: NamedStep = ("the program's look-up", |s| matches!(s, InitStep::FindProgram));
+const FINISH: NamedStep = ("what mounts wait for", |s| matches!(s, InitStep::FinishMounts));
+const IDS: NamedStep = ("the ids", |s| matches!(s, InitStep::Ids(_)));
+const LET_GO: NamedStep = ("letting go of the host", |s| matches!(s, InitStep::LetGo { .. }));
+const MASK: NamedStep = ("masking", |s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_)));
+const MOUNT: NamedStep = ("the first mount", |s| matches!(s, InitStep::Mount(_)));
+const NO_NEW_PRIVS: NamedStep = ("no_new_privs", |s| matches!(s, InitStep::NoNewPrivileges));
+const NULL: NamedStep = ("the container's null device", |s| matches!(s, InitStep::StdioNull));
+const PERSONALITY: NamedStep = ("the personality", |s| matches!(s, InitStep::Personality(_)));
+const PIVOT: NamedStep = ("the pivot", |s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot));
+const PROGRAM: NamedStep = ("a program of the container", runs_a_program_of_the_container);
+const READONLY: NamedStep = ("the read-only root", |s| matches!(s, InitStep::ReadonlyRoot));
+const ROOT: NamedStep = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
+const SECCOMP: NamedStep = ("the filter", |s| matches!(s, InitStep::Seccomp));
+const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
+const SYSCTL: NamedStep = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
 
 /// The first of each pair must come before the second, if a plan has both.
-const ORDER: &[(Named, Named)] = &[
+const ORDER: &[(NamedStep, NamedStep)] = &[
     (ROOT, MOUNT),
     (MOUNT, MASK),
     (DEVICES, NULL),
@@ -102,7 +102,7 @@ const ORDER: &[(Named, Named)] = &[
     (ENTER, PROGRAM),
 ];
 
-fn first(launch: &Launch, (_, wanted): Named) -> Option<usize> {
+fn first(launch: &Launch, (_, wanted): NamedStep) -> Option<usize> {
     launch.init.iter().position(wanted)
 }
 
@@ -115,7 +115,7 @@ fn before(earlier: (&str, Option<usize>), later: (&str, Option<usize>), out: &mu
 }
 
 fn order(launch: &Launch, out: &mut Vec<String>) {
-    let at = |step: Named| (step.0, first(launch, step));
+    let at = |step: NamedStep| (step.0, first(launch, step));
     for (earlier, later) in ORDER {
         before(at(*earlier), at(*later), out);
     }
@@ -130,7 +130,7 @@ fn order(launch: &Launch, out: &mut Vec<String>) {
 
 /// With no_new_privs the filter comes last; without, it needs CAP_SYS_ADMIN.
 fn filter(launch: &Launch, out: &mut Vec<String>) {
-    let at = |step: Named| (step.0, first(launch, step));
+    let at = |step: NamedStep| (step.0, first(launch, step));
     if first(launch, NO_NEW_PRIVS).is_some() {
         before(at(NO_NEW_PRIVS), at(SECCOMP), out);
         before(at(FIND), at(SECCOMP), out);
@@ -150,7 +150,7 @@ fn runs_a_program_of_the_container(step: &InitStep) -> bool {
 }
 
 /// Both processes meet at the same points in the same order, so they cannot deadlock.
-fn conversation(launch: &Launch, host: &[Seen], out: &mut Vec<String>) {
+fn conversation(launch: &Launch, host: &[SeenStep], out: &mut Vec<String>) {
     let asks: Vec<Sync> = launch
         .init
         .iter()

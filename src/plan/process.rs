@@ -8,7 +8,7 @@ use crate::text::{List, Text, joined};
 
 /// The five capability sets as masks that the kernel accepts (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CapSets {
+pub struct CapabilityMasks {
     /// The superset that limits the others.
     pub bounding: u64,
     /// In force.
@@ -25,7 +25,11 @@ pub struct CapSets {
 ///
 /// `available` are the capabilities of the process that applies them. Unknown capabilities, and those that cannot be granted,
 /// are left out with a warning (config.md, "Linux Process").
-pub fn capabilities(asked: &Capabilities, available: u64, warnings: &mut Vec<String>) -> &'static CapSets {
+pub fn capabilities(
+    asked: &Capabilities,
+    available: u64,
+    warnings: &mut Vec<String>,
+) -> &'static CapabilityMasks {
     let mut set = |field, names, limit, reason| grant(field, names, limit, reason, warnings);
     const UNAVAILABLE: &str = "not available to the runtime";
     let bounding = set("bounding", asked.bounding, available, UNAVAILABLE);
@@ -35,7 +39,7 @@ pub fn capabilities(asked: &Capabilities, available: u64, warnings: &mut Vec<Str
     let inheritable = set("inheritable", asked.inheritable, bounding, "not in bounding");
     // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
     let ambient = set("ambient", asked.ambient, permitted & inheritable, "not in permitted and inheritable");
-    Box::leak(Box::new(CapSets { bounding, effective, inheritable, permitted, ambient }))
+    Box::leak(Box::new(CapabilityMasks { bounding, effective, inheritable, permitted, ambient }))
 }
 
 #[inline(never)]
@@ -154,14 +158,14 @@ mod tests {
         list.to_vec().leak()
     }
 
-    fn granted(asked: Capabilities, available: u64) -> (CapSets, Vec<String>) {
+    fn granted(asked: Capabilities, available: u64) -> (CapabilityMasks, Vec<String>) {
         let mut warnings = Vec::new();
         (*capabilities(&asked, available, &mut warnings), warnings)
     }
 
     #[test]
     fn absent_capabilities_are_none() {
-        assert_eq!(granted(Capabilities::default(), ALL), (CapSets::default(), vec![]));
+        assert_eq!(granted(Capabilities::default(), ALL), (CapabilityMasks::default(), vec![]));
     }
 
     #[test]
@@ -178,7 +182,7 @@ mod tests {
         let all = CHOWN | KILL | CHECKPOINT_RESTORE;
         assert_eq!(
             sets,
-            CapSets { bounding: all, effective: all, inheritable: all, permitted: all, ambient: all }
+            CapabilityMasks { bounding: all, effective: all, inheritable: all, permitted: all, ambient: all }
         );
         assert_eq!(warnings, [""; 0]);
     }
@@ -207,7 +211,13 @@ mod tests {
         let (sets, warnings) = granted(asked, CHOWN | KILL);
         assert_eq!(
             sets,
-            CapSets { bounding: CHOWN, effective: 0, inheritable: CHOWN, permitted: CHOWN, ambient: CHOWN }
+            CapabilityMasks {
+                bounding: CHOWN,
+                effective: 0,
+                inheritable: CHOWN,
+                permitted: CHOWN,
+                ambient: CHOWN
+            }
         );
         assert_eq!(
             warnings,

@@ -10,7 +10,7 @@ use super::devices::DevStep;
 use super::host_step::Sync;
 use super::inside_path::InsidePath;
 use super::mounts::MountStep;
-use super::process::CapSets;
+use super::process::CapabilityMasks;
 use crate::bundle::spec::{
     HookKind, IoPriority, NamespaceKind, Personality, Propagation, Rlimit, Scheduler, User,
 };
@@ -124,11 +124,11 @@ pub enum InitStep {
     /// Close the filter's listener, which the host has by now.
     CloseListener,
     /// Drop all capabilities except those of `bounding` from the bounding set.
-    BoundingSet(&'static CapSets),
+    BoundingSet(&'static CapabilityMasks),
     /// Become the container's user: all user ids, all group ids, exactly these groups.
     Ids(&'static User),
     /// Set the capability sets, except the bounding one.
-    Capabilities(&'static CapSets),
+    Capabilities(&'static CapabilityMasks),
     /// Find the program in PATH, as this user.
     FindProgram,
     /// Wait for `start`.

@@ -29,23 +29,23 @@ pub enum Api {
 
 /// A mount that is not attached yet; afterwards, the attached mount.
 #[derive(Debug)]
-pub struct Tree(OwnedFd);
+pub struct DetachedMount(OwnedFd);
 
-impl AsFd for Tree {
+impl AsFd for DetachedMount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl From<Tree> for OwnedFd {
-    fn from(tree: Tree) -> OwnedFd {
+impl From<DetachedMount> for OwnedFd {
+    fn from(tree: DetachedMount) -> OwnedFd {
         tree.0
     }
 }
 
 /// The place where detached mounts are made.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct MountApi {
     api: Api,
     proc: ProcFs,
     private: bool,
@@ -57,11 +57,11 @@ const STAGE_FILE: &CStr = c"version";
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-impl Workshop {
+impl MountApi {
     /// Uses the best interface that the kernel has, unless one is chosen.
-    pub fn new(proc: ProcFs, api: Option<Api>) -> Workshop {
+    pub fn new(proc: ProcFs, api: Option<Api>) -> MountApi {
         let best = || if mount_api::has_mount_setattr() { Api::Detached } else { Api::Staged };
-        Workshop { api: api.unwrap_or_else(best), proc, private: false }
+        MountApi { api: api.unwrap_or_else(best), proc, private: false }
     }
 
     /// The host's procfs.
@@ -70,9 +70,9 @@ impl Workshop {
     }
 
     /// Clones the mount at a path of the host, following links.
-    pub fn clone_path(&mut self, path: &CStr, recursive: bool) -> Result<Tree> {
+    pub fn clone_path(&mut self, path: &CStr, recursive: bool) -> Result<DetachedMount> {
         match self.api {
-            Api::Detached => mount_api::clone_tree(AT_FDCWD, path, recursive).map(Tree),
+            Api::Detached => mount_api::clone_tree(AT_FDCWD, path, recursive).map(DetachedMount),
             Api::Staged => {
                 let file = open(path, LOOK).about(format_args!("{}", Lossy(path)))?;
                 return self.clone_file(file.as_fd(), recursive).about(format_args!("{}", Lossy(path)));
@@ -82,9 +82,9 @@ impl Workshop {
     }
 
     /// Clones the mount of an open file, from that file on.
-    pub fn clone_file(&mut self, file: BorrowedFd<'_>, recursive: bool) -> Result<Tree> {
+    pub fn clone_file(&mut self, file: BorrowedFd<'_>, recursive: bool) -> Result<DetachedMount> {
         match self.api {
-            Api::Detached => Ok(Tree(mount_api::clone_tree(file, c"", recursive)?)),
+            Api::Detached => Ok(DetachedMount(mount_api::clone_tree(file, c"", recursive)?)),
             Api::Staged => {
                 let directory = kind(&fstat(file)?) == SFlag::S_IFDIR;
                 let deep = if recursive { ms::REC } else { 0 };
@@ -95,12 +95,18 @@ impl Workshop {
     }
 
     /// Mounts a file system.
-    pub fn new_fs(&mut self, kind: &CStr, source: &CStr, flags: u32, data: Option<&CStr>) -> Result<Tree> {
+    pub fn new_fs(
+        &mut self,
+        kind: &CStr,
+        source: &CStr,
+        flags: u32,
+        data: Option<&CStr>,
+    ) -> Result<DetachedMount> {
         self.stage(true, Some(source), Some(kind), flags, data)
     }
 
     /// Mounts the procfs of another pid namespace.
-    pub(super) fn foreign_proc(&mut self, proc: &ForeignProc<'_>) -> Result<Tree> {
+    pub(super) fn foreign_proc(&mut self, proc: &ForeignProc<'_>) -> Result<DetachedMount> {
         match (proc.detached(&self.proc), self.api) {
             (Err(e), _) if e.errno() == Some(Errno::ENOSYS) => {
                 self.stage_by(true, &|place, procfs| proc.attached(place, procfs))
@@ -108,7 +114,7 @@ impl Workshop {
             (Ok(tree), Api::Staged) => {
                 self.stage_by(true, &|place, _| Ok(mount_api::move_mount(tree.as_fd(), place)?))
             }
-            (tree, _) => tree.map(Tree),
+            (tree, _) => tree.map(DetachedMount),
         }
     }
 
@@ -119,7 +125,7 @@ impl Workshop {
         kind: Option<&CStr>,
         flags: u32,
         data: Option<&CStr>,
-    ) -> Result<Tree> {
+    ) -> Result<DetachedMount> {
         self.stage_by(directory, &|place, _| Ok(mount_on(source, place, kind, flags, data)?))
     }
 
@@ -127,7 +133,7 @@ impl Workshop {
         &mut self,
         directory: bool,
         mount: &dyn Fn(BorrowedFd<'_>, &ProcFs) -> Result<()>,
-    ) -> Result<Tree> {
+    ) -> Result<DetachedMount> {
         if !self.private {
             // A mount below a shared mount cannot be moved.
             mount_on(None, self.proc.as_fd(), None, ms::PRIVATE, None).at("make /proc private")?;
@@ -136,7 +142,7 @@ impl Workshop {
         let name = if directory { STAGE_DIRECTORY } else { STAGE_FILE };
         let place = openat(&self.proc, name, LOOK)?;
         mount(place.as_fd(), &self.proc)?;
-        Ok(Tree(openat(&self.proc, name, LOOK)?))
+        Ok(DetachedMount(openat(&self.proc, name, LOOK)?))
     }
 
     /// Attaches a mount, with all mounts below it, on top of `target`.

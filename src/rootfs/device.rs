@@ -128,8 +128,8 @@ impl Rootfs {
                     return Err(Error::of(format_args!("is {} in the root file system", describe(other))));
                 }
             }
-            let tree = self.workshop.clone_file(slave, false)?;
-            Ok(self.workshop.attach(tree.as_fd(), target.as_fd())?)
+            let tree = self.api.clone_file(slave, false)?;
+            Ok(self.api.attach(tree.as_fd(), target.as_fd())?)
         };
         act().at("/dev/console")
     }

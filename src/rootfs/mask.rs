@@ -44,8 +44,8 @@ impl Rootfs {
         }
         let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
         // Some kernels count the root twice, hence two inodes. The size is rounded up to a page; 0 would mean no limit.
-        let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=755"))?;
-        self.workshop.attach(tree.as_fd(), target.as_fd())?;
+        let tree = self.api.new_fs(c"tmpfs", c"tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=755"))?;
+        self.api.attach(tree.as_fd(), target.as_fd())?;
         self.nothing = Some(tree.into());
         Ok(())
     }
@@ -61,15 +61,13 @@ impl Rootfs {
 
     fn freeze(&mut self, target: &Handle) -> Result<()> {
         self.not_the_root(target)?;
-        let tree = self.workshop.clone_file(target.as_fd(), true)?;
+        let tree = self.api.clone_file(target.as_fd(), true)?;
         let change = |recursive| Change { recursive, set: attr::RDONLY, ..Change::default() };
-        match self.workshop.change(tree.as_fd(), &change(true)) {
+        match self.api.change(tree.as_fd(), &change(true)) {
             // Before Linux 5.12 only the one mount can be changed, which is what other runtimes do on every kernel.
-            Err(e) if e.errno() == Some(Errno::ENOSYS) => {
-                self.workshop.change(tree.as_fd(), &change(false))?
-            }
+            Err(e) if e.errno() == Some(Errno::ENOSYS) => self.api.change(tree.as_fd(), &change(false))?,
             other => other?,
         }
-        self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(Error::from)
+        self.api.attach(tree.as_fd(), target.as_fd()).map_err(Error::from)
     }
 }

@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, makedev};
 
-use detached::{Api, Workshop};
+use detached::{Api, MountApi};
 use procfs::ProcFs;
 use resolve::{Links, Resolver};
 use root::{Handle, RootDir};
@@ -42,7 +42,7 @@ pub use passwd::home;
 #[derive(Debug)]
 pub struct Rootfs {
     root: RootDir,
-    workshop: Workshop,
+    api: MountApi,
     /// Our own mounts that become read-only at the end.
     late: Vec<OwnedFd>,
     /// An empty read-only tmpfs, once it is needed.
@@ -68,20 +68,20 @@ impl Rootfs {
     /// configuration asks for it.
     pub fn prepare(path: &CStr, propagation: Option<Propagation>, ways: Ways) -> Result<Rootfs> {
         let resolver = ways.resolver.unwrap_or(Resolver::Kernel);
-        let mut workshop = Workshop::new(ProcFs::with(resolver)?, ways.api);
+        let mut api = MountApi::new(ProcFs::with(resolver)?, ways.api);
         set_propagation(propagation)?;
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .about(format_args!("root.path {}", Lossy(path)))?;
         // Like runc: only a slave sees what the host mounts below its root later.
         pivot::set_parent(path, if is_slave(propagation) { ms::SLAVE } else { ms::PRIVATE })?;
-        let tree = workshop.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
+        let tree = api.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
         if !apart(propagation) {
             // Mounts below root.path may be peers of the host's.
-            workshop.change(tree.as_fd(), &SLAVE)?;
+            api.change(tree.as_fd(), &SLAVE)?;
         }
-        workshop.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
+        api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
-        Ok(Rootfs { root, workshop, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
+        Ok(Rootfs { root, api, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
     }
 
     /// Sets the pid namespace that procfs shows when it is mounted from now on.
@@ -96,7 +96,7 @@ impl Rootfs {
 
     /// The host's procfs.
     pub fn proc(&self) -> &ProcFs {
-        self.workshop.proc()
+        self.api.proc()
     }
 
     /// Refuses to cover the root itself, which would have no effect.
@@ -109,14 +109,14 @@ impl Rootfs {
     /// Makes those mounts read-only that had to stay writable until they were filled.
     pub fn finish(&mut self) -> Result<()> {
         for mount in std::mem::take(&mut self.late) {
-            self.workshop.change(mount.as_fd(), &crate::plan::mounts::READONLY)?;
+            self.api.change(mount.as_fd(), &crate::plan::mounts::READONLY)?;
         }
         Ok(())
     }
 
     /// Makes the root read-only (`root.readonly`). The mounts below keep their flags.
     pub fn make_readonly(&self) -> Result<()> {
-        self.workshop.change(self.root.as_fd(), &crate::plan::mounts::READONLY).at("the root")
+        self.api.change(self.root.as_fd(), &crate::plan::mounts::READONLY).at("the root")
     }
 }
 

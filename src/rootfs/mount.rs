@@ -6,14 +6,16 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
 
-use super::detached::Tree;
+use super::detached::DetachedMount;
 use super::foreign_proc::ForeignProc;
 use super::procfs::is_procfs;
 use super::resolve::{Links, Missing};
 use super::root::{Handle, RootDir, kind, open_name};
 use super::{PRIVATE, Rootfs, SLAVE, copy, is_slave, through_a_link};
 use crate::error::{Context, Error, Lossy, Result};
-use crate::plan::mounts::{CgroupEntry, MAX_DATA, MountStep, NewMount, READONLY, What, may_cover_proc};
+use crate::plan::mounts::{
+    CgroupEntry, MAX_DATA, MountObject, MountStep, NewMount, READONLY, may_cover_proc,
+};
 use crate::plan::options::{Change, ms};
 use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{FileStat, fstat, mkdirat, symlinkat};
@@ -27,18 +29,18 @@ impl Rootfs {
     /// Performs one entry of `mounts[]`.
     pub fn mount(&mut self, step: &MountStep) -> Result<()> {
         match &step.what {
-            What::New(new) => self.new_mount(step, new),
-            What::Bind { source, recursive } => self.bind(step, source, *recursive, step.changes),
-            What::Remount { flags, data } => {
+            MountObject::New(new) => self.new_mount(step, new),
+            MountObject::Bind { source, recursive } => self.bind(step, source, *recursive, step.changes),
+            MountObject::Remount { flags, data } => {
                 let target = self.existing(step)?;
                 mount_on(None, target.as_fd(), None, *flags, *data).at("remount").map_err(no_mount)?;
                 self.change_all(&target, step.changes).map_err(no_mount)
             }
-            What::Change => {
+            MountObject::Change => {
                 let target = self.existing(step)?;
                 self.change_all(&target, step.changes).map_err(no_mount)
             }
-            What::CgroupV1 { flags, entries, links } => self.cgroup_v1(step, *flags, entries, links),
+            MountObject::CgroupV1 { flags, entries, links } => self.cgroup_v1(step, *flags, entries, links),
         }
     }
 
@@ -47,7 +49,7 @@ impl Rootfs {
     }
 
     fn change_all(&self, mount: &impl AsFd, changes: &[Change]) -> Result<()> {
-        changes.iter().try_for_each(|change| self.workshop.change(mount.as_fd(), change))
+        changes.iter().try_for_each(|change| self.api.change(mount.as_fd(), change))
     }
 
     fn new_mount(&mut self, step: &MountStep, new: &NewMount) -> Result<()> {
@@ -80,18 +82,18 @@ impl Rootfs {
         data: Option<&CStr>,
     ) -> Result<()> {
         let tree = match &self.pid_namespace {
-            Some(namespace) if new.kind == c"proc" => self.workshop.foreign_proc(&ForeignProc {
+            Some(namespace) if new.kind == c"proc" => self.api.foreign_proc(&ForeignProc {
                 namespace: namespace.as_fd(),
                 source: new.source,
                 flags: new.flags,
                 data,
             }),
-            _ => self.workshop.new_fs(new.kind, new.source, new.flags, data),
+            _ => self.api.new_fs(new.kind, new.source, new.flags, data),
         }?;
         if new.copy_up {
             copy::directory(target, &tree).at("copy the directory below")?;
         }
-        self.workshop.attach(tree.as_fd(), target.as_fd())?;
+        self.api.attach(tree.as_fd(), target.as_fd())?;
         self.change_all(&tree, step.changes)?;
         if new.late_readonly {
             self.late.push(tree.into());
@@ -100,7 +102,7 @@ impl Rootfs {
     }
 
     fn bind(&mut self, step: &MountStep, source: &CStr, recursive: bool, changes: &[Change]) -> Result<()> {
-        let tree = self.workshop.clone_path(source, recursive)?;
+        let tree = self.api.clone_path(source, recursive)?;
         if step.target.is_root() {
             return self.replace_root(tree, changes);
         }
@@ -118,19 +120,19 @@ impl Rootfs {
         let (target, _) = made.map_err(|e| cannot_make(e, step))?;
         self.check_cover(step, &target)?;
         self.change_all(&tree, changes)?;
-        self.workshop.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
+        self.api.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
     }
 
     /// Attaches a tree on top of the root and uses it as the root from then on.
     ///
     /// It leaves the host's peer groups first, so that mounts in it stay in the container.
-    fn replace_root(&mut self, tree: Tree, changes: &[Change]) -> Result<()> {
-        self.workshop.change(tree.as_fd(), &SLAVE)?;
+    fn replace_root(&mut self, tree: DetachedMount, changes: &[Change]) -> Result<()> {
+        self.api.change(tree.as_fd(), &SLAVE)?;
         if !is_slave(self.propagation) {
-            self.workshop.change(tree.as_fd(), &PRIVATE)?;
+            self.api.change(tree.as_fd(), &PRIVATE)?;
         }
         self.change_all(&tree, changes)?;
-        let attached = self.workshop.attach(tree.as_fd(), self.root.as_fd());
+        let attached = self.api.attach(tree.as_fd(), self.root.as_fd());
         attached.map_err(|e| mismatch(e, &tree, &self.root))?;
         self.root = RootDir::with(tree.into(), self.root.resolver());
         Ok(())
@@ -176,7 +178,7 @@ impl Rootfs {
         let (target, _) = self.directory(step, Links::Follow)?;
         let readonly = flags & ms::RDONLY != 0;
         let _exact = ExactModes::begin();
-        let tree = self.workshop.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(c"mode=755"))?;
+        let tree = self.api.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(c"mode=755"))?;
         for entry in entries {
             self.hierarchy(&tree, flags, entry).about(format_args!("{}", Lossy(entry.directory)))?;
         }
@@ -184,23 +186,23 @@ impl Rootfs {
             symlinkat(directory, &tree, name).about(format_args!("{}", Lossy(name)))?;
         }
         if readonly {
-            self.workshop.change(tree.as_fd(), &READONLY)?;
+            self.api.change(tree.as_fd(), &READONLY)?;
         }
-        self.workshop.attach(tree.as_fd(), target.as_fd())?;
+        self.api.attach(tree.as_fd(), target.as_fd())?;
         self.change_all(&tree, step.changes)
     }
 
-    fn hierarchy(&mut self, tmpfs: &Tree, flags: u32, entry: &CgroupEntry) -> Result<()> {
+    fn hierarchy(&mut self, tmpfs: &DetachedMount, flags: u32, entry: &CgroupEntry) -> Result<()> {
         mkdirat(tmpfs, entry.directory, DIRECTORY)?;
         let place = open_name(tmpfs, entry.directory)?;
         if let Some(data) = entry.data {
             let source = Some(c"cgroup");
             return Ok(mount_on(source, place.as_fd(), source, flags, Some(data))?);
         }
-        let own = self.workshop.clone_path(entry.source, false)?;
+        let own = self.api.clone_path(entry.source, false)?;
         let change = crate::plan::options::Options { set: flags, ..Default::default() }.changes();
         self.change_all(&own, change)?;
-        Ok(self.workshop.attach(own.as_fd(), place.as_fd())?)
+        Ok(self.api.attach(own.as_fd(), place.as_fd())?)
     }
 }
 
@@ -237,7 +239,7 @@ fn cannot_make(errno: Errno, step: &MountStep) -> Error {
     }
 }
 
-fn mismatch(errno: Errno, source: &Tree, target: &impl AsFd) -> Error {
+fn mismatch(errno: Errno, source: &DetachedMount, target: &impl AsFd) -> Error {
     let is_directory =
         |s: std::result::Result<FileStat, Errno>| s.map(|s| kind(&s) == SFlag::S_IFDIR).unwrap_or_default();
     let e = Error::from(errno);

@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
 use crate::sys::file::{open, openat, read_all};
 use crate::sys::mount_api::mount;
-use crate::sys::mountinfo::{Mount, mounts};
+use crate::sys::mountinfo::{MountInfo, mounts};
 use crate::sys::path::{canonical, path_of};
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
@@ -90,7 +90,7 @@ impl Rootfs {
         mount(None, c".", None, ms::PRIVATE, None).at("make / private")?;
         let table = table(self.proc())?;
         let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
-        self.workshop.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
+        self.api.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;
         // The container's tree, whose volumes may be peers of the host's, is no longer part of the old root.
         for point in on_old {
             // Mounts may be stacked. The bound guards against a peer that mounts again and again.
@@ -106,11 +106,16 @@ impl Rootfs {
     ///
     /// In a user namespace, mounts from outside are locked. If one stays visible, because its directory was renamed meanwhile,
     /// that is an error.
-    fn hide_views<'a>(&self, old: &OwnedFd, views: impl Iterator<Item = &'a Mount<'static>>) -> Result<()> {
-        let mut left: Vec<&Mount<'_>> = views.collect();
-        let mut still = || -> Result<Vec<&Mount<'_>>> {
+    fn hide_views<'a>(
+        &self,
+        old: &OwnedFd,
+        views: impl Iterator<Item = &'a MountInfo<'static>>,
+    ) -> Result<()> {
+        let mut left: Vec<&MountInfo<'_>> = views.collect();
+        let mut still = || -> Result<Vec<&MountInfo<'_>>> {
             let now = table(self.proc())?;
-            let covers = |view: &Mount<'_>| now.iter().any(|m| m.parent == view.id && m.point == view.point);
+            let covers =
+                |view: &MountInfo<'_>| now.iter().any(|m| m.parent == view.id && m.point == view.point);
             left.retain(|view| now.iter().any(|m| m.id == view.id) && !covers(view));
             Ok(left.clone())
         };
@@ -153,16 +158,16 @@ fn hide(old: &OwnedFd, point: &[u8]) -> Result<()> {
 }
 
 /// Whether it is a procfs or sysfs that is fully visible.
-fn is_view(mount: &Mount<'_>) -> bool {
+fn is_view(mount: &MountInfo<'_>) -> bool {
     matches!(mount.kind, b"proc" | b"sysfs") && mount.root == b"/"
 }
 
-fn is_within(mount: &Mount<'_>, directory: &[u8]) -> bool {
+fn is_within(mount: &MountInfo<'_>, directory: &[u8]) -> bool {
     let rest = mount.point.strip_prefix(directory);
     rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
 }
 
-fn table(proc: &ProcFs) -> Result<Vec<Mount<'static>>> {
+fn table(proc: &ProcFs) -> Result<Vec<MountInfo<'static>>> {
     let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY);
     // A thread may have its own mount namespace; procfs shows threads since Linux 3.17.
     let file = read(c"thread-self/mountinfo").or_else(|_| read(c"self/mountinfo"))?;
@@ -172,7 +177,7 @@ fn table(proc: &ProcFs) -> Result<Vec<Mount<'static>>> {
 /// The mount points directly on the root mount of the process, last one first.
 ///
 /// A later mount may cover an earlier one.
-fn mounted_on_root<'a>(table: &'a [Mount<'_>]) -> impl Iterator<Item = &'a [u8]> {
+fn mounted_on_root<'a>(table: &'a [MountInfo<'_>]) -> impl Iterator<Item = &'a [u8]> {
     let top = table.iter().find(|m| m.point == b"/").map(|m| m.id);
     let below = table.iter().rev().filter(move |m| Some(m.parent) == top && m.point.len() > 1);
     below.map(|m| &m.point[..])

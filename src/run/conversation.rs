@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::wire::{Channel, Message, What};
+use super::wire::{Channel, Message, MessageKind};
 use crate::bundle::spec::HookKind;
 use crate::error::{Context, Error, Result};
 use crate::json::value::Json;
@@ -30,14 +30,14 @@ pub fn hear(
         wait(channel.as_fd())?;
         let message = channel.receive().at("hear from init")?;
         match message.what {
-            What::Warn => log::warn(&message.text),
-            What::Announce => {
+            MessageKind::Warn => log::warn(&message.text),
+            MessageKind::Announce => {
                 if let Some(listener) = take_listener(channel, pidfd, message.number as i32)? {
                     serve(&listener)?;
                 }
             }
-            What::Listener => serve(message.fd.as_ref().ok_or_else(no_room)?)?,
-            What::Failed => return Err(init_failed(steps, message)),
+            MessageKind::Listener => serve(message.fd.as_ref().ok_or_else(no_room)?)?,
+            MessageKind::Failed => return Err(init_failed(steps, message)),
             _ => return Ok(message),
         }
     }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_descriptor_that_is_lost_on_its_way_is_told() {
         let (host, child) = Channel::pair().unwrap();
-        nix::unistd::write(&child, &[What::Listener as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        nix::unistd::write(&child, &[MessageKind::Listener as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         let e = hear(&host, &[], None, &|_| Ok(()), &|_| Ok(())).unwrap_err();
         assert_eq!(e.errno(), Some(Errno::EMFILE));
     }

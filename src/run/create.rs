@@ -7,7 +7,7 @@ use nix::unistd::Uid;
 use super::conversation::hook_state;
 use super::host::{Cloning, Host, Launched, Spawned, Subject, announce, begin};
 use super::recorder::Recorder;
-use super::start_fifo::{Waiting, listen};
+use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
 use super::{hooks, namespace};
 use crate::bundle::load::Loaded;
@@ -42,7 +42,7 @@ pub struct NewContainer<'a> {
 #[derive(Default)]
 struct Prepared {
     namespaces: Vec<OwnedFd>,
-    waiting: Option<Waiting>,
+    waiting: Option<InitFifos>,
 }
 
 impl<'a> NewContainer<'a> {

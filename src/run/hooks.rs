@@ -28,7 +28,7 @@ const LAST_WORDS: usize = 1024;
 
 /// The surroundings of a hook that init runs.
 #[derive(Default)]
-pub struct Place<'a> {
+pub struct HookContext<'a> {
     /// The directory it starts in, instead of the bundle.
     pub dir: Option<BorrowedFd<'a>>,
     /// Its environment if the config gives it none, instead of the runtime's.
@@ -41,11 +41,13 @@ pub struct Place<'a> {
 /// over, the slot is empty, and that is an error: the next hook does not run.
 pub fn run_all(slot: &mut Option<Locked>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
     let mut hooks = kind.of(hooks).iter().enumerate();
-    hooks.try_for_each(|(i, hook)| run(&Place::default(), slot, hook, state).context(|| named(kind, i, hook)))
+    hooks.try_for_each(|(i, hook)| {
+        run(&HookContext::default(), slot, hook, state).context(|| named(kind, i, hook))
+    })
 }
 
 /// The same in init, which holds no lock.
-pub fn run_in(place: &Place<'_>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
+pub fn run_in(place: &HookContext<'_>, hooks: &Hooks, kind: HookKind, state: &Json) -> Result<()> {
     let mut hooks = kind.of(hooks).iter().enumerate();
     hooks.try_for_each(|(i, hook)| run(place, &mut None, hook, state).context(|| named(kind, i, hook)))
 }
@@ -62,7 +64,7 @@ pub fn run_poststop(
     mut done: impl FnMut(&Locked, usize),
 ) {
     for (i, hook) in hooks.iter().enumerate().skip(from) {
-        if let Err(e) = run(&Place::default(), slot, hook, state) {
+        if let Err(e) = run(&HookContext::default(), slot, hook, state) {
             log::warn(&e.context(named(HookKind::Poststop, i, hook)).to_string());
         }
         let Some(dir) = slot else { return };
@@ -75,7 +77,7 @@ fn named(kind: HookKind, index: usize, hook: &Hook) -> String {
 }
 
 /// The arguments of a hook, prepared before the clone.
-struct Program {
+struct HookProgram {
     path: &'static CStr,
     argv: CStrings,
     envp: CStrings,
@@ -85,8 +87,8 @@ struct Program {
     stdin: OwnedFd,
 }
 
-impl Program {
-    fn new(hook: &Hook, state: &Json) -> Result<Program> {
+impl HookProgram {
+    fn new(hook: &Hook, state: &Json) -> Result<HookProgram> {
         let c = |s: &str| c_text(s.as_bytes()).ok_or(Errno::EINVAL);
         // Texts of a document hold no NUL.
         let all = |strings: &[&str]| CStrings::new(strings.iter().filter_map(|s| c_text(s.as_bytes())));
@@ -101,11 +103,11 @@ impl Program {
         give_back(text);
         let inherits = hook.env.is_empty();
         let envp = if inherits { process::environment() } else { all(hook.env) };
-        Ok(Program { path: c(hook.path)?, argv, envp, inherits, dir, stdin })
+        Ok(HookProgram { path: c(hook.path)?, argv, envp, inherits, dir, stdin })
     }
 
     /// The clone. It reports failures on the stderr that the runtime reads.
-    fn perform(&self, place: &Place<'_>, output: &OwnedFd, gate: Option<Gate>) -> ! {
+    fn perform(&self, place: &HookContext<'_>, output: &OwnedFd, gate: Option<Gate>) -> ! {
         let _ = nix::unistd::setsid();
         if gate.is_some_and(|gate| !gate.opens()) {
             process::exit(1)
@@ -152,8 +154,8 @@ impl Gate {
     }
 }
 
-fn run(place: &Place<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) -> Result<()> {
-    let program = Program::new(hook, state)?;
+fn run(place: &HookContext<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) -> Result<()> {
+    let program = HookProgram::new(hook, state)?;
     let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).at("pipe2")?;
     nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;
     let gate = slot.is_some().then(Gate::new).transpose()?;

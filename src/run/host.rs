@@ -11,9 +11,9 @@ use super::child::Child;
 use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
 use super::recorder::Recorder;
-use super::start_fifo::Waiting;
+use super::start_fifo::InitFifos;
 use super::wait::Limits;
-use super::wire::{Channel, Message, What};
+use super::wire::{Channel, Message, MessageKind};
 use super::{namespace, outputs, relay};
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
@@ -59,7 +59,7 @@ pub(super) struct Cloning<'a, 'b> {
     pub(super) record: &'b Record,
     pub(super) cgroup: &'b Cgroup,
     pub(super) namespaces: Vec<OwnedFd>,
-    pub(super) waiting: Option<Waiting>,
+    pub(super) waiting: Option<InitFifos>,
 }
 
 /// A clone that is at work.
@@ -194,7 +194,7 @@ impl<'a> Host<'a> {
     /// and the clone is our only child in that pid namespace.
     fn adopt(&mut self) -> Result<()> {
         self.hooks_began |= HookKind::CreateContainer.is_in(self.hooks);
-        let message = self.message_outside(What::Entered)?;
+        let message = self.message_outside(MessageKind::Entered)?;
         let pid = Pid::from_raw(message.number as i32);
         if pid == self.child.pid || pid.as_raw() <= 0 || !process::is_child(pid) {
             return Err(Error::new("a process that is none of ours says that it is init"));
@@ -223,12 +223,12 @@ impl<'a> Host<'a> {
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
         // Init runs them before it asks for this.
         self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.hooks);
-        let asked = self.message_outside(What::Ask)?.number;
+        let asked = self.message_outside(MessageKind::Ask)?.number;
         if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
 
     /// Waits for init while other commands may use the container.
-    fn message_outside(&mut self, wanted: What) -> Result<Message> {
+    fn message_outside(&mut self, wanted: MessageKind) -> Result<Message> {
         let mut dir = self.dir.take();
         let message = outside(&mut dir, None, || self.message(wanted));
         self.dir = dir;
@@ -236,7 +236,7 @@ impl<'a> Host<'a> {
     }
 
     fn take_terminal(&mut self, socket: Option<Text>) -> Result<()> {
-        let message = self.message_outside(What::Terminal)?;
+        let message = self.message_outside(MessageKind::Terminal)?;
         let master = message.fd.ok_or_else(no_room)?;
         match socket {
             Some(socket) => outside(&mut self.dir, None, || {
@@ -258,7 +258,7 @@ impl<'a> Host<'a> {
 
     /// Waits until init has closed its end: it waits for `start` on its own.
     pub(super) fn wait_for_release(&mut self) -> Result<()> {
-        self.message(What::Heard).map(drop)
+        self.message(MessageKind::Heard).map(drop)
     }
 
     /// Waits until init runs the program.
@@ -268,9 +268,9 @@ impl<'a> Host<'a> {
         let hooks = HookKind::StartContainer.is_in(self.hooks);
         self.hooks_began |= hooks;
         if hooks {
-            self.message_outside(What::Hooked)?;
+            self.message_outside(MessageKind::Hooked)?;
         }
-        self.message_outside(What::End)?;
+        self.message_outside(MessageKind::End)?;
         interrupt::forget();
         Ok(())
     }
@@ -278,14 +278,14 @@ impl<'a> Host<'a> {
     /// The next message that counts, which must be this one.
     ///
     /// Each waiting step takes one, and the end of the hooks comes before it.
-    fn message(&mut self, wanted: What) -> Result<Message> {
+    fn message(&mut self, wanted: MessageKind) -> Result<Message> {
         let patience = patience::limits(&self.launch.init, self.hooks).nth(self.waited);
-        self.waited += usize::from(wanted != What::Hooked);
+        self.waited += usize::from(wanted != MessageKind::Hooked);
         let limits = Limits {
             cgroup: &self.cgroup,
             making: matches!(self.subject, Subject::New(_)),
             child: self.child.pid,
-            executes: wanted == What::End,
+            executes: wanted == MessageKind::End,
             executed: Cell::new(false),
             patience: patience.ok_or_else(|| Error::new("init has nothing more to say"))?,
         };
@@ -295,7 +295,7 @@ impl<'a> Host<'a> {
         let message = if limits.executed.get() { Message::end() } else { message? };
         match message.what {
             what if what == wanted => Ok(message),
-            What::End => Err(self.died()),
+            MessageKind::End => Err(self.died()),
             _ => Err(message.instead_of(wanted)),
         }
     }

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use super::attributes::{become_user, personality, run_on, set_scheduler};
-use super::start_fifo::Waiting;
+use super::start_fifo::InitFifos;
 use super::wire::{self, Channel};
 use super::{hooks, program, stdio, terminal};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
@@ -42,7 +42,7 @@ pub struct Init<'a> {
     /// The namespaces to join, in the order of the plan.
     pub namespaces: Vec<OwnedFd>,
     /// The FIFOs at which it waits for `start`.
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<InitFifos>,
     /// The listener of the loaded filter, until the host has it too.
     pub listener: Option<OwnedFd>,
     /// The container's.
@@ -54,7 +54,7 @@ pub struct Init<'a> {
 }
 
 /// The values that steps hand to each other.
-struct Scene {
+struct InitContext {
     /// The host's procfs and the root, until they are closed.
     host: Option<OfTheHost>,
     in_cwd: bool,
@@ -101,12 +101,12 @@ impl Init<'_> {
         process::end_when_asked();
         interrupt::forget_in_clone();
         let mut step = 0;
-        let mut scene = self.scene();
-        let failure = match &mut scene {
+        let mut context = self.context();
+        let failure = match &mut context {
             Err(e) => std::mem::replace(e, Errno::EIO.into()),
-            Ok(scene) => loop {
+            Ok(context) => loop {
                 let Some(&now) = self.launch.init.get(step) else { break Error::new("the plan has no exec") };
-                match self.step(now, scene) {
+                match self.step(now, context) {
                     Ok(()) => step += 1,
                     Err(e) => break e,
                 }
@@ -117,9 +117,9 @@ impl Init<'_> {
         process::exit(1)
     }
 
-    fn scene(&self) -> Result<Scene> {
+    fn context(&self) -> Result<InitContext> {
         let c = |s: &Text| argument(s);
-        Ok(Scene {
+        Ok(InitContext {
             host: Some(OfTheHost::ProcFs(ProcFs::open()?)),
             in_cwd: false,
             program: None,
@@ -129,7 +129,7 @@ impl Init<'_> {
         })
     }
 
-    fn step(&mut self, step: InitStep, scene: &mut Scene) -> Result<()> {
+    fn step(&mut self, step: InitStep, context: &mut InitContext) -> Result<()> {
         match step {
             InitStep::DieWithHost => self.die_with_host(),
             InitStep::DieWithHostStill => die_with_parent(),
@@ -154,22 +154,22 @@ impl Init<'_> {
                 if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
                     rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
                 }
-                scene.host = Some(OfTheHost::Rootfs(rootfs));
+                context.host = Some(OfTheHost::Rootfs(rootfs));
                 Ok(())
             }
-            InitStep::Mount(mount) => scene.rootfs()?.mount(mount),
+            InitStep::Mount(mount) => context.rootfs()?.mount(mount),
             InitStep::MakeCwd(path) => {
                 let made =
-                    scene.rootfs()?.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
+                    context.rootfs()?.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
                 made.map(drop).at("mkdir")
             }
-            InitStep::Devices(devices) => scene.rootfs()?.devices(&devices),
+            InitStep::Devices(devices) => context.rootfs()?.devices(&devices),
             InitStep::StdioNull => {
-                let rootfs = scene.rootfs()?;
+                let rootfs = context.rootfs()?;
                 stdio::take_null(rootfs.root(), rootfs.proc())
             }
             InitStep::Terminal { size } => {
-                let slave = match scene.host()? {
+                let slave = match context.host()? {
                     OfTheHost::ProcFs(procfs) => terminal::make(&here()?, procfs, size, &self.channel)?,
                     OfTheHost::Rootfs(rootfs) => {
                         let slave = terminal::make(rootfs.root(), rootfs.proc(), size, &self.channel)?;
@@ -180,20 +180,20 @@ impl Init<'_> {
                 terminal::take(&slave)
             }
             InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
-            InitStep::Home => self.find_home(scene),
-            InitStep::LetGo { preserve_fds } => self.let_go(preserve_fds, scene),
+            InitStep::Home => self.find_home(context),
+            InitStep::LetGo { preserve_fds } => self.let_go(preserve_fds, context),
             InitStep::EnterPidNamespace => self.enter_pid_namespace(),
-            InitStep::RunHooks(kind) => self.run_hooks(kind, scene),
-            InitStep::Sysctl((file, value)) => scene.host()?.procfs().sysctl(file, value),
+            InitStep::RunHooks(kind) => self.run_hooks(kind, context),
+            InitStep::Sysctl((file, value)) => context.host()?.procfs().sysctl(file, value),
             InitStep::OomScoreAdj(score) => {
-                scene.host()?.procfs().write_self("oom_score_adj", score.to_string().as_bytes())
+                context.host()?.procfs().write_self("oom_score_adj", score.to_string().as_bytes())
             }
-            InitStep::FinishMounts => scene.rootfs()?.finish(),
-            InitStep::ReadonlyRoot => scene.rootfs()?.make_readonly(),
-            InitStep::ReadonlyPaths(paths) => scene.rootfs()?.readonly(paths),
-            InitStep::MaskedPaths(paths) => scene.rootfs()?.mask(paths),
-            InitStep::PivotRoot => scene.rootfs()?.pivot(),
-            InitStep::MoveRoot => scene.rootfs()?.move_over(),
+            InitStep::FinishMounts => context.rootfs()?.finish(),
+            InitStep::ReadonlyRoot => context.rootfs()?.make_readonly(),
+            InitStep::ReadonlyPaths(paths) => context.rootfs()?.readonly(paths),
+            InitStep::MaskedPaths(paths) => context.rootfs()?.mask(paths),
+            InitStep::PivotRoot => context.rootfs()?.pivot(),
+            InitStep::MoveRoot => context.rootfs()?.move_over(),
             InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).map(drop).at("prlimit"),
             InitStep::Scheduler(s) => set_scheduler(s),
             InitStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
@@ -204,8 +204,8 @@ impl Init<'_> {
                 Ok(())
             }
             InitStep::OwnStdio(uid) => stdio::own(uid),
-            InitStep::TryCwd => self.try_cwd(scene),
-            InitStep::Cwd => self.cwd(scene),
+            InitStep::TryCwd => self.try_cwd(context),
+            InitStep::Cwd => self.cwd(context),
             InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
             InitStep::Seccomp => self.load_filter(),
             InitStep::CloseListener => {
@@ -220,14 +220,14 @@ impl Init<'_> {
                 credentials::set_ambient(s.ambient).at("PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
-                scene.program = Some(program::find(&self.launch.program)?);
+                context.program = Some(program::find(&self.launch.program)?);
                 Ok(())
             }
             InitStep::AwaitStart => self.await_start(),
             InitStep::Exec => {
                 let path =
-                    scene.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
-                Err(exec(path, &scene.argv, &scene.envp))
+                    context.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
+                Err(exec(path, &context.argv, &context.envp))
             }
         }
     }
@@ -261,16 +261,16 @@ impl Init<'_> {
     ///
     /// Like runc, a createContainer hook starts in the root file system as the host sees it, and a startContainer hook without
     /// an environment gets the program's.
-    fn run_hooks(&self, kind: HookKind, scene: &Scene) -> Result<()> {
+    fn run_hooks(&self, kind: HookKind, context: &InitContext) -> Result<()> {
         let pid = nix::unistd::getpid().as_raw();
-        let place = hooks::Place {
-            dir: scene
+        let place = hooks::HookContext {
+            dir: context
                 .host
                 .as_ref()
                 .and_then(OfTheHost::rootfs)
                 .filter(|_| kind == HookKind::CreateContainer)
                 .map(|r| r.root().as_fd()),
-            envp: Some(&scene.envp).filter(|_| kind == HookKind::StartContainer),
+            envp: Some(&context.envp).filter(|_| kind == HookKind::StartContainer),
         };
         hooks::run_in(&place, self.hooks, kind, &(self.state)(kind, pid))?;
         if kind == HookKind::StartContainer {
@@ -283,9 +283,9 @@ impl Init<'_> {
     ///
     /// A directory that only root can enter is valid, because images are built by root. If root cannot enter it, the user
     /// tries.
-    fn try_cwd(&self, scene: &mut Scene) -> Result<()> {
+    fn try_cwd(&self, context: &mut InitContext) -> Result<()> {
         match nix::unistd::chdir(self.launch.program.cwd) {
-            Ok(()) => scene.in_cwd = true,
+            Ok(()) => context.in_cwd = true,
             Err(Errno::EACCES | Errno::EPERM) => {}
             Err(e) => {
                 return Err(Error::os(
@@ -297,9 +297,9 @@ impl Init<'_> {
         Ok(())
     }
 
-    fn cwd(&self, scene: &mut Scene) -> Result<()> {
+    fn cwd(&self, context: &mut InitContext) -> Result<()> {
         let cwd = self.launch.program.cwd;
-        if !scene.in_cwd {
+        if !context.in_cwd {
             nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
         }
         // A leaked descriptor of a host directory (`/proc/self/fd/N`) leads out of the root, and the kernel gives no path for
@@ -314,15 +314,15 @@ impl Init<'_> {
     }
 
     /// Looks up the home directory as root, who can read the image's file.
-    fn find_home(&self, scene: &mut Scene) -> Result<()> {
-        let host = scene.host.as_ref().ok_or_else(let_go_of)?;
+    fn find_home(&self, context: &mut InitContext) -> Result<()> {
+        let host = context.host.as_ref().ok_or_else(let_go_of)?;
         let find = |uid| match host.rootfs() {
             Some(rootfs) => home(rootfs.root(), host.procfs(), uid),
             // An exec is inside the container already.
             None => here().map_or("/".into(), |root| home(&root, host.procfs(), uid)),
         };
         let program = &self.launch.program;
-        program::set_home(&mut scene.envp, program, || find(program.uid));
+        program::set_home(&mut context.envp, program, || find(program.uid));
         Ok(())
     }
 
@@ -331,8 +331,8 @@ impl Init<'_> {
     /// Close-on-exec descriptors are still open while the kernel resolves the program's path and its interpreter, and other
     /// processes of the container may act on this process until then. The conversation moves to the numbers after the
     /// inherited ones.
-    fn let_go(&mut self, preserve_fds: u32, scene: &mut Scene) -> Result<()> {
-        let host = ManuallyDrop::new(scene.host.take().ok_or_else(let_go_of)?);
+    fn let_go(&mut self, preserve_fds: u32, context: &mut InitContext) -> Result<()> {
+        let host = ManuallyDrop::new(context.host.take().ok_or_else(let_go_of)?);
         std::mem::forget(std::mem::take(&mut self.namespaces));
         let (first, channel, procfs) =
             (3 + preserve_fds as i32, self.channel.as_fd().as_raw_fd(), host.procfs().as_fd());
@@ -341,7 +341,7 @@ impl Init<'_> {
             Some(waiting) => {
                 let keep = [waiting.start.as_raw_fd(), waiting.started.as_raw_fd(), channel];
                 let [start, started, channel] = descriptor::keep_only(first, keep, procfs).at(only)?;
-                self.waiting = Some(Waiting { start, started });
+                self.waiting = Some(InitFifos { start, started });
                 channel
             }
             None => {
@@ -387,7 +387,7 @@ impl Init<'_> {
 
     /// Ends the conversation with the host, then waits for `start`.
     fn await_start(&mut self) -> Result<()> {
-        let Waiting { start, started } =
+        let InitFifos { start, started } =
             self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
         // The host's death ends nothing from here on. A loaded filter may keep our end of this open.
         self.channel.heard()?;
@@ -399,7 +399,7 @@ impl Init<'_> {
     }
 }
 
-impl Scene {
+impl InitContext {
     fn host(&mut self) -> Result<&mut OfTheHost> {
         self.host.as_mut().ok_or_else(let_go_of)
     }

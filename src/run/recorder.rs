@@ -15,7 +15,7 @@ use nix::unistd::{Pid, read, write};
 
 use crate::error::{Context, Errno, Error, Result};
 use crate::log;
-use crate::seccomp::record::Profile;
+use crate::seccomp::recording::RecordedProfile;
 use crate::sys::process::{self, Cloned};
 use crate::sys::{descriptor, seccomp};
 
@@ -28,7 +28,7 @@ pub struct Recorder {
 /// The result of the clone.
 #[derive(Default)]
 struct Seen {
-    profile: Profile,
+    profile: RecordedProfile,
     /// A call without a name (`AUDIT_ARCH_*`, number); their number is not bounded.
     nameless: [u32; 2],
 }
@@ -46,7 +46,7 @@ impl Recorder {
     }
 
     /// Ends after the container has ended. The profile allows the calls that were seen.
-    pub fn finish(self, profile: &mut Profile) -> Result<()> {
+    pub fn finish(self, profile: &mut RecordedProfile) -> Result<()> {
         let Some((mut clone, pid)) = self.clone.into_inner() else { return Ok(()) };
         let mut bytes = Vec::new();
         // It may have ended by itself and been reaped with the orphans.

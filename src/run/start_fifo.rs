@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{Pid, read};
 
 use super::conversation::hear;
-use super::wire::{Channel, Message, What};
+use super::wire::{Channel, Message, MessageKind};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::locked::Locked;
 use crate::state::observe::START;
@@ -30,7 +30,7 @@ const STARTED: &std::ffi::CStr = c"started.fifo";
 const TICK: Duration = Duration::from_secs(1);
 
 /// Init's ends.
-pub struct Waiting {
+pub struct InitFifos {
     /// `start` writes here.
     pub start: OwnedFd,
     /// `start` reads here.
@@ -41,29 +41,29 @@ pub struct Waiting {
 ///
 /// Init holds both ends of both, so that neither side is missing before the start: a FIFO without a writer reads as ended, and
 /// one without a reader cannot be written.
-pub fn listen(dir: &Locked) -> Result<Waiting> {
+pub fn listen(dir: &Locked) -> Result<InitFifos> {
     let make = |name| -> Result<OwnedFd> {
         mknodat(dir.dir(), name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)?;
         Ok(dir.fifo(name, OFlag::O_RDWR)?)
     };
-    Ok(Waiting { start: make(START).at("start.fifo")?, started: make(STARTED).at("started.fifo")? })
+    Ok(InitFifos { start: make(START).at("start.fifo")?, started: make(STARTED).at("started.fifo")? })
 }
 
 /// A start in progress.
-pub struct Call {
+pub struct Starting {
     channel: Channel,
     init: Option<ProcessMark>,
     pidfd: Option<OwnedFd>,
 }
 
 /// Lets init go on.
-pub fn call(dir: &Entry, init: Option<ProcessMark>) -> Result<Call> {
+pub fn call(dir: &Entry, init: Option<ProcessMark>) -> Result<Starting> {
     let pidfd = init.and_then(|init| process::pidfd_open(Pid::from_raw(init.pid)).ok());
     let pidfd = pidfd.filter(|_| init.is_some_and(|init| init.lives()));
-    Ok(Call { channel: say_go(dir).at("start.fifo")?, init, pidfd })
+    Ok(Starting { channel: say_go(dir).at("start.fifo")?, init, pidfd })
 }
 
-impl Call {
+impl Starting {
     /// Init's pidfd; absent before Linux 5.3.
     pub fn init(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
@@ -71,9 +71,9 @@ impl Call {
 
     /// Waits until init has taken the word, has run its hooks, or runs the program.
     ///
-    /// These are [`What::Heard`], [`What::Hooked`] and [`What::End`]. An earlier failure (the filter, a hook, the exec) is
+    /// These are [`MessageKind::Heard`], [`MessageKind::Hooked`] and [`MessageKind::End`]. An earlier failure (the filter, a hook, the exec) is
     /// complete in its own words. If calls are recorded, the filter is loaded now, and `listener` takes its listener.
-    pub fn wait(&self, wanted: What, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
+    pub fn wait(&self, wanted: MessageKind, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
         let executed = Cell::new(false);
         let wait = |fd: BorrowedFd<'_>| self.wait_for(fd, &executed);
         let message = hear(&self.channel, &[], self.init(), listener, &wait);
@@ -81,8 +81,8 @@ impl Call {
         match (message.what, wanted) {
             (what, _) if what == wanted => Ok(()),
             // Init was killed before it took the word.
-            (What::End, What::Heard) => Err(Error::new(engine::START_STOPPED)),
-            (What::End, _) => Err(Error::new("init was killed while a startContainer hook ran")),
+            (MessageKind::End, MessageKind::Heard) => Err(Error::new(engine::START_STOPPED)),
+            (MessageKind::End, _) => Err(Error::new("init was killed while a startContainer hook ran")),
             _ => Err(message.instead_of(wanted)),
         }
     }

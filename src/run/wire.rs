@@ -48,7 +48,7 @@ const SEND: u8 = b'S';
 /// The kinds of messages of a child.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
-pub enum What {
+pub enum MessageKind {
     /// The child has closed its end.
     ///
     /// The number is ECONNRESET if it left a message unread.
@@ -76,24 +76,24 @@ pub enum What {
 }
 
 /// All kinds, with their byte on the wire.
-const ALL: [(What, &str); 10] = [
-    (What::End, "be done"),
-    (What::Ask, "ask"),
-    (What::Terminal, "hand a terminal"),
-    (What::Announce, "announce a listener"),
-    (What::Listener, "hand a listener"),
-    (What::Entered, "enter a pid namespace"),
-    (What::Warn, "warn"),
-    (What::Heard, "hear"),
-    (What::Hooked, "run the startContainer hooks"),
-    (What::Failed, "fail"),
+const ALL: [(MessageKind, &str); 10] = [
+    (MessageKind::End, "be done"),
+    (MessageKind::Ask, "ask"),
+    (MessageKind::Terminal, "hand a terminal"),
+    (MessageKind::Announce, "announce a listener"),
+    (MessageKind::Listener, "hand a listener"),
+    (MessageKind::Entered, "enter a pid namespace"),
+    (MessageKind::Warn, "warn"),
+    (MessageKind::Heard, "hear"),
+    (MessageKind::Hooked, "run the startContainer hooks"),
+    (MessageKind::Failed, "fail"),
 ];
 
 /// A message of a child.
 #[derive(Debug)]
 pub struct Message {
     /// Its kind.
-    pub what: What,
+    pub what: MessageKind,
     /// Index into the plan's list of the child.
     pub step: u16,
     /// A [`Sync`], the number of a pty or an errno.
@@ -107,11 +107,11 @@ pub struct Message {
 impl Message {
     /// The end, noticed by other means.
     pub fn end() -> Message {
-        Message { what: What::End, step: 0, number: 0, text: String::new(), fd: None }
+        Message { what: MessageKind::End, step: 0, number: 0, text: String::new(), fd: None }
     }
 
     /// The error of a message that is out of turn.
-    pub fn instead_of(&self, wanted: What) -> Error {
+    pub fn instead_of(&self, wanted: MessageKind) -> Error {
         let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
         Error::of(format_args!("init should {wanted} here, and not {said}"))
     }
@@ -146,7 +146,7 @@ impl Channel {
 
     /// Asks, and waits for the answer. EPIPE if the other side is gone.
     pub fn ask(&self, sync: Sync) -> Result<()> {
-        self.say(What::Ask, 0, sync as u32, "")?;
+        self.say(MessageKind::Ask, 0, sync as u32, "")?;
         self.wait_go()
     }
 
@@ -169,19 +169,19 @@ impl Channel {
 
     /// Hands a terminal's master over.
     pub fn terminal(&self, number: u32, master: BorrowedFd<'_>) -> Result<()> {
-        send_fd(self.as_fd(), &head(What::Terminal, 0, number, 0), master, 0).map(drop)
+        send_fd(self.as_fd(), &head(MessageKind::Terminal, 0, number, 0), master, 0).map(drop)
     }
 
     /// Announces the process that replaces this one.
     pub fn entered(&self, pid: u32) -> Result<()> {
-        self.say(What::Entered, 0, pid, "")
+        self.say(MessageKind::Entered, 0, pid, "")
     }
 
     /// Announces the listener of the next filter by its future number.
     ///
     /// Returns whether it must be sent ([`Channel::send_listener`]) because the host cannot take it.
     pub fn announce_listener(&self, number: i32) -> Result<bool> {
-        self.say(What::Announce, 0, number as u32, "")?;
+        self.say(MessageKind::Announce, 0, number as u32, "")?;
         match self {
             // The host must take it: a FIFO transports no descriptors.
             Channel::Fifo(_) => Ok(false),
@@ -191,7 +191,7 @@ impl Channel {
 
     /// Sends the listener. The loaded filter must allow sendmsg(2).
     pub fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
-        send_fd(self.as_fd(), &head(What::Listener, 0, 0, 0), listener, 0).map(drop)
+        send_fd(self.as_fd(), &head(MessageKind::Listener, 0, 0, 0), listener, 0).map(drop)
     }
 
     /// Answers the announcement; whether [`Channel::take_listener`] can take it.
@@ -229,25 +229,25 @@ impl Channel {
 
     /// Reports a warning; the launch goes on.
     pub fn warn(&self, text: &str) -> Result<()> {
-        self.say(What::Warn, 0, 0, text)
+        self.say(MessageKind::Warn, 0, 0, text)
     }
 
     /// Reports that it has taken the word of `start`.
     pub fn heard(&self) -> Result<()> {
-        self.say(What::Heard, 0, 0, "")
+        self.say(MessageKind::Heard, 0, 0, "")
     }
 
     /// Reports that the startContainer hooks have succeeded; a dead host is ignored.
     pub fn hooked(&self) {
-        let _ = self.say(What::Hooked, 0, 0, "");
+        let _ = self.say(MessageKind::Hooked, 0, 0, "");
     }
 
     /// Reports that the step failed. Allocates nothing: the filter may be loaded.
     pub fn failed(&self, step: u16, errno: i32, text: &str) -> Result<()> {
-        self.say(What::Failed, step, errno as u32, text)
+        self.say(MessageKind::Failed, step, errno as u32, text)
     }
 
-    fn say(&self, what: What, step: u16, number: u32, text: &str) -> Result<()> {
+    fn say(&self, what: MessageKind, step: u16, number: u32, text: &str) -> Result<()> {
         let mut buffer = [0u8; HEAD + TEXT];
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         buffer[..HEAD].copy_from_slice(&head(what, step, number, text.len() as u16));
@@ -331,7 +331,7 @@ fn answer(from: BorrowedFd<'_>) -> Result<u8> {
 }
 
 /// Both sides are the same program, so numbers are in the processor's byte order.
-fn head(what: What, step: u16, number: u32, length: u16) -> [u8; HEAD] {
+fn head(what: MessageKind, step: u16, number: u32, length: u16) -> [u8; HEAD] {
     let ([a, b], [c, d, e, f], [g, h]) = (step.to_ne_bytes(), number.to_ne_bytes(), length.to_ne_bytes());
     [what as u8, 0, a, b, c, d, e, f, g, h]
 }
@@ -364,12 +364,12 @@ mod tests {
         child.failed(300, 13, &"x".repeat(5000)).unwrap();
         drop(child);
         let m = host.receive().unwrap();
-        assert!(m.what == What::Warn && m.text == "careful" && m.fd.is_none());
+        assert!(m.what == MessageKind::Warn && m.text == "careful" && m.fd.is_none());
         let m = host.receive().unwrap();
-        assert!(m.what == What::Terminal && m.number == 7 && m.fd.is_some());
+        assert!(m.what == MessageKind::Terminal && m.number == 7 && m.fd.is_some());
         let m = host.receive().unwrap();
-        assert_eq!((m.what, m.step, m.number, m.text.len()), (What::Failed, 300, 13, TEXT));
-        assert_eq!(host.receive().unwrap().what, What::End);
+        assert_eq!((m.what, m.step, m.number, m.text.len()), (MessageKind::Failed, 300, 13, TEXT));
+        assert_eq!(host.receive().unwrap().what, MessageKind::End);
     }
 
     #[test]
@@ -383,16 +383,16 @@ mod tests {
         drop(child);
         let host = Channel::Fifos(from, answers);
         let m = host.receive().unwrap();
-        assert!(m.what == What::Warn && m.text == "careful");
+        assert!(m.what == MessageKind::Warn && m.text == "careful");
         assert_eq!(host.receive().unwrap().number, Sync::Created as u32);
         let m = host.receive().unwrap();
-        assert_eq!((m.what, m.step, m.number, m.text.len()), (What::Failed, 300, 13, TEXT));
-        assert_eq!(host.receive().unwrap().what, What::End);
+        assert_eq!((m.what, m.step, m.number, m.text.len()), (MessageKind::Failed, 300, 13, TEXT));
+        assert_eq!(host.receive().unwrap().what, MessageKind::End);
     }
 
     impl Channel {
         fn ask_without_answer(&self, sync: Sync) {
-            self.say(What::Ask, 0, sync as u32, "").unwrap();
+            self.say(MessageKind::Ask, 0, sync as u32, "").unwrap();
         }
     }
 
@@ -413,7 +413,7 @@ mod tests {
             }
             drop(child);
             let m = host.receive().unwrap();
-            assert_eq!((m.what, m.number), (What::End, number));
+            assert_eq!((m.what, m.number), (MessageKind::End, number));
         }
     }
 
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let long = head(What::Warn, 0, 0, 5);
+        let long = head(MessageKind::Warn, 0, 0, 5);
         let unknown = [99, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         for bytes in [&b"A"[..], &[1; 9], &unknown, &long, b"?"] {
             assert!(decode(bytes).is_none(), "{bytes:?}");

@@ -9,7 +9,7 @@ pub mod compile;
 pub mod explain;
 pub mod notify;
 pub mod policy;
-pub mod record;
+pub mod recording;
 mod rules;
 pub mod sim;
 pub mod support;

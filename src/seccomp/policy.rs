@@ -7,7 +7,7 @@ use super::arch::{self, Arch};
 use crate::error::Quoted;
 use crate::json::document;
 use crate::json::read::{Fault, Read};
-use crate::json::slot::{Each, Range, Slot, Value, Within, may, must};
+use crate::json::slot::{Bounds, Each, Slot, Value, Within, may, must};
 use crate::json::value::Json;
 use crate::text::Text;
 
@@ -169,14 +169,14 @@ impl Action {
 /// Reads a profile that is in memory.
 pub fn policy(v: &Json) -> Read<Policy> {
     let mut policy = None;
-    document::read_value(v, &mut Profile(&mut policy))?;
+    document::read_value(v, &mut ProfileSlot(&mut policy))?;
     policy.ok_or_else(|| Fault::new("is required").at("defaultAction"))
 }
 
 /// A profile.
-pub struct Profile<'a>(pub &'a mut Option<Policy>);
+pub struct ProfileSlot<'a>(pub &'a mut Option<Policy>);
 
-impl Slot for Profile<'_> {
+impl Slot for ProfileSlot<'_> {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         let mut parts = Parts::default();
         parts.fill(v)?;
@@ -314,7 +314,7 @@ impl Slot for Rule {
 impl Slot for Arg {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         v.object(&mut [
-            must("index", &mut Within(&mut self.index, &Range(0, 5, "is not an argument (0 to 5)"))),
+            must("index", &mut Within(&mut self.index, &Bounds(0, 5, "is not an argument (0 to 5)"))),
             must("op", &mut Named(&mut self.op, "operator", OPERATORS)),
             must("value", &mut self.value),
             may("valueTwo", &mut self.value_two),

@@ -67,7 +67,7 @@ impl Locked {
             out.write_char('{')?;
             public(out)?;
             out.write_str("\"record\":\"")?;
-            record.write_to(&mut Escaped(out))?;
+            record.write_to(&mut EscapingWriter(out))?;
             out.write_str("\"}")
         };
         self.write(PUBLIC, false, &|fd| write_text(fd, &text))
@@ -144,9 +144,9 @@ impl Locked {
 type Content<'a> = dyn Fn(BorrowedFd<'_>) -> std::result::Result<(), Errno> + 'a;
 
 /// Escapes text as a part of a JSON string and passes it on.
-struct Escaped<'a>(&'a mut dyn fmt::Write);
+struct EscapingWriter<'a>(&'a mut dyn fmt::Write);
 
-impl fmt::Write for Escaped<'_> {
+impl fmt::Write for EscapingWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         value::escape(self.0, text)
     }

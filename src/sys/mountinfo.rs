@@ -1,7 +1,7 @@
 //! Parses the table of mounts, `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 
 /// A mount, whose paths may contain any bytes.
-pub struct Mount<'a> {
+pub struct MountInfo<'a> {
     /// The mount's id.
     pub id: u32,
     /// The id of the parent mount.
@@ -19,14 +19,14 @@ pub struct Mount<'a> {
 }
 
 /// Parses a table of mounts; malformed lines are ignored.
-pub fn mounts(text: &[u8]) -> Vec<Mount<'_>> {
+pub fn mounts(text: &[u8]) -> Vec<MountInfo<'_>> {
     text.split(|b| *b == b'\n').filter_map(mount).collect()
 }
 
-fn mount(line: &[u8]) -> Option<Mount<'_>> {
+fn mount(line: &[u8]) -> Option<MountInfo<'_>> {
     let mut fields = line.split(|b| *b == b' ');
     let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
-    Some(Mount {
+    Some(MountInfo {
         id: number(fields.next()?)?,
         parent: number(fields.next()?)?,
         root: unescape(fields.nth(1)?),

@@ -9,14 +9,13 @@
 //! then on a descriptor that a container has kept is writable. A detached mount is in no mount namespace, so nobody
 //! can remount it.
 
-use std::ffi::c_long;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::file::{AT_FDCWD, readlinkat};
-use super::mount_api::mount_flags;
+use super::mount_api::{MountAttr, clone_tree, mount_flags, mount_setattr};
 use super::process::{CStrings, environment, fexecve};
 use crate::error::{Context, Error, Result};
 
@@ -68,38 +67,11 @@ pub fn is_left_by(pid: i32) -> bool {
     exe.is_ok_and(|path| !OURS.contains(&&path[..]))
 }
 
-/// Linux's `struct mount_attr`.
-#[repr(C)]
-struct MountAttr {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
-
 fn read_only_clone() -> std::result::Result<OwnedFd, Errno> {
-    const OPEN_TREE_CLONE: c_long = 1;
     const RDONLY_NOSUID_NODEV: u64 = 1 | 2 | 4;
-    // SAFETY: a C string and flags; returns a new descriptor for us.
-    let tree = unsafe {
-        let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as c_long;
-        let fd = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD as c_long, SELF.as_ptr(), flags);
-        OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd)
-    };
-    let attr = MountAttr { set: RDONLY_NOSUID_NODEV, clear: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: the kernel reads as many bytes as the given size.
-    let r = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd() as c_long,
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH as c_long,
-            &raw const attr,
-            size_of::<MountAttr>(),
-        )
-    };
-    Errno::result(r)?;
-    Ok(tree)
+    let clone = clone_tree(AT_FDCWD, SELF, false)?;
+    mount_setattr(clone.as_fd(), false, &MountAttr { set: RDONLY_NOSUID_NODEV, ..MountAttr::default() })?;
+    Ok(clone)
 }
 
 fn sealed_copy(exe: OwnedFd) -> Result<OwnedFd> {

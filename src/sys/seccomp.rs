@@ -107,7 +107,7 @@ const fn request(number: u32, size: usize) -> u32 {
 }
 
 /// A call that waits for a listener's decision.
-pub struct Waiting {
+pub struct WaitingCall {
     /// The kernel's id of the notification.
     pub id: u64,
     /// The calling process, in the listener's pid namespace.
@@ -120,13 +120,13 @@ pub struct Waiting {
 
 /// Receives the next waiting call from a listener (Linux 5.0).
 /// Fails with ENOENT if the caller has ended.
-pub fn receive(listener: BorrowedFd<'_>) -> Result<Waiting, Errno> {
+pub fn receive(listener: BorrowedFd<'_>) -> Result<WaitingCall, Errno> {
     let mut n = Notification::default();
     // SAFETY: the kernel writes one seccomp_notif, which must be zero before.
     Errno::result(unsafe {
         libc::ioctl(listener.as_raw_fd(), request(0, size_of::<Notification>()) as _, &raw mut n)
     })?;
-    Ok(Waiting { id: n.id, pid: n.pid as i32, audit: n.audit, number: n.number as u32 })
+    Ok(WaitingCall { id: n.id, pid: n.pid as i32, audit: n.audit, number: n.number as u32 })
 }
 
 /// Lets a waiting call continue.

@@ -5,7 +5,7 @@ use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, P
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{
-    Checked, Each, Later, Listed, Presence, Range, Slot, Texts, Value, Within, Word, absolute, may, must,
+    Bounds, Checked, Each, Later, Listed, Presence, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
 use crate::seccomp::policy::{self, Section};
 use crate::text::{List, Text};
@@ -111,7 +111,7 @@ impl Slot for TimeOffsets<'_> {
         let mut all = Vec::new();
         v.each_member(&mut |clock, v| {
             let (mut seconds, mut nanoseconds) = (0, 0);
-            let below = &Range(0, 999_999_999, "is out of range (0 to 999999999)");
+            let below = &Bounds(0, 999_999_999, "is out of range (0 to 999999999)");
             v.object(&mut [
                 may("secs", &mut seconds),
                 may("nanosecs", &mut Within(&mut nanoseconds, below)),
@@ -133,7 +133,7 @@ static DEVICES: [(Text, DeviceKind); 4] =
 impl Slot for Device {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         let (mut major, mut minor) = (Later::<Major>::new("major"), Later::<Minor>::new("minor"));
-        let mode = &Range(0, 0o177_777, "is out of range (0 to 65535)");
+        let mode = &Bounds(0, 0o177_777, "is out of range (0 to 65535)");
         v.object(&mut [
             must("type", &mut Word(&mut self.kind, &DEVICES)),
             must("path", &mut Checked(&mut self.path, absolute)),
@@ -158,7 +158,7 @@ struct Major(u32);
 
 impl Slot for Major {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        Within(&mut self.0, &Range(0, 0xfff, "is out of range (0 to 4095)")).fill(v)
+        Within(&mut self.0, &Bounds(0, 0xfff, "is out of range (0 to 4095)")).fill(v)
     }
 }
 
@@ -167,7 +167,7 @@ struct Minor(u32);
 
 impl Slot for Minor {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        Within(&mut self.0, &Range(0, 0xf_ffff, "is out of range (0 to 1048575)")).fill(v)
+        Within(&mut self.0, &Bounds(0, 0xf_ffff, "is out of range (0 to 1048575)")).fill(v)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::error::{Quoted, Result};
 use crate::json::document;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{
-    Checked, Each, Later, Listed, Optional, Range, Slot, Texts, Value, Within, Word, absolute, may, must,
+    Bounds, Checked, Each, Later, Listed, Optional, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
 use crate::text::Text;
 
@@ -51,7 +51,7 @@ impl Slot for Process {
             may("noNewPrivileges", &mut self.no_new_privileges),
             may(
                 "oomScoreAdj",
-                &mut Within(&mut self.oom_score_adj, &Range(-1000, 1000, "is out of range (-1000 to 1000)")),
+                &mut Within(&mut self.oom_score_adj, &Bounds(-1000, 1000, "is out of range (-1000 to 1000)")),
             ),
             may("apparmorProfile", &mut self.apparmor_profile),
             may("selinuxLabel", &mut self.selinux_label),
@@ -89,7 +89,7 @@ impl Slot for ConsoleSize {
 
 impl Slot for User {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        let umask = &Range(0, 0o777, "is not a umask (0 to 511, which is 0777)");
+        let umask = &Bounds(0, 0o777, "is not a umask (0 to 511, which is 0777)");
         v.object(&mut [
             may("uid", &mut Id(&mut self.uid)),
             may("gid", &mut Id(&mut self.gid)),
@@ -259,7 +259,7 @@ impl Slot for IoPriority {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         v.object(&mut [
             must("class", &mut Word(&mut self.class, &IO_CLASSES)),
-            may("priority", &mut Within(&mut self.priority, &Range(0, 7, "is out of range (0 to 7)"))),
+            may("priority", &mut Within(&mut self.priority, &Bounds(0, 7, "is out of range (0 to 7)"))),
         ])
     }
 }

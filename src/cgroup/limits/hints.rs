@@ -5,7 +5,7 @@ use crate::sys::search::has;
 
 /// The mounted hierarchies, as far as they change the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cgroup) enum Host {
+pub(in crate::cgroup) enum HostCgroups {
     /// No cgroups.
     Bare,
     /// v1 hierarchies, with or without v2 beside them.
@@ -19,7 +19,7 @@ pub(in crate::cgroup) enum Host {
 /// Why a controller is missing, and how to get it.
 ///
 /// It is given by its names on v1 and on v2; `known` is the text of `/proc/cgroups`.
-pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: Host, known: &str) -> String {
+pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: HostCgroups, known: &str) -> String {
     let option = match controller {
         "cpuset" => "CONFIG_CPUSETS",
         "cpu" => "CONFIG_CGROUP_SCHED and CONFIG_FAIR_GROUP_SCHED",
@@ -33,13 +33,13 @@ pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: Host, known: 
         "devices" => "CONFIG_CGROUP_DEVICE",
         _ => "a newer kernel",
     };
-    if host == Host::Bare {
+    if host == HostCgroups::Bare {
         return "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup), or cgroups are disabled (--cgroup-manager)".to_owned();
     }
-    if host == Host::Taken {
+    if host == HostCgroups::Taken {
         return format!("the {controller} controller is v1's on this host; use the fields of v1");
     }
-    if host == Host::V2 && matches!(controller, "net_cls" | "net_prio") {
+    if host == HostCgroups::V2 && matches!(controller, "net_cls" | "net_prio") {
         return format!("cgroup v2 has no {controller} controller; remove the field, or boot with cgroup v1");
     }
     let fields = known
@@ -55,13 +55,13 @@ pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: Host, known: 
         Some([_, _, _, "0"]) => {
             format!("the {controller} controller is off: boot without cgroup_disable={controller}")
         }
-        Some([_, hierarchy, ..]) if host == Host::V1 && *hierarchy != "0" => {
+        Some([_, hierarchy, ..]) if host == HostCgroups::V1 && *hierarchy != "0" => {
             format!(
                 "the {controller} controller is bound to a v1 hierarchy that is not mounted here: {}",
                 mount(controller)
             )
         }
-        Some(_) if host == Host::V1 => {
+        Some(_) if host == HostCgroups::V1 => {
             format!("the {controller} controller is not mounted: {}", mount(controller))
         }
         Some([_, hierarchy, ..]) if *hierarchy != "0" => {
@@ -146,24 +146,24 @@ mod tests {
         for (controller, host, says) in [
             (
                 "memory",
-                Host::Bare,
+                HostCgroups::Bare,
                 "no cgroup hierarchy is mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup), or cgroups are disabled (--cgroup-manager)",
             ),
-            ("memory", Host::V1, "boot with cgroup_enable=memory"),
-            ("memory", Host::V2, "boot with cgroup_enable=memory"),
-            ("blkio", Host::V1, "boot without cgroup_disable=blkio"),
+            ("memory", HostCgroups::V1, "boot with cgroup_enable=memory"),
+            ("memory", HostCgroups::V2, "boot with cgroup_enable=memory"),
+            ("blkio", HostCgroups::V1, "boot without cgroup_disable=blkio"),
             (
                 "pids",
-                Host::V1,
+                HostCgroups::V1,
                 "not mounted: mkdir /sys/fs/cgroup/pids && mount -t cgroup -o pids pids /sys/fs/cgroup/pids",
             ),
-            ("pids", Host::Taken, "the pids controller is v1's on this host"),
-            ("pids", Host::V2, "echo +pids > cgroup.subtree_control"),
-            ("cpu", Host::V1, "bound to a v1 hierarchy that is not mounted here"),
-            ("cpu", Host::V2, "bound to a v1 hierarchy; unmount"),
-            ("rdma", Host::V2, "the kernel has no rdma controller: CONFIG_CGROUP_RDMA"),
-            ("net_cls", Host::V2, "cgroup v2 has no net_cls controller"),
-            ("net_cls", Host::V1, "CONFIG_CGROUP_NET_CLASSID"),
+            ("pids", HostCgroups::Taken, "the pids controller is v1's on this host"),
+            ("pids", HostCgroups::V2, "echo +pids > cgroup.subtree_control"),
+            ("cpu", HostCgroups::V1, "bound to a v1 hierarchy that is not mounted here"),
+            ("cpu", HostCgroups::V2, "bound to a v1 hierarchy; unmount"),
+            ("rdma", HostCgroups::V2, "the kernel has no rdma controller: CONFIG_CGROUP_RDMA"),
+            ("net_cls", HostCgroups::V2, "cgroup v2 has no net_cls controller"),
+            ("net_cls", HostCgroups::V1, "CONFIG_CGROUP_NET_CLASSID"),
         ] {
             let text = missing(controller, controller, host, KNOWN);
             assert!(text.contains(says), "{controller} on {host:?}: {text}");

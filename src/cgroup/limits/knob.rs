@@ -14,12 +14,12 @@ pub struct Knob {
     /// What is written.
     pub value: &'static str,
     /// What to do on a kernel without that file.
-    pub missing: Missing,
+    pub missing: WithoutFile,
 }
 
 impl Knob {
     pub(in crate::cgroup) fn new(field: &'static str, file: &'static str, value: String) -> Knob {
-        Knob { field, file, value: value.leak(), missing: Missing::Fails }
+        Knob { field, file, value: value.leak(), missing: WithoutFile::Fails }
     }
 }
 
@@ -27,16 +27,16 @@ impl fmt::Display for Knob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {}", self.file, self.value)?;
         match self.missing {
-            Missing::Fails => Ok(()),
-            Missing::Skips => f.write_str(" (if it exists)"),
-            Missing::Use(file, value) => write!(f, " (or {file} = {value})"),
+            WithoutFile::Fails => Ok(()),
+            WithoutFile::Skips => f.write_str(" (if it exists)"),
+            WithoutFile::Use(file, value) => write!(f, " (or {file} = {value})"),
         }
     }
 }
 
 /// What to do if a [`Knob`]'s file is not there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Missing {
+pub enum WithoutFile {
     /// It is an error.
     Fails,
     /// The value is what the kernel does anyway.

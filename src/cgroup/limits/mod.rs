@@ -21,7 +21,7 @@ pub use read::{access, resources};
 pub struct Resources {
     /// `devices[]`, in order: a later rule wins over an earlier one.
     pub devices: Vec<DeviceRule>,
-    /// What is set: first the members that stand alone, as in [`What`], then the items of lists, as in the document.
+    /// What is set: first the members that stand alone, as in [`ResourceField`], then the items of lists, as in the document.
     pub settings: Vec<Setting>,
     /// `unified`: files of cgroup v2 and what to write to them.
     pub unified: Vec<(&'static str, &'static str)>,
@@ -67,7 +67,7 @@ pub struct DeviceRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The member.
-    pub what: What,
+    pub what: ResourceField,
     /// What the number is for: a block device (`8:0`), a network interface, a size of huge pages (`2MB`). The whole value
     /// where that is a text: a list of processors (`0-3,7`), the limits of an RDMA device as `rdma.max` takes them.
     pub of: &'static str,
@@ -78,7 +78,7 @@ pub struct Setting {
 /// The members of `linux.resources` that set something, in the order in which v1 wants them written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum What {
+pub enum ResourceField {
     /// `cpu.cpus`: a list such as `0-3,7`.
     Cpus,
     /// `cpu.mems`: a list of memory nodes.
@@ -146,7 +146,7 @@ pub enum What {
 /// How a member is read. Where Go's encoders cannot tell "not set" from zero and runc therefore takes zero for "not set",
 /// so do we: engines rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
+enum ValueRule {
     /// A text; empty is not set.
     Text,
     /// `true` is 1.
@@ -177,30 +177,30 @@ enum Rule {
 
 /// What is known of a member.
 pub(in crate::cgroup) struct Member {
-    what: What,
+    what: ResourceField,
     /// What it needs; none for one that only tells how to go about it.
     pub(in crate::cgroup) controller: Option<Controller>,
     /// The field, below `linux.resources.`.
     pub(in crate::cgroup) field: &'static str,
-    rule: Rule,
+    rule: ValueRule,
     /// The file of cgroup v1 that takes it; of huge pages the end of the name.
     pub(in crate::cgroup) v1: &'static str,
 }
 
-/// All, in the order of [`What`].
+/// All, in the order of [`ResourceField`].
 static MEMBERS: [Member; 31] = {
-    use Rule::*;
-    use What::*;
+    use ResourceField::*;
+    use ValueRule::*;
     const fn of(
         controller: Controller,
-        what: What,
+        what: ResourceField,
         field: &'static str,
-        rule: Rule,
+        rule: ValueRule,
         v1: &'static str,
     ) -> Member {
         Member { what, controller: Some(controller), field, rule, v1 }
     }
-    const fn manner(what: What, field: &'static str, rule: Rule) -> Member {
+    const fn manner(what: ResourceField, field: &'static str, rule: ValueRule) -> Member {
         Member { what, controller: None, field, rule, v1: "" }
     }
     const CPU: Controller = Controller::Cpu;
@@ -241,7 +241,7 @@ static MEMBERS: [Member; 31] = {
     ]
 };
 
-impl What {
+impl ResourceField {
     pub(in crate::cgroup) fn member(self) -> &'static Member {
         &MEMBERS[self as usize]
     }
@@ -251,8 +251,8 @@ impl Setting {
     /// What the file of cgroup v1 takes: the number, or a line with what it is for in front, or the text.
     pub(in crate::cgroup) fn value(&self) -> String {
         match self.what {
-            What::Cpus | What::Mems | What::Rdma => self.of.to_owned(),
-            What::Hugepages => self.digits(),
+            ResourceField::Cpus | ResourceField::Mems | ResourceField::Rdma => self.of.to_owned(),
+            ResourceField::Hugepages => self.digits(),
             _ if self.of.is_empty() => self.digits(),
             _ => format!("{} {}", self.of, self.digits()),
         }
@@ -261,7 +261,9 @@ impl Setting {
     /// The number as it is written.
     pub(in crate::cgroup) fn digits(&self) -> String {
         match self.what.member().rule {
-            Rule::Signed | Rule::SignedOrUnset | Rule::Bytes | Rule::Time => self.n.to_string(),
+            ValueRule::Signed | ValueRule::SignedOrUnset | ValueRule::Bytes | ValueRule::Time => {
+                self.n.to_string()
+            }
             _ => (self.n as u64).to_string(),
         }
     }
@@ -269,12 +271,12 @@ impl Setting {
 
 impl Resources {
     /// The number of a member that is there once, if it is set.
-    pub fn number(&self, what: What) -> Option<i64> {
+    pub fn number(&self, what: ResourceField) -> Option<i64> {
         self.settings.iter().find(|s| s.what == what).map(|s| s.n)
     }
 
     /// The text of a member that is one; empty if it is not set.
-    pub fn text(&self, what: What) -> &'static str {
+    pub fn text(&self, what: ResourceField) -> &'static str {
         self.settings.iter().find(|s| s.what == what).map_or("", |s| s.of)
     }
 
@@ -285,7 +287,7 @@ impl Resources {
 
     /// What is accepted and not acted upon, as a line for the log.
     pub fn warning(&self) -> Option<&'static str> {
-        self.number(What::Kernel).or(self.number(What::KernelTcp))?;
+        self.number(ResourceField::Kernel).or(self.number(ResourceField::KernelTcp))?;
         Some("linux.resources.memory: kernel and kernelTCP are ignored (Linux 6.1 removed them)")
     }
 }

@@ -1,6 +1,9 @@
 //! The strict reader of `linux.resources`.
 
-use super::{ANY, DeviceRule, MEMBERS, MKNOD, Member, READ, Resources, Rule, RuleKind, Setting, WRITE, What};
+use super::{
+    ANY, DeviceRule, MEMBERS, MKNOD, Member, READ, ResourceField, Resources, RuleKind, Setting, ValueRule,
+    WRITE,
+};
 use crate::error::Quoted;
 use crate::json::document;
 use crate::json::read::{Fault, Read};
@@ -25,7 +28,9 @@ impl Slot for Resources {
             _ => found.member(key, v),
         })?;
         self.settings = found.alone.into_iter().flatten().chain(found.items).collect();
-        if let (Some(burst), Some(quota @ 1..)) = (self.number(What::Burst), self.number(What::Quota)) {
+        if let (Some(burst), Some(quota @ 1..)) =
+            (self.number(ResourceField::Burst), self.number(ResourceField::Quota))
+        {
             if burst as u64 > quota as u64 {
                 let burst = burst as u64;
                 let fault = Fault::of(format_args!("{burst} is more than the quota of {quota}"));
@@ -71,14 +76,14 @@ impl Found {
 
     fn set(&mut self, member: &Member, v: Value<'_>) -> Read<()> {
         let what = member.what;
-        if member.rule != Rule::Items {
+        if member.rule != ValueRule::Items {
             let mut number = Number { what, rule: member.rule, setting: None };
             number.fill(v)?;
             self.alone[what as usize] = number.setting;
             return Ok(());
         }
         match what {
-            What::Rdma => v.each_member(&mut |name, limits| {
+            ResourceField::Rdma => v.each_member(&mut |name, limits| {
                 self.items.push(Setting { what, of: rdma(name, limits)?, n: 0 });
                 Ok(())
             }),
@@ -86,13 +91,13 @@ impl Found {
         }
     }
 
-    fn item(&mut self, what: What, v: Value<'_>) -> Read<()> {
+    fn item(&mut self, what: ResourceField, v: Value<'_>) -> Read<()> {
         let (mut of, mut n) = ("", 0_u64);
         match what {
-            What::Hugepages => {
+            ResourceField::Hugepages => {
                 v.object(&mut [must("pageSize", &mut Checked(&mut of, page_size)), must("limit", &mut n)])?
             }
-            What::Priority => {
+            ResourceField::Priority => {
                 let mut priority = 0_u32;
                 v.object(&mut [must("name", &mut Checked(&mut of, word)), must("priority", &mut priority)])?;
                 n = priority.into();
@@ -104,13 +109,13 @@ impl Found {
     }
 
     /// An item of one of the lists by block device.
-    fn block_device(&mut self, what: What, v: Value<'_>) -> Read<()> {
+    fn block_device(&mut self, what: ResourceField, v: Value<'_>) -> Read<()> {
         let [mut major, mut minor] = [0_u32; 2];
         let mut rate = 0_u64;
-        let mut weight = Number { what, rule: Rule::Share, setting: None };
-        let mut leaf_weight = Number { what: What::DeviceLeafWeight, ..weight };
+        let mut weight = Number { what, rule: ValueRule::Share, setting: None };
+        let mut leaf_weight = Number { what: ResourceField::DeviceLeafWeight, ..weight };
         let mut fields = vec![must("major", &mut major), must("minor", &mut minor)];
-        if what == What::DeviceWeight {
+        if what == ResourceField::DeviceWeight {
             fields.push(may("weight", &mut weight));
             fields.push(may("leafWeight", &mut leaf_weight));
         } else {
@@ -118,7 +123,7 @@ impl Found {
         }
         v.object(&mut fields)?;
         let of = format!("{major}:{minor}").leak();
-        if what != What::DeviceWeight {
+        if what != ResourceField::DeviceWeight {
             self.items.push(Setting { what, of, n: rate as i64 });
             return Ok(());
         }
@@ -144,15 +149,15 @@ impl Member {
 /// The place for one value.
 #[derive(Clone, Copy)]
 struct Number {
-    what: What,
-    rule: Rule,
+    what: ResourceField,
+    rule: ValueRule,
     setting: Option<Setting>,
 }
 
 impl Slot for Number {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         let mut setting = Setting { what: self.what, of: "", n: 0 };
-        use Rule::*;
+        use ValueRule::*;
         let is_set = if self.rule == Text {
             setting.of = v.text()?;
             !setting.of.is_empty()
@@ -166,27 +171,27 @@ impl Slot for Number {
     }
 }
 
-fn number(v: Value<'_>, rule: Rule) -> Read<i64> {
+fn number(v: Value<'_>, rule: ValueRule) -> Read<i64> {
     let range = match rule {
-        Rule::Boolean => {
+        ValueRule::Boolean => {
             let mut flag = false;
             return flag.fill(v).map(|()| flag.into());
         }
-        Rule::Unsigned | Rule::UnsignedOrUnset | Rule::Percent => u64::RANGE,
-        Rule::Word => u32::RANGE,
-        Rule::Share => u16::RANGE,
+        ValueRule::Unsigned | ValueRule::UnsignedOrUnset | ValueRule::Percent => u64::RANGE,
+        ValueRule::Word => u32::RANGE,
+        ValueRule::Share => u16::RANGE,
         _ => i64::RANGE,
     };
     let n = v.integer(range)? as i64;
     let range = match (rule, n) {
-        (Rule::Time, ..0) => return Ok(-1),
-        (Rule::Bytes, ..-1) => "a number of bytes, or -1 for unlimited",
-        (Rule::Bit, ..0 | 2..) => "0 or 1",
-        (Rule::Percent, ..0 | 101..) => "0 to 100",
-        (Rule::Share, 1..10 | 1001..) => "10 to 1000",
+        (ValueRule::Time, ..0) => return Ok(-1),
+        (ValueRule::Bytes, ..-1) => "a number of bytes, or -1 for unlimited",
+        (ValueRule::Bit, ..0 | 2..) => "0 or 1",
+        (ValueRule::Percent, ..0 | 101..) => "0 to 100",
+        (ValueRule::Share, 1..10 | 1001..) => "10 to 1000",
         _ => return Ok(n),
     };
-    let is = if rule == Rule::Bytes { String::new() } else { format!(", is {}", n as u64) };
+    let is = if rule == ValueRule::Bytes { String::new() } else { format!(", is {}", n as u64) };
     Err(Fault::of(format_args!("must be {range}{is}")))
 }
 

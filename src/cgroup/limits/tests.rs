@@ -37,35 +37,35 @@ fn every_field_is_read() {
         ]
     );
     let settings = [
-        (What::Cpus, "0-1", 0),
-        (What::Mems, "0", 0),
-        (What::Shares, "", 1024),
-        (What::Idle, "", 1),
-        (What::Period, "", 100_000),
-        (What::Quota, "", 50_000),
-        (What::Burst, "", 1000),
-        (What::RealtimePeriod, "", 20),
-        (What::RealtimeRuntime, "", 10),
-        (What::Pids, "", 0),
-        (What::Weight, "", 10),
-        (What::LeafWeight, "", 1000),
-        (What::ClassId, "", 1_048_577),
-        (What::UseHierarchy, "", 1),
-        (What::Reservation, "", -1),
-        (What::Swappiness, "", 0),
-        (What::DisableOomKiller, "", 0),
-        (What::Limit, "", 1 << 20),
-        (What::Swap, "", 2 << 20),
-        (What::CheckBeforeUpdate, "", 1),
-        (What::Kernel, "", 5),
-        (What::DeviceWeight, "8:0", 500),
-        (What::DeviceLeafWeight, "8:0", 300),
-        (What::ReadBps, "8:0", 600),
-        (What::WriteIops, "8:16", 0),
-        (What::Hugepages, "2MB", 9223372036854772000),
-        (What::Hugepages, "64KB", 1),
-        (What::Priority, "eth0", 500),
-        (What::Rdma, "mlx5_1 hca_handle=3 hca_object=10000", 0),
+        (ResourceField::Cpus, "0-1", 0),
+        (ResourceField::Mems, "0", 0),
+        (ResourceField::Shares, "", 1024),
+        (ResourceField::Idle, "", 1),
+        (ResourceField::Period, "", 100_000),
+        (ResourceField::Quota, "", 50_000),
+        (ResourceField::Burst, "", 1000),
+        (ResourceField::RealtimePeriod, "", 20),
+        (ResourceField::RealtimeRuntime, "", 10),
+        (ResourceField::Pids, "", 0),
+        (ResourceField::Weight, "", 10),
+        (ResourceField::LeafWeight, "", 1000),
+        (ResourceField::ClassId, "", 1_048_577),
+        (ResourceField::UseHierarchy, "", 1),
+        (ResourceField::Reservation, "", -1),
+        (ResourceField::Swappiness, "", 0),
+        (ResourceField::DisableOomKiller, "", 0),
+        (ResourceField::Limit, "", 1 << 20),
+        (ResourceField::Swap, "", 2 << 20),
+        (ResourceField::CheckBeforeUpdate, "", 1),
+        (ResourceField::Kernel, "", 5),
+        (ResourceField::DeviceWeight, "8:0", 500),
+        (ResourceField::DeviceLeafWeight, "8:0", 300),
+        (ResourceField::ReadBps, "8:0", 600),
+        (ResourceField::WriteIops, "8:16", 0),
+        (ResourceField::Hugepages, "2MB", 9223372036854772000),
+        (ResourceField::Hugepages, "64KB", 1),
+        (ResourceField::Priority, "eth0", 500),
+        (ResourceField::Rdma, "mlx5_1 hca_handle=3 hca_object=10000", 0),
     ];
     assert_eq!(r.settings, settings.map(|(what, of, n)| Setting { what, of, n }));
     assert!(r.warning().is_some());
@@ -95,7 +95,7 @@ fn zero_is_not_set_where_go_cannot_tell() {
             "network":null,"pids":{}}"#,
     );
     assert_eq!(r, Ok(Resources::default()));
-    assert_eq!(read(r#"{"cpu":{"quota":0}}"#).unwrap().number(What::Quota), None);
+    assert_eq!(read(r#"{"cpu":{"quota":0}}"#).unwrap().number(ResourceField::Quota), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `linux.resources` as files of cgroup v1 (kernel: admin-guide/cgroup-v1).
 
-use super::knob::{Controller, Knob, Missing};
-use super::{Resources, Setting, What};
+use super::knob::{Controller, Knob, WithoutFile};
+use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
 
 /// The writes into a cgroup of this controller's hierarchy.
@@ -17,22 +17,27 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
         let member = s.what.member();
         let mut knob = Knob::new(member.field, member.v1, s.value());
         match s.what {
-            What::Pids => knob = pids(s),
-            What::Hugepages => {
+            ResourceField::Pids => knob = pids(s),
+            ResourceField::Hugepages => {
                 knobs.extend(hugepages(s, member.v1));
                 continue;
             }
             // Linux 5.0 replaced CFQ by BFQ, which has its own files for the same weights and none for leaves.
-            What::Weight => knob.missing = Missing::Use("blkio.bfq.weight", knob.value),
-            What::DeviceWeight => knob.missing = Missing::Use("blkio.bfq.weight_device", knob.value),
+            ResourceField::Weight => knob.missing = WithoutFile::Use("blkio.bfq.weight", knob.value),
+            ResourceField::DeviceWeight => {
+                knob.missing = WithoutFile::Use("blkio.bfq.weight_device", knob.value)
+            }
             _ => {}
         }
         knobs.push(knob);
     }
     // Like runc: memory.limit -1 also lifts memory.memsw, if swap is accounted.
-    if of == Controller::Memory && r.number(What::Limit) == Some(-1) && r.number(What::Swap).is_none() {
+    if of == Controller::Memory
+        && r.number(ResourceField::Limit) == Some(-1)
+        && r.number(ResourceField::Swap).is_none()
+    {
         let mut knob = Knob::new("memory.limit", "memory.memsw.limit_in_bytes", "-1".to_owned());
-        knob.missing = Missing::Skips;
+        knob.missing = WithoutFile::Skips;
         knobs.push(knob);
     }
     Ok(knobs)
@@ -40,7 +45,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
 
 /// Refuses a sum of memory and swap that is below the limit of memory: the kernel does, whatever the order.
 pub(super) fn check_swap(r: &Resources) -> Result<()> {
-    match (r.number(What::Swap), r.number(What::Limit)) {
+    match (r.number(ResourceField::Swap), r.number(ResourceField::Limit)) {
         (Some(both @ 0..), Some(limit)) if both < limit => Err(Error::of(format_args!(
             "linux.resources.memory.swap: {both} is memory and swap together, and less than memory.limit, {limit}"
         ))),
@@ -62,7 +67,7 @@ pub(in crate::cgroup) fn pids(s: &Setting) -> Knob {
 pub(in crate::cgroup) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
     ["", "rsvd."].map(|kind| {
         let file = format!("hugetlb.{}.{kind}{suffix}", s.of).leak();
-        let missing = if kind.is_empty() { Missing::Fails } else { Missing::Skips };
+        let missing = if kind.is_empty() { WithoutFile::Fails } else { WithoutFile::Skips };
         Knob { missing, ..Knob::new("hugepageLimits", file, s.digits()) }
     })
 }

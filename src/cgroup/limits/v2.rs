@@ -2,10 +2,10 @@
 //!
 //! The conversions are the spec's. A field without a counterpart is refused.
 
-use super::knob::{Controller, Knob, Missing};
+use super::knob::{Controller, Knob, WithoutFile};
 use super::unified::io_weight;
 use super::v1::{check_swap, hugepages, pids};
-use super::{Resources, Setting, What};
+use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
 
 /// The writes into the container's cgroup for this controller.
@@ -19,41 +19,43 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     for s in r.of(of) {
         let (field, as_on_v1, n) = (s.what.member().field, s.what.member().v1, s.n);
         let (file, value) = match s.what {
-            What::Cpus | What::Mems | What::Rdma | What::Idle => (as_on_v1, s.value()),
-            What::Shares => ("cpu.weight", weight_of_shares(n as u64).to_string()),
-            What::Quota if r.number(What::Period).is_none() => ("cpu.max", bytes(n)),
-            What::Period => {
-                let quota = r.number(What::Quota).map_or("max".to_owned(), bytes);
+            ResourceField::Cpus | ResourceField::Mems | ResourceField::Rdma | ResourceField::Idle => {
+                (as_on_v1, s.value())
+            }
+            ResourceField::Shares => ("cpu.weight", weight_of_shares(n as u64).to_string()),
+            ResourceField::Quota if r.number(ResourceField::Period).is_none() => ("cpu.max", bytes(n)),
+            ResourceField::Period => {
+                let quota = r.number(ResourceField::Quota).map_or("max".to_owned(), bytes);
                 knobs.push(Knob::new("cpu.quota", "cpu.max", format!("{quota} {}", s.digits())));
                 continue;
             }
-            What::Burst => ("cpu.max.burst", s.digits()),
-            What::Pids => {
+            ResourceField::Burst => ("cpu.max.burst", s.digits()),
+            ResourceField::Pids => {
                 knobs.push(pids(s));
                 continue;
             }
-            What::Weight | What::DeviceWeight => {
+            ResourceField::Weight | ResourceField::DeviceWeight => {
                 // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
                 let knob = Knob::new(field, "io.bfq.weight", s.value());
                 let io_weight = Setting { n: io_weight(n as u64) as i64, ..*s }.value().leak();
-                knobs.push(Knob { missing: Missing::Use("io.weight", io_weight), ..knob });
+                knobs.push(Knob { missing: WithoutFile::Use("io.weight", io_weight), ..knob });
                 continue;
             }
-            What::ReadBps => ("io.max", rate(s, "rbps")),
-            What::WriteBps => ("io.max", rate(s, "wbps")),
-            What::ReadIops => ("io.max", rate(s, "riops")),
-            What::WriteIops => ("io.max", rate(s, "wiops")),
-            What::Hugepages => {
+            ResourceField::ReadBps => ("io.max", rate(s, "rbps")),
+            ResourceField::WriteBps => ("io.max", rate(s, "wbps")),
+            ResourceField::ReadIops => ("io.max", rate(s, "riops")),
+            ResourceField::WriteIops => ("io.max", rate(s, "wiops")),
+            ResourceField::Hugepages => {
                 knobs.extend(hugepages(s, "max"));
                 continue;
             }
-            What::Reservation => ("memory.low", bytes(n)),
-            What::Limit => ("memory.max", bytes(n)),
-            What::DeviceLeafWeight => return Err(inconvertible("blockIO.weightDevice.leafWeight")),
-            What::UseHierarchy if n == 1 => continue,
-            What::DisableOomKiller if n == 0 => continue,
+            ResourceField::Reservation => ("memory.low", bytes(n)),
+            ResourceField::Limit => ("memory.max", bytes(n)),
+            ResourceField::DeviceLeafWeight => return Err(inconvertible("blockIO.weightDevice.leafWeight")),
+            ResourceField::UseHierarchy if n == 1 => continue,
+            ResourceField::DisableOomKiller if n == 0 => continue,
             // Written with the period, before all others.
-            What::Quota | What::Swap => continue,
+            ResourceField::Quota | ResourceField::Swap => continue,
             _ => return Err(inconvertible(field)),
         };
         knobs.push(Knob::new(field, file, value));
@@ -80,7 +82,7 @@ fn rate(s: &Setting, key: &str) -> String {
 
 /// v1 limits memory and swap together, v2 swap alone: swap = together - memory.
 fn swap(r: &Resources) -> Result<Option<Knob>> {
-    let alone = match (r.number(What::Swap), r.number(What::Limit)) {
+    let alone = match (r.number(ResourceField::Swap), r.number(ResourceField::Limit)) {
         (None, Some(-1)) | (Some(-1), _) => -1,
         (None, _) => return Ok(None),
         (Some(_), None | Some(-1)) => {
@@ -96,7 +98,7 @@ fn swap(r: &Resources) -> Result<Option<Knob>> {
     let mut knob = Knob::new("memory.swap", "memory.swap.max", bytes(alone));
     // Without a swap file the kernel has or accounts no swap: both values hold already.
     if alone <= 0 {
-        knob.missing = Missing::Skips;
+        knob.missing = WithoutFile::Skips;
     }
     Ok(Some(knob))
 }
@@ -152,9 +154,9 @@ mod tests {
     /// `file|file2` has an alternative, `file?` is optional.
     fn brief(knobs: impl IntoIterator<Item = Knob>) -> Vec<(String, String)> {
         let one = |k: Knob| match k.missing {
-            Missing::Fails => (k.file.to_owned(), k.value.to_owned()),
-            Missing::Skips => (format!("{}?", k.file), k.value.to_owned()),
-            Missing::Use(file, value) => (format!("{}|{file}", k.file), format!("{}|{value}", k.value)),
+            WithoutFile::Fails => (k.file.to_owned(), k.value.to_owned()),
+            WithoutFile::Skips => (format!("{}?", k.file), k.value.to_owned()),
+            WithoutFile::Use(file, value) => (format!("{}|{file}", k.file), format!("{}|{value}", k.value)),
         };
         knobs.into_iter().map(one).collect()
     }

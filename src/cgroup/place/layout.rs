@@ -2,28 +2,28 @@
 //!
 //! They are read from `/proc/self/mountinfo` and `/proc/self/cgroup`.
 //!
-//! Every layout is a list of [`Tree`]s: pure v2 is one; v1 has one for each hierarchy (controllers may be joined, and mounted
-//! under any name); hybrid has v1's and a v2 tree beside them; a host without cgroups has none. Sources:
+//! A layout is a list of hierarchies: one on pure v2; one for each controller on v1 (some controllers share one, and it may be
+//! mounted under any name); on hybrid hosts those of v1 and one of v2; none on a host without cgroups. Sources:
 //! proc_pid_mountinfo(5), cgroups(7).
 
 use nix::fcntl::OFlag;
 
 use crate::error::{Context, Result};
 use crate::sys::file::{open, read_all, read_text};
-use crate::sys::mountinfo::{Mount, mounts};
+use crate::sys::mountinfo::{MountInfo, mounts};
 
 /// The hierarchies that are mounted in this process's view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
     /// v1's in the order of `/proc/self/cgroup`, then v2's.
-    pub trees: Vec<Tree>,
+    pub hierarchies: Vec<MountedHierarchy>,
     /// `cgroup.controllers` of v2's root, if it can be read.
     pub v2_controllers: Option<String>,
 }
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tree {
+pub struct MountedHierarchy {
     /// Its mount point.
     pub mount: String,
     /// This process's cgroup as a path below `mount`; `/` if it is not visible there.
@@ -32,7 +32,7 @@ pub struct Tree {
     pub controllers: Vec<String>,
 }
 
-impl Tree {
+impl MountedHierarchy {
     /// Whether it is the unified hierarchy.
     pub fn is_v2(&self) -> bool {
         self.controllers.is_empty()
@@ -48,7 +48,7 @@ impl Layout {
     /// Reads the layout of the calling process.
     pub fn discover() -> Result<Layout> {
         let mut layout = Layout::of("self")?;
-        let root = layout.v2().map(|tree| format!("{}/cgroup.controllers", tree.mount));
+        let root = layout.v2().map(|hierarchy| format!("{}/cgroup.controllers", hierarchy.mount));
         layout.v2_controllers = root.and_then(|file| read_text(&file).ok());
         Ok(layout)
     }
@@ -73,30 +73,30 @@ impl Layout {
     /// A malformed line is ignored. A hierarchy that is not mounted, or only below another mount, is not in the layout.
     pub fn parse(mountinfo: &str, cgroups: &str) -> Layout {
         let mounts = mounts(mountinfo.as_bytes());
-        let mut trees: Vec<Tree> = cgroups
+        let mut hierarchies: Vec<MountedHierarchy> = cgroups
             .lines()
             .filter_map(|line| {
                 let (names, path) = line.split_once(':')?.1.split_once(':')?;
                 let names: Vec<&str> = names.split(',').filter(|n| !n.is_empty()).collect();
-                tree(&mounts, &names, path)
+                hierarchy(&mounts, &names, path)
             })
             .collect();
-        trees.sort_by_key(Tree::is_v2);
-        Layout { trees, v2_controllers: None }
+        hierarchies.sort_by_key(MountedHierarchy::is_v2);
+        Layout { hierarchies, v2_controllers: None }
     }
 
-    /// The tree of the unified hierarchy.
-    pub fn v2(&self) -> Option<&Tree> {
-        self.trees.iter().find(|t| t.is_v2())
+    /// The v2 hierarchy.
+    pub fn v2(&self) -> Option<&MountedHierarchy> {
+        self.hierarchies.iter().find(|t| t.is_v2())
     }
 
     /// Whether v2 is the only hierarchy.
     pub fn is_pure_v2(&self) -> bool {
-        self.trees.len() == 1 && self.trees[0].is_v2()
+        self.hierarchies.len() == 1 && self.hierarchies[0].is_v2()
     }
 }
 
-fn holds(mount: &Mount<'_>, names: &[&str]) -> bool {
+fn holds(mount: &MountInfo<'_>, names: &[&str]) -> bool {
     match names.first() {
         None => mount.kind == b"cgroup2",
         Some(name) => mount.kind == b"cgroup" && has_option(mount.kind_options, name),
@@ -110,13 +110,13 @@ fn has_option(options: &[u8], wanted: &str) -> bool {
 /// The best mount of a hierarchy.
 ///
 /// Writable comes before read-only, then one that shows our own cgroup, then the first.
-fn tree(mounts: &[Mount<'_>], names: &[&str], path: &str) -> Option<Tree> {
-    let own = |m: &Mount<'_>| below(&m.root, path);
+fn hierarchy(mounts: &[MountInfo<'_>], names: &[&str], path: &str) -> Option<MountedHierarchy> {
+    let own = |m: &MountInfo<'_>| below(&m.root, path);
     let mount = mounts
         .iter()
         .filter(|m| holds(m, names) && !hidden(mounts, m))
         .min_by_key(|m| (!has_option(m.options, "rw"), own(m).is_none()))?;
-    Some(Tree {
+    Some(MountedHierarchy {
         mount: String::from_utf8_lossy(&mount.point).into_owned(),
         own: own(mount).unwrap_or_else(|| "/".to_owned()),
         controllers: names.iter().map(|n| (*n).to_owned()).collect(),
@@ -139,7 +139,7 @@ fn rest_of<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// Whether another mount covers this one or a directory on the way to it.
-fn hidden(mounts: &[Mount<'_>], mount: &Mount<'_>) -> bool {
+fn hidden(mounts: &[MountInfo<'_>], mount: &MountInfo<'_>) -> bool {
     let mut way = vec![mount.id];
     let mut at = mount;
     while let Some(parent) = mounts.iter().find(|m| m.id == at.parent && !way.contains(&m.id)) {
@@ -156,7 +156,11 @@ mod tests {
     use super::*;
 
     fn brief(layout: &Layout) -> Vec<(String, &str, &str)> {
-        layout.trees.iter().map(|t| (t.controllers.join(","), t.mount.as_str(), t.own.as_str())).collect()
+        layout
+            .hierarchies
+            .iter()
+            .map(|t| (t.controllers.join(","), t.mount.as_str(), t.own.as_str()))
+            .collect()
     }
 
     const BASE: &str = "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 20 0:22 / /sys rw - sysfs sysfs rw\n";
@@ -188,7 +192,11 @@ mod tests {
                 ("name=systemd".into(), "/sys/fs/cgroup/systemd", "/init.scope"),
             ]
         );
-        assert!(layout.trees[1].has("cpuacct") && !layout.trees[1].has("memory") && layout.v2().is_none());
+        assert!(
+            layout.hierarchies[1].has("cpuacct")
+                && !layout.hierarchies[1].has("memory")
+                && layout.v2().is_none()
+        );
     }
 
     #[test]
@@ -239,8 +247,8 @@ mod tests {
             line(41, "/b", "/b", "rw"),
             line(42, "/", "/c", "rw")
         );
-        assert_eq!(Layout::parse(&mounts, "0::/a").trees[0].mount, "/c");
-        assert_eq!(Layout::parse(&mounts, "0::/b").trees[0].mount, "/b");
+        assert_eq!(Layout::parse(&mounts, "0::/a").hierarchies[0].mount, "/c");
+        assert_eq!(Layout::parse(&mounts, "0::/b").hierarchies[0].mount, "/b");
     }
 
     #[test]

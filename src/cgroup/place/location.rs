@@ -2,7 +2,7 @@
 //!
 //! It suffices to find and remove the cgroup without reading the host's layout again, and nothing in it must still be true.
 
-use super::layout::{Layout, Tree};
+use super::layout::{Layout, MountedHierarchy};
 use super::path::CgroupPath;
 use super::unit::Unit;
 use crate::json::read::Read;
@@ -73,18 +73,18 @@ impl Slot for Location {
 impl Location {
     /// Plans the cgroup of this path, to be recorded before it is made.
     pub fn plan(layout: &Layout, path: &CgroupPath) -> Location {
-        let place = |tree: &Tree| {
+        let place = |hierarchy: &MountedHierarchy| {
             let mut place = Place {
-                mount: tree.mount.clone(),
-                path: path.within(tree),
-                controllers: tree.controllers.clone(),
+                mount: hierarchy.mount.clone(),
+                path: path.within(hierarchy),
+                controllers: hierarchy.controllers.clone(),
                 made: 0,
             };
             let missing = |level: &&(String, bool)| stat(&*level.0).is_err();
             place.made = place.levels().iter().rev().take_while(missing).count() as u32;
             place
         };
-        Location { places: layout.trees.iter().map(place).collect(), unit: None }
+        Location { places: layout.hierarchies.iter().map(place).collect(), unit: None }
     }
 
     /// For the state record.

@@ -1,6 +1,6 @@
 //! `linux.cgroupsPath`: the container's cgroup in each hierarchy.
 
-use super::layout::Tree;
+use super::layout::MountedHierarchy;
 use crate::error::{Error, Quoted, Result};
 
 /// A checked `cgroupsPath`: one or more plain names.
@@ -37,11 +37,11 @@ impl CgroupPath {
     ///
     /// An absolute path starts at the mount. As in runc, a relative one starts at the runtime's own cgroup on v1, and at its
     /// parent on v2, where a cgroup with processes (the runtime) cannot have children with controllers.
-    pub fn within(&self, tree: &Tree) -> String {
-        let parent = match (self.absolute, tree.is_v2()) {
+    pub fn within(&self, hierarchy: &MountedHierarchy) -> String {
+        let parent = match (self.absolute, hierarchy.is_v2()) {
             (true, _) => "",
-            (false, false) => tree.own.as_str(),
-            (false, true) => tree.own.rsplit_once('/').map_or("", |(parent, _)| parent),
+            (false, false) => hierarchy.own.as_str(),
+            (false, true) => hierarchy.own.rsplit_once('/').map_or("", |(parent, _)| parent),
         };
         format!("{}/{}", parent.trim_end_matches('/'), self.names)
     }
@@ -51,14 +51,14 @@ impl CgroupPath {
 mod tests {
     use super::*;
 
-    fn tree(own: &str, v2: bool) -> Tree {
+    fn hierarchy(own: &str, v2: bool) -> MountedHierarchy {
         let controllers = if v2 { vec![] } else { vec!["memory".to_owned()] };
-        Tree { mount: "/sys/fs/cgroup".into(), own: own.into(), controllers }
+        MountedHierarchy { mount: "/sys/fs/cgroup".into(), own: own.into(), controllers }
     }
 
     #[test]
     fn absolute_is_below_the_mount_and_relative_below_the_runtime() {
-        let at = |path, own, v2| CgroupPath::new(path, "web").unwrap().within(&tree(own, v2));
+        let at = |path, own, v2| CgroupPath::new(path, "web").unwrap().within(&hierarchy(own, v2));
         for (path, own, v1, v2) in [
             (Some("/a/b"), "/own/deep", "/a/b", "/a/b"),
             (Some("//a/./b/"), "/", "/a/b", "/a/b"),

@@ -6,7 +6,7 @@ use crate::error::{Error, Quoted, Result};
 use crate::text::List;
 
 /// A property's name and value.
-pub type Property = (String, Value);
+pub type Property = (String, PropertyValue);
 
 /// The scope of a container.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,7 +81,7 @@ pub(in crate::cgroup) fn slice_path(slice: &str) -> Result<String> {
 /// A value of a property or an argument.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
-pub enum Value {
+pub enum PropertyValue {
     Bool(bool),
     I32(i32),
     U32(u32),
@@ -95,43 +95,43 @@ pub enum Value {
     Limits(Vec<(String, u64)>),
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for PropertyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Bool(v) => write!(f, "{v}"),
-            Value::I32(n) => write!(f, "{n}"),
-            Value::U32(n) => write!(f, "{n}"),
-            Value::I64(n) => write!(f, "{n}"),
-            Value::U64(u64::MAX) => f.write_str("infinity"),
-            Value::U64(n) => write!(f, "{n}"),
-            Value::Str(text) => f.write_str(text),
-            Value::Bytes(bytes) => write!(f, "{bytes:02x?}"),
-            Value::U32s(list) => write!(f, "{list:?}"),
-            Value::Strs(list) => write!(f, "{list:?}"),
-            Value::Pairs(list) => {
+            PropertyValue::Bool(v) => write!(f, "{v}"),
+            PropertyValue::I32(n) => write!(f, "{n}"),
+            PropertyValue::U32(n) => write!(f, "{n}"),
+            PropertyValue::I64(n) => write!(f, "{n}"),
+            PropertyValue::U64(u64::MAX) => f.write_str("infinity"),
+            PropertyValue::U64(n) => write!(f, "{n}"),
+            PropertyValue::Str(text) => f.write_str(text),
+            PropertyValue::Bytes(bytes) => write!(f, "{bytes:02x?}"),
+            PropertyValue::U32s(list) => write!(f, "{list:?}"),
+            PropertyValue::Strs(list) => write!(f, "{list:?}"),
+            PropertyValue::Pairs(list) => {
                 let list: Vec<String> = list.iter().map(|(a, b)| format!("{a} {b}")).collect();
                 write!(f, "[{}]", list.join(", "))
             }
-            Value::Limits(list) => write!(f, "{list:?}"),
+            PropertyValue::Limits(list) => write!(f, "{list:?}"),
         }
     }
 }
 
-impl Value {
+impl PropertyValue {
     /// The type's signature.
     pub fn signature(&self) -> &'static str {
         match self {
-            Value::Bool(_) => "b",
-            Value::I32(_) => "i",
-            Value::U32(_) => "u",
-            Value::I64(_) => "x",
-            Value::U64(_) => "t",
-            Value::Str(_) => "s",
-            Value::Bytes(_) => "ay",
-            Value::U32s(_) => "au",
-            Value::Strs(_) => "as",
-            Value::Pairs(_) => "a(ss)",
-            Value::Limits(_) => "a(st)",
+            PropertyValue::Bool(_) => "b",
+            PropertyValue::I32(_) => "i",
+            PropertyValue::U32(_) => "u",
+            PropertyValue::I64(_) => "x",
+            PropertyValue::U64(_) => "t",
+            PropertyValue::Str(_) => "s",
+            PropertyValue::Bytes(_) => "ay",
+            PropertyValue::U32s(_) => "au",
+            PropertyValue::Strs(_) => "as",
+            PropertyValue::Pairs(_) => "a(ss)",
+            PropertyValue::Limits(_) => "a(st)",
         }
     }
 }

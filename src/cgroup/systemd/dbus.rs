@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::read;
 
-use super::wire::{Reader, Writer};
+use super::wire::{BodyReader, Writer};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::clock;
 use crate::sys::socket::connect;
@@ -34,12 +34,12 @@ pub struct Method {
 
 /// A received message: the reply to a call, an error, or a signal.
 #[derive(Debug, Default)]
-struct Message {
+struct DbusMessage {
     kind: u8,
     reply_to: u32,
     member: String,
     error: String,
-    body: Reader,
+    body: BodyReader,
 }
 
 /// A connection.
@@ -49,7 +49,7 @@ pub struct Connection {
     has_bus: bool,
     deadline: Instant,
     /// Signals that arrived while a reply was waited for.
-    signals: Vec<(String, Reader)>,
+    signals: Vec<(String, BodyReader)>,
 }
 
 const HELLO: Method = Method {
@@ -103,7 +103,7 @@ impl Connection {
     }
 
     /// Calls a method and returns the body of the reply.
-    pub fn call(&mut self, method: &Method, body: Writer) -> Result<Reader> {
+    pub fn call(&mut self, method: &Method, body: Writer) -> Result<BodyReader> {
         self.serial += 1;
         let serial = self.serial;
         self.send(&self.message(method, serial, &body.0))?;
@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// The next signal of that name.
-    pub fn signal(&mut self, member: &str) -> Result<Reader> {
+    pub fn signal(&mut self, member: &str) -> Result<BodyReader> {
         loop {
             if let Some(at) = self.signals.iter().position(|(name, _)| name == member) {
                 return Ok(self.signals.remove(at).1);
@@ -160,9 +160,9 @@ impl Connection {
         w.0
     }
 
-    fn message_in(&mut self) -> Result<Message> {
+    fn message_in(&mut self) -> Result<DbusMessage> {
         let bytes = self.receive(16)?;
-        let mut head = Reader { big_endian: bytes[0] == b'B', bytes, at: 4 };
+        let mut head = BodyReader { big_endian: bytes[0] == b'B', bytes, at: 4 };
         let kind = head.bytes[1];
         let odd = || Error::new("D-Bus: an answer cannot be read");
         let body_length = head.u32().ok_or_else(odd)? as usize;
@@ -176,9 +176,9 @@ impl Connection {
         let body = rest.split_off(fields_length.next_multiple_of(8));
         rest.truncate(fields_length);
         let big_endian = head.big_endian;
-        let mut fields = Reader { bytes: rest, at: 0, big_endian };
-        let body = Reader { bytes: body, at: 0, big_endian };
-        let mut message = Message { kind, body, ..Message::default() };
+        let mut fields = BodyReader { bytes: rest, at: 0, big_endian };
+        let body = BodyReader { bytes: body, at: 0, big_endian };
+        let mut message = DbusMessage { kind, body, ..DbusMessage::default() };
         while fields.at < fields_length {
             fields.align(8);
             let code = *fields.take(1).and_then(|b| b.first()).ok_or_else(odd)?;
@@ -249,7 +249,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use crate::cgroup::systemd::Value;
+    use crate::cgroup::systemd::PropertyValue;
     use std::io::Write as _;
 
     use super::*;
@@ -279,11 +279,11 @@ mod tests {
         let mut w = Writer::default();
         w.str("a");
         w.properties(&[
-            &("N".into(), Value::U64(7)),
-            &("L".into(), Value::Strs(vec!["x".into()])),
-            &("P".into(), Value::Pairs(vec![("k".into(), "v".into())])),
+            &("N".into(), PropertyValue::U64(7)),
+            &("L".into(), PropertyValue::Strs(vec!["x".into()])),
+            &("P".into(), PropertyValue::Pairs(vec![("k".into(), "v".into())])),
         ]);
-        let mut r = Reader { bytes: w.0, at: 0, big_endian: false };
+        let mut r = BodyReader { bytes: w.0, at: 0, big_endian: false };
         assert_eq!(r.str().as_deref(), Some("a"));
         let length = r.u32().unwrap() as usize;
         r.align(8);

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::place::unit::{Property, Unit, Value};
+use super::place::unit::{Property, PropertyValue, Unit};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::clock;
 use crate::sys::file::is_dir;
 use crate::sys::process::{self, Cloned};
 use crate::sys::search::has;
 use dbus::{Connection, Method};
-use wire::{Reader, Writer};
+use wire::{BodyReader, Writer};
 
 /// The time limit for a job of systemd.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ fn connect(user: bool) -> Result<Connection> {
 }
 
 /// One call over its own connection.
-fn ask(user: bool, method: &Method, body: Writer) -> Result<Reader> {
+fn ask(user: bool, method: &Method, body: Writer) -> Result<BodyReader> {
     connect(user)?.call(method, body)
 }
 
@@ -77,7 +77,7 @@ fn tell(
     method: &Method,
     properties: &[&Property],
     body: &dyn Fn(&[&Property]) -> Writer,
-) -> Result<Reader> {
+) -> Result<BodyReader> {
     connection.call(method, body(properties)).or_else(|e| {
         match properties::known_of_old(properties, &e.to_string()) {
             Some(known) => connection.call(method, body(&known)),
@@ -141,17 +141,17 @@ pub(in crate::cgroup) fn start(unit: &Unit, limits: &[Property], v2: bool) -> Re
     let placeholder = Placeholder::new()?;
     let mut properties = Vec::new();
     for (name, value) in [
-        ("Description", Value::Str(format!("embrun container {}", unit.name))),
-        ("Slice", Value::Str(unit.slice.clone())),
-        ("PIDs", Value::U32s(vec![placeholder.0.as_raw() as u32])),
+        ("Description", PropertyValue::Str(format!("embrun container {}", unit.name))),
+        ("Slice", PropertyValue::Str(unit.slice.clone())),
+        ("PIDs", PropertyValue::U32s(vec![placeholder.0.as_raw() as u32])),
         // The unit is collected after its end, even a failed one: nothing is left to be reset.
-        ("CollectMode", Value::Str("inactive-or-failed".to_owned())),
-        ("MemoryAccounting", Value::Bool(true)),
-        ("CPUAccounting", Value::Bool(true)),
-        ("TasksAccounting", Value::Bool(true)),
-        (if v2 { "IOAccounting" } else { "BlockIOAccounting" }, Value::Bool(true)),
-        ("Delegate", Value::Bool(true)),
-        ("DefaultDependencies", Value::Bool(false)),
+        ("CollectMode", PropertyValue::Str("inactive-or-failed".to_owned())),
+        ("MemoryAccounting", PropertyValue::Bool(true)),
+        ("CPUAccounting", PropertyValue::Bool(true)),
+        ("TasksAccounting", PropertyValue::Bool(true)),
+        (if v2 { "IOAccounting" } else { "BlockIOAccounting" }, PropertyValue::Bool(true)),
+        ("Delegate", PropertyValue::Bool(true)),
+        ("DefaultDependencies", PropertyValue::Bool(false)),
     ] {
         properties.push((name.to_owned(), value));
     }

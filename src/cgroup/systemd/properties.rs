@@ -3,22 +3,22 @@
 use super::unified;
 use crate::cgroup::limits::unified::io_weight;
 use crate::cgroup::limits::v2::weight_of_shares;
-use crate::cgroup::limits::{ANY, DeviceRule, READ, Resources, RuleKind, WRITE, What, devices};
-use crate::cgroup::place::unit::{Property, Value};
+use crate::cgroup::limits::{ANY, DeviceRule, READ, ResourceField, Resources, RuleKind, WRITE, devices};
+use crate::cgroup::place::unit::{Property, PropertyValue};
 use crate::error::{Error, Quoted, Result};
 use crate::json::pairs::Pairs;
 use crate::sys::search::cut;
 
 /// Numbers that are properties, by their names on v2 and on v1.
-const PROPERTIES: [(What, &str, &str); 8] = [
-    (What::Limit, "MemoryMax", "MemoryLimit"),
-    (What::Shares, "CPUWeight", "CPUShares"),
-    (What::Pids, "TasksMax", "TasksMax"),
-    (What::Quota, "CPUQuotaPerSecUSec", "CPUQuotaPerSecUSec"),
-    (What::Period, "CPUQuotaPeriodUSec", "CPUQuotaPeriodUSec"),
-    (What::Reservation, "MemoryLow", ""),
-    (What::Swap, "MemorySwapMax", ""),
-    (What::Weight, "IOWeight", "BlockIOWeight"),
+const PROPERTIES: [(ResourceField, &str, &str); 8] = [
+    (ResourceField::Limit, "MemoryMax", "MemoryLimit"),
+    (ResourceField::Shares, "CPUWeight", "CPUShares"),
+    (ResourceField::Pids, "TasksMax", "TasksMax"),
+    (ResourceField::Quota, "CPUQuotaPerSecUSec", "CPUQuotaPerSecUSec"),
+    (ResourceField::Period, "CPUQuotaPeriodUSec", "CPUQuotaPeriodUSec"),
+    (ResourceField::Reservation, "MemoryLow", ""),
+    (ResourceField::Swap, "MemorySwapMax", ""),
+    (ResourceField::Weight, "IOWeight", "BlockIOWeight"),
 ];
 
 /// The kernel's period of a quota, in microseconds.
@@ -27,39 +27,47 @@ pub(in crate::cgroup) const DEFAULT_PERIOD: u64 = 100_000;
 /// Resources as unit properties, so that systemd does not revert them on a reload.
 ///
 /// Resources without a property are only in the cgroup's files, where all of them are.
-pub(in crate::cgroup) fn properties(r: &Resources, v2: bool, devices: Option<&str>) -> Vec<(String, Value)> {
+pub(in crate::cgroup) fn properties(
+    r: &Resources,
+    v2: bool,
+    devices: Option<&str>,
+) -> Vec<(String, PropertyValue)> {
     let mut list: Vec<Property> = Vec::new();
-    let mut set = |name: &str, n: u64| list.push((name.to_owned(), Value::U64(n)));
+    let mut set = |name: &str, n: u64| list.push((name.to_owned(), PropertyValue::U64(n)));
     let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
     for (what, on_v2, on_v1) in PROPERTIES {
         let name = if v2 { on_v2 } else { on_v1 };
         let Some(n) = r.number(what).filter(|_| !name.is_empty()) else { continue };
         let n = match what {
-            What::Shares if v2 => weight_of_shares(n as u64),
-            What::Pids => unlimited(n).max(1),
-            What::Quota => quota_per_second(n, r.number(What::Period).map_or(DEFAULT_PERIOD, |n| n as u64)),
-            What::Weight if v2 => io_weight(n as u64),
-            What::Swap => match (n, r.number(What::Limit)) {
+            ResourceField::Shares if v2 => weight_of_shares(n as u64),
+            ResourceField::Pids => unlimited(n).max(1),
+            ResourceField::Quota => {
+                quota_per_second(n, r.number(ResourceField::Period).map_or(DEFAULT_PERIOD, |n| n as u64))
+            }
+            ResourceField::Weight if v2 => io_weight(n as u64),
+            ResourceField::Swap => match (n, r.number(ResourceField::Limit)) {
                 (-1, _) => u64::MAX,
                 (both, Some(limit)) if both >= limit => (both - limit) as u64,
                 _ => continue,
             },
-            What::Shares | What::Period => n as u64,
+            ResourceField::Shares | ResourceField::Period => n as u64,
             _ => unlimited(n),
         };
         set(name, n);
     }
     if v2 {
-        if r.number(What::Limit) == Some(-1) && r.number(What::Swap).is_none() {
+        if r.number(ResourceField::Limit) == Some(-1) && r.number(ResourceField::Swap).is_none() {
             set("MemorySwapMax", u64::MAX);
         }
-        for (name, what) in [("AllowedCPUs", What::Cpus), ("AllowedMemoryNodes", What::Mems)] {
+        for (name, what) in
+            [("AllowedCPUs", ResourceField::Cpus), ("AllowedMemoryNodes", ResourceField::Mems)]
+        {
             if let Some(mask) = mask_of_list(r.text(what)) {
-                list.push((name.to_owned(), Value::Bytes(mask)));
+                list.push((name.to_owned(), PropertyValue::Bytes(mask)));
             }
         }
         for (file, value) in &r.unified {
-            let more = unified::properties(file, value, r.number(What::Period));
+            let more = unified::properties(file, value, r.number(ResourceField::Period));
             list.retain(|(name, _)| more.iter().all(|(other, _)| name != other));
             list.extend(more);
         }
@@ -105,8 +113,8 @@ pub(in crate::cgroup) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
 /// The rules as systemd knows them; `drivers` is the text of `/proc/devices`.
 ///
 /// Rules that systemd cannot express (everything with exceptions) are left out: our own rules are in force anyway.
-fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, Value)> {
-    let policy = |name: &str| ("DevicePolicy".to_owned(), Value::Str(name.to_owned()));
+fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, PropertyValue)> {
+    let policy = |name: &str| ("DevicePolicy".to_owned(), PropertyValue::Str(name.to_owned()));
     let list = devices::v1(&devices::complete(rules)).ok().filter(|list| !list.allow);
     let Some(list) = list else { return vec![policy("auto"), allow(Vec::new())] };
     let pairs = list.exceptions.iter().filter_map(|rule| {
@@ -119,8 +127,8 @@ fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, Value)
     vec![policy("strict"), allow(Vec::new()), allow(pairs.collect())]
 }
 
-fn allow(pairs: Vec<(String, String)>) -> (String, Value) {
-    ("DeviceAllow".to_owned(), Value::Pairs(pairs))
+fn allow(pairs: Vec<(String, String)>) -> (String, PropertyValue) {
+    ("DeviceAllow".to_owned(), PropertyValue::Pairs(pairs))
 }
 
 fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
@@ -144,7 +152,7 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
 ///
 /// The types are those that systemd uses for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
 /// Errors name the annotation.
-pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, Value)>> {
+pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, PropertyValue)>> {
     let mut list = Vec::new();
     for (key, text) in annotations.iter() {
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
@@ -156,7 +164,7 @@ pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, Va
         list.push(match seconds {
             Some(rest) => {
                 let n = microseconds(text).ok_or_else(|| refuse("must be a number of seconds"))?;
-                (format!("{rest}USec"), Value::U64(n))
+                (format!("{rest}USec"), PropertyValue::U64(n))
             }
             None => {
                 let why =
@@ -180,25 +188,25 @@ fn microseconds(text: &str) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part)
 }
 
-fn value(text: &str) -> Option<Value> {
+fn value(text: &str) -> Option<PropertyValue> {
     match text.split_once(' ') {
-        Some(("int32", n)) => return n.parse().ok().map(Value::I32),
-        Some(("uint32", n)) => return n.parse().ok().map(Value::U32),
-        Some(("int64", n)) => return n.parse().ok().map(Value::I64),
-        Some(("uint64", n)) => return n.parse().ok().map(Value::U64),
+        Some(("int32", n)) => return n.parse().ok().map(PropertyValue::I32),
+        Some(("uint32", n)) => return n.parse().ok().map(PropertyValue::U32),
+        Some(("int64", n)) => return n.parse().ok().map(PropertyValue::I64),
+        Some(("uint64", n)) => return n.parse().ok().map(PropertyValue::U64),
         Some(("@as", list)) => return value(list),
         _ => {}
     }
     match text {
-        "true" => Some(Value::Bool(true)),
-        "false" => Some(Value::Bool(false)),
+        "true" => Some(PropertyValue::Bool(true)),
+        "false" => Some(PropertyValue::Bool(false)),
         _ if text.starts_with(['\'', '"']) => {
             let (string, rest) = quoted(text)?;
-            rest.is_empty().then_some(Value::Str(string))
+            rest.is_empty().then_some(PropertyValue::Str(string))
         }
         _ => match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
-            Some(items) => strings(items.trim_ascii()).map(Value::Strs),
-            None => text.parse().ok().map(Value::I32),
+            Some(items) => strings(items.trim_ascii()).map(PropertyValue::Strs),
+            None => text.parse().ok().map(PropertyValue::I32),
         },
     }
 }
@@ -276,7 +284,7 @@ mod tests {
         assert_eq!(slice_path("-.slice").unwrap(), "");
     }
 
-    fn shown(list: Vec<(String, Value)>) -> Vec<String> {
+    fn shown(list: Vec<(String, PropertyValue)>) -> Vec<String> {
         list.into_iter().map(|(name, value)| format!("{name}={value:?}")).collect()
     }
 
@@ -345,7 +353,7 @@ mod tests {
             {"allow":true,"type":"b","major":8,"minor":0,"access":"r"},{"allow":true,"type":"b","major":77,"access":"r"}]}"#;
         let list = properties(&read(rules), true, Some(drivers));
         assert_eq!(shown(list[..2].to_vec()), ["DevicePolicy=Str(\"strict\")", "DeviceAllow=Pairs([])"]);
-        let Value::Pairs(pairs) = &list[2].1 else { panic!("{list:?}") };
+        let PropertyValue::Pairs(pairs) = &list[2].1 else { panic!("{list:?}") };
         let pairs: Vec<String> = pairs.iter().map(|(a, b)| format!("{a} {b}")).collect();
         assert_eq!(pairs[..4], ["char-ttyUSB rw", "/dev/block/8:0 r", "char-* m", "block-* m"]);
         assert!(
@@ -361,15 +369,25 @@ mod tests {
             annotated(Pairs::new(&[(&format!("org.systemd.property.{key}"), text)])).map(|mut l| l.remove(0))
         };
         for (key, text, name, value) in [
-            ("CollectMode", "'inactive-or-failed'", "CollectMode", Value::Str("inactive-or-failed".into())),
-            ("TimeoutStopSec", "123", "TimeoutStopUSec", Value::U64(123_000_000)),
-            ("TimeoutStopSec", "uint64 1.5", "TimeoutStopUSec", Value::U64(1_500_000)),
-            ("TimeoutStopUSec", "uint64 5", "TimeoutStopUSec", Value::U64(5)),
-            ("SendSIGHUP", "true", "SendSIGHUP", Value::Bool(true)),
-            ("Nice", "-5", "Nice", Value::I32(-5)),
-            ("TasksMax", "uint64 7", "TasksMax", Value::U64(7)),
-            ("Wants", "['a.service', \"b's\"]", "Wants", Value::Strs(vec!["a.service".into(), "b's".into()])),
-            ("Wants", "@as []", "Wants", Value::Strs(vec![])),
+            (
+                "CollectMode",
+                "'inactive-or-failed'",
+                "CollectMode",
+                PropertyValue::Str("inactive-or-failed".into()),
+            ),
+            ("TimeoutStopSec", "123", "TimeoutStopUSec", PropertyValue::U64(123_000_000)),
+            ("TimeoutStopSec", "uint64 1.5", "TimeoutStopUSec", PropertyValue::U64(1_500_000)),
+            ("TimeoutStopUSec", "uint64 5", "TimeoutStopUSec", PropertyValue::U64(5)),
+            ("SendSIGHUP", "true", "SendSIGHUP", PropertyValue::Bool(true)),
+            ("Nice", "-5", "Nice", PropertyValue::I32(-5)),
+            ("TasksMax", "uint64 7", "TasksMax", PropertyValue::U64(7)),
+            (
+                "Wants",
+                "['a.service', \"b's\"]",
+                "Wants",
+                PropertyValue::Strs(vec!["a.service".into(), "b's".into()]),
+            ),
+            ("Wants", "@as []", "Wants", PropertyValue::Strs(vec![])),
         ] {
             assert_eq!(one(key, text).unwrap(), (name.to_owned(), value), "{key} {text}");
         }

@@ -4,7 +4,7 @@
 
 use super::properties::{DEFAULT_PERIOD, mask_of_list, quota_per_second};
 use crate::cgroup::limits::unified::io_weight;
-use crate::cgroup::place::unit::{Property, Value};
+use crate::cgroup::place::unit::{Property, PropertyValue};
 
 /// The properties of a systemd unit that correspond to a file's value.
 ///
@@ -12,9 +12,10 @@ use crate::cgroup::place::unit::{Property, Value};
 pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Property> {
     let value = value.trim_ascii();
     let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
-    let one = |name: &str, value: Option<Value>| value.map(|v| (name.to_owned(), v)).into_iter().collect();
-    let limit = |name: &str| one(name, number(value).map(Value::U64));
-    let mask = |name: &str| one(name, mask_of_list(value).map(Value::Bytes));
+    let one =
+        |name: &str, value: Option<PropertyValue>| value.map(|v| (name.to_owned(), v)).into_iter().collect();
+    let limit = |name: &str| one(name, number(value).map(PropertyValue::U64));
+    let mask = |name: &str| one(name, mask_of_list(value).map(PropertyValue::Bytes));
     match file {
         "memory.high" => limit("MemoryHigh"),
         "memory.low" => limit("MemoryLow"),
@@ -23,12 +24,13 @@ pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>
         "memory.swap.max" => limit("MemorySwapMax"),
         "pids.max" => limit("TasksMax"),
         "cpu.weight" => limit("CPUWeight"),
-        "io.weight" => {
-            one("IOWeight", value.strip_prefix("default ").unwrap_or(value).parse().ok().map(Value::U64))
-        }
+        "io.weight" => one(
+            "IOWeight",
+            value.strip_prefix("default ").unwrap_or(value).parse().ok().map(PropertyValue::U64),
+        ),
         "io.bfq.weight" => {
             let weight = value.strip_prefix("default ").unwrap_or(value).parse().ok();
-            one("IOWeight", weight.filter(|n| (10..=1000).contains(n)).map(io_weight).map(Value::U64))
+            one("IOWeight", weight.filter(|n| (10..=1000).contains(n)).map(io_weight).map(PropertyValue::U64))
         }
         "cpu.max" => {
             let mut words = value.split_ascii_whitespace();
@@ -37,8 +39,8 @@ pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>
                 words.next().map_or(Some(period.map_or(DEFAULT_PERIOD, |n| n as u64)), |n| n.parse().ok());
             let (Some(quota), Some(period @ 1..)) = (quota, period) else { return Vec::new() };
             vec![
-                ("CPUQuotaPerSecUSec".to_owned(), Value::U64(quota_per_second(quota, period))),
-                ("CPUQuotaPeriodUSec".to_owned(), Value::U64(period)),
+                ("CPUQuotaPerSecUSec".to_owned(), PropertyValue::U64(quota_per_second(quota, period))),
+                ("CPUQuotaPeriodUSec".to_owned(), PropertyValue::U64(period)),
             ]
         }
         "cpuset.cpus" => mask("AllowedCPUs"),

@@ -1,6 +1,6 @@
 //! A value of D-Bus as bytes, and back.
 
-use crate::cgroup::place::unit::Value;
+use crate::cgroup::place::unit::PropertyValue;
 
 /// A message body in the making, aligned as D-Bus requires.
 #[derive(Default)]
@@ -56,26 +56,26 @@ impl Writer {
     }
 
     /// A value preceded by its type.
-    pub(super) fn variant(&mut self, value: &Value) {
+    pub(super) fn variant(&mut self, value: &PropertyValue) {
         self.signature(value.signature());
         match value {
-            Value::Bool(b) => self.bool(*b),
-            Value::I32(n) => self.u32(*n as u32),
-            Value::U32(n) => self.u32(*n),
-            Value::I64(n) => self.u64(*n as u64),
-            Value::U64(n) => self.u64(*n),
-            Value::Str(s) => self.str(s),
-            Value::Bytes(bytes) => self.array(1, &mut |w| w.0.extend(bytes)),
-            Value::U32s(list) => self.u32s(list),
-            Value::Strs(list) => self.array(4, &mut |w| list.iter().for_each(|s| w.str(s))),
-            Value::Pairs(list) => self.array(8, &mut |w| {
+            PropertyValue::Bool(b) => self.bool(*b),
+            PropertyValue::I32(n) => self.u32(*n as u32),
+            PropertyValue::U32(n) => self.u32(*n),
+            PropertyValue::I64(n) => self.u64(*n as u64),
+            PropertyValue::U64(n) => self.u64(*n),
+            PropertyValue::Str(s) => self.str(s),
+            PropertyValue::Bytes(bytes) => self.array(1, &mut |w| w.0.extend(bytes)),
+            PropertyValue::U32s(list) => self.u32s(list),
+            PropertyValue::Strs(list) => self.array(4, &mut |w| list.iter().for_each(|s| w.str(s))),
+            PropertyValue::Pairs(list) => self.array(8, &mut |w| {
                 for (a, b) in list {
                     w.align(8);
                     w.str(a);
                     w.str(b);
                 }
             }),
-            Value::Limits(list) => self.array(8, &mut |w| {
+            PropertyValue::Limits(list) => self.array(8, &mut |w| {
                 for (name, n) in list {
                     w.align(8);
                     w.str(name);
@@ -86,7 +86,7 @@ impl Writer {
     }
 
     /// `a(sv)`
-    pub fn properties(&mut self, list: &[&(String, Value)]) {
+    pub fn properties(&mut self, list: &[&(String, PropertyValue)]) {
         self.array(8, &mut |w| {
             for (name, value) in list {
                 w.align(8);
@@ -104,13 +104,13 @@ impl Writer {
 
 /// A body that is being read.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct BodyReader {
     pub(super) bytes: Vec<u8>,
     pub(super) at: usize,
     pub(super) big_endian: bool,
 }
 
-impl Reader {
+impl BodyReader {
     pub(super) fn take(&mut self, n: usize) -> Option<&[u8]> {
         let end = self.at.checked_add(n)?;
         let found = self.bytes.get(self.at..end)?;

@@ -143,11 +143,15 @@ fn labels_go_to_the_file_systems_that_take_them() {
         (entry("/sys", "sysfs", "x", ""), None),
         (entry("/x", "mqueue", "x", ""), None),
     ] {
-        let What::New(new) = &compiled(&mount, linux, &facts()).unwrap()[0].what else { panic!("{mount}") };
+        let MountObject::New(new) = &compiled(&mount, linux, &facts()).unwrap()[0].what else {
+            panic!("{mount}")
+        };
         assert_eq!(new.data.as_ref().map(|d| d.to_str().unwrap()), data.as_deref(), "{mount}");
         // Without SELinux it would be an option that no file system knows.
         let without = MountFacts { selinux: false, ..facts() };
-        let What::New(new) = &compiled(&mount, linux, &without).unwrap()[0].what else { panic!("{mount}") };
+        let MountObject::New(new) = &compiled(&mount, linux, &without).unwrap()[0].what else {
+            panic!("{mount}")
+        };
         let data = new.data.map(|d| d.to_str().unwrap());
         assert!(data.is_none_or(|d| !d.contains("context")), "{data:?}");
         let spec = parsed(&mount, linux);
@@ -163,7 +167,7 @@ fn labels_go_to_the_file_systems_that_take_them() {
 fn the_host_may_stand_in_where_its_namespace_is_shared() {
     let sys = entry("/sys", "sysfs", "sysfs", "ro nosuid");
     let instead = |mount: &str, facts: &MountFacts| {
-        let What::New(new) = compiled(mount, "", facts).unwrap()[0].what else { panic!("{mount}") };
+        let MountObject::New(new) = compiled(mount, "", facts).unwrap()[0].what else { panic!("{mount}") };
         new.instead.map(|(path, changes)| (path.to_str().unwrap().to_owned(), changes[0].to_string()))
     };
     assert_eq!(instead(&sys, &facts()), None);
@@ -181,7 +185,7 @@ fn the_host_may_stand_in_where_its_namespace_is_shared() {
 
 #[test]
 fn v1_has_a_directory_for_each_hierarchy() {
-    let hierarchy = |directory: &str, controllers: &[&str]| Hierarchy {
+    let hierarchy = |directory: &str, controllers: &[&str]| V1Hierarchy {
         directory: directory.into(),
         controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
         source: format!("/sys/fs/cgroup/{directory}/me"),
@@ -199,7 +203,7 @@ fn v1_has_a_directory_for_each_hierarchy() {
         let says =
             format!("mount 3 cgroup hierarchies at /sys/fs/cgroup (nodev,noexec,nosuid,ro{note},rslave)");
         assert_eq!(steps[0].to_string(), says);
-        let What::CgroupV1 { entries, links, .. } = &steps[0].what else { panic!() };
+        let MountObject::CgroupV1 { entries, links, .. } = &steps[0].what else { panic!() };
         let data = entries.iter().map(|e| e.data.as_ref().map(|d| d.to_str().unwrap())).collect::<Vec<_>>();
         let wanted = [Some("memory"), Some("cpu,cpuacct"), Some("name=systemd")];
         assert_eq!(data, if own_namespace { wanted } else { [None; 3] });

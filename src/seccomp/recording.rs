@@ -25,20 +25,20 @@ pub fn policy(kernel: Support) -> Policy {
 /// A profile that allows recorded calls and answers EPERM to all others.
 /// The arguments of the calls do not matter.
 #[derive(Debug)]
-pub struct Profile {
+pub struct RecordedProfile {
     /// One bit for each item of [`ALL`].
     architectures: u32,
     /// For each call, 1 if it is allowed.
     calls: Vec<u8>,
 }
 
-impl Default for Profile {
-    fn default() -> Profile {
-        Profile { architectures: 0, calls: vec![0; Call::all().count()] }
+impl Default for RecordedProfile {
+    fn default() -> RecordedProfile {
+        RecordedProfile { architectures: 0, calls: vec![0; Call::all().count()] }
     }
 }
 
-impl Profile {
+impl RecordedProfile {
     /// Allows a call that was seen (`AUDIT_ARCH_*` and number).
     /// Returns false if this build has no name for it.
     pub fn add(&mut self, audit: u32, number: u32) -> bool {
@@ -83,7 +83,7 @@ impl Profile {
         Ok(())
     }
 
-    /// Encodes the profile for [`Profile::absorb`] in another embrun process.
+    /// Encodes the profile for [`RecordedProfile::absorb`] in another embrun process.
     pub fn bytes(&self) -> Vec<u8> {
         [&self.architectures.to_le_bytes()[..], &self.calls].concat()
     }
@@ -181,7 +181,7 @@ mod tests {
     fn profile_allows_seen_calls_and_those_needed_to_exit() {
         let number = |name| Call::find(name).and_then(|c| c.number(Arch::NATIVE)).unwrap();
         let audit = Arch::NATIVE.audit().unwrap();
-        let mut profile = Profile::default();
+        let mut profile = RecordedProfile::default();
         for name in ["write", "execve", "write"] {
             assert!(profile.add(audit, number(name)));
         }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn foreign_calls_add_their_architecture_to_the_profile() {
-        let mut profile = Profile::default();
+        let mut profile = RecordedProfile::default();
         let number = |name, arch| Call::find(name).and_then(|c| c.number(arch)).unwrap();
         for (name, arch) in [
             ("execve", Arch::X86_64),
@@ -226,7 +226,7 @@ mod tests {
                 "syscalls":[{{"names":["{name}","write"],"action":"SCMP_ACT_ALLOW"}}]}}"#
             ))
         };
-        let mut profile = Profile::default();
+        let mut profile = RecordedProfile::default();
         profile.merge(&of("SCMP_ARCH_ARM", "cacheflush")).unwrap();
         profile.merge(&of("SCMP_ARCH_X86_64", "arch_prctl")).unwrap();
         let merged = profile.json().unwrap();
@@ -235,13 +235,13 @@ mod tests {
         let names = ["arch_prctl", "cacheflush", "exit", "exit_group", "restart_syscall", "write"];
         assert_eq!(again.syscalls[0].names, names);
         // Between processes a profile travels as bytes.
-        let mut other = Profile::default();
+        let mut other = RecordedProfile::default();
         other.merge(&again).unwrap();
-        let mut profile = Profile::default();
+        let mut profile = RecordedProfile::default();
         assert!(profile.absorb(&other.bytes()) && !profile.absorb(b"") && !profile.absorb(b"12345"));
         assert_eq!(profile.json().unwrap(), merged);
         // Merging a profile with itself changes nothing.
-        let mut profile = Profile::default();
+        let mut profile = RecordedProfile::default();
         profile.merge(&again).unwrap();
         assert_eq!(profile.json().unwrap(), merged);
         for (text, says) in [
@@ -255,7 +255,7 @@ mod tests {
                 "syscalls[0]: names a system call that is unknown",
             ),
         ] {
-            let e = Error::from(Profile::default().merge(&read(text)).unwrap_err()).to_string();
+            let e = Error::from(RecordedProfile::default().merge(&read(text)).unwrap_err()).to_string();
             assert!(e.contains(says), "{e}");
         }
     }

@@ -1,0 +1,151 @@
+//! Checks the layout of the sources: imports, and names of types.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::docs::{sources, top};
+
+/// The rooms from top to bottom. A room imports only from rooms below it.
+const ROOMS: &[&str] = &[
+    "cli",
+    "run",
+    "state",
+    "rootfs",
+    "plan",
+    "facts",
+    "bundle",
+    "seccomp",
+    "cgroup",
+    "cgroup/systemd",
+    "cgroup/limits",
+    "cgroup/place",
+    "log",
+    "json",
+    "packed",
+    "sort",
+    "text",
+    "sys",
+    "error",
+];
+
+/// Imports that lead upwards: file, room and reason.
+const UPWARDS: &[(&str, &str, &str)] =
+    &[("error.rs", "sys", "the texts of error numbers are a table of the kernel's")];
+
+/// Names that several types have: the reason.
+const SHARED_NAMES: &[(&str, &str)] = &[
+    ("Result", "each room abbreviates its own result, as std::io does"),
+    ("Value", "the associated type of serde's visitors"),
+];
+
+/// A source file without comments, and without the tests at its end.
+struct Source {
+    path: String,
+    code: String,
+}
+
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/")
+}
+
+fn read(directory: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    sources(&top().join(directory), &mut files);
+    assert!(files.len() > 100 || directory != "src", "{}", files.len());
+    files
+}
+
+fn relative(path: &Path, base: &str) -> String {
+    path.strip_prefix(top().join(base)).unwrap().to_string_lossy().into_owned()
+}
+
+fn code() -> Vec<Source> {
+    let uncommented = |line: &str| line.split_once("//").map_or(line, |(code, _)| code).to_owned();
+    let all = read("src").into_iter().map(|(path, text)| {
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+        Source { path: relative(&path, "src"), code }
+    });
+    all.filter(|source| !is_test(&source.path)).collect()
+}
+
+/// The room of a file or a module, by its path; none for the root of the crate.
+fn room(path: &str) -> Option<usize> {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let fits =
+        |room: &str| path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    (0..ROOMS.len()).filter(|i| fits(ROOMS[*i])).max_by_key(|i| ROOMS[*i].len())
+}
+
+/// The module paths that follow a keyword, one for each name in braces: `cgroup/limits/knob`.
+fn paths_after(code: &str, keyword: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices(keyword) {
+        // `pub(in crate::cgroup)` is no import.
+        if code[..at].ends_with("(in ") {
+            continue;
+        }
+        let rest = &code[at + keyword.len()..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+        let base = rest[..end].trim_end_matches(':').replace("::", "/");
+        match rest[end..].strip_prefix('{') {
+            None => found.push(base),
+            Some(list) => {
+                let list = list.split('}').next().unwrap();
+                let names = list.split(',').map(|name| name.trim().replace("::", "/"));
+                found.extend(names.map(|name| format!("{base}/{name}").trim_matches('/').to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_lead_downwards() {
+    let mut wrong = Vec::new();
+    let mut used = vec![false; UPWARDS.len()];
+    let mut imports = 0;
+    for Source { path, code } in code() {
+        let Some(own) = room(&path) else { continue };
+        let parent = path.trim_end_matches("/mod.rs").trim_end_matches(".rs").rsplit_once('/');
+        let mut found = paths_after(code.as_str(), "crate::");
+        if let Some((parent, _)) = parent {
+            found.extend(paths_after(&code, "use super::").iter().map(|p| format!("{parent}/{p}")));
+        }
+        for import in found {
+            let Some(to) = room(&import) else { continue };
+            imports += 1;
+            // A room within another one is a part of it: its parent may be imported from anywhere below.
+            if to >= own {
+                continue;
+            }
+            match UPWARDS.iter().position(|(file, room, _)| *file == path && import.starts_with(room)) {
+                Some(i) => used[i] = true,
+                None => wrong.push(format!("{path} imports {import}")),
+            }
+        }
+    }
+    assert!(imports > 900, "{imports}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(used.iter().all(|used| *used), "an exception is not needed any more: {used:?}");
+}
+
+#[test]
+fn one_name_means_one_type() {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Source { path, code } in code() {
+        for line in code.lines() {
+            let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
+            let kind = words.next().unwrap_or_default();
+            if !["struct", "enum", "trait", "type", "union"].contains(&kind) {
+                continue;
+            }
+            let name = words.next().unwrap_or_default();
+            let end = name.find(|c: char| !c.is_alphanumeric()).unwrap_or(name.len());
+            files.entry(name[..end].to_owned()).or_default().push(path.clone());
+        }
+    }
+    assert!(files.len() > 200, "{}", files.len());
+    files.retain(|name, files| files.len() > 1 && SHARED_NAMES.iter().all(|(shared, _)| shared != name));
+    assert!(files.is_empty(), "{files:#?}");
+}
