@@ -6,6 +6,8 @@
 //! is their number beyond three, and H with the next byte is their distance. An L of 15 adds another byte; an H of 7 is
 //! replaced by another byte.
 
+use crate::text::Keep;
+
 /// The text of a name in `build.rs`.
 #[macro_export]
 macro_rules! packed {
@@ -39,7 +41,7 @@ pub fn unpack(packed: &'static [u8]) -> &'static str {
             text.push(*byte);
         }
     }
-    std::str::from_utf8(text.leak()).unwrap_or("")
+    std::str::from_utf8(text.keep()).unwrap_or("")
 }
 
 #[cfg(test)]
@@ -51,7 +53,7 @@ mod tests {
         assert_eq!(unpack(b"\x05\0ab\x80\x02"), "ababa");
         assert_eq!(unpack(b"\x13\0a\xf8\0\x01"), "aaaaaaaaaaaaaaaaaaa");
         let far = [&[0xff, 0x07][..], &vec![b'-'; 2044], b"yes", b"\x87\x07\xff"].concat();
-        assert!(unpack(far.leak()).ends_with("yes---"));
+        assert!(unpack(far.keep()).ends_with("yes---"));
     }
 
     #[test]

@@ -12,20 +12,68 @@ pub type Text = &'static str;
 /// Several of something in the configuration, which live as long.
 pub type List<T> = &'static [T];
 
+/// Keeps a value for the life of the process.
+///
+/// A command lives for milliseconds and its heap never frees ([`crate::sys::heap`]), so texts and lists are borrowed and need no
+/// reference counts. clippy.toml denies `leak` everywhere else.
+pub trait Keep {
+    /// The borrowed form: a text, a list or a C string.
+    type Kept: ?Sized + 'static;
+
+    /// Keeps it.
+    fn keep(self) -> &'static Self::Kept;
+}
+
+impl Keep for String {
+    type Kept = str;
+
+    #[allow(clippy::disallowed_methods)]
+    fn keep(self) -> Text {
+        self.leak()
+    }
+}
+
+impl<T: 'static> Keep for Vec<T> {
+    type Kept = [T];
+
+    #[allow(clippy::disallowed_methods)]
+    fn keep(self) -> List<T> {
+        self.leak()
+    }
+}
+
+impl Keep for CString {
+    type Kept = CStr;
+
+    #[allow(clippy::disallowed_methods)]
+    fn keep(self) -> &'static CStr {
+        Box::leak(self.into_boxed_c_str())
+    }
+}
+
+impl<T: 'static> Keep for Box<T> {
+    type Kept = T;
+
+    #[allow(clippy::disallowed_methods)]
+    fn keep(self) -> &'static T {
+        Box::leak(self)
+    }
+}
+
 /// The items of one list and then those of another.
 pub fn joined<T: Copy>(first: &[T], then: &[T]) -> List<T> {
-    [first, then].concat().leak()
+    [first, then].concat().keep()
 }
 
 /// A text as the kernel takes it; `None` if it holds a NUL.
 pub fn c_text(text: &[u8]) -> Option<&'static CStr> {
-    CString::new(text).ok().map(|text| &*Box::leak(text.into_boxed_c_str()))
+    CString::new(text).ok().map(CString::keep)
 }
 
 /// A word of the command line as a text. A copy: init wipes the original.
 pub fn of(word: &CStr) -> Text {
     if let Ok(text) = word.to_str() {
-        return text.to_owned().leak();
+        return text.to_owned().keep();
     }
     let mut text = String::new();
     for chunk in word.to_bytes().utf8_chunks() {
@@ -35,7 +83,7 @@ pub fn of(word: &CStr) -> Text {
             text.push(char::from(*byte));
         }
     }
-    text.leak()
+    text.keep()
 }
 
 /// Whether all of it is what was given.
@@ -54,7 +102,7 @@ pub fn argument(text: &str) -> Option<&'static CStr> {
         bytes.push(byte);
         bytes.extend_from_slice(rest.as_str().as_bytes());
     }
-    CString::new(bytes).ok().map(|word| &*Box::leak(word.into_boxed_c_str()))
+    CString::new(bytes).ok().map(CString::keep)
 }
 
 #[cfg(test)]
@@ -69,7 +117,7 @@ mod tests {
         // Every pair of bytes, and each of them cut off or continued by one more.
         words.extend((1..=255u8).flat_map(|a| (1..=255u8).flat_map(move |b| [vec![a, b], vec![a, b, b]])));
         for bytes in words {
-            let word: &CStr = Box::leak(CString::new(bytes.clone()).unwrap().into_boxed_c_str());
+            let word: &CStr = CString::new(bytes.clone()).unwrap().keep();
             let text = of(word);
             assert_eq!(is_utf8(text), std::str::from_utf8(&bytes).is_ok());
             assert_eq!(argument(text), Some(word), "{bytes:?}");

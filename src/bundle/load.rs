@@ -8,7 +8,7 @@ use super::spec::Spec;
 use crate::error::{Context as _, Errno, Error, Quoted, Result};
 use crate::sys::file::{fstat, kind, open, read_all, stat};
 use crate::sys::path::{canonical, join};
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// A configuration file longer than this is not one (the longest known, with a seccomp profile, have some 100 KiB).
 pub const LONGEST: usize = 16 << 20;
@@ -36,7 +36,7 @@ pub fn load(dir: &str) -> Result<Loaded> {
 pub fn load_with(dir: &str, config: &str) -> Result<Loaded> {
     let dir = text(canonical(dir).about(format_args!("bundle {dir}"))?)?;
     let file = join(dir, config);
-    let text: &[u8] = read_file(&file).map(Vec::leak).map_err(|e| match e.errno() {
+    let text: &[u8] = read_file(&file).map(Vec::keep).map_err(|e| match e.errno() {
         Some(Errno::ENOENT) if config == "config.json" => {
             e.hint("the bundle directory must hold config.json: name it with --bundle, or write one with \"embrun spec\"")
         }
@@ -89,7 +89,7 @@ fn rootfs(bundle: &str, path: &str) -> Result<Text> {
 
 fn text(path: Vec<u8>) -> Result<Text> {
     match String::from_utf8(path) {
-        Ok(path) => Ok(path.leak()),
+        Ok(path) => Ok(path.keep()),
         Err(e) => {
             let path = String::from_utf8_lossy(e.as_bytes());
             Err(Error::of(format_args!("{path}: a path that is not UTF-8 is not supported")))

@@ -7,6 +7,7 @@ use super::place::unit::{Unit, slice_path};
 use super::systemd::properties;
 use crate::error::Result;
 use crate::json::pairs::Pairs;
+use crate::text::Keep;
 
 /// Who makes the cgroups of new containers: `--cgroup-manager`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl PlannedCgroup {
             CgroupManager::Cgroupfs => PlannedCgroup::Path(CgroupPath::new(path, id)?),
             CgroupManager::Systemd { user } => {
                 let mut unit = Unit::new(path, id, user)?;
-                unit.properties = properties::annotated(annotations)?.leak();
+                unit.properties = properties::annotated(annotations)?.keep();
                 let path = format!("{systemd}{}/{}", slice_path(&unit.slice)?, unit.name);
                 PlannedCgroup::Scope(unit, CgroupPath::new(Some(&path), id)?)
             }

@@ -9,6 +9,7 @@ use super::Cgroup;
 use super::hierarchy::Hierarchy;
 use crate::json::value::Json;
 use crate::sys::file::{entries, open};
+use crate::text::Keep;
 
 type StatMembers = Vec<(&'static str, Json)>;
 
@@ -142,7 +143,7 @@ impl Cgroup {
         let pairs = stat
             .lines()
             .filter_map(|l| l.split_once(' '))
-            .filter_map(|(k, v)| Some((&*k.to_owned().leak(), Json::from(count(v)?))));
+            .filter_map(|(k, v)| Some((k.to_owned().keep(), Json::from(count(v)?))));
         memory.push(("raw", Json::Object(pairs.collect())));
         self.psi(&mut memory, "memory.pressure");
         Json::object(memory)
@@ -201,7 +202,7 @@ impl Cgroup {
             let files = [format!("hugetlb.{size}.rsvd."), format!("hugetlb.{size}.")];
             let entry = counts(b, &[&files[0], &files[1]], if v1 { HUGETLB_V1 } else { HUGETLB_V2 });
             if !entry.is_empty() {
-                sizes.push((&*size.leak(), Json::object(entry)));
+                sizes.push((size.keep(), Json::object(entry)));
             }
         }
         Json::object(sizes)
@@ -318,9 +319,9 @@ fn pressure(text: &str) -> Option<Json> {
         let value = |word: &str| {
             let (key, value) = word.split_once('=').filter(|(_, value)| digits(value))?;
             let value = count(value).map_or_else(|| Json::digits(value), Json::from);
-            Some((&*key.to_owned().leak(), value))
+            Some((key.to_owned().keep(), value))
         };
-        Some((&*kind.to_owned().leak(), Json::Object(rest.split(' ').map(value).collect::<Option<_>>()?)))
+        Some((kind.to_owned().keep(), Json::Object(rest.split(' ').map(value).collect::<Option<_>>()?)))
     };
     let lines: Vec<_> = text.lines().filter_map(line).collect();
     (!lines.is_empty()).then(|| Json::object(lines))

@@ -10,7 +10,7 @@ use crate::cgroup::planned::CgroupManager;
 use crate::error::{Context, Error, Quoted, Result};
 use crate::log::LogFormat;
 use crate::plan::Outputs;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// A wrong command line: the error, and the help text for stdout before it.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Caller {
         let called = self.name.rsplit('/').next();
         let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
         let dir = self.runtime_dir.filter(|_| self.rootless).unwrap_or("/run");
-        crate::sys::path::join(dir, name).leak()
+        crate::sys::path::join(dir, name).keep()
     }
 }
 
@@ -252,7 +252,7 @@ fn path(w: &Words, name: &str) -> Option<Text> {
 }
 
 fn absolute(flag: &str, path: &str) -> Result<Text> {
-    Ok(crate::sys::path::absolute(path).about(format_args!("{flag} {path}"))?.leak())
+    Ok(crate::sys::path::absolute(path).about(format_args!("{flag} {path}"))?.keep())
 }
 
 fn bundle(w: &Words) -> Result<Text> {

@@ -22,7 +22,7 @@ use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::boot::boot_id;
 use crate::sys::file::read_text;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// A creation that is compiled and has not begun.
 pub struct Creation {
@@ -56,7 +56,7 @@ pub fn creation(
     let facts = HostFacts::of_host(&spec.linux, policy, globals.cgroup_manager)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
     let request = CreateRequest {
-        id: id.to_owned().leak(),
+        id: id.to_owned().keep(),
         bundle: loaded.dir,
         rootfs: loaded.rootfs,
         no_pivot: options.no_pivot,
@@ -119,7 +119,7 @@ fn warn(launch: &Launch) {
 fn keyring_name(id: &str) -> Result<Text> {
     let path = "/proc/sys/kernel/random/uuid";
     let random = read_text(path).about(format_args!("read {path}"))?;
-    Ok(format!("_ses.{id}.{}", random.trim_ascii_end()).leak())
+    Ok(format!("_ses.{id}.{}", random.trim_ascii_end()).keep())
 }
 
 fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Result<Record> {
@@ -127,12 +127,12 @@ fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Resu
     Ok(Record {
         id: request.id,
         phase: Phase::Planned,
-        boot_id: boot_id()?.leak(),
+        boot_id: boot_id()?.keep(),
         creator: ProcessMark::of(std::process::id() as i32)?,
         init: None,
         bundle: request.bundle,
         rootfs: request.rootfs,
-        created: log::now_rfc3339().leak(),
+        created: log::now_rfc3339().keep(),
         oci_version: spec.oci_version,
         annotations: spec.annotations,
         cgroup: location.clone(),

@@ -22,6 +22,7 @@ use crate::rootfs::root::{Handle, RootDir, kind};
 use crate::state::store::Entry;
 use crate::state::{Held, Observed};
 use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, stat, unlinkat};
+use crate::text::Keep;
 
 /// Adds or removes a device of the host.
 ///
@@ -56,7 +57,7 @@ fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8
         let made = make_node(&root, path, &host)?;
         if made {
             held.record.device_nodes.retain(|(n, _)| *n != inside);
-            held.record.device_nodes.push((inside.to_owned().leak(), rule));
+            held.record.device_nodes.push((inside.to_owned().keep(), rule));
         }
         held.dir.write_record(&held.record).inspect_err(|_| {
             let _ = made.then(|| remove_node(&root, path, &rule));

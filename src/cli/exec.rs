@@ -13,7 +13,7 @@ use crate::state::observe::{Facts, Status, status};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
 use crate::sys::{interrupt, sealed_exe};
-use crate::text::{List, Text, joined};
+use crate::text::{Keep, List, Text, joined};
 
 /// Executes a process and returns its exit status (128 + n after signal n).
 ///
@@ -73,7 +73,7 @@ fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     let mut p = match options.process {
         Some(file) => {
-            let read = || config::process(read_argument(file)?.leak());
+            let read = || config::process(read_argument(file)?.keep());
             let mut p = read().about(format_args!("--process {}", file))?;
             p.terminal |= options.tty;
             return Ok(p);
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn names(list: &[Text]) -> List<Text> {
-        list.to_vec().leak()
+        list.to_vec().keep()
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::seccomp::explain;
 use crate::seccomp::policy::{Policy, ProfileSlot, Section};
 use crate::sys::file::is_dir;
 use crate::sys::path::join;
+use crate::text::Keep;
 
 /// The text for `explain BUNDLE|PROFILE SYSCALL [ARGS…]` or `dump BUNDLE|PROFILE`.
 pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
@@ -36,7 +37,7 @@ pub fn run(words: &[&str], arch: Option<&str>) -> Result<String> {
 pub fn read(path: &str) -> Result<Policy> {
     let file = if is_dir(path) { join(path, "config.json") } else { path.to_owned() };
     let parse = || {
-        let text: &[u8] = read_file(&file)?.leak();
+        let text: &[u8] = read_file(&file)?.keep();
         let (mut is_config, mut policy) = (false, None);
         let mut linux = |v: Value<'_>| {
             is_config = true;

@@ -19,6 +19,7 @@ use crate::seccomp::support::support;
 use crate::sys::path::join;
 use crate::sys::process::{self, Ended};
 use crate::sys::{interrupt, sealed_exe};
+use crate::text::Keep;
 
 /// Records a run in the foreground and returns the workload's exit status.
 pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]) -> Result<u8> {
@@ -42,7 +43,7 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     let signals = Signals::block()?;
     let options = CreateOptions::default();
     let mode = Mode { await_start: true, detach: false };
-    let policy = Box::leak(Box::new(policy(support())));
+    let policy = Box::new(policy(support())).keep();
     let creation = compile::creation(globals, &id, &options, mode, Some(policy), loaded)?;
     let recorder = Recorder::default();
     let ended = perform(globals, &id, creation, &recorder, &signals);

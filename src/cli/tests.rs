@@ -6,13 +6,14 @@ use super::table::{Flag, global, verbs};
 use super::{Command, Globals, lexer};
 use crate::cgroup::planned::CgroupManager;
 use crate::log::LogFormat;
+use crate::text::Keep;
 
 fn caller() -> Caller {
     Caller { name: "/usr/bin/embrun", ..Caller::default() }
 }
 
 fn parse(line: &str) -> Result<(Globals, Command), Misuse> {
-    let words = line.split_whitespace().map(|w| &*w.replace('␣', " ").replace('∅', "").leak());
+    let words = line.split_whitespace().map(|w| &*w.replace('␣', " ").replace('∅', "").keep());
     let (globals, rest) = globals(&words.collect::<Vec<_>>(), &caller())?;
     let command = command(rest)?;
     Ok((globals, command))
@@ -388,7 +389,7 @@ fn the_table_is_sound() {
     for verb in verbs().filter(|v| v.line().refused().is_none()) {
         for flag in verb.flags().filter(|f| f.line.refused().is_none()) {
             let value = if flag.value.is_empty() { "true" } else { "7" };
-            let mut words: Vec<&str> = vec![format!("--{}", flag.name).leak()];
+            let mut words: Vec<&str> = vec![format!("--{}", flag.name).keep()];
             words.extend((!flag.value.is_empty()).then_some("7"));
             words.resize(words.len() + verb.arguments().0, "x");
             assert_eq!(lexer::command(verb, &words).unwrap().text(flag.name), Some(value));

@@ -15,6 +15,7 @@ use crate::state::store::Entry;
 use crate::state::{Held, Observed};
 use crate::sys::entry::STDIN;
 use crate::sys::file::read_all;
+use crate::text::Keep;
 
 /// Updates a container that runs, waits for start or is paused.
 ///
@@ -87,7 +88,7 @@ pub fn linux_of(dir: &Entry, read: &mut dyn FnMut(Value<'_>) -> Read<()>) -> Res
 fn read(file: &str) -> Result<Json> {
     let bytes =
         if file == "-" { read_all(STDIN, 16 << 20).context(|| "read stdin")? } else { read_argument(file)? };
-    Json::parse_kept(bytes.leak()).map_err(|e| e.context(format_args!("--resources {file}")))
+    Json::parse_kept(bytes.keep()).map_err(|e| e.context(format_args!("--resources {file}")))
 }
 
 /// Sets the member of the document that a flag stands for.

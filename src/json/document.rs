@@ -13,7 +13,7 @@ use super::slot::{Items, Members, Slot, Value};
 use super::value::Json;
 use crate::error::{self, Quoted};
 use crate::sort::{self, give_back};
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// Up to this many members of an object, each key is compared with those before it. With more they are sorted at the end.
 const MANY: usize = 64;
@@ -27,7 +27,7 @@ pub fn read(document: &'static [u8], slot: &mut dyn Slot) -> error::Result<()> {
 
 /// Reads a value that is in memory.
 pub fn read_value(value: &Json, slot: &mut dyn Slot) -> Read<()> {
-    read_json(value.compact().into_bytes().leak(), slot)
+    read_json(value.compact().into_bytes().keep(), slot)
         .unwrap_or_else(|e| Err(Fault::of(format_args!("{e}"))))
 }
 
@@ -319,7 +319,7 @@ impl Visitor<'static> for Key<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
         self.0.pass_string();
-        Ok(text.to_owned().leak())
+        Ok(text.to_owned().keep())
     }
 }
 

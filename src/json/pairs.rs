@@ -7,7 +7,7 @@ use std::fmt;
 use super::read::{Read, without_nul};
 use super::slot::{Each, Slot, Value};
 use super::value::{self, Json};
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// The members of an object in the order of the file. No key is there twice, and no string holds a NUL.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,8 +35,8 @@ impl Slot for Pairs {
 impl Pairs {
     /// These.
     pub fn new(members: &[(&str, &str)]) -> Pairs {
-        let member = |(key, value): &(&str, &str)| (&*(*key).to_owned().leak(), Json::from(*value));
-        Pairs(Json::Object(members.iter().map(member).collect()).compact().leak())
+        let member = |(key, value): &(&str, &str)| ((*key).to_owned().keep(), Json::from(*value));
+        Pairs(Json::Object(members.iter().map(member).collect()).compact().keep())
     }
 
     /// Whether there are none.

@@ -15,7 +15,7 @@
 
 use super::read::{Fault, Integer, Read, missing, unknown, without_nul};
 use crate::error::Quoted;
-use crate::text::{List, Text};
+use crate::text::{Keep, List, Text};
 
 /// A place for a value of a document.
 pub trait Slot {
@@ -89,7 +89,7 @@ impl<'a> Value<'a> {
     pub fn text(self) -> Read<Text> {
         match self {
             Value::Text(text) => without_nul(text),
-            Value::Escaped(text) => without_nul(text).map(|text| &*text.to_owned().leak()),
+            Value::Escaped(text) => without_nul(text).map(|text| text.to_owned().keep()),
             other => Err(other.is_not("a string")),
         }
     }
@@ -296,7 +296,7 @@ impl Slot for Texts<'_> {
             (self.1)(text)
         }))?;
         all.shrink_to_fit();
-        *self.0 = all.leak();
+        *self.0 = all.keep();
         Ok(())
     }
 }
@@ -347,7 +347,7 @@ impl<T: Slot + Default> Slot for Listed<'_, T> {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
         let mut all = Vec::new();
         all.fill(value)?;
-        *self.0 = all.leak();
+        *self.0 = all.keep();
         Ok(())
     }
 }
@@ -435,7 +435,7 @@ impl Slot for List<(Text, Text)> {
             all.push((key, value.text()?));
             Ok(())
         })?;
-        *self = all.leak();
+        *self = all.keep();
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::pairs::Pairs;
 use super::read::Read;
 use super::slot::{Slot, Value};
 use crate::error::Result;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub enum Json {
 impl Json {
     /// Parses one document: strict UTF-8, nothing after the value, no key twice, at most 128 levels deep.
     pub fn parse(bytes: &[u8]) -> Result<Json> {
-        Json::parse_kept(bytes.to_vec().leak())
+        Json::parse_kept(bytes.to_vec().keep())
     }
 
     /// Parses a document that stays in memory.
@@ -84,12 +84,12 @@ impl Json {
 
     /// A string value.
     pub fn str(s: impl Into<String>) -> Json {
-        Json::Str(s.into().leak())
+        Json::Str(s.into().keep())
     }
 
     /// A number from its text.
     pub fn digits(digits: impl fmt::Display) -> Json {
-        Json::Number(digits.to_string().leak())
+        Json::Number(digits.to_string().keep())
     }
 
     /// An array of strings.

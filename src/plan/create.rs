@@ -16,7 +16,7 @@ use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::cgroup::planned_limits::{CgroupFacts, PlannedLimits};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
-use crate::text::{List, Text};
+use crate::text::{Keep, List, Text};
 
 /// The command line's part of a creation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -388,7 +388,7 @@ fn kernel_names(spec: &Spec, steps: &mut Recipe<InitStep>) {
     for (key, value) in spec.linux.sysctl {
         // Validate has already refused one that is not the container's.
         if let Ok(path) = sysctl::path(key, spec.linux.namespaces) {
-            steps.add(InitStep::Sysctl(Box::leak(Box::new((path, *value)))));
+            steps.add(InitStep::Sysctl(Box::new((path, *value)).keep()));
         }
     }
 }
@@ -400,7 +400,7 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>)
     let inside = |paths: List<Text>| {
         let mut all = Vec::with_capacity(paths.len());
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
-        &*all.leak()
+        all.keep()
     };
     steps.add(InitStep::FinishMounts);
     let (readonly, masked) = (inside(spec.linux.readonly_paths), inside(spec.linux.masked_paths));

@@ -6,7 +6,7 @@ use super::inside_path::InsidePath;
 use super::mounts::{MountObject, MountStep};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, Spec};
-use crate::text::List;
+use crate::text::{Keep, List};
 
 /// A device node to make.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub fn compile(spec: &Spec, mounts: &[MountStep]) -> Result<Option<DevStep>, Vec
             }
         }
     }
-    if refusals.is_empty() { Ok(Some(DevStep { nodes: nodes.leak() })) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(Some(DevStep { nodes: nodes.keep() })) } else { Err(refusals) }
 }
 
 fn node(device: &Device) -> Result<DeviceNode, &'static str> {
@@ -125,8 +125,8 @@ mod tests {
     }
 
     fn with(devices: &[Device], mounts: &[Mount]) -> Result<Option<DevStep>, Vec<Refusal>> {
-        let mut spec = Spec { mounts: mounts.to_vec().leak(), ..Spec::default() };
-        spec.linux.devices = devices.to_vec().leak();
+        let mut spec = Spec { mounts: mounts.to_vec().keep(), ..Spec::default() };
+        spec.linux.devices = devices.to_vec().keep();
         let facts = MountFacts { rootfs: "/b/rootfs", ..MountFacts::default() };
         compile(&spec, mounts::compile(&spec, &facts).unwrap())
     }
@@ -158,7 +158,7 @@ mod tests {
             destination,
             kind: Some("tmpfs"),
             source: Some("/x"),
-            options: options.to_vec().leak(),
+            options: options.to_vec().keep(),
             ..Mount::default()
         };
         for (mount, left) in [

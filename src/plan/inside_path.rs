@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 
 use crate::error::Lossy;
-use crate::text::c_text;
+use crate::text::{Keep, c_text};
 
 /// A path that somebody *claims* lies inside the container's root.
 ///
@@ -30,7 +30,7 @@ impl InsidePath {
                 }
             }
         }
-        CString::new(clean).ok().map(|path| InsidePath(Box::leak(path.into_boxed_c_str())))
+        CString::new(clean).ok().map(|path| InsidePath(path.keep()))
     }
 
     /// The path without its leading slash; empty for the root.

@@ -8,7 +8,7 @@ use super::options::{Change, FlagNames, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
 use crate::error::{Lossy, Quoted};
-use crate::text::{List, Text, c_text};
+use crate::text::{Keep, List, Text, c_text};
 
 /// The facts needed beside the configuration.
 #[derive(Clone, Debug, Default)]
@@ -177,7 +177,7 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
         let (before, rest) = steps.split_at_mut(at);
         postpone(before, &mut rest[0]);
     }
-    if refusals.is_empty() { Ok(steps.leak()) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(steps.keep()) } else { Err(refusals) }
 }
 
 /// One line for each ignored part of `mounts[]`.
@@ -214,7 +214,7 @@ fn postpone(before: &mut [MountStep], step: &mut MountStep) {
         *flags &= !ms::RDONLY;
     }
     let later = |c: &Change| Change { set: c.set & !attr::RDONLY, ..*c };
-    step.changes = step.changes.iter().map(later).collect::<Vec<_>>().leak();
+    step.changes = step.changes.iter().map(later).collect::<Vec<_>>().keep();
 }
 
 /// Whether mount points and device nodes are still to be made in a new mount.
@@ -236,7 +236,7 @@ type Refused = (&'static str, Text);
 /// A refusal that quotes a text.
 #[cold]
 fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
-    (field, why.to_string().leak())
+    (field, why.to_string().keep())
 }
 
 fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) -> Result<MountStep, Refused> {
@@ -388,7 +388,7 @@ fn cgroup_v1(set: u32, view: &CgroupView) -> Result<MountObject, Refused> {
             }
         }
     }
-    Ok(MountObject::CgroupV1 { flags, entries: entries.leak(), links: links.leak() })
+    Ok(MountObject::CgroupV1 { flags, entries: entries.keep(), links: links.keep() })
 }
 
 /// The text in a plan: `mount proc at /proc (nosuid,noexec)`.

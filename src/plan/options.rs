@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::List;
+use crate::text::{Keep, List};
 
 /// `MS_…` of mount(2), the same on every architecture; libc lacks some.
 pub mod ms {
@@ -221,12 +221,12 @@ impl Options {
     /// They are its own flags, the propagation, and last the attributes of the whole tree, which are more specific.
     /// propagation, and then, as they are the more special, the attributes of the whole tree.
     pub fn changes(&self) -> List<Change> {
-        self.merged(self.set, self.clear).leak()
+        self.merged(self.set, self.clear).keep()
     }
 
     /// The same for a mount whose own flags, except these, are set in other ways.
     pub fn changes_beside(&self, but: u32) -> List<Change> {
-        self.merged(self.set & but, 0).leak()
+        self.merged(self.set & but, 0).keep()
     }
 
     fn merged(&self, set: u32, clear: u32) -> Vec<Change> {
@@ -247,7 +247,7 @@ impl Options {
     pub fn bind_changes(&self) -> List<Change> {
         let mut changes = self.merged(self.set, self.clear);
         if self.set & !(ms::BIND | ms::REC) | self.clear == 0 {
-            return changes.leak();
+            return changes.keep();
         }
         let is_own = |c: &Change| !c.recursive && c.set | c.clear != 0;
         let at = changes.iter().position(is_own).unwrap_or_else(|| {
@@ -257,7 +257,7 @@ impl Options {
         let own = &mut changes[at];
         let times = if own.clear & attr::ATIME == 0 { 0 } else { attr::NODIRATIME };
         own.unasked = (attr::PLAIN | times) & !(own.set | own.clear);
-        changes.leak()
+        changes.keep()
     }
 }
 

@@ -35,13 +35,14 @@ mod tests {
     use super::super::host_step::Sync;
     use super::*;
     use crate::bundle::spec::{Hook, HookKind};
+    use crate::text::Keep;
 
     #[test]
     fn only_a_hook_without_a_timeout_may_take_for_ever() {
         let hook = |timeout| Hook { path: "/h", timeout, ..Hook::default() };
         let mut hooks = Hooks::default();
-        hooks.0[HookKind::CreateContainer as usize] = vec![hook(Some(7)), hook(Some(5))].leak();
-        hooks.0[HookKind::StartContainer as usize] = vec![hook(Some(7)), hook(None)].leak();
+        hooks.0[HookKind::CreateContainer as usize] = vec![hook(Some(7)), hook(Some(5))].keep();
+        hooks.0[HookKind::StartContainer as usize] = vec![hook(Some(7)), hook(None)].keep();
         let init = [
             InitStep::DieWithHost,
             InitStep::Ask(Sync::Cgroup),

@@ -12,6 +12,7 @@ use crate::seccomp::arch::Arch;
 use crate::seccomp::compile::compile as compile_filter;
 use crate::seccomp::notify::Agent;
 use crate::seccomp::policy::Policy;
+use crate::text::Keep;
 
 /// Adds the steps from the resource limits to the program's look-up, and the filter to the launch.
 ///
@@ -49,7 +50,7 @@ pub fn compile(
     let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut launch.warnings);
     // The bounding set first, while CAP_SETPCAP is held; then the ids, under keepcaps; the sets last.
     steps.add(InitStep::BoundingSet(caps));
-    steps.add(InitStep::Ids(Box::leak(Box::new(p.user))));
+    steps.add(InitStep::Ids(Box::new(p.user).keep()));
     steps.add(InitStep::Capabilities(caps));
     // The change of ids has cleared it.
     steps.add(InitStep::DieWithHostStill);

@@ -4,7 +4,7 @@ use crate::bundle::spec::Capabilities;
 use crate::error::Escaped;
 use crate::facts::Listening;
 use crate::sort::{self, give_back};
-use crate::text::{List, Text, joined};
+use crate::text::{Keep, List, Text, joined};
 
 /// The five capability sets as masks that the kernel accepts (capabilities(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,7 +39,7 @@ pub fn capabilities(
     let inheritable = set("inheritable", asked.inheritable, bounding, "not in bounding");
     // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
     let ambient = set("ambient", asked.ambient, permitted & inheritable, "not in permitted and inheritable");
-    Box::leak(Box::new(CapabilityMasks { bounding, effective, inheritable, permitted, ambient }))
+    Box::new(CapabilityMasks { bounding, effective, inheritable, permitted, ambient }).keep()
 }
 
 #[inline(never)]
@@ -108,7 +108,7 @@ pub fn cpu_list(text: &str) -> Option<List<u32>> {
             cpus.push(cpu);
         }
     }
-    Some(cpus.leak())
+    Some(cpus.keep())
 }
 
 /// The environment with each key once: the last value, at the first place.
@@ -126,7 +126,7 @@ pub fn environment(entries: List<Text>) -> List<Text> {
         let mut once = Vec::new();
         once.extend(last_of.iter().filter_map(|last| entries.get(*last)));
         give_back(last_of);
-        kept = once.leak();
+        kept = once.keep();
     }
     give_back(by_key);
     kept
@@ -138,9 +138,9 @@ pub fn announced(env: List<Text>, listening: &Listening) -> List<Text> {
     if listening.count == 0 {
         return env;
     }
-    let mut entries: Vec<Text> = vec![format!("LISTEN_FDS={}", listening.count).leak(), "LISTEN_PID=1"];
+    let mut entries: Vec<Text> = vec![format!("LISTEN_FDS={}", listening.count).keep(), "LISTEN_PID=1"];
     if let Some(names) = listening.names {
-        entries.push(format!("LISTEN_FDNAMES={names}").leak());
+        entries.push(format!("LISTEN_FDNAMES={names}").keep());
     }
     joined(env, &entries)
 }
@@ -155,7 +155,7 @@ mod tests {
     const ALL: u64 = (1 << 41) - 1;
 
     fn names(list: &[Text]) -> List<Text> {
-        list.to_vec().leak()
+        list.to_vec().keep()
     }
 
     fn granted(asked: Capabilities, available: u64) -> (CapabilityMasks, Vec<String>) {

@@ -1,7 +1,7 @@
 //! `linux.sysctl`: the kernel parameters that a container may set, and their files.
 
 use crate::bundle::spec::{Namespace, NamespaceKind};
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// The file of a parameter below `/proc/sys`, or the reason for its refusal.
 ///
@@ -11,7 +11,7 @@ pub fn path(key: &str, namespaces: &[Namespace]) -> Result<Text, Text> {
     let path = normal(key).ok_or("is not the name of a kernel parameter")?;
     let kind = owner(path)?;
     let own = namespaces.iter().any(|n| n.kind == kind);
-    if own { Ok(path) } else { Err(format!("needs a {kind} namespace of the container's own").leak()) }
+    if own { Ok(path) } else { Err(format!("needs a {kind} namespace of the container's own").keep()) }
 }
 
 /// The parameters of the IPC namespace (ipc_namespaces(7)).
@@ -61,7 +61,7 @@ fn normal(key: &str) -> Option<Text> {
     let in_set = |b: u8| b.is_ascii_alphanumeric() || b"_-.:@+/".contains(&b);
     let name = |part: &str| !part.is_empty() && part != "." && part != "..";
     let path = String::from_utf8(path).ok()?;
-    (path.contains('/') && path.bytes().all(in_set) && path.split('/').all(name)).then(|| &*path.leak())
+    (path.contains('/') && path.bytes().all(in_set) && path.split('/').all(name)).then(|| path.keep())
 }
 
 #[cfg(test)]

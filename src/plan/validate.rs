@@ -9,7 +9,7 @@ use super::{process, sysctl};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// The property that causes a refusal, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Refusal {
 #[cold]
 #[inline(never)]
 pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
-    let line = |text: fmt::Arguments<'_>| &*one_line(text.to_string()).leak();
+    let line = |text: fmt::Arguments<'_>| one_line(text.to_string()).keep();
     refusals.push(Refusal { field: line(field), what: line(what) });
 }
 

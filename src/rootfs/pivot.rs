@@ -17,6 +17,7 @@ use crate::sys::file::{open, openat, read_all};
 use crate::sys::mount_api::mount;
 use crate::sys::mountinfo::{MountInfo, mounts};
 use crate::sys::path::{canonical, path_of};
+use crate::text::Keep;
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 /// The most mounts on top of each other that are detached at one place.
@@ -171,7 +172,7 @@ fn table(proc: &ProcFs) -> Result<Vec<MountInfo<'static>>> {
     let read = |file: &CStr| openat(proc, file, OFlag::O_RDONLY);
     // A thread may have its own mount namespace; procfs shows threads since Linux 3.17.
     let file = read(c"thread-self/mountinfo").or_else(|_| read(c"self/mountinfo"))?;
-    Ok(mounts(read_all(&file, usize::MAX)?.leak()))
+    Ok(mounts(read_all(&file, usize::MAX)?.keep()))
 }
 
 /// The mount points directly on the root mount of the process, last one first.

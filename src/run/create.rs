@@ -23,6 +23,7 @@ use crate::state::public;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::{clock, interrupt, killed, process};
+use crate::text::Keep;
 
 /// A container that is planned, and of which there is nothing yet.
 pub struct NewContainer<'a> {
@@ -179,7 +180,7 @@ impl Making<'_> {
         let Host { record, child, dir, .. } = &mut self.host;
         record.init = Some(ProcessMark::of(child.pid.as_raw())?);
         record.phase = Phase::Created;
-        record.created = log::now_rfc3339().leak();
+        record.created = log::now_rfc3339().keep();
         let dir = dir.as_ref().ok_or_else(taken_over)?;
         dir.write_record(record)?;
         dir.publish(&|out| public::write(out, record, self.loaded, self.location), record)

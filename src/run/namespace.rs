@@ -8,7 +8,7 @@ use crate::bundle::spec::{Namespace, NamespaceKind};
 use crate::error::{Context, Error, Result, engine};
 use crate::state::record::ProcessMark;
 use crate::sys::{self, file};
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// A kind and a path, as a plan has them.
 pub type Join = (NamespaceKind, Text);
@@ -44,7 +44,7 @@ pub fn named((kind, path): &Join) -> String {
 
 /// The runtime's own.
 pub fn own(kind: NamespaceKind) -> Result<OwnedFd> {
-    open(&(kind, format!("/proc/self/ns/{}", kind.proc_name()).leak()))
+    open(&(kind, format!("/proc/self/ns/{}", kind.proc_name()).keep()))
 }
 
 /// Whether a namespace is the host's: the runtime's own, or that of pid 1.
@@ -82,7 +82,7 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
             (Ok(a), Ok(b)) if a == b => {}
             // This kernel lacks the kind.
             (Err(sys::Errno::ENOENT), Err(_)) => {}
-            (Ok(_), _) => out.push((kind, &*theirs.leak())),
+            (Ok(_), _) => out.push((kind, theirs.keep())),
             (Err(e), _) => return Err(Error::os(theirs, e)),
         }
     }

@@ -13,7 +13,7 @@ use super::support::Support;
 use super::syscalls::Call;
 use crate::error::{Error, Result};
 use crate::sys::seccomp::SockFilter;
-use crate::text::List;
+use crate::text::{Keep, List};
 
 /// A filter that is ready to be loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -189,7 +189,7 @@ impl Builder {
         let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();
         let mut decisions = Vec::new();
         for arch in archs {
-            for same in rules.decisions(*arch)?.leak().chunk_by(|a, b| a.number == b.number) {
+            for same in rules.decisions(*arch)?.keep().chunk_by(|a, b| a.number == b.number) {
                 decisions.push((same[0].number, self.leaf(same, *arch)));
             }
         }

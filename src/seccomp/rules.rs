@@ -9,7 +9,7 @@ use super::code::{MAX_INSTRUCTIONS, too_long};
 use super::policy::{Arg, Op, Policy};
 use super::syscalls::Call;
 use crate::error::{Error, Result};
-use crate::text::{List, Text};
+use crate::text::{Keep, List, Text};
 
 /// One way in which a rule applies to a call: conditions and verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,8 +121,8 @@ fn alternatives(args: &[Arg]) -> Vec<List<Arg>> {
         by_index.extend(args.iter().find(|a| a.index == index));
     }
     match by_index.len() == args.len() {
-        true => vec![by_index.leak()],
-        false => args.to_vec().leak().chunks(1).collect(),
+        true => vec![by_index.keep()],
+        false => args.to_vec().keep().chunks(1).collect(),
     }
 }
 
@@ -191,7 +191,7 @@ impl Variant {
                 Known::Depends(arg) => args.push(arg),
             }
         }
-        Some(Variant { args: args.leak(), ..*self })
+        Some(Variant { args: args.keep(), ..*self })
     }
 }
 
@@ -339,6 +339,6 @@ impl Part {
     fn of(&self, variant: &Variant) -> Variant {
         let mut args = vec![Arg { index: 0, op: Op::Eq, value: self.which, value_two: 0 }];
         args.extend(variant.args.iter().filter(|a| a.index != 0));
-        Variant { number: self.number, args: args.leak(), ..*variant }
+        Variant { number: self.number, args: args.keep(), ..*variant }
     }
 }

@@ -8,6 +8,7 @@ use super::record::Record;
 use crate::bundle::load::Loaded;
 use crate::cgroup::place::location::Location;
 use crate::json::value::Json;
+use crate::text::Keep;
 
 /// Writes runc's documented keys, in its spelling, as members of an object.
 pub fn write(out: &mut dyn fmt::Write, record: &Record, loaded: &Loaded, cgroup: &Location) -> fmt::Result {
@@ -34,7 +35,7 @@ pub fn write(out: &mut dyn fmt::Write, record: &Record, loaded: &Loaded, cgroup:
             n.path.map(str::to_owned).unwrap_or_else(|| format!("/proc/{pid}/ns/{}", n.kind.proc_name()));
         (n.kind.flag_name(), Json::from(path))
     });
-    let paths = cgroup.cgroup_paths().into_iter().map(|(k, v)| (&*k.leak(), Json::from(v)));
+    let paths = cgroup.cgroup_paths().into_iter().map(|(k, v)| (k.keep(), Json::from(v)));
     member(out, "cgroup_paths", Json::Object(paths.collect()))?;
     member(out, "namespace_paths", Json::Object(namespaces.collect()))
 }

@@ -20,6 +20,7 @@ use crate::cgroup::{Cgroup, systemd};
 use crate::error::{Context, Error, Result};
 use crate::sys::boot::boot_id;
 use crate::sys::file::{entries, openat, read_text, stat};
+use crate::text::Keep;
 
 /// Builds a record from the configuration.
 /// Facts that only the lost record had stay empty: the bundle, the creation time, devices added later.
@@ -36,9 +37,9 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
         .filter(|place| stat(&*place.directory()).is_ok())
         .for_each(|place| place.made = 1);
     Ok(Record {
-        id: entry.id().to_owned().leak(),
+        id: entry.id().to_owned().keep(),
         phase: Phase::Created,
-        boot_id: boot_id()?.leak(),
+        boot_id: boot_id()?.keep(),
         creator: ProcessMark { pid: 0, start: 0 },
         init: first_of(&Cgroup::adopt(&cgroup)),
         bundle: "",
@@ -51,7 +52,7 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         // Give it a new keyring: an exec must not use the caller's, nor one whose name the container can guess.
-        keyring: Some(format!("_ses.{}.{}", entry.id(), random()?).leak()),
+        keyring: Some(format!("_ses.{}.{}", entry.id(), random()?).keep()),
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION"),
     })

@@ -15,7 +15,7 @@ use crate::json::pairs::Pairs;
 use crate::json::read::Read;
 use crate::json::slot::{Each, Optional, Slot, Value, Word, may, must};
 use crate::json::value::Json;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// How far a container has come.
 /// The states within `Created` (created, running, stopped) are observed.
@@ -110,7 +110,7 @@ impl Record {
 
     /// Decodes a record; the error describes the damage.
     pub fn decode(bytes: &[u8]) -> Result<Record> {
-        Record::decode_kept(bytes.to_vec().leak())
+        Record::decode_kept(bytes.to_vec().keep())
     }
 
     /// Decodes a record from bytes that stay in memory, without a copy.

@@ -25,7 +25,7 @@ use crate::sys::file::{
 };
 use crate::sys::lock::Lock;
 use crate::sys::path::join;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// How long a command waits for another one that holds the container's lock.
 /// A delete waits up to 10 s for the kernel.
@@ -312,7 +312,7 @@ impl Entry {
         if kind(&stat) != SFlag::S_IFREG || stat.st_size as u64 > LARGEST as u64 {
             return Err(Error::of(format_args!("{name}: is not a regular file, or is too large")));
         }
-        Ok(read_all(&fd, LARGEST).at(name)?.leak())
+        Ok(read_all(&fd, LARGEST).at(name)?.keep())
     }
 }
 

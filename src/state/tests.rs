@@ -10,12 +10,13 @@ use super::store::Store;
 use super::work::outside;
 use crate::json::value::Json;
 use crate::sys::boot::boot_id;
+use crate::text::Keep;
 
 /// A temporary directory, removed on drop.
 struct Scratch(PathBuf);
 
 fn named(path: PathBuf) -> &'static str {
-    path.into_os_string().into_string().unwrap().leak()
+    path.into_os_string().into_string().unwrap().keep()
 }
 
 impl Scratch {
@@ -46,7 +47,7 @@ impl Drop for Scratch {
 }
 
 fn now() -> Record {
-    Record { boot_id: boot_id().unwrap().leak(), ..sample() }
+    Record { boot_id: boot_id().unwrap().keep(), ..sample() }
 }
 
 fn made(store: &Store, record: &Record) {

@@ -25,6 +25,7 @@ const EMPTY_PATH: usize = 0x1000;
 const NOBODY: u32 = u32::MAX;
 
 // On 32-bit ARM and x86 the calls without 64 in their name use narrower structures.
+use crate::text::Keep;
 #[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
 use libc::{SYS_fstat as FSTAT, SYS_newfstatat as FSTATAT};
 #[cfg(any(target_arch = "arm", target_arch = "x86"))]
@@ -281,8 +282,7 @@ pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
     let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let mut names = Vec::new();
     each_entry(dir.as_fd(), &mut |name, directory| {
-        let name: &'static CStr = Box::leak(name.into());
-        names.push((name, directory));
+        names.push((name.to_owned().keep(), directory));
     })?;
     Ok(names)
 }

@@ -4,6 +4,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::heap::lasting;
+use crate::text::Keep;
 
 /// A value that is computed at first use and lives as long as the process.
 /// It is smaller than the standard library's, which can wait for another thread. Here two threads may both compute
@@ -19,14 +20,14 @@ impl<T: Sync> Once<T> {
 
     /// The value, if it was computed.
     pub fn known(&self) -> Option<&'static T> {
-        // SAFETY: null, or from the `leak` in `set`, whose writes precede the store that was read.
+        // SAFETY: null, or from the `keep` in `set`, whose writes precede the store that was read.
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
     /// Stores the value.
     pub fn set(&self, value: T) -> &'static T {
-        let value = lasting(|| Box::leak(Box::new(value)));
-        self.0.store(value, Ordering::Release);
+        let value = lasting(|| Box::new(value).keep());
+        self.0.store(std::ptr::from_ref(value).cast_mut(), Ordering::Release);
         value
     }
 

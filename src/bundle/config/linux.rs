@@ -8,7 +8,7 @@ use crate::json::slot::{
     Bounds, Checked, Each, Later, Listed, Presence, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
 use crate::seccomp::policy::{self, Section};
-use crate::text::{List, Text};
+use crate::text::{Keep, List, Text};
 
 /// Sections that this version does not perform; their presence is passed on for planning to refuse.
 const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
@@ -43,7 +43,7 @@ impl Slot for Linux {
             ),
         ])?;
         let there = UNSUPPORTED.into_iter().zip([rdt, memory_policy, net_devices]);
-        self.unsupported = there.filter(|(_, there)| *there).map(|(key, _)| key).collect::<Vec<_>>().leak();
+        self.unsupported = there.filter(|(_, there)| *there).map(|(key, _)| key).collect::<Vec<_>>().keep();
         Ok(())
     }
 }
@@ -122,7 +122,7 @@ impl Slot for TimeOffsets<'_> {
             all.push((clock, seconds, nanoseconds));
             Ok(())
         })?;
-        *self.0 = all.leak();
+        *self.0 = all.keep();
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::json::read::{Fault, Read};
 use crate::json::slot::{
     Bounds, Checked, Each, Later, Listed, Optional, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// Reads the document of `exec --process`. `args` has at least one entry; `consoleSize` does not matter without `terminal`.
 pub fn process(text: &'static [u8]) -> Result<Box<Process>> {
@@ -60,7 +60,7 @@ impl Slot for Process {
                 &mut Each(&mut |v| {
                     let mut scheduler = Scheduler::default();
                     scheduler.fill(v)?;
-                    self.scheduler = Some(Box::leak(Box::new(scheduler)));
+                    self.scheduler = Some(Box::new(scheduler).keep());
                     Ok(())
                 }),
             ),
@@ -102,7 +102,7 @@ impl Slot for User {
                         all.push(0);
                         all.last_mut().map_or(Ok(()), |id| Id(id).fill(v))
                     }))?;
-                    self.additional_gids = all.leak();
+                    self.additional_gids = all.keep();
                     Ok(())
                 }),
             ),

@@ -4,6 +4,7 @@ use super::*;
 use crate::bundle::spec::Root;
 use crate::bundle::spec::{DeviceKind, NamespaceKind, Personality, Propagation};
 use crate::error::Error;
+use crate::text::Keep;
 use std::result::Result;
 
 /// A configuration with everything that is required, and nothing else.
@@ -11,7 +12,7 @@ const LEAST: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"}}"#;
 
 fn read(text: &str) -> Result<Box<Spec>, String> {
     let whole = spec(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string());
-    let kept = parse(text.to_owned().into_bytes().leak()).map_err(|e| e.to_string());
+    let kept = parse(text.to_owned().into_bytes().keep()).map_err(|e| e.to_string());
     assert_eq!(kept, whole, "what nobody looks at is left out of {text}");
     whole
 }

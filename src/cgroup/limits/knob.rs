@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Resources;
+use crate::text::Keep;
 
 /// What to write to one file of a cgroup, and which field of `config.json` wants it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +20,7 @@ pub struct Knob {
 
 impl Knob {
     pub(in crate::cgroup) fn new(field: &'static str, file: &'static str, value: String) -> Knob {
-        Knob { field, file, value: value.leak(), missing: WithoutFile::Fails }
+        Knob { field, file, value: value.keep(), missing: WithoutFile::Fails }
     }
 }
 

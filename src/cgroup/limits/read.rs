@@ -9,7 +9,7 @@ use crate::json::document;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{Checked, Each, Later, Slot, Value, Whole as _, may, must};
 use crate::json::value::Json;
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// Reads `linux.resources` that are in memory.
 pub fn resources(v: &Json) -> Read<Resources> {
@@ -122,7 +122,7 @@ impl Found {
             fields.push(must("rate", &mut rate));
         }
         v.object(&mut fields)?;
-        let of = format!("{major}:{minor}").leak();
+        let of = format!("{major}:{minor}").keep();
         if what != ResourceField::DeviceWeight {
             self.items.push(Setting { what, of, n: rate as i64 });
             return Ok(());
@@ -288,7 +288,7 @@ fn rdma(name: Text, v: Value<'_>) -> Read<Text> {
     }
     word(name)?;
     line.insert_str(0, name);
-    Ok(line.leak())
+    Ok(line.keep())
 }
 
 /// A name that shares a line of a cgroup file with other words.

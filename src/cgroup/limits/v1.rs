@@ -3,6 +3,7 @@
 use super::knob::{Controller, Knob, WithoutFile};
 use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
+use crate::text::Keep;
 
 /// The writes into a cgroup of this controller's hierarchy.
 ///
@@ -66,7 +67,7 @@ pub(in crate::cgroup) fn pids(s: &Setting) -> Knob {
 /// Pages that are faulted in without a reservation count only for the first. A kernel before 5.7 has no other.
 pub(in crate::cgroup) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
     ["", "rsvd."].map(|kind| {
-        let file = format!("hugetlb.{}.{kind}{suffix}", s.of).leak();
+        let file = format!("hugetlb.{}.{kind}{suffix}", s.of).keep();
         let missing = if kind.is_empty() { WithoutFile::Fails } else { WithoutFile::Skips };
         Knob { missing, ..Knob::new("hugepageLimits", file, s.digits()) }
     })

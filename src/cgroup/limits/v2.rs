@@ -7,6 +7,7 @@ use super::unified::io_weight;
 use super::v1::{check_swap, hugepages, pids};
 use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
+use crate::text::Keep;
 
 /// The writes into the container's cgroup for this controller.
 ///
@@ -37,7 +38,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
             ResourceField::Weight | ResourceField::DeviceWeight => {
                 // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
                 let knob = Knob::new(field, "io.bfq.weight", s.value());
-                let io_weight = Setting { n: io_weight(n as u64) as i64, ..*s }.value().leak();
+                let io_weight = Setting { n: io_weight(n as u64) as i64, ..*s }.value().keep();
                 knobs.push(Knob { missing: WithoutFile::Use("io.weight", io_weight), ..knob });
                 continue;
             }

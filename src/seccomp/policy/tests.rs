@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::Error;
+use crate::text::Keep;
 
 fn read(text: &str) -> Read<Policy> {
     policy(&Json::parse(text.as_bytes()).unwrap())
@@ -26,7 +27,7 @@ fn profiles_of_engines_are_read() {
 fn section_without_default_action_and_rules_means_no_filter() {
     let read = |text: &str| {
         let mut policy = None;
-        document::read(text.to_owned().into_bytes().leak(), &mut Section(&mut policy)).map(|()| policy)
+        document::read(text.to_owned().into_bytes().keep(), &mut Section(&mut policy)).map(|()| policy)
     };
     for text in ["{}", r#"{"defaultAction":"","architectures":["SCMP_ARCH_X86_64"],"syscalls":[]}"#] {
         assert_eq!(read(text).unwrap(), None, "{text}");
