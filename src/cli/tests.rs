@@ -13,7 +13,7 @@ fn caller() -> Caller {
 }
 
 fn parse(line: &str) -> Result<(Globals, Command), Misuse> {
-    let words = line.split_whitespace().map(|w| &*w.replace('␣', " ").replace('∅', "").keep());
+    let words = line.split_whitespace().map(|w| w.replace('␣', " ").replace('∅', "").keep());
     let (globals, rest) = globals(&words.collect::<Vec<_>>(), &caller())?;
     let command = command(rest)?;
     Ok((globals, command))
