@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use super::attribute_step::AttributeStep;
 use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
 use super::mounts::{CgroupView, MountFacts, MountObject, MountStep, V1Hierarchy};
 use super::recipe::Recipe;
+use super::root_step::RootStep;
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
@@ -279,7 +281,7 @@ fn init(
     seal_root(spec, request, &mut steps);
     if spec.process.is_some() {
         // Before the filter, which could forbid it.
-        steps.add_some(spec.linux.personality.map(InitStep::Personality));
+        steps.add_some(spec.linux.personality.map(AttributeStep::Personality));
         steps.add(InitStep::Home);
     }
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
@@ -322,22 +324,22 @@ fn root_and_mounts(
     // A mount of the cgroup file system shows the cgroup namespace of the process that mounts it.
     let (before, rest) = mounts.split_at(mounts.iter().position(shows_cgroup).unwrap_or(mounts.len()));
     for step in before {
-        steps.add(InitStep::Mount(step));
+        steps.add(RootStep::Mount(step));
     }
     enter_cgroup(spec, launch, steps);
     for step in rest {
-        steps.add(InitStep::Mount(step));
+        steps.add(RootStep::Mount(step));
     }
     let devices = devices::compile(spec, mounts).unwrap_or_else(|found| {
         refusals.extend(found);
         None
     });
-    steps.add_some(devices.map(InitStep::Devices));
+    steps.add_some(devices.map(RootStep::Devices));
     if let Some(p) = &spec.process {
-        steps.add_some(InsidePath::new(p.cwd).map(InitStep::MakeCwd));
+        steps.add_some(InsidePath::new(p.cwd).map(RootStep::MakeCwd));
         steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     }
-    steps.add(InitStep::StdioNull);
+    steps.add(RootStep::StdioNull);
     steps.add_if(is_new(spec, NamespaceKind::Network), InitStep::LoopbackUp);
     steps.add_if(has_runtime_hooks(&spec.hooks), InitStep::Ask(Sync::RuntimeHooks));
     let hooks = HookKind::CreateContainer;
@@ -374,7 +376,7 @@ fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> Cgroup
 fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::Ask(Sync::Cgroup));
     // The caller may be confined to a few processors; the container has those of its cgroup.
-    steps.add(InitStep::CpuAffinity(&[]));
+    steps.add(AttributeStep::CpuAffinity(&[]));
     steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
     if let Some(index) = joins(&launch.join, NamespaceKind::Cgroup) {
         steps.add(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
@@ -402,12 +404,12 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>)
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
         all.keep()
     };
-    steps.add(InitStep::FinishMounts);
+    steps.add(RootStep::FinishMounts);
     let (readonly, masked) = (inside(spec.linux.readonly_paths), inside(spec.linux.masked_paths));
-    steps.add_if(!readonly.is_empty(), InitStep::ReadonlyPaths(readonly));
-    steps.add_if(!masked.is_empty(), InitStep::MaskedPaths(masked));
-    steps.add_if(spec.root.readonly, InitStep::ReadonlyRoot);
-    steps.add(if request.no_pivot { InitStep::MoveRoot } else { InitStep::PivotRoot });
+    steps.add_if(!readonly.is_empty(), RootStep::ReadonlyPaths(readonly));
+    steps.add_if(!masked.is_empty(), RootStep::MaskedPaths(masked));
+    steps.add_if(spec.root.readonly, RootStep::ReadonlyRoot);
+    steps.add(if request.no_pivot { RootStep::MoveRoot } else { RootStep::PivotRoot });
 }
 
 fn finish(spec: &Spec, request: &CreateRequest, launch: &Launch, steps: &mut Recipe<InitStep>) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::attribute_step::AttributeStep;
 use super::host_step::{CommonStep, ExecStep, Milestone, Sync};
 use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
@@ -91,7 +92,7 @@ fn init(
     refusals: &mut Vec<Refusal>,
 ) -> Vec<InitStep> {
     let mut steps = Recipe::default();
-    let cpus = |list: Option<Text>| list.and_then(process::cpu_list).map(InitStep::CpuAffinity);
+    let cpus = |list: Option<Text>| list.and_then(process::cpu_list).map(AttributeStep::CpuAffinity);
     // It joins the cgroup before it can wait for the container, so that the container pays for it.
     steps.add(InitStep::DieWithHost);
     steps.add_some(p.exec_cpu_affinity.and_then(|a| cpus(a.initial)));
@@ -99,7 +100,7 @@ fn init(
     steps.add(InitStep::Ask(Sync::Cgroup));
     // After the cgroup: a v1 cpuset gives all of its processors to each process that joins.
     steps.add_some(match p.exec_cpu_affinity {
-        None => Some(InitStep::CpuAffinity(&[])),
+        None => Some(AttributeStep::CpuAffinity(&[])),
         Some(a) => cpus(a.last),
     });
     steps.add(InitStep::NewSession);
@@ -109,7 +110,7 @@ fn init(
     join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // Before the container's filter, which could forbid it.
-    steps.add_some(request.personality.map(InitStep::Personality));
+    steps.add_some(request.personality.map(AttributeStep::Personality));
     steps.add(InitStep::Home);
     let preserve_fds = inherited(request.preserve_fds, facts);
     let_go(&request.join, preserve_fds, p.terminal, &mut steps);

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`create`], [`exec`], `shared` | the recipes, from top to bottom |
 //! | [`recipe`] | how a list of steps is put together |
-//! | [`host_step`], [`step`] | what there is to do, and how it reads |
+//! | [`host_step`], [`step`], [`root_step`], [`attribute_step`] | what there is to do, and how it reads |
 //! | [`order`] | the laws that every recipe keeps |
 //! | [`validate`] | what contradicts itself in a spec |
 //! | [`mounts`], [`options`], [`devices`] | the file systems |
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
 //! | [`sysctl`] | which kernel parameters are the container's |
 
+pub mod attribute_step;
 pub mod create;
 pub mod devices;
 pub mod exec;
@@ -23,6 +24,7 @@ pub mod patience;
 pub mod privileges;
 pub mod process;
 pub mod recipe;
+pub mod root_step;
 mod shared;
 pub mod step;
 pub mod sysctl;

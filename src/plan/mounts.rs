@@ -1,13 +1,15 @@
 //! `mounts[]`: each entry as a step that is performed as it stands. Pure.
 
 use std::ffi::CStr;
+mod display;
+
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::options::{Change, FlagNames, Options, attr, is_engines, ms};
+use super::options::{Change, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
-use crate::error::{Lossy, Quoted};
+use crate::error::Quoted;
 use crate::text::{Keep, List, Text, c_text};
 
 /// The facts needed beside the configuration.
@@ -392,64 +394,6 @@ fn cgroup_v1(set: u32, view: &CgroupView) -> Result<MountObject, Refused> {
 }
 
 /// The text in a plan: `mount proc at /proc (nosuid,noexec)`.
-impl fmt::Display for MountStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = &self.target;
-        let mut notes = Notes { f, open: false };
-        match &self.what {
-            MountObject::New(new) => {
-                write!(notes.f, "mount {} at {target}", Lossy(new.kind))?;
-                notes.add(&FlagNames(new.flags))?;
-                notes.add_if(new.late_readonly, "ro at last")?;
-                notes.add_if(new.inherit_mode, "mode of the directory")?;
-                notes.add_if(new.copy_up, "tmpcopyup")?;
-                notes.add(&Lossy(new.data.unwrap_or_default()))?;
-            }
-            MountObject::Bind { source, recursive } => {
-                write!(notes.f, "bind {} at {target}", Lossy(source))?;
-                notes.add_if(*recursive, "rbind")?;
-            }
-            MountObject::Remount { flags, data } => {
-                write!(notes.f, "remount {target}")?;
-                notes.add(&FlagNames(*flags))?;
-                notes.add(&Lossy(data.unwrap_or_default()))?;
-            }
-            MountObject::Change => write!(notes.f, "change the mount at {target}")?,
-            MountObject::CgroupV1 { flags, entries, .. } => {
-                write!(notes.f, "mount {} cgroup hierarchies at {target}", entries.len())?;
-                notes.add(&FlagNames(*flags))?;
-                notes.add_if(entries.iter().any(|e| e.data.is_none()), "own directories bound")?;
-            }
-        }
-        for change in self.changes {
-            notes.add(change)?;
-        }
-        if notes.open { notes.f.write_str(")") } else { Ok(()) }
-    }
-}
-
-/// The list in parentheses, unless it is empty.
-struct Notes<'a, 'b> {
-    f: &'a mut fmt::Formatter<'b>,
-    open: bool,
-}
-
-impl Notes<'_, '_> {
-    fn add(&mut self, note: &dyn fmt::Display) -> fmt::Result {
-        let note = note.to_string();
-        if note.is_empty() {
-            return Ok(());
-        }
-        let before = if self.open { "," } else { " (" };
-        self.open = true;
-        write!(self.f, "{before}{note}")
-    }
-
-    fn add_if(&mut self, condition: bool, note: &str) -> fmt::Result {
-        if condition { self.add(&note) } else { Ok(()) }
-    }
-}
-
 /// The attribute of a mount that is made read-only at the end.
 pub const READONLY: Change =
     Change { recursive: false, set: attr::RDONLY, clear: 0, unasked: 0, propagation: 0 };

@@ -1,8 +1,10 @@
 //! The laws that every plan keeps. Tests check each golden plan against them.
 
+use super::attribute_step::AttributeStep;
 use super::create::CreatePlan;
 use super::exec::ExecPlan;
 use super::host_step::{CommonStep, CreateStep, Sync};
+use super::root_step::RootStep;
 use super::step::InitStep;
 use super::{Launch, patience};
 use crate::bundle::spec::{HookKind, Hooks};
@@ -49,23 +51,30 @@ fn broken(launch: &Launch, host: &[SeenStep]) -> Vec<String> {
 /// A step, by its name in the laws.
 type NamedStep = (&'static str, fn(&InitStep) -> bool);
 
-const BOUNDING: NamedStep = ("the bounding set", |s| matches!(s, InitStep::BoundingSet(_)));
-const CAPS: NamedStep = ("the capability sets", |s| matches!(s, InitStep::Capabilities(_)));
+const BOUNDING: NamedStep =
+    ("the bounding set", |s| matches!(s, InitStep::Attribute(AttributeStep::BoundingSet(_))));
+const CAPS: NamedStep =
+    ("the capability sets", |s| matches!(s, InitStep::Attribute(AttributeStep::Capabilities(_))));
 const CWD: NamedStep = ("the working directory", |s| matches!(s, InitStep::Cwd));
-const DEVICES: NamedStep = ("the devices", |s| matches!(s, InitStep::Devices(_)));
+const DEVICES: NamedStep = ("the devices", |s| matches!(s, InitStep::Root(RootStep::Devices(_))));
 const ENTER: NamedStep = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
 const FIND: NamedStep = ("the program's look-up", |s| matches!(s, InitStep::FindProgram));
-const FINISH: NamedStep = ("what mounts wait for", |s| matches!(s, InitStep::FinishMounts));
-const IDS: NamedStep = ("the ids", |s| matches!(s, InitStep::Ids(_)));
+const FINISH: NamedStep = ("what mounts wait for", |s| matches!(s, InitStep::Root(RootStep::FinishMounts)));
+const IDS: NamedStep = ("the ids", |s| matches!(s, InitStep::Attribute(AttributeStep::Ids(_))));
 const LET_GO: NamedStep = ("letting go of the host", |s| matches!(s, InitStep::LetGo { .. }));
-const MASK: NamedStep = ("masking", |s| matches!(s, InitStep::MaskedPaths(_) | InitStep::ReadonlyPaths(_)));
-const MOUNT: NamedStep = ("the first mount", |s| matches!(s, InitStep::Mount(_)));
-const NO_NEW_PRIVS: NamedStep = ("no_new_privs", |s| matches!(s, InitStep::NoNewPrivileges));
-const NULL: NamedStep = ("the container's null device", |s| matches!(s, InitStep::StdioNull));
-const PERSONALITY: NamedStep = ("the personality", |s| matches!(s, InitStep::Personality(_)));
-const PIVOT: NamedStep = ("the pivot", |s| matches!(s, InitStep::PivotRoot | InitStep::MoveRoot));
+const MASK: NamedStep = ("masking", |s| {
+    matches!(s, InitStep::Root(RootStep::MaskedPaths(_)) | InitStep::Root(RootStep::ReadonlyPaths(_)))
+});
+const MOUNT: NamedStep = ("the first mount", |s| matches!(s, InitStep::Root(RootStep::Mount(_))));
+const NO_NEW_PRIVS: NamedStep =
+    ("no_new_privs", |s| matches!(s, InitStep::Attribute(AttributeStep::NoNewPrivileges)));
+const NULL: NamedStep = ("the container's null device", |s| matches!(s, InitStep::Root(RootStep::StdioNull)));
+const PERSONALITY: NamedStep =
+    ("the personality", |s| matches!(s, InitStep::Attribute(AttributeStep::Personality(_))));
+const PIVOT: NamedStep =
+    ("the pivot", |s| matches!(s, InitStep::Root(RootStep::PivotRoot) | InitStep::Root(RootStep::MoveRoot)));
 const PROGRAM: NamedStep = ("a program of the container", runs_a_program_of_the_container);
-const READONLY: NamedStep = ("the read-only root", |s| matches!(s, InitStep::ReadonlyRoot));
+const READONLY: NamedStep = ("the read-only root", |s| matches!(s, InitStep::Root(RootStep::ReadonlyRoot)));
 const ROOT: NamedStep = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
 const SECCOMP: NamedStep = ("the filter", |s| matches!(s, InitStep::Seccomp));
 const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
@@ -186,7 +195,9 @@ fn dying(launch: &Launch, out: &mut Vec<String>) {
     for step in &launch.init {
         match step {
             InitStep::DieWithHost | InitStep::DieWithHostStill => dies = true,
-            InitStep::Ids(_) | InitStep::EnterPidNamespace | InitStep::OutliveHost => dies = false,
+            InitStep::Attribute(AttributeStep::Ids(_))
+            | InitStep::EnterPidNamespace
+            | InitStep::OutliveHost => dies = false,
             InitStep::Ask(_) if !dies => out.push(format!("init could outlive the host at \"{step}\"")),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Drops a process's privileges in the order that the kernel requires.
 
 use super::Launch;
+use super::attribute_step::AttributeStep;
 use super::process;
 use super::recipe::Recipe;
 use super::step::InitStep;
@@ -28,30 +29,30 @@ pub fn compile(
     steps: &mut Recipe<InitStep>,
 ) {
     for limit in p.rlimits {
-        steps.add(InitStep::Rlimit(limit));
+        steps.add(AttributeStep::Rlimit(limit));
     }
     // While CAP_SYS_NICE and CAP_SYS_ADMIN are held.
-    steps.add_some(p.scheduler.map(InitStep::Scheduler));
-    steps.add_some(p.io_priority.map(InitStep::IoPriority));
+    steps.add_some(p.scheduler.map(AttributeStep::Scheduler));
+    steps.add_some(p.io_priority.map(AttributeStep::IoPriority));
     if let Some(policy) = seccomp {
         if let Err(e) = filter(policy, facts, launch) {
             refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}"));
         }
     }
     // As in runc and crun: never the caller's, and before the filter, which may forbid the call.
-    steps.add(InitStep::Umask(p.user.umask.unwrap_or(0o022)));
-    steps.add(InitStep::OwnStdio(p.user.uid));
+    steps.add(AttributeStep::Umask(p.user.umask.unwrap_or(0o022)));
+    steps.add(AttributeStep::OwnStdio(p.user.uid));
     steps.add(InitStep::TryCwd);
     if p.no_new_privileges {
-        steps.add(InitStep::NoNewPrivileges);
+        steps.add(AttributeStep::NoNewPrivileges);
     } else if launch.filter.is_some() {
         steps.add(InitStep::Seccomp);
     }
     let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut launch.warnings);
     // The bounding set first, while CAP_SETPCAP is held; then the ids, under keepcaps; the sets last.
-    steps.add(InitStep::BoundingSet(caps));
-    steps.add(InitStep::Ids(Box::new(p.user).keep()));
-    steps.add(InitStep::Capabilities(caps));
+    steps.add(AttributeStep::BoundingSet(caps));
+    steps.add(AttributeStep::Ids(Box::new(p.user).keep()));
+    steps.add(AttributeStep::Capabilities(caps));
     // The change of ids has cleared it.
     steps.add(InitStep::DieWithHostStill);
     steps.add(InitStep::Cwd);

@@ -1,13 +1,44 @@
-//! Attributes that init gives itself: personality, scheduler, processors, user.
+//! Attributes that init gives itself: limits, scheduling, user, capabilities.
 
 use nix::errno::Errno;
+use nix::sys::stat::Mode;
 
+use super::stdio;
 use crate::bundle::spec::{Personality, Scheduler};
 use crate::error::{Context, Error, Result};
-use crate::sys::credentials;
+use crate::plan::attribute_step::AttributeStep;
+use crate::plan::process::CapabilityMasks;
+use crate::sys::credentials::{self, CapSets};
+use crate::sys::process;
 use crate::sys::scheduling::{self, SchedAttr};
 
-pub(super) fn personality(domain: Personality) -> Result<()> {
+/// Performs a step.
+pub(super) fn set(step: AttributeStep) -> Result<()> {
+    match step {
+        AttributeStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).map(drop).at("prlimit"),
+        AttributeStep::Scheduler(s) => set_scheduler(s),
+        AttributeStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
+        AttributeStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),
+        AttributeStep::Personality(domain) => personality(domain),
+        AttributeStep::Umask(mask) => {
+            nix::sys::stat::umask(Mode::from_bits_truncate(mask as libc::mode_t));
+            Ok(())
+        }
+        AttributeStep::OwnStdio(uid) => stdio::own(uid),
+        AttributeStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
+        AttributeStep::BoundingSet(keep) => credentials::drop_bounding(keep.bounding).at("PR_CAPBSET_DROP"),
+        AttributeStep::Ids(user) => become_user(user.uid, user.gid, user.additional_gids),
+        AttributeStep::Capabilities(masks) => set_capabilities(masks),
+    }
+}
+
+fn set_capabilities(masks: &CapabilityMasks) -> Result<()> {
+    let CapabilityMasks { effective, permitted, inheritable, ambient, .. } = *masks;
+    credentials::capset(CapSets { effective, permitted, inheritable }).at("capset")?;
+    credentials::set_ambient(ambient).at("PR_CAP_AMBIENT")
+}
+
+fn personality(domain: Personality) -> Result<()> {
     let persona = match domain {
         Personality::Linux => nix::sys::personality::Persona::empty(),
         Personality::Linux32 => nix::sys::personality::Persona::from_bits_retain(0x8),
@@ -17,7 +48,7 @@ pub(super) fn personality(domain: Personality) -> Result<()> {
 
 const SCHED_ISO: u32 = 4;
 
-pub(super) fn set_scheduler(s: &Scheduler) -> Result<()> {
+fn set_scheduler(s: &Scheduler) -> Result<()> {
     let attr = SchedAttr {
         policy: s.policy,
         flags: s.flags,
@@ -40,7 +71,7 @@ pub(super) fn set_scheduler(s: &Scheduler) -> Result<()> {
     })
 }
 
-pub(super) fn run_on(cpus: &[u32]) -> nix::Result<()> {
+fn run_on(cpus: &[u32]) -> nix::Result<()> {
     let mut set = nix::sched::CpuSet::new();
     cpus.iter().try_for_each(|cpu| set.set(*cpu as usize))?;
     if cpus.is_empty() {
@@ -50,7 +81,7 @@ pub(super) fn run_on(cpus: &[u32]) -> nix::Result<()> {
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
 }
 
-pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     credentials::keep_capabilities(true).at("PR_SET_KEEPCAPS")?;
     credentials::set_ids(uid, gid, groups)?;
     credentials::keep_capabilities(false).at("PR_SET_KEEPCAPS")

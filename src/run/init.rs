@@ -12,25 +12,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
-use super::attributes::{become_user, personality, run_on, set_scheduler};
 use super::start_fifo::InitFifos;
 use super::wire::{self, Channel};
-use super::{hooks, program, stdio, terminal};
-use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
+use super::{attributes, hooks, program, stdio, terminal};
+use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Propagation};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::json::value::Json;
 use crate::plan::Launch;
+use crate::plan::root_step::RootStep;
 use crate::plan::step::InitStep;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::resolve::Links;
 use crate::rootfs::root::here;
 use crate::rootfs::{Rootfs, Ways, home};
-use crate::sys::credentials::{self, CapSets};
 use crate::sys::entry::{self, STDIN};
 use crate::sys::path::current_dir;
 use crate::sys::process::{self, CStrings, Cloned};
-use crate::sys::{descriptor, interrupt, scheduling, seccomp, tty};
+use crate::sys::{descriptor, interrupt, seccomp, tty};
 use crate::text::{Text, argument, c_text};
 
 /// The input of the child.
@@ -148,37 +147,11 @@ impl Init<'_> {
             InitStep::Hostname(name) => nix::unistd::sethostname(name).at("sethostname"),
             InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),
             InitStep::PrepareRoot { rootfs, propagation } => {
-                let path = c_text(rootfs.as_bytes()).ok_or(Errno::EINVAL)?;
-                let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
-                // It is entered last, but procfs must show the container's processes.
-                if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
-                    rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
-                }
-                context.host = Some(OfTheHost::Rootfs(rootfs));
+                context.host = Some(OfTheHost::Rootfs(self.prepare_root(rootfs, propagation)?));
                 Ok(())
             }
-            InitStep::Mount(mount) => context.rootfs()?.mount(mount),
-            InitStep::MakeCwd(path) => {
-                let made =
-                    context.rootfs()?.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
-                made.map(drop).at("mkdir")
-            }
-            InitStep::Devices(devices) => context.rootfs()?.devices(&devices),
-            InitStep::StdioNull => {
-                let rootfs = context.rootfs()?;
-                stdio::take_null(rootfs.root(), rootfs.proc())
-            }
-            InitStep::Terminal { size } => {
-                let slave = match context.host()? {
-                    OfTheHost::ProcFs(procfs) => terminal::make(&here()?, procfs, size, &self.channel)?,
-                    OfTheHost::Rootfs(rootfs) => {
-                        let slave = terminal::make(rootfs.root(), rootfs.proc(), size, &self.channel)?;
-                        rootfs.console(slave.as_fd())?;
-                        slave
-                    }
-                };
-                terminal::take(&slave)
-            }
+            InitStep::Root(step) => root_step(step, context.rootfs()?),
+            InitStep::Terminal { size } => self.terminal(size, context),
             InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
             InitStep::Home => self.find_home(context),
             InitStep::LetGo { preserve_fds } => self.let_go(preserve_fds, context),
@@ -188,36 +161,13 @@ impl Init<'_> {
             InitStep::OomScoreAdj(score) => {
                 context.host()?.procfs().write_self("oom_score_adj", score.to_string().as_bytes())
             }
-            InitStep::FinishMounts => context.rootfs()?.finish(),
-            InitStep::ReadonlyRoot => context.rootfs()?.make_readonly(),
-            InitStep::ReadonlyPaths(paths) => context.rootfs()?.readonly(paths),
-            InitStep::MaskedPaths(paths) => context.rootfs()?.mask(paths),
-            InitStep::PivotRoot => context.rootfs()?.pivot(),
-            InitStep::MoveRoot => context.rootfs()?.move_over(),
-            InitStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).map(drop).at("prlimit"),
-            InitStep::Scheduler(s) => set_scheduler(s),
-            InitStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
-            InitStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),
-            InitStep::Personality(domain) => personality(domain),
-            InitStep::Umask(mask) => {
-                nix::sys::stat::umask(Mode::from_bits_truncate(mask as libc::mode_t));
-                Ok(())
-            }
-            InitStep::OwnStdio(uid) => stdio::own(uid),
+            InitStep::Attribute(step) => attributes::set(step),
             InitStep::TryCwd => self.try_cwd(context),
             InitStep::Cwd => self.cwd(context),
-            InitStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
             InitStep::Seccomp => self.load_filter(),
             InitStep::CloseListener => {
                 self.listener = None;
                 Ok(())
-            }
-            InitStep::BoundingSet(keep) => credentials::drop_bounding(keep.bounding).at("PR_CAPBSET_DROP"),
-            InitStep::Ids(user) => become_user(user.uid, user.gid, user.additional_gids),
-            InitStep::Capabilities(s) => {
-                let (effective, permitted, inheritable) = (s.effective, s.permitted, s.inheritable);
-                credentials::capset(CapSets { effective, permitted, inheritable }).at("capset")?;
-                credentials::set_ambient(s.ambient).at("PR_CAP_AMBIENT")
             }
             InitStep::FindProgram => {
                 context.program = Some(program::find(&self.launch.program)?);
@@ -230,6 +180,29 @@ impl Init<'_> {
                 Err(exec(path, &context.argv, &context.envp))
             }
         }
+    }
+
+    fn prepare_root(&self, path: Text, propagation: Option<Propagation>) -> Result<Rootfs> {
+        let path = c_text(path.as_bytes()).ok_or(Errno::EINVAL)?;
+        let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
+        // It is entered last, but procfs must show the container's processes.
+        if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
+            rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
+        }
+        Ok(rootfs)
+    }
+
+    /// Makes the terminal and uses it. The console of a new container is bound to it.
+    fn terminal(&self, size: Option<(u16, u16)>, context: &mut InitContext) -> Result<()> {
+        let slave = match context.host()? {
+            OfTheHost::ProcFs(procfs) => terminal::make(&here()?, procfs, size, &self.channel)?,
+            OfTheHost::Rootfs(rootfs) => {
+                let slave = terminal::make(rootfs.root(), rootfs.proc(), size, &self.channel)?;
+                rootfs.console(slave.as_fd())?;
+                slave
+            }
+        };
+        terminal::take(&slave)
     }
 
     fn die_with_host(&self) -> Result<()> {
@@ -418,6 +391,24 @@ fn let_go_of() -> Error {
 
 fn die_with_parent() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")
+}
+
+fn root_step(step: RootStep, rootfs: &mut Rootfs) -> Result<()> {
+    match step {
+        RootStep::Mount(mount) => rootfs.mount(mount),
+        RootStep::MakeCwd(path) => {
+            let made = rootfs.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
+            made.map(drop).at("mkdir")
+        }
+        RootStep::Devices(devices) => rootfs.devices(&devices),
+        RootStep::StdioNull => stdio::take_null(rootfs.root(), rootfs.proc()),
+        RootStep::FinishMounts => rootfs.finish(),
+        RootStep::ReadonlyRoot => rootfs.make_readonly(),
+        RootStep::ReadonlyPaths(paths) => rootfs.readonly(paths),
+        RootStep::MaskedPaths(paths) => rootfs.mask(paths),
+        RootStep::PivotRoot => rootfs.pivot(),
+        RootStep::MoveRoot => rootfs.move_over(),
+    }
 }
 
 /// Executes the program. Allocates nothing before it has failed.

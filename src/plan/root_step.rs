@@ -1,0 +1,55 @@
+//! The steps of init that act on the container's prepared root file system.
+
+use std::fmt;
+
+use super::devices::DevStep;
+use super::inside_path::InsidePath;
+use super::mounts::MountStep;
+use crate::text::List;
+
+/// A step that acts on the prepared root, up to the pivot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RootStep {
+    /// Mount one entry of `mounts[]`.
+    Mount(&'static MountStep),
+    /// Make the working directory, if it is missing.
+    MakeCwd(InsidePath),
+    /// Make the device nodes and the links of /dev.
+    Devices(DevStep),
+    /// Replace the host's /dev/null by the container's among the standard streams.
+    StdioNull,
+    /// Make the root mount read-only.
+    ReadonlyRoot,
+    /// Make paths read-only, where they exist.
+    ReadonlyPaths(List<InsidePath>),
+    /// Hide paths, where they exist.
+    MaskedPaths(List<InsidePath>),
+    /// Make those mounts read-only that had to be filled first.
+    FinishMounts,
+    /// Switch to the new root, with the requested propagation.
+    PivotRoot,
+    /// The same without pivot_root, for `--no-pivot`.
+    MoveRoot,
+}
+
+impl fmt::Display for RootStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RootStep::Mount(mount) => write!(f, "{mount}"),
+            RootStep::MakeCwd(path) => write!(f, "make working directory {path}"),
+            RootStep::Devices(devices) => write!(f, "{devices}"),
+            RootStep::StdioNull => f.write_str("take the container's /dev/null"),
+            RootStep::ReadonlyRoot => f.write_str("make the root read-only"),
+            RootStep::ReadonlyPaths(paths) => list(f, "make read-only", paths),
+            RootStep::MaskedPaths(paths) => list(f, "mask", paths),
+            RootStep::FinishMounts => f.write_str("finish the mounts"),
+            RootStep::PivotRoot => f.write_str("pivot_root"),
+            RootStep::MoveRoot => f.write_str("move the root over /"),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, act: &str, paths: &[InsidePath]) -> fmt::Result {
+    f.write_str(act)?;
+    paths.iter().try_for_each(|p| write!(f, " {p}"))
+}
