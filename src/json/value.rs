@@ -29,7 +29,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// Parses one document: strict UTF-8, nothing after the value, no key twice, at most 128 levels deep.
+    /// Parses one document: strict UTF-8, nothing after the value, no key twice, at most 127 levels deep.
     pub fn parse(bytes: &[u8]) -> Result<Json> {
         Json::parse_kept(bytes.to_vec().keep())
     }

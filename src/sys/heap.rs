@@ -132,7 +132,9 @@ fn map(size: usize, align: usize) -> *mut u8 {
 fn resize(at: usize, old: usize, new: usize) -> bool {
     locked(|| {
         let [top, end, _] = &ARENA;
-        let last = at + old == top.load(Ordering::Relaxed) && new < end.load(Ordering::Relaxed) - at;
+        let is_last = at + old == top.load(Ordering::Relaxed);
+        // A piece of CHUNK bytes or more must be a separate mapping, because it is resized as one.
+        let last = is_last && new < CHUNK && new < end.load(Ordering::Relaxed) - at;
         if last {
             if new < old {
                 // SAFETY: the caller has no more use for its cut-off part. The next piece must be zeroed.
@@ -310,6 +312,24 @@ mod tests {
                 Heap.alloc(fits(3)).write(1);
                 old = new;
             }
+        }
+    }
+
+    #[test]
+    fn piece_that_grows_to_a_chunk_becomes_a_mapping() {
+        let _alone = alone();
+        // SAFETY: each piece is written and read within its layout.
+        unsafe {
+            // It has a chunk for itself, with some bytes left.
+            let small = Layout::from_size_align(CHUNK - 1, 8).unwrap();
+            let piece = Heap.alloc(small);
+            piece.write(7);
+            let chunk = Heap.realloc(piece, small, CHUNK + 8);
+            let neighbour = Heap.alloc(Layout::from_size_align(1, 1).unwrap());
+            neighbour.write(9);
+            let large = Heap.realloc(chunk, Layout::from_size_align(CHUNK + 8, 8).unwrap(), 3 * CHUNK);
+            assert!(!large.is_null());
+            assert_eq!((large.read(), neighbour.read()), (7, 9));
         }
     }
 

@@ -361,10 +361,6 @@ pub fn end_when_asked() {
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::Handler(end)) };
     }
     // If the host process is gone, write(2) fails. SIG_IGN would be inherited by the program; a handler is not.
-    extern "C" fn nothing(_: c_int) {}
-    // SAFETY: the handler does nothing.
-    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(nothing)) };
-    // As above.
     extern "C" fn go_on(_: c_int) {}
     // SAFETY: the handler does nothing.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(go_on)) };
