@@ -32,11 +32,12 @@ build() {
 
 run_ci() {
 	export SUBSET=ci COUNT=40 IT_ARGS_seccomp=kernel::
-	export IT_ARGS="filters:: roles:: confine:: notify:: limits:: lifecycle:: devices:: exec:: mounts:: namespaces::"
+	export IT_ARGS="filters:: roles:: confine:: notify:: limits:: cgroup_access:: lifecycle:: kill_and_delete:: devices::"
+	IT_ARGS+=" exec:: exec_process:: mounts:: namespaces::"
 	step "$here/tests.sh" aarch64-6.12 v2 kernel rootfs cgroup seccomp
 	step "$here/tests.sh" armv7-6.1 v2 kernel rootfs cgroup seccomp
 	# Only the tests that depend on the version of cgroups.
-	IT_ARGS="limits:: devices:: lifecycle::" step "$here/tests.sh" armv7-6.1 v1 kernel cgroup
+	IT_ARGS="limits:: cgroup_access:: devices:: lifecycle:: kill_and_delete::" step "$here/tests.sh" armv7-6.1 v1 kernel cgroup
 	run_weigh
 }
 

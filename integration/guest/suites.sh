@@ -14,7 +14,7 @@ export IT_ROOTFS RUNTIME IT_SLOW=5 RUST_TEST_THREADS=1
 programs=(kernel cgroup)
 case $guest in
 v2) programs+=(rootfs) ;;
-v1 | none) export IT_ARGS="limits:: update:: devices:: exec:: lifecycle:: cgroup" ;;
+v1 | none) export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lifecycle:: kill_and_delete:: cgroup" ;;
 systemd-*)
 	programs=(cgroup)
 	# systemd.sh mounts only this folder, so the busybox that a test copies must be in it.

@@ -4,10 +4,12 @@
 //! write one.
 
 mod bad_input;
+mod cgroup_access;
 mod cgroups;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
+mod credentials;
 mod damage;
 mod descriptors;
 mod devices;
@@ -17,11 +19,15 @@ mod escape;
 #[path = "../exchange.rs"]
 mod exchange;
 mod exec;
+mod exec_process;
 mod filters;
 mod hooks;
 mod host_mounts;
 mod hostile;
+mod hostile_dev;
+mod hostile_process;
 mod hung;
+mod kill_and_delete;
 mod lifecycle;
 mod limits;
 mod logs;
@@ -44,22 +50,29 @@ mod strain;
 mod sweep;
 mod terminal;
 mod update;
+mod wrong_values;
 
 fn main() -> std::process::ExitCode {
     let cases = [
         bad_input::CASES,
+        cgroup_access::CASES,
         cgroups::CASES,
         confine::CASES,
+        credentials::CASES,
         damage::CASES,
         descriptors::CASES,
         devices::CASES,
         escape::CASES,
         exec::CASES,
+        exec_process::CASES,
         filters::CASES,
         hooks::CASES,
         host_mounts::CASES,
         hostile::CASES,
+        hostile_dev::CASES,
+        hostile_process::CASES,
         hung::CASES,
+        kill_and_delete::CASES,
         lifecycle::CASES,
         limits::CASES,
         logs::CASES,
@@ -79,6 +92,7 @@ fn main() -> std::process::ExitCode {
         strain::CASES,
         terminal::CASES,
         update::CASES,
+        wrong_values::CASES,
     ];
     common::run(
         &cases,

@@ -7,6 +7,7 @@ mod devices;
 #[path = "../exchange.rs"]
 mod exchange;
 mod hostile;
+mod hostile_proc;
 mod mounts;
 mod own_mounts;
 mod pivot;
