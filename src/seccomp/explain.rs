@@ -1,5 +1,8 @@
 //! Explains a policy: the reason for a call's verdict, and the filter as text.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 use std::num::ParseIntError;
 
