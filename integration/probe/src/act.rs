@@ -1,18 +1,17 @@
 //! The acts: attempts of a payload that return `ok`, a value or an errno symbol.
 
 use crate::ask::symbol;
-use crate::json::{list, object, text, texts};
-use crate::{Probe, fail};
+use crate::json::{object, text, texts};
+use crate::{Probe, fail, process};
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::time::{Duration, Instant};
 
 /// Performs one act; an unknown word is a bug of the test.
 pub fn act(word: &str, probe: &mut Probe) {
     match word {
-        // Acts on files; the path comes first.
+        // The path comes first.
         "read" | "stat" | "list" | "readlink" | "mkdir" | "rmdir" | "unlink" | "chdir" | "chroot"
         | "umount" | "exec" => {
             let path = probe.argument(word);
@@ -24,31 +23,42 @@ pub fn act(word: &str, probe: &mut Probe) {
             let result = on_path_with(word, &path, &with).unwrap_or_else(errno);
             probe.note(&[word, &path], result);
         }
-        "mknod" => {
-            let (path, kind) = (probe.argument(word), probe.argument(word));
-            let (major, minor) = (probe.number(word) as u32, probe.number(word) as u32);
-            let kind = match kind.as_str() {
-                "c" => libc::S_IFCHR,
-                "b" => libc::S_IFBLK,
-                "p" => libc::S_IFIFO,
-                other => fail(&format!("mknod: {other:?} is none of c, b, p")),
-            };
-            let c = cstring(&path);
-            let made = unsafe { libc::mknod(c.as_ptr(), kind | 0o600, libc::makedev(major, minor)) };
-            probe.note(&[word, &path], done(made.into()));
-        }
-        "mount" => {
-            let words = [probe.argument(word), probe.argument(word), probe.argument(word)];
-            let [source, target, kind] = words.each_ref().map(|w| cstring(w));
-            let (flags, kind) = match kind.to_bytes() {
-                b"bind" => (libc::MS_BIND, std::ptr::null()),
-                b"remount-rw" => (libc::MS_REMOUNT | libc::MS_BIND, std::ptr::null()),
-                _ => (0, kind.as_ptr()),
-            };
-            let r = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, std::ptr::null()) };
-            probe.note(&[word, &words[0], &words[1], &words[2]], done(r.into()));
-        }
-        // Acts on the kernel.
+        "mknod" => mknod(word, probe),
+        "mount" => mount(word, probe),
+        "socket" | "syscall" | "unshare" | "sethostname" | "setuid" | "tiocsti" => on_kernel(word, probe),
+        _ => process::act(word, probe),
+    }
+}
+
+fn mknod(word: &str, probe: &mut Probe) {
+    let (path, kind) = (probe.argument(word), probe.argument(word));
+    let (major, minor) = (probe.number(word) as u32, probe.number(word) as u32);
+    let kind = match kind.as_str() {
+        "c" => libc::S_IFCHR,
+        "b" => libc::S_IFBLK,
+        "p" => libc::S_IFIFO,
+        other => fail(&format!("mknod: {other:?} is none of c, b, p")),
+    };
+    let c = cstring(&path);
+    let made = unsafe { libc::mknod(c.as_ptr(), kind | 0o600, libc::makedev(major, minor)) };
+    probe.note(&[word, &path], done(made.into()));
+}
+
+fn mount(word: &str, probe: &mut Probe) {
+    let words = [probe.argument(word), probe.argument(word), probe.argument(word)];
+    let [source, target, kind] = words.each_ref().map(|w| cstring(w));
+    let (flags, kind) = match kind.to_bytes() {
+        b"bind" => (libc::MS_BIND, std::ptr::null()),
+        b"remount-rw" => (libc::MS_REMOUNT | libc::MS_BIND, std::ptr::null()),
+        _ => (0, kind.as_ptr()),
+    };
+    let r = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, std::ptr::null()) };
+    probe.note(&[word, &words[0], &words[1], &words[2]], done(r.into()));
+}
+
+/// Makes one system call.
+fn on_kernel(word: &str, probe: &mut Probe) {
+    match word {
         "socket" => {
             let (family, kind) = (probe.argument(word), probe.argument(word));
             let result = socket(&family, &kind);
@@ -85,149 +95,11 @@ pub fn act(word: &str, probe: &mut Probe) {
             let id = probe.number(word);
             probe.note(&[word, &id.to_string()], done(unsafe { libc::setuid(id as libc::uid_t) }.into()));
         }
-        "tiocsti" => {
+        // tiocsti
+        _ => {
             let letter: libc::c_char = b'x' as libc::c_char;
             probe.note(&[word], done(unsafe { libc::ioctl(0, libc::TIOCSTI, &raw const letter) }.into()));
         }
-        _ => act_on_processes(word, probe),
-    }
-}
-
-/// Acts on time, signals, processes and memory.
-fn act_on_processes(word: &str, probe: &mut Probe) {
-    match word {
-        "sleep" => {
-            let seconds = probe.argument(word);
-            probe.say();
-            std::thread::sleep(Duration::from_secs_f64(
-                seconds.parse().unwrap_or_else(|_| fail("sleep: no number")),
-            ));
-        }
-        "pause" => {
-            probe.say();
-            loop {
-                unsafe { libc::pause() };
-            }
-        }
-        "exit" => {
-            let status = probe.number(word);
-            probe.say();
-            std::process::exit(status as i32);
-        }
-        // Even pid 1 dies of its own fault.
-        "crash" => {
-            probe.say();
-            unsafe { std::ptr::null_mut::<u8>().write_volatile(1) };
-        }
-        "kill" => {
-            let (pid, signal) = (probe.number(word), probe.argument(word));
-            let r = unsafe { libc::kill(pid as libc::pid_t, signal_number(&signal)) };
-            probe.note(&[word, &pid.to_string(), &signal], done(r.into()));
-        }
-        "trap" => {
-            let names = probe.argument(word);
-            let set = signal_set(&names);
-            unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-        }
-        "await" => {
-            let names = probe.argument(word);
-            let set = signal_set(&names);
-            let mut got = 0;
-            unsafe { libc::sigwait(&raw const set, &raw mut got) };
-            probe.note(&[word], text(signal_name(got)));
-        }
-        "fork" => {
-            let count = probe.number(word);
-            let pids: Vec<String> = (0..count).map(|_| fork_sleeper()).collect();
-            probe.note(&[word, &count.to_string()], list(pids));
-        }
-        "orphan" => {
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                fork_sleeper();
-                unsafe { libc::_exit(0) };
-            }
-            let mut status = 0;
-            unsafe { libc::waitpid(child, &raw mut status, 0) };
-        }
-        "stdin" => {
-            let mut line = String::new();
-            let read = io::stdin().read_line(&mut line);
-            probe.note(&[word], read.map_or_else(errno, |_| text(line.trim_end_matches('\n'))));
-        }
-        "print" => {
-            let what = probe.argument(word);
-            println!("{what}");
-        }
-        "complain" => {
-            let what = probe.argument(word);
-            eprintln!("{what}");
-        }
-        "eat" => {
-            let mib = probe.number(word) as usize;
-            let mut hoard: Vec<Vec<u8>> = Vec::new();
-            for _ in 0..mib {
-                hoard.push(vec![1; 1 << 20]);
-            }
-            probe.note(
-                &[word, &mib.to_string()],
-                text(if hoard.iter().all(|h| h[4096] == 1) { "ok" } else { "?" }),
-            );
-        }
-        // Runs a command of so many words and returns the peak memory of it or a child, in KiB.
-        "peak" => {
-            let count = probe.number(word);
-            let words: Vec<String> = (0..count).map(|_| probe.argument(word)).collect();
-            let mut command = std::process::Command::new(&words[0]);
-            let child = command.args(&words[1..]).stdout(std::process::Stdio::null()).spawn();
-            // wait4 below reaps it; that call returns the resource usage.
-            #[allow(clippy::zombie_processes)]
-            let child = child.unwrap_or_else(|e| fail(&format!("{}: {e}", words[0])));
-            let (mut status, mut used) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
-            unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut used) };
-            probe.note(&[word, &status.to_string()], used.ru_maxrss.to_string());
-        }
-        "spin" => {
-            let ms = probe.number(word) as u64;
-            let (start, mut n) = (Instant::now(), 0u64);
-            while start.elapsed() < Duration::from_millis(ms) {
-                n = std::hint::black_box(n + 1);
-            }
-            probe.note(&[word], n.to_string());
-        }
-        // Waits for a file, so that a test can tell a running probe to continue.
-        "leave" => {
-            // Ends the first thread; another one runs for so many seconds.
-            let seconds = probe.number(word);
-            probe.say();
-            std::thread::spawn(move || std::thread::sleep(Duration::from_secs(seconds as u64)));
-            unsafe { libc::syscall(libc::SYS_exit, 0) };
-        }
-        "until" => {
-            let path = probe.argument(word);
-            probe.say();
-            while fs::symlink_metadata(&path).is_err() {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        "lie" => {
-            let victim = probe.number(word) as u32;
-            let stop = probe.argument(word);
-            crate::stare::lie(victim, &stop);
-        }
-        "keep" => {
-            let pid = probe.number(word) as u32;
-            let stop = probe.argument(word);
-            crate::stare::keep(pid, &stop);
-        }
-        // Watches the other processes of the pid namespace until a file appears.
-        "stare" => {
-            let path = probe.argument(word);
-            probe.say();
-            let found = crate::stare::stare(&path);
-            probe.note(&[word], found);
-        }
-        other => fail(&format!("no such question or act: {other:?}")),
     }
 }
 
@@ -319,59 +191,14 @@ fn socket(family: &str, kind: &str) -> String {
     done(unsafe { libc::socket(domain, kind, protocol) }.into())
 }
 
-/// Forks a child that sleeps for an hour and returns its pid.
-fn fork_sleeper() -> String {
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        unsafe {
-            libc::sleep(3600);
-            libc::_exit(0);
-        }
-    }
-    if child < 0 { errno(io::Error::last_os_error()) } else { child.to_string() }
-}
-
-fn done(r: i64) -> String {
+pub fn done(r: i64) -> String {
     if r < 0 { errno(io::Error::last_os_error()) } else { text("ok") }
 }
 
-fn errno(e: io::Error) -> String {
+pub fn errno(e: io::Error) -> String {
     text(symbol(e.raw_os_error().unwrap_or(0)))
 }
 
 fn cstring(s: &str) -> CString {
     CString::new(s).unwrap_or_else(|_| fail("an argument holds a NUL"))
-}
-
-const SIGNALS: [(&str, libc::c_int); 12] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("USR1", libc::SIGUSR1),
-    ("USR2", libc::SIGUSR2),
-    ("TERM", libc::SIGTERM),
-    ("WINCH", libc::SIGWINCH),
-    ("CONT", libc::SIGCONT),
-    ("KILL", libc::SIGKILL),
-    ("STOP", libc::SIGSTOP),
-    ("CHLD", libc::SIGCHLD),
-    ("PIPE", libc::SIGPIPE),
-];
-
-fn signal_number(name: &str) -> libc::c_int {
-    let known = SIGNALS.iter().find(|(n, _)| *n == name).map(|(_, s)| *s);
-    known.or_else(|| name.parse().ok()).unwrap_or_else(|| fail(&format!("no such signal: {name:?}")))
-}
-
-fn signal_name(number: libc::c_int) -> String {
-    SIGNALS.iter().find(|(_, s)| *s == number).map_or_else(|| number.to_string(), |(n, _)| n.to_string())
-}
-
-fn signal_set(names: &str) -> libc::sigset_t {
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    unsafe { libc::sigemptyset(&raw mut set) };
-    for name in names.split(',') {
-        unsafe { libc::sigaddset(&raw mut set, signal_number(name)) };
-    }
-    set
 }

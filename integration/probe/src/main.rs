@@ -11,6 +11,7 @@
 mod act;
 mod ask;
 mod json;
+mod process;
 mod stare;
 
 use std::io::Write;
