@@ -59,21 +59,25 @@ fn set(path: &Path, propagation: MsFlags) {
     mount(NONE, path, NONE, propagation, NONE).unwrap();
 }
 
+/// The option `rootfsPropagation`, and the propagation of the root and of a shared volume.
+///
+/// As with runc, a volume that is only "shared" is a peer of the host's mount; one with a master only
+/// receives mounts.
+const WITH_A_VOLUME: [(Option<&str>, &str, &str); 9] = [
+    (None, "", "shared master"),
+    (Some("rslave"), "master", "master"),
+    (Some("slave"), "master", "shared"),
+    (Some("rprivate"), "", ""),
+    (Some("private"), "", "shared"),
+    (Some("shared"), "shared", "shared"),
+    (Some("rshared"), "shared", "shared"),
+    (Some("unbindable"), "unbindable", "shared"),
+    (Some("runbindable"), "unbindable", "unbindable"),
+];
+
 #[test]
 fn propagation_of_root_and_shared_volume_is_like_runcs() {
-    // Like runc: a volume that is only "shared" is a peer of the host's mount; one with a master only
-    // receives mounts.
-    for (propagation_asked, of_root, of_volume) in [
-        (None, "", "shared master"),
-        (Some("rslave"), "master", "master"),
-        (Some("slave"), "master", "shared"),
-        (Some("rprivate"), "", ""),
-        (Some("private"), "", "shared"),
-        (Some("shared"), "shared", "shared"),
-        (Some("rshared"), "shared", "shared"),
-        (Some("unbindable"), "unbindable", "shared"),
-        (Some("runbindable"), "unbindable", "unbindable"),
-    ] {
+    for (propagation_asked, of_root, of_volume) in WITH_A_VOLUME {
         for &ways in each_way() {
             with_scratch(move |bundle| {
                 let volume = bundle.join("outside");

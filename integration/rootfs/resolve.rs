@@ -83,9 +83,47 @@ fn plant(rootfs: &Path) {
     }
 }
 
+/// Paths in the planted root, and the file to which each leads.
+const PATHS: &[(&str, Links, Result<&str, Errno>)] = &[
+    ("/", Links::Follow, Ok("")),
+    ("/a/b/c", Links::Follow, Ok("a/b/c")),
+    ("/a/b/c", Links::Never, Ok("a/b/c")),
+    ("/rel/c", Links::Follow, Ok("a/b/c")),
+    ("/abs/c", Links::Follow, Ok("a/b/c")),
+    ("/up/passwd", Links::Follow, Ok("etc/passwd")),
+    ("/a/b/up", Links::Follow, Ok("etc/passwd")),
+    ("/host", Links::Follow, Ok("etc/passwd")),
+    ("/host", Links::NotLast, Ok("host")),
+    ("/host", Links::Never, Err(Errno::ELOOP)),
+    ("/rel/c", Links::Never, Err(Errno::ELOOP)),
+    ("/rel/c", Links::NotLast, Ok("a/b/c")),
+    ("/to_rel", Links::Follow, Ok("a/b/c")),
+    ("/slash", Links::Follow, Err(Errno::ENOTDIR)),
+    ("/dirslash", Links::Follow, Ok("a/b")),
+    ("/dirslash", Links::NotLast, Ok("dirslash")),
+    ("/dot", Links::Follow, Ok("")),
+    ("/dots/b", Links::Follow, Ok("a/b")),
+    ("/loop1", Links::Follow, Err(Errno::ELOOP)),
+    ("/loop1", Links::NotLast, Ok("loop1")),
+    ("/self/x", Links::Follow, Err(Errno::ELOOP)),
+    ("/dangling", Links::Follow, Err(Errno::ENOENT)),
+    ("/dangling", Links::NotLast, Ok("dangling")),
+    ("/through_file", Links::Follow, Err(Errno::ENOTDIR)),
+    ("/a/file/x", Links::Follow, Err(Errno::ENOTDIR)),
+    ("/a/nothing", Links::Follow, Err(Errno::ENOENT)),
+    ("/out", Links::Follow, Err(Errno::ENOENT)),
+    ("/chain39", Links::Follow, Ok("a")),
+    ("/chain40", Links::Follow, Err(Errno::ELOOP)),
+    ("/proc/self/exe", Links::Follow, Err(Errno::ELOOP)),
+    ("/proc/self/root/etc", Links::Follow, Err(Errno::ELOOP)),
+    ("/proc/self/cwd", Links::Follow, Err(Errno::ELOOP)),
+    ("/proc/self/fd/0", Links::Follow, Err(Errno::ELOOP)),
+    ("/proc/self/ns/mnt", Links::Follow, Err(Errno::ELOOP)),
+    ("/proc/mounts", Links::Follow, Ok("proc/self/mounts")),
+];
+
 #[test]
 fn symlinks_stay_inside_and_errors_match_the_kernel() {
-    use Links::{Follow, Never, NotLast};
     on_both(|scratch, root| {
         let rootfs = scratch.join("rootfs");
         plant(&rootfs);
@@ -99,44 +137,7 @@ fn symlinks_stay_inside_and_errors_match_the_kernel() {
             none,
         )
         .unwrap();
-        let table: &[(&str, Links, Result<&str, Errno>)] = &[
-            ("/", Follow, Ok("")),
-            ("/a/b/c", Follow, Ok("a/b/c")),
-            ("/a/b/c", Never, Ok("a/b/c")),
-            ("/rel/c", Follow, Ok("a/b/c")),
-            ("/abs/c", Follow, Ok("a/b/c")),
-            ("/up/passwd", Follow, Ok("etc/passwd")),
-            ("/a/b/up", Follow, Ok("etc/passwd")),
-            ("/host", Follow, Ok("etc/passwd")),
-            ("/host", NotLast, Ok("host")),
-            ("/host", Never, Err(Errno::ELOOP)),
-            ("/rel/c", Never, Err(Errno::ELOOP)),
-            ("/rel/c", NotLast, Ok("a/b/c")),
-            ("/to_rel", Follow, Ok("a/b/c")),
-            ("/slash", Follow, Err(Errno::ENOTDIR)),
-            ("/dirslash", Follow, Ok("a/b")),
-            ("/dirslash", NotLast, Ok("dirslash")),
-            ("/dot", Follow, Ok("")),
-            ("/dots/b", Follow, Ok("a/b")),
-            ("/loop1", Follow, Err(Errno::ELOOP)),
-            ("/loop1", NotLast, Ok("loop1")),
-            ("/self/x", Follow, Err(Errno::ELOOP)),
-            ("/dangling", Follow, Err(Errno::ENOENT)),
-            ("/dangling", NotLast, Ok("dangling")),
-            ("/through_file", Follow, Err(Errno::ENOTDIR)),
-            ("/a/file/x", Follow, Err(Errno::ENOTDIR)),
-            ("/a/nothing", Follow, Err(Errno::ENOENT)),
-            ("/out", Follow, Err(Errno::ENOENT)),
-            ("/chain39", Follow, Ok("a")),
-            ("/chain40", Follow, Err(Errno::ELOOP)),
-            ("/proc/self/exe", Follow, Err(Errno::ELOOP)),
-            ("/proc/self/root/etc", Follow, Err(Errno::ELOOP)),
-            ("/proc/self/cwd", Follow, Err(Errno::ELOOP)),
-            ("/proc/self/fd/0", Follow, Err(Errno::ELOOP)),
-            ("/proc/self/ns/mnt", Follow, Err(Errno::ELOOP)),
-            ("/proc/mounts", Follow, Ok("proc/self/mounts")),
-        ];
-        for (path, links, leads_to) in table {
+        for (path, links, leads_to) in PATHS {
             // Keep the expected file open: procfs numbers an inode when it instantiates it, so under memory
             // pressure a file that nothing holds may have another number at the next look-up.
             let expected = leads_to.map(|p| open_path(&rootfs.join(p)));

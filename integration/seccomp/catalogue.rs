@@ -25,27 +25,19 @@ pub fn engines_default() -> Policy {
 pub fn profiles() -> Vec<(&'static str, Policy)> {
     let x86 = vec![Arch::X86_64, Arch::X86, Arch::X32];
     let base = Policy { architectures: x86, ..engines_default() };
-    let with = |change: &dyn Fn(&mut Policy)| {
-        let mut p = base.clone();
-        change(&mut p);
-        p
-    };
-    let action = |a: Action| with(&|p| p.default_action = a);
-    let denied = |a: Action| {
-        let names = [
-            "keyctl",
-            "add_key",
-            "request_key",
-            "kexec_load",
-            "open_by_handle_at",
-            "init_module",
-            "swapon",
-            "reboot",
-        ];
-        let mut p = with(&|p| p.syscalls = vec![rule(&names, a, &[])]);
-        p.default_action = Action::Allow;
-        p
-    };
+    [other_defaults(&base), other_calls(&base), conditions(&base), deny_lists(&base)].concat()
+}
+
+fn changed(base: &Policy, change: impl FnOnce(&mut Policy)) -> Policy {
+    let mut p = base.clone();
+    change(&mut p);
+    p
+}
+
+/// The profile with each default action and other architectures.
+fn other_defaults(base: &Policy) -> Vec<(&'static str, Policy)> {
+    let with = |change: &dyn Fn(&mut Policy)| changed(base, change);
+    let action = |a: Action| changed(base, |p| p.default_action = a);
     vec![
         ("default", base.clone()),
         ("default, ENOSYS", action(Action::Errno(38))),
@@ -57,6 +49,13 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
         ("default, x86_64 alone", with(&|p| p.architectures = vec![Arch::X86_64])),
         ("default, no architectures", with(&|p| p.architectures.clear())),
         ("default, x86_64 and x86", with(&|p| p.architectures = vec![Arch::X86_64, Arch::X86])),
+    ]
+}
+
+/// The profile with other actions for some calls.
+fn other_calls(base: &Policy) -> Vec<(&'static str, Policy)> {
+    let with = |change: &dyn Fn(&mut Policy)| changed(base, change);
+    vec![
         (
             "default without new calls",
             with(&|p| {
@@ -77,6 +76,13 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
                 }
             }),
         ),
+    ]
+}
+
+/// The profile with conditions on arguments.
+fn conditions(base: &Policy) -> Vec<(&'static str, Policy)> {
+    let with = |change: &dyn Fn(&mut Policy)| changed(base, change);
+    vec![
         (
             "default and socket families",
             with(&|p| {
@@ -116,13 +122,35 @@ pub fn profiles() -> Vec<(&'static str, Policy)> {
                 ));
             }),
         ),
+    ]
+}
+
+/// Profiles that allow what they do not name.
+fn deny_lists(base: &Policy) -> Vec<(&'static str, Policy)> {
+    let names = [
+        "keyctl",
+        "add_key",
+        "request_key",
+        "kexec_load",
+        "open_by_handle_at",
+        "init_module",
+        "swapon",
+        "reboot",
+    ];
+    let denied = |a: Action| {
+        changed(base, |p| {
+            p.syscalls = vec![rule(&names, a, &[])];
+            p.default_action = Action::Allow;
+        })
+    };
+    vec![
         ("a deny list, EPERM", denied(Action::Errno(1))),
         ("a deny list, KILL_PROCESS", denied(Action::KillProcess)),
         ("a deny list, LOG", denied(Action::Log)),
         ("a deny list, TRACE", denied(Action::Trace(5))),
         (
             "nothing denied",
-            with(&|p| {
+            changed(base, |p| {
                 p.default_action = Action::Allow;
                 p.syscalls.clear();
             }),

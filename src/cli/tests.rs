@@ -49,6 +49,18 @@ fn path(s: &'static str) -> Option<&'static str> {
 
 const GO_RUNC: &str = "--root /r/k8s.io --debug --log /b/log.json --log-format json --rootless=true";
 
+/// The global options of `GO_RUNC`.
+fn go_runc_globals() -> Globals {
+    Globals {
+        root: "/r/k8s.io",
+        log: path("/b/log.json"),
+        log_format: LogFormat::Json,
+        debug: true,
+        cgroup_manager: CgroupManager::Cgroupfs,
+        delegated: true,
+    }
+}
+
 #[test]
 fn go_runc_for_containerd_and_buildkit() {
     let kill = |signal, all| Command::Kill { id: "ID", signal, all };
@@ -95,17 +107,7 @@ fn go_runc_for_containerd_and_buildkit() {
     ] {
         let (globals, command) = ok(&format!("{GO_RUNC} {words}"));
         assert_eq!(command, expected, "{words}");
-        assert_eq!(
-            globals,
-            Globals {
-                root: "/r/k8s.io",
-                log: path("/b/log.json"),
-                log_format: LogFormat::Json,
-                debug: true,
-                cgroup_manager: CgroupManager::Cgroupfs,
-                delegated: true,
-            }
-        );
+        assert_eq!(globals, go_runc_globals());
     }
     let run = "run --bundle /b --pid-file /p --no-pivot --keep -no-subreaper ID";
     let Command::Run { id, options } = ok(&format!("{GO_RUNC} {run}")).1 else { panic!() };

@@ -112,141 +112,143 @@ fn faults_of_the_document() {
     assert_eq!(read("[]").unwrap_err(), "must be an object, is an array");
 }
 
+/// Members of `process`, their values, and the start of the error.
+const PROCESS: &[(&str, &str, &str)] = &[
+    ("args", "null", "process.args: is required"),
+    ("args", "[]", "process.args: must not be empty"),
+    ("args", r#"["sh","a\u0000b"]"#, "process.args[1]: contains a NUL character"),
+    ("cwd", "null", "process.cwd: is required"),
+    ("cwd", r#""""#, "process.cwd: must not be empty"),
+    ("cwd", r#""tmp""#, r#"process.cwd: must be an absolute path, is "tmp""#),
+    ("env", r#"["A=1","B"]"#, r#"process.env[1]: "B" is not KEY=VALUE"#),
+    ("env", r#"["=1"]"#, r#"process.env[0]: "=1" is not KEY=VALUE"#),
+    ("user", r#"{"uid":-1}"#, "process.user.uid: -1 is out of range"),
+    ("user", r#"{"gid":4294967295}"#, "process.user.gid: 4294967295 is not an id"),
+    ("user", r#"{"umask":512}"#, "process.user.umask: 512 is not a umask"),
+    (
+        "user",
+        r#"{"additionalGids":[1,"x"]}"#,
+        "process.user.additionalGids[1]: must be an integer, is a string",
+    ),
+    (
+        "capabilities",
+        r#"{"bounding":"CAP_KILL"}"#,
+        "process.capabilities.bounding: must be an array, is a string",
+    ),
+    (
+        "rlimits",
+        r#"[{"type":"RLIMIT_FOO","soft":1,"hard":1}]"#,
+        r#"process.rlimits[0].type: unknown "RLIMIT_FOO" (known: RLIMIT_AS, "#,
+    ),
+    (
+        "rlimits",
+        r#"[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]"#,
+        r#"process.rlimits[1].type: "RLIMIT_CPU" is given twice"#,
+    ),
+    (
+        "rlimits",
+        r#"[{"type":"RLIMIT_CPU","soft":2,"hard":1}]"#,
+        "process.rlimits[0].soft: 2 is above hard (1)",
+    ),
+    ("rlimits", r#"[{"type":"RLIMIT_CPU","soft":2}]"#, "process.rlimits[0].hard: is required"),
+    ("oomScoreAdj", "1001", "process.oomScoreAdj: 1001 is out of range (-1000 to 1000)"),
+    ("terminal", r#""yes""#, "process.terminal: must be a boolean, is a string"),
+    ("scheduler", "{}", "process.scheduler.policy: is required"),
+    (
+        "scheduler",
+        r#"{"policy":"FIFO"}"#,
+        r#"process.scheduler.policy: unknown "FIFO" (known: SCHED_OTHER, "#,
+    ),
+    (
+        "scheduler",
+        r#"{"policy":"SCHED_OTHER","flags":["X"]}"#,
+        r#"process.scheduler.flags[0]: unknown "X" (known: SCHED_FLAG_RESET_ON_FORK, "#,
+    ),
+    (
+        "ioPriority",
+        r#"{"class":"IOPRIO_CLASS_RT","priority":8}"#,
+        "process.ioPriority.priority: 8 is out of range",
+    ),
+    (
+        "ioPriority",
+        r#"{"class":"IOPRIO_CLASS_NONE"}"#,
+        r#"process.ioPriority.class: unknown "IOPRIO_CLASS_NONE""#,
+    ),
+];
+
 #[test]
 fn faults_of_the_process() {
-    for (key, value, says) in [
-        ("args", "null", "process.args: is required"),
-        ("args", "[]", "process.args: must not be empty"),
-        ("args", r#"["sh","a\u0000b"]"#, "process.args[1]: contains a NUL character"),
-        ("cwd", "null", "process.cwd: is required"),
-        ("cwd", r#""""#, "process.cwd: must not be empty"),
-        ("cwd", r#""tmp""#, r#"process.cwd: must be an absolute path, is "tmp""#),
-        ("env", r#"["A=1","B"]"#, r#"process.env[1]: "B" is not KEY=VALUE"#),
-        ("env", r#"["=1"]"#, r#"process.env[0]: "=1" is not KEY=VALUE"#),
-        ("user", r#"{"uid":-1}"#, "process.user.uid: -1 is out of range"),
-        ("user", r#"{"gid":4294967295}"#, "process.user.gid: 4294967295 is not an id"),
-        ("user", r#"{"umask":512}"#, "process.user.umask: 512 is not a umask"),
-        (
-            "user",
-            r#"{"additionalGids":[1,"x"]}"#,
-            "process.user.additionalGids[1]: must be an integer, is a string",
-        ),
-        (
-            "capabilities",
-            r#"{"bounding":"CAP_KILL"}"#,
-            "process.capabilities.bounding: must be an array, is a string",
-        ),
-        (
-            "rlimits",
-            r#"[{"type":"RLIMIT_FOO","soft":1,"hard":1}]"#,
-            r#"process.rlimits[0].type: unknown "RLIMIT_FOO" (known: RLIMIT_AS, "#,
-        ),
-        (
-            "rlimits",
-            r#"[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]"#,
-            r#"process.rlimits[1].type: "RLIMIT_CPU" is given twice"#,
-        ),
-        (
-            "rlimits",
-            r#"[{"type":"RLIMIT_CPU","soft":2,"hard":1}]"#,
-            "process.rlimits[0].soft: 2 is above hard (1)",
-        ),
-        ("rlimits", r#"[{"type":"RLIMIT_CPU","soft":2}]"#, "process.rlimits[0].hard: is required"),
-        ("oomScoreAdj", "1001", "process.oomScoreAdj: 1001 is out of range (-1000 to 1000)"),
-        ("terminal", r#""yes""#, "process.terminal: must be a boolean, is a string"),
-        ("scheduler", "{}", "process.scheduler.policy: is required"),
-        (
-            "scheduler",
-            r#"{"policy":"FIFO"}"#,
-            r#"process.scheduler.policy: unknown "FIFO" (known: SCHED_OTHER, "#,
-        ),
-        (
-            "scheduler",
-            r#"{"policy":"SCHED_OTHER","flags":["X"]}"#,
-            r#"process.scheduler.flags[0]: unknown "X" (known: SCHED_FLAG_RESET_ON_FORK, "#,
-        ),
-        (
-            "ioPriority",
-            r#"{"class":"IOPRIO_CLASS_RT","priority":8}"#,
-            "process.ioPriority.priority: 8 is out of range",
-        ),
-        (
-            "ioPriority",
-            r#"{"class":"IOPRIO_CLASS_NONE"}"#,
-            r#"process.ioPriority.class: unknown "IOPRIO_CLASS_NONE""#,
-        ),
-    ] {
+    for (key, value, says) in PROCESS {
         let fault = process_with(key, value).unwrap_err();
         assert!(fault.starts_with(says), "{key}={value}: {fault}");
     }
 }
 
+/// Members of `linux`, their values, and the start of the error.
+const LINUX: &[(&str, &str, &str)] = &[
+    (
+        "namespaces",
+        r#"[{"type":"net"}]"#,
+        r#"linux.namespaces[0].type: unknown "net" (known: pid, network, "#,
+    ),
+    ("namespaces", r#"[{"type":"pid"},{"type":"pid"}]"#, r#"linux.namespaces[1].type: "pid" is given twice"#),
+    (
+        "namespaces",
+        r#"[{"type":"pid","path":"x"}]"#,
+        r#"linux.namespaces[0].path: must be an absolute path, is "x""#,
+    ),
+    ("namespaces", "[{}]", "linux.namespaces[0].type: is required"),
+    (
+        "uidMappings",
+        r#"[{"containerID":1,"hostID":0,"size":4294967295}]"#,
+        "linux.uidMappings[0].containerID: 1 and the 4294967294 ids after it exceed 32 bits",
+    ),
+    (
+        "timeOffsets",
+        r#"{"realtime":{"secs":1}}"#,
+        "linux.timeOffsets.realtime: is not a clock with an offset",
+    ),
+    (
+        "timeOffsets",
+        r#"{"boottime":{"nanosecs":1000000000}}"#,
+        "linux.timeOffsets.boottime.nanosecs: 1000000000 is out",
+    ),
+    (
+        "devices",
+        r#"[{"type":"x","path":"/dev/x"}]"#,
+        r#"linux.devices[0].type: unknown "x" (known: c, u, b, p)"#,
+    ),
+    ("devices", r#"[{"type":"c","path":"/dev/x","minor":1}]"#, "linux.devices[0].major: is required"),
+    ("devices", r#"[{"type":"b","path":"/dev/x","major":1}]"#, "linux.devices[0].minor: is required"),
+    (
+        "devices",
+        r#"[{"type":"b","path":"/dev/x","major":4096}]"#,
+        "linux.devices[0].major: 4096 is out of range",
+    ),
+    ("devices", r#"[{"type":"p","path":"dev/x"}]"#, "linux.devices[0].path: must be an absolute path"),
+    (
+        "sysctl",
+        r#"{"net.ipv4.ip_forward":1}"#,
+        "linux.sysctl.net.ipv4.ip_forward: must be a string, is a number",
+    ),
+    ("rootfsPropagation", r#""sharde""#, r#"linux.rootfsPropagation: unknown "sharde" (known: shared, "#),
+    ("maskedPaths", r#"["proc/kcore"]"#, "linux.maskedPaths[0]: must be an absolute path"),
+    ("readonlyPaths", r#"["/a",""]"#, "linux.readonlyPaths[1]: must not be empty"),
+    (
+        "personality",
+        r#"{"domain":"BSD"}"#,
+        r#"linux.personality.domain: unknown "BSD" (known: LINUX, LINUX32)"#,
+    ),
+    (
+        "personality",
+        r#"{"domain":"LINUX","flags":["X"]}"#,
+        r#"linux.personality.flags[0]: "X" is not supported"#,
+    ),
+];
+
 #[test]
 fn faults_of_linux() {
-    for (key, value, says) in [
-        (
-            "namespaces",
-            r#"[{"type":"net"}]"#,
-            r#"linux.namespaces[0].type: unknown "net" (known: pid, network, "#,
-        ),
-        (
-            "namespaces",
-            r#"[{"type":"pid"},{"type":"pid"}]"#,
-            r#"linux.namespaces[1].type: "pid" is given twice"#,
-        ),
-        (
-            "namespaces",
-            r#"[{"type":"pid","path":"x"}]"#,
-            r#"linux.namespaces[0].path: must be an absolute path, is "x""#,
-        ),
-        ("namespaces", "[{}]", "linux.namespaces[0].type: is required"),
-        (
-            "uidMappings",
-            r#"[{"containerID":1,"hostID":0,"size":4294967295}]"#,
-            "linux.uidMappings[0].containerID: 1 and the 4294967294 ids after it exceed 32 bits",
-        ),
-        (
-            "timeOffsets",
-            r#"{"realtime":{"secs":1}}"#,
-            "linux.timeOffsets.realtime: is not a clock with an offset",
-        ),
-        (
-            "timeOffsets",
-            r#"{"boottime":{"nanosecs":1000000000}}"#,
-            "linux.timeOffsets.boottime.nanosecs: 1000000000 is out",
-        ),
-        (
-            "devices",
-            r#"[{"type":"x","path":"/dev/x"}]"#,
-            r#"linux.devices[0].type: unknown "x" (known: c, u, b, p)"#,
-        ),
-        ("devices", r#"[{"type":"c","path":"/dev/x","minor":1}]"#, "linux.devices[0].major: is required"),
-        ("devices", r#"[{"type":"b","path":"/dev/x","major":1}]"#, "linux.devices[0].minor: is required"),
-        (
-            "devices",
-            r#"[{"type":"b","path":"/dev/x","major":4096}]"#,
-            "linux.devices[0].major: 4096 is out of range",
-        ),
-        ("devices", r#"[{"type":"p","path":"dev/x"}]"#, "linux.devices[0].path: must be an absolute path"),
-        (
-            "sysctl",
-            r#"{"net.ipv4.ip_forward":1}"#,
-            "linux.sysctl.net.ipv4.ip_forward: must be a string, is a number",
-        ),
-        ("rootfsPropagation", r#""sharde""#, r#"linux.rootfsPropagation: unknown "sharde" (known: shared, "#),
-        ("maskedPaths", r#"["proc/kcore"]"#, "linux.maskedPaths[0]: must be an absolute path"),
-        ("readonlyPaths", r#"["/a",""]"#, "linux.readonlyPaths[1]: must not be empty"),
-        (
-            "personality",
-            r#"{"domain":"BSD"}"#,
-            r#"linux.personality.domain: unknown "BSD" (known: LINUX, LINUX32)"#,
-        ),
-        (
-            "personality",
-            r#"{"domain":"LINUX","flags":["X"]}"#,
-            r#"linux.personality.flags[0]: "X" is not supported"#,
-        ),
-    ] {
+    for (key, value, says) in LINUX {
         let fault = linux_with(key, value).unwrap_err();
         assert!(fault.starts_with(says), "{key}={value}: {fault}");
     }

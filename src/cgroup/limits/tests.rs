@@ -6,10 +6,8 @@ fn read(text: &str) -> Result<Resources, String> {
     resources(&Json::parse(text.as_bytes()).unwrap()).map_err(|f| Error::from(f).to_string())
 }
 
-#[test]
-fn every_field_is_read() {
-    let r = read(
-        r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":-1,"access":"rm"}],
+/// Resources with every field.
+const ALL: &str = r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":-1,"access":"rm"}],
         "memory":{"limit":1048576,"reservation":-1,"swap":2097152,"kernel":5,"swappiness":0,"disableOOMKiller":false,
             "useHierarchy":true,"checkBeforeUpdate":true},
         "cpu":{"shares":1024,"quota":50000,"burst":1000,"period":100000,"realtimeRuntime":10,"realtimePeriod":20,
@@ -20,9 +18,44 @@ fn every_field_is_read() {
         "hugepageLimits":[{"pageSize":"2MB","limit":9223372036854772000},{"pageSize":"64KB","limit":1}],
         "network":{"classID":1048577,"priorities":[{"name":"eth0","priority":500}]},
         "rdma":{"mlx5_1":{"hcaHandles":3,"hcaObjects":10000}},
-        "unified":{"memory.high":"1000"}}"#,
-    )
-    .unwrap();
+        "unified":{"memory.high":"1000"}}"#;
+
+/// The settings of `ALL`.
+const SETTINGS: [(ResourceField, &str, i64); 29] = [
+    (ResourceField::Cpus, "0-1", 0),
+    (ResourceField::Mems, "0", 0),
+    (ResourceField::Shares, "", 1024),
+    (ResourceField::Idle, "", 1),
+    (ResourceField::Period, "", 100_000),
+    (ResourceField::Quota, "", 50_000),
+    (ResourceField::Burst, "", 1000),
+    (ResourceField::RealtimePeriod, "", 20),
+    (ResourceField::RealtimeRuntime, "", 10),
+    (ResourceField::Pids, "", 0),
+    (ResourceField::Weight, "", 10),
+    (ResourceField::LeafWeight, "", 1000),
+    (ResourceField::ClassId, "", 1_048_577),
+    (ResourceField::UseHierarchy, "", 1),
+    (ResourceField::Reservation, "", -1),
+    (ResourceField::Swappiness, "", 0),
+    (ResourceField::DisableOomKiller, "", 0),
+    (ResourceField::Limit, "", 1 << 20),
+    (ResourceField::Swap, "", 2 << 20),
+    (ResourceField::CheckBeforeUpdate, "", 1),
+    (ResourceField::Kernel, "", 5),
+    (ResourceField::DeviceWeight, "8:0", 500),
+    (ResourceField::DeviceLeafWeight, "8:0", 300),
+    (ResourceField::ReadBps, "8:0", 600),
+    (ResourceField::WriteIops, "8:16", 0),
+    (ResourceField::Hugepages, "2MB", 9223372036854772000),
+    (ResourceField::Hugepages, "64KB", 1),
+    (ResourceField::Priority, "eth0", 500),
+    (ResourceField::Rdma, "mlx5_1 hca_handle=3 hca_object=10000", 0),
+];
+
+#[test]
+fn every_field_is_read() {
+    let r = read(ALL).unwrap();
     assert_eq!(
         r.devices,
         [
@@ -36,38 +69,7 @@ fn every_field_is_read() {
             },
         ]
     );
-    let settings = [
-        (ResourceField::Cpus, "0-1", 0),
-        (ResourceField::Mems, "0", 0),
-        (ResourceField::Shares, "", 1024),
-        (ResourceField::Idle, "", 1),
-        (ResourceField::Period, "", 100_000),
-        (ResourceField::Quota, "", 50_000),
-        (ResourceField::Burst, "", 1000),
-        (ResourceField::RealtimePeriod, "", 20),
-        (ResourceField::RealtimeRuntime, "", 10),
-        (ResourceField::Pids, "", 0),
-        (ResourceField::Weight, "", 10),
-        (ResourceField::LeafWeight, "", 1000),
-        (ResourceField::ClassId, "", 1_048_577),
-        (ResourceField::UseHierarchy, "", 1),
-        (ResourceField::Reservation, "", -1),
-        (ResourceField::Swappiness, "", 0),
-        (ResourceField::DisableOomKiller, "", 0),
-        (ResourceField::Limit, "", 1 << 20),
-        (ResourceField::Swap, "", 2 << 20),
-        (ResourceField::CheckBeforeUpdate, "", 1),
-        (ResourceField::Kernel, "", 5),
-        (ResourceField::DeviceWeight, "8:0", 500),
-        (ResourceField::DeviceLeafWeight, "8:0", 300),
-        (ResourceField::ReadBps, "8:0", 600),
-        (ResourceField::WriteIops, "8:16", 0),
-        (ResourceField::Hugepages, "2MB", 9223372036854772000),
-        (ResourceField::Hugepages, "64KB", 1),
-        (ResourceField::Priority, "eth0", 500),
-        (ResourceField::Rdma, "mlx5_1 hca_handle=3 hca_object=10000", 0),
-    ];
-    assert_eq!(r.settings, settings.map(|(what, of, n)| Setting { what, of, n }));
+    assert_eq!(r.settings, SETTINGS.map(|(what, of, n)| Setting { what, of, n }));
     assert!(r.warning().is_some());
     assert_eq!(r.unified, [("memory.high", "1000")]);
 }

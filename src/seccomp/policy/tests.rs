@@ -47,72 +47,70 @@ fn section_without_default_action_and_rules_means_no_filter() {
     }
 }
 
+/// Policies, and a part of the error.
+const POLICIES: &[(&str, &str)] = &[
+    ("{}", "defaultAction: is required"),
+    (r#"{"defaultAction":"ALLOW"}"#, r#"defaultAction: unknown action "ALLOW""#),
+    (
+        r#"{"defaultAction":"SCMP_ACT_KILL","defaultErrnoRet":1}"#,
+        "defaultErrnoRet: SCMP_ACT_KILL takes no errno",
+    ),
+    (
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":4096}"#,
+        "defaultErrnoRet: 4096 is not an errno (0 to 4095)",
+    ),
+    (
+        r#"{"defaultAction":"SCMP_ACT_LOG","architectures":["SCMP_ARCH_X86","amd64"]}"#,
+        r#"architectures[1]: unknown architecture "amd64""#,
+    ),
+    (
+        r#"{"defaultAction":"SCMP_ACT_LOG","flags":["SECCOMP_FILTER_FLAG_NEW_LISTENER"]}"#,
+        r#"flags[0]: unknown flag "SECCOMP_FILTER_FLAG_NEW_LISTENER""#,
+    ),
+    (r#"{"defaultAction":"SCMP_ACT_LOG","listenerMetadata":"x"}"#, "listenerMetadata: needs listenerPath"),
+    (r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#, "defaultAction: SCMP_ACT_NOTIFY cannot be the default"),
+    (
+        r#"{"defaultAction":"SCMP_ACT_LOG","listenerPath":"/a","syscalls":[{"names":["a","sendmsg"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        "syscalls[0].names: SCMP_ACT_NOTIFY cannot be used for sendmsg",
+    ),
+];
+
+/// Second rules of a policy, and a part of the error.
+const RULES: &[(&str, &str)] = &[
+    (r#"{"names":[],"action":"SCMP_ACT_LOG"}"#, "syscalls[1].names: must name at least one"),
+    (r#"{"action":"SCMP_ACT_LOG"}"#, "syscalls[1].names: is required"),
+    (r#"{"names":["b"]}"#, "syscalls[1].action: is required"),
+    (
+        r#"{"names":["b"],"action":"SCMP_ACT_ALLOW","errnoRet":1}"#,
+        "syscalls[1].errnoRet: SCMP_ACT_ALLOW takes no errno",
+    ),
+    (
+        r#"{"names":["b"],"action":"SCMP_ACT_NOTIFY"}"#,
+        "syscalls[1].action: SCMP_ACT_NOTIFY needs listenerPath",
+    ),
+    (
+        r#"{"names":["b"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}"#,
+        "syscalls[1].args[0].index: 6 is not an argument",
+    ),
+    (
+        r#"{"names":["b"],"action":"SCMP_ACT_TRAP","args":[{"index":0,"value":-1,"op":"SCMP_CMP_EQ"}]}"#,
+        "syscalls[1].args[0].value: -1 is out of range",
+    ),
+    (
+        r#"{"names":["b"],"action":"SCMP_ACT_TRAP","args":[{"index":0,"value":1,"op":"=="}]}"#,
+        r#"syscalls[1].args[0].op: unknown operator "==""#,
+    ),
+];
+
 #[test]
 fn errors_name_the_field() {
     let rule = |rest| {
-        format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{{"names":["a"]}},{rest}]}}"#)
-            .replace(r#"{"names":["a"]}"#, r#"{"names":["a"],"action":"SCMP_ACT_LOG"}"#)
+        format!(
+            r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{{"names":["a"],"action":"SCMP_ACT_LOG"}},{rest}]}}"#
+        )
     };
-    for (text, says) in [
-        ("{}".to_owned(), "defaultAction: is required"),
-        (r#"{"defaultAction":"ALLOW"}"#.to_owned(), r#"defaultAction: unknown action "ALLOW""#),
-        (
-            r#"{"defaultAction":"SCMP_ACT_KILL","defaultErrnoRet":1}"#.to_owned(),
-            "defaultErrnoRet: SCMP_ACT_KILL takes no errno",
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":4096}"#.to_owned(),
-            "defaultErrnoRet: 4096 is not an errno (0 to 4095)",
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_LOG","architectures":["SCMP_ARCH_X86","amd64"]}"#.to_owned(),
-            r#"architectures[1]: unknown architecture "amd64""#,
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_LOG","flags":["SECCOMP_FILTER_FLAG_NEW_LISTENER"]}"#.to_owned(),
-            r#"flags[0]: unknown flag "SECCOMP_FILTER_FLAG_NEW_LISTENER""#,
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_LOG","listenerMetadata":"x"}"#.to_owned(),
-            "listenerMetadata: needs listenerPath",
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#.to_owned(),
-            "defaultAction: SCMP_ACT_NOTIFY cannot be the default",
-        ),
-        (rule(r#"{"names":[],"action":"SCMP_ACT_LOG"}"#), "syscalls[1].names: must name at least one"),
-        (rule(r#"{"action":"SCMP_ACT_LOG"}"#), "syscalls[1].names: is required"),
-        (rule(r#"{"names":["b"]}"#), "syscalls[1].action: is required"),
-        (
-            rule(r#"{"names":["b"],"action":"SCMP_ACT_ALLOW","errnoRet":1}"#),
-            "syscalls[1].errnoRet: SCMP_ACT_ALLOW takes no errno",
-        ),
-        (
-            rule(r#"{"names":["b"],"action":"SCMP_ACT_NOTIFY"}"#),
-            "syscalls[1].action: SCMP_ACT_NOTIFY needs listenerPath",
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_LOG","listenerPath":"/a","syscalls":[{"names":["a","sendmsg"],"action":"SCMP_ACT_NOTIFY"}]}"#
-                .to_owned(),
-            "syscalls[0].names: SCMP_ACT_NOTIFY cannot be used for sendmsg",
-        ),
-        (
-            rule(
-                r#"{"names":["b"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}"#,
-            ),
-            "syscalls[1].args[0].index: 6 is not an argument",
-        ),
-        (
-            rule(
-                r#"{"names":["b"],"action":"SCMP_ACT_TRAP","args":[{"index":0,"value":-1,"op":"SCMP_CMP_EQ"}]}"#,
-            ),
-            "syscalls[1].args[0].value: -1 is out of range",
-        ),
-        (
-            rule(r#"{"names":["b"],"action":"SCMP_ACT_TRAP","args":[{"index":0,"value":1,"op":"=="}]}"#),
-            r#"syscalls[1].args[0].op: unknown operator "==""#,
-        ),
-    ] {
+    let policies = POLICIES.iter().map(|(text, says)| ((*text).to_owned(), says));
+    for (text, says) in policies.chain(RULES.iter().map(|(text, says)| (rule(text), says))) {
         let e = Error::from(read(&text).unwrap_err()).to_string();
         assert!(e.contains(says), "{e:?} does not say {says:?}");
     }
