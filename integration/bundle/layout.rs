@@ -1,4 +1,4 @@
-//! Checks the layout of the sources: imports, and names of types.
+//! Checks the layout of the sources: imports, names of types, and lengths.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,13 @@ const UPWARDS: &[(&str, &str, &str)] =
 
 /// Names that several types have: the reason.
 const SHARED_NAMES: &[(&str, &str)] = &[("Result", "each room abbreviates its own result, as std::io does")];
+
+/// The most lines of a file.
+const LONGEST_FILE: usize = 450;
+/// The most lines of a function, with its signature.
+const LONGEST_FUNCTION: usize = 60;
+/// Generated files may be longer.
+const GENERATED: &[&str] = &["src/seccomp/syscalls/table.rs"];
 
 /// A source file without comments, and without the tests at its end.
 struct Source {
@@ -146,4 +153,44 @@ fn one_name_means_one_type() {
     assert!(files.len() > 200, "{}", files.len());
     files.retain(|name, files| files.len() > 1 && SHARED_NAMES.iter().all(|(shared, _)| shared != name));
     assert!(files.is_empty(), "{files:#?}");
+}
+
+/// The name of the function that a line of code begins, if it does; a type such as `fn(u32)` has none.
+fn function(code: &str) -> Option<&str> {
+    let (before, after) = code.split_once("fn ")?;
+    let qualifier = |word: &str| {
+        ["const", "unsafe", "extern", "\"C\""].contains(&word)
+            || word.starts_with("pub")
+            || word.ends_with(')')
+    };
+    before.split_whitespace().all(qualifier).then(|| after.split(['(', '<']).next())?
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut long = Vec::new();
+    let mut functions = 0;
+    for (path, text) in read("src").into_iter().chain(read("integration")) {
+        let path = relative(&path, "");
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > LONGEST_FILE && !GENERATED.contains(&path.as_str()) {
+            long.push(format!("{path}: {} lines", lines.len()));
+        }
+        for (first, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            let Some(name) = function(code) else { continue };
+            // A declaration, or a function on one line.
+            if code.ends_with([';', '}']) {
+                continue;
+            }
+            functions += 1;
+            let end = format!("{}}}", &line[..line.len() - code.len()]);
+            let length = lines[first..].iter().position(|line| *line == end).expect(line) + 1;
+            if length > LONGEST_FUNCTION {
+                long.push(format!("{path}: {name} has {length} lines"));
+            }
+        }
+    }
+    assert!(functions > 3000, "{functions}");
+    assert!(long.is_empty(), "{long:#?}");
 }
