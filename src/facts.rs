@@ -34,6 +34,8 @@ pub struct HostFacts {
     pub listening: Listening,
     /// The caller waits for readiness at `$NOTIFY_SOCKET`.
     pub notify_socket: bool,
+    /// `cgroup.controllers` of v2's root; read only if the config needs it.
+    pub v2_controllers: Option<String>,
     /// `/proc/cgroups`; read only if a controller that the config needs is missing.
     pub known_controllers: String,
     /// The memory controller of v1 does not account swap; asked only if the config limits it.
@@ -76,6 +78,9 @@ impl HostFacts {
                 .then(|| read_text("/proc/devices").unwrap_or_default()),
             ..HostFacts::of_process(policy)?
         };
+        if facts.cgroup_facts().asks_v2(&linux.resources) {
+            facts.v2_controllers = facts.cgroups.v2_controllers();
+        }
         if facts.cgroup_facts().lacks(&linux.resources) {
             facts.known_controllers = read_text("/proc/cgroups").unwrap_or_default();
         }
@@ -90,7 +95,7 @@ impl HostFacts {
         CgroupFacts {
             v1: v1.collect(),
             has_v2: self.cgroups.v2().is_some(),
-            v2: self.cgroups.v2_controllers.as_deref(),
+            v2: self.v2_controllers.as_deref(),
             known: &self.known_controllers,
             no_swap: self.no_swap,
             drivers: self.drivers.as_deref(),

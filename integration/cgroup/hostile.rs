@@ -224,10 +224,7 @@ fn read_only_mount_is_named_in_the_error() {
     }
     if !is_inside() {
         let mounts = Layout::discover().unwrap().hierarchies;
-        let ro = |t: &embrun::cgroup::place::layout::MountedHierarchy| {
-            format!("mount -o remount,bind,ro {}", t.mount)
-        };
-        let change = mounts.iter().map(ro).collect::<Vec<_>>().join(" && ");
+        let change = mounts.iter().map(read_only).collect::<Vec<_>>().join(" && ");
         return inside("hostile::read_only_mount_is_named_in_the_error", &change);
     }
     let location = plan("readonly");
@@ -236,6 +233,55 @@ fn read_only_mount_is_named_in_the_error() {
     let left_out =
         Cgroup::create(&location, &PlannedLimits::default(), Access::Delegated { asked: false }).unwrap();
     assert_eq!(left_out.location(), Location::default());
+}
+
+/// A mounted hierarchy of this host, as a change that makes it read-only.
+fn read_only(hierarchy: &MountedHierarchy) -> String {
+    format!("mount -o remount,bind,ro {}", hierarchy.mount)
+}
+
+#[test]
+fn device_rules_hold_on_v2_if_the_v1_hierarchy_is_left_out() {
+    let layout = Layout::discover().unwrap();
+    let devices = layout.hierarchies.iter().find(|h| h.has("devices"));
+    let (Some(devices), Some(_)) = (devices, layout.v2()) else {
+        eprintln!("SKIPPED: the host has not both the devices hierarchy of v1 and v2");
+        return;
+    };
+    if !is_inside() {
+        let test = "hostile::device_rules_hold_on_v2_if_the_v1_hierarchy_is_left_out";
+        return inside(test, &read_only(devices));
+    }
+    for rules in [r#"{}"#, r#"{"devices":[{"allow":false}]}"#] {
+        let limits = limits(&read(rules)).unwrap();
+        let access = Access::Delegated { asked: false };
+        let cgroup = Cgroup::create(&plan("left-out"), &limits, access).unwrap();
+        let location = cgroup.location();
+        assert!(location.places.iter().all(|place| !place.has("devices")), "{location:?}");
+        let own = Own { cgroup, location };
+        own.cgroup.limit(&limits).unwrap();
+        let mut shell = Shell::new();
+        own.cgroup.join(shell.pid(), false).unwrap();
+        assert!(shell.ask("true < /dev/null"));
+        assert!(!shell.ask("true < /dev/kmsg"), "{rules}");
+    }
+}
+
+#[test]
+fn unified_files_are_refused_if_v2_is_left_out() {
+    let layout = Layout::discover().unwrap();
+    let Some(v2) = layout.v2() else {
+        eprintln!("SKIPPED: there is no cgroup v2 on this host");
+        return;
+    };
+    if !is_inside() {
+        return inside("hostile::unified_files_are_refused_if_v2_is_left_out", &read_only(v2));
+    }
+    let limits = limits(&read(r#"{"unified":{"cgroup.max.depth":"3"}}"#)).unwrap();
+    let cgroup = Cgroup::create(&plan("no-v2"), &limits, Access::Delegated { asked: false }).unwrap();
+    let own = Own { location: cgroup.location(), cgroup };
+    let e = own.cgroup.limit(&limits).unwrap_err().to_string();
+    assert!(e.contains("cgroup.max.depth") && e.contains("not delegated"), "{e}");
 }
 
 #[test]

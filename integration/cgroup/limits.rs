@@ -1,4 +1,4 @@
-//! PlannedLimits, as the kernel reads them back.
+//! Limits, as the kernel reads them back.
 
 use super::*;
 
@@ -256,7 +256,7 @@ fn unified_is_written_on_v2_and_refused_on_v1() {
             assert!(e.contains("the memory controller is v1's on this host"), "{e}");
         }
         // If a controller is not on v1, v2 may have it; then it gets enabled.
-        let huge = |hierarchy: &embrun::cgroup::place::layout::MountedHierarchy| {
+        let huge = |hierarchy: &MountedHierarchy| {
             let there = std::fs::read_to_string(format!("{}/cgroup.controllers", hierarchy.mount)).unwrap();
             there.split_whitespace().any(|c| c == "hugetlb")
         };

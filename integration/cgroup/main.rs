@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use embrun::bundle::spec::Linux;
 use embrun::cgroup::Cgroup;
 use embrun::cgroup::limits::{Resources, resources};
-use embrun::cgroup::place::layout::Layout;
+use embrun::cgroup::place::layout::{Layout, MountedHierarchy};
 use embrun::cgroup::place::location::{Access, Location};
 use embrun::cgroup::place::path::CgroupPath;
 use embrun::cgroup::planned::CgroupManager;
@@ -118,7 +118,7 @@ fn on_v1(controller: &str) -> bool {
 /// Whether the host has this controller.
 fn is_there(controller: &str, v2: &str) -> bool {
     let layout = Layout::discover().unwrap();
-    let in_v2 = |hierarchy: &embrun::cgroup::place::layout::MountedHierarchy| {
+    let in_v2 = |hierarchy: &MountedHierarchy| {
         let on =
             std::fs::read_to_string(format!("{}/cgroup.controllers", hierarchy.mount)).unwrap_or_default();
         on.split_whitespace().any(|c| c == v2)

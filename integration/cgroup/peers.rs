@@ -52,9 +52,7 @@ fn directories_of(pid: &str) -> Vec<String> {
         seen.lines()
             .find_map(|l| l.split_once(':')?.1.split_once(':').filter(|(n, _)| *n == names).map(|(_, p)| p))
     };
-    let directory = |t: &embrun::cgroup::place::layout::MountedHierarchy| {
-        Some(format!("{}{}", t.mount, path(&t.controllers.join(","))?))
-    };
+    let directory = |t: &MountedHierarchy| Some(format!("{}{}", t.mount, path(&t.controllers.join(","))?));
     layout.hierarchies.iter().filter_map(directory).collect()
 }
 

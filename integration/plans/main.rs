@@ -71,10 +71,8 @@ fn host(facts: &Json) -> HostFacts {
     let required = |key: &str| text(key).unwrap_or_else(|| panic!("{key} is missing"));
     HostFacts {
         capabilities: number(facts, "capabilities"),
-        cgroups: Layout {
-            v2_controllers: text("controllers"),
-            ..Layout::parse(&required("mountinfo"), &required("cgroup"))
-        },
+        cgroups: Layout::parse(&required("mountinfo"), &required("cgroup")),
+        v2_controllers: text("controllers"),
         seccomp: embrun::seccomp::support::support(),
         selinux: yes(facts, "selinux"),
         known_controllers: text("knownControllers").unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Writes the values of `linux.resources` into the container's cgroup.
 
+use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::handle::NOT_DELEGATED;
 use super::hierarchy::Hierarchy;
 use super::limits::hints;
 use super::limits::knob::{Knob, WithoutFile, controller_of};
-use super::planned_limits::{self, CgroupFacts, PlannedLimits};
+use super::planned_limits::{self, CgroupFacts, PlannedLimits, UNIFIED};
 use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::file::read_text;
 
@@ -19,39 +20,53 @@ impl Cgroup {
     /// hooks have run.
     pub fn limit(&self, limits: &PlannedLimits) -> Result<()> {
         self.check(limits)?;
-        write_all(&self.placed(limits.files.iter()))?;
+        write_all(&self.placed(limits.files.iter())?)?;
         self.enforce(&limits.devices)
     }
 
     /// Sets the limits of memory. Set when the container's first process is ready, they count against the container only; set
     /// before, they would bound the start of that process too.
     pub fn limit_memory(&self, limits: &PlannedLimits) -> Result<()> {
-        write_all(&self.placed(limits.memory.iter()))
+        write_all(&self.placed(limits.memory.iter())?)
     }
 
     /// The files, each with the hierarchy that has its controller.
-    pub(super) fn placed<'a>(&'a self, knobs: impl Iterator<Item = &'a Knob>) -> Vec<(&'a Hierarchy, Knob)> {
-        knobs.filter_map(|knob| Some((self.hierarchy_of(knob)?, *knob))).collect()
+    pub(super) fn placed<'a>(
+        &'a self,
+        knobs: impl Iterator<Item = &'a Knob>,
+    ) -> Result<Vec<(&'a Hierarchy, Knob)>> {
+        let mut placed = Vec::new();
+        for knob in knobs {
+            placed.push((self.hierarchy_of(knob).ok_or_else(|| self.unplaced(knob))?, *knob));
+        }
+        Ok(placed)
     }
 
-    /// v2 has the controllers that no hierarchy of v1 has.
+    /// v2 has the controllers that no hierarchy of v1 has, and all files of `unified`.
     fn hierarchy_of(&self, knob: &Knob) -> Option<&Hierarchy> {
-        self.v1(controller_of(knob.file)).or(self.v2())
+        let v1 = if knob.field == UNIFIED { None } else { self.v1(controller_of(knob.file)) };
+        v1.or(self.v2())
+    }
+
+    fn unplaced(&self, knob: &Knob) -> Error {
+        planned_limits::missing_for(knob, &|v1, v2, field| self.missing(v1, v2, field))
     }
 
     /// Checks in the cgroup itself that the controllers are on, and that the files of memory exist.
     pub(super) fn check(&self, limits: &PlannedLimits) -> Result<()> {
-        let on = self.v2().and_then(|b| b.read("cgroup.controllers").ok()).unwrap_or_default();
-        let is_on = |controller: &str| {
-            controller == "cgroup"
-                || self.v1(controller).is_some()
-                || on.split_ascii_whitespace().any(|c| c == controller)
+        let on = OnceCell::new();
+        let is_on = |v2: &Hierarchy, controller: &str| {
+            let on = on.get_or_init(|| v2.read("cgroup.controllers").unwrap_or_default());
+            on.split_ascii_whitespace().any(|c| c == controller)
         };
-        if let Some(knob) = limits.all_files().find(|knob| !is_on(controller_of(knob.file))) {
-            return Err(planned_limits::missing_for(knob, &|v1, v2, field| self.missing(v1, v2, field)));
+        for (hierarchy, knob) in self.placed(limits.all_files())? {
+            let controller = controller_of(knob.file);
+            if hierarchy.place.is_v2() && controller != "cgroup" && !is_on(hierarchy, controller) {
+                return Err(self.unplaced(&knob));
+            }
         }
         let fails = |knob: &&Knob| knob.missing == WithoutFile::Fails;
-        for (hierarchy, knob) in self.placed(limits.memory.iter().filter(fails)) {
+        for (hierarchy, knob) in self.placed(limits.memory.iter().filter(fails))? {
             if !hierarchy.has_file(knob.file) {
                 return Err(explain(hierarchy, &knob, Errno::ENOENT));
             }
@@ -103,7 +118,6 @@ pub(super) fn on<'a>(hierarchy: &'a Hierarchy, knobs: &[Knob]) -> Vec<(&'a Hiera
 ///
 /// A value may be invalid only until another one is written (a limit above one that is about to be raised). The order of
 /// values for one file is kept.
-/// more at the end. The order of what goes to one file is kept.
 pub(super) fn write_all(knobs: &[(&Hierarchy, Knob)]) -> Result<()> {
     let mut again: Vec<&(&Hierarchy, Knob)> = Vec::new();
     let mut last = LastFile::default();

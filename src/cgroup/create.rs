@@ -81,9 +81,9 @@ impl Cgroup {
         Ok(hierarchy)
     }
 
-    /// An existing cgroup may be used if it is empty (OCI spec.
+    /// Accepts an existing cgroup if it is empty and not frozen.
     ///
-    /// "Cgroup fitness check").
+    /// The spec calls it a fitness check.
     fn check_fitness(&self, hierarchy: &Hierarchy) -> Result<()> {
         let directory = hierarchy.place.directory();
         let pids = hierarchy.with(walk::pids).about(format_args!("read {directory}"))?;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use super::apply::{on, write_all};
 use super::hierarchy::Hierarchy;
 use super::limits::devices::{self, Whitelist};
-use super::limits::{DeviceRule, Resources};
+use super::limits::{DeviceRule, Resources, device_program};
 use super::place::location::Access;
 use super::planned_limits::Devices;
 use super::{Cgroup, systemd};
@@ -17,18 +17,14 @@ impl Cgroup {
     pub(super) fn enforce(&self, devices: &Devices) -> Result<()> {
         let optional = self.access != Access::Full;
         match (devices, self.v1("devices"), self.v2()) {
-            (Devices::Lists(lists), Some(hierarchy), _) => write_all(&on(hierarchy, &lists.knobs())),
-            (Devices::Program(rules, program), _, Some(hierarchy)) => match set_program(hierarchy, program) {
-                // A user namespace can neither load programs nor make device nodes.
-                Err(e) if optional && e.errno() == Some(Errno::EPERM) => Ok(()),
-                // Without eBPF the kernel enforces no device rules.
-                Err(e)
-                    if devices::deny_nothing(rules) && matches!(e.errno(), Some(LACKS_CALL | LACKS_KIND)) =>
-                {
-                    Ok(())
-                }
-                done => done,
-            },
+            (Devices::Lists(_, lists), Some(hierarchy), _) => write_all(&on(hierarchy, &lists.knobs())),
+            // The v1 hierarchy was planned, and left out since it is not delegated. v2 can still enforce the rules.
+            (Devices::Lists(rules, _), None, Some(hierarchy)) => {
+                enforced(rules, optional, set_program(hierarchy, &device_program::compile(rules)?))
+            }
+            (Devices::Program(rules, program), _, Some(hierarchy)) => {
+                enforced(rules, optional, set_program(hierarchy, program))
+            }
             (Devices::Unenforced, ..) => Ok(()),
             _ if optional => Ok(()),
             _ => Err(self.missing("devices", "", "devices")),
@@ -49,7 +45,7 @@ impl Cgroup {
 
     /// The same without systemd.
     pub(super) fn replace_devices(&self, devices: &Devices) -> Result<()> {
-        let (Devices::Lists(target), Some(hierarchy)) = (devices, self.v1("devices")) else {
+        let (Devices::Lists(_, target), Some(hierarchy)) = (devices, self.v1("devices")) else {
             return self.enforce(devices);
         };
         let text = hierarchy.read("devices.list").map_err(|e| Error::os("read devices.list", e))?;
@@ -77,6 +73,19 @@ const LACKS_KIND: Errno = Errno::EINVAL;
 /// The rules that can be enforced there.
 const WITHOUT: &str =
     r#"; without it only {"allow": true, "access": "rwm"}, which denies nothing, is accepted"#;
+
+/// Accepts a program that could not be loaded, if no rule is lost by that.
+fn enforced(rules: &[DeviceRule], optional: bool, loaded: Result<()>) -> Result<()> {
+    match loaded {
+        // A user namespace can neither load programs nor make device nodes.
+        Err(e) if optional && e.errno() == Some(Errno::EPERM) => Ok(()),
+        // Without eBPF the kernel enforces no device rules.
+        Err(e) if devices::deny_nothing(rules) && matches!(e.errno(), Some(LACKS_CALL | LACKS_KIND)) => {
+            Ok(())
+        }
+        done => done,
+    }
+}
 
 fn set_program(hierarchy: &Hierarchy, program: &[Instruction]) -> Result<()> {
     let load = || {

@@ -33,8 +33,8 @@ pub enum Devices {
     /// There is nothing to enforce them, and they deny nothing or need not be enforced.
     #[default]
     Unenforced,
-    /// The lists of cgroup v1.
-    Lists(Whitelist),
+    /// The rules, and the lists of cgroup v1 that they become.
+    Lists(Vec<DeviceRule>, Whitelist),
     /// The rules, and the program for cgroup v2 that they are compiled to.
     Program(Vec<DeviceRule>, Vec<Instruction>),
 }
@@ -59,6 +59,9 @@ pub struct CgroupFacts<'a> {
     /// Device rules are left out if nothing can enforce them.
     pub devices_optional: bool,
 }
+
+/// The field of files that `unified` names.
+pub(super) const UNIFIED: &str = "unified";
 
 impl PlannedLimits {
     /// Decides what is written for these resources.
@@ -91,7 +94,7 @@ impl PlannedLimits {
         write_knobs(&self.files, f)?;
         match &self.devices {
             Devices::Unenforced => Ok(()),
-            Devices::Lists(lists) => write_knobs(&lists.knobs(), f),
+            Devices::Lists(_, lists) => write_knobs(&lists.knobs(), f),
             Devices::Program(rules, _) => {
                 let rules: Vec<String> = rules.iter().map(DeviceRule::to_string).collect();
                 writeln!(f, "    cgroup: device program: {}", rules.join(", "))
@@ -130,6 +133,12 @@ impl CgroupFacts<'_> {
             "cgroup" => self.has_v2,
             controller => self.has_on_v2(controller),
         }
+    }
+
+    /// Whether v2 must have something for the resources.
+    pub fn asks_v2(&self, r: &Resources) -> bool {
+        let of_v2 = |c: Controller| c.is_asked(r) && !self.has_on_v1(c.v1());
+        self.has_v2 && (!r.unified.is_empty() || Controller::ALL.into_iter().any(of_v2))
     }
 
     /// Whether the resources need a controller that is missing, which [`CgroupFacts::known`] explains.
@@ -188,7 +197,8 @@ impl CgroupFacts<'_> {
     pub(super) fn devices(&self, rules: &[DeviceRule]) -> Result<Devices> {
         let all = devices::complete(rules);
         if self.has_on_v1("devices") {
-            return devices::v1(&all).map(Devices::Lists);
+            let lists = devices::v1(&all)?;
+            return Ok(Devices::Lists(all, lists));
         }
         if self.has_v2 {
             let program = device_program::compile(&all)?;
@@ -206,7 +216,7 @@ pub(super) fn missing_for(knob: &Knob, missing: &dyn Fn(&str, &str, &str) -> Err
     let controller = controller_of(knob.file);
     let known = Controller::ALL.into_iter().find(|c| c.v1() == controller || c.v2() == controller);
     let (v1, v2, field) = known.map_or((controller, controller, knob.field), Controller::names);
-    if knob.field != "unified" {
+    if knob.field != UNIFIED {
         return missing(v1, v2, field);
     }
     missing(v1, controller, knob.field).context(format_args!(
@@ -218,7 +228,7 @@ pub(super) fn missing_for(knob: &Knob, missing: &dyn Fn(&str, &str, &str) -> Err
 
 /// A file of `unified`.
 fn unified_knob(file: &'static str, value: &'static str) -> Knob {
-    Knob { field: "unified", file, value, missing: WithoutFile::Fails }
+    Knob { field: UNIFIED, file, value, missing: WithoutFile::Fails }
 }
 
 /// The fields' files of v2, and those of `unified` in place of them or after them.

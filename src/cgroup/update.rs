@@ -30,7 +30,7 @@ impl Cgroup {
         let resources = self.completed(resources);
         let limits = self.planned(&resources)?;
         self.check(&limits)?;
-        let knobs = self.placed(limits.all_files());
+        let knobs = self.placed(limits.all_files())?;
         self.check_usage(&resources)?;
         let mut undo: Vec<(&Hierarchy, Knob)> =
             knobs.iter().filter_map(|(b, k)| Some((*b, as_it_is(b, k)?))).rev().collect();

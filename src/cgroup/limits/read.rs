@@ -41,12 +41,18 @@ impl Slot for Resources {
     }
 }
 
+/// Files of v2 that act on processes. A pid of the host in them would move a process of the host, which `delete` then kills.
+const NO_LIMITS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.kill"];
+
 fn unified(files: &mut Vec<(Text, Text)>, v: Value<'_>) -> Read<()> {
     v.each_member(&mut |file, v| {
         let value = v.text()?;
         // A file directly in the cgroup's directory: `..` and `/` would lead out of it.
         if file.contains('/') || !file.contains('.') || file.starts_with('.') {
             return Err(Fault::new("must be the name of a cgroup v2 file, such as memory.high"));
+        }
+        if NO_LIMITS.contains(&file) {
+            return Err(Fault::new("moves or kills processes and is not a limit"));
         }
         files.push((file, value));
         Ok(())

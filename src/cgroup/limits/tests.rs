@@ -135,6 +135,10 @@ fn faults_name_the_field() {
         (r#"{"rdma":{"a b":{"hcaHandles":1}}}"#, "rdma.a b: must be a name without blanks, is \"a b\""),
         (r#"{"rdma":{"a":{}}}"#, "rdma.a: needs hcaHandles or hcaObjects"),
         (
+            r#"{"unified":{"cgroup.procs":"1"}}"#,
+            "unified.cgroup.procs: moves or kills processes and is not a limit",
+        ),
+        (
             r#"{"unified":{"../x.y":"1"}}"#,
             "unified.../x.y: must be the name of a cgroup v2 file, such as memory.high",
         ),

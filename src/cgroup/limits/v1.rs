@@ -44,14 +44,24 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     Ok(knobs)
 }
 
-/// Refuses a sum of memory and swap that is below the limit of memory: the kernel does, whatever the order.
-pub(super) fn check_swap(r: &Resources) -> Result<()> {
+/// Refuses a sum of memory and swap below the limit of memory, which the kernel refuses in any order.
+///
+/// The kernel rounds both down to pages, of at most 64 KiB.
+fn check_swap(r: &Resources) -> Result<()> {
+    const LARGEST_PAGE: i64 = 64 << 10;
     match (r.number(ResourceField::Swap), r.number(ResourceField::Limit)) {
-        (Some(both @ 0..), Some(limit)) if both < limit => Err(Error::of(format_args!(
-            "linux.resources.memory.swap: {both} is memory and swap together, and less than memory.limit, {limit}"
-        ))),
+        (Some(both @ 0..), Some(limit)) if limit < 0 || both / LARGEST_PAGE < limit / LARGEST_PAGE => {
+            Err(below_limit(both, limit))
+        }
         _ => Ok(()),
     }
+}
+
+pub(super) fn below_limit(both: i64, limit: i64) -> Error {
+    let limit = if limit < 0 { "unlimited".to_owned() } else { limit.to_string() };
+    Error::of(format_args!(
+        "linux.resources.memory.swap: {both} is memory and swap together, and less than memory.limit, {limit}"
+    ))
 }
 
 /// `pids.max`. 0 becomes 1.

@@ -4,7 +4,7 @@
 
 use super::knob::{Controller, Knob, WithoutFile};
 use super::unified::io_weight;
-use super::v1::{check_swap, hugepages, pids};
+use super::v1::{below_limit, hugepages, pids};
 use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
 use crate::text::Keep;
@@ -91,10 +91,8 @@ fn swap(r: &Resources) -> Result<Option<Knob>> {
                 "linux.resources.memory.swap: needs a memory.limit, it is memory and swap together",
             ));
         }
-        (Some(both), Some(limit)) => {
-            check_swap(r)?;
-            both - limit
-        }
+        (Some(both), Some(limit)) if both < limit => return Err(below_limit(both, limit)),
+        (Some(both), Some(limit)) => both - limit,
     };
     let mut knob = Knob::new("memory.swap", "memory.swap.max", bytes(alone));
     // Without a swap file the kernel has or accounts no swap: both values hold already.
@@ -327,12 +325,17 @@ mod tests {
 
     #[test]
     fn swap_below_the_limit_of_memory_is_refused_on_both() {
-        let r = read(r#"{"memory":{"limit":9,"swap":5}}"#);
+        let r = read(r#"{"memory":{"limit":99000000,"swap":5}}"#);
         for e in [v1::knobs(Controller::Memory, &r), knobs(Controller::Memory, &r)] {
-            let says =
-                "linux.resources.memory.swap: 5 is memory and swap together, and less than memory.limit, 9";
+            let says = "linux.resources.memory.swap: 5 is memory and swap together, and less than memory.limit, 99000000";
             assert_eq!(e.unwrap_err().to_string(), says);
         }
+        // v1's kernel compares pages.
+        assert!(
+            v1::knobs(Controller::Memory, &read(r#"{"memory":{"limit":67108865,"swap":67108864}}"#)).is_ok()
+        );
+        let unlimited = v1::knobs(Controller::Memory, &read(r#"{"memory":{"limit":-1,"swap":67108864}}"#));
+        assert!(unlimited.unwrap_err().to_string().ends_with("less than memory.limit, unlimited"));
     }
 
     #[test]

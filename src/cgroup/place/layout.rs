@@ -17,8 +17,6 @@ use crate::sys::mountinfo::{MountInfo, mounts};
 pub struct Layout {
     /// v1's in the order of `/proc/self/cgroup`, then v2's.
     pub hierarchies: Vec<MountedHierarchy>,
-    /// `cgroup.controllers` of v2's root, if it can be read.
-    pub v2_controllers: Option<String>,
 }
 
 /// One mounted hierarchy.
@@ -47,10 +45,12 @@ impl MountedHierarchy {
 impl Layout {
     /// Reads the layout of the calling process.
     pub fn discover() -> Result<Layout> {
-        let mut layout = Layout::of("self")?;
-        let root = layout.v2().map(|hierarchy| format!("{}/cgroup.controllers", hierarchy.mount));
-        layout.v2_controllers = root.and_then(|file| read_text(&file).ok());
-        Ok(layout)
+        Layout::of("self")
+    }
+
+    /// Reads `cgroup.controllers` of v2's root, if it can be read.
+    pub fn v2_controllers(&self) -> Option<String> {
+        read_text(&format!("{}/cgroup.controllers", self.v2()?.mount)).ok()
     }
 
     /// The same hierarchies with the cgroups of another process.
@@ -82,7 +82,7 @@ impl Layout {
             })
             .collect();
         hierarchies.sort_by_key(MountedHierarchy::is_v2);
-        Layout { hierarchies, v2_controllers: None }
+        Layout { hierarchies }
     }
 
     /// The v2 hierarchy.
