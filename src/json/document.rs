@@ -1,8 +1,8 @@
-//! Reads a document with serde_json and hands its values to the places that take them.
+//! Reads a document with serde_json and passes its values to slots.
 //!
-//! Nothing is kept but what a [`Slot`] takes, so no tree of the document is ever in memory. Two things are stricter or more exact
-//! than in serde_json. A key given twice in an object is an error, because it is unclear which of the two is meant. A number is
-//! handed out as its text in the document, because serde_json turns every number without a 64-bit integer into a float.
+//! Only the values that a [`Slot`] takes are kept, so no tree of the document is ever in memory. Two things differ from
+//! serde_json. A key that an object has twice is an error, because it is unclear which of the two is meant. A number is handed
+//! out as its text in the document, because serde_json turns every number that does not fit a 64-bit integer into a float.
 
 use serde_core::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -15,23 +15,26 @@ use crate::error::{self, Quoted};
 use crate::sort::{self, give_back};
 use crate::text::{Keep, Text};
 
-/// Up to this many members of an object, each key is compared with those before it. With more they are sorted at the end.
+/// The largest object whose keys are compared as they are read.
+///
+/// In a larger one they are sorted and compared at its end.
 const MANY: usize = 64;
 
-/// Reads one document: UTF-8, at most 127 levels deep, nothing after the value, and no key given twice in an object.
+/// Reads one document.
 ///
-/// A document that is not JSON is reported before a value that does not fit its place.
+/// It must be UTF-8, at most 127 levels deep, without data after the value, and without a duplicate key in an object. Malformed
+/// JSON is reported before a value that its slot refuses.
 pub fn read(document: &'static [u8], slot: &mut dyn Slot) -> error::Result<()> {
     read_json(document, slot)?.map_err(error::Error::from)
 }
 
-/// Reads a value that is in memory.
+/// Reads a value that is already in memory.
 pub fn read_value(value: &Json, slot: &mut dyn Slot) -> Read<()> {
     read_json(value.compact().into_bytes().keep(), slot)
         .unwrap_or_else(|e| Err(Fault::of(format_args!("{e}"))))
 }
 
-/// The outer error is that of a document that is not JSON.
+/// Reads a document; the outer error means that it is not JSON.
 fn read_json(document: &'static [u8], slot: &mut dyn Slot) -> error::Result<Read<()>> {
     let mut reader = Reader { document, at: 0, keys: Vec::new(), fault: None };
     let mut parser = serde_json::Deserializer::from_slice(document);
@@ -45,21 +48,21 @@ fn read_json(document: &'static [u8], slot: &mut dyn Slot) -> error::Result<Read
 
 struct Reader {
     document: &'static [u8],
-    /// The end of the last string or number.
+    /// The end of the last string or number in the document.
     at: usize,
-    /// The keys so far of all objects that are open.
+    /// The keys read so far of all open objects.
     keys: Vec<Text>,
-    /// The fault of the value that was read last.
+    /// The fault of the last value that was read.
     fault: Option<Fault>,
 }
 
 impl Reader {
-    /// Notes that a string was read, which is a part of the document.
+    /// Moves past a string that was read as a part of the document.
     fn passed(&mut self, text: Text) {
         self.at = text.as_ptr() as usize - self.document.as_ptr() as usize + text.len() + 1;
     }
 
-    /// Moves past the next string, which has escapes.
+    /// Moves past the next string, which contains escapes.
     fn pass_string(&mut self) {
         let mut rest = self.document[self.at..].iter();
         let _start = rest.find(|c| **c == b'"');
@@ -71,7 +74,7 @@ impl Reader {
         self.at = self.document.len() - rest.len();
     }
 
-    /// The text of the next number, which was read.
+    /// The text of the next number, which serde_json has just read.
     fn number(&mut self) -> Text {
         let is_part = |c: &u8| matches!(c, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let rest = &self.document[self.at..];
@@ -82,7 +85,7 @@ impl Reader {
         std::str::from_utf8(number).unwrap_or_default()
     }
 
-    /// Adds a key of an open object; whether it is new.
+    /// Adds a key of an open object and returns whether it is new.
     fn is_new(&mut self, first: usize, key: Text) -> bool {
         let keys = &self.keys[first..];
         let is_new = keys.len() >= MANY || !keys.contains(&key);
@@ -90,7 +93,7 @@ impl Reader {
         is_new
     }
 
-    /// Forgets the keys of an object at its end. A key that is there twice among many is returned.
+    /// Forgets the keys of an object at its end; reports a duplicate among many.
     fn closed(&mut self, first: usize) -> Option<Text> {
         let keys = &self.keys[first..];
         let mut twice = None;
@@ -104,7 +107,7 @@ impl Reader {
     }
 }
 
-/// The next value, for a slot. Without one it is only checked.
+/// The next value and its slot; a value without a slot is only checked.
 struct Next<'a> {
     reader: &'a mut Reader,
     slot: Option<&'a mut dyn Slot>,
@@ -202,7 +205,9 @@ impl Visitor<'static> for Next<'_> {
     }
 }
 
-/// The result for a slot when the document is broken: [`read`] reports serde_json's error instead of it.
+/// The slot's result if the document is broken.
+///
+/// [`read`] then reports serde_json's error instead.
 fn stop<T, E>(broken: &mut Option<E>, result: Result<T, E>) -> Read<T> {
     result.map_err(|e| {
         *broken = Some(e);
@@ -240,15 +245,15 @@ struct Object<'a, A: MapAccess<'static>> {
     access: A,
     reader: &'a mut Reader,
     broken: Option<A::Error>,
-    /// The first of its keys.
+    /// The index of its first key in the reader's `keys`.
     first: usize,
-    /// The value of the last key was not read.
+    /// The value of the last key has not been read.
     has_value: bool,
     ended: bool,
 }
 
 impl<A: MapAccess<'static>> Object<'_, A> {
-    /// Moves to the next key.
+    /// Moves on to the next key.
     fn step(&mut self) -> Result<Option<Text>, A::Error> {
         if take(&mut self.has_value) {
             self.access.next_value_seed(Next { reader: self.reader, slot: None })?;

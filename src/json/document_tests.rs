@@ -1,4 +1,4 @@
-//! Which documents are read, and what the errors say.
+//! Tests which documents are accepted, and the texts of the errors.
 
 use super::super::pairs::Pairs;
 use super::*;

@@ -1,6 +1,6 @@
-//! JSON: a document to a checked [`Json`](value::Json), its fields read strictly, and the writer.
+//! Reads JSON documents into [`Slot`](slot::Slot)s, and writes JSON.
 //!
-//! Below every room that reads or writes documents. It knows nothing of containers.
+//! It is below every module that reads or writes documents, and knows nothing of containers.
 
 pub mod document;
 pub mod pairs;

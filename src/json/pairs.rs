@@ -1,6 +1,6 @@
 //! An object of strings that is passed on and rarely looked into: `annotations`.
 //!
-//! It is kept as it stands in its document. As a list a million of them would take three times as much memory.
+//! It is kept as text, exactly as in its document: a list of a million members would take three times as much memory.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::slot::{Each, Slot, Value};
 use super::value::{self, Json};
 use crate::text::{Keep, Text};
 
-/// The members of an object in the order of the file. No key is there twice, and no string holds a NUL.
+/// The members of an object in document order, without duplicate keys or NULs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pairs(Text);
 
@@ -33,35 +33,35 @@ impl Slot for Pairs {
 }
 
 impl Pairs {
-    /// These.
+    /// An object with these members.
     pub fn new(members: &[(&str, &str)]) -> Pairs {
         let member = |(key, value): &(&str, &str)| ((*key).to_owned().keep(), Json::from(*value));
         Pairs(Json::Object(members.iter().map(member).collect()).compact().keep())
     }
 
-    /// Whether there are none.
+    /// Whether it has no members.
     pub fn is_empty(&self) -> bool {
         self.tokens().next().is_none()
     }
 
-    /// Whether a key is empty.
+    /// Whether one of its keys is empty.
     pub fn has_empty_key(&self) -> bool {
         self.tokens().step_by(2).any(|key| key == "\"\"")
     }
 
-    /// The keys and their values.
+    /// Its keys and values.
     pub fn iter(&self) -> impl Iterator<Item = (Text, Text)> {
         let mut tokens = self.tokens();
         std::iter::from_fn(move || Some((plain(tokens.next()?), plain(tokens.next()?))))
     }
 
-    /// The strings, keys and values in turn, with their quotation marks.
+    /// Its strings with their quotation marks, keys and values in turn.
     pub fn tokens(&self) -> impl Iterator<Item = Text> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             rest = &rest[rest.find('"')?..];
             let mut end = 1;
-            // As far as the next of the two at a time: there may be much of it.
+            // Jump to the next special byte, because a string may be long.
             while let Some(at) = rest.as_bytes()[end..].iter().position(value::is_special) {
                 end += at;
                 if rest.as_bytes()[end] == b'"' {
@@ -75,7 +75,7 @@ impl Pairs {
         })
     }
 
-    /// Writes the object, on one line or as Go's `MarshalIndent` does.
+    /// Writes the object, either on one line or like Go's `MarshalIndent`.
     pub(super) fn write_to(
         &self,
         out: &mut dyn fmt::Write,
@@ -99,7 +99,7 @@ impl Pairs {
     }
 }
 
-/// The content of a string, without its escapes.
+/// The content of a string, with its escapes resolved.
 fn plain(token: Text) -> Text {
     if token.contains('\\') {
         if let Ok(Json::Str(text)) = Json::parse(token.as_bytes()) {

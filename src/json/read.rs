@@ -1,16 +1,16 @@
-//! Faults of a document: each says where the value is and what was wrong.
+//! Faults of a document: each names the value and the reason.
 //!
-//! On its way out a fault collects the path of the value it is about (`process.rlimits[2].type`), so the happy path allocates
-//! nothing for it.
+//! A fault collects the path of its value (`process.rlimits[2].type`) while it is returned, so reading valid documents allocates
+//! nothing for paths.
 
 use std::fmt;
 
 use crate::error::{Error, Quoted};
 use crate::text::Text;
 
-/// What is wrong with a value, and where it stands in the document.
+/// The reason why a value is refused, and its path in the document.
 ///
-/// One pointer wide: every reader has it in its result.
+/// It is one pointer wide, because every reader returns it.
 #[derive(Debug, PartialEq)]
 pub struct Fault(Box<Where>);
 
@@ -24,18 +24,18 @@ struct Where {
 pub type Read<T> = Result<T, Fault>;
 
 impl Fault {
-    /// A fault of the value at hand.
+    /// A fault of the value that is being read.
     pub fn new(what: impl Into<String>) -> Fault {
         Fault(Box::new(Where { path: String::new(), what: what.into() }))
     }
 
-    /// The same with a formatted text.
+    /// A fault with a formatted reason.
     #[inline(never)]
     pub fn of(what: fmt::Arguments<'_>) -> Fault {
         Fault::new(fmt::format(what))
     }
 
-    /// Where the value stands, as a JSON path (`process.rlimits[2].type`); empty for the document itself.
+    /// The JSON path of the value (`process.rlimits[2].type`); empty for the document.
     pub fn path(&self) -> &str {
         &self.0.path
     }
@@ -68,7 +68,9 @@ impl From<Fault> for Error {
     }
 }
 
-/// The text with what would break the line escaped: names in a document are its author's, an error stays one line.
+/// The text with control characters escaped, so that an error stays on one line.
+///
+/// Names in a document are chosen by its author.
 pub fn one_line(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
@@ -89,18 +91,18 @@ pub(super) fn without_nul(s: &str) -> Read<&str> {
     if s.contains('\0') { Err(Fault::new("contains a NUL character")) } else { Ok(s) }
 }
 
-/// What an unknown word is answered with.
+/// The fault of an unknown word; it lists the known ones.
 #[cold]
 pub(super) fn unknown(word: &str, known: &mut dyn Iterator<Item = Text>) -> Fault {
     let known: Vec<Text> = known.collect();
     Fault::of(format_args!("unknown {} (known: {})", Quoted(word), known.join(", ")))
 }
 
-/// An integer of 64 bits, signed or not.
+/// A 64-bit integer, signed or unsigned.
 #[derive(Clone, Copy)]
 pub(super) struct Integer {
     pub negative: bool,
-    /// In two's complement.
+    /// Its bits in two's complement.
     pub bits: u64,
 }
 
@@ -118,7 +120,7 @@ impl Integer {
             Ok(magnitude @ 1..=0x8000_0000_0000_0000) => {
                 Ok(Integer { negative, bits: magnitude.wrapping_neg() })
             }
-            // A number may be as long as the file: its first digits identify it.
+            // A number may be as long as the file; its first digits identify it.
             _ => Err(Fault::of(format_args!("must be an integer, is {text:.40}"))),
         }
     }

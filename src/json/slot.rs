@@ -1,7 +1,7 @@
-//! The one way to read documents: each place for a value checks what the document has for it, and takes it.
+//! Slots: each one checks a value of the document and stores it.
 //!
-//! A [`Slot`] is a place for a value. The type of the place decides what the value must be, so a number is refused where a
-//! text belongs, and each key is named once, beside its place:
+//! The type of the place that a [`Slot`] fills decides which values are valid, so a number is refused where a text belongs, and
+//! each key is named only once, beside its place:
 //!
 //! ```ignore
 //! value.object(&mut [
@@ -10,30 +10,30 @@
 //! ])
 //! ```
 //!
-//! A member that is absent or `null` leaves its place as it was. Unknown members are ignored. A place that refuses its value returns
-//! a [`Fault`], which collects the JSON path on its way out.
+//! An absent or `null` member leaves its place unchanged. Unknown members are ignored. A slot that refuses its value returns a
+//! [`Fault`], which collects the JSON path while it is returned.
 
 use super::read::{Fault, Integer, Read, missing, unknown, without_nul};
 use crate::error::Quoted;
 use crate::text::{Keep, List, Text};
 
-/// A place for a value of a document.
+/// A place for one value of a document.
 pub trait Slot {
-    /// Takes the value, if it is what belongs here.
+    /// Checks the value and stores it.
     fn fill(&mut self, value: Value<'_>) -> Read<()>;
 }
 
-/// A value of a document, at the moment it is read.
+/// A value of a document, while it is being read.
 pub enum Value<'a> {
     /// `null`
     Null,
     /// `true` or `false`
     Flag(bool),
-    /// A number, as it is written.
+    /// A number as the document's text.
     Number(Text),
-    /// A string, as a part of the document.
+    /// A string without escapes, as a part of the document.
     Text(Text),
-    /// A string that has escapes in the document.
+    /// A string with escapes, decoded.
     Escaped(&'a str),
     /// An array.
     List(&'a mut dyn Items),
@@ -41,28 +41,28 @@ pub enum Value<'a> {
     Object(&'a mut dyn Members),
 }
 
-/// The items of an array, which come one after the other.
+/// The items of an array, in order.
 pub trait Items {
-    /// Reads the next item into the slot; `false` if there is none.
+    /// Reads the next item into the slot; returns `false` at the end.
     fn next(&mut self, slot: &mut dyn Slot) -> Read<bool>;
 }
 
-/// The members of an object, which come one after the other.
+/// The members of an object, in order.
 pub trait Members {
-    /// The key of the next member. A value that was not read is skipped.
+    /// The next key; the value of the previous one is skipped if it was not read.
     fn next_key(&mut self) -> Read<Option<Text>>;
 
-    /// Reads the value of the last key.
+    /// Reads the value of the last key into the slot.
     fn value(&mut self, slot: &mut dyn Slot) -> Read<()>;
 
-    /// Where the last string or number ends in the document.
+    /// The end of the last string or number in the document.
     fn position(&self) -> usize;
 
-    /// The document from that position up to the end of the last string or number.
+    /// The document from `position` to the end of the last string or number.
     fn since(&self, position: usize) -> Text;
 }
 
-/// The lowest integer, the highest, and the error text for any other.
+/// The lowest and the highest valid integer, and the error text for all others.
 pub struct Bounds(pub i64, pub u64, pub Text);
 
 impl<'a> Value<'a> {
@@ -84,7 +84,9 @@ impl<'a> Value<'a> {
         Fault::of(format_args!("must be {wanted}, is {}", self.kind()))
     }
 
-    /// A string without NUL: everything that reaches the kernel is a C string, and must not be cut short there.
+    /// A string without NUL bytes.
+    ///
+    /// The kernel takes C strings, and would cut such a string short.
     #[inline(never)]
     pub fn text(self) -> Read<Text> {
         match self {
@@ -94,7 +96,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Checks the same, and keeps nothing.
+    /// Checks what [`Value::text`] checks, without keeping the string.
     pub(super) fn check_text(self) -> Read<()> {
         match self {
             Value::Text(text) | Value::Escaped(text) => without_nul(text).map(drop),
@@ -102,20 +104,20 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// An integer within a range, in two's complement.
+    /// An integer within the bounds, as two's complement bits.
     #[inline(never)]
     pub fn integer(self, Bounds(lowest, highest, why): &Bounds) -> Read<u64> {
         let Value::Number(text) = self else { return Err(self.is_not("an integer")) };
         let n = Integer::of(text)?;
         let fits = if n.negative { n.bits as i64 >= *lowest } else { n.bits <= *highest };
-        // A number that is not negative is above a negative lowest one.
+        // A non-negative number is always above a negative lower bound.
         if fits && (n.negative || *lowest < 0 || n.bits >= *lowest as u64) {
             return Ok(n.bits);
         }
         Err(Fault::of(format_args!("{n} {why}")))
     }
 
-    /// Hands out the items of an array.
+    /// Reads all items of an array into the slot, one after the other.
     pub fn each(self, slot: &mut dyn Slot) -> Read<()> {
         let Value::List(items) = self else { return Err(self.is_not("an array")) };
         let mut index = 0;
@@ -130,7 +132,7 @@ impl<'a> Value<'a> {
         if let Value::Object(members) = self { Ok(members) } else { Err(self.is_not("an object")) }
     }
 
-    /// Reads an object with these members.
+    /// Reads an object with these members; unknown ones are ignored.
     pub fn object(self, fields: &mut [Field<'_>]) -> Read<()> {
         let members = self.members()?;
         while let Some(key) = members.next_key()? {
@@ -144,7 +146,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Hands out the members of an object that are not `null`.
+    /// Calls `take` for each member of an object that is not `null`.
     pub fn each_set(self, take: &mut dyn FnMut(Text, Value<'_>) -> Read<()>) -> Read<()> {
         let members = self.members()?;
         while let Some(key) = members.next_key()? {
@@ -154,7 +156,7 @@ impl<'a> Value<'a> {
         Ok(())
     }
 
-    /// Hands out the members of an object with any keys.
+    /// Calls `take` for each member of an object, whatever its key is.
     pub fn each_member(self, take: &mut dyn FnMut(Text, Value<'_>) -> Read<()>) -> Read<()> {
         let members = self.members()?;
         while let Some(key) = members.next_key()? {
@@ -165,19 +167,19 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A member of an object, with the place for its value.
+/// A member of an object, and the slot for its value.
 pub struct Field<'a> {
     key: Text,
     slot: &'a mut dyn Slot,
     is_missing: bool,
 }
 
-/// A member that must be there.
+/// A required member.
 pub fn must<'a>(key: Text, slot: &'a mut dyn Slot) -> Field<'a> {
     Field { key, slot, is_missing: true }
 }
 
-/// A member that may be there.
+/// An optional member.
 pub fn may<'a>(key: Text, slot: &'a mut dyn Slot) -> Field<'a> {
     Field { key, slot, is_missing: false }
 }
@@ -193,7 +195,7 @@ impl Slot for Field<'_> {
     }
 }
 
-/// Acts on the value.
+/// Calls a closure with the value.
 pub struct Each<'a>(pub &'a mut dyn FnMut(Value<'_>) -> Read<()>);
 
 impl Slot for Each<'_> {
@@ -202,14 +204,16 @@ impl Slot for Each<'_> {
     }
 }
 
-/// A member that matters only with some values of the others: its fault waits until those are known.
+/// A member that matters only with certain values of others.
+///
+/// Its fault is held back until those are known.
 pub struct Later<T> {
     key: Text,
     read: Option<Read<T>>,
 }
 
 impl<T: Slot + Default> Later<T> {
-    /// The member of this name.
+    /// The member with this key.
     pub fn new(key: Text) -> Later<T> {
         Later { key, read: None }
     }
@@ -219,12 +223,12 @@ impl<T: Slot + Default> Later<T> {
         may(self.key, self)
     }
 
-    /// The value, if it is there.
+    /// The value, if the member is present.
     pub fn optional(self) -> Read<Option<T>> {
         self.read.transpose().map_err(|f| f.at(self.key))
     }
 
-    /// The value, which must be there.
+    /// The value; an absent member is an error.
     pub fn required(self) -> Read<T> {
         let key = self.key;
         self.optional()?.ok_or_else(|| missing(key))
@@ -239,7 +243,7 @@ impl<T: Slot + Default> Slot for Later<T> {
     }
 }
 
-/// Whether a member is there.
+/// Notes that a member is present.
 pub struct Presence<'a>(pub &'a mut bool);
 
 impl Slot for Presence<'_> {
@@ -266,7 +270,7 @@ impl Slot for Text {
     }
 }
 
-/// `""` is absent: Go's encoders write that for "not set".
+/// `""` counts as absent: Go's encoders write it for "not set".
 impl Slot for Option<Text> {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
         *self = Some(value.text()?).filter(|text| !text.is_empty());
@@ -274,7 +278,7 @@ impl Slot for Option<Text> {
     }
 }
 
-/// A text with a check.
+/// A string that must pass a check.
 pub struct Checked<'a>(pub &'a mut Text, pub fn(Text) -> Read<()>);
 
 impl Slot for Checked<'_> {
@@ -284,7 +288,7 @@ impl Slot for Checked<'_> {
     }
 }
 
-/// Texts with a check for each.
+/// An array of strings that must each pass a check.
 pub struct Texts<'a>(pub &'a mut List<Text>, pub fn(Text) -> Read<()>);
 
 impl Slot for Texts<'_> {
@@ -301,17 +305,17 @@ impl Slot for Texts<'_> {
     }
 }
 
-/// No check.
+/// The check that accepts every string.
 pub fn any(_: Text) -> Read<()> {
     Ok(())
 }
 
-/// A text of at least one character.
+/// Refuses an empty string.
 pub fn filled(text: Text) -> Read<()> {
     if text.is_empty() { Err(Fault::new("must not be empty")) } else { Ok(()) }
 }
 
-/// An absolute path.
+/// Refuses everything but an absolute path.
 pub fn absolute(path: Text) -> Read<()> {
     filled(path)?;
     if path.starts_with('/') {
@@ -326,7 +330,7 @@ impl Slot for List<Text> {
     }
 }
 
-/// One of these words, as its meaning.
+/// One of these words; stores the value that belongs to it.
 pub struct Word<'a, T: 'static>(pub &'a mut T, pub &'static [(Text, T)]);
 
 impl<T: Copy> Slot for Word<'_, T> {
@@ -340,7 +344,7 @@ impl<T: Copy> Slot for Word<'_, T> {
     }
 }
 
-/// A list of items. Each begins as the default and takes its members.
+/// An array of objects; each starts from its default.
 pub struct Listed<'a, T: 'static>(pub &'a mut List<T>);
 
 impl<T: Slot + Default> Slot for Listed<'_, T> {
@@ -365,7 +369,7 @@ impl<T: Slot + Default> Slot for Vec<T> {
     }
 }
 
-/// An object that may be absent.
+/// An optional object.
 pub struct Optional<'a, T>(pub &'a mut Option<T>);
 
 impl<T: Slot + Default> Slot for Optional<'_, T> {
@@ -374,16 +378,16 @@ impl<T: Slot + Default> Slot for Optional<'_, T> {
     }
 }
 
-/// A type of integers, set from two's complement.
+/// An integer type that is set from two's complement bits.
 pub trait Whole {
-    /// All that fit.
+    /// The range of the type.
     const RANGE: &'static Bounds;
 
-    /// Takes an integer that fits.
+    /// Stores an integer that is within the range.
     fn set(&mut self, bits: u64);
 }
 
-/// An integer within a narrower range.
+/// An integer within a narrower range than its type's.
 pub struct Within<'a, T>(pub &'a mut T, pub &'static Bounds);
 
 impl<T: Whole> Slot for Within<'_, T> {
@@ -427,7 +431,7 @@ impl<T: Whole + Default> Slot for Option<T> {
     }
 }
 
-/// Pairs of a key and a text, in the order of the document.
+/// Stores the members of an object of strings, in document order.
 impl Slot for List<(Text, Text)> {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
         let mut all = Vec::new();

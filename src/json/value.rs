@@ -1,4 +1,4 @@
-//! A JSON value, and its writer. `document` reads one.
+//! JSON values and their writer; [`super::document`] reads them.
 
 use std::fmt::{self, Write as _};
 
@@ -9,27 +9,29 @@ use super::slot::{Slot, Value};
 use crate::error::Result;
 use crate::text::{Keep, Text};
 
-/// A JSON value. Its texts live as long as the process does: a document is the configuration, or what is about to be printed.
+/// A JSON value.
+///
+/// Its strings are never freed: it is the configuration, or output that is about to be printed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, as it is written.
+    /// A number as its text.
     Number(Text),
     /// A string.
     Str(Text),
     /// An array.
     List(Vec<Json>),
-    /// An object, in the order of the file.
+    /// An object with its members in document order.
     Object(Vec<(Text, Json)>),
-    /// An object of strings, as it stands in its document. [`Json::get`] finds nothing in it.
+    /// An object of strings as the document's text; [`Json::get`] finds nothing.
     Pairs(Pairs),
 }
 
 impl Json {
-    /// Parses one document: strict UTF-8, nothing after the value, no key twice, at most 127 levels deep.
+    /// Parses one document; [`super::document::read`] has the rules.
     pub fn parse(bytes: &[u8]) -> Result<Json> {
         Json::parse_kept(bytes.to_vec().keep())
     }
@@ -41,7 +43,9 @@ impl Json {
         Ok(json)
     }
 
-    /// The value of a key of an object; `null` counts as absent (Go's encoders write it for "not set").
+    /// The value of an object's key; `null` counts as absent.
+    ///
+    /// Go's encoders write `null` for "not set".
     pub fn get(&self, key: &str) -> Option<&Json> {
         match self {
             Json::Object(members) => {
@@ -51,7 +55,7 @@ impl Json {
         }
     }
 
-    /// What kind of value it is, in JSON's words.
+    /// The kind of the value, in JSON's words.
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -70,12 +74,12 @@ impl Json {
         out
     }
 
-    /// Writes it on one line, piece by piece.
+    /// Writes the document on one line, piece by piece.
     pub fn write_to(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         write(out, self, None, 0)
     }
 
-    /// The document as Go's `MarshalIndent` prints it, with `indent` spaces a level.
+    /// The document like Go's `MarshalIndent`, with `indent` spaces per level.
     pub fn pretty(&self, indent: usize) -> String {
         let mut out = String::new();
         let _ = write(&mut out, self, Some(indent), 0);
@@ -97,8 +101,9 @@ impl Json {
         Json::List(items.into_iter().map(Json::str).collect())
     }
 
-    /// An object whose members are written down in the code, in order. Taken one by one out of a slice: each length of an array
-    /// would be a type with code of its own.
+    /// An object with these members, in order.
+    ///
+    /// The members are taken one by one out of a slice, because each array length would otherwise compile to separate code.
     pub fn fields<const N: usize>(mut members: [(Text, Json); N]) -> Json {
         #[inline(never)]
         fn all(members: &mut [(Text, Json)]) -> Json {
@@ -107,7 +112,7 @@ impl Json {
         all(&mut members)
     }
 
-    /// An object from its members, in order.
+    /// An object with these members, in order.
     pub fn object(members: impl Into<Vec<(Text, Json)>>) -> Json {
         Json::Object(members.into())
     }
@@ -122,7 +127,7 @@ macro_rules! json_from_int {
         }
     )*};
 }
-// Of one width, so that few kinds of numbers are printed.
+// Two widths only, so that few integer types are printed.
 json_from_int!(i32 as i64, i64 as i64, u32 as u64, usize as u64, u64 as u64);
 
 impl Slot for Json {
@@ -190,7 +195,7 @@ fn write(out: &mut dyn fmt::Write, value: &Json, indent: Option<usize>, depth: u
     }
 }
 
-/// So many items between two brackets, with commas and, if there are lines, on a line each.
+/// Writes `count` items between brackets, with commas, on lines if indented.
 fn enclosed(
     out: &mut dyn fmt::Write,
     brackets: &str,
@@ -211,7 +216,7 @@ fn enclosed(
     out.write_str(close)
 }
 
-/// Ends a line and begins the next, if there are lines.
+/// Ends a line and begins the next one, if the output is indented.
 #[inline(never)]
 pub(super) fn line(out: &mut dyn fmt::Write, end: &str, indent: Option<usize>, depth: usize) -> fmt::Result {
     out.write_str(end)?;
@@ -224,7 +229,7 @@ pub(super) fn line(out: &mut dyn fmt::Write, end: &str, indent: Option<usize>, d
     Ok(())
 }
 
-/// Adds a name, which is plain, to the members of a list.
+/// Adds a name, which needs no escapes, to a list in JSON.
 pub fn add_name(list: &mut String, name: &str) {
     let _ = write!(list, "{}\"{name}\"", if list.is_empty() { "" } else { "," });
 }
@@ -235,7 +240,7 @@ fn quote(out: &mut dyn fmt::Write, s: &str) -> fmt::Result {
     out.write_char('"')
 }
 
-/// The characters of a string as they stand between its quotation marks.
+/// Writes a string's characters in the form that they have between quotation marks.
 pub fn escape(out: &mut dyn fmt::Write, mut s: &str) -> fmt::Result {
     while let Some(at) = s.bytes().position(|c| is_special(&c)) {
         out.write_str(&s[..at])?;
@@ -252,7 +257,7 @@ pub fn escape(out: &mut dyn fmt::Write, mut s: &str) -> fmt::Result {
     out.write_str(s)
 }
 
-/// Whether a byte does not stand for itself in a string.
+/// Whether a byte must be escaped in a string.
 pub(super) fn is_special(c: &u8) -> bool {
     *c < b' ' || *c == b'"' || *c == b'\\'
 }
