@@ -1,17 +1,19 @@
-//! Container ids: names of directories of ours, so they are checked before anything is done with them.
+//! Container ids.
+//!
+//! Directories are named after them, so an id is checked before its first use.
 
 use crate::error::{Error, Quoted, Result};
 
-/// A name in a directory has at most 255 bytes.
+/// The kernel's limit on a file name, in bytes (NAME_MAX).
 const LONGEST: usize = 255;
 
-/// Checks a container id: runc's character set, and nothing that means another directory.
+/// Checks that an id has only runc's characters and names no other directory.
 pub fn check(id: &str) -> Result<()> {
     let of_the_set = |b: u8| b.is_ascii_alphanumeric() || b"_+-.".contains(&b);
     if id.is_empty() {
         return Err(Error::new("container ID cannot be empty"));
     }
-    // The text is matched by engines; the rest of the line is for people.
+    // Engines match the text up to the id; the reason after it is for people.
     let invalid =
         |why: &str| Err(Error::of(format_args!("invalid container ID format: {} {why}", Quoted(id))));
     if id == "." || id == ".." {

@@ -1,4 +1,4 @@
-//! A bundle directory to what it says.
+//! Reads a bundle directory: its configuration and its root file system.
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
@@ -10,29 +10,35 @@ use crate::sys::file::{fstat, kind, open, read_all, stat};
 use crate::sys::path::{canonical, join};
 use crate::text::{Keep, Text};
 
-/// A configuration file longer than this is not one (the longest known, with a seccomp profile, have some 100 KiB).
+/// The largest configuration file, in bytes.
+///
+/// The longest known ones, with a seccomp profile, have about 100 KiB.
 pub const LONGEST: usize = 16 << 20;
 
-/// A bundle, read: later changes to its `config.json` have no effect (runtime.md, "Create").
+/// A bundle that has been read.
+///
+/// Later changes to its `config.json` have no effect (runtime.md, "Create").
 #[derive(Debug)]
 pub struct Loaded {
-    /// The bundle, absolute and without symbolic links.
+    /// The bundle's absolute path, without symbolic links.
     pub dir: Text,
-    /// What the file says.
+    /// The parsed configuration.
     pub spec: Box<Spec>,
-    /// The file as it was read.
+    /// The configuration file as it was read.
     pub text: &'static [u8],
-    /// `root.path`, absolute and without symbolic links: a directory when it was looked at. For messages and records;
-    /// what is done to it is done through a file descriptor.
+    /// The absolute path of `root.path`, without symbolic links.
+    ///
+    /// It was a directory when it was checked. It is for messages and records only: every operation goes through a file
+    /// descriptor.
     pub rootfs: Text,
 }
 
-/// Reads the bundle in `dir`: its `config.json`, and that its root file system is a directory.
+/// Reads the bundle in `dir` from its `config.json`, and checks its root.
 pub fn load(dir: &str) -> Result<Loaded> {
     load_with(dir, "config.json")
 }
 
-/// The same with the configuration in a file of another name, as crun takes it (`--config`).
+/// Reads the bundle with another configuration file, like crun's `--config`.
 pub fn load_with(dir: &str, config: &str) -> Result<Loaded> {
     let dir = text(canonical(dir).about(format_args!("bundle {dir}"))?)?;
     let file = join(dir, config);
@@ -47,13 +53,16 @@ pub fn load_with(dir: &str, config: &str) -> Result<Loaded> {
     Ok(Loaded { dir, spec, text, rootfs })
 }
 
-/// A JSON document that is a file (`config.json`), whole. Bounded, and never waiting: a FIFO is refused, not read.
+/// Reads a whole JSON document from a regular file (`config.json`).
+///
+/// The size is bounded, and a FIFO is refused, so reading never blocks.
 pub fn read_file(path: &str) -> Result<Vec<u8>> {
     read(path, OFlag::O_NONBLOCK)
 }
 
-/// A JSON document that the command line names (`exec --process`, `update --resources`), whole: it may come through a
-/// pipe too, such as a shell's `<(...)`.
+/// Reads a whole JSON document that the command line names.
+///
+/// `exec --process` and `update --resources` also accept a pipe, such as a shell's `<(...)`.
 pub fn read_argument(path: &str) -> Result<Vec<u8>> {
     read(path, OFlag::empty())
 }

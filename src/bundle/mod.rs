@@ -1,4 +1,4 @@
-//! Untrusted JSON to a typed [`spec::Spec`], with the JSON path of every fault.
+//! Turns untrusted JSON into a typed [`spec::Spec`]; errors have the JSON path.
 
 pub mod config;
 pub mod id;

@@ -4,7 +4,7 @@ use crate::error::{Error, Quoted, Result};
 use crate::json::value::Json;
 use crate::packed;
 
-/// The whole config.json of a role.
+/// The complete config.json of a role.
 pub fn role(name: &str) -> Result<Json> {
     let mut roles = Vec::new();
     for (role, config) in roles_and_configs() {

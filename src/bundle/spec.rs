@@ -1,14 +1,14 @@
-//! `config.json` as types: what the file says, read strictly, before anything is decided (that is [`crate::plan`]'s).
+//! `config.json` as types, read strictly; [`crate::plan`] decides what follows.
 //!
-//! Only what the runtime acts on is here; unknown properties are ignored (spec: "Extensibility"). An `Option` is a
-//! property whose absence means something else than its zero.
+//! Only the properties that the runtime acts on are here; unknown ones are ignored (spec: "Extensibility"). A property is an
+//! `Option` if its absence differs from its zero value.
 
 use crate::cgroup::limits::Resources;
 use crate::json::pairs::Pairs;
 use crate::seccomp::policy::Policy;
 use crate::text::{List, Text};
 
-/// The whole of `config.json` (OCI runtime spec 1.3, config.md).
+/// The whole `config.json` (OCI runtime spec 1.3, config.md).
 #[derive(Debug, Default, PartialEq)]
 pub struct Spec {
     /// `ociVersion`, checked to be SemVer 1.x.
@@ -34,7 +34,7 @@ pub struct Spec {
 /// `root`
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Root {
-    /// Absolute, or relative to the bundle.
+    /// The root file system, absolute or relative to the bundle.
     pub path: Text,
     /// The container sees its root read-only.
     pub readonly: bool,
@@ -43,13 +43,13 @@ pub struct Root {
 /// `mounts[]`
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mount {
-    /// Where, inside the container; a relative one is relative to `/`.
+    /// Path inside the container; a relative one starts at `/`.
     pub destination: Text,
-    /// What; for a bind mount absolute or relative to the bundle.
+    /// Source of the mount; for a bind mount absolute or relative to the bundle.
     pub source: Option<Text>,
     /// The file system's type.
     pub kind: Option<Text>,
-    /// Flags by mount(8)'s names, and data for the file system.
+    /// Flags by their names in mount(8), and data for the file system.
     pub options: List<Text>,
     /// `uidMappings` of an idmapped mount.
     pub uid_mappings: List<IdMapping>,
@@ -64,7 +64,7 @@ pub struct Process {
     pub terminal: bool,
     /// (height, width) in characters; only with a terminal.
     pub console_size: Option<(u16, u16)>,
-    /// Who the process runs as.
+    /// The ids of the process.
     pub user: User,
     /// The program and its arguments; at least one.
     pub args: List<Text>,
@@ -72,13 +72,13 @@ pub struct Process {
     pub env: List<Text>,
     /// The absolute working directory inside the container.
     pub cwd: Text,
-    /// The five capability sets; what is absent is empty.
+    /// The five capability sets; an absent set is empty.
     pub capabilities: Capabilities,
     /// Resource limits, each type once.
     pub rlimits: List<Rlimit>,
     /// `noNewPrivileges`
     pub no_new_privileges: bool,
-    /// Written exactly if given.
+    /// `oomScoreAdj`, written exactly if given.
     pub oom_score_adj: Option<i32>,
     /// The AppArmor profile to change to on exec.
     pub apparmor_profile: Option<Text>,
@@ -110,13 +110,13 @@ pub struct User {
 pub struct Capabilities {
     /// The superset that limits the others.
     pub bounding: List<Text>,
-    /// In force.
+    /// The set that permission checks use.
     pub effective: List<Text>,
     /// Kept across exec of a file that has it in its inheritable set.
     pub inheritable: List<Text>,
-    /// May be put in force.
+    /// The superset that limits the effective set.
     pub permitted: List<Text>,
-    /// Kept across exec of a plain file.
+    /// Kept across exec of an unprivileged program.
     pub ambient: List<Text>,
 }
 
@@ -125,9 +125,9 @@ pub struct Capabilities {
 pub struct Rlimit {
     /// The kernel's number of the resource (`RLIMIT_NOFILE` is 7).
     pub resource: u32,
-    /// The limit in force.
+    /// The enforced limit.
     pub soft: u64,
-    /// The ceiling of the limit in force.
+    /// The ceiling of the soft limit.
     pub hard: u64,
 }
 
@@ -142,11 +142,11 @@ pub struct Scheduler {
     pub priority: i32,
     /// The kernel's bits of the `SCHED_FLAG_…`.
     pub flags: u64,
-    /// Nanoseconds, SCHED_DEADLINE.
+    /// Runtime in nanoseconds, for SCHED_DEADLINE.
     pub runtime: u64,
-    /// Nanoseconds, SCHED_DEADLINE.
+    /// Deadline in nanoseconds, for SCHED_DEADLINE.
     pub deadline: u64,
-    /// Nanoseconds, SCHED_DEADLINE.
+    /// Period in nanoseconds, for SCHED_DEADLINE.
     pub period: u64,
 }
 
@@ -162,13 +162,13 @@ pub struct IoPriority {
 /// `process.execCPUAffinity`: CPU lists such as `0-3,7`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CpuAffinity {
-    /// Before the process joins the cgroup.
+    /// The processors before the process joins the cgroup.
     pub initial: Option<Text>,
-    /// After it has.
+    /// The processors after the process has joined the cgroup.
     pub last: Option<Text>,
 }
 
-/// `hooks`: those of each kind in the order they run in, the kinds as in [`HookKind::NAMES`].
+/// `hooks`: a list for each kind, in the order of [`HookKind::NAMES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hooks(pub [List<Hook>; 6]);
 
@@ -177,7 +177,7 @@ pub struct Hooks(pub [List<Hook>; 6]);
 pub struct Hook {
     /// Absolute path of the program.
     pub path: Text,
-    /// argv, argv\[0\] included; the path alone if empty.
+    /// argv including argv\[0\]; only the path if empty.
     pub args: List<Text>,
     /// The whole environment.
     pub env: List<Text>,
@@ -212,7 +212,7 @@ impl HookKind {
         hooks.0[self as usize]
     }
 
-    /// Whether there are any.
+    /// Whether the configuration has hooks of this kind.
     pub fn is_in(self, hooks: &Hooks) -> bool {
         !self.of(hooks).is_empty()
     }
@@ -227,17 +227,19 @@ impl std::fmt::Display for HookKind {
 /// `linux`
 #[derive(Debug, Default, PartialEq)]
 pub struct Linux {
-    /// Namespaces to make or to join, each type at most once; the others are the runtime's.
+    /// Namespaces to make or join, each type at most once; others are the runtime's.
     pub namespaces: List<Namespace>,
-    /// Of a new user namespace.
+    /// Uid mappings of a new user namespace.
     pub uid_mappings: List<IdMapping>,
-    /// Of a new user namespace.
+    /// Gid mappings of a new user namespace.
     pub gid_mappings: List<IdMapping>,
-    /// Of a new time namespace: (clock, seconds, nanoseconds).
+    /// Offsets of a new time namespace: (clock, seconds, nanoseconds).
     pub time_offsets: List<(Text, i64, u32)>,
-    /// Device nodes to make beside the default ones.
+    /// Device nodes to make besides the default ones.
     pub devices: List<Device>,
-    /// Absolute below the cgroup mount, relative below the runtime's parent, or `slice:prefix:name` for systemd.
+    /// The cgroup's path, or `slice:prefix:name` for systemd.
+    ///
+    /// An absolute path is below the cgroup mount, a relative one below the runtime's parent.
     pub cgroups_path: Option<Text>,
     /// `resources`
     pub resources: Resources,
@@ -255,8 +257,7 @@ pub struct Linux {
     pub mount_label: Option<Text>,
     /// Execution domain.
     pub personality: Option<Personality>,
-    /// Names of sections that are in the file and that this version does not perform (`intelRdt`, `memoryPolicy`,
-    /// `netDevices`); planning refuses them.
+    /// Sections in the file that this version does not support; planning refuses them.
     pub unsupported: List<&'static str>,
 }
 
@@ -276,7 +277,7 @@ pub enum NamespaceKind {
 }
 
 impl NamespaceKind {
-    /// All of them, in the order in which they can be joined one after the other.
+    /// All kinds, in an order in which they can be joined one after the other.
     pub const ALL: [NamespaceKind; 8] = [
         NamespaceKind::User,
         NamespaceKind::Pid,
@@ -288,7 +289,9 @@ impl NamespaceKind {
         NamespaceKind::Mount,
     ];
 
-    /// The kernel's flag, its name without `CLONE_`, and the file in `/proc/PID/ns` (clone(2), namespaces(7)).
+    /// The kernel's flag, its name without `CLONE_`, and the file in `/proc/PID/ns`.
+    ///
+    /// Source: clone(2), namespaces(7).
     const fn kernel(self) -> (u64, &'static str, &'static str) {
         match self {
             NamespaceKind::User => (0x1000_0000, "NEWUSER", "user"),
@@ -307,7 +310,7 @@ impl NamespaceKind {
         self.kernel().0
     }
 
-    /// The flag's name as runc's state file has it: `NEWNET`.
+    /// The flag's name in runc's state file: `NEWNET`.
     pub const fn flag_name(self) -> &'static str {
         self.kernel().1
     }
@@ -341,7 +344,7 @@ impl std::fmt::Display for NamespaceKind {
 pub struct Namespace {
     /// `type`
     pub kind: NamespaceKind,
-    /// Absolute path of a namespace to join; a new one is made without.
+    /// Absolute path of the namespace to join; a new one is made if absent.
     pub path: Option<Text>,
 }
 
@@ -352,7 +355,7 @@ pub struct IdMapping {
     pub container_id: u32,
     /// First id outside.
     pub host_id: u32,
-    /// How many.
+    /// Number of ids.
     pub size: u32,
 }
 
@@ -387,7 +390,7 @@ pub struct Device {
     pub gid: u32,
 }
 
-/// How mounts spread between a mount and its copies (mount_namespaces(7)).
+/// How mounts propagate between a mount and its copies (mount_namespaces(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Propagation {

@@ -1,13 +1,16 @@
-//! The configuration that `spec` writes: a shell with few rights, in every namespace that needs no preparation.
+//! The configuration that `spec` writes: an unprivileged shell.
 //!
-//! In `template.json`, words in capitals after an `@` differ by who will run it.
+//! It has every namespace that needs no preparation. Words in capitals after an `@` in `template.json` depend on the user who
+//! will run it.
 
 use crate::error::Result;
 use crate::json::value::Json;
 use crate::packed;
 use crate::sys::search::cut;
 
-/// The template for root. With `cgroup_namespace` it has one, as runc's has where all cgroups are v2's.
+/// The template for root.
+///
+/// Like runc's, it has a cgroup namespace on a host with only cgroup v2 (`cgroup_namespace`).
 pub fn template(cgroup_namespace: bool) -> Result<Json> {
     fill(
         cgroup_namespace,
@@ -23,8 +26,10 @@ pub fn template(cgroup_namespace: bool) -> Result<Json> {
     )
 }
 
-/// The template for a user who is not root, and root inside: the network stays the host's, and with it `/sys`; no group
-/// but the user's own is there to own terminals; cgroups are somebody else's.
+/// The template for another user, who is root inside.
+///
+/// The network and therefore `/sys` remain the host's, no group but the user's own can own terminals, and cgroups belong to
+/// another user.
 pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> Result<Json> {
     let map = |id| format!(r#"[{{"containerID":0,"hostID":{id},"size":1}}]"#);
     fill(

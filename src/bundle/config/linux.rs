@@ -1,4 +1,4 @@
-//! `linux` (config-linux.md), but for `resources` and `seccomp`, which their rooms read.
+//! `linux` (config-linux.md), without `resources` and `seccomp`.
 
 use super::process::{Id, each_type_once};
 use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
@@ -10,7 +10,7 @@ use crate::json::slot::{
 use crate::seccomp::policy::{self, Section};
 use crate::text::{Keep, List, Text};
 
-/// Sections that this version does not perform; their presence is passed on for planning to refuse.
+/// Sections that this version does not support; planning refuses them.
 const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
 
 impl Slot for Linux {
@@ -36,7 +36,7 @@ impl Slot for Linux {
             may(
                 UNSUPPORTED[2],
                 &mut Each(&mut |v| {
-                    // No devices to move. The other two ask for something even when they are empty.
+                    // An empty `netDevices` moves no device; the other two ask for something even when they are empty.
                     net_devices = if let Value::Object(all) = v { all.next_key()?.is_some() } else { true };
                     Ok(())
                 }),
@@ -48,7 +48,7 @@ impl Slot for Linux {
     }
 }
 
-/// Reads the parts of `linux` that `exec` needs from the container's copy.
+/// Reads the parts of `linux` that `exec` needs, from the container's copy.
 pub(super) fn of_process(linux: &mut Linux, v: Value<'_>) -> Read<()> {
     v.object(&mut [
         may("namespaces", &mut Namespaces(&mut linux.namespaces)),
@@ -143,7 +143,7 @@ impl Slot for Device {
             major.field(),
             minor.field(),
         ])?;
-        // Some engines pass all of st_mode, but the kind says what the device is.
+        // Some engines pass all of st_mode, but `type` already gives the file type.
         self.file_mode = self.file_mode.map(|mode| mode & 0o7777);
         if self.kind != DeviceKind::Fifo {
             (self.major, self.minor) = (major.required()?.0, minor.required()?.0);
@@ -152,7 +152,7 @@ impl Slot for Device {
     }
 }
 
-/// A major number. The kernel's have 12 bits, and its minor ones 20.
+/// A major number: the kernel's have 12 bits, its minor numbers 20.
 #[derive(Default)]
 struct Major(u32);
 

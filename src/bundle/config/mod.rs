@@ -1,8 +1,8 @@
-//! `config.json` to [`Spec`]: for each object of the file, its members and the places of their values (runtime spec, config.md and
-//! config-linux.md).
+//! Reads `config.json` into a [`Spec`].
 //!
-//! The rules that hold everywhere: `null` is absent, and so is `""` where it can only mean "not set"; unknown keys are
-//! ignored; a value that is invalid is an error. Rules over more than one property are in `plan::validate`.
+//! Source: runtime spec, config.md and config-linux.md. Each object is a list of its members and their slots. `null` is absent,
+//! and so is `""` where it can only mean "not set"; unknown keys are ignored; an invalid value is an error. Rules about more than
+//! one property are in `plan::validate`.
 
 mod linux;
 mod process;
@@ -21,21 +21,23 @@ use crate::json::slot::{
 };
 use crate::json::value::Json;
 
-/// Reads the text of the whole document.
+/// Reads a whole document.
 pub fn parse(text: &'static [u8]) -> Result<Box<Spec>> {
     let mut spec = Box::<Spec>::default();
     document::read(text, &mut *spec)?;
     Ok(spec)
 }
 
-/// Reads the whole document, which is in memory.
+/// Reads a whole document that is already in memory.
 pub fn spec(v: &Json) -> Read<Box<Spec>> {
     let mut spec = Box::<Spec>::default();
     document::read_value(v, &mut *spec)?;
     Ok(spec)
 }
 
-/// Parses `process` and the parts of `linux` that `exec` needs from the container's copy.
+/// Reads `process`, and the parts of `linux` that `exec` needs.
+///
+/// `exec` reads them from the container's copy.
 pub fn parse_for_exec(text: &'static [u8]) -> Result<Box<Spec>> {
     let mut spec = Box::<Spec>::default();
     let Spec { process, linux, .. } = &mut *spec;
@@ -49,9 +51,9 @@ pub fn parse_for_exec(text: &'static [u8]) -> Result<Box<Spec>> {
     Ok(spec)
 }
 
-/// Parses `hooks`, whether there is a process, and the agent of the filter.
+/// Reads `hooks`, whether there is a process, and the filter's agent.
 ///
-/// `start` and `delete` read these from the container's copy.
+/// `start` and `delete` read them from the container's copy.
 pub fn parse_for_hooks(text: &'static [u8]) -> Result<Box<Spec>> {
     let mut spec = Box::<Spec>::default();
     let mut has_process = false;
@@ -121,7 +123,9 @@ impl Slot for Mount {
     }
 }
 
-/// One line of a user namespace's map. The kernel knows ids up to 2^32 - 2 (2^32 - 1 is "no id").
+/// One line of a user namespace's map.
+///
+/// Ids end at 2^32 - 2, because 2^32 - 1 is the kernel's "no id".
 impl Slot for IdMapping {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         v.object(&mut [

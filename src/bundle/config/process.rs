@@ -1,4 +1,4 @@
-//! `process`, of `config.json` and of `exec --process` (config.md, "Process").
+//! `process` of `config.json` and of `exec --process` (config.md, "Process").
 
 use crate::bundle::spec::{Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
 use crate::error::{Quoted, Result};
@@ -9,7 +9,9 @@ use crate::json::slot::{
 };
 use crate::text::{Keep, Text};
 
-/// Reads the document of `exec --process`. `args` has at least one entry; `consoleSize` does not matter without `terminal`.
+/// Reads the document of `exec --process`.
+///
+/// `args` needs at least one entry; `consoleSize` is ignored without `terminal`.
 pub fn process(text: &'static [u8]) -> Result<Box<Process>> {
     let mut process = Box::<Process>::default();
     document::read(text, &mut *process)?;
@@ -116,7 +118,7 @@ pub(super) struct Id<'a>(pub(super) &'a mut u32);
 impl Slot for Id<'_> {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         self.0.fill(v)?;
-        // The system calls take the highest number for "leave as it is", which for a process that is root means: stay root.
+        // The system calls take the highest number for "unchanged", and then a process that is root would stay root.
         if *self.0 != u32::MAX {
             return Ok(());
         }
@@ -124,7 +126,7 @@ impl Slot for Id<'_> {
     }
 }
 
-/// `KEY=VALUE`, refused without a key or without `=`, as by runc.
+/// Like runc: an entry without a key or without `=` is refused.
 fn env_entry(entry: Text) -> Read<()> {
     match entry.find('=') {
         Some(1..) => Ok(()),
@@ -150,7 +152,9 @@ impl Slot for CpuAffinity {
     }
 }
 
-/// The numbers differ between architectures (MIPS), so they are libc's; its type for them differs between C libraries.
+/// The numbers of the resources.
+///
+/// They differ between architectures (MIPS), so they are libc's; the type of libc's constants differs between C libraries.
 #[allow(clippy::unnecessary_cast)]
 static RLIMITS: [(Text, u32); 16] = [
     ("RLIMIT_AS", libc::RLIMIT_AS as u32),
@@ -192,7 +196,7 @@ impl Slot for Rlimit {
     }
 }
 
-/// Checks the types of a list's items.
+/// Refuses a type that is in the list twice.
 pub(super) fn each_type_once(types: &mut dyn Iterator<Item = Text>) -> Read<()> {
     let mut before = Vec::new();
     for (i, kind) in types.enumerate() {
@@ -204,7 +208,7 @@ pub(super) fn each_type_once(types: &mut dyn Iterator<Item = Text>) -> Read<()> 
     Ok(())
 }
 
-/// sched(7). Linux has reserved the number of SCHED_ISO, and refuses it.
+/// The policies of sched(7); Linux reserves the number of SCHED_ISO but refuses it.
 #[allow(clippy::unnecessary_cast)]
 static POLICIES: [(Text, u32); 7] = [
     ("SCHED_OTHER", libc::SCHED_OTHER as u32),
@@ -216,7 +220,7 @@ static POLICIES: [(Text, u32); 7] = [
     ("SCHED_DEADLINE", 6),
 ];
 
-/// include/uapi/linux/sched.h
+/// The flags in include/uapi/linux/sched.h.
 static SCHEDULER_FLAGS: [(Text, u32); 7] = [
     ("SCHED_FLAG_RESET_ON_FORK", 0x01),
     ("SCHED_FLAG_RECLAIM", 0x02),
@@ -251,7 +255,7 @@ impl Slot for Scheduler {
     }
 }
 
-/// include/uapi/linux/ioprio.h
+/// The classes in include/uapi/linux/ioprio.h.
 static IO_CLASSES: [(Text, u8); 3] =
     [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 

@@ -1,4 +1,4 @@
-//! Each fault is one line that names its property; what the spec lets be absent may be absent.
+//! Each error is one line that names its property; optional ones may be absent.
 
 use super::*;
 use crate::bundle::spec::Root;
@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::text::Keep;
 use std::result::Result;
 
-/// A configuration with everything that is required, and nothing else.
+/// A configuration with only the required properties.
 const LEAST: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"}}"#;
 
 fn read(text: &str) -> Result<Box<Spec>, String> {

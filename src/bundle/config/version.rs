@@ -1,4 +1,6 @@
-//! `ociVersion`: SemVer 2.0.0, of which every 1.x can be read (config.md, "Specification version").
+//! `ociVersion`: SemVer 2.0.0; every 1.x is accepted.
+//!
+//! Source: config.md, "Specification version".
 
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
@@ -15,7 +17,7 @@ pub(super) fn version(s: Text) -> Read<()> {
     }
 }
 
-/// The major version of a well-formed SemVer 2.0.0 version.
+/// The major version, if `s` is valid SemVer 2.0.0.
 fn major(s: &str) -> Option<&str> {
     let (s, build) = s.split_once('+').map_or((s, "0"), |(s, build)| (s, build));
     let (core, pre) = s.split_once('-').map_or((s, "0"), |(s, pre)| (s, pre));
@@ -25,7 +27,7 @@ fn major(s: &str) -> Option<&str> {
     core.split_once('.').map(|(major, _)| major).filter(|_| well_formed)
 }
 
-/// How many parts there are between dots, if each of them is sound.
+/// The number of parts between dots, if all of them are valid.
 fn parts(s: &str, is_sound: &dyn Fn(&str) -> bool) -> Option<usize> {
     let mut count = 0;
     for part in s.split('.') {
