@@ -14,23 +14,24 @@ use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::file::read_text;
 
 impl Cgroup {
-    /// Sets the limits of a new container, without memory's, and its device rules.
+    /// Sets the limits of a new container, except memory, and its device rules.
     ///
-    /// Errors name the field, the value and the file. Memory's files are checked here already: they are written later, when
-    /// hooks have run.
+    /// Errors name the field, the value and the file. The memory files are also checked here, although they are only written
+    /// later, after hooks have run.
     pub fn limit(&self, limits: &PlannedLimits) -> Result<()> {
         self.check(limits)?;
         write_all(&self.placed(limits.files.iter())?)?;
         self.enforce(&limits.devices)
     }
 
-    /// Sets the limits of memory. Set when the container's first process is ready, they count against the container only; set
-    /// before, they would bound the start of that process too.
+    /// Sets the memory limits, when the container's first process is ready.
+    ///
+    /// Set earlier, they would also limit the start of that process.
     pub fn limit_memory(&self, limits: &PlannedLimits) -> Result<()> {
         write_all(&self.placed(limits.memory.iter())?)
     }
 
-    /// The files, each with the hierarchy that has its controller.
+    /// Pairs each file with the hierarchy that has its controller.
     pub(super) fn placed<'a>(
         &'a self,
         knobs: impl Iterator<Item = &'a Knob>,
@@ -42,7 +43,9 @@ impl Cgroup {
         Ok(placed)
     }
 
-    /// v2 has the controllers that no hierarchy of v1 has, and all files of `unified`.
+    /// The hierarchy of a file.
+    ///
+    /// v2 has the controllers that no v1 hierarchy uses, and all files of `unified`.
     fn hierarchy_of(&self, knob: &Knob) -> Option<&Hierarchy> {
         let v1 = if knob.field == UNIFIED { None } else { self.v1(controller_of(knob.file)) };
         v1.or(self.v2())
@@ -52,7 +55,7 @@ impl Cgroup {
         planned_limits::missing_for(knob, &|v1, v2, field| self.missing(v1, v2, field))
     }
 
-    /// Checks in the cgroup itself that the controllers are on, and that the files of memory exist.
+    /// Checks in the cgroup that controllers are enabled and memory files exist.
     pub(super) fn check(&self, limits: &PlannedLimits) -> Result<()> {
         let on = OnceCell::new();
         let is_on = |v2: &Hierarchy, controller: &str| {
@@ -74,7 +77,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// The facts about the hierarchies that it is in; `root` is what v2 has at its root.
+    /// The facts about this cgroup's hierarchies; `root` is from [`Self::v2_root`].
     pub(super) fn ground<'a>(&'a self, root: Option<&'a str>) -> CgroupFacts<'a> {
         let v1 = self.hierarchies.iter().flat_map(|b| &b.place.controllers).map(String::as_str);
         CgroupFacts {
@@ -86,7 +89,7 @@ impl Cgroup {
         }
     }
 
-    /// The controllers that v2 has at its root, on in the container's cgroup or not.
+    /// The controllers at v2's root, whether enabled in the container's cgroup or not.
     pub(super) fn v2_root(&self) -> Option<String> {
         self.v2().and_then(|b| read_text(&format!("{}/cgroup.controllers", b.place.mount)).ok())
     }
@@ -108,16 +111,16 @@ impl Cgroup {
     }
 }
 
-/// The values, each for that directory.
+/// Pairs each write with this hierarchy.
 #[inline(never)]
 pub(super) fn on<'a>(hierarchy: &'a Hierarchy, knobs: &[Knob]) -> Vec<(&'a Hierarchy, Knob)> {
     knobs.iter().map(|k| (hierarchy, *k)).collect()
 }
 
-/// Writes all values, and those that the kernel refuses once more at the end.
+/// Writes all values, and at the end those again that the kernel refused.
 ///
-/// A value may be invalid only until another one is written (a limit above one that is about to be raised). The order of
-/// values for one file is kept.
+/// A value may be invalid only until another one is written (a limit above one that is about to be raised). The values for one
+/// file stay in order.
 pub(super) fn write_all(knobs: &[(&Hierarchy, Knob)]) -> Result<()> {
     let mut again: Vec<&(&Hierarchy, Knob)> = Vec::new();
     let mut last = LastFile::default();
@@ -145,7 +148,7 @@ const PATIENCE: u32 = 10;
 
 /// The last written file, still open.
 ///
-/// A list of devices is a dozen writes to one file.
+/// A list of devices takes a dozen writes to one file.
 #[derive(Default)]
 struct LastFile(Option<(String, OwnedFd)>);
 
@@ -163,8 +166,8 @@ impl LastFile {
 
 fn write_one(hierarchy: &Hierarchy, knob: &Knob, last: &mut LastFile) -> std::result::Result<(), Errno> {
     let mut done = last.write(hierarchy, knob.file, knob.value);
-    // Each processor charges up to a quarter of a MiB in advance. The kernel returns that only a moment after it has refused
-    // the first limit (v1; drain_all_stock in mm/memcontrol.c).
+    // Each processor charges up to a quarter of a MiB in advance. The kernel returns it shortly after it has refused the first
+    // limit (v1; drain_all_stock in mm/memcontrol.c).
     for _ in 0..PATIENCE {
         if done != Err(Errno::EBUSY) {
             break;

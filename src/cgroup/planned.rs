@@ -1,4 +1,6 @@
-//! Which cgroup a new container gets. Pure: the host is looked at later, when the cgroup is located.
+//! Chooses the cgroup of a new container.
+//!
+//! The decision is pure: the host's hierarchies are only needed later, when the cgroup is located.
 
 use super::place::layout::Layout;
 use super::place::location::Location;
@@ -9,37 +11,37 @@ use crate::error::Result;
 use crate::json::pairs::Pairs;
 use crate::text::Keep;
 
-/// Who makes the cgroups of new containers: `--cgroup-manager`.
+/// The manager that makes the cgroups of new containers: `--cgroup-manager`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupManager {
-    /// The runtime, by the cgroup file system.
+    /// The runtime makes directories in the cgroup file system.
     #[default]
     Cgroupfs,
-    /// systemd, as scopes.
+    /// systemd makes scopes.
     Systemd {
-        /// The user's own systemd, not the system's.
+        /// The manager is the user's systemd, not the system's.
         user: bool,
     },
-    /// Nobody: a container stays in the cgroup of its caller.
+    /// No cgroup is made: a container stays in the cgroup of its caller.
     Disabled,
 }
 
 /// The cgroup of a new container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum PlannedCgroup {
-    /// None of its own.
+    /// The container stays in the cgroup of its caller.
     #[default]
     None,
-    /// A directory.
+    /// A directory that the runtime makes.
     Path(CgroupPath),
-    /// A scope of systemd, and its directory.
+    /// A systemd scope, and its directory.
     Scope(Unit, CgroupPath),
 }
 
 impl PlannedCgroup {
-    /// The cgroup of a container by its `cgroupsPath`, which for systemd is `slice:prefix:name`. `systemd` is the cgroup of
-    /// that systemd itself. Annotations `org.systemd.property.*` are properties of the scope.
+    /// Chooses the cgroup from the `cgroupsPath` (`slice:prefix:name` for systemd).
     ///
+    /// `systemd` is the cgroup of that systemd itself. Annotations `org.systemd.property.*` become properties of the scope.
     /// Errors begin with the property at fault.
     pub fn new(
         manager: CgroupManager,
@@ -60,7 +62,7 @@ impl PlannedCgroup {
         })
     }
 
-    /// Its path, if it has a cgroup of its own.
+    /// The path of the cgroup, unless it is the caller's.
     pub fn path(&self) -> Option<&CgroupPath> {
         match self {
             PlannedCgroup::None => None,
@@ -68,7 +70,9 @@ impl PlannedCgroup {
         }
     }
 
-    /// Where it will be, and what of it must be made: to be written down before it is.
+    /// Locates the cgroup and the directories to make.
+    ///
+    /// The result is recorded before they are made.
     pub fn locate(&self, layout: &Layout) -> Location {
         let mut location = self.path().map(|path| Location::plan(layout, path)).unwrap_or_default();
         if let PlannedCgroup::Scope(unit, _) = self {

@@ -1,8 +1,8 @@
-//! Decides everything that is written for the limits of a container, before anything is made.
+//! Decides everything that is written for a container's limits.
 //!
-//! `create` and `update` use the same decisions: what `linux.resources` asks for becomes, by facts of the host, files with
-//! values, device rules in the form of the cgroup version, and properties of the systemd unit. All refusals that need no look
-//! at the container's own cgroup are made here.
+//! The decision precedes all side effects. `create` and `update` use the same one: from the facts about the host, the requests of
+//! `linux.resources` become files with values, device rules in the form of the cgroup version, and properties of the systemd
+//! unit. Everything that can be refused without a look at the container's own cgroup is refused here.
 
 use std::fmt;
 
@@ -14,28 +14,28 @@ use super::systemd::properties;
 use crate::error::{Errno, Error, Quoted, Result};
 use crate::sys::bpf::Instruction;
 
-/// Everything that is written for the limits of one container.
+/// The writes that set the limits of one container.
 #[derive(Default)]
 pub struct PlannedLimits {
-    /// The files, without those of the memory controller.
+    /// The files except those of the memory controller.
     pub files: Vec<Knob>,
     /// The files of the memory controller.
     pub memory: Vec<Knob>,
     /// The device rules.
     pub devices: Devices,
-    /// The properties of the systemd unit, if the cgroup is one.
+    /// The properties of the systemd unit; empty if there is no unit.
     pub properties: Vec<Property>,
 }
 
-/// Device rules in the form in which the kernel takes them.
+/// Device rules in the form that the kernel takes.
 #[derive(Default)]
 pub enum Devices {
-    /// There is nothing to enforce them, and they deny nothing or need not be enforced.
+    /// Nothing can enforce rules, and they deny nothing or are optional.
     #[default]
     Unenforced,
-    /// The rules, and the lists of cgroup v1 that they become.
+    /// The rules, and the lists of cgroup v1 that they compile to.
     Lists(Vec<DeviceRule>, Whitelist),
-    /// The rules, and the program for cgroup v2 that they are compiled to.
+    /// The rules, and the cgroup v2 program that they compile to.
     Program(Vec<DeviceRule>, Vec<Instruction>),
 }
 
@@ -46,15 +46,15 @@ pub struct CgroupFacts<'a> {
     pub v1: Vec<&'a str>,
     /// There is a v2 hierarchy.
     pub has_v2: bool,
-    /// `cgroup.controllers` of its root, unless that is unknown.
+    /// `cgroup.controllers` of v2's root; `None` if it is unknown.
     pub v2: Option<&'a str>,
-    /// `/proc/cgroups`, which explains why a controller is missing.
+    /// The text of `/proc/cgroups`, which explains why a controller is missing.
     pub known: &'a str,
     /// The memory controller of v1 does not account swap.
     pub no_swap: bool,
-    /// The cgroup is a systemd unit.
+    /// The cgroup belongs to a systemd unit.
     pub unit: bool,
-    /// `/proc/devices`, if the unit takes device rules.
+    /// The text of `/proc/devices`, if the unit takes device rules.
     pub drivers: Option<&'a str>,
     /// Device rules are left out if nothing can enforce them.
     pub devices_optional: bool,
@@ -64,9 +64,9 @@ pub struct CgroupFacts<'a> {
 pub(super) const UNIFIED: &str = "unified";
 
 impl PlannedLimits {
-    /// Decides what is written for these resources.
+    /// Decides the writes for these resources.
     ///
-    /// Errors name the field: a value that has no equivalent, a controller or a file that the host lacks.
+    /// Errors name the field whose value has no equivalent, or whose controller or file the host lacks.
     pub fn new(r: &Resources, ground: &CgroupFacts<'_>) -> Result<PlannedLimits> {
         let (files, memory) = (ground.files(r, false)?, ground.files(r, true)?);
         ground.check_unified(r)?;
@@ -84,12 +84,12 @@ impl PlannedLimits {
         Ok(PlannedLimits { files, memory, devices, properties })
     }
 
-    /// Prints the properties that the unit is made with, a line each.
+    /// Prints the initial properties of the unit, one per line.
     pub fn write_properties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.properties.iter().try_for_each(|(name, value)| writeln!(f, "    unit: {name} = {value}"))
     }
 
-    /// Prints everything that is written before init is made, a line each.
+    /// Prints the writes that precede init, one per line.
     pub fn write_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_knobs(&self.files, f)?;
         match &self.devices {
@@ -102,12 +102,12 @@ impl PlannedLimits {
         }
     }
 
-    /// Prints what is written of memory, a line each.
+    /// Prints the writes to the memory controller's files, one per line.
     pub fn write_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_knobs(&self.memory, f)
     }
 
-    /// All files, in the order in which they are written.
+    /// All files in writing order.
     pub fn all_files(&self) -> impl Iterator<Item = &Knob> {
         self.files.iter().chain(&self.memory)
     }
@@ -124,7 +124,7 @@ impl CgroupFacts<'_> {
 
     fn has(&self, controller: Controller) -> bool {
         let (v1, v2, _) = controller.names();
-        // The conversion to v2 refuses a controller that v2 never has, and names the field.
+        // The conversion to v2 refuses a controller that v2 does not have at all, and names the field.
         self.has_on_v1(v1) || if v2.is_empty() { self.has_v2 } else { self.has_on_v2(v2) }
     }
 
@@ -135,24 +135,26 @@ impl CgroupFacts<'_> {
         }
     }
 
-    /// Whether v2 must have something for the resources.
+    /// Whether the resources need controllers or files of v2.
     pub fn asks_v2(&self, r: &Resources) -> bool {
         let of_v2 = |c: Controller| c.is_asked(r) && !self.has_on_v1(c.v1());
         self.has_v2 && (!r.unified.is_empty() || Controller::ALL.into_iter().any(of_v2))
     }
 
-    /// Whether the resources need a controller that is missing, which [`CgroupFacts::known`] explains.
+    /// Whether the resources need a missing controller.
+    ///
+    /// [`CgroupFacts::known`] explains why it is missing.
     pub fn lacks(&self, r: &Resources) -> bool {
         Controller::ALL.into_iter().any(|c| c.is_asked(r) && !self.has(c))
             || r.unified.iter().any(|(file, _)| !self.has_unified(file))
     }
 
-    /// Explains why a controller is missing, by its names on v1 and on v2 and the field that needs it.
+    /// Explains why a controller is missing; `field` needs it.
     pub fn missing(&self, v1: &str, v2: &str, field: &str) -> Error {
         let host = match (self.v1.is_empty(), self.has_v2) {
             (true, false) => hints::HostCgroups::Bare,
             _ if self.has_on_v1(v1) => hints::HostCgroups::Taken,
-            // Beside v1, v2 has the controllers that no hierarchy of v1 has taken.
+            // On a hybrid host v2 has the controllers that no v1 hierarchy uses.
             (true, true) => hints::HostCgroups::V2,
             _ if self.v2.is_some() && self.has_on_v2(v2) => hints::HostCgroups::V2,
             _ => hints::HostCgroups::V1,
@@ -160,7 +162,7 @@ impl CgroupFacts<'_> {
         Error::of(format_args!("linux.resources.{field}: {}", hints::missing(v1, v2, host, self.known)))
     }
 
-    /// The files of the memory controller, or those of all others.
+    /// The files of the memory controller, or all other files.
     fn files(&self, r: &Resources, memory: bool) -> Result<Vec<Knob>> {
         let (mut on_v1, mut on_v2) = (Vec::new(), Vec::new());
         for c in Controller::ALL.into_iter().filter(|c| (*c == Controller::Memory) == memory && c.is_asked(r))
@@ -193,7 +195,7 @@ impl CgroupFacts<'_> {
         Ok(())
     }
 
-    /// The rules of a container, and the default devices.
+    /// The rules of a container, followed by the default devices.
     pub(super) fn devices(&self, rules: &[DeviceRule]) -> Result<Devices> {
         let all = devices::complete(rules);
         if self.has_on_v1("devices") {
@@ -211,7 +213,7 @@ impl CgroupFacts<'_> {
     }
 }
 
-/// Explains why the controller is missing that a file belongs to.
+/// Explains why the controller of a file is missing.
 pub(super) fn missing_for(knob: &Knob, missing: &dyn Fn(&str, &str, &str) -> Error) -> Error {
     let controller = controller_of(knob.file);
     let known = Controller::ALL.into_iter().find(|c| c.v1() == controller || c.v2() == controller);
@@ -226,17 +228,19 @@ pub(super) fn missing_for(knob: &Knob, missing: &dyn Fn(&str, &str, &str) -> Err
     ))
 }
 
-/// A file of `unified`.
+/// A write to a file of `unified`.
 fn unified_knob(file: &'static str, value: &'static str) -> Knob {
     Knob { field: UNIFIED, file, value, missing: WithoutFile::Fails }
 }
 
-/// The fields' files of v2, and those of `unified` in place of them or after them.
+/// Merges the v2 files of the fields with those of `unified`.
+///
+/// A file of `unified` replaces the field's value or follows it.
 pub(super) fn with_unified(mut all: Vec<Knob>, resources: &Resources, memory: bool) -> Vec<Knob> {
     let of_memory = |file: &str| controller_of(file) == Controller::Memory.v2();
     for (file, value) in resources.unified.iter().filter(|(file, _)| of_memory(file) == memory) {
         all.retain(|knob| !unified::replaces(file, value, knob));
-        // Files by device take one line at a time.
+        // Per-device files take one line per write.
         for line in value.split_inclusive('\n') {
             all.push(unified_knob(file, line.trim_end_matches('\n')));
         }

@@ -4,12 +4,12 @@ use super::{ANY, DeviceRule, RuleKind};
 use crate::error::{Error, Result};
 use crate::sys::bpf::Instruction;
 
-/// The kernel's limit for everybody (BPF_MAXINSNS).
+/// The kernel's limit on the length of a program (BPF_MAXINSNS).
 ///
-/// Higher for privileged loaders since Linux 5.2.
+/// Since Linux 5.2 privileged loaders have a higher limit.
 const MOST_INSTRUCTIONS: usize = 4096;
 
-// Registers, named after their content.
+// Registers, named after their contents.
 const VERDICT: u8 = 0;
 const CONTEXT: u8 = 1;
 const TYPE: u8 = 2;
@@ -18,7 +18,7 @@ const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
-// Codes of linux/bpf.h and linux/bpf_common.h.
+// Instruction codes of linux/bpf.h and linux/bpf_common.h.
 const LOAD_WORD: u8 = 0x61; // BPF_LDX | BPF_MEM | BPF_W
 const MOVE: u8 = 0xb7; // BPF_ALU64 | BPF_MOV | BPF_K
 const MOVE_REGISTER: u8 = 0xbf; // BPF_ALU64 | BPF_MOV | BPF_X
@@ -32,13 +32,13 @@ fn op(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
     Instruction { code, registers, offset, immediate }
 }
 
-/// The rules as a `BPF_PROG_TYPE_CGROUP_DEVICE` program: 1 allows, 0 denies.
+/// Compiles the rules to a `BPF_PROG_TYPE_CGROUP_DEVICE` program.
 ///
-/// It checks the rules from the last to the first. The first that matches decides each requested access, and allowed accesses
-/// are crossed off. Rules before one that matches everything are unreachable and left out, because the kernel's verifier would
-/// refuse them.
+/// It returns 1 to allow and 0 to deny. It checks the rules from the last to the first. The first match decides each requested
+/// access, and allowed accesses are removed from the request. Rules before one that matches everything are unreachable and left
+/// out, because the kernel's verifier refuses unreachable code.
 ///
-/// It fails if the rules do not fit.
+/// Fails if the program is too long.
 pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
     // struct bpf_cgroup_dev_ctx { u32 access_type (access << 16 | type), major, minor }
     let mut program = vec![
@@ -81,7 +81,7 @@ fn rule_into(program: &mut Vec<Instruction>, rule: &DeviceRule) {
     }
     body.extend([op(MOVE, VERDICT, 0, rule.allow.into()), op(EXIT, 0, 0, 0)]);
 
-    // BPF_DEVCG_DEV_BLOCK is 1, BPF_DEVCG_DEV_CHAR 2.
+    // BPF_DEVCG_DEV_BLOCK is 1 and BPF_DEVCG_DEV_CHAR is 2.
     let kind = match rule.kind {
         RuleKind::All => None,
         RuleKind::Block => Some(1),
@@ -106,7 +106,7 @@ mod tests {
     use crate::json::document;
     use crate::json::value::Json;
 
-    /// An interpreter of these instructions with the checks of the kernel's verifier.
+    /// Interprets the instructions, with the checks of the kernel's verifier.
     fn interpret(program: &[Instruction], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
         let kind = if kind == RuleKind::Block { 1 } else { 2 };
         let context = [u32::from(asked) << 16 | kind, major, minor];

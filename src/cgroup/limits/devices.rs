@@ -1,8 +1,8 @@
-//! Device rules: which accesses to which devices a container has, and v1's lists.
+//! Device rules, which decide a container's access to devices, and v1's lists.
 //!
-//! The meaning is the same on v1 and v2: everything is denied; then the rules apply in order, a later one over an earlier one;
-//! finally the default devices are allowed. This is runc's order: engines begin the list with a rule that denies everything,
-//! and rely on it.
+//! The meaning is the same on v1 and v2: everything is denied first; then the rules apply in order, so a later rule overrides an
+//! earlier one; finally the default devices are allowed. This is runc's order: engines begin the list with a rule that denies
+//! everything, and rely on it.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const fn char_device(major: Option<u32>, minor: Option<u32>, access: u8) -> Devi
     DeviceRule { allow: true, kind: RuleKind::Char, major, minor, access }
 }
 
-/// Always allowed: the default devices, pseudo terminals, and mknod of any device.
+/// The rules that apply last: default devices, ptys, and mknod of any device.
 pub const DEFAULTS: [DeviceRule; 10] = [
     char_device(None, None, MKNOD),
     DeviceRule { allow: true, kind: RuleKind::Block, major: None, minor: None, access: MKNOD },
@@ -29,48 +29,48 @@ pub const DEFAULTS: [DeviceRule; 10] = [
     char_device(Some(5), Some(2), ANY), // ptmx
 ];
 
-/// The rules of a container: the config's, then the defaults.
+/// All rules of a container: those of the config, then the defaults.
 pub fn complete(rules: &[DeviceRule]) -> Vec<DeviceRule> {
     rules.iter().chain(&DEFAULTS).copied().collect()
 }
 
-/// Whether every access to every device is allowed.
+/// Whether the rules allow every access to every device.
 pub fn deny_nothing(rules: &[DeviceRule]) -> bool {
     rules.iter().rposition(DeviceRule::is_total).is_some_and(|last| rules[last..].iter().all(|r| r.allow))
 }
 
-/// Whether it is a default device, which every container has.
+/// Whether a rule matches only a default device, which every container has.
 pub fn is_default(device: &DeviceRule) -> bool {
     DEFAULTS.iter().any(|d| d.access == ANY && d.kind == device.kind && d.covers(device))
 }
 
 impl DeviceRule {
-    /// Whether it matches every device and every access.
+    /// Whether the rule matches every device and every access.
     pub(in crate::cgroup) fn is_total(&self) -> bool {
         let (kind, numbers) = (self.kind == RuleKind::All, self.major.is_none() && self.minor.is_none());
         kind && numbers && self.access == ANY
     }
 
-    /// Whether it covers every device of `other`; the two must be of one kind.
+    /// Whether the rule covers every device of `other`; both must be of one kind.
     fn covers(&self, other: &DeviceRule) -> bool {
         let wide = |mine: Option<u32>, its: Option<u32>| mine.is_none() || mine == its;
         wide(self.major, other.major) && wide(self.minor, other.minor)
     }
 
-    /// Whether a device exists that both rules match; the two must be of one kind.
+    /// Whether both rules match some common device; both must be of one kind.
     fn meets(&self, other: &DeviceRule) -> bool {
         let common = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
         common(self.major, other.major) && common(self.minor, other.minor)
     }
 
-    /// The line of v1's `devices.allow` and `devices.deny`: `c 1:3 rwm`.
+    /// The rule as a line of v1's `devices.allow` or `devices.deny`: `c 1:3 rwm`.
     pub(in crate::cgroup) fn line(&self) -> String {
         let kind = if self.kind == RuleKind::Block { 'b' } else { 'c' };
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
         format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.letters())
     }
 
-    /// For the state record, in the form of `linux.resources.devices[]`.
+    /// The rule in the form of `linux.resources.devices[]`, for the state record.
     pub fn to_json(&self) -> Json {
         let number = |n: Option<u32>| n.map_or(Json::from(-1), Json::from);
         Json::fields([
@@ -173,7 +173,7 @@ impl Whitelist {
         Ok(())
     }
 
-    /// The writes that replace any present rules. At no moment is too much allowed.
+    /// The writes that replace any present rules, never allowing too much in between.
     pub fn knobs(&self) -> Vec<Knob> {
         let (base, other) =
             if self.allow { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
@@ -183,14 +183,14 @@ impl Whitelist {
     }
 }
 
-/// A line for `devices.allow` or `devices.deny`.
+/// The writes to `devices.allow` or `devices.deny`.
 pub(in crate::cgroup) fn knobs(file: &'static str, rules: &[DeviceRule]) -> Vec<Knob> {
     rules.iter().map(|rule| Knob::new("devices", file, rule.line())).collect()
 }
 
-/// v1's `devices.list`; `None` in the mode that allows everything.
+/// Parses v1's `devices.list`; `None` if everything is allowed by default.
 ///
-/// The kernel does not show the exceptions of that mode.
+/// The kernel does not show the exceptions in that mode.
 pub(in crate::cgroup) fn parse_list(text: &str) -> Option<Whitelist> {
     let exception = |line: &str| {
         let mut words = line.split([' ', ':']);
@@ -207,7 +207,7 @@ pub(in crate::cgroup) fn parse_list(text: &str) -> Option<Whitelist> {
     Some(Whitelist { allow: false, exceptions })
 }
 
-/// The accesses that are exceptions in `list` and not in `other`.
+/// The accesses that are exceptions in `list` but not in `other`.
 ///
 /// Only entries with the same numbers count: v1 adds and removes exceptions one by one.
 pub(in crate::cgroup) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<DeviceRule> {
@@ -221,14 +221,14 @@ pub(in crate::cgroup) fn beyond(list: &Whitelist, other: &Whitelist) -> Vec<Devi
 
 /// Appends a rule and drops the earlier rules that it makes redundant.
 ///
-/// So a list of hot-plugged devices does not grow.
+/// This keeps a list of hot-plugged devices from growing.
 pub fn append(rules: &mut Vec<DeviceRule>, rule: DeviceRule) {
     let kind = |earlier: &DeviceRule| rule.kind == RuleKind::All || rule.kind == earlier.kind;
     rules.retain(|earlier| !(kind(earlier) && rule.covers(earlier) && earlier.access & !rule.access == 0));
     rules.push(rule);
 }
 
-/// For the state record, in the form of `linux.resources.devices`.
+/// The rules in the form of `linux.resources.devices`, for the state record.
 pub fn to_json(rules: &[DeviceRule]) -> Json {
     Json::List(rules.iter().map(DeviceRule::to_json).collect())
 }
@@ -237,7 +237,7 @@ pub fn to_json(rules: &[DeviceRule]) -> Json {
 pub(in crate::cgroup) mod tests {
     use super::*;
 
-    /// The rules' meaning in its plainest form: the last match decides each access.
+    /// The plain meaning of the rules: the last match decides each access.
     pub fn reference(rules: &[DeviceRule], kind: RuleKind, major: u32, minor: u32, asked: u8) -> bool {
         [READ, WRITE, MKNOD].iter().filter(|bit| asked & **bit != 0).all(|bit| {
             let matches = |r: &&DeviceRule| {
@@ -257,7 +257,7 @@ pub(in crate::cgroup) mod tests {
         if list.allow { same.all(|e| e.access & asked == 0) } else { same.any(|e| asked & !e.access == 0) }
     }
 
-    /// xorshift: the same rules in every run.
+    /// A xorshift generator, so that each run has the same rules.
     pub struct Dice(pub u64);
 
     impl Dice {
@@ -282,7 +282,7 @@ pub(in crate::cgroup) mod tests {
 
     /// All requests that the random rules can distinguish.
     ///
-    /// As the kernel asks: mknod alone, or reading and writing.
+    /// Like the kernel, they ask for mknod alone, or for reading and writing.
     pub fn requests() -> impl Iterator<Item = (RuleKind, u32, u32, u8)> {
         let numbers = (0..4).flat_map(|major| (0..4).map(move |minor| (major, minor)));
         let kinds = numbers.flat_map(|n| [RuleKind::Char, RuleKind::Block].map(|k| (k, n.0, n.1)));
@@ -302,7 +302,7 @@ pub(in crate::cgroup) mod tests {
                     whitelist(&list, kind, major, minor, asked),
                     reference(&rules, kind, major, minor, asked),
                 );
-                // v1 denies reading and writing at once if the exceptions cross (1:* r, *:3 w).
+                // v1 denies reading and writing together if the exceptions cross (1:* r, *:3 w).
                 let crossing = !list.allow && asked == READ | WRITE;
                 assert!(
                     is == should || (crossing && !is),

@@ -1,24 +1,24 @@
-//! Fixes for missing cgroup files and controllers: pure tables.
+//! Advice for missing cgroup files and controllers, as pure tables.
 
 use crate::error::Errno;
 use crate::sys::search::has;
 
-/// The mounted hierarchies, as far as they change the advice.
+/// The mounted hierarchies, as far as they matter for the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroup) enum HostCgroups {
-    /// No cgroups.
+    /// No cgroup hierarchy is mounted.
     Bare,
-    /// v1 hierarchies, with or without v2 beside them.
+    /// v1 hierarchies are mounted, with or without v2.
     V1,
-    /// v2 alone, or v2 has the controller.
+    /// Only v2 is mounted, or v2 has the controller.
     V2,
-    /// A v1 hierarchy has the controller that is needed on v2.
+    /// A v1 hierarchy has the controller, which is needed on v2.
     Taken,
 }
 
-/// Why a controller is missing, and how to get it.
+/// Explains why a controller is missing, and how to get it.
 ///
-/// It is given by its names on v1 and on v2; `known` is the text of `/proc/cgroups`.
+/// The controller is given by its names on v1 and v2; `known` is the text of `/proc/cgroups`.
 pub(in crate::cgroup) fn missing(controller: &str, v2: &str, host: HostCgroups, known: &str) -> String {
     let option = match controller {
         "cpuset" => "CONFIG_CPUSETS",
@@ -82,7 +82,7 @@ fn mount(controller: &str) -> String {
     )
 }
 
-/// The fix for a cgroup file that cannot be written; empty if none is known.
+/// Advice for a cgroup file that cannot be written; empty if none is known.
 pub(in crate::cgroup) fn write(file: &str, errno: Errno) -> &'static str {
     match (file, errno) {
         (_, Errno::EROFS) => "the cgroup mount is read-only: mount -o remount,rw",

@@ -1,20 +1,20 @@
-//! What to write where: the files of a cgroup, and the controllers that they belong to.
+//! The files of a cgroup, the values to write, and their controllers.
 
 use std::fmt;
 
 use super::Resources;
 use crate::text::Keep;
 
-/// What to write to one file of a cgroup, and which field of `config.json` wants it.
+/// A value for a file of a cgroup, and the field of `config.json` that asks for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knob {
-    /// The field, below `linux.resources.`, for errors.
+    /// The field below `linux.resources.`, for errors.
     pub field: &'static str,
     /// The file's name in the cgroup's directory.
     pub file: &'static str,
-    /// What is written.
+    /// The text to write.
     pub value: &'static str,
-    /// What to do on a kernel without that file.
+    /// The behaviour if the kernel lacks the file.
     pub missing: WithoutFile,
 }
 
@@ -35,14 +35,14 @@ impl fmt::Display for Knob {
     }
 }
 
-/// What to do if a [`Knob`]'s file is not there.
+/// The behaviour if the file of a [`Knob`] does not exist.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WithoutFile {
-    /// It is an error.
+    /// Fail.
     Fails,
-    /// The value is what the kernel does anyway.
+    /// Skip the write, because the kernel behaves like this anyway.
     Skips,
-    /// This file and value mean the same.
+    /// Write this value to this file instead, which has the same effect.
     Use(&'static str, &'static str),
 }
 
@@ -67,14 +67,15 @@ pub enum Controller {
 }
 
 impl Controller {
-    /// All, in the order in which they are set: memory last, so that little is charged before.
+    /// All controllers in writing order: memory last, so that little is charged before.
     pub const ALL: [Controller; 9] = {
         use Controller::*;
         [Cpuset, Cpu, Pids, BlockIo, Hugetlb, NetCls, NetPrio, Rdma, Memory]
     };
 
-    /// Its name on cgroup v1, its name on v2 (none if it is not there at all), and the field below `linux.resources.` that
-    /// needs it, for errors.
+    /// Its names on v1 and v2 (empty if v2 lacks it), and its field for errors.
+    ///
+    /// The field is the one below `linux.resources.` that needs the controller.
     pub(in crate::cgroup) fn names(self) -> (&'static str, &'static str, &'static str) {
         [
             ("cpuset", "cpuset", "cpu.cpus"),
@@ -89,17 +90,17 @@ impl Controller {
         ][self as usize]
     }
 
-    /// Its name on cgroup v1.
+    /// The controller's name on cgroup v1.
     pub fn v1(self) -> &'static str {
         self.names().0
     }
 
-    /// Its name on cgroup v2; empty if it is not there at all.
+    /// The controller's name on cgroup v2; empty if v2 lacks it.
     pub fn v2(self) -> &'static str {
         self.names().1
     }
 
-    /// Something is set that needs it.
+    /// Whether the resources need this controller.
     pub(in crate::cgroup) fn is_asked(self, r: &Resources) -> bool {
         r.of(self).next().is_some()
     }

@@ -1,4 +1,4 @@
-//! `linux.resources` as types: what `config.json` asks for, and what `update --resources` gives.
+//! `linux.resources` as types, for `config.json` and for `update --resources`.
 //!
 //! Source: OCI runtime spec 1.3, config-linux.md, "Control groups".
 
@@ -16,21 +16,23 @@ pub mod v2;
 use knob::Controller;
 pub use read::{access, resources};
 
-/// What `linux.resources` asks for; the default asks for nothing.
+/// The requests of `linux.resources`; the default requests nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
-    /// `devices[]`, in order: a later rule wins over an earlier one.
+    /// `devices[]`, in order: a later rule overrides an earlier one.
     pub devices: Vec<DeviceRule>,
-    /// What is set: first the members that stand alone, as in [`ResourceField`], then the items of lists, as in the document.
+    /// The members that are set.
+    ///
+    /// First those that occur once, in the order of [`ResourceField`], then the items of lists, in document order.
     pub settings: Vec<Setting>,
-    /// `unified`: files of cgroup v2 and what to write to them.
+    /// `unified`: files of cgroup v2 and the values for them.
     pub unified: Vec<(&'static str, &'static str)>,
 }
 
-/// Which devices a [`DeviceRule`] is about.
+/// The devices that a [`DeviceRule`] matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RuleKind {
-    /// `a` or not given
+    /// `a`, or absent
     #[default]
     All,
     /// `c`
@@ -39,11 +41,11 @@ pub enum RuleKind {
     Block,
 }
 
-/// May read (`r`).
+/// Permission to read (`r`).
 pub const READ: u8 = 2;
-/// May write (`w`).
+/// Permission to write (`w`).
 pub const WRITE: u8 = 4;
-/// May create with mknod(2) (`m`).
+/// Permission to create with mknod(2) (`m`).
 pub const MKNOD: u8 = 1;
 /// `rwm`
 pub const ANY: u8 = READ | WRITE | MKNOD;
@@ -51,7 +53,7 @@ pub const ANY: u8 = READ | WRITE | MKNOD;
 /// `devices[]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceRule {
-    /// Allowed, or denied.
+    /// The rule allows the accesses, or denies them.
     pub allow: bool,
     /// `type`
     pub kind: RuleKind,
@@ -59,23 +61,27 @@ pub struct DeviceRule {
     pub major: Option<u32>,
     /// Minor number; all if `None`.
     pub minor: Option<u32>,
-    /// The accesses, a sum of [`READ`], [`WRITE`] and [`MKNOD`] (the bits of the kernel's `BPF_DEVCG_ACC_…`).
+    /// The accesses, a sum of [`READ`], [`WRITE`] and [`MKNOD`].
+    ///
+    /// The bits are those of the kernel's `BPF_DEVCG_ACC_…`.
     pub access: u8,
 }
 
-/// One value of one member, or of one item of a list.
+/// One value of a member, or of an item of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The member.
     pub what: ResourceField,
-    /// What the number is for: a block device (`8:0`), a network interface, a size of huge pages (`2MB`). The whole value
-    /// where that is a text: a list of processors (`0-3,7`), the limits of an RDMA device as `rdma.max` takes them.
+    /// The key of the number, or the whole value of a textual member.
+    ///
+    /// A key is a block device (`8:0`), a network interface or a huge page size (`2MB`). A text is a list of processors
+    /// (`0-3,7`), or the limits of an RDMA device in the form of `rdma.max`.
     pub of: &'static str,
-    /// The number; those of members that have no negative ones are kept as the same bits.
+    /// The number; an unsigned one is stored as the same 64 bits.
     pub n: i64,
 }
 
-/// The members of `linux.resources` that set something, in the order in which v1 wants them written.
+/// The members of `linux.resources` that set something, in v1's writing order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ResourceField {
@@ -85,57 +91,59 @@ pub enum ResourceField {
     Mems,
     /// `cpu.shares`: relative weight, 2 to 262144.
     Shares,
-    /// `cpu.idle`: 1 runs only when nothing else wants to.
+    /// `cpu.idle`: 1 runs only when nothing else can run.
     Idle,
     /// `cpu.period`: microseconds.
     Period,
-    /// `cpu.quota`: microseconds of processor time a period; -1 is unlimited.
+    /// `cpu.quota`: microseconds of processor time per period; -1 is unlimited.
     Quota,
-    /// `cpu.burst`: microseconds that may be saved up.
+    /// `cpu.burst`: microseconds that can be accumulated.
     Burst,
-    /// `cpu.realtimePeriod`: microseconds, of v1 only.
+    /// `cpu.realtimePeriod`: microseconds, v1 only.
     RealtimePeriod,
-    /// `cpu.realtimeRuntime`: microseconds, of v1 only.
+    /// `cpu.realtimeRuntime`: microseconds, v1 only.
     RealtimeRuntime,
     /// `pids.limit`: processes and threads; negative is unlimited.
     Pids,
     /// `blockIO.weight`: 10 to 1000.
     Weight,
-    /// `blockIO.leafWeight`: 10 to 1000, of v1 only.
+    /// `blockIO.leafWeight`: 10 to 1000, v1 only.
     LeafWeight,
     /// `blockIO.weightDevice[].weight`: 10 to 1000.
     DeviceWeight,
-    /// `blockIO.weightDevice[].leafWeight`: 10 to 1000, of v1 only.
+    /// `blockIO.weightDevice[].leafWeight`: 10 to 1000, v1 only.
     DeviceLeafWeight,
-    /// `blockIO.throttleReadBpsDevice[]`: bytes a second; 0 lifts the limit.
+    /// `blockIO.throttleReadBpsDevice[]`: bytes per second; 0 lifts the limit.
     ReadBps,
-    /// `blockIO.throttleWriteBpsDevice[]`: bytes a second.
+    /// `blockIO.throttleWriteBpsDevice[]`: bytes per second.
     WriteBps,
-    /// `blockIO.throttleReadIOPSDevice[]`: operations a second.
+    /// `blockIO.throttleReadIOPSDevice[]`: operations per second.
     ReadIops,
-    /// `blockIO.throttleWriteIOPSDevice[]`: operations a second.
+    /// `blockIO.throttleWriteIOPSDevice[]`: operations per second.
     WriteIops,
     /// `hugepageLimits[]`: bytes.
     Hugepages,
-    /// `network.classID`: the tag of packets for traffic control, of v1 only.
+    /// `network.classID`: the tag of packets for traffic control, v1 only.
     ClassId,
-    /// `network.priorities[]`, of v1 only.
+    /// `network.priorities[]`, v1 only.
     Priority,
-    /// `rdma`: limits by device.
+    /// `rdma`: limits per device.
     Rdma,
     /// `memory.useHierarchy`, 0 or 1: v2 is always hierarchical.
     UseHierarchy,
-    /// `memory.reservation`: the soft limit, in bytes; -1 is unlimited, as for the other two limits.
+    /// `memory.reservation`: the soft limit in bytes; -1 is unlimited.
     Reservation,
-    /// `memory.swappiness`: 0 to 100, of v1 only.
+    /// `memory.swappiness`: 0 to 100, v1 only.
     Swappiness,
-    /// `memory.disableOOMKiller`, 0 or 1, of v1 only.
+    /// `memory.disableOOMKiller`, 0 or 1, v1 only.
     DisableOomKiller,
-    /// `memory.limit`: bytes.
+    /// `memory.limit`: bytes; -1 is unlimited.
     Limit,
-    /// `memory.swap`: memory and swap together, in bytes.
+    /// `memory.swap`: memory and swap together, in bytes; -1 is unlimited.
     Swap,
-    /// `memory.checkBeforeUpdate`, 0 or 1: an update to a limit below the usage is refused instead of tried.
+    /// `memory.checkBeforeUpdate`, 0 or 1: refuse a limit below the present usage.
+    ///
+    /// Without it the kernel is asked to enforce such a limit.
     CheckBeforeUpdate,
     /// `memory.kernel`: obsolete, ignored with a warning.
     Kernel,
@@ -143,51 +151,52 @@ pub enum ResourceField {
     KernelTcp,
 }
 
-/// How a member is read. Where Go's encoders cannot tell "not set" from zero and runc therefore takes zero for "not set",
-/// so do we: engines rely on it.
+/// How a member is read.
+///
+/// Go's encoders often cannot tell "not set" from zero. Where runc takes zero for "not set", so do we: engines rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ValueRule {
-    /// A text; empty is not set.
+    /// A string; an empty one counts as not set.
     Text,
-    /// `true` is 1.
+    /// A boolean; `true` is 1.
     Boolean,
-    /// A number that may be negative.
+    /// A signed number.
     Signed,
-    /// The same, and zero is not set.
+    /// A signed number; zero counts as not set.
     SignedOrUnset,
-    /// A number.
+    /// An unsigned number.
     Unsigned,
-    /// The same, and zero is not set.
+    /// An unsigned number; zero counts as not set.
     UnsignedOrUnset,
-    /// A number of 32 bits.
+    /// An unsigned number of 32 bits.
     Word,
-    /// Bytes, -1 for unlimited, 0 for not set.
+    /// Bytes; -1 is unlimited, and 0 counts as not set.
     Bytes,
-    /// Microseconds, negative for unlimited, 0 for not set.
+    /// Microseconds; a negative number is unlimited, and 0 counts as not set.
     Time,
     /// 0 or 1.
     Bit,
     /// 0 to 100.
     Percent,
-    /// 10 to 1000, 0 for not set.
+    /// 10 to 1000; 0 counts as not set.
     Share,
-    /// Items of a list, read by themselves.
+    /// A list whose items have a reader.
     Items,
 }
 
-/// What is known of a member.
+/// The properties of a member.
 pub(in crate::cgroup) struct Member {
     what: ResourceField,
-    /// What it needs; none for one that only tells how to go about it.
+    /// The controller that it needs; `None` if it only changes how others are applied.
     pub(in crate::cgroup) controller: Option<Controller>,
-    /// The field, below `linux.resources.`.
+    /// The field below `linux.resources.`.
     pub(in crate::cgroup) field: &'static str,
     rule: ValueRule,
-    /// The file of cgroup v1 that takes it; of huge pages the end of the name.
+    /// The file of cgroup v1; for huge pages only the end of its name.
     pub(in crate::cgroup) v1: &'static str,
 }
 
-/// All, in the order of [`ResourceField`].
+/// All members, in the order of [`ResourceField`].
 static MEMBERS: [Member; 31] = {
     use ResourceField::*;
     use ValueRule::*;
@@ -248,7 +257,7 @@ impl ResourceField {
 }
 
 impl Setting {
-    /// What the file of cgroup v1 takes: the number, or a line with what it is for in front, or the text.
+    /// The value for the file of cgroup v1: text, number, or key and number.
     pub(in crate::cgroup) fn value(&self) -> String {
         match self.what {
             ResourceField::Cpus | ResourceField::Mems | ResourceField::Rdma => self.of.to_owned(),
@@ -258,7 +267,7 @@ impl Setting {
         }
     }
 
-    /// The number as it is written.
+    /// The number in decimal.
     pub(in crate::cgroup) fn digits(&self) -> String {
         match self.what.member().rule {
             ValueRule::Signed | ValueRule::SignedOrUnset | ValueRule::Bytes | ValueRule::Time => {
@@ -270,22 +279,22 @@ impl Setting {
 }
 
 impl Resources {
-    /// The number of a member that is there once, if it is set.
+    /// The number of a member that occurs once, if it is set.
     pub fn number(&self, what: ResourceField) -> Option<i64> {
         self.settings.iter().find(|s| s.what == what).map(|s| s.n)
     }
 
-    /// The text of a member that is one; empty if it is not set.
+    /// The text of a textual member; empty if it is not set.
     pub fn text(&self, what: ResourceField) -> &'static str {
         self.settings.iter().find(|s| s.what == what).map_or("", |s| s.of)
     }
 
-    /// What is set that needs this controller.
+    /// The settings that need this controller.
     pub(in crate::cgroup) fn of(&self, controller: Controller) -> impl Iterator<Item = &Setting> {
         self.settings.iter().filter(move |s| s.what.member().controller == Some(controller))
     }
 
-    /// What is accepted and not acted upon, as a line for the log.
+    /// A warning for the log about settings that are accepted but ignored.
     pub fn warning(&self) -> Option<&'static str> {
         self.number(ResourceField::Kernel).or(self.number(ResourceField::KernelTcp))?;
         Some("linux.resources.memory: kernel and kernelTCP are ignored (Linux 6.1 removed them)")

@@ -11,7 +11,7 @@ use crate::json::slot::{Checked, Each, Later, Slot, Value, Whole as _, may, must
 use crate::json::value::Json;
 use crate::text::{Keep, Text};
 
-/// Reads `linux.resources` that are in memory.
+/// Reads `linux.resources` from a value that is already in memory.
 pub fn resources(v: &Json) -> Read<Resources> {
     let mut r = Resources::default();
     document::read_value(v, &mut r)?;
@@ -41,13 +41,15 @@ impl Slot for Resources {
     }
 }
 
-/// Files of v2 that act on processes. A pid of the host in them would move a process of the host, which `delete` then kills.
+/// Files of v2 that act on processes.
+///
+/// A pid of the host in them would move a process of the host, which `delete` then kills.
 const NO_LIMITS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.kill"];
 
 fn unified(files: &mut Vec<(Text, Text)>, v: Value<'_>) -> Read<()> {
     v.each_member(&mut |file, v| {
         let value = v.text()?;
-        // A file directly in the cgroup's directory: `..` and `/` would lead out of it.
+        // The file must be in the cgroup's own directory: `..` and `/` would lead out of it.
         if file.contains('/') || !file.contains('.') || file.starts_with('.') {
             return Err(Fault::new("must be the name of a cgroup v2 file, such as memory.high"));
         }
@@ -59,16 +61,16 @@ fn unified(files: &mut Vec<(Text, Text)>, v: Value<'_>) -> Read<()> {
     })
 }
 
-/// The settings that were read so far.
+/// The settings read so far.
 struct Found {
-    /// Those that stand alone, in the order of [`MEMBERS`].
+    /// The members that occur once, in the order of [`MEMBERS`].
     alone: [Option<Setting>; MEMBERS.len()],
-    /// The items of lists, in the order of the document.
+    /// The items of lists, in document order.
     items: Vec<Setting>,
 }
 
 impl Found {
-    /// Reads a member of the document: a section with members of the table, a member of it, or something unknown.
+    /// Reads a section, or a member of `linux.resources` itself; ignores unknown ones.
     fn member(&mut self, name: Text, v: Value<'_>) -> Read<()> {
         let mut sections = MEMBERS.iter().filter_map(Member::section);
         if sections.any(|section| section == name) {
@@ -114,7 +116,7 @@ impl Found {
         Ok(())
     }
 
-    /// An item of one of the lists by block device.
+    /// Reads an item of one of the lists of block devices.
     fn block_device(&mut self, what: ResourceField, v: Value<'_>) -> Read<()> {
         let [mut major, mut minor] = [0_u32; 2];
         let mut rate = 0_u64;
@@ -141,7 +143,7 @@ impl Found {
 }
 
 impl Member {
-    /// The section of the document that it is in, unless it is a list beside the sections.
+    /// The section of the document; `None` for a list outside of the sections.
     fn section(&self) -> Option<&'static str> {
         self.field.split_once('.').map(|(section, _)| section)
     }
@@ -152,7 +154,7 @@ impl Member {
     }
 }
 
-/// The place for one value.
+/// The slot for one value.
 #[derive(Clone, Copy)]
 struct Number {
     what: ResourceField,
@@ -201,8 +203,10 @@ fn number(v: Value<'_>, rule: ValueRule) -> Read<i64> {
     Err(Fault::of(format_args!("must be {range}{is}")))
 }
 
-/// A rule of `devices[]`. Only -1 and an absent number mean "any", and only a denial may leave the accesses out (runc
-/// refuses that, too): what was forgotten must not grant more.
+/// A rule of `devices[]`.
+///
+/// Only -1 and an absent number mean "any", and, like in runc, only a rule that denies may omit the accesses: an omission must
+/// never grant more.
 impl Slot for DeviceRule {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         let mut letters = Later::<Letters>::new("access");
@@ -248,7 +252,7 @@ struct DeviceNumber<'a>(&'a mut Option<u32>);
 
 impl Slot for DeviceNumber<'_> {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        // v1 reads 4294967295 as "any", and a program compares with signed numbers; devices have at most 20 bits.
+        // v1 reads 4294967295 as "any", and an eBPF program compares signed numbers; device numbers have at most 20 bits.
         *self.0 = match v.integer(i64::RANGE)? as i64 {
             -1 => None,
             n @ 0..=0x7fff_ffff => Some(n as u32),
@@ -258,7 +262,7 @@ impl Slot for DeviceNumber<'_> {
     }
 }
 
-/// The bits of an access string such as `rwm`.
+/// Parses an access string such as `rwm` into bits.
 pub fn access(text: &str) -> Read<u8> {
     let bits = text.bytes().try_fold(0, |bits, letter| match letter {
         b'r' => Some(bits | READ),
@@ -270,7 +274,9 @@ pub fn access(text: &str) -> Read<u8> {
         .ok_or_else(|| Fault::of(format_args!("must be made of r, w and m, is {}", Quoted(text))))
 }
 
-/// `2MB`: it becomes part of a file's name, so its form is exact (spec: `<size><unit-prefix>B`, powers of 1024).
+/// Checks a huge page size such as `2MB`.
+///
+/// It becomes a part of a file name, so its form must be exact (spec: `<size><unit-prefix>B`, powers of 1024).
 fn page_size(size: Text) -> Read<()> {
     let digits = size.strip_suffix("B").and_then(|s| s.strip_suffix(['K', 'M', 'G'])).unwrap_or_default();
     if digits.starts_with(['0', '+']) || digits.parse::<u32>().is_err() {
@@ -279,7 +285,7 @@ fn page_size(size: Text) -> Read<()> {
     Ok(())
 }
 
-/// The limits of a device as the line of `rdma.max`, the same on both versions.
+/// Reads an RDMA device's limits as the line of `rdma.max`, the same on v1 and v2.
 fn rdma(name: Text, v: Value<'_>) -> Read<Text> {
     let [mut handles, mut objects] = [None::<u32>; 2];
     v.object(&mut [may("hcaHandles", &mut handles), may("hcaObjects", &mut objects)])?;
@@ -297,7 +303,7 @@ fn rdma(name: Text, v: Value<'_>) -> Read<Text> {
     Ok(line.keep())
 }
 
-/// A name that shares a line of a cgroup file with other words.
+/// Checks a name that will be one word of a line in a cgroup file.
 fn word(name: Text) -> Read<()> {
     if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace() || c == '\x0b') {
         return Err(Fault::of(format_args!("must be a name without blanks, is {}", Quoted(name))));

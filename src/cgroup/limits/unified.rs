@@ -1,4 +1,4 @@
-//! What `unified` changes in the files that the fields have set.
+//! How `unified` changes the files that the fields set.
 
 use super::knob::Knob;
 
@@ -10,7 +10,9 @@ pub(in crate::cgroup) fn replaces(file: &str, value: &str, knob: &Knob) -> bool 
     knob.file == file && whole(knob.value) && whole(value)
 }
 
-/// 1 to 10000, as in `io.weight` and systemd, for the 10 to 1000 of `blockIO.weight` and BFQ.
+/// Converts 10 to 1000 of `blockIO.weight` and BFQ to 1 to 10000 of `io.weight`.
+///
+/// systemd uses the latter, too.
 pub(in crate::cgroup) fn io_weight(n: u64) -> u64 {
     1 + (n - 10) * 9999 / 990
 }

@@ -5,9 +5,9 @@ use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
 use crate::text::Keep;
 
-/// The writes into a cgroup of this controller's hierarchy.
+/// The writes to a cgroup in the hierarchy of this controller.
 ///
-/// The kernel may refuse an order with EINVAL because of present values (a limit above the memory+swap limit); a second pass
+/// The kernel may refuse an order with EINVAL because of the present values (a limit above the memory+swap limit); a second pass
 /// succeeds.
 pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     let mut knobs = Vec::new();
@@ -23,7 +23,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
                 knobs.extend(hugepages(s, member.v1));
                 continue;
             }
-            // Linux 5.0 replaced CFQ by BFQ, which has its own files for the same weights and none for leaves.
+            // Linux 5.0 replaced CFQ by BFQ, which has other files for the same weights and none for leaf weights.
             ResourceField::Weight => knob.missing = WithoutFile::Use("blkio.bfq.weight", knob.value),
             ResourceField::DeviceWeight => {
                 knob.missing = WithoutFile::Use("blkio.bfq.weight_device", knob.value)
@@ -44,9 +44,9 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     Ok(knobs)
 }
 
-/// Refuses a sum of memory and swap below the limit of memory, which the kernel refuses in any order.
+/// Refuses a memory+swap limit below the memory limit.
 ///
-/// The kernel rounds both down to pages, of at most 64 KiB.
+/// The kernel refuses it in any order of the writes. It rounds both down to pages, which have at most 64 KiB.
 fn check_swap(r: &Resources) -> Result<()> {
     const LARGEST_PAGE: i64 = 64 << 10;
     match (r.number(ResourceField::Swap), r.number(ResourceField::Limit)) {
@@ -64,17 +64,18 @@ pub(super) fn below_limit(both: i64, limit: i64) -> Error {
     ))
 }
 
-/// `pids.max`. 0 becomes 1.
+/// The write to `pids.max`, where 0 becomes 1.
 ///
-/// The two mean the same to a container, whose first process is never refused by the limit, but `CLONE_INTO_CGROUP` is.
+/// Both mean the same to a container, because the limit never refuses its first process; but with 0 it refuses
+/// `CLONE_INTO_CGROUP`.
 pub(in crate::cgroup) fn pids(s: &Setting) -> Knob {
     let most = if s.n < 0 { "max".to_owned() } else { s.n.max(1).to_string() };
     Knob::new("pids.limit", "pids.max", most)
 }
 
-/// The limits of faults and of reservations, as in runc.
+/// The limits of page faults and of reservations, like runc.
 ///
-/// Pages that are faulted in without a reservation count only for the first. A kernel before 5.7 has no other.
+/// Pages that are faulted in without a reservation count only for the first limit. Linux before 5.7 has no other.
 pub(in crate::cgroup) fn hugepages(s: &Setting, suffix: &str) -> [Knob; 2] {
     ["", "rsvd."].map(|kind| {
         let file = format!("hugetlb.{}.{kind}{suffix}", s.of).keep();

@@ -1,6 +1,6 @@
 //! `linux.resources` as files of cgroup v2 (kernel: admin-guide/cgroup-v2).
 //!
-//! The conversions are the spec's. A field without a counterpart is refused.
+//! The conversions are those of the spec. A field without an equivalent is refused.
 
 use super::knob::{Controller, Knob, WithoutFile};
 use super::unified::io_weight;
@@ -9,7 +9,7 @@ use super::{ResourceField, Resources, Setting};
 use crate::error::{Error, Result};
 use crate::text::Keep;
 
-/// The writes into the container's cgroup for this controller.
+/// The writes to the container's cgroup for this controller.
 ///
 /// Errors name the field that cgroup v2 lacks.
 pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
@@ -36,7 +36,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
                 continue;
             }
             ResourceField::Weight | ResourceField::DeviceWeight => {
-                // BFQ takes the weight as it is; io.weight has 1 to 10000 for 10 to 1000.
+                // BFQ takes the weight unchanged; io.weight needs 1 to 10000 for 10 to 1000.
                 let knob = Knob::new(field, "io.bfq.weight", s.value());
                 let io_weight = Setting { n: io_weight(n as u64) as i64, ..*s }.value().keep();
                 knobs.push(Knob { missing: WithoutFile::Use("io.weight", io_weight), ..knob });
@@ -70,7 +70,7 @@ fn inconvertible(field: &str) -> Error {
     ))
 }
 
-/// Bytes or microseconds, or `max` for -1.
+/// Bytes or microseconds; `max` for a negative number.
 fn bytes(n: i64) -> String {
     if n < 0 { "max".to_owned() } else { n.to_string() }
 }
@@ -81,7 +81,7 @@ fn rate(s: &Setting, key: &str) -> String {
     format!("{} {key}={rate}", s.of)
 }
 
-/// v1 limits memory and swap together, v2 swap alone: swap = together - memory.
+/// v2 limits only swap, v1 memory and swap together: swap = together - memory.
 fn swap(r: &Resources) -> Result<Option<Knob>> {
     let alone = match (r.number(ResourceField::Swap), r.number(ResourceField::Limit)) {
         (None, Some(-1)) | (Some(-1), _) => -1,
@@ -95,17 +95,17 @@ fn swap(r: &Resources) -> Result<Option<Knob>> {
         (Some(both), Some(limit)) => both - limit,
     };
     let mut knob = Knob::new("memory.swap", "memory.swap.max", bytes(alone));
-    // Without a swap file the kernel has or accounts no swap: both values hold already.
+    // Without the file the kernel has no swap or does not account it, so both 0 and `max` hold already.
     if alone <= 0 {
         knob.missing = WithoutFile::Skips;
     }
     Ok(Some(knob))
 }
 
-/// `cpu.weight` (1 to 10000) of v1's shares (2 to 262144), by the spec's formula.
+/// Converts v1's shares (2 to 262144) to `cpu.weight` (1 to 10000).
 ///
-/// Its quadratic meets both ends and the defaults (1024 is 100): `ceil(10^((log2(x)^2 + 125 * log2(x)) / 612 - 7 / 34))`. In
-/// integers: the smallest weight whose logarithm is not below the exponent.
+/// This is the spec's formula, whose quadratic meets both ends and the defaults (1024 is 100): `ceil(10^((log2(x)^2 + 125 *
+/// log2(x)) / 612 - 7 / 34))`. In integers, the result is the smallest weight whose logarithm is not below the exponent.
 pub fn weight_of_shares(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
@@ -114,7 +114,7 @@ pub fn weight_of_shares(shares: u64) -> u64 {
         return 10_000;
     }
     let l = log2(shares);
-    // Both sides times 612 * 34 * log2(10), in units of 2^-2*FRACTION.
+    // Both sides are multiplied by 612 * 34 * log2(10), in units of 2^-2*FRACTION.
     let exponent = (34 * (l * l + ((125 * l) << FRACTION))) - ((7 * 612) << (2 * FRACTION));
     let exponent = (exponent >> FRACTION) * log2(10);
     let enough = |weight: u64| ((612 * 34 * log2(weight) + (1 << 20)) << FRACTION) >= exponent;
@@ -126,10 +126,10 @@ pub fn weight_of_shares(shares: u64) -> u64 {
     low
 }
 
-/// Binary digits after the point in [`log2`].
+/// The number of binary digits after the point in [`log2`].
 const FRACTION: u32 = 40;
 
-/// The binary logarithm, digit by digit: squaring the mantissa doubles it.
+/// The binary logarithm, computed bit by bit: squaring the mantissa doubles it.
 fn log2(n: u64) -> u128 {
     let mut mantissa = u128::from(n) << n.leading_zeros();
     let mut result = u128::from(63 - n.leading_zeros());
@@ -148,9 +148,9 @@ mod tests {
     use crate::cgroup::limits::v1;
     use crate::json::value::Json;
 
-    /// (file, value) of all controllers.
+    /// The (file, value) pairs of all controllers.
     ///
-    /// `file|file2` has an alternative, `file?` is optional.
+    /// `file|file2` has an alternative, and `file?` is optional.
     fn brief(knobs: impl IntoIterator<Item = Knob>) -> Vec<(String, String)> {
         let one = |k: Knob| match k.missing {
             WithoutFile::Fails => (k.file.to_owned(), k.value.to_owned()),
@@ -174,7 +174,7 @@ mod tests {
         Ok(brief(lists?.into_iter().flatten()))
     }
 
-    /// Resources, v1's writes, and v2's writes or the field that it refuses.
+    /// Resources, the writes on v1, and the writes on v2 or the field that v2 lacks.
     type Case = (
         &'static str,
         &'static [(&'static str, &'static str)],

@@ -2,9 +2,9 @@
 //!
 //! They are read from `/proc/self/mountinfo` and `/proc/self/cgroup`.
 //!
-//! A layout is a list of hierarchies: one on pure v2; one for each controller on v1 (some controllers share one, and it may be
-//! mounted under any name); on hybrid hosts those of v1 and one of v2; none on a host without cgroups. Sources:
-//! proc_pid_mountinfo(5), cgroups(7).
+//! A layout is a list of hierarchies. It has one on pure v2; one for each controller on v1, where controllers may share a
+//! hierarchy that is mounted under any name; those of v1 and one of v2 on a hybrid host; and none on a host without cgroups.
+//! Sources: proc_pid_mountinfo(5), cgroups(7).
 
 use nix::fcntl::OFlag;
 
@@ -12,10 +12,10 @@ use crate::error::{Context, Result};
 use crate::sys::file::{open, read_all, read_text};
 use crate::sys::mountinfo::{MountInfo, mounts};
 
-/// The hierarchies that are mounted in this process's view.
+/// The hierarchies that are mounted in this process's mount namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
-    /// v1's in the order of `/proc/self/cgroup`, then v2's.
+    /// Those of v1 in the order of `/proc/self/cgroup`, then that of v2.
     pub hierarchies: Vec<MountedHierarchy>,
 }
 
@@ -53,24 +53,24 @@ impl Layout {
         read_text(&format!("{}/cgroup.controllers", self.v2()?.mount)).ok()
     }
 
-    /// The same hierarchies with the cgroups of another process.
+    /// Reads the layout with the cgroups of another process.
     pub(in crate::cgroup) fn of(process: &str) -> Result<Layout> {
-        // Mounts by other programs may have a path that is not UTF-8.
+        // Mounts of other programs may have a path that is not UTF-8.
         let read = |file: &str| {
             let text = open(file, OFlag::O_RDONLY).and_then(|fd| read_all(fd, usize::MAX));
             text.about(format_args!("read {file}")).map(|text| String::from_utf8_lossy(&text).into_owned())
         };
         let cgroups = match read(&format!("/proc/{process}/cgroup")) {
-            // A kernel without CONFIG_CGROUPS.
+            // The kernel lacks CONFIG_CGROUPS.
             Err(e) if e.errno() == Some(crate::error::Errno::ENOENT) => return Ok(Layout::default()),
             other => other?,
         };
         Ok(Layout::parse(&read("/proc/self/mountinfo")?, &cgroups))
     }
 
-    /// The layout that the two texts describe.
+    /// Parses the two texts into a layout.
     ///
-    /// A malformed line is ignored. A hierarchy that is not mounted, or only below another mount, is not in the layout.
+    /// A malformed line is ignored. A hierarchy that is not mounted, or only below another mount, is left out.
     pub fn parse(mountinfo: &str, cgroups: &str) -> Layout {
         let mounts = mounts(mountinfo.as_bytes());
         let mut hierarchies: Vec<MountedHierarchy> = cgroups
@@ -107,9 +107,9 @@ fn has_option(options: &[u8], wanted: &str) -> bool {
     options.split(|b| *b == b',').any(|option| option == wanted.as_bytes())
 }
 
-/// The best mount of a hierarchy.
+/// Chooses the best mount of a hierarchy.
 ///
-/// Writable comes before read-only, then one that shows our own cgroup, then the first.
+/// A writable mount is preferred to a read-only one, then one that shows our own cgroup, then the first.
 fn hierarchy(mounts: &[MountInfo<'_>], names: &[&str], path: &str) -> Option<MountedHierarchy> {
     let own = |m: &MountInfo<'_>| below(&m.root, path);
     let mount = mounts
@@ -123,7 +123,7 @@ fn hierarchy(mounts: &[MountInfo<'_>], names: &[&str], path: &str) -> Option<Mou
     })
 }
 
-/// `path` as seen from `root`.
+/// Converts `path` to a path below `root`.
 ///
 /// Inside a container the mount's root may be the container's cgroup. A path that starts with `/..` is outside of our cgroup
 /// namespace.
@@ -138,7 +138,7 @@ fn rest_of<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
     rest.first().is_none_or(|b| *b == b'/').then_some(rest)
 }
 
-/// Whether another mount covers this one or a directory on the way to it.
+/// Whether another mount covers this one or one of its parent directories.
 fn hidden(mounts: &[MountInfo<'_>], mount: &MountInfo<'_>) -> bool {
     let mut way = vec![mount.id];
     let mut at = mount;
@@ -263,7 +263,7 @@ mod tests {
         assert!(!over("60 31 0:50 / /sys/fs/cgroup rw - tmpfs none rw"));
         assert!(over("60 31 0:50 / /sys/fs/cgroup/uni rw - tmpfs none rw"));
         assert!(over("60 20 0:50 / /proc rw - proc proc rw"));
-        // A switched root: the new root was mounted after the mounts that were moved below it.
+        // After a switch of the root, the new root is a younger mount than those moved below it.
         let moved = "41 50 0:38 / /cg rw - cgroup2 cgroup2 rw\n50 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         assert!(Layout::parse(moved, "0::/").v2().is_some());
     }

@@ -1,6 +1,6 @@
-//! The place of a container's cgroup, as the state record keeps it.
+//! The place of a container's cgroup, as the state record stores it.
 //!
-//! It suffices to find and remove the cgroup without reading the host's layout again, and nothing in it must still be true.
+//! It suffices to find and remove the cgroup without reading the host's layout again, even if the layout has changed.
 
 use super::layout::{Layout, MountedHierarchy};
 use super::path::CgroupPath;
@@ -20,7 +20,7 @@ pub struct Place {
     pub path: String,
     /// The controllers of a v1 hierarchy (`name=…` for a named one); empty for v2.
     pub controllers: Vec<String>,
-    /// The number of directories at the end of the path that we make; 0 if it existed.
+    /// The number of directories at the path's end that we make; 0 if it existed.
     pub made: u32,
 }
 
@@ -40,7 +40,7 @@ impl Place {
         format!("{}{}", self.mount.trim_end_matches('/'), self.path)
     }
 
-    /// The directories from below the mount to the cgroup, and whether we make each.
+    /// The directories from the mount down to the cgroup, and whether we make each.
     pub(in crate::cgroup) fn levels(&self) -> Vec<(String, bool)> {
         let directory = self.directory();
         let first = directory.len() - self.path.len();
@@ -54,16 +54,16 @@ impl Place {
     }
 }
 
-/// The container's cgroup in every hierarchy; none on a host without cgroups.
+/// The container's cgroup in every hierarchy; empty on a host without cgroups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Location {
-    /// v1's in the order of the layout, then v2's.
+    /// Those of v1 in the order of the layout, then that of v2.
     pub places: Vec<Place>,
-    /// The systemd scope, if it is one.
+    /// The systemd scope, if systemd manages the cgroup.
     pub unit: Option<Unit>,
 }
 
-/// The entries in the state record: places, and the unit if there is one.
+/// Reads the entries of the state record: places, and the unit if there is one.
 impl Slot for Location {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         v.each(&mut Each(&mut |v| self.entry(v)))
@@ -71,7 +71,7 @@ impl Slot for Location {
 }
 
 impl Location {
-    /// Plans the cgroup of this path, to be recorded before it is made.
+    /// Plans the cgroup of this path, so that it is recorded before it is made.
     pub fn plan(layout: &Layout, path: &CgroupPath) -> Location {
         let place = |hierarchy: &MountedHierarchy| {
             let mut place = Place {
@@ -87,7 +87,7 @@ impl Location {
         Location { places: layout.hierarchies.iter().map(place).collect(), unit: None }
     }
 
-    /// For the state record.
+    /// The entries for the state record.
     pub fn to_json(&self) -> Json {
         let mut entries = Vec::new();
         for p in &self.places {
@@ -142,7 +142,7 @@ impl Location {
 
     /// runc's `cgroup_paths` of state.json: directories by controller.
     ///
-    /// V2 has the empty name.
+    /// The key of v2 is empty.
     pub fn cgroup_paths(&self) -> Vec<(String, String)> {
         let mut paths = Vec::new();
         for place in &self.places {
@@ -162,14 +162,14 @@ pub enum Access {
     /// All rights: every failure is an error.
     #[default]
     Full,
-    /// Nothing: the container gets no cgroup, and its device rules are not in force.
+    /// No rights: the container gets no cgroup, and its device rules are not enforced.
     None,
     /// A subtree was delegated to an ordinary user, who cannot set device rules.
     Delegated {
         /// The config names the cgroup's path.
         ///
-        /// Otherwise, as in runc, a hierarchy in which it cannot be made is left out, and is an error only if a resource needs
-        /// it.
+        /// Otherwise, like in runc, a hierarchy where it cannot be made is left out. That is an error only if a resource needs
+        /// the hierarchy.
         asked: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! Where a container's cgroup is: the hierarchies of the host, the path, and the scope of systemd.
+//! The place of a container's cgroup: hierarchies, path, and systemd scope.
 
 pub mod layout;
 pub mod location;

@@ -5,7 +5,7 @@ use crate::error::{Error, Quoted, Result};
 
 /// A checked `cgroupsPath`: one or more plain names.
 ///
-/// It cannot lead out of the hierarchy, or be its root, which is the cgroup of everything else.
+/// It cannot lead out of the hierarchy, and cannot be the hierarchy's root, which contains everything else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CgroupPath {
     absolute: bool,
@@ -15,8 +15,8 @@ pub struct CgroupPath {
 impl CgroupPath {
     /// Checks `cgroupsPath`; without one, the cgroup is named after the container's id.
     ///
-    /// Errors name the field: an empty path, `/`, one with `..`, and one with a control character (a newline would break
-    /// `/proc/PID/cgroup` for every reader).
+    /// An empty path, `/`, `..` and control characters are errors, which name the field: a newline would break `/proc/PID/cgroup`
+    /// for every reader.
     pub fn new(path: Option<&str>, id: &str) -> Result<CgroupPath> {
         let path = path.unwrap_or(id);
         let refuse = |why: &str| Err(Error::of(format_args!("linux.cgroupsPath: {} {why}", Quoted(path))));
@@ -35,7 +35,7 @@ impl CgroupPath {
 
     /// The path in a hierarchy, below its mount, starting with `/`.
     ///
-    /// An absolute path starts at the mount. As in runc, a relative one starts at the runtime's own cgroup on v1, and at its
+    /// An absolute path starts at the mount. Like in runc, a relative one starts at the runtime's own cgroup on v1, and at its
     /// parent on v2, where a cgroup with processes (the runtime) cannot have children with controllers.
     pub fn within(&self, hierarchy: &MountedHierarchy) -> String {
         let parent = match (self.absolute, hierarchy.is_v2()) {

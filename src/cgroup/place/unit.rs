@@ -1,4 +1,4 @@
-//! The scope of systemd that a container is: its name, its place, and what its properties may be.
+//! A container's systemd scope: its name, its slice, and values of properties.
 
 use std::fmt;
 
@@ -15,16 +15,16 @@ pub struct Unit {
     pub name: String,
     /// The slice that contains it.
     pub slice: String,
-    /// It belongs to a user's manager, not to the system's.
+    /// The unit belongs to a user's manager, not to the system's.
     pub user: bool,
-    /// Further properties, from annotations.
+    /// Additional properties from annotations.
     pub properties: List<Property>,
 }
 
 impl Unit {
-    /// Reads `cgroupsPath` as `slice:prefix:name`.
+    /// Parses `cgroupsPath` as `slice:prefix:name`.
     ///
-    /// Without a slice it is in `system.slice` (a user's: `user.slice`); without a path it is named after the container's id.
+    /// The default slice is `system.slice` (`user.slice` for a user); without a path the scope is named after the container's id.
     pub fn new(path: Option<&str>, id: &str, user: bool) -> Result<Unit> {
         let default = format!(":embrun:{id}");
         let path = path.unwrap_or(&default);
@@ -78,7 +78,7 @@ pub(in crate::cgroup) fn slice_path(slice: &str) -> Result<String> {
     Ok(path)
 }
 
-/// A value of a property or an argument.
+/// The value of a property or an argument.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum PropertyValue {
@@ -118,7 +118,7 @@ impl fmt::Display for PropertyValue {
 }
 
 impl PropertyValue {
-    /// The type's signature.
+    /// The D-Bus signature of its type.
     pub fn signature(&self) -> &'static str {
         match self {
             PropertyValue::Bool(_) => "b",

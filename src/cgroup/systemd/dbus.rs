@@ -18,11 +18,11 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::sys::clock;
 use crate::sys::socket::connect;
 
-/// A method of an object.
+/// A method of a D-Bus object.
 pub struct Method {
     /// The bus name of its owner; empty without a bus.
     pub destination: &'static str,
-    /// The object.
+    /// The object's path.
     pub path: &'static str,
     /// The interface of the method.
     pub interface: &'static str,
@@ -32,7 +32,7 @@ pub struct Method {
     pub signature: &'static str,
 }
 
-/// A received message: the reply to a call, an error, or a signal.
+/// A received message: a reply, an error, or a signal.
 #[derive(Debug, Default)]
 struct DbusMessage {
     kind: u8,
@@ -42,13 +42,13 @@ struct DbusMessage {
     body: BodyReader,
 }
 
-/// A connection.
+/// A connection to a bus or a peer.
 pub struct Connection {
     stream: UnixStream,
     serial: u32,
     has_bus: bool,
     deadline: Instant,
-    /// Signals that arrived while a reply was waited for.
+    /// Signals that arrived while we waited for a reply.
     signals: Vec<(String, BodyReader)>,
 }
 
@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// The next signal of that name.
+    /// The next signal with this name.
     pub fn signal(&mut self, member: &str) -> Result<BodyReader> {
         loop {
             if let Some(at) = self.signals.iter().position(|(name, _)| name == member) {
@@ -228,7 +228,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// Waits until the socket is ready again, if the error is about that.
+    /// Waits until the socket is ready on EAGAIN; returns other errors.
     fn wait(&self, e: Errno, events: PollFlags) -> Result<()> {
         match e {
             Errno::EINTR => return Ok(()),

@@ -1,7 +1,7 @@
 //! The cgroup as a systemd scope (org.freedesktop.systemd1(5)).
 //!
-//! systemd makes it, keeps its properties, and is informed of its end. Inside, the cgroup file system is used as without
-//! systemd, which `Delegate=yes` permits.
+//! systemd makes it, keeps its properties, and is informed of its end. Below it we use the cgroup file system directly, which
+//! `Delegate=yes` permits.
 
 pub(super) mod dbus;
 pub(super) mod properties;
@@ -21,7 +21,7 @@ use crate::sys::search::has;
 use dbus::{Connection, Method};
 use wire::{BodyReader, Writer};
 
-/// The time limit for a job of systemd.
+/// The time limit for a systemd job.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const fn manager(member: &'static str, signature: &'static str) -> Method {
@@ -44,7 +44,9 @@ const ADD_MATCH: Method = Method {
     signature: "s",
 };
 
-/// Connects to the manager by its own socket, which needs no bus, else by the bus.
+/// Connects to the manager's private socket, or else to the bus.
+///
+/// The private socket works without a bus daemon.
 fn connect(user: bool) -> Result<Connection> {
     let directory = if user {
         crate::sys::entry::variable("XDG_RUNTIME_DIR").ok_or_else(|| {
@@ -66,12 +68,12 @@ fn connect(user: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// One call over its own connection.
+/// Makes one call over a new connection.
 fn ask(user: bool, method: &Method, body: Writer) -> Result<BodyReader> {
     connect(user)?.call(method, body)
 }
 
-/// The same with properties; repeated without the late ones if systemd lacks them.
+/// Calls with properties; without the late ones if this systemd lacks them.
 fn tell(
     connection: &mut Connection,
     method: &Method,
@@ -91,7 +93,7 @@ fn is_running() -> bool {
     is_dir("/run/systemd/system")
 }
 
-/// The cgroup of systemd itself, of the system's or the user's: its slices are below.
+/// The cgroup of the system's or the user's systemd; its slices are below.
 pub fn own_cgroup(user: bool) -> Result<String> {
     if !is_running() {
         return Err(Error::new("systemd not running on this host, cannot use systemd cgroups manager")
@@ -104,7 +106,7 @@ pub fn own_cgroup(user: bool) -> Result<String> {
     answer.ok_or_else(|| Error::new("systemd: its own cgroup is not known"))
 }
 
-/// Keeps a scope alive until the container's init joins: systemd needs a process.
+/// A process that keeps a scope alive until init joins: systemd requires one.
 pub(in crate::cgroup) struct Placeholder(Pid);
 
 impl Placeholder {
@@ -124,9 +126,9 @@ impl Placeholder {
 
 impl Drop for Placeholder {
     fn drop(&mut self) {
-        // It is our own child and nobody else waits for it, so the pid is its.
+        // It is our own child and only we wait for it, so its pid cannot have been reused.
         let _ = process::kill(self.0, libc::SIGKILL);
-        // It may die later: v1's freezer holds it in a frozen cgroup.
+        // It may die late: v1's freezer holds it in a frozen cgroup.
         for _ in 0..500 {
             if !matches!(process::wait(self.0, false), Ok(None)) {
                 break;
@@ -144,7 +146,7 @@ pub(in crate::cgroup) fn start(unit: &Unit, limits: &[Property], v2: bool) -> Re
         ("Description", PropertyValue::Str(format!("embrun container {}", unit.name))),
         ("Slice", PropertyValue::Str(unit.slice.clone())),
         ("PIDs", PropertyValue::U32s(vec![placeholder.0.as_raw() as u32])),
-        // The unit is collected after its end, even a failed one: nothing is left to be reset.
+        // The unit is collected after its end, even a failed one, so nobody has to reset it.
         ("CollectMode", PropertyValue::Str("inactive-or-failed".to_owned())),
         ("MemoryAccounting", PropertyValue::Bool(true)),
         ("CPUAccounting", PropertyValue::Bool(true)),
@@ -182,10 +184,10 @@ pub(in crate::cgroup) fn start(unit: &Unit, limits: &[Property], v2: bool) -> Re
     Ok(placeholder)
 }
 
-/// Waits for the end of a job.
+/// Waits until a job has ended.
 fn finish(connection: &mut Connection, job: &str) -> Result<()> {
     loop {
-        // JobRemoved: id, job, unit, result.
+        // The arguments of JobRemoved: id, job, unit, result.
         let mut signal = connection.signal("JobRemoved")?;
         let (_, of, _, result) = (signal.u32(), signal.str(), signal.str(), signal.str());
         if of.as_deref() != Some(job) {
@@ -199,9 +201,9 @@ fn finish(connection: &mut Connection, job: &str) -> Result<()> {
     }
 }
 
-/// Lets systemd move a process into the scope.
+/// Asks systemd to move a process into the scope.
 ///
-/// A user may not take a process out of another session's cgroup; the user's manager asks the system's to do it.
+/// A user may not move a process out of another session's cgroup, but the user's manager asks the system's manager to do it.
 pub(in crate::cgroup) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
     let mut body = Writer::default();
     body.str(&unit.name);
@@ -214,9 +216,8 @@ pub(in crate::cgroup) fn attach(unit: &Unit, pid: Pid) -> Result<()> {
 
 /// Ends the scope and waits until systemd has forgotten it.
 ///
-/// A missing one is no error.
-///
-/// The end of the job is not waited for: a scope without processes ends by itself, and then no signal reports it.
+/// A missing scope is no error. We do not wait for the job's end: a scope without processes ends by itself, and then no signal
+/// reports it.
 pub(in crate::cgroup) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
     if !is_running() {
         return Ok(());
@@ -251,7 +252,7 @@ pub(in crate::cgroup) fn update(unit: &Unit, limits: &[Property]) -> Result<()> 
     let body = |properties: &[&Property]| {
         let mut body = Writer::default();
         body.str(&unit.name);
-        // Until the unit is gone, for a bounded time.
+        // `runtime` is true: the change lasts no longer than the unit.
         body.bool(true);
         body.properties(properties);
         body

@@ -1,4 +1,4 @@
-//! Resources as properties of the unit, by pure conversions.
+//! Converts resources to properties of a systemd unit. Pure.
 
 use super::unified;
 use crate::cgroup::limits::unified::io_weight;
@@ -9,7 +9,7 @@ use crate::error::{Error, Quoted, Result};
 use crate::json::pairs::Pairs;
 use crate::sys::search::cut;
 
-/// Numbers that are properties, by their names on v2 and on v1.
+/// Numeric settings with a property, by its names on v2 and v1.
 const PROPERTIES: [(ResourceField, &str, &str); 8] = [
     (ResourceField::Limit, "MemoryMax", "MemoryLimit"),
     (ResourceField::Shares, "CPUWeight", "CPUShares"),
@@ -24,9 +24,9 @@ const PROPERTIES: [(ResourceField, &str, &str); 8] = [
 /// The kernel's period of a quota, in microseconds.
 pub(in crate::cgroup) const DEFAULT_PERIOD: u64 = 100_000;
 
-/// Resources as unit properties, so that systemd does not revert them on a reload.
+/// Converts resources to unit properties, so that a reload does not revert them.
 ///
-/// Resources without a property are only in the cgroup's files, where all of them are.
+/// A setting without a property is only in the cgroup's files, where all settings are.
 pub(in crate::cgroup) fn properties(
     r: &Resources,
     v2: bool,
@@ -78,17 +78,19 @@ pub(in crate::cgroup) fn properties(
     list
 }
 
-/// Properties of systemd 242 and 244; the cgroup's files have the same values.
+/// Properties that systemd 242 and 244 introduced.
+///
+/// An older systemd can do without them, because the cgroup's files have the values.
 const LATE: [&str; 3] = ["CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes"];
 
-/// The properties without the late ones, if systemd's error is that it lacks one.
+/// The properties without the late ones, if systemd's error names one of them.
 pub(in crate::cgroup) fn known_of_old<'a>(list: &[&'a Property], answer: &str) -> Option<Vec<&'a Property>> {
     let late = |name: &str| LATE.contains(&name);
     cut(answer, "Cannot set property ")?.1.split_once(',').filter(|(name, _)| late(name))?;
     Some(list.iter().copied().filter(|(name, _)| !late(name)).collect())
 }
 
-/// Microseconds per second; systemd keeps whole percents of it.
+/// Microseconds per second; systemd rounds to whole percents.
 pub(in crate::cgroup) fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
         Err(_) => u64::MAX,
@@ -96,7 +98,7 @@ pub(in crate::cgroup) fn quota_per_second(quota: i64, period: u64) -> u64 {
     }
 }
 
-/// `0-2,8` as bits, the first of the first byte being 0.
+/// Converts `0-2,8` to a bit mask; bit 0 is the first of the first byte.
 pub(in crate::cgroup) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
     for part in text.trim_ascii().split(',') {
@@ -110,9 +112,9 @@ pub(in crate::cgroup) fn mask_of_list(text: &str) -> Option<Vec<u8>> {
     Some(mask)
 }
 
-/// The rules as systemd knows them; `drivers` is the text of `/proc/devices`.
+/// Converts device rules to properties; `drivers` is the text of `/proc/devices`.
 ///
-/// Rules that systemd cannot express (everything with exceptions) are left out: our own rules are in force anyway.
+/// A rule that systemd cannot express (everything with exceptions) is left out, because our own rules are enforced anyway.
 fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, PropertyValue)> {
     let policy = |name: &str| ("DevicePolicy".to_owned(), PropertyValue::Str(name.to_owned()));
     let list = devices::v1(&devices::complete(rules)).ok().filter(|list| !list.allow);
@@ -123,7 +125,7 @@ fn device_properties(rules: &[DeviceRule], drivers: &str) -> Vec<(String, Proper
             letters.iter().filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
         Some((specifier(rule, drivers)?, access))
     });
-    // An empty list first: each list is added to the one before.
+    // The empty list comes first, because systemd appends each list to the previous one.
     vec![policy("strict"), allow(Vec::new()), allow(pairs.collect())]
 }
 
@@ -148,9 +150,9 @@ fn specifier(rule: &DeviceRule, drivers: &str) -> Option<String> {
     }
 }
 
-/// Properties from annotations: `org.systemd.property.NAME` with a gvariant value.
+/// Converts annotations `org.systemd.property.NAME` with a gvariant value.
 ///
-/// The types are those that systemd uses for scopes. A `NAMESec` in seconds is a `NAMEUSec` in microseconds, as in runc.
+/// The types are those that systemd uses for scopes. Like in runc, `NAMESec` in seconds becomes `NAMEUSec` in microseconds.
 /// Errors name the annotation.
 pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, PropertyValue)>> {
     let mut list = Vec::new();
@@ -176,7 +178,7 @@ pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, Pr
     Ok(list)
 }
 
-/// `5`, `uint64 5` or `1.5`, in seconds.
+/// Converts seconds, such as `5`, `uint64 5` or `1.5`, to microseconds.
 fn microseconds(text: &str) -> Option<u64> {
     let number = text.trim_ascii().rsplit(' ').next()?;
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
@@ -227,7 +229,7 @@ fn strings(mut rest: &str) -> Option<Vec<String>> {
     Some(list)
 }
 
-/// A string in either kind of quotes, and the rest after it.
+/// Splits a string in either kind of quotes from the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut chars = text.char_indices();
     let quote = chars.next().map(|(_, c)| c).filter(|c| matches!(c, '\'' | '"'))?;
@@ -326,7 +328,7 @@ mod tests {
             ]
         );
         assert_eq!(quota_per_second(-1, 100_000), u64::MAX);
-        // The kernel's default as well: the unit may have had another value before.
+        // The kernel's default is set, too, because the unit may have had another value before.
         let back = read(r#"{"cpu":{"quota":50000,"period":100000}}"#);
         let both = ["CPUQuotaPerSecUSec=U64(500000)", "CPUQuotaPeriodUSec=U64(100000)"];
         assert_eq!(shown(properties(&back, false, None)), both);

@@ -1,14 +1,14 @@
-//! `linux.resources.unified` beside the fields: it wins where both name a file.
+//! `linux.resources.unified`, which overrides fields that set the same file.
 //!
-//! This holds for the files of cgroup v2 and for systemd's properties, as in runc and crun.
+//! Like in runc and crun, this holds for the files of cgroup v2 and for systemd's properties.
 
 use super::properties::{DEFAULT_PERIOD, mask_of_list, quota_per_second};
 use crate::cgroup::limits::unified::io_weight;
 use crate::cgroup::place::unit::{Property, PropertyValue};
 
-/// The properties of a systemd unit that correspond to a file's value.
+/// The unit properties that correspond to a file's value.
 ///
-/// There are none if the file has no property or the value is malformed. `period` is the fields' value.
+/// The list is empty if the file has no property or the value is malformed. `period` is from the fields.
 pub(in crate::cgroup) fn properties(file: &str, value: &str, period: Option<i64>) -> Vec<Property> {
     let value = value.trim_ascii();
     let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
@@ -60,7 +60,7 @@ mod tests {
         resources(&Json::parse(text.as_bytes()).unwrap()).unwrap()
     }
 
-    /// The final values of the files; lines by device have their key.
+    /// The final values of the files; per-device lines include their key.
     fn files(r: &Resources) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         let ground = CgroupFacts { has_v2: true, ..CgroupFacts::default() };
@@ -73,7 +73,7 @@ mod tests {
         found
     }
 
-    /// A field, its v2 file, a value for `unified`, and the property with its value then.
+    /// A field, its v2 file, a value for `unified`, and the resulting property.
     const BOTH: &[(&str, &str, &str, &str, &str)] = &[
         (r#""memory":{"limit":33554432}"#, "memory.max", "41943040", "MemoryMax", "U64(41943040)"),
         (r#""memory":{"limit":33554432}"#, "memory.max", "max", "MemoryMax", "U64(18446744073709551615)"),
@@ -145,7 +145,7 @@ mod tests {
         assert!(has("io.bfq.weight", "10") && has("io.bfq.weight 8:0", "300"), "{:?}", files(&r));
     }
 
-    /// A limit that is lower for a moment would kill processes that the higher one permits.
+    /// Even briefly, a lower limit would kill processes that the final one permits.
     #[test]
     fn a_value_that_is_replaced_is_not_written() {
         let r = read(r#"{"memory":{"limit":4096},"unified":{"memory.max":"8192","pids.max":"5"}}"#);

@@ -1,8 +1,8 @@
-//! A value of D-Bus as bytes, and back.
+//! Encodes and decodes D-Bus values.
 
 use crate::cgroup::place::unit::PropertyValue;
 
-/// A message body in the making, aligned as D-Bus requires.
+/// Builds a message body with D-Bus alignment.
 #[derive(Default)]
 pub struct Writer(pub(super) Vec<u8>);
 
@@ -21,14 +21,14 @@ impl Writer {
         self.0.extend(n.to_le_bytes());
     }
 
-    /// A string, or an object path.
+    /// Writes a string or an object path.
     pub fn str(&mut self, text: &str) {
         self.u32(text.len() as u32);
         self.0.extend(text.as_bytes());
         self.0.push(0);
     }
 
-    /// `true` or `false`.
+    /// Writes a boolean.
     pub fn bool(&mut self, b: bool) {
         self.u32(b.into());
     }
@@ -39,7 +39,7 @@ impl Writer {
         self.0.push(0);
     }
 
-    /// An array whose items are aligned to `align`.
+    /// Writes an array whose items are aligned to `align`.
     pub(super) fn array(&mut self, align: usize, items: &mut dyn FnMut(&mut Writer)) {
         self.u32(0);
         let length_at = self.0.len() - 4;
@@ -50,12 +50,12 @@ impl Writer {
         self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// `au`
+    /// Writes an `au`.
     pub fn u32s(&mut self, list: &[u32]) {
         self.array(4, &mut |w| list.iter().for_each(|n| w.u32(*n)));
     }
 
-    /// A value preceded by its type.
+    /// Writes a value preceded by its type.
     pub(super) fn variant(&mut self, value: &PropertyValue) {
         self.signature(value.signature());
         match value {
@@ -85,7 +85,7 @@ impl Writer {
         }
     }
 
-    /// `a(sv)`
+    /// Writes an `a(sv)`.
     pub fn properties(&mut self, list: &[&(String, PropertyValue)]) {
         self.array(8, &mut |w| {
             for (name, value) in list {
@@ -96,13 +96,13 @@ impl Writer {
         });
     }
 
-    /// An empty array of structures.
+    /// Writes an empty array of structures.
     pub fn nothing(&mut self) {
         self.array(8, &mut |_| ());
     }
 }
 
-/// A body that is being read.
+/// Reads a message body.
 #[derive(Debug, Default)]
 pub struct BodyReader {
     pub(super) bytes: Vec<u8>,
@@ -122,7 +122,7 @@ impl BodyReader {
         self.at = self.at.next_multiple_of(to);
     }
 
-    /// A number of four bytes.
+    /// Reads a 32-bit number.
     pub fn u32(&mut self) -> Option<u32> {
         self.align(4);
         let big_endian = self.big_endian;
@@ -130,7 +130,7 @@ impl BodyReader {
         Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     }
 
-    /// A string, or an object path.
+    /// Reads a string or an object path.
     pub fn str(&mut self) -> Option<String> {
         let length = self.u32()? as usize;
         let text = String::from_utf8(self.take(length)?.to_vec()).ok()?;
@@ -145,7 +145,7 @@ impl BodyReader {
         Some(text)
     }
 
-    /// A string preceded by its type.
+    /// Reads a string preceded by its type.
     pub fn variant_str(&mut self) -> Option<String> {
         (self.signature()? == "s").then(|| self.str()).flatten()
     }
