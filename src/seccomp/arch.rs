@@ -1,6 +1,7 @@
 //! Architectures: the spec's names and the kernel's numbers.
 
-/// Set in the number of every x32 call.
+/// The bit that the number of every x32 call has.
+///
 /// x32 has the same audit architecture as x86_64.
 pub const X32_BIT: u32 = 0x4000_0000;
 
@@ -71,7 +72,8 @@ impl Arch {
     }
 
     /// Whether one kernel can run processes of both architectures.
-    /// A filter matters only for these.
+    ///
+    /// Only then can one filter see calls of both.
     pub fn runs_beside(self, other: Arch) -> bool {
         let family = |arch| match arch {
             Arch::X86 | Arch::X86_64 | Arch::X32 => 1,

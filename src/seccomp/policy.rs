@@ -55,8 +55,9 @@ pub static OPERATORS: &[(Op, &str)] = &[
 ];
 
 /// The calls that a listener cannot decide.
-/// The runtime makes them under the filter before anyone listens. runc cannot do without write either, and engines'
-/// tests rely on that; sendmsg is needed on kernels before 5.6.
+///
+/// The runtime makes them under the filter before anyone listens. runc needs write, too, and engines' tests rely on that; Linux
+/// before 5.6 needs sendmsg.
 const BEFORE_ANYBODY_LISTENS: [&str; 2] = ["write", "sendmsg"];
 
 const EPERM: u16 = 1;
@@ -166,14 +167,14 @@ impl Action {
     }
 }
 
-/// Reads a profile that is in memory.
+/// Reads a profile that is already in memory.
 pub fn policy(v: &Json) -> Read<Policy> {
     let mut policy = None;
     document::read_value(v, &mut ProfileSlot(&mut policy))?;
     policy.ok_or_else(|| Fault::new("is required").at("defaultAction"))
 }
 
-/// A profile.
+/// The slot for a profile.
 pub struct ProfileSlot<'a>(pub &'a mut Option<Policy>);
 
 impl Slot for ProfileSlot<'_> {
@@ -185,8 +186,9 @@ impl Slot for ProfileSlot<'_> {
     }
 }
 
-/// `linux.seccomp`. As in runc it asks for no filter if it has neither a default action nor rules: engines may write that for
-/// "none".
+/// The slot for `linux.seccomp`, which may be empty.
+///
+/// Like in runc, it asks for no filter if it has neither a default action nor rules: engines may write that for "none".
 pub struct Section<'a>(pub &'a mut Option<Policy>);
 
 impl Slot for Section<'_> {
@@ -200,7 +202,9 @@ impl Slot for Section<'_> {
     }
 }
 
-/// `linux.seccomp` of a container that exists, for its listener: the rules are left out.
+/// The slot for `linux.seccomp` of an existing container, for its listener.
+///
+/// The rules are left out.
 pub struct Listener<'a>(pub &'a mut Option<Policy>);
 
 impl Slot for Listener<'_> {
@@ -322,7 +326,7 @@ impl Slot for Arg {
     }
 }
 
-/// A name of a table, as its meaning.
+/// The slot for a name of a table; stores the value that belongs to it.
 struct Named<'a, T: 'static>(&'a mut T, &'static str, &'static [(T, &'static str)]);
 
 impl<T: Copy> Slot for Named<'_, T> {
@@ -332,7 +336,7 @@ impl<T: Copy> Slot for Named<'_, T> {
     }
 }
 
-/// The meaning of a name of a table.
+/// The value that belongs to a name of a table.
 fn named<T: Copy>(what: &str, names: &[(T, &str)], name: &str) -> Read<T> {
     match names.iter().find(|(_, n)| *n == name) {
         Some((meaning, _)) => Ok(*meaning),
@@ -359,7 +363,7 @@ fn listener(policy: &Policy) -> Read<()> {
     Ok(())
 }
 
-/// An action with the errno that stands beside it.
+/// The action with the errno that its rule gives.
 fn with_errno(action: Action, key: &str, errno: Option<u16>) -> Read<Action> {
     let Some(errno) = errno else { return Ok(action) };
     match action {

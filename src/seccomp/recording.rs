@@ -23,7 +23,8 @@ pub fn policy(kernel: Support) -> Policy {
 }
 
 /// A profile that allows recorded calls and answers EPERM to all others.
-/// The arguments of the calls do not matter.
+///
+/// It does not look at the arguments of the calls.
 #[derive(Debug)]
 pub struct RecordedProfile {
     /// One bit for each item of [`ALL`].
