@@ -1,6 +1,6 @@
-//! The facts of the host that planning needs; a test can fill them in.
+//! The facts about the host that planning needs; a test can fill them in.
 //!
-//! Facts choose between ways; they never replace a check.
+//! Facts choose between alternatives; they never replace a check.
 
 use crate::bundle::spec::Linux;
 use crate::cgroup::limits::ResourceField;
@@ -24,11 +24,11 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
-    /// The cgroup of systemd itself; asked only if it makes the container's.
+    /// The cgroup of systemd itself; read only if systemd makes the container's.
     pub systemd: String,
     /// The seccomp features of the kernel; read only if there is a policy.
     pub seccomp: Support,
-    /// SELinux is enabled: file systems take labels as mount options.
+    /// SELinux is enabled, so file systems take labels as mount options.
     pub selinux: bool,
     /// The listening sockets that the caller passes on.
     pub listening: Listening,
@@ -36,25 +36,27 @@ pub struct HostFacts {
     pub notify_socket: bool,
     /// `cgroup.controllers` of v2's root; read only if the config needs it.
     pub v2_controllers: Option<String>,
-    /// `/proc/cgroups`; read only if a controller that the config needs is missing.
+    /// The text of `/proc/cgroups`; read only if a needed controller is missing.
     pub known_controllers: String,
-    /// The memory controller of v1 does not account swap; asked only if the config limits it.
+    /// The memory controller of v1 does not account swap; read only if swap is limited.
     pub no_swap: bool,
-    /// `/proc/devices`; read only if a systemd unit takes device rules.
+    /// The text of `/proc/devices`; read only if a systemd unit takes device rules.
     pub drivers: Option<String>,
 }
 
-/// Listening sockets among the inherited descriptors, from 3 on: `LISTEN_FDS` (sd_listen_fds(3)).
+/// The listening sockets among the inherited descriptors, from 3 on.
+///
+/// `LISTEN_FDS` gives their number (sd_listen_fds(3)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Listening {
-    /// How many there are.
+    /// The number of sockets.
     pub count: u32,
-    /// `$LISTEN_FDNAMES`, if there are any.
+    /// `$LISTEN_FDNAMES`, if there are sockets.
     pub names: Option<Text>,
 }
 
 impl Listening {
-    /// The sockets that are passed to this process and not to another one.
+    /// The sockets that are passed to this process, not to another one.
     fn of_caller() -> Listening {
         let for_us = variable("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
         let count = variable("LISTEN_FDS").filter(|_| for_us).and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -73,7 +75,7 @@ impl HostFacts {
             },
             selinux: has_selinux(),
             notify_socket: variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
-            // A user's manager may set no device rules.
+            // A user's manager may not set device rules.
             drivers: (manager == CgroupManager::Systemd { user: false })
                 .then(|| read_text("/proc/devices").unwrap_or_default()),
             ..HostFacts::of_process(policy)?
@@ -103,7 +105,7 @@ impl HostFacts {
         }
     }
 
-    /// The facts for an exec: the container's cgroups are in its record.
+    /// The facts for an exec, without cgroups: the container's are in its record.
     pub fn of_process(policy: Option<&Policy>) -> Result<HostFacts> {
         let permitted = credentials::capget().at("capget")?.permitted;
         Ok(HostFacts {
@@ -115,7 +117,7 @@ impl HostFacts {
     }
 }
 
-/// Whether the kernel has no file for the sum of memory and swap, where v1 has the memory controller.
+/// Whether v1 has the memory controller, but no file for memory and swap together.
 fn lacks_swap(layout: &Layout) -> bool {
     let hierarchy = layout.hierarchies.iter().find(|hierarchy| hierarchy.has(Controller::Memory.v1()));
     let file = hierarchy.map(|hierarchy| format!("{}/memory.memsw.limit_in_bytes", hierarchy.mount));

@@ -1,28 +1,28 @@
 //! embrun: a small, static, runc-compatible OCI runtime.
 //!
-//! In one line: **decide in [`plan`], act in [`run`], be unsafe only in [`sys`], say it once in `main`.**
-//! A bundle is read ([`bundle`]), compiled with what is known of the host ([`facts`]) into a plan, and the
-//! plan is performed by two small interpreters, one in the host process and one in the container's init.
+//! In one line: **decide in [`plan`], act in [`run`], be unsafe only in [`sys`], report once in `main`.** A bundle is read
+//! ([`bundle`]) and compiled with facts about the host ([`facts`]) into a plan. Two small interpreters perform the plan, one in
+//! the host process and one in the container's init.
 //!
-//! The rooms from top to bottom. An import leads downwards only.
+//! These are the modules from top to bottom. Imports lead downwards only.
 //!
-//! | room | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | [`cli`] | argv to a command, one file per command |
-//! | [`run`] | the interpreters: host and init, their conversation, hooks, namespaces, exec |
+//! | [`run`] | the interpreters of host and init, their conversation, hooks, namespaces, exec |
 //! | [`state`] | records on disk, locks, marked processes, and the observed status |
-//! | [`rootfs`] | acts on the container's root file system, each through its file descriptor |
-//! | [`plan`] | the pure compiler: spec and facts to lists of steps |
-//! | [`facts`] | what must be known of the host before planning |
+//! | [`rootfs`] | operations on the container's root file system, all through descriptors |
+//! | [`plan`] | the pure compiler from spec and facts to lists of steps |
+//! | [`facts`] | the facts about the host that planning needs |
 //! | [`bundle`] | untrusted JSON to a typed [`bundle::spec::Spec`]; container ids |
 //! | [`seccomp`] | the seccomp compiler |
-//! | [`cgroup`] | limits as pure conversions, the place of a cgroup, systemd, and the operations on a cgroup |
-//! | [`log`] | the log in runc's two forms |
-//! | [`json`] | documents: parsed, read with checks in one pass, and written |
-//! | [`mod@packed`] | texts that are rarely read |
-//! | [`sort`], [`text`] | one way to put things in order; texts that live as long as the process |
-//! | [`sys`] | system calls: the only room with `unsafe` |
-//! | [`error`] | the one error type, engine-matched strings, exit statuses |
+//! | [`cgroup`] | limits as pure conversions, the place of a cgroup, systemd, and operations on a cgroup |
+//! | [`log`] | the log in runc's two formats |
+//! | [`json`] | documents: read with checks in one pass, and written |
+//! | [`mod@packed`] | packed texts that few commands need |
+//! | [`sort`], [`text`] | the one sort function; strings and lists that are never freed |
+//! | [`sys`] | system calls: the only module with `unsafe` |
+//! | [`error`] | the one error type, strings that engines match, exit statuses |
 
 pub mod bundle;
 pub mod cgroup;

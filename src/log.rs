@@ -1,11 +1,11 @@
 //! The log, in the two forms that runc writes and engines read.
 //!
-//! `--log FILE` is appended to, one line for each message, in one `write(2)` each, so that lines of several runtimes do not
-//! mix. containerd's shim decodes every line as JSON with a time in RFC 3339 and takes the last one of level "error" as the
-//! reason of a failure; podman reads the whole file as one object. So only important messages are written. Without a file,
-//! warnings go to stderr. Errors go to stderr always, once, and to the file if there is one.
+//! `--log FILE` is appended to. Each message is one line in one `write(2)`, so that lines of several runtimes do not mix.
+//! containerd's shim decodes every line as JSON with a time in RFC 3339, and takes the last one of level "error" as the reason of
+//! a failure; podman reads the whole file as one object. Therefore only important messages are written. Without a file, warnings
+//! go to stderr. Errors always go to stderr, once, and also to the file if there is one.
 //!
-//! The file may be a FIFO or a terminal. Its reader is waited for at most [`PATIENCE`]; then the message goes to stderr.
+//! The file may be a FIFO or a terminal. We wait for its reader for at most [`PATIENCE`]; then the message goes to stderr.
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -38,13 +38,13 @@ struct Log {
     file: Option<OwnedFd>,
     format: LogFormat,
     debug: bool,
-    /// The reader was waited for in vain.
+    /// Waiting for the reader has timed out once.
     stuck: AtomicBool,
 }
 
 static LOG: Once<Log> = Once::empty();
 
-/// Opens the log. It must be called once, before anything is logged.
+/// Opens the log; must be called once, before anything is logged.
 pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
     let file = path.map(|path| open_file(path).about(format_args!("open log file {path}"))).transpose()?;
     LOG.set(Log { file, format, debug, stuck: AtomicBool::new(false) });
@@ -56,7 +56,7 @@ fn open_file(path: &str) -> Result<OwnedFd> {
     const PAUSE: u16 = 10;
     for _ in 0..PATIENCE / PAUSE {
         match create(AT_FDCWD, path, flags | OFlag::O_NONBLOCK, Mode::from_bits_truncate(0o644)) {
-            // The reader may have been started along with us.
+            // The caller may be starting the reader at the same time.
             Err(Errno::ENXIO) => drop(poll(&mut [], PAUSE)),
             opened => return Ok(opened?),
         }
@@ -64,12 +64,12 @@ fn open_file(path: &str) -> Result<OwnedFd> {
     Err(Error::from(Errno::ENXIO).hint("a socket, or a FIFO that nobody reads"))
 }
 
-/// Warns of a problem that does not stop the work.
+/// Warns about a problem that does not stop the command.
 pub fn warn(message: &str) {
     write("warning", message, "warning: ");
 }
 
-/// Logs a detail for debugging; only with `--debug`.
+/// Logs a detail if `--debug` is set.
 pub fn debug(message: impl FnOnce() -> String) {
     if LOG.known().is_some_and(|l| l.debug) {
         write("debug", &message(), "debug: ");
@@ -83,14 +83,14 @@ pub fn error(error: &Error) {
     to_stderr("", &message);
 }
 
-/// Writes to the log file, or to stderr if that fails and nothing else reports it.
+/// Writes to the log file, or to stderr if that fails.
 fn write(level: &str, message: &str, prefix: &str) {
     if !to_file(level, message) {
         to_stderr(prefix, message);
     }
 }
 
-/// Writes a line to the log file; whether there is one that took it.
+/// Writes a line to the log file; returns whether that succeeded.
 fn to_file(level: &str, message: &str) -> bool {
     let Some(Log { file: Some(file), format, stuck, .. }) = LOG.known() else { return false };
     let (secs, _) = clock::now();
@@ -110,7 +110,7 @@ fn to_file(level: &str, message: &str) -> bool {
     true
 }
 
-/// One line without control characters, whatever text the message quotes.
+/// Writes one line, without the control characters that a message may quote.
 fn to_stderr(prefix: &str, message: &str) {
     let message = one_line(message.to_owned());
     // A stopped terminal must not keep a signal from ending us.
@@ -139,7 +139,7 @@ pub fn now_rfc3339() -> String {
     rfc3339(secs, nanos)
 }
 
-/// A point in time as Go's `RFC3339Nano` prints it, in UTC.
+/// Formats a point in time like Go's `RFC3339Nano`, in UTC.
 ///
 /// The arguments are seconds since 1970 and nanoseconds. The fraction has no trailing zeros and is omitted if it is zero.
 pub fn rfc3339(secs: i64, nanos: u32) -> String {
@@ -155,9 +155,9 @@ pub fn rfc3339(secs: i64, nanos: u32) -> String {
     out
 }
 
-/// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
+/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
 ///
-/// It counts in 400-year cycles of 146,097 days from the first of March of year 0, so that a leap day is the last day of its
+/// It counts cycles of 400 years (146,097 days) from the first of March of year 0, so that a leap day is the last day of its
 /// year.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;

@@ -1,4 +1,4 @@
-//! The thin binary: argv in, one error line out.
+//! The binary: passes argv to the library and prints at most one error line.
 #![cfg_attr(not(test), no_main)]
 
 #[cfg(all(target_env = "musl", target_feature = "crt-static"))]

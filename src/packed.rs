@@ -2,13 +2,13 @@
 //!
 //! `build.rs` packs them.
 //!
-//! The format: two bytes of length, little-endian, then ASCII. A byte of 0x80 or more repeats earlier bytes: in `1LLLLHHH`, L
-//! is their number beyond three, and H with the next byte is their distance. An L of 15 adds another byte; an H of 7 is
-//! replaced by another byte.
+//! The format is a length of two bytes, little-endian, then ASCII. A byte of 0x80 or more repeats earlier bytes. Its bits are
+//! `1LLLLHHH`: L is their number minus three, and H with the next byte is their distance. An L of 15 adds another byte; an H of 7
+//! is replaced by another byte.
 
 use crate::text::Keep;
 
-/// The text of a name in `build.rs`.
+/// The unpacked text with this name in `build.rs`.
 #[macro_export]
 macro_rules! packed {
     ($name:literal) => {
@@ -16,7 +16,7 @@ macro_rules! packed {
     };
 }
 
-/// Restores a text, which lasts as long as the process.
+/// Unpacks a text, which is then kept as long as the process lives.
 pub fn unpack(packed: &'static [u8]) -> &'static str {
     let mut packed = packed.iter().map(|byte| usize::from(*byte));
     let mut next = || packed.next();

@@ -1,14 +1,16 @@
-//! One way to put things in order, whatever they are.
+//! The program's only sort function.
 
-/// For the orders that are made here, when they have served.
+/// Frees the result of [`order`] when it is no longer needed.
 pub use crate::sys::heap::give_back;
 
-/// The numbers below `count`, in the order that `less` gives them. Heapsort: never slow, and a tenth of what the standard
-/// library's sorts take for each type that they sort.
+/// Returns the numbers below `count` in the order that `less` defines.
+///
+/// It is heapsort, which is never slow and a tenth of the size that the standard library's sorts take for each type that they
+/// sort.
 pub fn order(count: usize, less: &dyn Fn(usize, usize) -> bool) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     for step in (0..count + count / 2).rev() {
-        // The first half of the steps makes the heap, each other takes its greatest item away.
+        // The first count / 2 steps build the heap; each later one removes the greatest item.
         let (mut parent, end) = if step < count { (0, step) } else { (step - count, count) };
         if step < count {
             order.swap(0, step);

@@ -1,26 +1,26 @@
-//! Texts and lists that live as long as the process, and words of the command line that are not UTF-8.
+//! Strings and lists that are never freed, and arguments that are not UTF-8.
 //!
-//! A byte that is not UTF-8 is kept as NUL, which neither an argument nor a text of the configuration holds, and the
-//! character of that number. [`argument`] puts the byte back. Only the program's arguments and environment may have such
-//! bytes: the lexer refuses them in all else.
+//! A byte that is not UTF-8 is stored as a NUL, which neither an argument nor a string of the configuration contains, followed by
+//! the character with the byte's number. [`argument`] restores the byte. Only the program's arguments and environment may contain
+//! such bytes: the lexer refuses them everywhere else.
 
 use std::ffi::{CStr, CString};
 
-/// A text of the configuration. The text that was read lives as long as the process: nothing of it is copied or given back.
+/// A string that lives as long as the process and is never copied or freed.
 pub type Text = &'static str;
 
-/// Several of something in the configuration, which live as long.
+/// A list that lives as long as the process.
 pub type List<T> = &'static [T];
 
-/// Keeps a value for the life of the process.
+/// Keeps a value until the process ends.
 ///
-/// A command lives for milliseconds and its heap never frees ([`crate::sys::heap`]), so texts and lists are borrowed and need no
-/// reference counts. clippy.toml denies `leak` everywhere else.
+/// A command lives for milliseconds and its heap never frees ([`crate::sys::heap`]), so strings and lists are borrowed and need
+/// no reference counts. clippy.toml denies `leak` everywhere else.
 pub trait Keep {
-    /// The borrowed form: a text, a list or a C string.
+    /// The borrowed form: a string, a list or a C string.
     type Kept: ?Sized + 'static;
 
-    /// Keeps it.
+    /// Keeps the value.
     fn keep(self) -> &'static Self::Kept;
 }
 
@@ -60,17 +60,17 @@ impl<T: 'static> Keep for Box<T> {
     }
 }
 
-/// The items of one list and then those of another.
+/// Concatenates two lists.
 pub fn joined<T: Copy>(first: &[T], then: &[T]) -> List<T> {
     [first, then].concat().keep()
 }
 
-/// A text as the kernel takes it; `None` if it holds a NUL.
+/// Converts to a C string; `None` if the text contains a NUL.
 pub fn c_text(text: &[u8]) -> Option<&'static CStr> {
     CString::new(text).ok().map(CString::keep)
 }
 
-/// A word of the command line as a text. A copy: init wipes the original.
+/// Converts an argument to a string; a copy, because init wipes the original.
 pub fn of(word: &CStr) -> Text {
     if let Ok(text) = word.to_str() {
         return text.to_owned().keep();
@@ -86,12 +86,12 @@ pub fn of(word: &CStr) -> Text {
     text.keep()
 }
 
-/// Whether all of it is what was given.
+/// Whether the argument was valid UTF-8.
 pub fn is_utf8(text: &str) -> bool {
     !text.contains('\0')
 }
 
-/// A text as the word that it was; `None` if it holds a NUL that stands for nothing.
+/// Restores the argument; `None` if a NUL in it does not mark a byte.
 pub fn argument(text: &str) -> Option<&'static CStr> {
     let mut bytes = Vec::with_capacity(text.len() + 1);
     let mut parts = text.split('\0');
@@ -114,7 +114,7 @@ mod tests {
         let all: Vec<u8> = (1..=255).collect();
         let mut words = vec![all, vec![], b"caf\xe9".to_vec(), b"\xff\xfe".to_vec(), b"\xe2\x82".to_vec()];
         words.extend(["é 漢 \u{10ffff}", "plain"].map(|s| s.as_bytes().to_vec()));
-        // Every pair of bytes, and each of them cut off or continued by one more.
+        // Test every pair of bytes, alone and followed by one more byte.
         words.extend((1..=255u8).flat_map(|a| (1..=255u8).flat_map(move |b| [vec![a, b], vec![a, b, b]])));
         for bytes in words {
             let word: &CStr = CString::new(bytes.clone()).unwrap().keep();
