@@ -1,4 +1,4 @@
-//! Compiles the creation of a container: the recipes of both processes.
+//! Compiles the creation of a container: the recipes of host and init.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 use crate::text::{Keep, List, Text};
 
-/// The command line's part of a creation.
+/// The part of a creation that the command line determines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CreateRequest {
     /// The container's id.
@@ -29,38 +29,38 @@ pub struct CreateRequest {
     pub bundle: Text,
     /// The root file system's absolute path.
     pub rootfs: Text,
-    /// Use no pivot_root.
+    /// Move the root mount instead of pivot_root(2).
     pub no_pivot: bool,
     /// The name of the new session keyring; `None` keeps the caller's.
     pub keyring: Option<Text>,
-    /// How many descriptors the program inherits after the standard streams and the listening sockets.
+    /// The number of inherited descriptors after stdio and listening sockets.
     pub preserve_fds: u32,
-    /// Init waits for `start` after the creation (`create`), or goes on at once (`run`).
+    /// Init waits for `start` (`create`), or continues at once (`run`).
     pub await_start: bool,
     /// The runtime will not stay to relay a terminal.
     pub detach: bool,
-    /// Where the results go.
+    /// The destinations of the results.
     pub outputs: Outputs,
-    /// The filter in place of the configuration's, of a run that is recorded.
+    /// The filter that replaces the configuration's while calls are recorded.
     pub recording: Option<&'static Policy>,
-    /// Who makes the cgroup.
+    /// The manager that makes the cgroup.
     pub cgroup_manager: CgroupManager,
-    /// Cgroups are those that were delegated to an ordinary user.
+    /// Cgroups were delegated to an ordinary user.
     pub delegated: bool,
 }
 
 /// The plan of a creation.
 #[derive(Default)]
 pub struct CreatePlan {
-    /// The cgroup that the container gets.
+    /// The cgroup of the container.
     pub cgroup: PlannedCgroup,
     /// The runtime's rights over cgroups.
     pub access: Access,
-    /// What is written for its limits.
+    /// The writes that set its limits.
     pub limits: PlannedLimits,
-    /// What the host process does in the new cgroup, before the clone.
+    /// The host's steps in the new cgroup, before the clone.
     pub prepare: Vec<PrepareStep>,
-    /// What it does while the clone is at work.
+    /// The host's steps while the clone is at work.
     pub host: Vec<CreateStep>,
     /// The clone's part.
     pub launch: Launch,
@@ -178,8 +178,8 @@ fn limits(
             ..facts.cgroup_facts()
         },
     };
-    // Every engine writes device rules, and a caller who wants no cgroup has been told so: ignored like by crun, but not in
-    // silence. Limits are still refused.
+    // Every engine writes device rules, and a caller who disables cgroups knows that they are then not enforced. Like crun, we
+    // ignore them, but with a warning. Limits are still refused.
     if request.cgroup_manager == CgroupManager::Disabled && !resources.devices.is_empty() {
         plan.launch.warnings.push("linux.resources.devices: not in force without a cgroup".into());
     }
@@ -193,7 +193,7 @@ fn namespaces(spec: &Spec, launch: &mut Launch) {
     for Namespace { kind, path } in spec.linux.namespaces {
         match path {
             Some(path) => launch.join.push((*kind, path)),
-            // Made by the clone, it would be rooted at the runtime's cgroup: init makes it once it is in its own.
+            // The clone would root it at the runtime's cgroup, so init makes it once it is in its own cgroup.
             None if *kind == NamespaceKind::Cgroup => {}
             None => launch.new_namespaces |= kind.clone_flag(),
         }
@@ -219,7 +219,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     use CommonStep::*;
     use CreateStep::*;
     let (hooks, outputs) = (&spec.hooks, &request.outputs);
-    // Init mounts meanwhile: on v1 each of these writes waits for a grace period of the kernel.
+    // Init mounts at the same time: on v1 each of these writes waits for a grace period of the kernel.
     let mut steps = Recipe(vec![JoinCgroup]);
     steps.add_some(cgroup_owner(spec, request, facts).map(GiveCgroup));
     steps.add(Await(Sync::Cgroup));
@@ -237,7 +237,8 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     steps.add(Await(Sync::Created));
     steps.add_if(!plan.limits.memory.is_empty(), LimitMemory);
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
-    // The caller reads the pid file as soon as we have ended. The record comes last, because it makes the container exist.
+    // The caller reads the pid file as soon as this process has ended. The record comes last, because it makes the container
+    // exist.
     steps.add_some(outputs.pid_file.map(WritePidFile));
     steps.add(RecordCreated);
     steps.add(Answer(Sync::Created));
@@ -248,7 +249,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
 
 /// The owner of the cgroup, if not root (config-linux.md, "Cgroup ownership").
 ///
-/// v2 can be delegated safely, to a container that has its own cgroup namespace and a writable view of it.
+/// Only v2 can be delegated safely, and only to a container that has its own cgroup namespace and a writable view of it.
 fn cgroup_owner(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Option<u32> {
     let writable = |m: &Mount| {
         let last = m.options.iter().rev().find(|o| matches!(**o, "ro" | "rw"));
@@ -268,7 +269,7 @@ fn init(
     refusals: &mut Vec<Refusal>,
 ) {
     let CreatePlan { cgroup, launch, .. } = plan;
-    // With room for all steps, because the memory of an outgrown list is not freed.
+    // Reserve room for all steps, because an outgrown list is not freed.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
     join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
@@ -280,7 +281,7 @@ fn init(
     steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
     seal_root(spec, request, &mut steps);
     if spec.process.is_some() {
-        // Before the filter, which could forbid it.
+        // The filter, which may forbid personality(2), comes later.
         steps.add_some(spec.linux.personality.map(AttributeStep::Personality));
         steps.add(InitStep::Home);
     }
@@ -297,7 +298,7 @@ fn init(
     launch.init = steps.0;
 }
 
-/// Prepares the root and all mounts, up to the hooks that still see the host's files.
+/// Prepares root and mounts, up to the hooks that still see the host's files.
 fn root_and_mounts(
     spec: &Spec,
     request: &CreateRequest,
@@ -354,7 +355,7 @@ fn shows_cgroup(step: &MountStep) -> bool {
     }
 }
 
-/// The container's cgroups where the host sees them.
+/// The container's cgroup directories on the host.
 fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> CgroupView {
     let mut view = CgroupView {
         own_namespace: spec.linux.namespace(NamespaceKind::Cgroup).is_some(),
@@ -375,7 +376,7 @@ fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> Cgroup
 
 fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::Ask(Sync::Cgroup));
-    // The caller may be confined to a few processors; the container has those of its cgroup.
+    // The caller may be confined to a few processors; the container gets those of its cgroup.
     steps.add(AttributeStep::CpuAffinity(&[]));
     steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
     if let Some(index) = joins(&launch.join, NamespaceKind::Cgroup) {
@@ -383,21 +384,21 @@ fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     }
 }
 
-/// Names and parameters of the container's namespaces, through the host's procfs.
+/// Sets names and parameters of the container's namespaces in the host's procfs.
 fn kernel_names(spec: &Spec, steps: &mut Recipe<InitStep>) {
     steps.add_some(spec.hostname.map(InitStep::Hostname));
     steps.add_some(spec.domainname.map(InitStep::Domainname));
     for (key, value) in spec.linux.sysctl {
-        // Validate has already refused one that is not the container's.
+        // validate has already refused parameters that are not the container's.
         if let Ok(path) = sysctl::path(key, spec.linux.namespaces) {
             steps.add(InitStep::Sysctl(Box::new((path, *value)).keep()));
         }
     }
 }
 
-/// Restrictions of the container, after the hooks that may still need to write.
+/// Restricts the root, after the hooks that may still need to write to it.
 ///
-/// All go through descriptors and the host's procfs, so they come before the pivot.
+/// All steps use descriptors and the host's procfs, so they come before the pivot.
 fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>) {
     let inside = |paths: List<Text>| {
         let mut all = Vec::with_capacity(paths.len());
@@ -413,13 +414,13 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>)
 }
 
 fn finish(spec: &Spec, request: &CreateRequest, launch: &Launch, steps: &mut Recipe<InitStep>) {
-    // After "created", init waits for `start`, and its parent is gone.
+    // After this answer init waits for `start`, and its parent ends.
     steps.add(InitStep::Ask(Sync::Created));
     steps.add_if(launch.agent.is_some(), InitStep::CloseListener);
     steps.add(InitStep::OutliveHost);
     steps.add_if(request.await_start, InitStep::AwaitStart);
     privileges::seccomp_last(launch, steps);
-    // Under the filter: the hook's program comes from the container's own file system.
+    // The hook runs under the filter, because its program comes from the container's own file system.
     let hooks = HookKind::StartContainer;
     steps.add_if(hooks.is_in(&spec.hooks), InitStep::RunHooks(hooks));
     steps.add(InitStep::Exec);

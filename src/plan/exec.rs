@@ -1,4 +1,4 @@
-//! Compiles the execution of one more process in a running container.
+//! Compiles the execution of another process in a running container.
 
 use std::fmt;
 
@@ -17,23 +17,23 @@ use crate::text::Text;
 /// The part of an exec that the command line and the record determine.
 #[derive(Clone, Debug, Default)]
 pub struct ExecRequest {
-    /// How many descriptors the program inherits after the standard streams and the listening sockets.
+    /// The number of inherited descriptors after stdio and listening sockets.
     pub preserve_fds: u32,
     /// The runtime will not stay to relay a terminal.
     pub detach: bool,
-    /// Where the results go.
+    /// The destinations of the results.
     pub outputs: Outputs,
-    /// The container's session keyring, unless it has the caller's.
+    /// The container's session keyring; `None` if it has the caller's.
     pub keyring: Option<Text>,
     /// The container's `linux.personality.domain`.
     pub personality: Option<Personality>,
-    /// Namespaces of init that differ from the runtime's: kind and path.
+    /// The namespaces of init that differ from the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, Text)>,
 }
 
 /// The plan of an exec.
 pub struct ExecPlan {
-    /// What the host process does while its clone is at work.
+    /// The host's steps while its clone is at work.
     pub host: Vec<ExecStep>,
     /// The clone's part.
     pub launch: Launch,
@@ -93,23 +93,23 @@ fn init(
 ) -> Vec<InitStep> {
     let mut steps = Recipe::default();
     let cpus = |list: Option<Text>| list.and_then(process::cpu_list).map(AttributeStep::CpuAffinity);
-    // It joins the cgroup before it can wait for the container, so that the container pays for it.
+    // It joins the cgroup before it can wait for the container, so that the container's cgroup is charged.
     steps.add(InitStep::DieWithHost);
     steps.add_some(p.exec_cpu_affinity.and_then(|a| cpus(a.initial)));
     steps.add(InitStep::JoinCgroup);
     steps.add(InitStep::Ask(Sync::Cgroup));
-    // After the cgroup: a v1 cpuset gives all of its processors to each process that joins.
+    // The affinity comes after the cgroup, because a v1 cpuset gives all of its processors to each process that joins.
     steps.add_some(match p.exec_cpu_affinity {
         None => Some(AttributeStep::CpuAffinity(&[])),
         Some(a) => cpus(a.last),
     });
     steps.add(InitStep::NewSession);
-    // The caller's keys stay outside.
+    // The process must not get the caller's keys.
     steps.add_some(request.keyring.map(InitStep::Keyring));
     steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
     join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
-    // Before the container's filter, which could forbid it.
+    // The container's filter, which may forbid personality(2), comes later.
     steps.add_some(request.personality.map(AttributeStep::Personality));
     steps.add(InitStep::Home);
     let preserve_fds = inherited(request.preserve_fds, facts);

@@ -1,4 +1,6 @@
-//! The steps of the host process, in a type for each list, so that a step stands only where it can be performed.
+//! The steps of the host process.
+//!
+//! Each list has its own type, so that a step only stands where it can be performed.
 //!
 //! ```text
 //! a new container                         one more process
@@ -9,7 +11,7 @@
 //!   CreateStep …                            ExecStep …
 //! ```
 //!
-//! A step before the clone has nothing to talk to, and one of an exec has no lock, no bundle and no cgroup of its making.
+//! Before the clone there is no init to talk to. An exec has no lock, no bundle, and no cgroup that it made.
 
 use std::fmt;
 
@@ -18,7 +20,7 @@ use crate::text::Text;
 
 /// A point where init waits for the host.
 ///
-/// Each `Ask` of init meets an `Await` and an `Answer` of the host, in order: [`super::order`] proves it for every plan.
+/// Each `Ask` of init has an `Await` and an `Answer` of the host, in order: [`super::order`] checks this for every plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Sync {
@@ -26,11 +28,13 @@ pub enum Sync {
     Cgroup = 1,
     /// The hooks of the runtime's namespaces run here, before the pivot.
     RuntimeHooks = 2,
-    /// Everything but the program is applied, and the host records that.
+    /// Everything except the program is applied, and the host records that.
     Created = 3,
 }
 
-/// A step that every launch of its kind has, between the lists: after it there is more to work with than before.
+/// A step between the lists, which every launch of its kind has.
+///
+/// Later steps can use its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
     /// Reserve the id: make its directory, lock it, write the record `creating`.
@@ -50,23 +54,23 @@ pub enum PrepareStep {
     LimitCgroup,
     /// Open the namespaces to join, and verify them.
     OpenNamespaces,
-    /// Make the FIFOs that init waits for `start` at.
+    /// Make the FIFOs at which init waits for `start`.
     Listen,
 }
 
-/// A step of either kind of launch while the clone is at work.
+/// A step of a creation or an exec, while the clone is at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommonStep {
     /// Wait until init asks.
     Await(Sync),
-    /// Let init go on.
+    /// Let init continue.
     Answer(Sync),
-    /// Take the terminal's master from init, and pass it on or keep it.
+    /// Receive the terminal's master from init, and pass it on or keep it.
     TakeTerminal {
-        /// The socket that takes it.
+        /// The socket that receives the master.
         socket: Option<Text>,
     },
-    /// Adopt the process that init has cloned into the pid namespace, in init's place.
+    /// Adopt the process that init has cloned into the pid namespace, in place of init.
     Adopt,
     /// Send a pidfd of init to a socket.
     SendPidfd(Text),
@@ -79,17 +83,17 @@ pub enum CommonStep {
 pub enum CreateStep {
     /// A step that an exec has too.
     Common(CommonStep),
-    /// Move init into the cgroup, unless the clone has.
+    /// Move init into the cgroup, unless the clone has put it there.
     JoinCgroup,
     /// Give the container's cgroup to the container's user.
     GiveCgroup(u32),
     /// Run the hooks of a kind in the runtime's namespaces.
     RunHooks(HookKind),
-    /// Set the memory limit: late, so that it limits the program and not its start.
+    /// Set the memory limit, late, so that it limits the program and not its start.
     LimitMemory,
-    /// Write the record `created`, durably.
+    /// Write the record `created` durably.
     RecordCreated,
-    /// Wait until init has ended this conversation and outlives it.
+    /// Wait until init has ended this conversation and outlives the host.
     Release,
     /// Wait until the program runs.
     AwaitExec,
@@ -100,7 +104,7 @@ pub enum CreateStep {
 pub enum ExecStep {
     /// A step that a creation has too.
     Common(CommonStep),
-    /// Move the process into the cgroup of v2 only, unless the clone has put it there.
+    /// Move the process into the v2 cgroup only, unless the clone has put it there.
     JoinUnified,
     /// Wait until the program runs.
     AwaitExec,
@@ -128,12 +132,12 @@ impl CommonStep {
 }
 
 impl CreateStep {
-    /// The step that an exec has too.
+    /// The step, if an exec can have it too.
     pub fn common(&self) -> Option<CommonStep> {
         if let CreateStep::Common(step) = self { Some(*step) } else { None }
     }
 
-    /// Whether the step waits for init to speak.
+    /// Whether the step waits for a message of init.
     pub fn waits(&self) -> bool {
         use CreateStep::*;
         match self {
@@ -145,12 +149,12 @@ impl CreateStep {
 }
 
 impl ExecStep {
-    /// The step that a creation has too.
+    /// The step, if a creation can have it too.
     pub fn common(&self) -> Option<CommonStep> {
         if let ExecStep::Common(step) = self { Some(*step) } else { None }
     }
 
-    /// The step waits for the process to speak.
+    /// Whether the step waits for a message of the process.
     pub fn waits(&self) -> bool {
         match self {
             ExecStep::Common(step) => step.waits(),

@@ -1,15 +1,15 @@
-//! The pure compiler: a bundle and the host's facts to lists of steps.
+//! The pure compiler from a bundle and the host's facts to lists of steps.
 //!
-//! | file | decides |
+//! | file | contents |
 //! |---|---|
 //! | [`create`], [`exec`], `shared` | the recipes, from top to bottom |
 //! | [`recipe`] | how a list of steps is put together |
-//! | [`host_step`], [`step`], [`root_step`], [`attribute_step`] | what there is to do, and how it reads |
+//! | [`host_step`], [`step`], [`root_step`], [`attribute_step`] | the steps and their texts |
 //! | [`order`] | the laws that every recipe keeps |
-//! | [`validate`] | what contradicts itself in a spec |
+//! | [`validate`] | the contradictions that a spec may have |
 //! | [`mounts`], [`options`], [`devices`] | the file systems |
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
-//! | [`sysctl`] | which kernel parameters are the container's |
+//! | [`sysctl`] | the kernel parameters that belong to the container |
 
 pub mod attribute_step;
 pub mod create;
@@ -41,42 +41,42 @@ use crate::text::{List, Text};
 use step::InitStep;
 use validate::Refusal;
 
-/// The clone's part of a plan: what it is cloned into, does and becomes.
+/// The clone's part of a plan: its namespaces, its steps and its program.
 #[derive(Default)]
 pub struct Launch {
-    /// What it does.
+    /// Its steps.
     pub init: Vec<InitStep>,
     /// `CLONE_NEW…` flags of the clone.
     pub new_namespaces: u64,
     /// Namespaces to join: kind and path, opened by the host in this order.
     pub join: Vec<(NamespaceKind, Text)>,
-    /// What it becomes.
+    /// The program that it executes.
     pub program: Program,
     /// The seccomp filter of the program.
     pub filter: Option<Filter>,
     /// The agent that gets the filter's listener, if it has one.
     pub agent: Option<Agent>,
-    /// Warnings for the user; the launch goes on.
+    /// Warnings for the user, which do not stop the launch.
     pub warnings: Vec<String>,
 }
 
-/// Where the results of a launch go.
+/// The destinations of a launch's results.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outputs {
-    /// A file for the pid.
+    /// The file that receives the pid.
     pub pid_file: Option<Text>,
-    /// A socket for the terminal's master.
+    /// The socket that receives the terminal's master.
     pub console_socket: Option<Text>,
-    /// A socket for a pidfd.
+    /// The socket that receives a pidfd.
     pub pidfd_socket: Option<Text>,
 }
 
-/// A program to execute.
+/// The program to execute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Program {
     /// argv
     pub args: List<Text>,
-    /// environ, each name once.
+    /// The environment, with each name once.
     pub env: List<Text>,
     /// The working directory.
     pub cwd: Text,
@@ -91,7 +91,7 @@ impl Program {
     }
 }
 
-/// All refusals as one error on one line.
+/// Joins all refusals into one error on one line.
 pub fn refused(refusals: Vec<Refusal>) -> Error {
     let mut all = String::new();
     for Refusal { field, what } in refusals {

@@ -15,11 +15,12 @@ use crate::seccomp::notify::Agent;
 use crate::seccomp::policy::Policy;
 use crate::text::Keep;
 
-/// Adds the steps from the resource limits to the program's look-up, and the filter to the launch.
+/// Adds the steps from the resource limits to the look-up of the program.
 ///
-/// Without no_new_privs the kernel takes a filter only from a process with CAP_SYS_ADMIN, so the filter comes before the
-/// capabilities go, and the profile must allow what follows here. With it the filter comes last ([`seccomp_last`]), but for
-/// one with an agent: that comes before the host is asked for the last time, so that a missing agent fails the creation.
+/// Without no_new_privs the kernel takes a filter only from a process with CAP_SYS_ADMIN, so the filter is loaded before the
+/// capabilities are dropped, and the profile must allow the later calls. With no_new_privs the filter is loaded last
+/// ([`seccomp_last`]). A filter with an agent is loaded before the host is asked for the last time, so that a missing agent fails
+/// the creation.
 pub fn compile(
     p: &Process,
     seccomp: Option<&Policy>,
@@ -31,7 +32,7 @@ pub fn compile(
     for limit in p.rlimits {
         steps.add(AttributeStep::Rlimit(limit));
     }
-    // While CAP_SYS_NICE and CAP_SYS_ADMIN are held.
+    // The process still has CAP_SYS_NICE and CAP_SYS_ADMIN here.
     steps.add_some(p.scheduler.map(AttributeStep::Scheduler));
     steps.add_some(p.io_priority.map(AttributeStep::IoPriority));
     if let Some(policy) = seccomp {
@@ -39,7 +40,7 @@ pub fn compile(
             refuse(refusals, format_args!("linux.seccomp"), format_args!("{e}"));
         }
     }
-    // As in runc and crun: never the caller's, and before the filter, which may forbid the call.
+    // Like runc and crun: the umask is never the caller's, and the filter, which may forbid umask(2), comes later.
     steps.add(AttributeStep::Umask(p.user.umask.unwrap_or(0o022)));
     steps.add(AttributeStep::OwnStdio(p.user.uid));
     steps.add(InitStep::TryCwd);
@@ -49,24 +50,24 @@ pub fn compile(
         steps.add(InitStep::Seccomp);
     }
     let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut launch.warnings);
-    // The bounding set first, while CAP_SETPCAP is held; then the ids, under keepcaps; the sets last.
+    // The bounding set comes first, while the process has CAP_SETPCAP; then the ids, under keepcaps; the sets last.
     steps.add(AttributeStep::BoundingSet(caps));
     steps.add(AttributeStep::Ids(Box::new(p.user).keep()));
     steps.add(AttributeStep::Capabilities(caps));
-    // The change of ids has cleared it.
+    // The change of ids has cleared PR_SET_PDEATHSIG.
     steps.add(InitStep::DieWithHostStill);
     steps.add(InitStep::Cwd);
     steps.add(InitStep::FindProgram);
 }
 
-/// Loads a filter with an agent before the host is asked for the last time.
+/// Loads a filter with an agent, before the host is asked for the last time.
 pub fn seccomp_with_agent(launch: &Launch, steps: &mut Recipe<InitStep>) {
     if launch.agent.is_some() {
         seccomp_last(launch, steps);
     }
 }
 
-/// Compiles the filter and its agent.
+/// Compiles the filter, and sets its agent.
 fn filter(policy: &Policy, facts: &HostFacts, launch: &mut Launch) -> Result<()> {
     let filter = launch.filter.insert(compile_filter(policy, Arch::NATIVE)?);
     filter.fit(facts.seccomp)?;
@@ -75,9 +76,9 @@ fn filter(policy: &Policy, facts: &HostFacts, launch: &mut Launch) -> Result<()>
     Ok(())
 }
 
-/// Loads the filter as close to exec as possible, unless it is loaded already.
+/// Loads the filter as late as possible before exec, unless it is loaded already.
 ///
-/// So the profile need not allow the runtime's own calls.
+/// Then the profile need not allow the runtime's own calls.
 pub fn seccomp_last(launch: &Launch, steps: &mut Recipe<InitStep>) {
     if launch.filter.is_some() && !steps.0.iter().any(|s| matches!(s, InitStep::Seccomp)) {
         steps.add(InitStep::Seccomp);

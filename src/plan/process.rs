@@ -1,4 +1,4 @@
-//! What a process asks for, as the numbers that the kernel takes.
+//! Converts the properties of a process to the kernel's numbers.
 
 use crate::bundle::spec::Capabilities;
 use crate::error::Escaped;
@@ -11,20 +11,20 @@ use crate::text::{Keep, List, Text, joined};
 pub struct CapabilityMasks {
     /// The superset that limits the others.
     pub bounding: u64,
-    /// In force.
+    /// The set that permission checks use.
     pub effective: u64,
     /// Kept across exec of a file that has it in its inheritable set.
     pub inheritable: u64,
-    /// May be put in force.
+    /// The superset that limits the effective set.
     pub permitted: u64,
-    /// Kept across exec of a plain file.
+    /// Kept across exec of an unprivileged program.
     pub ambient: u64,
 }
 
-/// The requested sets, limited to what the kernel grants.
+/// Limits the requested sets to what the kernel grants.
 ///
-/// `available` are the capabilities of the process that applies them. Unknown capabilities, and those that cannot be granted,
-/// are left out with a warning (config.md, "Linux Process").
+/// `available` are the capabilities of the process that applies the sets. Unknown capabilities, and those that cannot be granted,
+/// are omitted with a warning (config.md, "Linux Process").
 pub fn capabilities(
     asked: &Capabilities,
     available: u64,
@@ -34,10 +34,10 @@ pub fn capabilities(
     const UNAVAILABLE: &str = "not available to the runtime";
     let bounding = set("bounding", asked.bounding, available, UNAVAILABLE);
     let permitted = set("permitted", asked.permitted, available, UNAVAILABLE);
-    // capset(2): effective within permitted; inheritable grows only within the bounding set.
+    // capset(2): effective must be within permitted; inheritable can only gain capabilities of the bounding set.
     let effective = set("effective", asked.effective, permitted, "not in permitted");
     let inheritable = set("inheritable", asked.inheritable, bounding, "not in bounding");
-    // prctl(2), PR_CAP_AMBIENT_RAISE: both permitted and inheritable.
+    // prctl(2), PR_CAP_AMBIENT_RAISE: a capability must be both permitted and inheritable.
     let ambient = set("ambient", asked.ambient, permitted & inheritable, "not in permitted and inheritable");
     Box::new(CapabilityMasks { bounding, effective, inheritable, permitted, ambient }).keep()
 }
@@ -58,7 +58,7 @@ fn grant(field: &str, names: &[&str], limit: u64, reason: &str, warnings: &mut V
         left_out.push_str(if left_out.is_empty() { "" } else { ", " });
         left_out.push_str(name);
     }
-    // runc's words, for people who search for them.
+    // These are runc's words, for people who search for them.
     let what = if field == "ambient" { "can't raise ambient capability" } else { "left out" };
     for (names, why) in [(unknown, "unknown"), (refused, reason)] {
         if !names.is_empty() {
@@ -74,7 +74,7 @@ const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KIL
     SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL \
     SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
 
-/// The full names of all capabilities, the one of bit 0 first.
+/// The full names of all capabilities, starting with bit 0.
 pub fn capability_names() -> impl Iterator<Item = String> {
     CAPABILITIES.split(' ').map(|name| format!("CAP_{name}"))
 }
@@ -87,7 +87,7 @@ pub fn capability(name: &str) -> Option<u64> {
 
 /// The processors of a list such as `0-3,7` (cpuset(7)); `None` if malformed.
 ///
-/// Each is below 1024, the size of the C library's set for sched_setaffinity(2).
+/// All must be below 1024, the size of the C library's set for sched_setaffinity(2).
 pub fn cpu_list(text: &str) -> Option<List<u32>> {
     let number = |digits: &str| {
         let all_digits = digits.bytes().all(|b| b.is_ascii_digit());
@@ -111,7 +111,7 @@ pub fn cpu_list(text: &str) -> Option<List<u32>> {
     Some(cpus.keep())
 }
 
-/// The environment with each key once: the last value, at the first place.
+/// Removes duplicate keys: the last value stays, at the first position.
 ///
 /// Of two entries with one key, C libraries take the first and shells the last; runc passes the last.
 pub fn environment(entries: List<Text>) -> List<Text> {
@@ -132,8 +132,9 @@ pub fn environment(entries: List<Text>) -> List<Text> {
     kept
 }
 
-/// The environment with an announcement of the listening sockets, if there are any. The program takes itself for the process
-/// that they were passed to: it is process 1 of its container.
+/// Announces the listening sockets in the environment, if there are any.
+///
+/// The program must take itself for the process that they were passed to, so `LISTEN_PID` is 1, its pid in its container.
 pub fn announced(env: List<Text>, listening: &Listening) -> List<Text> {
     if listening.count == 0 {
         return env;

@@ -1,6 +1,6 @@
-//! A list of steps while it is put together: it reads from top to bottom.
+//! A list of steps that is built from top to bottom.
 
-/// The steps so far, of either process.
+/// The steps so far, of the host or of init.
 pub struct Recipe<Step>(pub Vec<Step>);
 
 impl<Step> Default for Recipe<Step> {
@@ -22,14 +22,14 @@ impl<Step> Recipe<Step> {
         }
     }
 
-    /// Adds a step if there is one.
+    /// Adds a step if it is `Some`.
     pub fn add_some(&mut self, step: Option<impl Into<Step>>) {
         if let Some(step) = step {
             self.push(step.into());
         }
     }
 
-    /// Out of line, to keep the many places that add a step small.
+    /// Out of line, because steps are added in many places, which should stay small.
     #[inline(never)]
     fn push(&mut self, step: Step) {
         self.0.push(step);

@@ -1,4 +1,4 @@
-//! The parts that the recipes of a creation and of an exec have in common.
+//! The parts that the recipes of a creation and of an exec share.
 
 use super::recipe::Recipe;
 use super::step::InitStep;
@@ -24,9 +24,9 @@ pub(super) fn terminal(
     refuse(refusals, format_args!("process.terminal"), format_args!("{what}"));
 }
 
-/// The namespaces to join now.
+/// Joins namespaces now, the mount namespace last.
 ///
-/// A mount namespace is last: the other paths are the host's.
+/// The paths of the others are the host's.
 pub(super) fn join_namespaces(
     join: &[(NamespaceKind, Text)],
     but: &[NamespaceKind],
@@ -60,16 +60,16 @@ pub(super) fn let_go(
     steps.add_if(terminal && pid.is_none(), InitStep::ControllingTerminal);
 }
 
-/// Enters a joined pid namespace, by a clone that has the program's ids and capabilities.
+/// Enters a joined pid namespace with a clone that has the program's privileges.
 ///
-/// Other processes run there already. One that traces the clone gains nothing.
+/// Other processes already run there, and one that traces the clone gains nothing.
 pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut Recipe<InitStep>) {
     if joins(join, NamespaceKind::Pid).is_none() {
         return;
     }
     steps.add(InitStep::EnterPidNamespace);
     steps.add(InitStep::DieWithHostStill);
-    // The session of the process it is a clone of ends with that process.
+    // The session of its parent ends with the parent.
     steps.add(InitStep::NewSession);
     steps.add_if(terminal, InitStep::ControllingTerminal);
 }

@@ -1,6 +1,6 @@
 //! Refuses contradictions in a [`Spec`], and requests that no host can fulfil.
 //!
-//! All are found at once, before anything is touched. Questions that depend on the host are decided later, from the facts.
+//! It reports all of them at once, before any side effect. Questions that depend on the host are decided later, from the facts.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
 use crate::text::{Keep, Text};
 
-/// The property that causes a refusal, and the reason.
+/// A refusal: the property that causes it, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Refusal {
     /// The property, as a JSON path.
@@ -20,7 +20,7 @@ pub struct Refusal {
     pub what: Text,
 }
 
-/// Refuses a property. Names from the configuration are escaped to one line.
+/// Refuses a property; control characters in names are escaped.
 #[cold]
 #[inline(never)]
 pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
@@ -28,7 +28,7 @@ pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt:
     refusals.push(Refusal { field: line(field), what: line(what) });
 }
 
-/// Refuses a property by an error that begins with its name.
+/// Refuses the property with which the error's text begins.
 pub fn refuse_by(refusals: &mut Vec<Refusal>, e: &Error) {
     let text = e.to_string();
     let (field, what) = text.split_once(": ").unwrap_or(("linux", &text));
@@ -44,7 +44,7 @@ impl fmt::Display for Refusal {
 /// The reason for a property that this version does not support.
 pub const UNSUPPORTED: &str = "is not supported by this version; remove it";
 
-/// Everything that is wrong with the configuration on any host.
+/// Returns every refusal of the configuration that holds on any host.
 pub fn validate(spec: &Spec) -> Vec<Refusal> {
     let mut out = Vec::new();
     namespaces(spec, &mut out);
@@ -63,7 +63,7 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     out
 }
 
-/// Everything that is wrong with a process, of the config or of `exec --process`.
+/// Adds every refusal of a process, from the config or from `exec --process`.
 pub fn of_process(p: &Process, out: &mut Vec<Refusal>) {
     if let Some(s) = p.scheduler {
         scheduler(s, out);
@@ -95,7 +95,7 @@ impl Linux {
 fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;
     if linux.namespace(NamespaceKind::Mount).is_none() {
-        // The rootfs would be assembled in the host's mount namespace, and a failure would leave mounts there.
+        // The root would be prepared in the host's mount namespace, and a failure would leave mounts there.
         refuse(
             out,
             format_args!("linux.namespaces"),
@@ -109,14 +109,14 @@ fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
             let what = format_args!("needs a uts namespace (add {{\"type\": \"uts\"}} to linux.namespaces)");
             refuse(out, format_args!("{field}"), what);
         }
-        // struct new_utsname: 64 characters and a NUL.
+        // struct new_utsname has room for 64 characters and a NUL.
         if name.len() > 64 {
             refuse(out, format_args!("{field}"), format_args!("is longer than 64 bytes"));
         }
     }
 }
 
-/// Refuses the root itself: init would not notice a mount over it.
+/// Refuses paths that are the root itself: init would not notice a mount over it.
 fn paths(linux: &Linux, out: &mut Vec<Refusal>) {
     let is_root = |path: &&Text| InsidePath::new(path).is_some_and(|path| path.is_root());
     if linux.masked_paths.iter().any(|path| is_root(&path)) {
@@ -128,12 +128,12 @@ fn paths(linux: &Linux, out: &mut Vec<Refusal>) {
     }
 }
 
-/// Policies, as the kernel numbers them.
+/// The kernel's numbers of the policies.
 const FIFO: u32 = 1;
 const RR: u32 = 2;
 const DEADLINE: u32 = 6;
 
-/// sched_setattr(2) answers EINVAL for each of these.
+/// Refuses values for which sched_setattr(2) fails with EINVAL.
 fn scheduler(s: &Scheduler, out: &mut Vec<Refusal>) {
     let mut refuse =
         |key: &str, what: &str| refuse(out, format_args!("process.scheduler.{key}"), format_args!("{what}"));
