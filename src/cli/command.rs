@@ -5,20 +5,20 @@ use crate::log::LogFormat;
 use crate::plan::Outputs;
 use crate::text::Text;
 
-/// The flags before the command.
+/// The flags that precede the command.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Globals {
-    /// The state root; absolute, never `/`.
+    /// The state root: an absolute path, never `/`.
     pub root: Text,
-    /// A file to append log lines to.
+    /// The file to which log lines are appended.
     pub log: Option<Text>,
     /// The format of these lines.
     pub log_format: LogFormat,
-    /// Log more than warnings and errors.
+    /// Log details, not only warnings and errors.
     pub debug: bool,
-    /// Who makes the cgroups of new containers.
+    /// The manager that makes the cgroups of new containers.
     pub cgroup_manager: CgroupManager,
-    /// Cgroups are those that were delegated to an ordinary user.
+    /// Cgroups were delegated to an ordinary user.
     pub delegated: bool,
 }
 
@@ -48,7 +48,7 @@ pub enum Command {
     },
     Exec(ExecOptions),
     Features,
-    /// Print this text.
+    /// Print this help text.
     Help(String),
     Kill {
         id: &'static str,
@@ -103,13 +103,13 @@ pub enum Command {
     Version,
 }
 
-/// Options of `create`, and of `run`.
+/// Options of `create` and `run`.
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct CreateOptions {
-    /// Absolute.
+    /// The bundle's absolute path.
     pub bundle: Text,
-    /// The configuration, absolute, if it is not the bundle's config.json.
+    /// Absolute path of the configuration; `None` for the bundle's config.json.
     pub config: Option<Text>,
     /// The destinations of the pid, the terminal and the pidfd.
     pub outputs: Outputs,
@@ -125,9 +125,9 @@ pub struct CreateOptions {
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct RunOptions {
-    /// Those of create.
+    /// The options that `create` has too.
     pub create: CreateOptions,
-    /// Return when the process runs.
+    /// Return as soon as the process runs.
     pub detach: bool,
     /// Keep the container after its end.
     pub keep: bool,
@@ -145,19 +145,19 @@ pub struct ExecOptions {
     pub args: Vec<&'static str>,
     /// The destinations of the pid, the terminal and the pidfd.
     pub outputs: Outputs,
-    /// Working directory instead of the config's.
+    /// Working directory that replaces the config's.
     pub cwd: Option<&'static str>,
-    /// `KEY=VALUE`, added to the config's.
+    /// `KEY=VALUE` entries, added to the config's.
     pub env: Vec<&'static str>,
     /// Allocate a terminal.
     pub tty: bool,
-    /// (uid, gid); without a gid the config's, as in runc.
+    /// (uid, gid); like in runc, the default gid is the config's.
     pub user: Option<(u32, Option<u32>)>,
     /// Supplementary groups, added to the config's.
     pub additional_gids: Vec<u32>,
-    /// JSON file that describes the process.
+    /// The JSON file that describes the process.
     pub process: Option<Text>,
-    /// Return when the process runs.
+    /// Return as soon as the process runs.
     pub detach: bool,
     /// Set no_new_privs.
     pub no_new_privs: bool,
@@ -167,7 +167,7 @@ pub struct ExecOptions {
     pub preserve_fds: u32,
     /// `[controller[,controller]:]path` of existing sub-cgroups.
     pub cgroups: Vec<&'static str>,
-    /// Allow it in a paused container.
+    /// Also execute in a paused container.
     pub ignore_paused: bool,
 }
 

@@ -1,5 +1,6 @@
-//! From what is loaded to a plan, in one place for every command that makes a process: facts, compilation, refusals and
-//! warnings. Nothing is changed here, neither on the host nor in the configuration.
+//! Compiles what was loaded into a plan, for every command that makes a process.
+//!
+//! It gathers the facts, compiles, and reports refusals and warnings. It has no side effect on the host or the configuration.
 
 use super::command::{CreateOptions, ExecOptions, Globals};
 use super::create::Mode;
@@ -24,7 +25,7 @@ use crate::sys::boot::boot_id;
 use crate::sys::file::read_text;
 use crate::text::{Keep, Text};
 
-/// A creation that is compiled and has not begun.
+/// A compiled creation that has not begun.
 pub struct Creation {
     /// The bundle.
     pub loaded: Loaded,
@@ -34,7 +35,7 @@ pub struct Creation {
 }
 
 impl Creation {
-    /// Performs the plan; a recorder gets the listener of its filter.
+    /// Performs the plan; a recorder receives the listener of the filter.
     pub fn launch(self, root: Text, recorder: Option<&Recorder>) -> Result<Launched> {
         let Creation { loaded, plan, location, record } = self;
         let store = Store::open_or_make(root)?;
@@ -42,7 +43,7 @@ impl Creation {
     }
 }
 
-/// Compiles a creation. `recording` is the filter in place of the configuration's.
+/// Compiles a creation; the filter `recording` replaces the configuration's.
 pub fn creation(
     globals: &Globals,
     id: &str,
@@ -76,11 +77,11 @@ pub fn creation(
     Ok(Creation { loaded, plan, location, record })
 }
 
-/// Compiles an exec in the container of a record, which was created with `spec`.
+/// Compiles an exec in a recorded container, which was created with `spec`.
 pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecOptions) -> Result<Exec> {
     let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
     let join = namespace::recorded(init.pid, spec.linux.namespaces)?;
-    // Every container has its own. Without it the process would run on the host.
+    // Every container has its own mount namespace. Without it the process would run on the host.
     if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
         return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
     }
@@ -104,7 +105,7 @@ pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecO
     Ok(Exec { plan, record, init, cgroup })
 }
 
-/// Checks what the command line names and only the host can confirm.
+/// Checks requests of the command line against the host.
 fn check(outputs: &Outputs, facts: &HostFacts, preserve_fds: u32) -> Result<()> {
     outputs::check(outputs)?;
     inherited::check(&facts.listening, preserve_fds)
@@ -114,8 +115,10 @@ fn warn(launch: &Launch) {
     launch.warnings.iter().for_each(|w| log::warn(w));
 }
 
-/// The name of the session keyring that an exec joins later. runc's, with an end that no other container can know beforehand: a
-/// keyring is found by its name, and whoever has made it first would share the keys.
+/// The name of the session keyring, which an exec joins later.
+///
+/// It is runc's name with a random suffix: a keyring is found by its name, and a container that could guess it could make the
+/// keyring first and share the keys.
 fn keyring_name(id: &str) -> Result<Text> {
     let path = "/proc/sys/kernel/random/uuid";
     let random = read_text(path).about(format_args!("read {path}"))?;

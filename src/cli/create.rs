@@ -1,4 +1,6 @@
-//! `create`: "The runtime applies everything of config.json but `process.args`" (runtime.md, "Create").
+//! `create`: makes a container and applies all of config.json but the program.
+//!
+//! See runtime.md, "Create".
 
 use super::command::{CreateOptions, Globals};
 use super::compile;
@@ -16,12 +18,12 @@ pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {
     Ok(0)
 }
 
-/// How `create` and `run` differ.
+/// The difference between `create` and `run`.
 #[derive(Clone, Copy)]
 pub struct Mode {
     /// Init waits for `start`.
     pub await_start: bool,
-    /// Nobody stays to relay a terminal.
+    /// The runtime does not stay to relay a terminal.
     pub detach: bool,
 }
 

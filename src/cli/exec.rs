@@ -1,4 +1,4 @@
-//! `exec`: one more process in a running container.
+//! `exec`: runs another process in a running container.
 
 use super::command::{ExecOptions, Globals};
 use super::compile;
@@ -17,7 +17,7 @@ use crate::text::{Keep, List, Text, joined};
 
 /// Executes a process and returns its exit status (128 + n after signal n).
 ///
-/// As in runc, it is 0 if detached, and 255 if the process could not be executed.
+/// Like in runc, it is 0 if detached, and 255 if the process could not be executed.
 pub fn run(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     exec(globals, options).map_err(|e| e.context(format_args!("exec in {}", options.id)).exit_with(255))
 }
@@ -30,7 +30,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     may_exec(status(&record, &Facts::read(&record, &entry)?), options.ignore_paused)?;
     let spec = snapshot(&entry)?;
-    // Where few files may be open, every descriptor counts.
+    // The limit on open files may be low, so close descriptors early.
     drop((store, entry));
     let process = process(&spec, options)?;
     let signals = if options.detach { None } else { Some(Signals::block()?) };
@@ -43,9 +43,9 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     Ok(ended.status())
 }
 
-/// Replaces the error if the container ends at that moment.
+/// Replaces the error if the container has just ended.
 ///
-/// The kernel's error looks like another fault: a missing namespace, no memory for a process, a killed process.
+/// The kernel's error would be misleading then: a missing namespace, no memory for a process, a killed process.
 fn unless_ended(init: Option<ProcessMark>, e: Error) -> Error {
     match init {
         Some(init) if !init.can_be_entered() => {
@@ -69,7 +69,7 @@ fn snapshot(entry: &Entry) -> Result<Box<Spec>> {
     config::parse_for_exec(entry.config()?)
 }
 
-/// The process of `--process`, or the config's with the changes of the command line.
+/// The process of `--process`, or the config's as changed by the command line.
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     let mut p = match options.process {
         Some(file) => {
@@ -85,7 +85,7 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     };
     p.args = joined(&[], &options.args);
     p.terminal = options.tty;
-    // The config's size belongs to another terminal.
+    // The size in the config is that of another terminal.
     p.console_size = None;
     p.env = joined(p.env, &options.env);
     if let Some(cwd) = options.cwd {
@@ -101,10 +101,10 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
     Ok(p)
 }
 
-/// Adds the capabilities of `exec --cap` to a process's sets, as runc does.
+/// Adds the capabilities of `exec --cap` to a process's sets, like runc.
 ///
-/// They go to the bounding, effective and permitted sets, never to the inheritable one, which would carry them into files that
-/// a container's user made (CVE-2022-29162).
+/// They are added to the bounding, effective and permitted sets, never to the inheritable one, which would pass them to files
+/// that a container's user made (CVE-2022-29162).
 fn add_capabilities(process: &mut Process, names: &[Text]) {
     let caps = &mut process.capabilities;
     let add = |set: &mut List<Text>, name| {
@@ -116,8 +116,7 @@ fn add_capabilities(process: &mut Process, names: &[Text]) {
         for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
             add(set, name);
         }
-        // Like runc: a capability that is inheritable in the config also becomes ambient, so that a user who is not root
-        // keeps it.
+        // Like runc: a capability that is inheritable in the config also becomes ambient, so that a non-root user keeps it.
         if caps.inheritable.contains(name) {
             add(&mut caps.ambient, name);
         }

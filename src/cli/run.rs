@@ -1,6 +1,6 @@
-//! `run`: create and start in one.
+//! `run`: creates and starts a container.
 //!
-//! Without `--detach` it stays and deletes the container.
+//! Without `--detach` it waits for the container's end and deletes the container.
 
 use super::command::{Globals, RunOptions};
 use super::create::{Mode, load};
@@ -11,7 +11,7 @@ use crate::run::foreground::{Signals, supervise};
 use crate::sys::process::Ended;
 use crate::sys::{interrupt, sealed_exe};
 
-/// Runs a container and returns its process's exit status, or 0 if detached.
+/// Runs a container; returns its process's exit status, or 0 if detached.
 ///
 /// The status is 128 + n after signal n.
 pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
@@ -21,13 +21,13 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
         // Orphans of a container that shares a pid namespace become our children, not init's.
         nix::sys::prctl::set_child_subreaper(true).at("PR_SET_CHILD_SUBREAPER")?;
     }
-    // Before the clone, or an early end would be missed.
+    // Signals are blocked before the clone, so that an early end is not missed.
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let mode = Mode { await_start: false, detach: options.detach };
     let loaded = load(id, &options.create)?;
     let creation = compile::creation(globals, id, &options.create, mode, None, loaded)?;
     let hooks = creation.loaded.spec.hooks;
-    // Others may inspect, kill and delete the container while we only wait.
+    // Other commands may inspect, kill and delete the container while we only wait.
     let launched = creation.launch(globals.root, None)?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = supervise(&signals, &launched.child, launched.terminal);

@@ -25,7 +25,7 @@ pub fn run(globals: &Globals, id: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// The same; a recorder gets the listener of its filter.
+/// Starts a created container; a recorder receives the listener of its filter.
 pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     go(globals, id, recorder).about(format_args!("start {id}"))
 }
@@ -33,17 +33,17 @@ pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result
 fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let Held { dir, record } = match Observed::of(store.lock(id)?)? {
-        // Between the call and the moment when init takes it, another start is at work.
+        // Another `start` is at work until init has taken its call.
         Observed::Created(Created(held)) if !held.dir.work().is_some_and(|work| work.worker.lives()) => held,
         Observed::Created(_) => return Err(Error::new(engine::START_RUNNING)),
         other => return Err(refuse(other.status())),
     };
-    // As it was at create: the bundle may have changed since (runtime.md, "Lifecycle", step 2).
+    // The configuration is the copy from create: the bundle may have changed since (runtime.md, "Lifecycle", step 2).
     let spec = config::parse_for_hooks(dir.config()?)?;
     if spec.process.is_none() {
         return Err(Error::new("process: is required to start; it was absent at create"));
     }
-    // The count is never set back.
+    // The kernel never resets this count.
     let cgroup = record.cgroup();
     let killed_before = cgroup.oom_kills();
     let call = start_fifo::call(&dir, record.init)?;
@@ -59,7 +59,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     }
     wait(&mut slot, MessageKind::End)?;
     let pid = match &record.init {
-        // The program runs, or has run. A memory limit that was too low for it appears only in the kernel's count.
+        // The program runs or has ended. If the memory limit was too low for it, only the kernel's count shows that.
         Some(init) if cgroup.killed_at_start(call.init(), killed_before) && !init.lives() => {
             return Err(Error::new(engine::INIT_OOM));
         }
@@ -69,7 +69,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     hooks::run_all(&mut slot, &spec.hooks, HookKind::Poststart, &state).map_err(|e| end(&mut slot, e))
 }
 
-/// Hands the filter's listener on.
+/// Passes the filter's listener to the recorder or the agent.
 fn serve(spec: &Spec, record: &Record, recorder: Option<&Recorder>, listener: &OwnedFd) -> Result<()> {
     if let Some(recorder) = recorder {
         return recorder.listen(listener);
@@ -80,12 +80,12 @@ fn serve(spec: &Spec, record: &Record, recorder: Option<&Recorder>, listener: &O
     serve_listener(agent, record, Status::Creating, pid, listener)
 }
 
-/// Takes the container down after a failed hook (runtime.md, "Lifecycle", 8 and 10).
+/// Takes the container down after a failed hook.
 ///
-/// Another command may have done that already.
+/// See runtime.md, "Lifecycle", steps 8 and 10. Another command may have done so already.
 fn end(slot: &mut Option<Locked>, e: Error) -> Error {
     let Some(dir) = slot.take() else { return e };
-    // Not the earlier record: the hook may have changed it.
+    // The record is read again, because the hook may have changed it.
     match Observed::of(dir).and_then(|observed| take_down(observed.held())) {
         Ok(()) => e,
         Err(left) => e.hint(format_args!("and it could not be deleted: {left}")),

@@ -5,13 +5,13 @@
 pub enum Kind {
     /// An integer.
     Number,
-    /// Bytes, perhaps with a unit.
+    /// Bytes, optionally with a unit.
     Size,
-    /// A text.
+    /// A string.
     Text,
 }
 
-/// A flag, its section and member of `linux.resources`, and its type.
+/// A flag, its section and member in `linux.resources`, and its type.
 pub type ResourceFlag = (&'static str, &'static str, &'static str, Kind);
 
 /// Every flag that sets a resource.
