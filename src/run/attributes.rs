@@ -1,4 +1,4 @@
-//! Attributes that init gives itself: limits, scheduling, user, capabilities.
+//! Sets attributes of the calling process: limits, scheduling, user, capabilities.
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -62,7 +62,7 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
     scheduling::set_scheduler(&attr).map_err(|e| {
         let error = Error::os("sched_setattr", e);
         match e {
-            // sched(7): a v1 cgroup without real-time budget can hold no such process.
+            // sched(7): a v1 cgroup without a real-time budget cannot contain such a process.
             Errno::EPERM => error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1; a deadline process scheduler can't be used together with AllowedCPUs"),
             Errno::EINVAL if s.policy == SCHED_ISO => error.hint("Linux does not have SCHED_ISO"),
             Errno::EOPNOTSUPP => error.hint("SCHED_FLAG_UTIL_CLAMP_… needs CONFIG_UCLAMP_TASK"),
@@ -75,7 +75,7 @@ fn run_on(cpus: &[u32]) -> nix::Result<()> {
     let mut set = nix::sched::CpuSet::new();
     cpus.iter().try_for_each(|cpu| set.set(*cpu as usize))?;
     if cpus.is_empty() {
-        // All processors: the kernel intersects them with those of the cgroup.
+        // All processors are requested: the kernel limits them to those of the cgroup.
         (0..nix::sched::CpuSet::count()).try_for_each(|cpu| set.set(cpu))?;
     }
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)

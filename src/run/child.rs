@@ -1,4 +1,4 @@
-//! The process that a launch has made.
+//! The process that a launch makes.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,17 +9,17 @@ use crate::sys::process;
 
 /// A cloned process.
 pub struct Child {
-    /// Its pid here.
+    /// Its pid in the runtime's pid namespace.
     pub pid: Pid,
-    /// Readable when it has ended; absent before Linux 5.2.
+    /// A pidfd, readable when the process has ended; absent before Linux 5.2.
     pub pidfd: Option<OwnedFd>,
 }
 
 impl Child {
-    /// Sends it a signal.
+    /// Sends the process a signal.
     pub fn signal(&self, signal: i32) -> nix::Result<()> {
         match self.pidfd.as_ref().map(|fd| process::pidfd_send_signal(fd.as_fd(), signal)) {
-            // Before Linux 5.1, or under an older filter. Only we reap it, so its pid is not reused.
+            // Linux before 5.1 or an older filter lacks it. Only we reap the process, so its pid is not reused.
             None | Some(Err(Errno::ENOSYS)) => process::kill(self.pid, signal),
             Some(sent) => sent,
         }

@@ -1,4 +1,4 @@
-//! The making of a container: the steps of the host process, and the way back when one fails.
+//! Performs the host's steps of a creation, and undoes them on failure.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -25,21 +25,21 @@ use crate::state::store::Store;
 use crate::sys::{clock, interrupt, killed, process};
 use crate::text::Keep;
 
-/// A container that is planned, and of which there is nothing yet.
+/// A planned container that does not exist yet.
 pub struct NewContainer<'a> {
     /// The plan.
     pub plan: &'a CreatePlan,
     /// The bundle that was planned.
     pub loaded: &'a Loaded,
-    /// Where its cgroup will be.
+    /// The location that its cgroup will have.
     pub location: &'a Location,
-    /// Takes the filter's listener, if the container's calls are recorded.
+    /// The recorder that receives the filter's listener, if calls are recorded.
     pub recorder: Option<&'a Recorder>,
     /// Its state, with the phase `planned`.
     pub record: Record,
 }
 
-/// What the clone takes with it.
+/// The descriptors that the clone needs.
 #[derive(Default)]
 struct Prepared {
     namespaces: Vec<OwnedFd>,
@@ -49,11 +49,11 @@ struct Prepared {
 impl<'a> NewContainer<'a> {
     /// Performs the plan, and undoes it on failure.
     ///
-    /// If something cannot be undone, the error names it, and a record is kept for a later delete.
+    /// An error names everything that cannot be undone; the record is then kept for a later delete.
     pub fn create(mut self, store: Store) -> Result<Launched> {
         begin(&Milestone::Reserve)?;
         let dir = store.claim(self.record.id)?;
-        // Where few files may be open, every descriptor counts.
+        // The limit on open files may be low, so close descriptors early.
         drop(store);
         let reserved = self.reserve(&dir).and_then(|()| self.make_cgroup());
         let cgroup = match reserved {
@@ -67,7 +67,7 @@ impl<'a> NewContainer<'a> {
     }
 
     fn reserve(&self, dir: &Locked) -> Result<()> {
-        // First: a directory without a record is one of a create that did not begin, or a damaged one.
+        // The record comes first: a directory without one is from a create that did not begin, or is damaged.
         dir.write_record(&self.record)?;
         dir.write_config(self.loaded.text)?;
         dir.clear_work()
@@ -104,7 +104,7 @@ impl<'a> NewContainer<'a> {
     fn open_namespaces(&self) -> Result<Vec<OwnedFd>> {
         let join = &self.plan.launch.join;
         let opened = join.iter().map(namespace::open).collect::<Result<Vec<_>>>()?;
-        // A namespace of the host that the container would change is not joined.
+        // Refuse to join a namespace of the host that the container would change.
         for ((kind, path), fd) in join.iter().zip(&opened) {
             let changes = self.plan.launch.init.iter().find(|step| step.sets() == Some(*kind));
             let Some(step) = changes else { continue };
@@ -118,7 +118,7 @@ impl<'a> NewContainer<'a> {
         Ok(opened)
     }
 
-    /// What the host does while init is at work.
+    /// Performs the host's steps while init is at work.
     fn accompany(self, dir: Locked, cgroup: Cgroup, spawned: Spawned<'a>) -> Result<Launched> {
         let NewContainer { plan, loaded, location, recorder, record } = self;
         let host = Host::new(spawned, Subject::New(recorder), record, cgroup, Some(dir));
@@ -186,6 +186,8 @@ impl Making<'_> {
         dir.publish(&|out| public::write(out, record, self.loaded, self.location), record)
     }
 
+    /// Fails if the OOM killer has killed init.
+    ///
     /// The OOM killer leaves no message; only the kernel's count shows that a memory limit is too low for the start. An exec
     /// reports it through its exit status.
     fn survived(&self) -> Result<()> {
@@ -197,10 +199,10 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Undoes the launch; the error gets everything that could not be undone.
+    /// Undoes the launch; the error names everything that could not be undone.
     fn undo(mut self, cause: Error) -> Error {
         interrupt::forget();
-        // On v1 a frozen process does not die. A paused container stays paused.
+        // Frozen processes do not die on v1. A paused container stays paused.
         let gone = self.host.end(Cgroup::let_die);
         let Host { dir, cgroup, mut record, hooks_began, .. } = self.host;
         let Some(dir) = dir else {
@@ -213,7 +215,8 @@ impl Making<'_> {
             Ok(cause) => cause,
             Err(kept) => return kept,
         };
-        // Hooks of the other kinds may have made resources that these take down (runtime.md, "Lifecycle", steps 12 and 13).
+        // Poststop hooks run because earlier hooks may have made resources that they remove (runtime.md, "Lifecycle", steps 12
+        // and 13).
         let hooks = HookKind::Poststop.of(&self.loaded.spec.hooks);
         if !hooks_began || hooks.is_empty() {
             return destroyed(dir, cause);
@@ -223,7 +226,9 @@ impl Making<'_> {
     }
 }
 
-/// Removes the cgroup and returns the cause, or what could not be removed: then the record is kept.
+/// Removes the cgroup; returns the cause, or as `Err` what could not be removed.
+///
+/// In the latter case the record is kept.
 fn removed(cgroup: &Cgroup, cause: Error) -> std::result::Result<Error, Error> {
     interrupt::forget();
     let deadline = clock::after(killed::DEADLINE);
@@ -233,7 +238,7 @@ fn removed(cgroup: &Cgroup, cause: Error) -> std::result::Result<Error, Error> {
     }
 }
 
-/// Removes the state.
+/// Removes the state directory.
 fn destroyed(dir: Locked, cause: Error) -> Error {
     interrupt::forget();
     reported(dir.destroy(), cause)

@@ -1,4 +1,4 @@
-//! One more process in a running container: the steps of the host process.
+//! Performs the host's steps of an exec.
 
 use super::host::{Cloning, Host, Launched, Subject, announce, begin};
 use super::namespace;
@@ -10,20 +10,22 @@ use crate::plan::host_step::{ExecStep, Milestone};
 use crate::state::record::{ProcessMark, Record};
 use crate::sys::interrupt;
 
-/// An exec that is planned, in a container that was seen to run.
+/// A planned exec in a container that was observed to run.
 pub struct Exec {
     /// The plan.
     pub plan: Box<ExecPlan>,
     /// The container's state.
     pub record: Record,
-    /// Its init, whose namespaces are joined.
+    /// The container's init, whose namespaces the process joins.
     pub init: ProcessMark,
-    /// The cgroup that the process is put into.
+    /// The cgroup that the process joins.
     pub cgroup: Cgroup,
 }
 
 impl Exec {
-    /// Performs the plan. On failure the process is gone, or the error says that it is not.
+    /// Performs the plan.
+    ///
+    /// After a failure the process is gone, or the error says that it is not.
     pub fn perform(self) -> Result<Launched> {
         let Exec { plan, record, init, cgroup } = self;
         begin(&Milestone::OpenNamespaces)?;
@@ -56,6 +58,6 @@ fn steps(host: &mut Host<'_>, steps: &[ExecStep]) -> Result<()> {
 
 fn undo(mut host: Host<'_>, cause: Error) -> Error {
     interrupt::forget();
-    // A paused container stays so.
+    // A paused container stays paused.
     if host.end(|_| {}) { cause } else { cause.hint("its process does not end") }
 }

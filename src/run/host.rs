@@ -1,4 +1,4 @@
-//! The host process while its clone is at work: what both kinds of launch have in common.
+//! The host process while its clone is at work, for both kinds of launch.
 
 use std::cell::Cell;
 use std::fmt;
@@ -31,28 +31,30 @@ use crate::text::Text;
 
 /// The result of a successful launch.
 pub struct Launched {
-    /// The process.
+    /// The launched process.
     pub child: Child,
-    /// The terminal's master, unless a socket has taken it.
+    /// The terminal's master, unless it was sent to a socket.
     pub terminal: Option<OwnedFd>,
     /// The state of its container.
     pub record: Record,
-    /// The OOM kills of the cgroup before the launch.
+    /// The OOM kills in the cgroup before the launch.
     pub killed_before: u64,
 }
 
-/// Begins a step, unless the user has interrupted the launch.
+/// Announces a step; fails if the user has interrupted the launch.
 pub(super) fn begin(step: &dyn fmt::Display) -> Result<()> {
     announce(step);
     interrupt::check()
 }
 
-/// The same for the wait for the program, which may run already: then the signal is one to pass on.
+/// Announces a step, without a check for interruption.
+///
+/// The program may run already, and a signal must then be passed on to it.
 pub(super) fn announce(step: &dyn fmt::Display) {
     log::debug(|| format!("host: {step}"));
 }
 
-/// What the clone is made with.
+/// The input of the clone.
 pub(super) struct Cloning<'a, 'b> {
     pub(super) launch: &'a Launch,
     pub(super) hooks: &'a Hooks,
@@ -62,19 +64,19 @@ pub(super) struct Cloning<'a, 'b> {
     pub(super) waiting: Option<InitFifos>,
 }
 
-/// A clone that is at work.
+/// A clone that performs its steps.
 pub(super) struct Spawned<'a> {
     launch: &'a Launch,
     hooks: &'a Hooks,
     channel: Channel,
     child: Child,
     in_cgroup: bool,
-    /// The OOM kills of the cgroup before the clone: the count is never set back.
+    /// The OOM kills in the cgroup before the clone: the kernel never resets the count.
     killed_before: u64,
 }
 
 impl<'a> Cloning<'a, '_> {
-    /// Clones. `leave` runs in the clone: it closes what only this process may have.
+    /// Clones init, which runs `leave` to close what only this process may have.
     pub(super) fn spawn(self, leave: &dyn Fn()) -> Result<Spawned<'a>> {
         begin(&Milestone::Spawn)?;
         let (host_end, init_end) = Channel::pair().at("socketpair")?;
@@ -105,12 +107,12 @@ impl<'a> Cloning<'a, '_> {
     }
 }
 
-/// What the clone belongs to.
+/// The container that the clone belongs to.
 #[derive(Clone, Copy)]
 pub(super) enum Subject<'a> {
-    /// A new container, whose calls may be recorded.
+    /// A new container; its calls may be recorded.
     New(Option<&'a Recorder>),
-    /// A container that runs.
+    /// A running container.
     Running,
 }
 
@@ -121,22 +123,24 @@ pub(super) struct Host<'a> {
     subject: Subject<'a>,
     pub(super) record: Record,
     pub(super) cgroup: Cgroup,
-    /// The lock on a new container, until another command takes the container over. An exec holds none.
+    /// The lock on a new container.
+    ///
+    /// It is `None` for an exec, and after another command has taken the container over.
     pub(super) dir: Option<Locked>,
     channel: Channel,
     pub(super) child: Child,
-    /// How the child has ended, once it is reaped: its pid may be another process' by then.
+    /// The child's end, once it is reaped: its pid may be reused by then.
     pub(super) ended: Option<Ended>,
     in_cgroup: bool,
     pub(super) killed_before: u64,
     terminal: Option<OwnedFd>,
     pub(super) hooks_began: bool,
-    /// The number of messages waited for so far.
+    /// The number of messages that were waited for so far.
     waited: usize,
 }
 
 impl<'a> Host<'a> {
-    /// A conversation that has not begun.
+    /// Prepares a conversation that has not begun.
     pub(super) fn new(
         spawned: Spawned<'a>,
         subject: Subject<'a>,
@@ -175,14 +179,14 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// The process, when it runs and nothing is left to do.
+    /// Returns the launched process, when it runs and no step is left.
     pub(super) fn launched(self) -> Launched {
         interrupt::forget();
         let Host { child, terminal, record, killed_before, .. } = self;
         Launched { child, terminal, record, killed_before }
     }
 
-    /// A `delete --force` that takes the container over meanwhile finds init by it.
+    /// Marks init, so that a concurrent `delete --force` finds it.
     pub(super) fn mark_init(&mut self) -> Result<()> {
         let pid = self.child.pid.as_raw();
         self.dir.as_mut().map_or(Ok(()), |dir| ProcessMark::of(pid).map(|mark| dir.init = Some(mark)))
@@ -190,8 +194,8 @@ impl<'a> Host<'a> {
 
     /// Adopts the process in the pid namespace as the child, in place of its parent.
     ///
-    /// A process of the container that may trace the clone can speak in its place at once. It can name only children of ours,
-    /// and the clone is our only child in that pid namespace.
+    /// A process of the container that may trace the clone can send this message itself. It can only name our own children, and
+    /// the clone is our only child in that pid namespace.
     fn adopt(&mut self) -> Result<()> {
         self.hooks_began |= HookKind::CreateContainer.is_in(self.hooks);
         let message = self.message_outside(MessageKind::Entered)?;
@@ -206,7 +210,7 @@ impl<'a> Host<'a> {
         self.answer()
     }
 
-    /// Lets init go on.
+    /// Lets init continue.
     fn answer(&mut self) -> Result<()> {
         match self.channel.go() {
             Err(Errno::EPIPE) => Err(self.died()),
@@ -214,20 +218,20 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Moves the child into the cgroup, by one of its functions for that.
+    /// Moves the child into the cgroup with `join`, one of the functions for that.
     pub(super) fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
         join(&self.cgroup, self.child.pid, self.in_cgroup)
     }
 
     /// Handles init's messages until it asks for `sync`.
     fn wait_for(&mut self, sync: Sync) -> Result<()> {
-        // Init runs them before it asks for this.
+        // Init runs these hooks before it asks for this.
         self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.hooks);
         let asked = self.message_outside(MessageKind::Ask)?.number;
         if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
     }
 
-    /// Waits for init while other commands may use the container.
+    /// Waits for a message of init while other commands may use the container.
     fn message_outside(&mut self, wanted: MessageKind) -> Result<Message> {
         let mut dir = self.dir.take();
         let message = outside(&mut dir, None, || self.message(wanted));
@@ -256,14 +260,14 @@ impl<'a> Host<'a> {
         outside(&mut self.dir, None, || outputs::send_pidfd(socket, pidfd.as_fd()))
     }
 
-    /// Waits until init has closed its end: it waits for `start` on its own.
+    /// Waits until init has closed its end and waits for `start` alone.
     pub(super) fn wait_for_release(&mut self) -> Result<()> {
         self.message(MessageKind::Heard).map(drop)
     }
 
     /// Waits until init runs the program.
     ///
-    /// The end of file alone does not prove it: init may have been killed in a hook.
+    /// The end of file alone does not prove that: init may have been killed in a hook.
     pub(super) fn wait_for_exec(&mut self) -> Result<()> {
         let hooks = HookKind::StartContainer.is_in(self.hooks);
         self.hooks_began |= hooks;
@@ -275,9 +279,9 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    /// The next message that counts, which must be this one.
+    /// Receives the next message, which must be of this kind.
     ///
-    /// Each waiting step takes one, and the end of the hooks comes before it.
+    /// Each step that waits receives one; the message about the hooks precedes the last.
     fn message(&mut self, wanted: MessageKind) -> Result<Message> {
         let patience = patience::limits(&self.launch.init, self.hooks).nth(self.waited);
         self.waited += usize::from(wanted != MessageKind::Hooked);
@@ -300,9 +304,9 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Init waits under its filter until the agent has the listener.
+    /// Serves the listener, while init waits under its filter.
     fn serve_listener(&self, listener: &OwnedFd) -> Result<()> {
-        // runc's words differ for an exec and for a container that is being created.
+        // Like runc, the status differs between an exec and a creation.
         let status = match self.subject {
             Subject::New(Some(recorder)) => return recorder.listen(listener),
             Subject::New(None) => Status::Creating,
@@ -314,7 +318,7 @@ impl<'a> Host<'a> {
         Ok(self.channel.go()?)
     }
 
-    /// Init has ended without a message: a signal has killed it.
+    /// The error for an init that ended without a message: a signal has killed it.
     fn died(&mut self) -> Error {
         let ended = self.reap().ok().flatten();
         let e = Error::new(match ended {
@@ -329,7 +333,7 @@ impl<'a> Host<'a> {
         e
     }
 
-    /// How the child has ended; `None` if it does not.
+    /// The child's end; `None` if it does not end in time.
     fn reap(&mut self) -> nix::Result<Option<Ended>> {
         if self.ended.is_none() {
             self.ended = killed::wait(self.child.pid, self.child.pidfd.as_ref(), killed::DEADLINE)?;
@@ -337,7 +341,9 @@ impl<'a> Host<'a> {
         Ok(self.ended)
     }
 
-    /// Kills the child, unless it has ended, and says whether it is gone. `let_die` helps it to.
+    /// Kills the child unless it has ended, and returns whether it is gone.
+    ///
+    /// `let_die` may thaw it, because a frozen process does not die on v1.
     pub(super) fn end(&mut self, let_die: fn(&Cgroup)) -> bool {
         if self.ended.is_none() {
             let _ = self.child.signal(libc::SIGKILL);

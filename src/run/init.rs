@@ -1,7 +1,7 @@
-//! The interpreter in the container's init and in a process of `exec`.
+//! The interpreter in the container's init, and in a process of `exec`.
 //!
-//! It runs in a clone of the single-threaded host process, so it may allocate like any other code until the seccomp filter is
-//! loaded; from there to exec it does not. It ends by exec or `_exit` only, and reports to the host the step that failed.
+//! It runs in a clone of the single-threaded host process, so it may allocate until the seccomp filter is loaded, and not from
+//! then until exec. It ends only by exec or `_exit`, and reports the failed step to the host.
 
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -44,15 +44,15 @@ pub struct Init<'a> {
     pub waiting: Option<InitFifos>,
     /// The listener of the loaded filter, until the host has it too.
     pub listener: Option<OwnedFd>,
-    /// The container's.
+    /// The container's cgroup.
     pub cgroup: &'a Cgroup,
     /// The hooks of the config.
     pub hooks: &'a Hooks,
-    /// The state for hooks; the pid is filled in.
+    /// Makes the state for hooks of a kind, given the pid.
     pub state: &'a dyn Fn(HookKind, i32) -> Json,
 }
 
-/// The values that steps hand to each other.
+/// The values that steps pass on to later steps.
 struct InitContext {
     /// The host's procfs and the root, until they are closed.
     host: Option<OfTheHost>,
@@ -62,11 +62,11 @@ struct InitContext {
     envp: CStrings,
 }
 
-/// The way back to the host. While it exists, nothing of the container may run.
+/// A way back to the host. While it exists, no program of the container may run.
 enum OfTheHost {
-    /// The host's procfs, opened before anything of the container is reachable.
+    /// The host's procfs, opened before any file of the container is reachable.
     ProcFs(ProcFs),
-    /// The root of a container that is being created, which has the host's procfs too.
+    /// The root of a container that is being created, with the host's procfs.
     Rootfs(Rootfs),
 }
 
@@ -93,10 +93,10 @@ impl Init<'_> {
     pub fn perform(mut self) -> ! {
         let _ = nix::sys::prctl::set_name(c"embrun:[INIT]");
         process::default_signals();
-        // While the host's procfs is open, and before any limit: some kernels cannot do it in one call. All descriptors opened
-        // from here on are close-on-exec.
+        // This must be done while the host's procfs is open and before any limit is set, because some kernels cannot do it in one
+        // call. All descriptors opened from here on are close-on-exec.
         descriptor::close_from_on_exec(3);
-        // SIGTERM must end a container that waits for its start, too.
+        // SIGTERM must also end a container that waits for `start`.
         process::end_when_asked();
         interrupt::forget_in_clone();
         let mut step = 0;
@@ -185,14 +185,14 @@ impl Init<'_> {
     fn prepare_root(&self, path: Text, propagation: Option<Propagation>) -> Result<Rootfs> {
         let path = c_text(path.as_bytes()).ok_or(Errno::EINVAL)?;
         let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
-        // It is entered last, but procfs must show the container's processes.
+        // This namespace is joined last, but procfs must show the container's processes.
         if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
             rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
         }
         Ok(rootfs)
     }
 
-    /// Makes the terminal and uses it. The console of a new container is bound to it.
+    /// Makes the terminal, and binds the console of a new container to it.
     fn terminal(&self, size: Option<(u16, u16)>, context: &mut InitContext) -> Result<()> {
         let slave = match context.host()? {
             OfTheHost::ProcFs(procfs) => terminal::make(&here()?, procfs, size, &self.channel)?,
@@ -207,7 +207,7 @@ impl Init<'_> {
 
     fn die_with_host(&self) -> Result<()> {
         die_with_parent()?;
-        // The host may have died before that took effect; then its end of the conversation is closed.
+        // The host may have died before the death signal was set; then its end of the conversation is closed.
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(0) => Ok(()),
@@ -217,7 +217,7 @@ impl Init<'_> {
 
     /// Joins a session keyring.
     ///
-    /// Like runc, it ignores a missing feature and a full quota.
+    /// Like in runc, a missing feature and a full quota are ignored.
     fn keyring(&self, name: &str) -> Result<()> {
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
         match process::session_keyring(&name) {
@@ -252,10 +252,10 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// Changes to the working directory, as root if root may.
+    /// Changes to the working directory as root, if root can enter it.
     ///
-    /// A directory that only root can enter is valid, because images are built by root. If root cannot enter it, the user
-    /// tries.
+    /// A directory that only root can enter is valid, because images are built by root. If root cannot enter it, the container's
+    /// user tries again later.
     fn try_cwd(&self, context: &mut InitContext) -> Result<()> {
         match nix::unistd::chdir(self.launch.program.cwd) {
             Ok(()) => context.in_cwd = true,
@@ -275,9 +275,8 @@ impl Init<'_> {
         if !context.in_cwd {
             nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
         }
-        // A leaked descriptor of a host directory (`/proc/self/fd/N`) leads out of the root, and the kernel gives no path for
-        // it (CVE-2024-21626).
-        // EILSEQ: the path exists and is not UTF-8.
+        // A leaked descriptor of a host directory (`/proc/self/fd/N`) leads out of the root, and the kernel returns no path for
+        // it (CVE-2024-21626). EILSEQ means that the path exists and is not UTF-8.
         let inside = matches!(current_dir(), Ok(_) | Err(Errno::EILSEQ));
         if inside {
             Ok(())
@@ -286,12 +285,12 @@ impl Init<'_> {
         }
     }
 
-    /// Looks up the home directory as root, who can read the image's file.
+    /// Looks up the home directory as root, who can always read the image's file.
     fn find_home(&self, context: &mut InitContext) -> Result<()> {
         let host = context.host.as_ref().ok_or_else(let_go_of)?;
         let find = |uid| match host.rootfs() {
             Some(rootfs) => home(rootfs.root(), host.procfs(), uid),
-            // An exec is inside the container already.
+            // An exec is already inside the container.
             None => here().map_or("/".into(), |root| home(&root, host.procfs(), uid)),
         };
         let program = &self.launch.program;
@@ -299,11 +298,10 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// Closes all descriptors of the host, for good.
+    /// Closes all descriptors of the host.
     ///
-    /// Close-on-exec descriptors are still open while the kernel resolves the program's path and its interpreter, and other
-    /// processes of the container may act on this process until then. The conversation moves to the numbers after the
-    /// inherited ones.
+    /// Close-on-exec descriptors are still open while the kernel resolves the program's path and its interpreter, and until then
+    /// other processes of the container may act on this process. The conversation moves to the numbers after the inherited ones.
     fn let_go(&mut self, preserve_fds: u32, context: &mut InitContext) -> Result<()> {
         let host = ManuallyDrop::new(context.host.take().ok_or_else(let_go_of)?);
         std::mem::forget(std::mem::take(&mut self.namespaces));
@@ -327,9 +325,9 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// Goes on in a clone, and ends this process once the host knows the clone.
+    /// Continues in a clone, and ends this process once the host knows the clone.
     ///
-    /// Nobody in the pid namespace has seen this process.
+    /// No process in the pid namespace has seen this one.
     fn enter_pid_namespace(&self) -> Result<()> {
         match process::clone_sibling().at("clone")? {
             Cloned::Child => Ok(self.channel.wait_go()?),
@@ -353,20 +351,20 @@ impl Init<'_> {
                 "hand the listener over (before Linux 5.6 the profile must allow sendmsg before anybody listens)"
             })?;
         }
-        // The host takes it out of this process, which must exist until then. When calls are recorded, the next call waits by
-        // itself.
+        // The host takes the listener out of this process, which must exist until then. When calls are recorded, the next call
+        // waits for the recorder anyway.
         if self.launch.agent.is_some() { Ok(self.channel.wait_go()?) } else { Ok(()) }
     }
 
-    /// Ends the conversation with the host, then waits for `start`.
+    /// Ends the conversation with the host and waits for `start`.
     fn await_start(&mut self) -> Result<()> {
         let InitFifos { start, started } =
             self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
-        // The host's death ends nothing from here on. A loaded filter may keep our end of this open.
+        // From here on the host's death does not end this process. A loaded filter may keep our end of the conversation open.
         self.channel.heard()?;
         self.channel = Channel::Fifo(started);
         wire::wait_go(start.as_fd())?;
-        // The container runs, so nothing waits at the FIFOs any more.
+        // The container runs now: closing the FIFO shows that nothing waits at it any more.
         drop(start);
         Ok(self.channel.heard()?)
     }
@@ -411,7 +409,7 @@ fn root_step(step: RootStep, rootfs: &mut Rootfs) -> Result<()> {
     }
 }
 
-/// Executes the program. Allocates nothing before it has failed.
+/// Executes the program; allocates nothing unless it fails.
 fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
     let errno = process::execve(path, argv, envp);
     // The program was found, so the missing file may be the interpreter in its first line.

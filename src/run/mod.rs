@@ -1,4 +1,4 @@
-//! The interpreters: the host process performs the host's steps, its clone performs init's.
+//! The interpreters: one performs the host's steps, the other init's in a clone.
 //!
 //! ```text
 //! embrun create (host)                      init (its clone)                   embrun start
@@ -35,11 +35,11 @@
 //! on until exec, without "heard". If there are startContainer hooks, an end of file without "hooked" means that init was
 //! killed while one ran.
 //!
-//! Without no_new_privs the filter is loaded between "lets go" and "privileges". Under the filter init talks by read and
-//! write alone; the host takes a listener by pidfd_getfd ([`wire`]).
+//! Without no_new_privs the filter is loaded between "lets go" and "privileges". Under the filter init only uses read(2) and
+//! write(2) to talk; the host takes a listener by pidfd_getfd(2) ([`wire`]).
 //!
-//! `*`: the command gives up the lock of the container while it waits here, so that other commands can use the container
-//! ([`crate::state::work`]). When it has the lock again, it checks whether the container is still its own.
+//! `*`: while the command waits here it releases the lock of the container, so that other commands can use the container
+//! ([`crate::state::work`]). When it has the lock again, it checks whether the container is still the same.
 //!
 //! `exec` into a pid namespace, and a container that joins one, need a stage process. It is never in the pid namespace:
 //!
@@ -51,16 +51,16 @@
 //!                                             clones, lets go of the host
 //!                                           privileges, finds the program
 //!                                           clone, as a child of the host --> waits
-//!   adopt a child of its own <------------  entered, ends
+//!   adopt its own child <-----------------  entered, ends
 //!   wait for the end of the stage
 //!   answer ---------------------------------------------------------------->  dies with the host from here on
 //!                                                                             new session
 //! ```
 //!
-//! A process in that pid namespace that may trace the new one can speak in its place and keep its end of the conversation
-//! open. So nothing is believed that the kernel does not vouch for, and init itself is looked at now and then (`wait`).
+//! A process in that pid namespace that may trace the new one can speak in its place, and can keep its end of the conversation
+//! open. Therefore the host only believes what the kernel confirms, and checks on init itself from time to time (`wait`).
 //!
-//! The rest is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
+//! Everything else is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
 
 mod attributes;
 pub mod child;

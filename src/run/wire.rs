@@ -3,25 +3,24 @@
 //! It runs over one `SOCK_SEQPACKET` pair, or over the two FIFOs of a container that waits for `start`
 //! ([`super::start_fifo`]).
 //!
-//! | from | message | means |
+//! | from | message | meaning |
 //! |---|---|---|
 //! | child | `Ask(sync)` | the child waits here until the host answers |
 //! | child | `Terminal(number)` + fd | the master of the container's terminal |
-//! | child | `Announce(number)` | the child is about to load a filter whose listener will have this number; it waits for an answer |
-//! | child | `Listener` + fd | the listener, if the host has asked for it by `Send` |
-//! | child | `Entered(pid)` | this clone of the child goes on in its place, and waits here until the host answers. Others in the
-//! container may say it too: the host believes it of a child of its own alone |
-//! | child | `Warn(text)` | something the user should know; the launch goes on |
-//! | child | `Heard` | it has taken the word of `start`; without it the end of file is that of a container that has stopped |
-//! | child | `Hooked` | the startContainer hooks have succeeded; without it the end of file is not exec's |
+//! | child | `Announce(number)` | the child will load a filter whose listener gets this number; it waits for an answer |
+//! | child | `Listener` + fd | the listener, if the host has asked for it with `Send` |
+//! | child | `Entered(pid)` | this clone replaces the child and waits for the answer; others can send it, so the host believes it only of its own child |
+//! | child | `Warn(text)` | a warning for the user, which does not stop the launch |
+//! | child | `Heard` | the child has received the go of `start`; an end of file without it means that the container has stopped |
+//! | child | `Hooked` | the startContainer hooks have succeeded; an end of file without it is not that of exec |
 //! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number |
-//! | host | `Go` | go on |
-//! | host | `Send` | send the listener: the host cannot take it by itself |
+//! | host | `Go` | the child continues |
+//! | host | `Send` | the child must send the listener, because the host cannot take it |
 //! | child | end of file | exec succeeded: the child's end is close-on-exec |
-//! | host | end of file | the host is gone: the child ends |
+//! | host | end of file | the host has ended, so the child ends |
 //!
-//! A child under its filter uses read(2) and write(2) alone, which every profile that runs under runc allows: the host
-//! takes the listener out of the child by pidfd_getfd(2) (Linux 5.6).
+//! A child under its filter only uses read(2) and write(2), which every profile that works with runc allows. The host takes the
+//! listener out of the child by pidfd_getfd(2) (Linux 5.6).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -35,17 +34,17 @@ use crate::plan::host_step::Sync;
 use crate::sys::descriptor::{receive_fd, send_fd};
 use crate::sys::process;
 
-/// The longest text of one message; longer texts are cut.
+/// The longest text of a message; longer texts are truncated.
 const TEXT: usize = 4000;
 
-/// A message begins with its kind, step, number and length of text.
+/// The size of a message's head: kind, step, number and length of the text.
 const HEAD: usize = 10;
 
 /// The host's answers.
 const GO: u8 = b'G';
 const SEND: u8 = b'S';
 
-/// The kinds of messages of a child.
+/// The kinds of a child's messages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub enum MessageKind {
@@ -53,19 +52,19 @@ pub enum MessageKind {
     ///
     /// The number is ECONNRESET if it left a message unread.
     End,
-    /// It waits for [`Channel::go`] at the [`Sync`] of the number.
+    /// The child waits for [`Channel::go`] at the [`Sync`] with this number.
     Ask,
-    /// The number of a pty; its master is the message's descriptor.
+    /// The number of a pty, whose master is the message's descriptor.
     Terminal,
     /// The number that the listener of the next filter will have; the child waits.
     Announce,
-    /// The listener of the loaded filter is the message's descriptor.
+    /// The message's descriptor is the listener of the loaded filter.
     Listener,
-    /// The pid of the clone that replaces the child.
+    /// The pid of the clone that continues in place of the child.
     Entered,
-    /// A text to log.
+    /// A text for the log.
     Warn,
-    /// It has taken the word of `start`.
+    /// The child has received the go of `start`.
     Heard,
     /// All startContainer hooks have succeeded.
     Hooked,
@@ -75,7 +74,7 @@ pub enum MessageKind {
     Failed,
 }
 
-/// All kinds, with their byte on the wire.
+/// All kinds in the order of their bytes on the wire, with texts for errors.
 const ALL: [(MessageKind, &str); 10] = [
     (MessageKind::End, "be done"),
     (MessageKind::Ask, "ask"),
@@ -89,49 +88,49 @@ const ALL: [(MessageKind, &str); 10] = [
     (MessageKind::Failed, "fail"),
 ];
 
-/// A message of a child.
+/// A message from the child.
 #[derive(Debug)]
 pub struct Message {
-    /// Its kind.
+    /// The kind of the message.
     pub what: MessageKind,
-    /// Index into the plan's list of the child.
+    /// The step's index in the child's list.
     pub step: u16,
     /// A [`Sync`], the number of a pty or an errno.
     pub number: u32,
     /// The text of a warning or a failure.
     pub text: String,
-    /// The descriptor that came with it.
+    /// The descriptor that was attached to the message.
     pub fd: Option<OwnedFd>,
 }
 
 impl Message {
-    /// The end, noticed by other means.
+    /// The end of the conversation, detected by other means.
     pub fn end() -> Message {
         Message { what: MessageKind::End, step: 0, number: 0, text: String::new(), fd: None }
     }
 
-    /// The error of a message that is out of turn.
+    /// The error for an unexpected message.
     pub fn instead_of(&self, wanted: MessageKind) -> Error {
         let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
         Error::of(format_args!("init should {wanted} here, and not {said}"))
     }
 }
 
-/// One end of the conversation.
+/// One end of a conversation.
 pub enum Channel {
-    /// Both directions over one socket.
+    /// A socket for both directions.
     Socket(OwnedFd),
     /// A pair of FIFOs: one to read, one to write.
     Fifos(OwnedFd, OwnedFd),
-    /// The writing end of a FIFO: there are no more answers.
+    /// The FIFO to write to; there are no more answers.
     Fifo(OwnedFd),
 }
 
-/// Errors are errnos, because a child under its filter must not allocate.
+/// Errors are errnos, because a child under its filter may not allocate.
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Channel {
-    /// Both ends, close-on-exec.
+    /// Both ends of a new conversation, close-on-exec.
     pub fn pair() -> Result<(Channel, Channel)> {
         let (a, b) =
             socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
@@ -144,18 +143,18 @@ impl Channel {
         }
     }
 
-    /// Asks, and waits for the answer. EPIPE if the other side is gone.
+    /// Asks and waits for the answer; EPIPE if the other side is gone.
     pub fn ask(&self, sync: Sync) -> Result<()> {
         self.say(MessageKind::Ask, 0, sync as u32, "")?;
         self.wait_go()
     }
 
-    /// Waits for the other side's go.
+    /// Waits until the other side lets this one continue.
     pub fn wait_go(&self) -> Result<()> {
         wait_go(self.as_fd())
     }
 
-    /// Lets the other side go on.
+    /// Lets the other side continue.
     pub fn go(&self) -> Result<()> {
         self.tell(GO)
     }
@@ -167,12 +166,12 @@ impl Channel {
         }
     }
 
-    /// Hands a terminal's master over.
+    /// Sends the terminal's master.
     pub fn terminal(&self, number: u32, master: BorrowedFd<'_>) -> Result<()> {
         send_fd(self.as_fd(), &head(MessageKind::Terminal, 0, number, 0), master, 0).map(drop)
     }
 
-    /// Announces the process that replaces this one.
+    /// Announces the clone that continues in place of this process.
     pub fn entered(&self, pid: u32) -> Result<()> {
         self.say(MessageKind::Entered, 0, pid, "")
     }
@@ -189,14 +188,14 @@ impl Channel {
         }
     }
 
-    /// Sends the listener. The loaded filter must allow sendmsg(2).
+    /// Sends the listener; the loaded filter must allow sendmsg(2).
     pub fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
         send_fd(self.as_fd(), &head(MessageKind::Listener, 0, 0, 0), listener, 0).map(drop)
     }
 
-    /// Answers the announcement; whether [`Channel::take_listener`] can take it.
+    /// Answers the announcement; returns whether the host can take the listener.
     pub fn may_take_listener(&self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
-        // Standard input always exists: this asks whether the kernel permits the call.
+        // Descriptor 0 always exists: this checks whether the kernel permits the call.
         let may = pidfd.is_some_and(|pidfd| process::pidfd_getfd(pidfd, 0).is_ok());
         match (self, may) {
             (Channel::Socket(_), true) => self.tell(GO)?,
@@ -207,11 +206,11 @@ impl Channel {
         Ok(may)
     }
 
-    /// Takes the listener out of the child behind `pidfd`, within a millisecond.
+    /// Tries for a millisecond to take the listener out of the child behind `pidfd`.
     ///
-    /// `None` if it will never be there: the next message gives the reason. EAGAIN if it is not there yet.
+    /// `None` if it will never exist: the next message gives the reason. EAGAIN if it does not exist yet.
     pub fn take_listener(&self, pidfd: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>> {
-        // Taken before it is asked for: a child that has its filter may go on and ask for something.
+        // Check for a message before the call: a child that has its filter may continue and send one.
         let said = self.is_readable(1);
         match process::pidfd_getfd(pidfd, number) {
             Ok(listener) => Ok(Some(listener)),
@@ -227,12 +226,12 @@ impl Channel {
         poll(&mut fds, PollTimeout::from(milliseconds)).is_ok_and(|n| n > 0)
     }
 
-    /// Reports a warning; the launch goes on.
+    /// Reports a warning, which does not stop the launch.
     pub fn warn(&self, text: &str) -> Result<()> {
         self.say(MessageKind::Warn, 0, 0, text)
     }
 
-    /// Reports that it has taken the word of `start`.
+    /// Reports that this process has received the go of `start`.
     pub fn heard(&self) -> Result<()> {
         self.say(MessageKind::Heard, 0, 0, "")
     }
@@ -242,7 +241,7 @@ impl Channel {
         let _ = self.say(MessageKind::Hooked, 0, 0, "");
     }
 
-    /// Reports that the step failed. Allocates nothing: the filter may be loaded.
+    /// Reports the failed step; allocates nothing, because the filter may be loaded.
     pub fn failed(&self, step: u16, errno: i32, text: &str) -> Result<()> {
         self.say(MessageKind::Failed, step, errno as u32, text)
     }
@@ -252,7 +251,7 @@ impl Channel {
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         buffer[..HEAD].copy_from_slice(&head(what, step, number, text.len() as u16));
         buffer[HEAD..][..text.len()].copy_from_slice(text);
-        // At most PIPE_BUF, so that a FIFO takes it whole too.
+        // The message has at most PIPE_BUF bytes, so that a write to a FIFO is atomic, too.
         let message = &buffer[..HEAD + text.len()];
         loop {
             match write(self.writer(), message) {
@@ -262,7 +261,7 @@ impl Channel {
         }
     }
 
-    /// The next message.
+    /// Receives the next message.
     pub fn receive(&self) -> Result<Message> {
         let mut buffer = [0u8; HEAD + TEXT];
         let mut reset = false;
@@ -288,7 +287,7 @@ impl Channel {
         Ok(message)
     }
 
-    /// Reads one message from a stream. A writer that ends within one is not ours.
+    /// Reads one message from a FIFO; an end within the message is an error.
     fn receive_bytes(&self, buffer: &mut [u8; HEAD + TEXT]) -> Result<usize> {
         let (mut have, mut want) = (0, HEAD);
         while have < want {
@@ -313,7 +312,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Waits for the other side's go. EPIPE if it is gone.
+/// Waits until the other side lets this one continue; EPIPE if it is gone.
 pub fn wait_go(from: BorrowedFd<'_>) -> Result<()> {
     answer(from).map(drop)
 }
@@ -330,14 +329,14 @@ fn answer(from: BorrowedFd<'_>) -> Result<u8> {
     }
 }
 
-/// Both sides are the same program, so numbers are in the processor's byte order.
+/// Encodes a head; both sides are the same program, so numbers are in native order.
 fn head(what: MessageKind, step: u16, number: u32, length: u16) -> [u8; HEAD] {
     let ([a, b], [c, d, e, f], [g, h]) = (step.to_ne_bytes(), number.to_ne_bytes(), length.to_ne_bytes());
     [what as u8, 0, a, b, c, d, e, f, g, h]
 }
 
 fn decode(bytes: &[u8]) -> Option<Message> {
-    // An empty message is the end.
+    // An empty message means the end.
     let (head, text) = if bytes.is_empty() { (&[0; HEAD], bytes) } else { bytes.split_first_chunk()? };
     let [what, _, a, b, c, d, e, f, length @ ..] = *head;
     if usize::from(u16::from_ne_bytes(length)) != text.len() {
