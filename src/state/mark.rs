@@ -1,4 +1,4 @@
-//! Signals to marked processes that need not be children, and the wait for their end.
+//! Signals to marked processes, children or not, and the wait for their end.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use crate::sys::process::{self, pidfd_open, pidfd_send_signal};
 
 /// Sends a signal to a marked process.
 ///
-/// The pidfd is opened first and the mark compared then, so the pidfd refers to the marked process. Before Linux 5.3 there is
-/// a short race between the two.
+/// The mark is compared after the pidfd is opened, so the pidfd refers to the marked process. Before Linux 5.3 there is a short
+/// race between comparison and signal.
 pub fn signal(mark: &ProcessMark, signal: i32) -> std::result::Result<(), Errno> {
     let pid = Pid::from_raw(mark.pid);
     let pidfd = match pidfd_open(pid) {
@@ -62,7 +62,7 @@ pub fn end_session(leader: &ProcessMark) {
     if signal(leader, libc::SIGSTOP).is_err() {
         return;
     }
-    // They may fork while they are collected.
+    // The members may fork while they are collected.
     for _ in 0..100 {
         if kill_members(leader) == 0 {
             break;
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_session_ends_with_all_its_process_groups() {
         use std::io::Read as _;
-        // The children of an interactive shell have process groups of their own.
+        // An interactive shell gives its children other process groups.
         let script = "sleep 60 & sleep 60 & echo on; wait";
         let mut command = std::process::Command::new("setsid");
         command
@@ -122,7 +122,7 @@ mod tests {
         assert!(leader.lives(), "another process of that number");
         end_session(&leader);
         assert!(!leader.lives());
-        // All holders are gone.
+        // The pipe ends, because all processes that held it have ended.
         assert_eq!(out.read(&mut byte).unwrap(), 0);
         child.wait().unwrap();
     }

@@ -1,7 +1,7 @@
-//! The state that is kept of a container, and the status that is observed.
+//! The stored state of a container, and its observed status.
 //!
-//! The disk holds only facts ([`record`]): process ids with start times, the boot they belong to, the bundle, the
-//! cgroup. The status is never stored; every command observes it anew ([`observe`]).
+//! The disk holds only facts ([`record`]): process ids with start times, their boot, the bundle, the cgroup. The status is never
+//! stored; every command observes it ([`observe`]).
 //!
 //! `ROOT/ID` (0711, in a ROOT of 0700) contains:
 //!
@@ -56,10 +56,11 @@ pub struct Paused(pub Held);
 /// A container without processes, except perhaps in its cgroup.
 pub struct Stopped(pub Held);
 
-/// A container in the state that was observed when it was locked.
+/// A locked container in its observed state.
+///
 /// The transitions consume these values.
 pub enum Observed {
-    /// A create that was interrupted, since its creator would still hold the lock.
+    /// An interrupted create; its creator would still hold the lock.
     Creating(Held),
     /// Init waits for `start`.
     Created(Created),

@@ -1,6 +1,6 @@
 //! `state.json`: the keys of runc's state file that other programs read.
 //!
-//! They are monitoring agents and device hot-plug tools.
+//! These programs are monitoring agents and device hot-plug tools.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub fn write(out: &mut dyn fmt::Write, record: &Record, loaded: &Loaded, cgroup:
     member(out, "init_process_pid", pid.into())?;
     member(out, "init_process_start", start.into())?;
     member(out, "created", Json::Str(record.created))?;
-    // One mount at a time: there may be many.
+    // Mounts are written one at a time, because there may be many.
     out.write_str("\"config\":{")?;
     member(out, "rootfs", Json::Str(record.rootfs))?;
     out.write_str("\"mounts\":[")?;

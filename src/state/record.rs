@@ -49,7 +49,7 @@ pub struct ProcessMark {
     pub start: u64,
 }
 
-/// Everything that is stored about a container.
+/// The stored facts about a container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// The container's id.

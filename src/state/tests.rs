@@ -287,7 +287,7 @@ fn public_state_has_its_keys_and_can_be_removed() {
     assert!(!scratch.file("state.json").exists());
 }
 
-/// Waits for something; returns what is left of the lock, and the error.
+/// Waits with `wait`; returns what is left of the lock, and the error.
 fn waited(store: &Store, wait: impl FnOnce()) -> (Option<Locked>, String) {
     let mut slot = Some(store.lock("web").unwrap());
     let came = outside(&mut slot, None, || {

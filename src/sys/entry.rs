@@ -1,4 +1,4 @@
-//! What a process gets at its start: arguments, environment, standard streams.
+//! The input of a process: arguments, environment, standard streams.
 //!
 //! The program's entry is C's `main`. The standard library's own start code keeps arguments and environment behind
 //! locks, since a thread could change them; a program without threads saves several KB by leaving that out.
@@ -18,9 +18,10 @@ unsafe extern "C" {
 
 static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Must be called first.
-/// A standard stream that the caller left closed becomes /dev/null. Otherwise a file that is opened later would get
-/// its number and be written to as if it were the stream.
+/// Prepares the process; must be called first.
+///
+/// A standard stream that the caller left closed becomes /dev/null. Otherwise a file that is opened later would get its number
+/// and be written to as if it were the stream.
 ///
 /// # Safety
 /// `argv` is that of C's `main`.

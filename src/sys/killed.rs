@@ -1,7 +1,7 @@
-//! Waits for a process that was killed.
+//! Waits for a killed process.
 //!
-//! It may take long to die: for example while it waits for a frozen file system or a device that does not answer. The runtime
-//! ignores signals by then, so it waits no longer than the [`DEADLINE`].
+//! Its end may take long, for example while it waits for a frozen file system or a device that does not answer. The runtime
+//! already ignores signals then, so it waits no longer than [`DEADLINE`].
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::error::Errno;
 /// The longest time that the kernel may take to end a killed process.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How it has ended; `None` if it has not in time.
+/// Returns the end of a process; `None` if it does not end in time.
 pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> Result<Option<Ended>, Errno> {
     let deadline = clock::after(time);
     loop {
@@ -27,7 +27,7 @@ pub fn wait(pid: Pid, pidfd: Option<&OwnedFd>, time: Duration) -> Result<Option<
         if left.is_zero() {
             return Ok(None);
         }
-        // Without a pidfd (before Linux 5.2) its end is polled.
+        // Without a pidfd (before Linux 5.2) we poll for its end.
         let nap = if pidfd.is_some() { left } else { left.min(Duration::from_millis(10)) };
         let mut fd = pidfd.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let _ = poll(fd.as_mut_slice(), PollTimeout::from(nap.as_millis().max(1) as u16));
