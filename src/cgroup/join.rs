@@ -28,10 +28,9 @@ impl Cgroup {
 
     /// Moves the calling process into the cgroup in every v1 hierarchy.
     ///
-    /// Joining from inside avoids a kernel fault: before Linux 6.6, a *sleeping new* task that its parent moves into a busy
-    /// cgroup keeps the virtual time of its old queue (vruntime_normalized, kernel/sched/fair.c), and may not be scheduled for
-    /// a long time.
-    /// was never charged for new). One that runs has its time taken relative to both queues.
+    /// Joining from inside avoids a kernel fault. Before Linux 6.6, a *sleeping new* task that its parent moves into a busy cgroup
+    /// keeps the virtual time of its old queue, because vruntime_normalized (kernel/sched/fair.c) takes a task that was never
+    /// charged for a new one, and it may not be scheduled for a long time. A running task has its time adjusted to both queues.
     pub fn join_v1(&self) -> Result<()> {
         let own = self.hierarchies.iter().filter(|b| !b.place.is_v2());
         own.into_iter().try_for_each(|hierarchy| {
