@@ -267,7 +267,7 @@ fn rootless_is_told_as_runc_is_told() {
         ("f", Some(false)),
         ("0", Some(false)),
     ] {
-        // Who is asked if nobody says.
+        // The default depends on the caller.
         for user in [false, true] {
             let caller = Caller { rootless: user, delegated: user, ..caller() };
             let (globals, _) = globals(&["--systemd-cgroup", "--rootless", text], &caller).unwrap();
@@ -399,7 +399,7 @@ fn the_table_is_sound() {
     }
 }
 
-/// What is needed and taken is counted in what the help text says.
+/// The help text shows the number of arguments that the parser accepts.
 #[test]
 fn the_usage_is_the_number_of_arguments() {
     for (name, arguments) in [

@@ -247,7 +247,7 @@ fn a_remount_has_the_last_word_on_what_waits() {
         let both = [entry("/x", "tmpfs", "x", first), entry("/x", "", "", second)].join(",");
         assert_eq!(plan(&both), says, "{first}; {second}");
     }
-    // What holds nothing of ours is read-only at once.
+    // A mount that the runtime does not fill is read-only at once.
     let bind = [entry("/x", "none", "/y", "bind"), entry("/x", "", "", "remount bind ro")].join(",");
     assert_eq!(plan(&bind), ["bind /y at /x", "change the mount at /x (ro)"]);
 }
