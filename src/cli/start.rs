@@ -75,7 +75,7 @@ fn serve(spec: &Spec, record: &Record, recorder: Option<&Recorder>, listener: &O
         return recorder.listen(listener);
     }
     let agent = spec.linux.seccomp.as_ref().and_then(Agent::of);
-    let agent = agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
+    let agent = agent.as_ref().ok_or_else(|| Error::new("an unexpected listener"))?;
     let pid = record.init.as_ref().map_or(0, |init| init.pid);
     serve_listener(agent, record, Status::Creating, pid, listener)
 }

@@ -201,7 +201,7 @@ impl<'a> Host<'a> {
         let message = self.message_outside(MessageKind::Entered)?;
         let pid = Pid::from_raw(message.number as i32);
         if pid == self.child.pid || pid.as_raw() <= 0 || !process::is_child(pid) {
-            return Err(Error::new("a process that is none of ours says that it is init"));
+            return Err(Error::new("a process that is not our child claims to be init"));
         }
         let entered = Child { pid, pidfd: process::pidfd_open(pid).ok() };
         let first = std::mem::replace(&mut self.child, entered);
@@ -291,7 +291,7 @@ impl<'a> Host<'a> {
             child: self.child.pid,
             executes: wanted == MessageKind::End,
             executed: Cell::new(false),
-            patience: patience.ok_or_else(|| Error::new("init has nothing more to say"))?,
+            patience: patience.ok_or_else(|| Error::new("no further message of init is expected"))?,
         };
         let pidfd = self.child.pidfd.as_ref().map(AsFd::as_fd);
         let serve = |listener: &OwnedFd| self.serve_listener(listener);
@@ -312,8 +312,7 @@ impl<'a> Host<'a> {
             Subject::New(None) => Status::Creating,
             Subject::Running => Status::Running,
         };
-        let agent =
-            self.launch.agent.as_ref().ok_or_else(|| Error::new("a listener that nobody asked for"))?;
+        let agent = self.launch.agent.as_ref().ok_or_else(|| Error::new("an unexpected listener"))?;
         serve_listener(agent, &self.record, status, self.child.pid.as_raw(), listener)?;
         Ok(self.channel.go()?)
     }

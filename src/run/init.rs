@@ -348,7 +348,7 @@ impl Init<'_> {
         self.listener = seccomp::load(&filter.program, filter.flags).at("seccomp")?;
         if let (true, Some(listener)) = (send, &self.listener) {
             self.channel.send_listener(listener.as_fd()).context(|| {
-                "hand the listener over (before Linux 5.6 the profile must allow sendmsg before anybody listens)"
+                "send the listener (before Linux 5.6 the profile must allow sendmsg, as no agent listens yet)"
             })?;
         }
         // The host takes the listener out of this process, which must exist until then. When calls are recorded, the next call
@@ -359,7 +359,7 @@ impl Init<'_> {
     /// Ends the conversation with the host and waits for `start`.
     fn await_start(&mut self) -> Result<()> {
         let InitFifos { start, started } =
-            self.waiting.take().ok_or_else(|| Error::new("nothing to wait at for start"))?;
+            self.waiting.take().ok_or_else(|| Error::new("no FIFOs to wait at for start"))?;
         // From here on the host's death does not end this process. A loaded filter may keep our end of the conversation open.
         self.channel.heard()?;
         self.channel = Channel::Fifo(started);
@@ -384,7 +384,7 @@ impl InitContext {
 }
 
 fn let_go_of() -> Error {
-    Error::new("the host is let go of already")
+    Error::new("the host's descriptors are closed already")
 }
 
 fn die_with_parent() -> Result<()> {

@@ -78,9 +78,9 @@ pub enum MessageKind {
 const ALL: [(MessageKind, &str); 10] = [
     (MessageKind::End, "be done"),
     (MessageKind::Ask, "ask"),
-    (MessageKind::Terminal, "hand a terminal"),
+    (MessageKind::Terminal, "send a terminal"),
     (MessageKind::Announce, "announce a listener"),
-    (MessageKind::Listener, "hand a listener"),
+    (MessageKind::Listener, "send a listener"),
     (MessageKind::Entered, "enter a pid namespace"),
     (MessageKind::Warn, "warn"),
     (MessageKind::Heard, "hear"),
@@ -112,7 +112,7 @@ impl Message {
     /// The error for an unexpected message.
     pub fn instead_of(&self, wanted: MessageKind) -> Error {
         let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
-        Error::of(format_args!("init should {wanted} here, and not {said}"))
+        Error::of(format_args!("init should {wanted} here, not {said}"))
     }
 }
 

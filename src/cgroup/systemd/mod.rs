@@ -233,7 +233,7 @@ pub(in crate::cgroup) fn stop(unit: &Unit, deadline: Instant) -> Result<()> {
                 Err(e) if has(&e.to_string(), "NoSuchUnit") => return Ok(()),
                 Err(e) => return Err(e),
                 Ok(_) if clock::is_past(deadline) => {
-                    return Err(Error::new("it does not end").hint("systemctl status tells who holds it"));
+                    return Err(Error::new("it does not end").hint("systemctl status shows its processes"));
                 }
                 Ok(_) => std::thread::sleep(pause),
             }

@@ -160,7 +160,7 @@ pub(in crate::cgroup) fn annotated(annotations: Pairs) -> Result<Vec<(String, Pr
         let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
         let refuse = |why: &str| Error::of(format_args!("annotations.{key}: {why}, is {}", Quoted(text)));
         if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
-            return Err(Error::of(format_args!("annotations.{key}: is no name of a property")));
+            return Err(Error::of(format_args!("annotations.{key}: is not the name of a property")));
         }
         let seconds = name.strip_suffix("Sec").filter(|rest| !rest.ends_with('U'));
         list.push(match seconds {
