@@ -187,9 +187,10 @@ impl fmt::Debug for Quoted<'_> {
     }
 }
 
-/// A text on one line, with what would end the line or the quotes, what a terminal would obey, and what would show other
-/// characters in another order or not at all, written as in Rust's source. So is a byte that is not UTF-8
-/// ([`crate::text`]).
+/// A text on one line, with unsafe characters written as in Rust's source.
+///
+/// Unsafe are the ends of the line and of quotes, control sequences of terminals, characters that hide or reorder
+/// others, and bytes that are not UTF-8 ([`crate::text`]).
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {

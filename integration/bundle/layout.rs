@@ -39,6 +39,7 @@ const SHARED_NAMES: &[(&str, &str)] = &[("Result", "each room abbreviates its ow
 const LONGEST_FILE: usize = 450;
 /// The most lines of a function, with its signature.
 const LONGEST_FUNCTION: usize = 60;
+const LONGEST_FIRST_LINE: usize = 80;
 /// Generated files may be longer.
 const GENERATED: &[&str] = &["src/seccomp/syscalls/table.rs"];
 
@@ -81,7 +82,7 @@ fn room(path: &str) -> Option<usize> {
     (0..ROOMS.len()).filter(|i| fits(ROOMS[*i])).max_by_key(|i| ROOMS[*i].len())
 }
 
-/// The module paths that follow a keyword, one for each name in braces: `cgroup/limits/knob`.
+/// The module paths after a keyword, one for each name in braces.
 fn paths_after(code: &str, keyword: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices(keyword) {
@@ -155,7 +156,7 @@ fn one_name_means_one_type() {
     assert!(files.is_empty(), "{files:#?}");
 }
 
-/// The name of the function that a line of code begins, if it does; a type such as `fn(u32)` has none.
+/// The name of the function that begins on a line. A type `fn(u32)` has none.
 fn function(code: &str) -> Option<&str> {
     let (before, after) = code.split_once("fn ")?;
     let qualifier = |word: &str| {
@@ -192,5 +193,22 @@ fn files_and_functions_are_short() {
         }
     }
     assert!(functions > 3000, "{functions}");
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
+fn doc_comments_begin_with_a_short_line() {
+    let mut long = Vec::new();
+    for (path, text) in read("src").into_iter().chain(read("integration")) {
+        let mut inside = false;
+        for (number, line) in text.lines().enumerate() {
+            let doc = line.trim_start().strip_prefix("///").or(line.strip_prefix("//!"));
+            let first = doc.filter(|_| !inside).map_or("", str::trim);
+            if first.chars().count() > LONGEST_FIRST_LINE {
+                long.push(format!("{}:{}: {first}", relative(&path, ""), number + 1));
+            }
+            inside = doc.is_some();
+        }
+    }
     assert!(long.is_empty(), "{long:#?}");
 }

@@ -1,4 +1,4 @@
-//! `exec`: the properties of the process, from the command's options or from a file.
+//! `exec`: the properties of the process, from options or from a file.
 
 use crate::cases;
 use crate::common::{Case, Test};

@@ -378,7 +378,7 @@ fn hook_output_does_not_grow_memory(t: &Test) {
     c.remove();
 }
 
-/// A configuration that is refused for its limits has no effect: no hook has run, and not even the root of the states is made.
+/// Refused limits have no effect: no hook has run, and no state root is made.
 fn refused_limits_run_no_hook(t: &Test) {
     let (mut c, log) = hooked(t);
     for kind in KINDS {
@@ -427,7 +427,7 @@ fn refused_limits_run_no_hook(t: &Test) {
     }
 }
 
-/// A file that the kernel lacks shows only in the container's cgroup, and memory's limits are set late.
+/// A missing file shows only in the cgroup, and memory limits are set late.
 fn missing_memory_file_runs_no_hook(t: &Test) {
     t.needs_controller("memory");
     if !t.pure_v2() {

@@ -1,4 +1,4 @@
-//! Hostile root file systems: `/proc` and `/sys` are what the kernel shows, or the root is refused.
+//! Hostile roots: `/proc` and `/sys` are the kernel's, or the root is refused.
 
 use std::fs;
 use std::os::unix::fs::symlink;

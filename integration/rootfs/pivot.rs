@@ -59,7 +59,7 @@ fn set(path: &Path, propagation: MsFlags) {
     mount(NONE, path, NONE, propagation, NONE).unwrap();
 }
 
-/// The option `rootfsPropagation`, and the propagation of the root and of a shared volume.
+/// `rootfsPropagation`, and the propagation of the root and of a shared volume.
 ///
 /// As with runc, a volume that is only "shared" is a peer of the host's mount; one with a master only
 /// receives mounts.

@@ -67,7 +67,7 @@ impl Cgroup {
     }
 }
 
-/// The errors of bpf(2) on a kernel without it, without cgroup programs, or without device programs.
+/// The errors of bpf(2) on kernels without it or without device programs.
 const LACKS_CALL: Errno = Errno::ENOSYS;
 const LACKS_KIND: Errno = Errno::EINVAL;
 /// The rules that can be enforced there.

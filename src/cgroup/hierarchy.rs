@@ -1,4 +1,4 @@
-//! The cgroup in one hierarchy: its directory, its files, and whether it stands still.
+//! The cgroup in one hierarchy: its directory, its files, its freezer state.
 
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! Control groups: the limits, the place of a cgroup, and everything that is done with it.
+//! Control groups: limits, the place of a cgroup, and the operations on it.
 //!
 //! The limits that are asked for ([`limits::Resources`]) become, by pure conversions of each cgroup version
 //! ([`limits::v1`], [`limits::v2`], [`limits::devices`]), files and values ([`limits::knob::Knob`]). The operations on a

@@ -46,7 +46,7 @@ impl Cgroup {
         hierarchy.and_then(|b| field(&b.read(file).ok()?, "oom_kill")).unwrap_or(0)
     }
 
-    /// Whether the killer has killed since the count was `before`, taken before the exec.
+    /// Whether the killer has killed since its count, taken at exec, was `before`.
     ///
     /// It is asked after the exec has succeeded. With too little memory the kernel kills during the exec, or a moment later.
     pub fn killed_at_start(&self, init: Option<BorrowedFd<'_>>, before: u64) -> bool {

@@ -1,4 +1,4 @@
-//! A container's usage, as the JSON of runc's `events` for containerd's shim and others.
+//! A container's usage, as the JSON of runc's `events`.
 //!
 //! Times are nanoseconds, sizes bytes. A missing file or controller leaves its member out. On v2 the members keep v1's meaning
 //! where it has a counterpart (swap is memory and swap together).
@@ -19,7 +19,7 @@ type StatMembers = Vec<(&'static str, Json)>;
 /// the unit.
 type Count = (&'static str, &'static str, &'static str, u32);
 
-/// v1 counts processor time in cpuacct, and its stat in ticks of a hundredth of a second.
+/// Processor time from v1's cpuacct, whose stat counts hundredths of a second.
 const CPUACCT: &[Count] = &[
     ("total", "usage", "", 1),
     ("kernel", "stat", "system", 10_000_000),

@@ -55,7 +55,7 @@ impl Cgroup {
         })
     }
 
-    /// Decides what is written for these resources, by the facts of the hierarchies that it is in.
+    /// Plans the limits by the facts of the hierarchies that the cgroup is in.
     pub(super) fn planned(&self, resources: &Resources) -> Result<PlannedLimits> {
         let system = self.unit.as_ref().is_some_and(|unit| !unit.user);
         let drivers = (system && !resources.devices.is_empty()).then(|| read_text("/proc/devices"));

@@ -110,7 +110,7 @@ fn processes_of_threads(dir: BorrowedFd<'_>) -> Vec<Pid> {
     read(dir, "cgroup.threads").unwrap_or_default().lines().filter_map(process).collect()
 }
 
-/// Writes a file of every cgroup below `top`, children before parents, ignoring errors.
+/// Writes a file of every cgroup below `top`, children first, ignoring errors.
 ///
 /// It descends no further after the deadline, because a payload may make cgroups meanwhile.
 pub(super) fn write_below(top: BorrowedFd<'_>, file: &str, value: &str, deadline: Instant) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `device`: adds a device to an existing container, or removes it, without a restart.
+//! `device`: adds a device to an existing container, or removes one.
 //!
 //! The cgroup allows or denies it, and its node is made or removed inside. An added device lasts as long as the container.
 
@@ -167,7 +167,7 @@ fn make_node(root: &RootDir, path: &InsidePath, host: &FileStat) -> Result<bool>
     Ok(true)
 }
 
-/// A container with the host's `/dev` has all nodes already and must make none there.
+/// A container with the host's `/dev` has all nodes and must make none there.
 fn refuse_hosts_dev(directory: &Handle) -> Result<()> {
     let (dev, here) = (stat("/dev").at("/dev")?, fstat(directory)?);
     if dev.st_dev == here.st_dev && dev.st_dev != stat("/").at("/")?.st_dev {

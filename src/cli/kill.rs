@@ -81,7 +81,7 @@ fn number(text: &str) -> Result<i32> {
 const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
     TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 
-/// RTMIN is 34 as in glibc, which most containers use, whatever this program is linked with.
+/// RTMIN is 34, as in glibc, which most containers use.
 fn named(name: &str) -> Option<i32> {
     let name = match name {
         "CLD" => "CHLD",

@@ -54,7 +54,7 @@ pub fn run(globals: &Globals, bundle: &str, output: Option<&str>, merge: &[&str]
     Ok(ended.status())
 }
 
-/// A filter that asks about every call leaves its process no way to send the listener.
+/// A filter on every call leaves its process no way to send the listener.
 fn can_take_a_listener() -> std::result::Result<(), Errno> {
     let own = process::pidfd_open(nix::unistd::getpid())?;
     process::pidfd_getfd(own.as_fd(), 0).map(drop)

@@ -1,4 +1,4 @@
-//! The command line against what engines really say (their argv, word for word) and against what people mistype.
+//! The command line: the argv of engines, word for word, and people's mistakes.
 
 use super::args::*;
 use super::command::{CreateOptions, ExecOptions, Format};
@@ -169,8 +169,9 @@ fn podman_and_cri_o() {
     assert_eq!(ok("exec --process /f ID").1, exec(&[], |o| o.process = path("/f")));
 }
 
-/// Engines run these to see whether there is checkpoint and restore: they take exit status 0 of the first, and the words
-/// "flag needs an argument" of the second, for a yes.
+/// Engines run these to find out whether checkpoint and restore work.
+///
+/// They take exit status 0 of the first, and the words "flag needs an argument" of the second, for a yes.
 #[test]
 fn probes_for_checkpoint_and_restore_get_a_no() {
     for line in

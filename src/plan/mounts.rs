@@ -36,7 +36,7 @@ pub struct MountFacts {
 pub struct CgroupView {
     /// The v1 hierarchies. If there are any, the mount shows them.
     pub v1: Vec<V1Hierarchy>,
-    /// The host's path of the container's v2 directory, bound where cgroup2 may not be mounted.
+    /// The host path of the v2 cgroup, bound where cgroup2 may not be mounted.
     pub v2: Option<String>,
     /// The container has its own cgroup namespace, and init is in it when it mounts.
     pub own_namespace: bool,
@@ -196,7 +196,7 @@ pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
     warnings
 }
 
-/// A later entry decides whether a mount is read-only, even if that is delayed until it is filled.
+/// A later entry decides whether a mount is read-only, delayed or not.
 fn postpone(before: &mut [MountStep], step: &mut MountStep) {
     let (readonly, says) = match step.what {
         MountObject::Remount { flags, .. } => (flags & ms::RDONLY != 0, true),

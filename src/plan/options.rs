@@ -280,7 +280,7 @@ fn add(changes: &mut Vec<Change>, next: Change) {
     }
 }
 
-/// The flags of mount(2) that belong to a mount, not to the file system, as attributes.
+/// The flags of mount(2) that belong to the mount, as attributes.
 const ATTRIBUTES: [(u32, u32); 6] = [
     (ms::RDONLY, attr::RDONLY),
     (ms::NOSUID, attr::NOSUID),

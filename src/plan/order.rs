@@ -158,7 +158,7 @@ fn runs_a_program_of_the_container(step: &InitStep) -> bool {
     matches!(step, InitStep::RunHooks(HookKind::StartContainer) | InitStep::Exec)
 }
 
-/// Both processes meet at the same points in the same order, so they cannot deadlock.
+/// Both processes meet at the same points in the same order: no deadlock.
 fn conversation(launch: &Launch, host: &[SeenStep], out: &mut Vec<String>) {
     let asks: Vec<Sync> = launch
         .init

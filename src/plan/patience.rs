@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::step::InitStep;
 use crate::bundle::spec::Hooks;
 
-/// For init's own work, including file systems on a slow network and copies to a slow disk.
+/// For init's own work, including mounts over a slow network and copies.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 fn speaks(step: &InitStep) -> bool {

@@ -45,7 +45,7 @@ pub enum InitStep {
     Hostname(Text),
     /// Set the NIS domain name.
     Domainname(Text),
-    /// Make a terminal, send its master to the host, use it as standard streams and /dev/console.
+    /// Make a terminal and send its master; it becomes streams and /dev/console.
     Terminal {
         /// (rows, columns)
         size: Option<(u16, u16)>,
@@ -61,7 +61,7 @@ pub enum InitStep {
         /// The number of inherited descriptors after the standard streams.
         preserve_fds: u32,
     },
-    /// Clone a process into the joined pid namespace, which continues in place of this one.
+    /// Clone a process into the joined pid namespace; it continues from here.
     EnterPidNamespace,
     /// Run the hooks of a kind here.
     RunHooks(HookKind),

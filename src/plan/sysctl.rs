@@ -29,7 +29,7 @@ const IPC: [&str; 11] = [
     "shmmni",
 ];
 
-/// The kind of namespace that a parameter belongs to, or the reason for its refusal.
+/// The kind of namespace that a parameter belongs to, or why it is refused.
 pub fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
     let (top, rest) = path.split_once('/').unwrap_or((path, ""));
     match top {

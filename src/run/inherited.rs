@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::facts::Listening;
 use crate::sys::descriptor;
 
-/// Checks that they are open, and the caller's: a descriptor of our own leads out of the container.
+/// Checks that they are open and the caller's. Ours lead out of the container.
 pub fn check(listening: &Listening, preserved: u32) -> Result<()> {
     for i in 0..listening.count.saturating_add(preserved) {
         if !descriptor::came_by_exec(3 + i as i32) {

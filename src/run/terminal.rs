@@ -22,7 +22,7 @@ use crate::sys::{descriptor, tty};
 /// Linux's `DEVPTS_SUPER_MAGIC`.
 const DEVPTS: i64 = 0x1cd1;
 
-/// Makes a terminal in the container, sends its master to the host, returns its slave.
+/// Makes a terminal in the container, sends its master, returns its slave.
 pub fn make(root: &RootDir, procfs: &ProcFs, size: Option<(u16, u16)>, channel: &Channel) -> Result<OwnedFd> {
     let master = open_master(root, procfs)?;
     tty::unlock_pty(master.as_fd()).at("ioctl TIOCSPTLCK")?;
