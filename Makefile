@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo static test test-host test-guest test-guests test-peers test-older test-slow test-arm engines conformance-runc lint bench clean
+.PHONY: help demo static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance-runc lint bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,10 @@ test-older: ## the kernel tests under a filter that answers ENOSYS to system cal
 	cargo build -q --locked --example older
 	RUNTIME=$$(integration/static.sh) IT_ARGS="--skip recorder:: --skip memory::" target/debug/examples/older $(YOUNG) integration/suites.sh older $$(integration/programs.sh kernel)
 	RUNTIME=$$(integration/static.sh) IT_ARGS="notify::" target/debug/examples/older pidfd_getfd integration/suites.sh older $$(integration/programs.sh kernel)
+
+test-labels: ## the tests of AppArmor and SELinux, in guests of user-mode Linux that enforce a policy
+	@integration/needs.sh build test
+	for module in apparmor selinux; do integration/guest/labels.sh $$module "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
 test-slow: ## run a thousand containers, and kill every command at every system call
 	@integration/needs.sh build test

@@ -250,6 +250,10 @@ pub mod engine {
     pub const INIT_OOM: &str = "container init was OOM-killed (memory limit too low?)";
     /// podman, and docker before 25: status 126.
     pub const DENIED: &str = "permission denied";
+    /// podman finds the file of a security label between these.
+    ///
+    /// It then reports a fault of labels.
+    pub const ATTRIBUTE_QUOTE: char = '`';
     /// podman and dockerd turn it into exit status 127.
     pub const NOT_FOUND_IN_PATH: &str = "executable file not found in $PATH";
 }

@@ -2,7 +2,7 @@
 //!
 //! Facts choose between alternatives; they never replace a check.
 
-use crate::bundle::spec::Linux;
+use crate::bundle::spec::{Process, Spec};
 use crate::cgroup::limits::ResourceField;
 use crate::cgroup::limits::knob::Controller;
 use crate::cgroup::place::layout::Layout;
@@ -28,8 +28,10 @@ pub struct HostFacts {
     pub systemd: String,
     /// The seccomp features of the kernel; read only if there is a policy.
     pub seccomp: Support,
-    /// SELinux is enabled, so file systems take labels as mount options.
+    /// SELinux is enabled; asked only if the config has a label.
     pub selinux: bool,
+    /// AppArmor; asked only if the config has a profile.
+    pub apparmor: AppArmor,
     /// The listening sockets that the caller passes on.
     pub listening: Listening,
     /// The caller waits for readiness at `$NOTIFY_SOCKET`.
@@ -42,6 +44,39 @@ pub struct HostFacts {
     pub no_swap: bool,
     /// The text of `/proc/devices`; read only if a systemd unit takes device rules.
     pub drivers: Option<String>,
+}
+
+/// What AppArmor lets the runtime do.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum AppArmor {
+    /// The kernel lacks it, or it is not enabled.
+    #[default]
+    Off,
+    /// The runtime is not confined and may choose any profile.
+    Unconfined,
+    /// The runtime has a profile, which decides about changes.
+    Confined,
+    /// The runtime has a profile and no_new_privs: it can only add to it.
+    ConfinedForGood,
+}
+
+impl AppArmor {
+    /// What holds for this process.
+    fn of_process() -> AppArmor {
+        let read = |path| read_text(path).unwrap_or_default();
+        if !read("/sys/module/apparmor/parameters/enabled").starts_with('Y') {
+            return AppArmor::Off;
+        }
+        // Since Linux 5.8 each security module has files of its own.
+        let current = read_text("/proc/self/attr/apparmor/current");
+        let current = current.unwrap_or_else(|_| read("/proc/self/attr/current"));
+        match current.trim_end_matches(['\0', '\n']) {
+            // A profile can also confine nothing: `NAME (unconfined)`.
+            name if name == "unconfined" || name.ends_with(" (unconfined)") => AppArmor::Unconfined,
+            _ if nix::sys::prctl::get_no_new_privs() == Ok(true) => AppArmor::ConfinedForGood,
+            _ => AppArmor::Confined,
+        }
+    }
 }
 
 /// The listening sockets among the inherited descriptors, from 3 on.
@@ -66,23 +101,24 @@ impl Listening {
 
 impl HostFacts {
     /// The facts for creating a container.
-    pub fn of_host(linux: &Linux, policy: Option<&Policy>, manager: CgroupManager) -> Result<HostFacts> {
+    pub fn of_host(spec: &Spec, policy: Option<&Policy>, manager: CgroupManager) -> Result<HostFacts> {
+        let linux = &spec.linux;
         let mut facts = HostFacts {
             cgroups: Layout::discover()?,
             systemd: match manager {
                 CgroupManager::Systemd { user } => systemd::own_cgroup(user)?,
                 CgroupManager::Cgroupfs | CgroupManager::Disabled => String::new(),
             },
-            selinux: has_selinux(),
             notify_socket: variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
             // A user's manager may not set device rules.
             drivers: (manager == CgroupManager::Systemd { user: false })
                 .then(|| read_text("/proc/devices").unwrap_or_default()),
-            ..HostFacts::of_process(policy)?
+            ..HostFacts::of_process(spec.process.as_deref(), policy)?
         };
         if facts.cgroup_facts().asks_v2(&linux.resources) {
             facts.v2_controllers = facts.cgroups.v2_controllers();
         }
+        facts.selinux |= linux.mount_label.is_some() && has_selinux();
         if facts.cgroup_facts().lacks(&linux.resources) {
             facts.known_controllers = read_text("/proc/cgroups").unwrap_or_default();
         }
@@ -106,12 +142,17 @@ impl HostFacts {
     }
 
     /// The facts for an exec, without cgroups: the container's are in its record.
-    pub fn of_process(policy: Option<&Policy>) -> Result<HostFacts> {
+    pub fn of_process(process: Option<&Process>, policy: Option<&Policy>) -> Result<HostFacts> {
         let permitted = credentials::capget().at("capget")?.permitted;
         Ok(HostFacts {
             capabilities: permitted & credentials::bounding(),
             seccomp: policy.map(|_| support()).unwrap_or_default(),
             listening: Listening::of_caller(),
+            selinux: process.is_some_and(|p| p.selinux_label.is_some()) && has_selinux(),
+            apparmor: match process.and_then(|p| p.apparmor_profile) {
+                Some(_) => AppArmor::of_process(),
+                None => AppArmor::Off,
+            },
             ..HostFacts::default()
         })
     }

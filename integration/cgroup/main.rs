@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use embrun::bundle::spec::Linux;
+use embrun::bundle::spec::{Linux, Spec};
 use embrun::cgroup::Cgroup;
 use embrun::cgroup::limits::{Resources, resources};
 use embrun::cgroup::place::layout::{Layout, MountedHierarchy};
@@ -77,7 +77,8 @@ impl Drop for Own {
 /// What is written for these resources on this host.
 fn limits(resources: &Resources) -> embrun::error::Result<PlannedLimits> {
     let linux = Linux { resources: resources.clone(), ..Linux::default() };
-    PlannedLimits::new(resources, &HostFacts::of_host(&linux, None, CgroupManager::Cgroupfs)?.cgroup_facts())
+    let spec = Spec { linux, ..Spec::default() };
+    PlannedLimits::new(resources, &HostFacts::of_host(&spec, None, CgroupManager::Cgroupfs)?.cgroup_facts())
 }
 
 /// Sets all limits of a cgroup, as a creation does in two steps.

@@ -2,11 +2,13 @@
 # Runs a command in a guest of user-mode Linux whose root file system is this machine's own (hostfs), with pure cgroup v2, with v1
 # or without cgroups. The guest has every capability, but no cpuset and no time namespace. Prints the command's output and ends
 # with its status. The kernel is Debian's user-mode-linux (uml-kernel.sh).
-# usage: integration/guest/uml.sh [--cgroup v2|v1|none] [--memory 1G] [--limit SECONDS] [--kernel FILE] -- COMMAND [ARGUMENT...]
+# usage: integration/guest/uml.sh [--cgroup v2|v1|none] [--memory 1G] [--limit SECONDS] [--kernel FILE] [--append WORDS] --
+#   COMMAND [ARGUMENT...]
+# WORDS are added to the kernel's command line.
 # The command runs in the current directory with the current environment.
 set -euo pipefail
 
-cgroup=v2 memory=1G limit=1200 kernel=''
+cgroup=v2 memory=1G limit=1200 kernel='' append=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--cgroup)
@@ -19,6 +21,10 @@ while [ $# -gt 0 ]; do
 		;;
 	--limit)
 		limit=$2
+		shift 2
+		;;
+	--append)
+		append=$2
 		shift 2
 		;;
 	--kernel)
@@ -82,8 +88,9 @@ chmod +x "$box/init"
 
 tail -q -n +1 --pid=$$ -f "$box/out" &
 shown=$!
+# shellcheck disable=SC2086  # words on purpose
 "$(dirname "$0")/pinned.sh" timeout --kill-after=5 "$limit" "$kernel" root=/dev/root rootfstype=hostfs rootflags=/ rw "mem=$memory" \
-	"init=$box/init" con=null con0=null,fd:1 quiet > "$box/console" 2>&1 < /dev/null || true
+	"init=$box/init" con=null con0=null,fd:1 quiet $append > "$box/console" 2>&1 < /dev/null || true
 sleep 0.3
 kill "$shown" 2> /dev/null || true
 wait "$shown" 2> /dev/null || true

@@ -28,6 +28,7 @@ mod hostile_dev;
 mod hostile_process;
 mod hung;
 mod kill_and_delete;
+mod labels;
 mod lifecycle;
 mod limits;
 mod logs;
@@ -73,6 +74,7 @@ fn main() -> std::process::ExitCode {
         hostile_process::CASES,
         hung::CASES,
         kill_and_delete::CASES,
+        labels::CASES,
         lifecycle::CASES,
         limits::CASES,
         logs::CASES,

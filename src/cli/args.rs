@@ -231,6 +231,8 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
         additional_gids,
         process,
         detach: w.on("detach"),
+        selinux_label: path(w, "process-label"),
+        apparmor_profile: path(w, "apparmor"),
         no_new_privs: w.on("no-new-privs"),
         caps: w.all("cap"),
         preserve_fds: preserve_fds(w)?,

@@ -159,6 +159,10 @@ pub struct ExecOptions {
     pub process: Option<Text>,
     /// Return as soon as the process runs.
     pub detach: bool,
+    /// SELinux label instead of the config's.
+    pub selinux_label: Option<Text>,
+    /// AppArmor profile instead of the config's.
+    pub apparmor_profile: Option<Text>,
     /// Set no_new_privs.
     pub no_new_privs: bool,
     /// Capabilities, added to the config's.

@@ -54,7 +54,7 @@ pub fn creation(
 ) -> Result<Creation> {
     let spec = &loaded.spec;
     let policy = recording.or(spec.linux.seccomp.as_ref());
-    let facts = HostFacts::of_host(&spec.linux, policy, globals.cgroup_manager)?;
+    let facts = HostFacts::of_host(spec, policy, globals.cgroup_manager)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
     let request = CreateRequest {
         id: id.to_owned().keep(),
@@ -86,7 +86,7 @@ pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecO
         return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
     }
     let policy = spec.linux.seccomp.as_ref();
-    let facts = HostFacts::of_process(policy)?;
+    let facts = HostFacts::of_process(Some(process), policy)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
     let request = ExecRequest {
         preserve_fds: options.preserve_fds,

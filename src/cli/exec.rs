@@ -76,6 +76,9 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
             let read = || config::process(read_argument(file)?.keep());
             let mut p = read().about(format_args!("--process {}", file))?;
             p.terminal |= options.tty;
+            if let Some(own) = spec.process.as_deref() {
+                stay_confined(&mut p, own);
+            }
             return Ok(p);
         }
         None => {
@@ -96,9 +99,19 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Box<Process>> {
         p.user.gid = gid.unwrap_or(p.user.gid);
     }
     p.user.additional_gids = joined(p.user.additional_gids, &options.additional_gids);
+    p.apparmor_profile = options.apparmor_profile.or(p.apparmor_profile);
+    p.selinux_label = options.selinux_label.or(p.selinux_label);
     p.no_new_privileges |= options.no_new_privs;
     add_capabilities(&mut p, &options.caps);
     Ok(p)
+}
+
+/// Gives a process that names no profile or label that of the container, like crun.
+///
+/// runc does so with the label only, and leaves the process without a profile.
+fn stay_confined(p: &mut Process, own: &Process) {
+    p.apparmor_profile = p.apparmor_profile.or(own.apparmor_profile);
+    p.selinux_label = p.selinux_label.or(own.selinux_label);
 }
 
 /// Adds the capabilities of `exec --cap` to a process's sets, like runc.

@@ -37,8 +37,8 @@ fn document() -> Result<Json> {
                     "knownFlags": [{flags}],
                     "supportedFlags": [{supported}]
                 }},
-                "apparmor": {{"enabled": false}},
-                "selinux": {{"enabled": false}},
+                "apparmor": {{"enabled": true}},
+                "selinux": {{"enabled": true}},
                 "intelRdt": {{"enabled": false}},
                 "mountExtensions": {{"idmap": {{"enabled": false}}}},
                 "netDevices": {{"enabled": false}}
@@ -92,6 +92,9 @@ mod tests {
         assert!(has("mountOptions", "rro") && has("mountOptions", "tmpcopyup"));
         assert!(has("linux.namespaces", "pid") && has("linux.capabilities", "CAP_CHECKPOINT_RESTORE"));
         assert!(has("linux.seccomp.archs", "SCMP_ARCH_ARM"));
+        for path in ["linux.apparmor.enabled", "linux.selinux.enabled", "linux.cgroup.systemdUser"] {
+            assert_eq!(at(&document, path), &Json::Bool(true), "{path}");
+        }
         // Engines must not pass this on from strangers: it sets properties of the container's systemd unit.
         assert_eq!(
             at(&document, "potentiallyUnsafeConfigAnnotations"),
@@ -120,7 +123,7 @@ mod tests {
         for name in ["idmap\"]", "\"user\"", "checkpoint"] {
             assert!(!text.contains(name), "{name}");
         }
-        for path in ["apparmor", "selinux", "intelRdt", "netDevices", "mountExtensions.idmap"] {
+        for path in ["intelRdt", "netDevices", "mountExtensions.idmap"] {
             assert_eq!(at(&document, &format!("linux.{path}.enabled")), &Json::Bool(false), "{path}");
         }
     }

@@ -11,7 +11,7 @@ use super::root_step::RootStep;
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
-use super::{Launch, Outputs, Program, devices, mounts, privileges, sysctl};
+use super::{Launch, Outputs, Program, devices, labels, mounts, privileges, sysctl};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
@@ -274,16 +274,17 @@ fn init(
     steps.add(InitStep::DieWithHost);
     join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
     steps.add(InitStep::NewSession);
-    steps.add_some(request.keyring.map(InitStep::Keyring));
+    labels::keyring(request.keyring, spec.process.as_deref(), facts, &mut steps);
     let view = cgroup_view(spec, cgroup, facts);
     root_and_mounts(spec, request, facts.selinux, view, launch, refusals, &mut steps);
     kernel_names(spec, &mut steps);
     steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
     seal_root(spec, request, &mut steps);
-    if spec.process.is_some() {
+    if let Some(p) = &spec.process {
         // The filter, which may forbid personality(2), comes later.
         steps.add_some(spec.linux.personality.map(AttributeStep::Personality));
         steps.add(InitStep::Home);
+        labels::compile(p, facts, refusals, &mut steps);
     }
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let_go(&launch.join, inherited(request.preserve_fds, facts), terminal, &mut steps);

@@ -8,7 +8,7 @@ use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{self, Refusal};
-use super::{Launch, Outputs, Program, privileges, process};
+use super::{Launch, Outputs, Program, labels, privileges, process};
 use crate::bundle::spec::{NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -105,13 +105,14 @@ fn init(
     });
     steps.add(InitStep::NewSession);
     // The process must not get the caller's keys.
-    steps.add_some(request.keyring.map(InitStep::Keyring));
+    labels::keyring(request.keyring, Some(p), facts, &mut steps);
     steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
     join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // The container's filter, which may forbid personality(2), comes later.
     steps.add_some(request.personality.map(AttributeStep::Personality));
     steps.add(InitStep::Home);
+    labels::compile(p, facts, refusals, &mut steps);
     let preserve_fds = inherited(request.preserve_fds, facts);
     let_go(&request.join, preserve_fds, p.terminal, &mut steps);
     privileges::compile(p, seccomp, facts, launch, refusals, &mut steps);

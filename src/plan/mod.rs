@@ -9,6 +9,7 @@
 //! | [`validate`] | the contradictions that a spec may have |
 //! | [`mounts`], [`options`], [`devices`] | the file systems |
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
+//! | `labels` | AppArmor profiles and SELinux labels |
 //! | [`sysctl`] | the kernel parameters that belong to the container |
 
 pub mod attribute_step;
@@ -17,6 +18,7 @@ pub mod devices;
 pub mod exec;
 pub mod host_step;
 pub mod inside_path;
+mod labels;
 pub mod mounts;
 pub mod options;
 pub mod order;

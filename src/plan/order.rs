@@ -51,6 +51,9 @@ fn broken(launch: &Launch, host: &[SeenStep]) -> Vec<String> {
 /// A step, by its name in the laws.
 type NamedStep = (&'static str, fn(&InitStep) -> bool);
 
+const APPARMOR: NamedStep = ("the AppArmor profile", |s| {
+    matches!(s, InitStep::AppArmorProfile(_) | InitStep::StackAppArmorProfile(_))
+});
 const BOUNDING: NamedStep =
     ("the bounding set", |s| matches!(s, InitStep::Attribute(AttributeStep::BoundingSet(_))));
 const CAPS: NamedStep =
@@ -60,7 +63,11 @@ const DEVICES: NamedStep = ("the devices", |s| matches!(s, InitStep::Root(RootSt
 const ENTER: NamedStep = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
 const FIND: NamedStep = ("the program's look-up", |s| matches!(s, InitStep::FindProgram));
 const FINISH: NamedStep = ("what mounts wait for", |s| matches!(s, InitStep::Root(RootStep::FinishMounts)));
+const HOST_HOOK: NamedStep =
+    ("a hook of the host", |s| matches!(s, InitStep::RunHooks(HookKind::CreateContainer)));
 const IDS: NamedStep = ("the ids", |s| matches!(s, InitStep::Attribute(AttributeStep::Ids(_))));
+const KEYRING: NamedStep = ("the keyring", |s| matches!(s, InitStep::Keyring(_)));
+const KEY_LABEL: NamedStep = ("the label of new keys", |s| matches!(s, InitStep::KeyLabel(Some(_))));
 const LET_GO: NamedStep = ("letting go of the host", |s| matches!(s, InitStep::LetGo { .. }));
 const MASK: NamedStep = ("masking", |s| {
     matches!(s, InitStep::Root(RootStep::MaskedPaths(_)) | InitStep::Root(RootStep::ReadonlyPaths(_)))
@@ -77,8 +84,10 @@ const PROGRAM: NamedStep = ("a program of the container", runs_a_program_of_the_
 const READONLY: NamedStep = ("the read-only root", |s| matches!(s, InitStep::Root(RootStep::ReadonlyRoot)));
 const ROOT: NamedStep = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
 const SECCOMP: NamedStep = ("the filter", |s| matches!(s, InitStep::Seccomp));
+const SELINUX: NamedStep = ("the SELinux label", |s| matches!(s, InitStep::SelinuxLabel(_)));
 const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
 const SYSCTL: NamedStep = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
+const USUAL_KEY_LABEL: NamedStep = ("the usual label of new keys", |s| matches!(s, InitStep::KeyLabel(None)));
 
 /// The first of each pair must come before the second, if a plan has both.
 const ORDER: &[(NamedStep, NamedStep)] = &[
@@ -92,6 +101,20 @@ const ORDER: &[(NamedStep, NamedStep)] = &[
     (MASK, PIVOT),
     (SYSCTL, PIVOT),
     (PIVOT, BOUNDING),
+    // The next program is confined, and so are the children: the host's hooks must not be.
+    (HOST_HOOK, APPARMOR),
+    (HOST_HOOK, SELINUX),
+    (PIVOT, APPARMOR),
+    (PIVOT, SELINUX),
+    // They are written to the host's procfs.
+    (APPARMOR, LET_GO),
+    (SELINUX, LET_GO),
+    (APPARMOR, NO_NEW_PRIVS),
+    (SELINUX, NO_NEW_PRIVS),
+    (APPARMOR, SECCOMP),
+    (SELINUX, SECCOMP),
+    (KEY_LABEL, KEYRING),
+    (KEYRING, USUAL_KEY_LABEL),
     (BOUNDING, IDS),
     (IDS, CAPS),
     // As the container's user, who may see less than root.
@@ -130,6 +153,9 @@ fn order(launch: &Launch, out: &mut Vec<String>) {
     }
     let join = launch.init.iter().rposition(|s| matches!(s, InitStep::JoinNamespace { .. }));
     before(("the last namespace", join), at(LET_GO), out);
+    if first(launch, KEY_LABEL).is_some() && first(launch, USUAL_KEY_LABEL).is_none() {
+        out.push("new keys must get the usual label again".into());
+    }
     // The container is created only if its agent is there.
     if launch.agent.is_some() {
         let created = launch.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));

@@ -11,6 +11,7 @@ use super::attribute_step::AttributeStep;
 use super::host_step::Sync;
 use super::root_step::RootStep;
 use crate::bundle::spec::{HookKind, NamespaceKind, Propagation};
+use crate::error::Quoted;
 use crate::text::Text;
 
 /// Init's steps. Texts and lists are borrowed, so that a step is small.
@@ -30,6 +31,14 @@ pub enum InitStep {
     NewSession,
     /// Join the session keyring of this name.
     Keyring(Text),
+    /// Give this SELinux label to new keys; `None` means the usual one again.
+    KeyLabel(Option<Text>),
+    /// Change to this AppArmor profile at the next exec.
+    AppArmorProfile(Text),
+    /// Add this AppArmor profile to the present one at the next exec.
+    StackAppArmorProfile(Text),
+    /// Change to this SELinux label at the next exec.
+    SelinuxLabel(Text),
     /// Join a namespace that the host has opened.
     JoinNamespace {
         /// Its kind.
@@ -142,6 +151,13 @@ impl fmt::Display for InitStep {
             InitStep::Ask(sync) => write!(f, "ask {sync}"),
             InitStep::NewSession => f.write_str("new session"),
             InitStep::Keyring(name) => write!(f, "session keyring {name}"),
+            InitStep::KeyLabel(Some(label)) => write!(f, "SELinux label {} for new keys", Quoted(label)),
+            InitStep::KeyLabel(None) => f.write_str("usual SELinux label for new keys"),
+            InitStep::AppArmorProfile(name) => write!(f, "AppArmor profile {} at exec", Quoted(name)),
+            InitStep::StackAppArmorProfile(name) => {
+                write!(f, "AppArmor profile {} at exec, on top of the runtime's", Quoted(name))
+            }
+            InitStep::SelinuxLabel(label) => write!(f, "SELinux label {} at exec", Quoted(label)),
             InitStep::JoinNamespace { kind, .. } => write!(f, "join the {kind} namespace"),
             InitStep::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             InitStep::LoopbackUp => f.write_str("bring lo up"),

@@ -78,11 +78,6 @@ pub fn of_process(p: &Process, out: &mut Vec<Refusal>) {
             );
         }
     }
-    for (field, label) in [("apparmorProfile", p.apparmor_profile), ("selinuxLabel", p.selinux_label)] {
-        if label.is_some() {
-            refuse(out, format_args!("process.{field}"), format_args!("{UNSUPPORTED}"));
-        }
-    }
 }
 
 impl Linux {
@@ -215,21 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_lists_of_a_process() {
-        let members =
-            r#""apparmorProfile":"x","selinuxLabel":"y","execCPUAffinity":{"initial":"0-1","final":"3-"}"#;
+    fn lists_of_a_process() {
+        let members = r#""execCPUAffinity":{"initial":"0-1","final":"3-"}"#;
         assert_eq!(
             refusals_of_process(members),
-            [
-                r#"process.execCPUAffinity.final: "3-" is not a list of processors, as in "0-3,7" (0 to 1023)"#,
-                "process.apparmorProfile: is not supported by this version; remove it",
-                "process.selinuxLabel: is not supported by this version; remove it",
-            ]
+            [r#"process.execCPUAffinity.final: "3-" is not a list of processors, as in "0-3,7" (0 to 1023)"#,]
         );
-        assert_eq!(
-            refusals_of_process(r#""apparmorProfile":"","execCPUAffinity":{"initial":"0-1","final":""}"#),
-            [""; 0]
-        );
+        assert_eq!(refusals_of_process(r#""execCPUAffinity":{"initial":"0-1","final":""}"#), [""; 0]);
     }
 
     #[test]

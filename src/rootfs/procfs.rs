@@ -16,7 +16,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::resolve::Resolver;
 use super::root::{Handle, kind};
-use crate::error::{Context, Error, Lossy, Quoted, Result};
+use crate::error::{Context, Error, Lossy, Quoted, Result, engine};
 use crate::sys::file::{fstat, open, openat, readlinkat};
 use crate::sys::openat2::{is_missing, openat2};
 
@@ -82,6 +82,53 @@ impl ProcFs {
     pub fn write_thread(&self, path: &str, text: &[u8]) -> Result<()> {
         let file = self.below(c"thread-self", path).or_else(|_| self.below(c"self", path))?;
         self.write(&file, text)
+    }
+
+    /// Asks AppArmor to confine the next program.
+    ///
+    /// `exec` replaces the present profile, `stack` adds to it.
+    pub fn set_profile(&self, verb: &str, profile: &str) -> Result<()> {
+        // Since Linux 5.8 each security module has files of its own.
+        let mut attribute = "attr/apparmor/exec";
+        if self
+            .open_beneath(&self.below(c"self", attribute)?, OFlag::O_PATH)
+            .is_err_and(|e| e == Errno::ENOENT)
+        {
+            attribute = "attr/exec";
+        }
+        self.set_attribute(attribute, &format!("{verb} {profile}")).map_err(|e| match e.errno() {
+            // Without the words of the errno, by which engines mean that the program is missing.
+            Some(Errno::ENOENT) => Error::of(format_args!(
+                "write {1} to {0}/proc/self/{attribute}{0}: the profile is not loaded (load it with apparmor_parser -r FILE)",
+                engine::ATTRIBUTE_QUOTE,
+                Quoted(profile)
+            )),
+            _ => e,
+        })
+        .at("process.apparmorProfile")
+    }
+
+    /// Asks SELinux for a label.
+    ///
+    /// The attribute is `attr/exec` for the next program and `attr/keycreate` for new keys.
+    pub fn set_label(&self, attribute: &str, label: &str) -> Result<()> {
+        self.set_attribute(attribute, label)
+            .map_err(|e| match e.errno() {
+                Some(Errno::EINVAL) => e.hint("the policy does not have this label"),
+                _ => e,
+            })
+            .at("process.selinuxLabel")
+    }
+
+    fn set_attribute(&self, attribute: &str, text: &str) -> Result<()> {
+        let path = self.below(c"self", attribute)?;
+        let file = self.open_beneath(&path, OFlag::O_WRONLY | OFlag::O_NOCTTY);
+        file.and_then(|file| nix::unistd::write(&file, text.as_bytes())).map(drop).about(format_args!(
+            "write {1} to {0}/proc/{2}{0}",
+            engine::ATTRIBUTE_QUOTE,
+            Quoted(text),
+            Lossy(&path)
+        ))
     }
 
     /// Sets a kernel parameter, given as its path below `/proc/sys`.

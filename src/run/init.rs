@@ -137,6 +137,13 @@ impl Init<'_> {
             InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
             InitStep::NewSession => nix::unistd::setsid().map(drop).at("setsid"),
             InitStep::Keyring(name) => self.keyring(name),
+            // An empty line takes the request back.
+            InitStep::KeyLabel(label) => {
+                context.host()?.procfs().set_label("attr/keycreate", label.unwrap_or("\n"))
+            }
+            InitStep::AppArmorProfile(profile) => context.host()?.procfs().set_profile("exec", profile),
+            InitStep::StackAppArmorProfile(profile) => context.host()?.procfs().set_profile("stack", profile),
+            InitStep::SelinuxLabel(label) => context.host()?.procfs().set_label("attr/exec", label),
             InitStep::JoinNamespace { kind, index } => {
                 let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
                 setns(&self.namespaces[index], flag).at("setns")?;
