@@ -6,6 +6,7 @@ use crate::cases;
 use crate::common::{Case, Container, Runtime, Test};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub const CASES: &[Case] = cases![
@@ -21,12 +22,14 @@ pub const CASES: &[Case] = cases![
     selinux_label_of_exec_is_the_containers_or_the_named_one,
     selinux_label_that_the_policy_lacks_is_one_clear_error,
     selinux_label_is_that_of_the_session_keyring,
+    selinux_label_of_new_mounts_is_the_mount_label,
 ];
 
 /// The work of the process; the policies of the guests deny the first write.
 const WRITES: &str = "read /proc/self/attr/current write /denied/x x write /allowed/x x";
 const PROFILE: &str = "embrun-test";
 const LABEL: &str = "sys_u:sys_r:box_t:s0:c0,c1";
+const FILES: &str = "sys_u:object_r:boxfile_t:s0:c0,c1";
 const OTHER: &str = "sys_u:sys_r:other_t:s0:c2";
 
 /// Skips unless the guest has this module and the policy of the tests.
@@ -315,5 +318,41 @@ fn selinux_label_is_that_of_the_session_keyring(t: &Test) {
     };
     assert!(result(&[]).is_number(), "{}", result(&[]));
     assert_eq!(result(&["--process-label", OTHER]), "EACCES");
+    c.remove();
+}
+
+/// The SELinux labels of files.
+fn labels_of(root: &Path, names: &[&str]) -> Vec<String> {
+    let script =
+        "import os, sys; [print(os.getxattr(p, 'security.selinux')[:-1].decode()) for p in sys.argv[1:]]";
+    let paths = names.iter().map(|name| root.join(name));
+    let out = Command::new("python3").args(["-Sc", script]).args(paths).output().expect("python3");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect()
+}
+
+fn selinux_label_of_new_mounts_is_the_mount_label(t: &Test) {
+    needs(t, "selinux");
+    let mut c = writer(t);
+    c.share();
+    fs::create_dir_all(c.rootfs.join("secret")).unwrap();
+    c.mount("/security", "ramfs", "r", &[]);
+    if t.runtime == Runtime::Embrun {
+        // It has one instance, whose label the kernel does not change. runc and crun fail.
+        c.mount("/kernel", "securityfs", "s", &["ro"]);
+    }
+    c.config["root"]["readonly"] = json!(false);
+    c.config["process"]["selinuxLabel"] = json!(LABEL);
+    c.config["linux"]["mountLabel"] = json!(FILES);
+    c.config["linux"]["maskedPaths"] = json!(["/proc/kcore", "/secret", "/sys/firmware"]);
+    c.probe("say pause").up();
+    let root = PathBuf::from(format!("/proc/{}/root", c.pid()));
+    let labelled = ["allowed", "dev", "dev/null", "dev/pts", "dev/shm", "dev/mqueue", "secret", "security"];
+    let others = ["proc", "sys", "shared", "etc"];
+    let labels = labels_of(&root, &[&labelled[..], &others[..]].concat());
+    assert_eq!(labels[..labelled.len()], [FILES; 8]);
+    assert_eq!(labels[labelled.len()..], ["sys_u:object_r:file_t:s0"; 4]);
+    let seen = c.exec(&["probe", "write", "/etc/x", "x", "write", "/allowed/x", "x"]).ok().probe();
+    assert_eq!((seen.text("write /etc/x"), seen.text("write /allowed/x")), ("EACCES", "ok"));
     c.remove();
 }

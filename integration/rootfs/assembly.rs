@@ -8,6 +8,7 @@ use embrun::bundle::spec::Spec;
 use embrun::error::Result;
 use embrun::json::value::Json;
 use embrun::plan::inside_path::InsidePath;
+use embrun::plan::root_step::MaskedPaths;
 use embrun::plan::{devices, mounts};
 use embrun::rootfs::detached::Api;
 use embrun::rootfs::resolve::Resolver;
@@ -54,7 +55,7 @@ pub fn built(bundle: &Path, spec: &Spec, ways: Ways) -> Result<Rootfs> {
     }
     let inside = |paths: &[&str]| paths.iter().map(|p| InsidePath::new(p).unwrap()).collect::<Vec<_>>();
     rootfs.readonly(&inside(spec.linux.readonly_paths))?;
-    rootfs.mask(&inside(spec.linux.masked_paths))?;
+    rootfs.mask(&inside(spec.linux.masked_paths), MaskedPaths::NOTHING)?;
     rootfs.finish()?;
     if spec.root.readonly {
         rootfs.make_readonly()?;

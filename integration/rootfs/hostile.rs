@@ -10,6 +10,7 @@ use embrun::bundle::spec::Spec;
 use embrun::error::Result;
 use embrun::plan::inside_path::InsidePath;
 use embrun::plan::mounts;
+use embrun::plan::root_step::MaskedPaths;
 use embrun::rootfs::procfs::ProcFs;
 use embrun::rootfs::resolve::Resolver;
 use embrun::rootfs::root::RootDir;
@@ -251,7 +252,7 @@ fn directory_swapped_during_mounts_does_not_escape() {
                     done += u32::from(rootfs.mount(step).is_ok());
                 }
                 done += u32::from(rootfs.readonly(&frozen).is_ok());
-                done += u32::from(rootfs.mask(&masked).is_ok());
+                done += u32::from(rootfs.mask(&masked, MaskedPaths::NOTHING).is_ok());
                 for _ in 0..8 {
                     let flags = nix::mount::MntFlags::MNT_DETACH;
                     let _ = nix::mount::umount2(&shared.join("dir/sub"), flags);

@@ -7,7 +7,7 @@ use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
 use super::mounts::{CgroupView, MountFacts, MountObject, MountStep, V1Hierarchy};
 use super::recipe::Recipe;
-use super::root_step::RootStep;
+use super::root_step::{MaskedPaths, RootStep};
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
@@ -279,7 +279,7 @@ fn init(
     root_and_mounts(spec, request, facts.selinux, view, launch, refusals, &mut steps);
     kernel_names(spec, &mut steps);
     steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
-    seal_root(spec, request, &mut steps);
+    seal_root(spec, request, facts.selinux, &mut steps);
     if let Some(p) = &spec.process {
         // The filter, which may forbid personality(2), comes later.
         steps.add_some(spec.linux.personality.map(AttributeStep::Personality));
@@ -400,7 +400,7 @@ fn kernel_names(spec: &Spec, steps: &mut Recipe<InitStep>) {
 /// Restricts the root, after the hooks that may still need to write to it.
 ///
 /// All steps use descriptors and the host's procfs, so they come before the pivot.
-fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>) {
+fn seal_root(spec: &Spec, request: &CreateRequest, selinux: bool, steps: &mut Recipe<InitStep>) {
     let inside = |paths: List<Text>| {
         let mut all = Vec::with_capacity(paths.len());
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
@@ -409,7 +409,12 @@ fn seal_root(spec: &Spec, request: &CreateRequest, steps: &mut Recipe<InitStep>)
     steps.add(RootStep::FinishMounts);
     let (readonly, masked) = (inside(spec.linux.readonly_paths), inside(spec.linux.masked_paths));
     steps.add_if(!readonly.is_empty(), RootStep::ReadonlyPaths(readonly));
-    steps.add_if(!masked.is_empty(), RootStep::MaskedPaths(masked));
+    if !masked.is_empty() {
+        let label = labels::of_mounts(spec, selinux);
+        let labelled = label.map(|_| labels::with_context("tmpfs", MaskedPaths::NOTHING, label));
+        let data = labelled.map_or(MaskedPaths::NOTHING, Keep::keep);
+        steps.add(RootStep::MaskedPaths(Box::new(MaskedPaths { paths: masked, data }).keep()));
+    }
     steps.add_if(spec.root.readonly, RootStep::ReadonlyRoot);
     steps.add(if request.no_pivot { RootStep::MoveRoot } else { RootStep::PivotRoot });
 }

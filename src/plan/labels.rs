@@ -8,7 +8,7 @@
 use super::recipe::Recipe;
 use super::step::InitStep;
 use super::validate::{Refusal, refuse};
-use crate::bundle::spec::Process;
+use crate::bundle::spec::{Process, Spec};
 use crate::facts::{AppArmor, HostFacts};
 use crate::text::Text;
 
@@ -75,6 +75,48 @@ impl AppArmor {
             AppArmor::Confined => no_new_privileges,
             AppArmor::ConfinedForGood => true,
         }
+    }
+}
+
+/// The label of new mounts, if SELinux is enabled.
+pub(super) fn of_mounts(spec: &Spec, selinux: bool) -> Option<Text> {
+    spec.linux.mount_label.filter(|_| selinux)
+}
+
+/// Refuses a label that would end in the middle of the option that carries it.
+pub(super) fn check_of_mounts(spec: &Spec, refusals: &mut Vec<Refusal>) {
+    if spec.linux.mount_label.is_some_and(|label| label.contains(|c: char| c == '"' || c.is_control())) {
+        let why = format_args!("contains a quotation mark or a control character");
+        refuse(refusals, format_args!("linux.mountLabel"), why);
+    }
+}
+
+/// File systems of which the kernel has one instance, or one for each namespace.
+///
+/// All mounts of an instance have one label, so the kernel refuses an option that asks for another.
+const SHARED: [&str; 13] = [
+    "binfmt_misc",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devtmpfs",
+    "efivarfs",
+    "mqueue",
+    "pstore",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
+];
+
+/// The options of a new mount, with its label where the file system takes one.
+///
+/// As in runc and crun, a procfs gets none either: its files have the labels of the processes.
+pub(super) fn with_context(kind: &str, data: &str, label: Option<Text>) -> String {
+    match label.filter(|_| kind != "proc" && !SHARED.contains(&kind)) {
+        Some(label) => format!("{data}{}context=\"{label}\"", if data.is_empty() { "" } else { "," }),
+        None => data.to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ mod display;
 use std::fmt;
 
 use super::inside_path::InsidePath;
+use super::labels;
 use super::options::{Change, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
@@ -43,7 +44,7 @@ pub struct CgroupView {
 }
 
 /// A v1 hierarchy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct V1Hierarchy {
     /// Its directory's name, from the host's mount point: `cpu,cpuacct` or `systemd`.
     pub directory: String,
@@ -91,6 +92,8 @@ pub enum MountObject {
     CgroupV1 {
         /// `MS_…` of each mount in it, and of itself.
         flags: u32,
+        /// Options of the tmpfs.
+        data: &'static CStr,
         /// The hierarchies in it.
         entries: List<CgroupEntry>,
         /// Links with further names of joined controllers, and their targets.
@@ -119,6 +122,8 @@ pub struct NewMount {
     pub copy_up: bool,
     /// Read-only, but only after everything below it is in place.
     pub late_readonly: bool,
+    /// The SELinux label of its root directory, if no option can give it.
+    pub root_label: Option<&'static CStr>,
     /// A host path to bind instead if the kernel refuses the mount (EPERM, EBUSY).
     pub instead: Option<(&'static CStr, List<Change>)>,
 }
@@ -167,8 +172,9 @@ pub const MAX_DATA: usize = 4095;
 pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<Refusal>> {
     let mut steps = Vec::with_capacity(spec.mounts.len());
     let mut refusals = Vec::new();
+    labels::check_of_mounts(spec, &mut refusals);
     for (index, mount) in spec.mounts.iter().enumerate() {
-        match step(index, mount, spec.linux.mount_label.filter(|_| facts.selinux), facts) {
+        match step(index, mount, labels::of_mounts(spec, facts.selinux), facts) {
             Ok(step) => steps.push(step),
             Err((field, why)) => {
                 refuse(&mut refusals, format_args!("mounts[{index}].{field}"), format_args!("{why}"));
@@ -241,7 +247,7 @@ fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
     (field, why.to_string().keep())
 }
 
-fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) -> Result<MountStep, Refused> {
+fn step(index: usize, mount: &Mount, label: Option<Text>, facts: &MountFacts) -> Result<MountStep, Refused> {
     let target = target(mount, facts.rootfs).ok_or(("destination", "contains a NUL character"))?;
     let mut options = Options::parse(mount.options);
     if target.is_root() {
@@ -278,7 +284,7 @@ fn step(index: usize, mount: &Mount, label: Option<&str>, facts: &MountFacts) ->
             "bind" => return Err(("options", "a bind mount needs the option \"bind\" or \"rbind\"")),
             "" => return Err(("type", "is required unless the options have \"bind\" or \"rbind\"")),
             "cgroup" if !facts.cgroup.v1.is_empty() => {
-                (cgroup_v1(options.set, &facts.cgroup)?, options.changes_beside(0))
+                (cgroup_v1(options.set, label, &facts.cgroup)?, options.changes_beside(0))
             }
             // Kernels before 5.10 silently ignore this flag of mount(2).
             _ => (
@@ -329,7 +335,7 @@ fn new_mount(
     mount: &Mount,
     target: InsidePath,
     options: &Options,
-    label: Option<&str>,
+    label: Option<Text>,
     facts: &MountFacts,
 ) -> Result<NewMount, Refused> {
     let kind = mount.kind.unwrap_or_default();
@@ -345,15 +351,7 @@ fn new_mount(
         "proc" if !facts.own_pids => (kind, Some("/proc")),
         other => (other, None),
     };
-    let mut for_fs = options.data.clone();
-    // The kernel takes no label for these.
-    if let Some(label) = label.filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup2")) {
-        if label.contains('"') {
-            return Err(("options", "cannot carry a linux.mountLabel with a quotation mark in it"));
-        }
-        let comma = if for_fs.is_empty() { "" } else { "," };
-        for_fs = format!("{for_fs}{comma}context=\"{label}\"");
-    }
+    let for_fs = labels::with_context(kind, &options.data, label);
     let tmpfs = kind == "tmpfs";
     let late_readonly = options.set & ms::RDONLY != 0 && fills_up(tmpfs, &target);
     Ok(NewMount {
@@ -368,11 +366,16 @@ fn new_mount(
             None => None,
         },
         data: data(&for_fs)?,
+        // It cannot be an option: init makes the mount of an ipc namespace that may have others.
+        root_label: match label.filter(|_| kind == "mqueue") {
+            Some(label) => Some(text("options", label)?),
+            None => None,
+        },
         kind: text("type", kind)?,
     })
 }
 
-fn cgroup_v1(set: u32, view: &CgroupView) -> Result<MountObject, Refused> {
+fn cgroup_v1(set: u32, label: Option<Text>, view: &CgroupView) -> Result<MountObject, Refused> {
     let flags = ms::NOSUID | ms::NODEV | ms::NOEXEC | (set & ms::RDONLY);
     let mut entries = Vec::with_capacity(view.v1.len());
     let mut links = Vec::new();
@@ -390,10 +393,10 @@ fn cgroup_v1(set: u32, view: &CgroupView) -> Result<MountObject, Refused> {
             }
         }
     }
-    Ok(MountObject::CgroupV1 { flags, entries: entries.keep(), links: links.keep() })
+    let data = text("options", &labels::with_context("tmpfs", "mode=755", label))?;
+    Ok(MountObject::CgroupV1 { flags, data, entries: entries.keep(), links: links.keep() })
 }
 
-/// The text in a plan: `mount proc at /proc (nosuid,noexec)`.
 /// The attribute of a mount that is made read-only at the end.
 pub const READONLY: Change =
     Change { recursive: false, set: attr::RDONLY, clear: 0, unasked: 0, propagation: 0 };

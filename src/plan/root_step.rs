@@ -5,7 +5,7 @@ use std::fmt;
 use super::devices::DevStep;
 use super::inside_path::InsidePath;
 use super::mounts::MountStep;
-use crate::text::List;
+use crate::text::{List, Text};
 
 /// A step that acts on the prepared root, up to the pivot.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,13 +23,29 @@ pub enum RootStep {
     /// Make paths read-only, where they exist.
     ReadonlyPaths(List<InsidePath>),
     /// Hide paths, where they exist.
-    MaskedPaths(List<InsidePath>),
+    MaskedPaths(&'static MaskedPaths),
     /// Make those mounts read-only that had to be filled first.
     FinishMounts,
     /// Switch to the new root, with the requested propagation.
     PivotRoot,
     /// The same without pivot_root, for `--no-pivot`.
     MoveRoot,
+}
+
+/// Paths to hide.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaskedPaths {
+    /// The paths.
+    pub paths: List<InsidePath>,
+    /// Options of the tmpfs that covers directories.
+    pub data: Text,
+}
+
+impl MaskedPaths {
+    /// Options of a tmpfs that holds nothing.
+    ///
+    /// Some kernels count the root twice, hence two inodes. The size is rounded up to a page; 0 would mean no limit.
+    pub const NOTHING: Text = "size=4k,nr_inodes=2,mode=755";
 }
 
 impl fmt::Display for RootStep {
@@ -41,7 +57,10 @@ impl fmt::Display for RootStep {
             RootStep::StdioNull => f.write_str("take the container's /dev/null"),
             RootStep::ReadonlyRoot => f.write_str("make the root read-only"),
             RootStep::ReadonlyPaths(paths) => list(f, "make read-only", paths),
-            RootStep::MaskedPaths(paths) => list(f, "mask", paths),
+            RootStep::MaskedPaths(MaskedPaths { paths, data }) => {
+                list(f, "mask", paths)?;
+                if *data == MaskedPaths::NOTHING { Ok(()) } else { write!(f, " ({data})") }
+            }
             RootStep::FinishMounts => f.write_str("finish the mounts"),
             RootStep::PivotRoot => f.write_str("pivot_root"),
             RootStep::MoveRoot => f.write_str("move the root over /"),

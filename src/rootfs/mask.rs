@@ -1,5 +1,6 @@
 //! `maskedPaths` and `readonlyPaths`, applied after all mounts.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -16,19 +17,19 @@ impl Rootfs {
     /// Hides paths: files behind the null device, directories behind an empty one.
     ///
     /// Each path is looked up first, because a lookup is much cheaper than a mount that turns out to be unnecessary.
-    pub fn mask(&mut self, paths: &[InsidePath]) -> Result<()> {
+    pub fn mask(&mut self, paths: &[InsidePath], data: &str) -> Result<()> {
         let mut null = None;
         for path in paths {
             let Some(target) = find(&self.root, path)? else { continue };
-            self.hide(&target, &mut null).about(format_args!("mask {path}"))?;
+            self.hide(&target, &mut null, data).about(format_args!("mask {path}"))?;
         }
         Ok(())
     }
 
-    fn hide(&mut self, target: &Handle, null: &mut Option<OwnedFd>) -> Result<()> {
+    fn hide(&mut self, target: &Handle, null: &mut Option<OwnedFd>, data: &str) -> Result<()> {
         self.not_the_root(target)?;
         if target.kind()? == SFlag::S_IFDIR {
-            return self.cover_with_nothing(target);
+            return self.cover_with_nothing(target, data);
         }
         let null = match null {
             Some(null) => null,
@@ -38,13 +39,13 @@ impl Rootfs {
     }
 
     /// One tmpfs serves all directories: it is read-only and can hold nothing.
-    fn cover_with_nothing(&mut self, target: &Handle) -> Result<()> {
+    fn cover_with_nothing(&mut self, target: &Handle, data: &str) -> Result<()> {
         if let Some(nothing) = &self.nothing {
             return bind_over(nothing, target);
         }
         let flags = ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC;
-        // Some kernels count the root twice, hence two inodes. The size is rounded up to a page; 0 would mean no limit.
-        let tree = self.api.new_fs(c"tmpfs", c"tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=755"))?;
+        let data = CString::new(data).map_err(|_| Error::from(Errno::EINVAL))?;
+        let tree = self.api.new_fs(c"tmpfs", c"tmpfs", flags, Some(&data))?;
         self.api.attach(tree.as_fd(), target.as_fd())?;
         self.nothing = Some(tree.into());
         Ok(())

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 
 use super::detached::DetachedMount;
@@ -18,7 +19,7 @@ use crate::plan::mounts::{
 };
 use crate::plan::options::{Change, ms};
 use crate::sys::exact_modes::ExactModes;
-use crate::sys::file::{FileStat, fstat, mkdirat, symlinkat};
+use crate::sys::file::{FileStat, fstat, mkdirat, openat, set_selinux_label, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
 use crate::sys::path::path_of;
 
@@ -40,7 +41,9 @@ impl Rootfs {
                 let target = self.existing(step)?;
                 self.change_all(&target, step.changes).map_err(no_mount)
             }
-            MountObject::CgroupV1 { flags, entries, links } => self.cgroup_v1(step, *flags, entries, links),
+            MountObject::CgroupV1 { flags, data, entries, links } => {
+                self.cgroup_v1(step, (*flags, data), entries, links)
+            }
         }
     }
 
@@ -59,6 +62,7 @@ impl Rootfs {
         let data = with_mode.as_deref().or(new.data);
         let foreign = self.pid_namespace.is_some() && new.kind == c"proc";
         let plain = step.changes.is_empty() && !new.copy_up && !new.late_readonly && !foreign;
+        let plain = plain && new.root_label.is_none();
         let done = if plain {
             mount_on(Some(new.source), target.as_fd(), Some(new.kind), new.flags, data).map_err(Error::from)
         } else {
@@ -92,6 +96,9 @@ impl Rootfs {
         }?;
         if new.copy_up {
             copy::directory(target, &tree).at("copy the directory below")?;
+        }
+        if let Some(label) = new.root_label {
+            label_root(&tree, label).at("linux.mountLabel")?;
         }
         self.api.attach(tree.as_fd(), target.as_fd())?;
         self.change_all(&tree, step.changes)?;
@@ -171,14 +178,14 @@ impl Rootfs {
     fn cgroup_v1(
         &mut self,
         step: &MountStep,
-        flags: u32,
+        (flags, data): (u32, &CStr),
         entries: &[CgroupEntry],
         links: &[(&CStr, &CStr)],
     ) -> Result<()> {
         let (target, _) = self.directory(step, Links::Follow)?;
         let readonly = flags & ms::RDONLY != 0;
         let _exact = ExactModes::begin();
-        let tree = self.api.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(c"mode=755"))?;
+        let tree = self.api.new_fs(c"tmpfs", c"tmpfs", flags & !ms::RDONLY, Some(data))?;
         for entry in entries {
             self.hierarchy(&tree, flags, entry).about(format_args!("{}", Lossy(entry.directory)))?;
         }
@@ -203,6 +210,15 @@ impl Rootfs {
         let change = crate::plan::options::Options { set: flags, ..Default::default() }.changes();
         self.change_all(&own, change)?;
         Ok(self.api.attach(own.as_fd(), place.as_fd())?)
+    }
+}
+
+/// Labels the root directory of a mount, unless its file system takes no labels.
+fn label_root(tree: &DetachedMount, label: &CStr) -> std::result::Result<(), Errno> {
+    let root = openat(tree, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    match set_selinux_label(&root, label) {
+        Err(Errno::EOPNOTSUPP) => Ok(()),
+        other => other,
     }
 }
 

@@ -410,7 +410,7 @@ fn root_step(step: RootStep, rootfs: &mut Rootfs) -> Result<()> {
         RootStep::FinishMounts => rootfs.finish(),
         RootStep::ReadonlyRoot => rootfs.make_readonly(),
         RootStep::ReadonlyPaths(paths) => rootfs.readonly(paths),
-        RootStep::MaskedPaths(paths) => rootfs.mask(paths),
+        RootStep::MaskedPaths(masked) => rootfs.mask(masked.paths, masked.data),
         RootStep::PivotRoot => rootfs.pivot(),
         RootStep::MoveRoot => rootfs.move_over(),
     }

@@ -100,6 +100,15 @@ pub fn open(path: &(impl Path + ?Sized), flags: OFlag) -> Result<OwnedFd> {
     openat(AT_FDCWD, path, flags)
 }
 
+/// Sets the SELinux label of an open file.
+pub fn set_selinux_label(file: impl AsFd, label: &CStr) -> Result<()> {
+    let (fd, name) = (file.as_fd().as_raw_fd(), c"security.selinux");
+    let label = label.to_bytes_with_nul();
+    // SAFETY: the name ends with a NUL, and the kernel reads as many bytes of the label as it has.
+    let done = unsafe { libc::fsetxattr(fd, name.as_ptr(), label.as_ptr().cast(), label.len(), 0) };
+    Errno::result(done).map(drop)
+}
+
 /// The status of an open file, without its times.
 pub fn fstat(file: impl AsFd) -> Result<FileStat> {
     let mut stat = MaybeUninit::<FileStat>::zeroed();

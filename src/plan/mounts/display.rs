@@ -18,6 +18,9 @@ impl fmt::Display for MountStep {
                 notes.add_if(new.inherit_mode, "mode of the directory")?;
                 notes.add_if(new.copy_up, "tmpcopyup")?;
                 notes.add(&Lossy(new.data.unwrap_or_default()))?;
+                if let Some(label) = new.root_label {
+                    notes.add(&format_args!("SELinux label \"{}\"", Lossy(label)))?;
+                }
             }
             MountObject::Bind { source, recursive } => {
                 write!(notes.f, "bind {} at {target}", Lossy(source))?;
@@ -29,9 +32,10 @@ impl fmt::Display for MountStep {
                 notes.add(&Lossy(data.unwrap_or_default()))?;
             }
             MountObject::Change => write!(notes.f, "change the mount at {target}")?,
-            MountObject::CgroupV1 { flags, entries, .. } => {
+            MountObject::CgroupV1 { flags, data, entries, .. } => {
                 write!(notes.f, "mount {} cgroup hierarchies at {target}", entries.len())?;
                 notes.add(&FlagNames(*flags))?;
+                notes.add_if(*data != c"mode=755", &data.to_string_lossy())?;
                 notes.add_if(entries.iter().any(|e| e.data.is_none()), "own directories bound")?;
             }
         }

@@ -142,18 +142,21 @@ fn labels_go_to_the_file_systems_that_take_them() {
         (entry("/proc", "proc", "x", ""), None),
         (entry("/sys", "sysfs", "x", ""), None),
         (entry("/x", "mqueue", "x", ""), None),
+        (entry("/x", "securityfs", "x", ""), None),
+        (entry("/x", "overlay", "x", "lowerdir=/a"), Some(format!("lowerdir=/a,{label}"))),
     ] {
         let MountObject::New(new) = &compiled(&mount, linux, &facts()).unwrap()[0].what else {
             panic!("{mount}")
         };
         assert_eq!(new.data.as_ref().map(|d| d.to_str().unwrap()), data.as_deref(), "{mount}");
+        assert_eq!(new.root_label.is_some(), mount.contains("mqueue"), "{mount}");
         // Without SELinux it would be an option that no file system knows.
         let without = MountFacts { selinux: false, ..facts() };
         let MountObject::New(new) = &compiled(&mount, linux, &without).unwrap()[0].what else {
             panic!("{mount}")
         };
         let data = new.data.map(|d| d.to_str().unwrap());
-        assert!(data.is_none_or(|d| !d.contains("context")), "{data:?}");
+        assert!(data.is_none_or(|d| !d.contains("context")) && new.root_label.is_none(), "{data:?}");
         let spec = parsed(&mount, linux);
         assert_eq!(warnings(&spec, &facts()), [""; 0]);
         assert_eq!(
@@ -161,6 +164,20 @@ fn labels_go_to_the_file_systems_that_take_them() {
             ["linux.mountLabel: SELinux is not enabled on this host, it is ignored"]
         );
     }
+}
+
+#[test]
+fn a_label_that_would_end_its_option_is_refused() {
+    for label in [r#"a\",size=1\"b"#, r"a\nb"] {
+        let linux = format!(r#","mountLabel":"{label}""#);
+        let refused = compiled(&entry("/x", "tmpfs", "x", ""), &linux, &facts()).unwrap_err();
+        assert_eq!(refused, ["linux.mountLabel: contains a quotation mark or a control character"]);
+    }
+    let linux = r#","mountLabel":"a:b:c:s0""#;
+    let v1 = vec![V1Hierarchy { directory: "pids".into(), ..V1Hierarchy::default() }];
+    let facts = MountFacts { cgroup: CgroupView { v1, ..CgroupView::default() }, ..facts() };
+    let steps = compiled(&entry("/sys/fs/cgroup", "cgroup", "cgroup", ""), linux, &facts).unwrap();
+    assert!(steps[0].to_string().contains("mode=755,context=\"a:b:c:s0\""), "{}", steps[0]);
 }
 
 #[test]
