@@ -55,6 +55,9 @@ pub struct MountApi {
 const STAGE_DIRECTORY: &CStr = c"fs";
 const STAGE_FILE: &CStr = c"version";
 
+/// The flags that the kernel locks in the mounts of a user namespace.
+const LOCKABLE: u32 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NODIRATIME;
+
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 impl MountApi {
@@ -160,7 +163,9 @@ impl MountApi {
             Api::Staged => remount(mount, change),
         };
         let done = match make(&Change { clear: change.clear | change.unasked, ..*change }) {
-            Err(e) if change.unasked != 0 && e.errno() == Some(Errno::EPERM) => make(change),
+            Err(e) if change.unasked != 0 && e.errno() == Some(Errno::EPERM) => {
+                make(&Change { clear: change.clear | change.unasked & !LOCKABLE, ..*change })
+            }
             done => done,
         };
         done.about(format_args!("set {change}"))?;
