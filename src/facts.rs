@@ -22,6 +22,8 @@ use crate::text::Text;
 pub struct HostFacts {
     /// The capabilities both permitted to this process and in its bounding set.
     pub capabilities: u64,
+    /// The capabilities that the kernel has.
+    pub known_capabilities: u64,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
     /// The cgroup of systemd itself; read only if systemd makes the container's.
@@ -144,8 +146,10 @@ impl HostFacts {
     /// The facts for an exec, without cgroups: the container's are in its record.
     pub fn of_process(process: Option<&Process>, policy: Option<&Policy>) -> Result<HostFacts> {
         let permitted = credentials::capget().at("capget")?.permitted;
+        let (bounding, known_capabilities) = credentials::bounding();
         Ok(HostFacts {
-            capabilities: permitted & credentials::bounding(),
+            capabilities: permitted & bounding,
+            known_capabilities,
             seccomp: policy.map(|_| support()).unwrap_or_default(),
             listening: Listening::of_caller(),
             selinux: process.is_some_and(|p| p.selinux_label.is_some()) && has_selinux(),

@@ -15,6 +15,7 @@ mod descriptors;
 mod devices;
 mod docker;
 mod engines;
+mod entered_user_namespaces;
 mod escape;
 #[path = "../exchange.rs"]
 mod exchange;
@@ -51,6 +52,7 @@ mod strain;
 mod sweep;
 mod terminal;
 mod update;
+mod user_namespaces;
 mod wrong_values;
 
 fn main() -> std::process::ExitCode {
@@ -63,6 +65,7 @@ fn main() -> std::process::ExitCode {
         damage::CASES,
         descriptors::CASES,
         devices::CASES,
+        entered_user_namespaces::CASES,
         escape::CASES,
         exec::CASES,
         exec_process::CASES,
@@ -94,6 +97,7 @@ fn main() -> std::process::ExitCode {
         strain::CASES,
         terminal::CASES,
         update::CASES,
+        user_namespaces::CASES,
         wrong_values::CASES,
     ];
     common::run(

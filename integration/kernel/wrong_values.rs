@@ -236,7 +236,7 @@ fn contradictory_fields_are_refused(t: &Test) {
             ours(
                 "/linux/uidMappings",
                 r#"[{"containerID":0,"hostID":0,"size":1}]"#,
-                "linux.uidMappings: is not supported by this version",
+                "linux.uidMappings: needs a user namespace",
                 "it is ignored",
             ),
             ours(

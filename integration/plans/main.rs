@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use embrun::bundle::config;
-use embrun::bundle::spec::HookKind;
+use embrun::bundle::spec::{HookKind, NamespaceKind, Process, Rlimit};
 use embrun::cgroup::place::layout::Layout;
 use embrun::cgroup::planned::CgroupManager;
 use embrun::facts::{AppArmor, HostFacts};
 use embrun::json::value::Json;
 use embrun::plan::create::{CreatePlan, CreateRequest, compile};
+use embrun::plan::exec::{self, ExecRequest};
 use embrun::plan::host_step::CreateStep;
 use embrun::plan::{Outputs, patience};
 
@@ -149,6 +150,39 @@ fn every_plan_obeys_the_order_rules() {
         }
     }
     assert!(compiled > 300, "{compiled} plans");
+}
+
+/// An exec joins every kind of namespace, with a user namespace and without.
+#[test]
+fn every_exec_obeys_the_order_rules() {
+    let facts = HostFacts { capabilities: u64::MAX >> 23, ..HostFacts::default() };
+    for bits in 0..64 {
+        let is = |bit: u32| bits & 1 << bit != 0;
+        let joins = NamespaceKind::ALL.into_iter().filter(|kind| match kind {
+            NamespaceKind::User => is(0),
+            NamespaceKind::Pid => is(1),
+            NamespaceKind::Network => is(2),
+            _ => true,
+        });
+        let request = ExecRequest {
+            join: joins.map(|kind| (kind, "/n")).collect(),
+            keyring: is(3).then_some("_ses"),
+            detach: is(4),
+            outputs: Outputs { console_socket: is(4).then_some("/s"), ..Outputs::default() },
+            ..ExecRequest::default()
+        };
+        let rlimits = &[Rlimit { resource: 7, soft: 1, hard: 1 }];
+        let process = Process {
+            args: &["x"],
+            cwd: "/",
+            terminal: is(4),
+            oom_score_adj: Some(7),
+            rlimits: if is(5) { rlimits } else { &[] },
+            ..Process::default()
+        };
+        let plan = exec::compile(&process, None, &request, &facts).unwrap();
+        assert_eq!(plan.broken(), [""; 0], "{request:?}\n{plan}");
+    }
 }
 
 #[test]

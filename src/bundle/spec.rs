@@ -121,7 +121,7 @@ pub struct Capabilities {
 }
 
 /// `process.rlimits[]`
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rlimit {
     /// The kernel's number of the resource (`RLIMIT_NOFILE` is 7).
     pub resource: u32,
@@ -349,7 +349,7 @@ pub struct Namespace {
 }
 
 /// `uidMappings[]`, `gidMappings[]`
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdMapping {
     /// First id inside.
     pub container_id: u32,

@@ -38,9 +38,7 @@ pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {
     };
     write_all(file.as_fd(), (config.pretty(4) + "\n").as_bytes()).at(&path)?;
     if rootless {
-        log::warn(
-            "--rootless: this version does not run what it has written: user namespaces are not supported yet",
-        );
+        log::warn("--rootless: this version runs the written configuration only as root");
     }
     Ok(())
 }

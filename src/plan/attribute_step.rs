@@ -36,9 +36,7 @@ pub enum AttributeStep {
 impl fmt::Display for AttributeStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AttributeStep::Rlimit(l) => {
-                write!(f, "set {} soft={} hard={}", l.name(), Limit(l.soft), Limit(l.hard))
-            }
+            AttributeStep::Rlimit(limit) => write!(f, "set {limit}"),
             AttributeStep::Scheduler(s) => write!(
                 f,
                 "set scheduler policy={} flags={:x} nice={} priority={} runtime={} deadline={} period={}",
@@ -75,6 +73,12 @@ fn numbers(f: &mut fmt::Formatter<'_>, act: fmt::Arguments<'_>, numbers: &[u32])
         write!(f, "{}{number}", if i == 0 { "" } else { ", " })?;
     }
     f.write_str("]")
+}
+
+impl fmt::Display for Rlimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} soft={} hard={}", self.name(), Limit(self.soft), Limit(self.hard))
+    }
 }
 
 /// A limit as prlimit(1) prints it.

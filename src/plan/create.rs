@@ -10,8 +10,9 @@ use super::recipe::Recipe;
 use super::root_step::{MaskedPaths, RootStep};
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
+use super::user_namespace::Owner;
 use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
-use super::{Launch, Outputs, Program, devices, labels, mounts, privileges, sysctl};
+use super::{Launch, Outputs, Program, devices, labels, mounts, privileges, sysctl, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
@@ -121,7 +122,7 @@ pub fn compile(
 
 /// Refuses, by name, the parts of a spec that are not implemented.
 fn unsupported(spec: &Spec, refusals: &mut Vec<Refusal>) {
-    for kind in [NamespaceKind::User, NamespaceKind::Time] {
+    for kind in [NamespaceKind::Time] {
         if spec.linux.namespace(kind).is_some() {
             refuse(
                 refusals,
@@ -130,11 +131,7 @@ fn unsupported(spec: &Spec, refusals: &mut Vec<Refusal>) {
             );
         }
     }
-    for (field, there) in [
-        ("uidMappings", !spec.linux.uid_mappings.is_empty()),
-        ("gidMappings", !spec.linux.gid_mappings.is_empty()),
-        ("timeOffsets", !spec.linux.time_offsets.is_empty()),
-    ] {
+    for (field, there) in [("timeOffsets", !spec.linux.time_offsets.is_empty())] {
         if there {
             refuse(refusals, format_args!("linux.{field}"), format_args!("{UNSUPPORTED}"));
         }
@@ -190,6 +187,7 @@ fn limits(
 }
 
 fn namespaces(spec: &Spec, launch: &mut Launch) {
+    launch.user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
     for Namespace { kind, path } in spec.linux.namespaces {
         match path {
             Some(path) => launch.join.push((*kind, path)),
@@ -221,7 +219,12 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     let (hooks, outputs) = (&spec.hooks, &request.outputs);
     // Init mounts at the same time: on v1 each of these writes waits for a grace period of the kernel.
     let mut steps = Recipe(vec![JoinCgroup]);
-    steps.add_some(cgroup_owner(spec, request, facts).map(GiveCgroup));
+    let owner = cgroup_owner(spec, request, facts);
+    if plan.launch.user_namespace {
+        user_namespace::accompany(spec, plan, owner, &mut steps);
+    } else {
+        steps.add_some(owner.filter(|uid| *uid != 0).map(|uid| GiveCgroup(Owner::Host(uid))));
+    }
     steps.add(Await(Sync::Cgroup));
     steps.add(Answer(Sync::Cgroup));
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
@@ -235,6 +238,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     }
     steps.add_if(joins(&plan.launch.join, NamespaceKind::Pid).is_some(), Adopt);
     steps.add(Await(Sync::Created));
+    user_namespace::equip(&plan.launch, spec.process.as_deref(), &mut steps);
     steps.add_if(!plan.limits.memory.is_empty(), LimitMemory);
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
     // The caller reads the pid file as soon as this process has ended. The record comes last, because it makes the container
@@ -247,7 +251,9 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     steps.0
 }
 
-/// The owner of the cgroup, if not root (config-linux.md, "Cgroup ownership").
+/// The user that owns the cgroup, if it may be delegated.
+///
+/// See config-linux.md, "Cgroup ownership".
 ///
 /// Only v2 can be delegated safely, and only to a container that has its own cgroup namespace and a writable view of it.
 fn cgroup_owner(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Option<u32> {
@@ -258,7 +264,7 @@ fn cgroup_owner(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Opti
     };
     let may =
         facts.cgroups.is_pure_v2() && is_new(spec, NamespaceKind::Cgroup) && spec.mounts.iter().any(writable);
-    spec.process.as_ref().map(|p| p.user.uid).filter(|uid| may && *uid != 0)
+    spec.process.as_ref().map(|p| p.user.uid).filter(|_| may)
 }
 
 fn init(
@@ -272,13 +278,18 @@ fn init(
     // Reserve room for all steps, because an outgrown list is not freed.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
-    join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
+    if launch.user_namespace {
+        user_namespace::enter(launch, &mut steps);
+    } else {
+        join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
+    }
     steps.add(InitStep::NewSession);
     labels::keyring(request.keyring, spec.process.as_deref(), facts, &mut steps);
     let view = cgroup_view(spec, cgroup, facts);
     root_and_mounts(spec, request, facts.selinux, view, launch, refusals, &mut steps);
     kernel_names(spec, &mut steps);
-    steps.add_some(spec.process.as_ref().and_then(|p| p.oom_score_adj).map(InitStep::OomScoreAdj));
+    let score = spec.process.as_ref().and_then(|p| p.oom_score_adj);
+    steps.add_some(score.filter(|_| !launch.user_namespace).map(InitStep::OomScoreAdj));
     seal_root(spec, request, facts.selinux, &mut steps);
     if let Some(p) = &spec.process {
         // The filter, which may forbid personality(2), comes later.
@@ -287,7 +298,7 @@ fn init(
         labels::compile(p, facts, refusals, &mut steps);
     }
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
-    let_go(&launch.join, inherited(request.preserve_fds, facts), terminal, &mut steps);
+    let_go(launch, inherited(request.preserve_fds, facts), terminal, &mut steps);
     if let Some(p) = &spec.process {
         launch.program = Program::of(p, &facts.listening);
         let policy = request.recording.or(spec.linux.seccomp.as_ref());
@@ -297,6 +308,9 @@ fn init(
     privileges::seccomp_with_agent(launch, &mut steps);
     finish(spec, request, launch, &mut steps);
     launch.init = steps.0;
+    if launch.user_namespace {
+        launch.opens = user_namespace::files_of_the_host(&launch.init);
+    }
 }
 
 /// Prepares root and mounts, up to the hooks that still see the host's files.
@@ -380,7 +394,7 @@ fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     // The caller may be confined to a few processors; the container gets those of its cgroup.
     steps.add(AttributeStep::CpuAffinity(&[]));
     steps.add_if(is_new(spec, NamespaceKind::Cgroup), InitStep::NewCgroupNamespace);
-    if let Some(index) = joins(&launch.join, NamespaceKind::Cgroup) {
+    if let Some(index) = joins(&launch.join, NamespaceKind::Cgroup).filter(|_| !launch.user_namespace) {
         steps.add(InitStep::JoinNamespace { kind: NamespaceKind::Cgroup, index });
     }
 }

@@ -8,7 +8,7 @@ use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{self, Refusal};
-use super::{Launch, Outputs, Program, labels, privileges, process};
+use super::{Launch, Outputs, Program, labels, privileges, process, user_namespace};
 use crate::bundle::spec::{NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -57,17 +57,18 @@ pub fn compile(
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
     terminal(Some(p), request.detach, request.outputs.console_socket.is_some(), &mut refusals);
-    let mut launch = Launch { join: request.join.clone(), ..Launch::default() };
+    let user_namespace = request.join.iter().any(|(kind, _)| *kind == NamespaceKind::User);
+    let mut launch = Launch { join: request.join.clone(), user_namespace, ..Launch::default() };
     launch.program = Program::of(p, &facts.listening);
     launch.init = init(p, seccomp, request, facts, &mut launch, &mut refusals);
     if refusals.is_empty() {
-        Ok(Box::new(ExecPlan { host: host(p, request), launch }))
+        Ok(Box::new(ExecPlan { host: host(p, request, &launch), launch }))
     } else {
         Err(refusals)
     }
 }
 
-fn host(p: &Process, request: &ExecRequest) -> Vec<ExecStep> {
+fn host(p: &Process, request: &ExecRequest, launch: &Launch) -> Vec<ExecStep> {
     use CommonStep::*;
     let outputs = &request.outputs;
     let mut steps = Recipe(vec![ExecStep::JoinUnified]);
@@ -76,6 +77,7 @@ fn host(p: &Process, request: &ExecRequest) -> Vec<ExecStep> {
     steps.add_if(p.terminal, TakeTerminal { socket: outputs.console_socket });
     steps.add_if(request.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid), Adopt);
     steps.add(Await(Sync::Created));
+    user_namespace::equip(launch, Some(p), &mut steps);
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
     steps.add_some(outputs.pid_file.map(WritePidFile));
     steps.add(Answer(Sync::Created));
@@ -105,16 +107,24 @@ fn init(
     });
     steps.add(InitStep::NewSession);
     // The process must not get the caller's keys.
-    labels::keyring(request.keyring, Some(p), facts, &mut steps);
+    if !launch.user_namespace {
+        labels::keyring(request.keyring, Some(p), facts, &mut steps);
+    }
     steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
-    join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
+    if launch.user_namespace {
+        user_namespace::join(launch, &mut steps);
+        // The kernel looks its name up among those of the user namespace.
+        labels::keyring(request.keyring, Some(p), facts, &mut steps);
+    } else {
+        join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
+    }
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // The container's filter, which may forbid personality(2), comes later.
     steps.add_some(request.personality.map(AttributeStep::Personality));
     steps.add(InitStep::Home);
     labels::compile(p, facts, refusals, &mut steps);
     let preserve_fds = inherited(request.preserve_fds, facts);
-    let_go(&request.join, preserve_fds, p.terminal, &mut steps);
+    let_go(launch, preserve_fds, p.terminal, &mut steps);
     privileges::compile(p, seccomp, facts, launch, refusals, &mut steps);
     enter(&request.join, p.terminal, &mut steps);
     privileges::seccomp_with_agent(launch, &mut steps);

@@ -15,8 +15,9 @@
 
 use std::fmt;
 
-use crate::bundle::spec::HookKind;
-use crate::text::Text;
+use super::user_namespace::{IdMaps, Owner};
+use crate::bundle::spec::{HookKind, Rlimit};
+use crate::text::{List, Text};
 
 /// A point where init waits for the host.
 ///
@@ -30,6 +31,8 @@ pub enum Sync {
     RuntimeHooks = 2,
     /// Everything except the program is applied, and the host records that.
     Created = 3,
+    /// Init is in its user namespace, and waits for the ids there.
+    UserNamespace = 4,
 }
 
 /// A step between the lists, which every launch of its kind has.
@@ -72,6 +75,12 @@ pub enum CommonStep {
     },
     /// Adopt the process that init has cloned into the pid namespace, in place of init.
     Adopt,
+    /// Set init's resource limits, which it may not raise in a user namespace.
+    LimitProcess(List<Rlimit>),
+    /// Give pipes among the standard streams to a user of the user namespace.
+    ///
+    /// The user could not open them again otherwise.
+    GivePipes(u32),
     /// Send a pidfd of init to a socket.
     SendPidfd(Text),
     /// Write init's pid to a file.
@@ -86,7 +95,13 @@ pub enum CreateStep {
     /// Move init into the cgroup, unless the clone has put it there.
     JoinCgroup,
     /// Give the container's cgroup to the container's user.
-    GiveCgroup(u32),
+    GiveCgroup(Owner),
+    /// Write the maps of init's new user namespace.
+    MapIds(IdMaps),
+    /// Check that the joined user namespace has the maps of the configuration.
+    CheckIds(IdMaps),
+    /// Write init's oom_score_adj, which it may not write in a user namespace.
+    OomScoreAdj(i32),
     /// Run the hooks of a kind in the runtime's namespaces.
     RunHooks(HookKind),
     /// Set the memory limit, late, so that it limits the program and not its start.
@@ -126,7 +141,11 @@ impl CommonStep {
     fn waits(self) -> bool {
         match self {
             CommonStep::Await(_) | CommonStep::TakeTerminal { .. } | CommonStep::Adopt => true,
-            CommonStep::Answer(_) | CommonStep::SendPidfd(_) | CommonStep::WritePidFile(_) => false,
+            CommonStep::Answer(_)
+            | CommonStep::LimitProcess(_)
+            | CommonStep::GivePipes(_)
+            | CommonStep::SendPidfd(_)
+            | CommonStep::WritePidFile(_) => false,
         }
     }
 }
@@ -143,7 +162,8 @@ impl CreateStep {
         match self {
             Common(step) => step.waits(),
             Release | AwaitExec => true,
-            JoinCgroup | GiveCgroup(_) | RunHooks(_) | LimitMemory | RecordCreated => false,
+            JoinCgroup | GiveCgroup(_) | MapIds(_) | CheckIds(_) | OomScoreAdj(_) | RunHooks(_)
+            | LimitMemory | RecordCreated => false,
         }
     }
 }
@@ -170,6 +190,7 @@ impl fmt::Display for Sync {
             Sync::Cgroup => "cgroup",
             Sync::RuntimeHooks => "runtime hooks",
             Sync::Created => "created",
+            Sync::UserNamespace => "user namespace",
         })
     }
 }
@@ -202,6 +223,11 @@ impl fmt::Display for CommonStep {
             CommonStep::Answer(sync) => write!(f, "answer {sync}"),
             CommonStep::TakeTerminal { .. } => f.write_str("take the terminal"),
             CommonStep::Adopt => f.write_str("adopt the process in the pid namespace"),
+            CommonStep::LimitProcess(limits) => {
+                f.write_str("limit init:")?;
+                limits.iter().try_for_each(|limit| write!(f, " {limit}"))
+            }
+            CommonStep::GivePipes(uid) => write!(f, "give pipes to user {uid} inside"),
             CommonStep::SendPidfd(_) => f.write_str("send the pidfd"),
             CommonStep::WritePidFile(_) => f.write_str("write the pid file"),
         }
@@ -213,7 +239,10 @@ impl fmt::Display for CreateStep {
         match self {
             CreateStep::Common(step) => step.fmt(f),
             CreateStep::JoinCgroup => f.write_str("put init into the cgroup"),
-            CreateStep::GiveCgroup(uid) => write!(f, "give user {uid} the cgroup"),
+            CreateStep::GiveCgroup(owner) => write!(f, "give {owner} the cgroup"),
+            CreateStep::MapIds(maps) => write!(f, "map ids: {maps}"),
+            CreateStep::CheckIds(maps) => write!(f, "check ids: {maps}"),
+            CreateStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),
             CreateStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
             CreateStep::LimitMemory => f.write_str("set the memory limit"),
             CreateStep::RecordCreated => f.write_str("record created"),

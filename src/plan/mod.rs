@@ -10,6 +10,7 @@
 //! | [`mounts`], [`options`], [`devices`] | the file systems |
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
 //! | `labels` | AppArmor profiles and SELinux labels |
+//! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
 //! | [`sysctl`] | the kernel parameters that belong to the container |
 
 pub mod attribute_step;
@@ -30,12 +31,14 @@ pub mod root_step;
 mod shared;
 pub mod step;
 pub mod sysctl;
+pub mod user_namespace;
 pub mod validate;
 
+use std::ffi::CStr;
 use std::fmt::{self, Write as _};
 
 use crate::bundle::spec::{NamespaceKind, Process};
-use crate::error::{Error, Quoted};
+use crate::error::{Error, Lossy, Quoted};
 use crate::facts::Listening;
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
@@ -52,6 +55,10 @@ pub struct Launch {
     pub new_namespaces: u64,
     /// Namespaces to join: kind and path, opened by the host in this order.
     pub join: Vec<(NamespaceKind, Text)>,
+    /// It enters a user namespace, in which it has no rights over the host.
+    pub user_namespace: bool,
+    /// The files of the host that the host process opens for it on request.
+    pub opens: List<&'static CStr>,
     /// The program that it executes.
     pub program: Program,
     /// The seccomp filter of the program.
@@ -106,6 +113,11 @@ impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "init (new namespaces: {}):", NamespaceKind::names_of(self.new_namespaces))?;
         self.init.iter().enumerate().try_for_each(|(i, s)| writeln!(f, "  {i:2} {s}"))?;
+        if !self.opens.is_empty() {
+            f.write_str("the host opens for init:")?;
+            self.opens.iter().try_for_each(|path| write!(f, " {}", Lossy(path)))?;
+            writeln!(f)?;
+        }
         let args: Vec<_> = self.program.args.iter().map(|arg| Quoted(arg)).collect();
         writeln!(f, "program: {args:?} in {}", self.program.cwd)?;
         self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))

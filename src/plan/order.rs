@@ -6,8 +6,9 @@ use super::exec::ExecPlan;
 use super::host_step::{CommonStep, CreateStep, Sync};
 use super::root_step::RootStep;
 use super::step::InitStep;
+use super::user_namespace::Owner;
 use super::{Launch, patience};
-use crate::bundle::spec::{HookKind, Hooks};
+use crate::bundle::spec::{HookKind, Hooks, NamespaceKind};
 
 impl CreatePlan {
     /// Every law that the plan breaks, in words; none for a valid plan.
@@ -17,6 +18,16 @@ impl CreatePlan {
         let at = |wanted: CreateStep| self.host.iter().position(|step| *step == wanted);
         if at(CreateStep::RecordCreated) > at(CommonStep::Answer(Sync::Created).into()) {
             out.push("created must be on disk before init may outlive the host".into());
+        }
+        let waits = at(CommonStep::Await(Sync::UserNamespace).into());
+        let goes_on = at(CommonStep::Answer(Sync::UserNamespace).into());
+        let for_init = |s: &CreateStep| {
+            use CreateStep::{CheckIds, GiveCgroup, MapIds, OomScoreAdj};
+            matches!(s, MapIds(_) | CheckIds(_) | OomScoreAdj(_) | GiveCgroup(Owner::Inside(_)))
+        };
+        let all = self.host.iter().enumerate().filter(|(_, step)| for_init(step));
+        if all.map(|(i, _)| Some(i)).any(|i| i < waits || i > goes_on || waits.is_none()) {
+            out.push("what init cannot do in its user namespace is done while it waits there".into());
         }
         out
     }
@@ -54,10 +65,12 @@ type NamedStep = (&'static str, fn(&InitStep) -> bool);
 const APPARMOR: NamedStep = ("the AppArmor profile", |s| {
     matches!(s, InitStep::AppArmorProfile(_) | InitStep::StackAppArmorProfile(_))
 });
+const BECOME_ROOT: NamedStep = ("becoming root", |s| matches!(s, InitStep::BecomeRoot));
 const BOUNDING: NamedStep =
     ("the bounding set", |s| matches!(s, InitStep::Attribute(AttributeStep::BoundingSet(_))));
 const CAPS: NamedStep =
     ("the capability sets", |s| matches!(s, InitStep::Attribute(AttributeStep::Capabilities(_))));
+const CLONE: NamedStep = ("the first process of the pid namespace", |s| matches!(s, InitStep::CloneInit));
 const CWD: NamedStep = ("the working directory", |s| matches!(s, InitStep::Cwd));
 const DEVICES: NamedStep = ("the devices", |s| matches!(s, InitStep::Root(RootStep::Devices(_))));
 const ENTER: NamedStep = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
@@ -81,16 +94,25 @@ const PERSONALITY: NamedStep =
 const PIVOT: NamedStep =
     ("the pivot", |s| matches!(s, InitStep::Root(RootStep::PivotRoot) | InitStep::Root(RootStep::MoveRoot)));
 const PROGRAM: NamedStep = ("a program of the container", runs_a_program_of_the_container);
+const OOM: NamedStep = ("the OOM score", |s| matches!(s, InitStep::OomScoreAdj(_)));
 const READONLY: NamedStep = ("the read-only root", |s| matches!(s, InitStep::Root(RootStep::ReadonlyRoot)));
 const ROOT: NamedStep = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
 const SECCOMP: NamedStep = ("the filter", |s| matches!(s, InitStep::Seccomp));
 const SELINUX: NamedStep = ("the SELinux label", |s| matches!(s, InitStep::SelinuxLabel(_)));
 const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
 const SYSCTL: NamedStep = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
+const TERMINAL: NamedStep = ("the terminal", |s| matches!(s, InitStep::Terminal { .. }));
 const USUAL_KEY_LABEL: NamedStep = ("the usual label of new keys", |s| matches!(s, InitStep::KeyLabel(None)));
 
 /// The first of each pair must come before the second, if a plan has both.
 const ORDER: &[(NamedStep, NamedStep)] = &[
+    // All that is made belongs to root of the user namespace, and it has no rights over the host from here on.
+    (OOM, BECOME_ROOT),
+    (BECOME_ROOT, KEYRING),
+    (BECOME_ROOT, CLONE),
+    (BECOME_ROOT, ROOT),
+    (BECOME_ROOT, TERMINAL),
+    (CLONE, ROOT),
     (ROOT, MOUNT),
     (MOUNT, MASK),
     (DEVICES, NULL),
@@ -156,10 +178,47 @@ fn order(launch: &Launch, out: &mut Vec<String>) {
     if first(launch, KEY_LABEL).is_some() && first(launch, USUAL_KEY_LABEL).is_none() {
         out.push("new keys must get the usual label again".into());
     }
+    user_namespace(launch, out);
     // The container is created only if its agent is there.
     if launch.agent.is_some() {
         let created = launch.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));
         before(("a filter with an agent", first(launch, SECCOMP)), ("created", created), out);
+    }
+}
+
+/// The user namespace is entered last.
+///
+/// The clone makes it only if no other is joined.
+///
+/// From inside only those namespaces can be joined that it owns. A pid namespace is an exception: it is joined for the clones
+/// of a process, and a new container may have some that hold descriptors of the host.
+fn user_namespace(launch: &Launch, out: &mut Vec<String>) {
+    let user = |s: &InitStep| match s {
+        InitStep::JoinNamespace { kind, .. } => *kind == NamespaceKind::User,
+        InitStep::Unshare(flags) => flags & NamespaceKind::User.clone_flag() != 0,
+        _ => false,
+    };
+    let other = |s: &InitStep| matches!(s, InitStep::JoinNamespace { kind, .. } if !matches!(kind, NamespaceKind::User | NamespaceKind::Pid));
+    let (enters, joined) = (launch.init.iter().position(user), launch.init.iter().rposition(other));
+    before(("joining the others", joined), ("the user namespace", enters), out);
+    let root = ("becoming root", first(launch, BECOME_ROOT));
+    before(("the user namespace", enters), root, out);
+    let cloned = launch.new_namespaces & NamespaceKind::User.clone_flag() != 0;
+    if cloned && !launch.join.is_empty() {
+        out.push("the clone loses the right to join namespaces".into());
+    }
+    if launch.user_namespace != root.1.is_some() || launch.user_namespace != (cloned || enters.is_some()) {
+        out.push("a process becomes root of the user namespace that it enters, or there is none".into());
+    }
+    if launch.user_namespace
+        && launch.init.iter().any(|s| matches!(s, InitStep::Attribute(AttributeStep::Rlimit(_))))
+    {
+        out.push("a process in a user namespace cannot raise its limits".into());
+    }
+    for path in super::user_namespace::files_of_the_host(&launch.init) {
+        if launch.user_namespace && !launch.opens.contains(path) {
+            out.push(format!("init would open {path:?} of the host itself"));
+        }
     }
 }
 
@@ -207,9 +266,9 @@ fn conversation(launch: &Launch, host: &[SeenStep], out: &mut Vec<String>) {
     if terminal != common().any(|s| matches!(s, CommonStep::TakeTerminal { .. })) {
         out.push("a terminal is made by init and taken by the host, or neither".into());
     }
-    let enters = launch.init.iter().any(|s| matches!(s, InitStep::EnterPidNamespace));
-    if enters != common().any(|s| s == CommonStep::Adopt) {
-        out.push("the process that enters the pid namespace is adopted by the host, or there is none".into());
+    let clones = |s: &&InitStep| matches!(s, InitStep::EnterPidNamespace | InitStep::CloneInit);
+    if launch.init.iter().filter(clones).count() != common().filter(|s| *s == CommonStep::Adopt).count() {
+        out.push("each process that goes on in a clone is replaced by it, or there is none".into());
     }
 }
 
@@ -222,6 +281,8 @@ fn dying(launch: &Launch, out: &mut Vec<String>) {
         match step {
             InitStep::DieWithHost | InitStep::DieWithHostStill => dies = true,
             InitStep::Attribute(AttributeStep::Ids(_))
+            | InitStep::BecomeRoot
+            | InitStep::CloneInit
             | InitStep::EnterPidNamespace
             | InitStep::OutliveHost => dies = false,
             InitStep::Ask(_) if !dies => out.push(format!("init could outlive the host at \"{step}\"")),

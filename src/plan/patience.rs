@@ -12,7 +12,8 @@ use crate::bundle::spec::Hooks;
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 fn speaks(step: &InitStep) -> bool {
-    matches!(step, InitStep::Ask(_) | InitStep::Terminal { .. } | InitStep::EnterPidNamespace)
+    use InitStep::*;
+    matches!(step, Ask(_) | Terminal { .. } | CloneInit | EnterPidNamespace)
 }
 
 /// The limit of each wait of the host, in order.

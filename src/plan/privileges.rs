@@ -29,8 +29,8 @@ pub fn compile(
     refusals: &mut Vec<Refusal>,
     steps: &mut Recipe<InitStep>,
 ) {
-    for limit in p.rlimits {
-        steps.add(AttributeStep::Rlimit(limit));
+    if !launch.user_namespace {
+        p.rlimits.iter().for_each(|limit| steps.add(AttributeStep::Rlimit(limit)));
     }
     // The process still has CAP_SYS_NICE and CAP_SYS_ADMIN here.
     steps.add_some(p.scheduler.map(AttributeStep::Scheduler));
@@ -49,7 +49,9 @@ pub fn compile(
     } else if launch.filter.is_some() {
         steps.add(InitStep::Seccomp);
     }
-    let caps = process::capabilities(&p.capabilities, facts.capabilities, &mut launch.warnings);
+    // A process has every capability in a user namespace that it makes or joins (user_namespaces(7)).
+    let available = if launch.user_namespace { facts.known_capabilities } else { facts.capabilities };
+    let caps = process::capabilities(&p.capabilities, available, &mut launch.warnings);
     // The bounding set comes first, while the process has CAP_SETPCAP; then the ids, under keepcaps; the sets last.
     steps.add(AttributeStep::BoundingSet(caps));
     steps.add(AttributeStep::Ids(Box::new(p.user).keep()));

@@ -1,5 +1,6 @@
 //! The parts that the recipes of a creation and of an exec share.
 
+use super::Launch;
 use super::recipe::Recipe;
 use super::step::InitStep;
 use super::validate::{Refusal, refuse};
@@ -48,14 +49,13 @@ pub(super) fn inherited(preserve_fds: u32, facts: &HostFacts) -> u32 {
 /// Closes everything of the host except the conversation.
 ///
 /// From here on, processes of the container may look into this one.
-pub(super) fn let_go(
-    join: &[(NamespaceKind, Text)],
-    preserve_fds: u32,
-    terminal: bool,
-    steps: &mut Recipe<InitStep>,
-) {
-    let pid = joins(join, NamespaceKind::Pid);
-    steps.add_some(pid.map(|index| InitStep::JoinNamespace { kind: NamespaceKind::Pid, index }));
+pub(super) fn let_go(launch: &Launch, preserve_fds: u32, terminal: bool, steps: &mut Recipe<InitStep>) {
+    let kind = NamespaceKind::Pid;
+    let pid = joins(&launch.join, kind);
+    // An exec into a user namespace has done it before, while it had the rights.
+    let joined = |s: &InitStep| matches!(s, InitStep::JoinNamespace { kind: NamespaceKind::Pid, .. });
+    let now = pid.filter(|_| !steps.0.iter().any(joined));
+    steps.add_some(now.map(|index| InitStep::JoinNamespace { kind, index }));
     steps.add(InitStep::LetGo { preserve_fds });
     steps.add_if(terminal && pid.is_none(), InitStep::ControllingTerminal);
 }

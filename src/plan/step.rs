@@ -46,6 +46,12 @@ pub enum InitStep {
         /// Its index among the opened ones.
         index: usize,
     },
+    /// Make further namespaces (`CLONE_NEW…`), once all others are joined.
+    Unshare(u64),
+    /// Become root of the user namespace.
+    BecomeRoot,
+    /// Continue in a clone, which is the first process of the pid namespace.
+    CloneInit,
     /// Make a cgroup namespace rooted at init's cgroup.
     NewCgroupNamespace,
     /// Bring `lo` up.
@@ -136,6 +142,7 @@ impl InitStep {
             InitStep::Hostname(_) | InitStep::Domainname(_) => Some(NamespaceKind::Uts),
             InitStep::Sysctl((file, _)) => super::sysctl::owner(file).ok(),
             InitStep::PrepareRoot { .. } => Some(NamespaceKind::Mount),
+            InitStep::BecomeRoot => Some(NamespaceKind::User),
             _ => None,
         }
     }
@@ -159,6 +166,9 @@ impl fmt::Display for InitStep {
             }
             InitStep::SelinuxLabel(label) => write!(f, "SELinux label {} at exec", Quoted(label)),
             InitStep::JoinNamespace { kind, .. } => write!(f, "join the {kind} namespace"),
+            InitStep::Unshare(flags) => write!(f, "make namespaces: {}", NamespaceKind::names_of(*flags)),
+            InitStep::BecomeRoot => f.write_str("become root of the user namespace"),
+            InitStep::CloneInit => f.write_str("clone the first process of the pid namespace"),
             InitStep::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             InitStep::LoopbackUp => f.write_str("bring lo up"),
             InitStep::Hostname(name) => write!(f, "set hostname {name}"),

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::{process, sysctl};
+use super::{process, sysctl, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
@@ -49,6 +49,7 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     let mut out = Vec::new();
     namespaces(spec, &mut out);
     paths(&spec.linux, &mut out);
+    user_namespace::validate(spec, &mut out);
     for (key, _) in spec.linux.sysctl {
         if let Err(why) = sysctl::path(key, spec.linux.namespaces) {
             refuse(&mut out, format_args!("linux.sysctl.{key}"), format_args!("{why}"));

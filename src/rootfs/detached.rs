@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
 use super::foreign_proc::ForeignProc;
+use super::host_files::HostFiles;
 use super::procfs::ProcFs;
 use super::root::kind;
 use crate::error::{Context, Error, Lossy, Result};
@@ -49,6 +50,8 @@ pub struct MountApi {
     api: Api,
     proc: ProcFs,
     private: bool,
+    /// The way to files of the host, if this process must not open them.
+    host: Option<HostFiles>,
 }
 
 /// A directory and a file that every procfs has and that no launch needs.
@@ -64,7 +67,22 @@ impl MountApi {
     /// Uses the best interface that the kernel has, unless one is chosen.
     pub fn new(proc: ProcFs, api: Option<Api>) -> MountApi {
         let best = || if mount_api::has_mount_setattr() { Api::Detached } else { Api::Staged };
-        MountApi { api: api.unwrap_or_else(best), proc, private: false }
+        MountApi { api: api.unwrap_or_else(best), proc, private: false, host: None }
+    }
+
+    /// The same for a process that must not open files of the host.
+    pub fn inside(proc: ProcFs, host: HostFiles) -> MountApi {
+        MountApi { host: Some(host), ..MountApi::new(proc, None) }
+    }
+
+    /// Whether this process is in a user namespace, without rights over the host.
+    pub fn is_inside(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// An `O_PATH` descriptor of a file of the host.
+    pub fn open_host(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+        self.host.as_ref().map_or_else(|| open(path, flags), |host| host.open(path))
     }
 
     /// The host's procfs.
@@ -75,9 +93,11 @@ impl MountApi {
     /// Clones the mount at a path of the host, following links.
     pub fn clone_path(&mut self, path: &CStr, recursive: bool) -> Result<DetachedMount> {
         match self.api {
-            Api::Detached => mount_api::clone_tree(AT_FDCWD, path, recursive).map(DetachedMount),
-            Api::Staged => {
-                let file = open(path, LOOK).about(format_args!("{}", Lossy(path)))?;
+            Api::Detached if self.host.is_none() => {
+                mount_api::clone_tree(AT_FDCWD, path, recursive).map(DetachedMount)
+            }
+            _ => {
+                let file = self.open_host(path, LOOK).about(format_args!("{}", Lossy(path)))?;
                 return self.clone_file(file.as_fd(), recursive).about(format_args!("{}", Lossy(path)));
             }
         }
@@ -110,6 +130,11 @@ impl MountApi {
 
     /// Mounts the procfs of another pid namespace.
     pub(super) fn foreign_proc(&mut self, proc: &ForeignProc<'_>) -> Result<DetachedMount> {
+        if self.is_inside() {
+            // The kernel mounts a procfs only where another one is fully visible, which is not so in an empty mount
+            // namespace. Who owns the pid namespace cannot trace the helper, which is of the host's user namespace.
+            return self.stage_by(true, &|place, procfs| proc.attached(place, procfs));
+        }
         match (proc.detached(&self.proc), self.api) {
             (Err(e), _) if e.errno() == Some(Errno::ENOSYS) => {
                 self.stage_by(true, &|place, procfs| proc.attached(place, procfs))

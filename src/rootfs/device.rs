@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::devices::{DevStep, DeviceNode};
 use crate::plan::inside_path::InsidePath;
 use crate::sys::exact_modes::ExactModes;
-use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, open, readlinkat, symlinkat, unlinkat};
+use crate::sys::file::{FileStat, chownat, fstat, lstatat, mknodat, readlinkat, symlinkat, unlinkat};
 
 /// runtime-linux.md, "Dev symbolic links".
 const LINKS: [(&CStr, &CStr); 4] = [
@@ -68,7 +68,13 @@ impl Rootfs {
         let at = &directory.handle;
         match mknodat(at, name, kind, Mode::from_bits_truncate(node.mode), number) {
             Ok(()) => own(directory, name, node),
-            Err(Errno::EEXIST) => same(&lstatat(at, name)?, kind, number),
+            Err(Errno::EEXIST) => match lstatat(at, name)? {
+                // The file that a device was bound over when the same root was used before.
+                found if self.api.is_inside() && super::kind(&found) == SFlag::S_IFREG => {
+                    self.bind_device(node, at, name, kind, number)
+                }
+                found => same(&found, kind, number),
+            },
             // mknod fails in a user namespace, so the host's node is bound instead.
             Err(Errno::EPERM) if kind != SFlag::S_IFIFO => self.bind_device(node, at, name, kind, number),
             Err(e) => Err(e.into()),
@@ -85,10 +91,15 @@ impl Rootfs {
     ) -> Result<()> {
         let path = CString::new(node.path.to_string()).map_err(|_| Errno::EINVAL)?;
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let host = open(path.as_c_str(), flags)
+        let host = self
+            .api
+            .open_host(path.as_c_str(), flags)
             .map_err(|e| Error::os("mknod is not permitted, and the host's node cannot be bound", e))?;
         same(&fstat(&host)?, kind, number).at("mknod is not permitted, and the host's node")?;
-        mknodat(directory, name, SFlag::S_IFREG, Mode::empty(), 0)?;
+        match mknodat(directory, name, SFlag::S_IFREG, Mode::empty(), 0) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
         bind_over(&host, &open_name(directory, name)?)
     }
 

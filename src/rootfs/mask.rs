@@ -33,7 +33,7 @@ impl Rootfs {
         }
         let null = match null {
             Some(null) => null,
-            none => none.insert(host_null()?),
+            none => none.insert(host_null(&self.api)?),
         };
         bind_over(&*null, target)
     }

@@ -5,6 +5,7 @@
 //! [`mask`]; [`pivot`] comes last.
 
 pub mod detached;
+pub mod host_files;
 pub mod procfs;
 pub mod resolve;
 pub mod root;
@@ -25,9 +26,10 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, makedev};
 
 use detached::{Api, MountApi};
+use host_files::HostFiles;
 use procfs::ProcFs;
 use resolve::{Links, Resolver};
-use root::{Handle, RootDir};
+use root::{Handle, RootDir, kind};
 
 use crate::bundle::spec::Propagation;
 use crate::error::{Context, Error, Lossy, Result};
@@ -81,6 +83,28 @@ impl Rootfs {
         }
         api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
+        Ok(Rootfs { root, api, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
+    }
+
+    /// The same for a process in a user namespace, which asks for the host's files.
+    ///
+    /// Its mounts are slaves of the host's: the kernel made them so with the mount namespace.
+    pub fn prepare_inside(path: &CStr, propagation: Option<Propagation>, files: HostFiles) -> Result<Rootfs> {
+        // The one that init has opened is on a mount of the mount namespace that it was cloned in.
+        let procfs = ProcFs::of(files.open(c"/proc").at("open /proc")?, Resolver::Kernel)?;
+        let mut api = MountApi::inside(procfs, files);
+        set_propagation(None)?;
+        let directory = || -> std::result::Result<OwnedFd, Errno> {
+            let directory = api.open_host(path, OFlag::O_PATH)?;
+            if kind(&fstat(&directory)?) == SFlag::S_IFDIR { Ok(directory) } else { Err(Errno::ENOTDIR) }
+        };
+        let directory = directory().about(format_args!("root.path {}", Lossy(path)))?;
+        let tree = api.clone_file(directory.as_fd(), true).at("bind the root onto itself")?;
+        if !is_slave(propagation) {
+            api.change(tree.as_fd(), &PRIVATE)?;
+        }
+        api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
+        let root = RootDir::new(tree.into());
         Ok(Rootfs { root, api, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
     }
 
@@ -170,11 +194,11 @@ fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
 /// The host's `/dev/null`, verified to be the device.
 ///
 /// It is bound over masked files.
-fn host_null() -> Result<OwnedFd> {
+fn host_null(api: &MountApi) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-    let fd = open(c"/dev/null", flags).at("open /dev/null of the host")?;
+    let fd = api.open_host(c"/dev/null", flags).at("open /dev/null of the host")?;
     let stat = fstat(&fd)?;
-    let real = root::kind(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
+    let real = kind(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
     if real { Ok(fd) } else { Err(Error::new("/dev/null of the host is not the null device")) }
 }
 

@@ -46,7 +46,11 @@ impl ProcFs {
 
     /// The same with a chosen resolver. A kernel that lacks openat2 is not asked again.
     pub fn with(resolver: Resolver) -> Result<ProcFs> {
-        let fd = open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY).at("open /proc")?;
+        ProcFs::of(open(c"/proc", OFlag::O_PATH | OFlag::O_DIRECTORY).at("open /proc")?, resolver)
+    }
+
+    /// Uses an open directory, which must be the root of a procfs.
+    pub fn of(fd: OwnedFd, resolver: Resolver) -> Result<ProcFs> {
         // The root of every procfs is inode 1, and no other file in it has that number.
         let real = is_procfs(&fd)? && fstat(&fd)?.st_ino == 1;
         if !real {

@@ -100,6 +100,11 @@ impl RootDir {
         Ok((root.st_dev, root.st_ino) == (stat.st_dev, stat.st_ino) && path_of(&self.fd)? == path_of(found)?)
     }
 
+    /// Opens the file that a path leads to, through links, as `O_PATH`.
+    pub fn open(&self, path: &CStr) -> Result<OwnedFd> {
+        self.find(path, Links::Follow)
+    }
+
     fn find(&self, path: &CStr, links: Links) -> Result<OwnedFd> {
         if self.resolver.get() == Resolver::Kernel {
             let path = if path.is_empty() { c"." } else { path };

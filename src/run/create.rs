@@ -9,7 +9,7 @@ use super::host::{Cloning, Host, Launched, Spawned, Subject, announce, begin};
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{hooks, namespace};
+use super::{hooks, namespace, user_namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -18,6 +18,7 @@ use crate::error::{Error, Result, engine};
 use crate::log;
 use crate::plan::create::CreatePlan;
 use crate::plan::host_step::{CreateStep, Milestone, PrepareStep};
+use crate::plan::user_namespace::Owner;
 use crate::state::locked::Locked;
 use crate::state::public;
 use crate::state::record::{Phase, ProcessMark, Record};
@@ -155,7 +156,10 @@ impl Making<'_> {
         match step {
             CreateStep::Common(step) => self.host.step(step),
             CreateStep::JoinCgroup => self.host.join_cgroup(Cgroup::join),
-            CreateStep::GiveCgroup(uid) => self.host.cgroup.give(Uid::from_raw(uid)),
+            CreateStep::GiveCgroup(owner) => self.give_cgroup(owner),
+            CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps),
+            CreateStep::CheckIds(maps) => user_namespace::check(self.host.child.pid, &maps),
+            CreateStep::OomScoreAdj(score) => user_namespace::set_oom_score(self.host.child.pid, score),
             CreateStep::RunHooks(kind) => self.run_hooks(kind),
             CreateStep::LimitMemory => self.host.cgroup.limit_memory(&self.plan.limits),
             CreateStep::RecordCreated => self.record_created(),
@@ -168,6 +172,14 @@ impl Making<'_> {
                 self.survived()
             }
         }
+    }
+
+    fn give_cgroup(&self, owner: Owner) -> Result<()> {
+        let Host { cgroup, child, .. } = &self.host;
+        cgroup.give(Uid::from_raw(match owner {
+            Owner::Host(uid) => uid,
+            Owner::Inside(uid) => user_namespace::host_uid(child.pid, uid)?,
+        }))
     }
 
     fn run_hooks(&mut self, kind: HookKind) -> Result<()> {

@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use super::start_fifo::InitFifos;
 use super::wait::Limits;
 use super::wire::{Channel, Message, MessageKind};
-use super::{namespace, outputs, relay};
+use super::{namespace, outputs, relay, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, engine};
@@ -82,7 +82,9 @@ impl<'a> Cloning<'a, '_> {
         let (host_end, init_end) = Channel::pair().at("socketpair")?;
         let killed_before = self.cgroup.oom_kills();
         let flags = self.launch.new_namespaces;
-        match process::clone(flags, self.cgroup.v2_dir()).map_err(|e| clone_error(e, flags))? {
+        match process::clone(flags, self.cgroup.v2_dir())
+            .map_err(|e| namespace::not_made("clone", e, flags))?
+        {
             Cloned::Child => {
                 drop(host_end);
                 leave();
@@ -174,6 +176,8 @@ impl<'a> Host<'a> {
             CommonStep::Answer(_) => self.answer(),
             CommonStep::TakeTerminal { socket } => self.take_terminal(socket),
             CommonStep::Adopt => self.adopt(),
+            CommonStep::LimitProcess(limits) => user_namespace::limit(self.child.pid, limits),
+            CommonStep::GivePipes(uid) => user_namespace::give_pipes(self.child.pid, uid),
             CommonStep::SendPidfd(socket) => self.send_pidfd(socket),
             CommonStep::WritePidFile(path) => outputs::write_pid_file(path, self.child.pid),
         }
@@ -295,13 +299,24 @@ impl<'a> Host<'a> {
         };
         let pidfd = self.child.pidfd.as_ref().map(AsFd::as_fd);
         let serve = |listener: &OwnedFd| self.serve_listener(listener);
-        let message = hear(&self.channel, &self.launch.init, pidfd, &serve, &|fd| limits.wait(fd));
+        let hear = || hear(&self.channel, &self.launch.init, pidfd, &serve, &|fd| limits.wait(fd));
+        let mut message = hear();
+        while let Ok(Message { what: MessageKind::Open, number, .. }) = message {
+            message = self.open(number).and_then(|()| hear());
+        }
         let message = if limits.executed.get() { Message::end() } else { message? };
         match message.what {
             what if what == wanted => Ok(message),
             MessageKind::End => Err(self.died()),
             _ => Err(message.instead_of(wanted)),
         }
+    }
+
+    /// Opens a file of the plan for init, which waits for it.
+    fn open(&self, number: u32) -> Result<()> {
+        let path = self.launch.opens.get(number as usize);
+        let path = path.ok_or_else(|| Error::new("init asks for a file that is not in the plan"))?;
+        Ok(self.channel.hand(user_namespace::open_for(self.child.pid, path))?)
     }
 
     /// Serves the listener, while init waits under its filter.
@@ -349,20 +364,5 @@ impl<'a> Host<'a> {
             let_die(&self.cgroup);
         }
         self.reap() != Ok(None)
-    }
-}
-
-fn clone_error(e: Errno, flags: u64) -> Error {
-    let e = Error::os("clone", e);
-    match e.errno() {
-        Some(Errno::EINVAL) => match namespace::absent(flags) {
-            absent if absent.is_empty() => e,
-            absent => {
-                e.hint(format_args!("the kernel lacks namespaces that linux.namespaces asks for: {absent}"))
-            }
-        },
-        Some(Errno::ENOSPC) => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
-        Some(Errno::EPERM) => e.hint("needs CAP_SYS_ADMIN"),
-        _ => e,
     }
 }

@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use super::start_fifo::InitFifos;
 use super::wire::{self, Channel};
-use super::{attributes, hooks, program, stdio, terminal};
+use super::{attributes, hooks, program, stdio, terminal, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Propagation};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
@@ -144,11 +144,10 @@ impl Init<'_> {
             InitStep::AppArmorProfile(profile) => context.host()?.procfs().set_profile("exec", profile),
             InitStep::StackAppArmorProfile(profile) => context.host()?.procfs().set_profile("stack", profile),
             InitStep::SelinuxLabel(label) => context.host()?.procfs().set_label("attr/exec", label),
-            InitStep::JoinNamespace { kind, index } => {
-                let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
-                setns(&self.namespaces[index], flag).at("setns")?;
-                Ok(())
-            }
+            InitStep::JoinNamespace { kind, index } => self.join(kind, index),
+            InitStep::Unshare(flags) => user_namespace::make(flags),
+            InitStep::BecomeRoot => user_namespace::become_root(),
+            InitStep::CloneInit => self.go_on_in_a_clone(),
             InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare"),
             InitStep::LoopbackUp => tty::loopback_up().at("ioctl SIOCSIFFLAGS"),
             InitStep::Hostname(name) => nix::unistd::sethostname(name).at("sethostname"),
@@ -162,7 +161,7 @@ impl Init<'_> {
             InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
             InitStep::Home => self.find_home(context),
             InitStep::LetGo { preserve_fds } => self.let_go(preserve_fds, context),
-            InitStep::EnterPidNamespace => self.enter_pid_namespace(),
+            InitStep::EnterPidNamespace => self.go_on_in_a_clone(),
             InitStep::RunHooks(kind) => self.run_hooks(kind, context),
             InitStep::Sysctl((file, value)) => context.host()?.procfs().sysctl(file, value),
             InitStep::OomScoreAdj(score) => {
@@ -189,9 +188,16 @@ impl Init<'_> {
         }
     }
 
+    fn join(&self, kind: NamespaceKind, index: usize) -> Result<()> {
+        user_namespace::join(&self.namespaces[index], kind, self.launch.user_namespace)
+    }
+
     fn prepare_root(&self, path: Text, propagation: Option<Propagation>) -> Result<Rootfs> {
         let path = c_text(path.as_bytes()).ok_or(Errno::EINVAL)?;
-        let mut rootfs = Rootfs::prepare(path, propagation, Ways::default())?;
+        let mut rootfs = match user_namespace::host_files(self.launch, &self.channel)? {
+            Some(files) => Rootfs::prepare_inside(path, propagation, files)?,
+            None => Rootfs::prepare(path, propagation, Ways::default())?,
+        };
         // This namespace is joined last, but procfs must show the container's processes.
         if let Some(i) = self.launch.join.iter().position(|(kind, _)| *kind == NamespaceKind::Pid) {
             rootfs.set_pid_namespace(self.namespaces[i].try_clone()?);
@@ -334,8 +340,8 @@ impl Init<'_> {
 
     /// Continues in a clone, and ends this process once the host knows the clone.
     ///
-    /// No process in the pid namespace has seen this one.
-    fn enter_pid_namespace(&self) -> Result<()> {
+    /// The clone is in the pid namespace that this process has joined or made, where nobody has seen this process.
+    fn go_on_in_a_clone(&self) -> Result<()> {
         match process::clone_sibling().at("clone")? {
             Cloned::Child => Ok(self.channel.wait_go()?),
             Cloned::Parent { pid, .. } => {

@@ -60,6 +60,22 @@
 //! A process in that pid namespace that may trace the new one can speak in its place, and can keep its end of the conversation
 //! open. Therefore the host only believes what the kernel confirms, and checks on init itself from time to time (`wait`).
 //!
+//! A container with a user namespace begins with one more point. Its init is cloned into new user and pid namespaces, unless it
+//! joins others: those it joins first, with the host's rights, and it makes its pid namespace by a clone of its own, which the
+//! host adopts as above.
+//!
+//! ```text
+//! host                                      init
+//!   write its pid to cgroup.procs           joins namespaces; makes or joins the user namespace
+//!   write uid_map, gid_map,  <------------  ask user namespace
+//!     oom_score_adj; own the cgroup
+//!   answer ------------------------------>  becomes root inside, makes the other namespaces
+//!   open a file of the plan in  <---------  open (the root, sources, devices), each when it is needed
+//!     init's mount namespace
+//!   descriptor -------------------------->  binds it
+//!   limits, pipes  <----------------------  ask created
+//! ```
+//!
 //! Everything else is as above. `exec` holds no lock, makes no cgroup and no root, and runs no hooks.
 
 mod attributes;
@@ -81,5 +97,6 @@ pub mod start_fifo;
 pub mod stdio;
 pub mod take_down;
 pub mod terminal;
+mod user_namespace;
 mod wait;
 pub mod wire;

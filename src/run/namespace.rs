@@ -89,8 +89,24 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
     Ok(out)
 }
 
+/// The error of a call that makes the namespaces of these flags.
+pub(super) fn not_made(call: &str, errno: sys::Errno, flags: u64) -> Error {
+    let e = Error::os(call, errno);
+    match errno {
+        sys::Errno::EINVAL => match absent(flags) {
+            absent if absent.is_empty() => e,
+            absent => {
+                e.hint(format_args!("the kernel lacks namespaces that linux.namespaces asks for: {absent}"))
+            }
+        },
+        sys::Errno::ENOSPC => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
+        sys::Errno::EPERM => e.hint("needs CAP_SYS_ADMIN"),
+        _ => e,
+    }
+}
+
 /// The kinds that this kernel lacks, each with the option that adds it.
-pub fn absent(flags: u64) -> String {
+fn absent(flags: u64) -> String {
     let mut absent = String::new();
     for kind in NamespaceKind::ALL {
         let name = kind.proc_name();

@@ -9,6 +9,7 @@
 //! | child | `Terminal(number)` + fd | the master of the container's terminal |
 //! | child | `Announce(number)` | the child will load a filter whose listener gets this number; it waits for an answer |
 //! | child | `Listener` + fd | the listener, if the host has asked for it with `Send` |
+//! | child | `Open(number)` | the child needs this file of the plan; it waits for an answer with a descriptor or an errno |
 //! | child | `Entered(pid)` | this clone replaces the child and waits for the answer; others can send it, so the host believes it only of its own child |
 //! | child | `Warn(text)` | a warning for the user, which does not stop the launch |
 //! | child | `Heard` | the child has received the go of `start`; an end of file without it means that the container has stopped |
@@ -62,6 +63,8 @@ pub enum MessageKind {
     Listener,
     /// The pid of the clone that continues in place of the child.
     Entered,
+    /// The number of a file of the host in the plan; the child waits.
+    Open,
     /// A text for the log.
     Warn,
     /// The child has received the go of `start`.
@@ -75,13 +78,14 @@ pub enum MessageKind {
 }
 
 /// All kinds in the order of their bytes on the wire, with texts for errors.
-const ALL: [(MessageKind, &str); 10] = [
+const ALL: [(MessageKind, &str); 11] = [
     (MessageKind::End, "be done"),
     (MessageKind::Ask, "ask"),
     (MessageKind::Terminal, "send a terminal"),
     (MessageKind::Announce, "announce a listener"),
     (MessageKind::Listener, "send a listener"),
     (MessageKind::Entered, "enter a pid namespace"),
+    (MessageKind::Open, "ask for a file"),
     (MessageKind::Warn, "warn"),
     (MessageKind::Heard, "hear"),
     (MessageKind::Hooked, "run the startContainer hooks"),
@@ -246,7 +250,7 @@ impl Channel {
         self.say(MessageKind::Failed, step, errno as u32, text)
     }
 
-    fn say(&self, what: MessageKind, step: u16, number: u32, text: &str) -> Result<()> {
+    pub(super) fn say(&self, what: MessageKind, step: u16, number: u32, text: &str) -> Result<()> {
         let mut buffer = [0u8; HEAD + TEXT];
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         buffer[..HEAD].copy_from_slice(&head(what, step, number, text.len() as u16));

@@ -71,13 +71,13 @@ pub fn drop_bounding(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// Reads the bounding set.
-pub fn bounding() -> u64 {
+/// Reads the bounding set, and the set of all capabilities that the kernel knows.
+pub fn bounding() -> (u64, u64) {
     // SAFETY: prctl with plain integers.
     let read = |cap: u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
     // The list ends at the first number that the kernel does not know.
     let known = (0..64).map(|cap| (cap, read(cap))).take_while(|(_, answer)| *answer >= 0);
-    known.fold(0, |set, (cap, answer)| set | (answer as u64) << cap)
+    known.fold((0, 0), |(set, all), (cap, answer)| (set | (answer as u64) << cap, all | 1 << cap))
 }
 
 /// Replaces the ambient set.

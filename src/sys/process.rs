@@ -381,11 +381,15 @@ pub fn default_signal(signal: Signal) {
 /// Sets a soft and a hard limit, and returns the old ones (prlimit(2)).
 /// They have 64 bits on every architecture and with every C library.
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(u64, u64)> {
+    set_rlimit_of(Pid::from_raw(0), resource, soft, hard)
+}
+
+/// The same for another process.
+pub fn set_rlimit_of(pid: Pid, resource: u32, soft: u64, hard: u64) -> Result<(u64, u64)> {
     let (limit, mut last) = ([soft, hard], [0_u64; 2]);
-    // SAFETY: two pairs of 64-bit words, each like the kernel's struct rlimit64; pid 0 is this process.
-    let r = unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0 as c_long, resource as c_long, limit.as_ptr(), last.as_mut_ptr())
-    };
+    let (pid, resource) = (pid.as_raw() as c_long, resource as c_long);
+    // SAFETY: two pairs of 64-bit words, each like the kernel's struct rlimit64.
+    let r = unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, limit.as_ptr(), last.as_mut_ptr()) };
     done(r as c_int).map(|()| (last[0], last[1]))
 }
 

@@ -1,0 +1,191 @@
+//! The host's part in making a user namespace, and init's way to the host's files.
+//!
+//! The host opens a file below `/proc/PID/root`, so on a mount of init's own mount namespace, which alone init may bind. It
+//! has the host's rights over directories, and init gets one descriptor that leads nowhere else. The files are those of the
+//! plan, so a process that speaks in init's place gets no others; after the pivot their paths lead into the container.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{self, MsgFlags};
+use nix::sys::stat::SFlag;
+use nix::unistd::Pid;
+
+use super::namespace;
+use super::wire::{Channel, MessageKind};
+use crate::bundle::spec::{IdMapping, NamespaceKind, Rlimit};
+use crate::error::{Context, Error, Result};
+use crate::plan::Launch;
+use crate::plan::user_namespace::{IdMaps, host_id, map_text};
+use crate::rootfs::host_files::HostFiles;
+use crate::rootfs::root::RootDir;
+use crate::sys::descriptor::{self, adopt, receive_fd, send_fd};
+use crate::sys::file::{chown, fstat, kind, open, read_text};
+use crate::sys::{credentials, process};
+use crate::text::List;
+
+/// Init must not allocate for an error, and the host only passes it on.
+type Outcome<T> = std::result::Result<T, Errno>;
+
+/// Writes the maps of a process that is alone in a new user namespace.
+pub(super) fn map(pid: Pid, maps: &IdMaps) -> Result<()> {
+    each(maps, &|file, map| write(pid, file, map_text(map).as_bytes()))
+}
+
+/// Checks that the user namespace of a process has these maps.
+pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
+    each(maps, &|file, map| {
+        let there = read_map(pid, file)?;
+        // The kernel may have sorted them.
+        if map.is_empty() || there.len() == map.len() && map.iter().all(|range| there.contains(range)) {
+            return Ok(());
+        }
+        Err(Error::new("the joined user namespace has another map (leave it out to take that)"))
+    })
+}
+
+fn each(maps: &IdMaps, act: &dyn Fn(&str, List<IdMapping>) -> Result<()>) -> Result<()> {
+    act("uid_map", maps.uids).at("linux.uidMappings")?;
+    act("gid_map", maps.gids).at("linux.gidMappings")
+}
+
+/// Writes a file of a process, in one call as the kernel requires.
+fn write(pid: Pid, name: &str, text: &[u8]) -> Result<()> {
+    let path = format!("/proc/{pid}/{name}");
+    let file = open(&*path, OFlag::O_WRONLY).about(format_args!("open {path}"))?;
+    match nix::unistd::write(&file, text) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            let error = Error::os(format_args!("write {path}"), e);
+            Err(match e {
+                Errno::EPERM => {
+                    error.hint("needs CAP_SETUID and CAP_SETGID, and ids of the host that exist here")
+                }
+                Errno::EINVAL => {
+                    error.hint("ranges must not overlap, and before Linux 4.15 there are at most 5")
+                }
+                _ => error,
+            })
+        }
+    }
+}
+
+fn read_map(pid: Pid, name: &str) -> Result<Vec<IdMapping>> {
+    let text = read_text(&format!("/proc/{pid}/{name}"))?;
+    let range = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(IdMapping { container_id: next()?, host_id: next()?, size: next()? })
+    };
+    Ok(text.lines().filter_map(range).collect())
+}
+
+/// The host's id of a user of a process's user namespace.
+pub(super) fn host_uid(pid: Pid, inside: u32) -> Result<u32> {
+    let map = read_map(pid, "uid_map")?;
+    host_id(&map, inside).ok_or_else(|| {
+        Error::of(format_args!("process.user.uid: {inside} is not mapped in the user namespace"))
+    })
+}
+
+/// Writes `oom_score_adj` of a process.
+pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
+    write(pid, "oom_score_adj", score.to_string().as_bytes())
+}
+
+/// Sets the resource limits of a process.
+pub(super) fn limit(pid: Pid, limits: &[Rlimit]) -> Result<()> {
+    limits.iter().try_for_each(|l| {
+        process::set_rlimit_of(pid, l.resource, l.soft, l.hard).map(drop).context(|| format!("prlimit {l}"))
+    })
+}
+
+/// Gives the pipes among the standard streams to a user inside.
+///
+/// The container inherits them. A terminal stays with its owner, as in runc: it is the caller's.
+pub(super) fn give_pipes(pid: Pid, inside: u32) -> Result<()> {
+    let pipe = |fd: &_| fstat(fd).is_ok_and(|stat| kind(&stat) == SFlag::S_IFIFO);
+    for fd in (0..3).filter_map(descriptor::inherited).filter(pipe) {
+        chown(fd, host_uid(pid, inside)?).at("chown a standard stream")?;
+    }
+    Ok(())
+}
+
+/// Opens a file of the host for init.
+pub(super) fn open_for(pid: Pid, path: &CStr) -> Outcome<OwnedFd> {
+    let root = open(&*format!("/proc/{pid}/root"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    match RootDir::new(root).open(path) {
+        // A magic link of procfs, such as /proc/PID/ns/net. The file behind it is on no mount of a mount namespace.
+        Err(Errno::ELOOP) => open(path, OFlag::O_PATH),
+        other => other,
+    }
+}
+
+/// Init's way to the files of the plan, if it needs one.
+pub(super) fn host_files(launch: &Launch, channel: &Channel) -> Result<Option<HostFiles>> {
+    if launch.opens.is_empty() {
+        return Ok(None);
+    }
+    let (opens, channel) = (launch.opens, channel.duplicate()?);
+    Ok(Some(HostFiles::new(move |path| {
+        let index = opens.iter().position(|open| *open == path).ok_or(Errno::EACCES)?;
+        channel.open(index as u32)
+    })))
+}
+
+/// The conversation about files.
+impl Channel {
+    /// The same conversation once more, for an owner of its own.
+    pub fn duplicate(&self) -> Outcome<Channel> {
+        let copy = nix::fcntl::fcntl(self.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+        Ok(Channel::Socket(adopt(copy)))
+    }
+
+    /// Asks the host for a file by its number in the plan.
+    pub fn open(&self, number: u32) -> Outcome<OwnedFd> {
+        self.say(MessageKind::Open, 0, number, "")?;
+        let mut errno = [0; 4];
+        match receive_fd(self.as_fd(), &mut errno)? {
+            (_, Some(file)) => Ok(file),
+            (0, None) => Err(Errno::EPIPE),
+            // The kernel drops a received descriptor if no number is free.
+            (_, None) if errno == [0; 4] => Err(Errno::EMFILE),
+            (_, None) => Err(Errno::from_raw(i32::from_ne_bytes(errno))),
+        }
+    }
+
+    /// Answers the question for a file.
+    pub fn hand(&self, file: Outcome<OwnedFd>) -> Outcome<()> {
+        let errno = |e: Errno| (e as i32).to_ne_bytes();
+        match file {
+            Ok(file) => send_fd(self.as_fd(), &[0; 4], file.as_fd(), 0).map(drop),
+            Err(e) => socket::send(self.as_fd().as_raw_fd(), &errno(e), MsgFlags::MSG_NOSIGNAL).map(drop),
+        }
+    }
+}
+
+/// Makes namespaces. The user namespace is made first and owns the others.
+pub(super) fn make(flags: u64) -> Result<()> {
+    unshare(CloneFlags::from_bits_retain(flags as i32)).map_err(|e| namespace::not_made("unshare", e, flags))
+}
+
+/// Joins a namespace.
+pub(super) fn join(namespace: &OwnedFd, kind: NamespaceKind, inside: bool) -> Result<()> {
+    setns(namespace, CloneFlags::from_bits_retain(kind.clone_flag() as i32)).map_err(|e| {
+        let error = Error::os("setns", e);
+        match e {
+            Errno::EPERM if inside => error.hint("the container's user namespace must own it"),
+            _ => error,
+        }
+    })
+}
+
+/// Becomes root of the user namespace, without groups.
+pub(super) fn become_root() -> Result<()> {
+    credentials::set_ids(0, 0, &[])?;
+    // Where fs.suid_dumpable is 1, the change of ids lets root of the namespace look into this process.
+    nix::sys::prctl::set_dumpable(false).at("PR_SET_DUMPABLE")
+}
