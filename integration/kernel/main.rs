@@ -51,6 +51,7 @@ mod state;
 mod strain;
 mod sweep;
 mod terminal;
+mod time;
 mod update;
 mod user_namespaces;
 mod wrong_values;
@@ -96,6 +97,7 @@ fn main() -> std::process::ExitCode {
         state::CASES,
         strain::CASES,
         terminal::CASES,
+        time::CASES,
         update::CASES,
         user_namespaces::CASES,
         wrong_values::CASES,

@@ -26,7 +26,7 @@ fn document() -> Result<Json> {
             "hooks": [{hooks}],
             "mountOptions": [{options}],
             "linux": {{
-                "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+                "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
                 "capabilities": [{capabilities}],
                 "cgroup": {{"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true}},
                 "seccomp": {{
@@ -120,7 +120,7 @@ mod tests {
     fn what_is_refused_is_not_boasted_of() {
         let document = document().unwrap();
         let text = document.compact();
-        for name in ["idmap\"]", "\"time\"", "checkpoint"] {
+        for name in ["idmap\"]", "checkpoint"] {
             assert!(!text.contains(name), "{name}");
         }
         for path in ["intelRdt", "netDevices", "mountExtensions.idmap"] {

@@ -11,8 +11,8 @@ use super::root_step::{MaskedPaths, RootStep};
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
 use super::user_namespace::Owner;
-use super::validate::{Refusal, UNSUPPORTED, refuse, refuse_by, validate};
-use super::{Launch, Outputs, Program, devices, labels, mounts, privileges, sysctl, user_namespace};
+use super::validate::{Refusal, refuse, refuse_by, validate};
+use super::{Launch, Outputs, Program, devices, labels, mounts, privileges, sysctl, time, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
@@ -95,7 +95,6 @@ pub fn compile(
     facts: &HostFacts,
 ) -> Result<Box<CreatePlan>, Vec<Refusal>> {
     let mut refusals = validate(spec);
-    unsupported(spec, &mut refusals);
     let console_socket = request.outputs.console_socket.is_some();
     terminal(spec.process.as_deref(), request.detach, console_socket, &mut refusals);
     if spec.process.is_none() && !request.await_start {
@@ -118,24 +117,6 @@ pub fn compile(
         plan.launch.warnings.push(warning.into());
     }
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
-}
-
-/// Refuses, by name, the parts of a spec that are not implemented.
-fn unsupported(spec: &Spec, refusals: &mut Vec<Refusal>) {
-    for kind in [NamespaceKind::Time] {
-        if spec.linux.namespace(kind).is_some() {
-            refuse(
-                refusals,
-                format_args!("linux.namespaces: type \"{kind}\""),
-                format_args!("{UNSUPPORTED}"),
-            );
-        }
-    }
-    for (field, there) in [("timeOffsets", !spec.linux.time_offsets.is_empty())] {
-        if there {
-            refuse(refusals, format_args!("linux.{field}"), format_args!("{UNSUPPORTED}"));
-        }
-    }
 }
 
 fn cgroup(
@@ -193,6 +174,8 @@ fn namespaces(spec: &Spec, launch: &mut Launch) {
             Some(path) => launch.join.push((*kind, path)),
             // The clone would root it at the runtime's cgroup, so init makes it once it is in its own cgroup.
             None if *kind == NamespaceKind::Cgroup => {}
+            // clone(2) cannot make it: init does.
+            None if *kind == NamespaceKind::Time => {}
             None => launch.new_namespaces |= kind.clone_flag(),
         }
     }
@@ -283,6 +266,7 @@ fn init(
     } else {
         join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
     }
+    steps.add_some(time::new_namespace(&spec.linux).map(InitStep::NewTimeNamespace));
     steps.add(InitStep::NewSession);
     labels::keyring(request.keyring, spec.process.as_deref(), facts, &mut steps);
     let view = cgroup_view(spec, cgroup, facts);

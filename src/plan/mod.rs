@@ -12,6 +12,7 @@
 //! | `labels` | AppArmor profiles and SELinux labels |
 //! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
 //! | [`sysctl`] | the kernel parameters that belong to the container |
+//! | [`time`] | the clocks of a time namespace |
 
 pub mod attribute_step;
 pub mod create;
@@ -31,6 +32,7 @@ pub mod root_step;
 mod shared;
 pub mod step;
 pub mod sysctl;
+pub mod time;
 pub mod user_namespace;
 pub mod validate;
 

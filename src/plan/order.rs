@@ -100,6 +100,7 @@ const ROOT: NamedStep = ("the root's preparation", |s| matches!(s, InitStep::Pre
 const SECCOMP: NamedStep = ("the filter", |s| matches!(s, InitStep::Seccomp));
 const SELINUX: NamedStep = ("the SELinux label", |s| matches!(s, InitStep::SelinuxLabel(_)));
 const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
+const NEW_TIME: NamedStep = ("the time namespace", |s| matches!(s, InitStep::NewTimeNamespace(_)));
 const SYSCTL: NamedStep = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
 const TERMINAL: NamedStep = ("the terminal", |s| matches!(s, InitStep::Terminal { .. }));
 const USUAL_KEY_LABEL: NamedStep = ("the usual label of new keys", |s| matches!(s, InitStep::KeyLabel(None)));
@@ -122,6 +123,9 @@ const ORDER: &[(NamedStep, NamedStep)] = &[
     // Once the root is the container's, its /proc is not trusted.
     (MASK, PIVOT),
     (SYSCTL, PIVOT),
+    // Its offsets are written through the host's procfs, and hooks of the container are in it.
+    (NEW_TIME, ROOT),
+    (NEW_TIME, LET_GO),
     (PIVOT, BOUNDING),
     // The next program is confined, and so are the children: the host's hooks must not be.
     (HOST_HOOK, APPARMOR),

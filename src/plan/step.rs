@@ -10,9 +10,10 @@ use std::fmt;
 use super::attribute_step::AttributeStep;
 use super::host_step::Sync;
 use super::root_step::RootStep;
+use super::time::{TimeOffset, write_offsets};
 use crate::bundle::spec::{HookKind, NamespaceKind, Propagation};
 use crate::error::Quoted;
-use crate::text::Text;
+use crate::text::{List, Text};
 
 /// Init's steps. Texts and lists are borrowed, so that a step is small.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +55,8 @@ pub enum InitStep {
     CloneInit,
     /// Make a cgroup namespace rooted at init's cgroup.
     NewCgroupNamespace,
+    /// Make a time namespace with these offsets, and join it.
+    NewTimeNamespace(List<TimeOffset>),
     /// Bring `lo` up.
     LoopbackUp,
     /// Set the host name.
@@ -170,6 +173,10 @@ impl fmt::Display for InitStep {
             InitStep::BecomeRoot => f.write_str("become root of the user namespace"),
             InitStep::CloneInit => f.write_str("clone the first process of the pid namespace"),
             InitStep::NewCgroupNamespace => f.write_str("new cgroup namespace"),
+            InitStep::NewTimeNamespace(offsets) => {
+                f.write_str("new time namespace")?;
+                write_offsets(f, offsets)
+            }
             InitStep::LoopbackUp => f.write_str("bring lo up"),
             InitStep::Hostname(name) => write!(f, "set hostname {name}"),
             InitStep::Domainname(name) => write!(f, "set domainname {name}"),

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::{process, sysctl, user_namespace};
+use super::{process, sysctl, time, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
@@ -48,6 +48,7 @@ pub const UNSUPPORTED: &str = "is not supported by this version; remove it";
 pub fn validate(spec: &Spec) -> Vec<Refusal> {
     let mut out = Vec::new();
     namespaces(spec, &mut out);
+    time::validate(&spec.linux, &mut out);
     paths(&spec.linux, &mut out);
     user_namespace::validate(spec, &mut out);
     for (key, _) in spec.linux.sysctl {

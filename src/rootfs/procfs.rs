@@ -18,6 +18,7 @@ use super::resolve::Resolver;
 use super::root::{Handle, kind};
 use crate::error::{Context, Error, Lossy, Quoted, Result, engine};
 use crate::sys::file::{fstat, open, openat, readlinkat};
+use crate::sys::namespace::kind_of;
 use crate::sys::openat2::{is_missing, openat2};
 
 /// The root directory of a procfs, verified to be one.
@@ -141,6 +142,15 @@ impl ProcFs {
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         let path = CString::new(format!("sys/{path}")).map_err(|_| Error::from(Errno::EINVAL))?;
         self.write(&path, value.as_bytes())
+    }
+
+    /// Opens a namespace of this process, and checks its kind, a `CLONE_NEW…` flag.
+    pub fn own_namespace(&self, name: &str, kind: u64) -> Result<OwnedFd> {
+        let path = self.below(c"self", &format!("ns/{name}"))?;
+        let fd = openat(&self.fd, path.as_c_str(), OFlag::O_RDONLY)
+            .about(format_args!("open /proc/{}", Lossy(&path)))?;
+        // The path is a magic link, so a mount over it is noticed only here.
+        if kind_of(&fd) == Ok(kind) { Ok(fd) } else { Err(Error::from(Errno::EXDEV).context(Lossy(&path))) }
     }
 
     /// Opens a regular file for reading that is proven to be inside the container.

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 
 use super::start_fifo::InitFifos;
 use super::wire::{self, Channel};
-use super::{attributes, hooks, program, stdio, terminal, user_namespace};
+use super::{attributes, hooks, program, stdio, terminal, time, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Propagation};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
@@ -149,6 +149,7 @@ impl Init<'_> {
             InitStep::BecomeRoot => user_namespace::become_root(),
             InitStep::CloneInit => self.go_on_in_a_clone(),
             InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare"),
+            InitStep::NewTimeNamespace(offsets) => time::enter_new(context.host()?.procfs(), offsets),
             InitStep::LoopbackUp => tty::loopback_up().at("ioctl SIOCSIFFLAGS"),
             InitStep::Hostname(name) => nix::unistd::sethostname(name).at("sethostname"),
             InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),

@@ -97,6 +97,7 @@ pub mod start_fifo;
 pub mod stdio;
 pub mod take_down;
 pub mod terminal;
+mod time;
 mod user_namespace;
 mod wait;
 pub mod wire;

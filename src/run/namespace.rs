@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::bundle::spec::{Namespace, NamespaceKind};
@@ -22,7 +23,7 @@ fn check((kind, path): &Join) -> Result<OwnedFd> {
         Ok(flag) => {
             Err(Error::of(format_args!("is a {} namespace, not a {kind} one", NamespaceKind::names_of(flag))))
         }
-        Err(sys::Errno::ENOTTY) if is_nsfs(&fd)? => Ok(fd),
+        Err(Errno::ENOTTY) if is_nsfs(&fd)? => Ok(fd),
         Err(_) => Err(Error::new("is not a namespace")),
     }
 }
@@ -81,7 +82,7 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
         match (inode(&theirs), inode(&format!("/proc/self/ns/{}", kind.proc_name()))) {
             (Ok(a), Ok(b)) if a == b => {}
             // This kernel lacks the kind.
-            (Err(sys::Errno::ENOENT), Err(_)) => {}
+            (Err(Errno::ENOENT), Err(_)) => {}
             (Ok(_), _) => out.push((kind, theirs.keep())),
             (Err(e), _) => return Err(Error::os(theirs, e)),
         }
@@ -90,17 +91,17 @@ pub fn recorded(pid: i32, with: &[Namespace]) -> Result<Vec<Join>> {
 }
 
 /// The error of a call that makes the namespaces of these flags.
-pub(super) fn not_made(call: &str, errno: sys::Errno, flags: u64) -> Error {
+pub(super) fn not_made(call: &str, errno: Errno, flags: u64) -> Error {
     let e = Error::os(call, errno);
     match errno {
-        sys::Errno::EINVAL => match absent(flags) {
+        Errno::EINVAL => match absent(flags) {
             absent if absent.is_empty() => e,
             absent => {
                 e.hint(format_args!("the kernel lacks namespaces that linux.namespaces asks for: {absent}"))
             }
         },
-        sys::Errno::ENOSPC => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
-        sys::Errno::EPERM => e.hint("needs CAP_SYS_ADMIN"),
+        Errno::ENOSPC => e.hint("a limit on namespaces is reached: user.max_*_namespaces"),
+        Errno::EPERM => e.hint("needs CAP_SYS_ADMIN"),
         _ => e,
     }
 }

@@ -50,6 +50,10 @@ pub fn ask(word: &str) -> Option<String> {
             unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
             number(signal)
         }
+        "clocks" => object([
+            ("monotonic".into(), clock(libc::CLOCK_MONOTONIC)),
+            ("boottime".into(), clock(libc::CLOCK_BOOTTIME)),
+        ]),
         "time" => unsafe { libc::time(std::ptr::null_mut()) }.to_string(),
         _ => return None,
     })
@@ -69,6 +73,13 @@ fn scheduling() -> String {
         ("nice".into(), number(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })),
         ("io".into(), format!("[{},{}]", io >> 13, io & 7)),
     ])
+}
+
+/// A clock in seconds.
+fn clock(clock: libc::clockid_t) -> String {
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    format!("{}.{:09}", now.tv_sec, now.tv_nsec)
 }
 
 const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
