@@ -1,5 +1,6 @@
 //! Writes a [`Spec`] as the equivalent `config.json`, for other readers.
 
+use embrun::bundle::config::memory_policy;
 use embrun::bundle::spec::{
     Capabilities, Device, DeviceKind, Hook, HookKind, Hooks, IdMapping, Linux, Mount, Personality, Process,
     Propagation, Spec,
@@ -155,6 +156,15 @@ fn linux(l: &Linux) -> Value {
         "maskedPaths": l.masked_paths,
         "readonlyPaths": l.readonly_paths,
         "mountLabel": l.mount_label,
+        "memoryPolicy": l.memory_policy.map(|p| json!({
+            "mode": memory_policy::MODES.iter().find(|(_, mode)| *mode == p.mode).map(|(name, _)| name),
+            "nodes": p.nodes,
+            "flags": memory_policy::FLAGS
+                .iter()
+                .filter(|(_, flag)| p.flags & flag != 0)
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>(),
+        })),
         "personality": l.personality.map(|p| match p {
             Personality::Linux => json!({ "domain": "LINUX" }),
             Personality::Linux32 => json!({ "domain": "LINUX32" }),

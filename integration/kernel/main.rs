@@ -39,6 +39,7 @@ mod mounts;
 mod mutate;
 mod namespaces;
 mod notify;
+mod numa;
 mod outputs;
 mod process;
 mod recorder;
@@ -86,6 +87,7 @@ fn main() -> std::process::ExitCode {
         mounts::CASES,
         namespaces::CASES,
         notify::CASES,
+        numa::CASES,
         outputs::CASES,
         process::CASES,
         recorder::CASES,

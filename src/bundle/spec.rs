@@ -257,6 +257,8 @@ pub struct Linux {
     pub mount_label: Option<Text>,
     /// Execution domain.
     pub personality: Option<Personality>,
+    /// `memoryPolicy`
+    pub memory_policy: Option<MemoryPolicy>,
     /// Sections in the file that this version does not support; planning refuses them.
     pub unsupported: List<&'static str>,
 }
@@ -398,6 +400,30 @@ pub enum Propagation {
     Slave { recursive: bool },
     Private { recursive: bool },
     Unbindable { recursive: bool },
+}
+
+/// `linux.memoryPolicy` (set_mempolicy(2))
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// The kernel's number of the mode (`MPOL_BIND` is 2).
+    pub mode: u32,
+    /// The kernel's bits of the `MPOL_F_…`.
+    pub flags: u32,
+    /// A list of nodes such as `0-3,7`.
+    pub nodes: Option<Text>,
+}
+
+/// Modes and flags, as the kernel numbers them.
+#[allow(missing_docs)]
+impl MemoryPolicy {
+    pub const DEFAULT: u32 = 0;
+    pub const PREFERRED: u32 = 1;
+    pub const BIND: u32 = 2;
+    pub const LOCAL: u32 = 4;
+    pub const PREFERRED_MANY: u32 = 5;
+    pub const NUMA_BALANCING: u32 = 1 << 13;
+    pub const RELATIVE_NODES: u32 = 1 << 14;
+    pub const STATIC_NODES: u32 = 1 << 15;
 }
 
 /// `linux.personality.domain`

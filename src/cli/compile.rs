@@ -94,6 +94,7 @@ pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecO
         outputs: options.outputs,
         keyring: record.keyring,
         personality: spec.linux.personality,
+        memory_policy: spec.linux.memory_policy,
         join,
     };
     let plan = exec::compile(process, policy, &request, &facts).map_err(refused)?;

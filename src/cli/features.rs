@@ -4,6 +4,7 @@
 //! mount options. Only supported features are listed.
 
 use super::{SPEC_VERSION, print};
+use crate::bundle::config::memory_policy;
 use crate::bundle::spec::HookKind;
 use crate::error::Result;
 use crate::json::value::{Json, add_name};
@@ -41,6 +42,7 @@ fn document() -> Result<Json> {
                 "selinux": {{"enabled": true}},
                 "intelRdt": {{"enabled": false}},
                 "mountExtensions": {{"idmap": {{"enabled": false}}}},
+                "memoryPolicy": {{"modes": [{modes}], "flags": [{policy_flags}]}},
                 "netDevices": {{"enabled": false}}
             }},
             "annotations": {{"org.embrun.version": "{version}"}},
@@ -52,6 +54,8 @@ fn document() -> Result<Json> {
         actions = quoted(&mut policy::ACTIONS.iter().map(|(_, name)| *name)),
         operators = quoted(&mut policy::OPERATORS.iter().map(|(_, name)| *name)),
         archs = quoted(&mut arch::ALL.iter().map(|(_, name)| *name)),
+        modes = quoted(&mut memory_policy::MODES.iter().map(|(name, _)| *name)),
+        policy_flags = quoted(&mut memory_policy::FLAGS.iter().map(|(name, _)| *name)),
         flags = flags(u32::MAX),
         // Only this depends on the host (features-linux.md).
         supported = flags(support().flags),
@@ -95,6 +99,8 @@ mod tests {
         for path in ["linux.apparmor.enabled", "linux.selinux.enabled", "linux.cgroup.systemdUser"] {
             assert_eq!(at(&document, path), &Json::Bool(true), "{path}");
         }
+        assert!(has("linux.memoryPolicy.modes", "MPOL_BIND"));
+        assert!(has("linux.memoryPolicy.flags", "MPOL_F_STATIC_NODES"));
         // Engines must not pass this on from strangers: it sets properties of the container's systemd unit.
         assert_eq!(
             at(&document, "potentiallyUnsafeConfigAnnotations"),

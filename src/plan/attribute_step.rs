@@ -17,6 +17,15 @@ pub enum AttributeStep {
     IoPriority(IoPriority),
     /// Run on these processors only.
     CpuAffinity(List<u32>),
+    /// Set the NUMA memory policy.
+    MemoryPolicy {
+        /// The kernel's number of the mode.
+        mode: u32,
+        /// The kernel's bits of the flags.
+        flags: u32,
+        /// The memory nodes.
+        nodes: List<u32>,
+    },
     /// Set the execution domain.
     Personality(Personality),
     /// Set the file mode creation mask.
@@ -47,6 +56,9 @@ impl fmt::Display for AttributeStep {
             }
             AttributeStep::CpuAffinity([]) => f.write_str("run on every processor of the cgroup"),
             AttributeStep::CpuAffinity(cpus) => numbers(f, format_args!("run on processors"), cpus),
+            AttributeStep::MemoryPolicy { mode, flags, nodes } => {
+                numbers(f, format_args!("set memory policy mode={mode} flags={flags:x} nodes"), nodes)
+            }
             AttributeStep::Personality(Personality::Linux) => f.write_str("set personality LINUX"),
             AttributeStep::Personality(Personality::Linux32) => f.write_str("set personality LINUX32"),
             AttributeStep::Umask(mask) => write!(f, "set umask {mask:04o}"),

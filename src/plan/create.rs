@@ -12,7 +12,10 @@ use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
 use super::step::InitStep;
 use super::user_namespace::Owner;
 use super::validate::{Refusal, refuse, refuse_by, validate};
-use super::{Launch, Outputs, Program, devices, labels, mounts, privileges, sysctl, time, user_namespace};
+use super::{
+    Launch, Outputs, Program, devices, labels, memory_policy, mounts, privileges, sysctl, time,
+    user_namespace,
+};
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
@@ -278,6 +281,7 @@ fn init(
     if let Some(p) = &spec.process {
         // The filter, which may forbid personality(2), comes later.
         steps.add_some(spec.linux.personality.map(AttributeStep::Personality));
+        steps.add_some(spec.linux.memory_policy.as_ref().map(memory_policy::step));
         steps.add(InitStep::Home);
         labels::compile(p, facts, refusals, &mut steps);
     }

@@ -8,8 +8,8 @@ use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{self, Refusal};
-use super::{Launch, Outputs, Program, labels, privileges, process, user_namespace};
-use crate::bundle::spec::{NamespaceKind, Personality, Process};
+use super::{Launch, Outputs, Program, labels, memory_policy, privileges, process, user_namespace};
+use crate::bundle::spec::{MemoryPolicy, NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
 use crate::text::Text;
@@ -27,6 +27,8 @@ pub struct ExecRequest {
     pub keyring: Option<Text>,
     /// The container's `linux.personality.domain`.
     pub personality: Option<Personality>,
+    /// The container's `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The namespaces of init that differ from the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, Text)>,
 }
@@ -121,6 +123,7 @@ fn init(
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // The container's filter, which may forbid personality(2), comes later.
     steps.add_some(request.personality.map(AttributeStep::Personality));
+    steps.add_some(request.memory_policy.as_ref().map(memory_policy::step));
     steps.add(InitStep::Home);
     labels::compile(p, facts, refusals, &mut steps);
     let preserve_fds = inherited(request.preserve_fds, facts);

@@ -11,6 +11,7 @@
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
 //! | `labels` | AppArmor profiles and SELinux labels |
 //! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
+//! | [`memory_policy`] | the nodes that memory comes from |
 //! | [`sysctl`] | the kernel parameters that belong to the container |
 //! | [`time`] | the clocks of a time namespace |
 
@@ -21,6 +22,7 @@ pub mod exec;
 pub mod host_step;
 pub mod inside_path;
 mod labels;
+pub mod memory_policy;
 pub mod mounts;
 pub mod options;
 pub mod order;

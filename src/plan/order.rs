@@ -85,6 +85,8 @@ const LET_GO: NamedStep = ("letting go of the host", |s| matches!(s, InitStep::L
 const MASK: NamedStep = ("masking", |s| {
     matches!(s, InitStep::Root(RootStep::MaskedPaths(_)) | InitStep::Root(RootStep::ReadonlyPaths(_)))
 });
+const MEMORY_POLICY: NamedStep =
+    ("the memory policy", |s| matches!(s, InitStep::Attribute(AttributeStep::MemoryPolicy { .. })));
 const MOUNT: NamedStep = ("the first mount", |s| matches!(s, InitStep::Root(RootStep::Mount(_))));
 const NO_NEW_PRIVS: NamedStep =
     ("no_new_privs", |s| matches!(s, InitStep::Attribute(AttributeStep::NoNewPrivileges)));
@@ -148,6 +150,7 @@ const ORDER: &[(NamedStep, NamedStep)] = &[
     (CAPS, FIND),
     // The container's filter could forbid it.
     (PERSONALITY, SECCOMP),
+    (MEMORY_POLICY, SECCOMP),
     (LET_GO, SECCOMP),
     // An open descriptor leads out of the container while the kernel resolves a path in it.
     (PIVOT, LET_GO),

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::{process, sysctl, time, user_namespace};
+use super::{memory_policy, process, sysctl, time, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
@@ -55,6 +55,9 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
         if let Err(why) = sysctl::path(key, spec.linux.namespaces) {
             refuse(&mut out, format_args!("linux.sysctl.{key}"), format_args!("{why}"));
         }
+    }
+    if let Some(policy) = &spec.linux.memory_policy {
+        memory_policy::validate(policy, &mut out);
     }
     for section in spec.linux.unsupported {
         refuse(&mut out, format_args!("linux.{section}"), format_args!("{UNSUPPORTED}"));
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn every_refusal_is_collected() {
         let linux = r#","maskedPaths":["/"],"readonlyPaths":["/a","/a/.."],
-            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{},"memoryPolicy":{}"#;
+            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{},"memoryPolicy":{"mode":"MPOL_BIND"}"#;
         assert_eq!(
             refusals(r#","hostname":"a","domainname":"b""#, "", linux),
             [
@@ -197,8 +200,8 @@ mod tests {
                 "linux.readonlyPaths: the root is made read-only by root.readonly",
                 "linux.sysctl.net.core.somaxconn: needs a network namespace of the container's own",
                 "linux.sysctl.vm.x: is not in a namespace: it would change the host",
+                "linux.memoryPolicy.nodes: is required with this mode",
                 "linux.intelRdt: is not supported by this version; remove it",
-                "linux.memoryPolicy: is not supported by this version; remove it",
             ]
         );
     }

@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::attribute_step::AttributeStep;
 use crate::plan::process::CapabilityMasks;
 use crate::sys::credentials::{self, CapSets};
+use crate::sys::memory_policy;
 use crate::sys::process;
 use crate::sys::scheduling::{self, SchedAttr};
 
@@ -19,6 +20,7 @@ pub(super) fn set(step: AttributeStep) -> Result<()> {
         AttributeStep::Scheduler(s) => set_scheduler(s),
         AttributeStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
         AttributeStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),
+        AttributeStep::MemoryPolicy { mode, flags, nodes } => set_memory_policy(mode, flags, nodes),
         AttributeStep::Personality(domain) => personality(domain),
         AttributeStep::Umask(mask) => {
             nix::sys::stat::umask(Mode::from_bits_truncate(mask as libc::mode_t));
@@ -66,6 +68,20 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
             Errno::EPERM => error.hint("needs CAP_SYS_NICE, and for real time cpu.realtimeRuntime on cgroup v1; a deadline process scheduler can't be used together with AllowedCPUs"),
             Errno::EINVAL if s.policy == SCHED_ISO => error.hint("Linux does not have SCHED_ISO"),
             Errno::EOPNOTSUPP => error.hint("SCHED_FLAG_UTIL_CLAMP_… needs CONFIG_UCLAMP_TASK"),
+            _ => error,
+        }
+    })
+}
+
+fn set_memory_policy(mode: u32, flags: u32, nodes: &[u32]) -> Result<()> {
+    memory_policy::set_memory_policy(mode | flags, nodes).map_err(|e| {
+        let error = Error::os("linux.memoryPolicy: set_mempolicy", e);
+        match e {
+            Errno::ENOSYS => error.hint("the kernel lacks CONFIG_NUMA"),
+            Errno::EINVAL if nodes.is_empty() => error,
+            Errno::EINVAL => error.hint(
+                "none of the nodes has memory that the cgroup's cpuset allows, or Linux is too old for the mode or a flag",
+            ),
             _ => error,
         }
     })

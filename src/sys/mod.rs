@@ -20,6 +20,7 @@ pub mod heap;
 pub mod interrupt;
 pub mod killed;
 pub mod lock;
+pub mod memory_policy;
 pub mod mount_api;
 pub mod mountinfo;
 pub mod namespace;

@@ -29,6 +29,7 @@ pub fn ask(word: &str) -> Option<String> {
         "domainname" => text(fs::read_to_string("/proc/sys/kernel/domainname").unwrap_or_default().trim()),
         "machine" => text(uname().1),
         "release" => text(uname().0),
+        "memory-policy" => memory_policy(),
         "oom" => fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default().trim().to_string(),
         "umask" => umask().to_string(),
         "tty" => tty(),
@@ -73,6 +74,19 @@ fn scheduling() -> String {
         ("nice".into(), number(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })),
         ("io".into(), format!("[{},{}]", io >> 13, io & 7)),
     ])
+}
+
+/// The NUMA memory policy: the mode with its flags, and the nodes.
+fn memory_policy() -> String {
+    const WORD: usize = libc::c_ulong::BITS as usize;
+    let (mut mode, mut mask): (libc::c_int, _) = (0, [0 as libc::c_ulong; 1024 / WORD]);
+    let answer =
+        unsafe { libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, mask.as_mut_ptr(), 1025usize, 0, 0) };
+    if answer != 0 {
+        return text(symbol(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)));
+    }
+    let nodes = (0..1024).filter(|node| mask[node / WORD] >> (node % WORD) & 1 == 1);
+    object([("mode".into(), number(mode)), ("nodes".into(), list(nodes.map(|node| node.to_string())))])
 }
 
 /// A clock in seconds.

@@ -5,17 +5,18 @@ use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, P
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{
-    Bounds, Checked, Each, Later, Listed, Presence, Slot, Texts, Value, Within, Word, absolute, may, must,
+    Bounds, Checked, Each, Later, Listed, Optional, Presence, Slot, Texts, Value, Within, Word, absolute,
+    may, must,
 };
 use crate::seccomp::policy::{self, Section};
 use crate::text::{Keep, List, Text};
 
 /// Sections that this version does not support; planning refuses them.
-const UNSUPPORTED: [Text; 3] = ["intelRdt", "memoryPolicy", "netDevices"];
+const UNSUPPORTED: [Text; 2] = ["intelRdt", "netDevices"];
 
 impl Slot for Linux {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        let [mut rdt, mut memory_policy, mut net_devices] = [false; 3];
+        let [mut rdt, mut net_devices] = [false; 2];
         v.object(&mut [
             may("namespaces", &mut Namespaces(&mut self.namespaces)),
             may("uidMappings", &mut Listed(&mut self.uid_mappings)),
@@ -29,20 +30,20 @@ impl Slot for Linux {
             may("readonlyPaths", &mut Texts(&mut self.readonly_paths, absolute)),
             may("mountLabel", &mut self.mount_label),
             may("personality", &mut Domain(&mut self.personality)),
+            may("memoryPolicy", &mut Optional(&mut self.memory_policy)),
             may("resources", &mut self.resources),
             may("seccomp", &mut Section(&mut self.seccomp)),
             may(UNSUPPORTED[0], &mut Presence(&mut rdt)),
-            may(UNSUPPORTED[1], &mut Presence(&mut memory_policy)),
             may(
-                UNSUPPORTED[2],
+                UNSUPPORTED[1],
                 &mut Each(&mut |v| {
-                    // An empty `netDevices` moves no device; the other two ask for something even when they are empty.
+                    // An empty `netDevices` moves no device; `intelRdt` asks for something even when it is empty.
                     net_devices = if let Value::Object(all) = v { all.next_key()?.is_some() } else { true };
                     Ok(())
                 }),
             ),
         ])?;
-        let there = UNSUPPORTED.into_iter().zip([rdt, memory_policy, net_devices]);
+        let there = UNSUPPORTED.into_iter().zip([rdt, net_devices]);
         self.unsupported = there.filter(|(_, there)| *there).map(|(key, _)| key).collect::<Vec<_>>().keep();
         Ok(())
     }
@@ -53,6 +54,7 @@ pub(super) fn of_process(linux: &mut Linux, v: Value<'_>) -> Read<()> {
     v.object(&mut [
         may("namespaces", &mut Namespaces(&mut linux.namespaces)),
         may("personality", &mut Domain(&mut linux.personality)),
+        may("memoryPolicy", &mut Optional(&mut linux.memory_policy)),
         may("seccomp", &mut Section(&mut linux.seccomp)),
     ])
 }

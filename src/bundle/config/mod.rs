@@ -5,6 +5,7 @@
 //! one property are in `plan::validate`.
 
 mod linux;
+pub mod memory_policy;
 mod process;
 #[cfg(test)]
 mod tests;
