@@ -156,6 +156,7 @@ fn linux(l: &Linux) -> Value {
         "maskedPaths": l.masked_paths,
         "readonlyPaths": l.readonly_paths,
         "mountLabel": l.mount_label,
+        "netDevices": l.net_devices.iter().map(|d| (d.host.to_owned(), json!({ "name": d.name }))).collect::<Map<_, _>>(),
         "memoryPolicy": l.memory_policy.map(|p| json!({
             "mode": memory_policy::MODES.iter().find(|(_, mode)| *mode == p.mode).map(|(name, _)| name),
             "nodes": p.nodes,

@@ -38,6 +38,7 @@ mod mounts;
 #[path = "../mutate.rs"]
 mod mutate;
 mod namespaces;
+mod network;
 mod notify;
 mod numa;
 mod outputs;
@@ -86,6 +87,7 @@ fn main() -> std::process::ExitCode {
         memory::CASES,
         mounts::CASES,
         namespaces::CASES,
+        network::CASES,
         notify::CASES,
         numa::CASES,
         outputs::CASES,

@@ -259,6 +259,8 @@ pub struct Linux {
     pub personality: Option<Personality>,
     /// `memoryPolicy`
     pub memory_policy: Option<MemoryPolicy>,
+    /// `netDevices`
+    pub net_devices: List<NetDevice>,
     /// Sections in the file that this version does not support; planning refuses them.
     pub unsupported: List<&'static str>,
 }
@@ -400,6 +402,15 @@ pub enum Propagation {
     Slave { recursive: bool },
     Private { recursive: bool },
     Unbindable { recursive: bool },
+}
+
+/// `linux.netDevices`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetDevice {
+    /// The key: its name in the runtime's network namespace.
+    pub host: Text,
+    /// Its name in the container, or a template with `%d`, if it is another one.
+    pub name: Option<Text>,
 }
 
 /// `linux.memoryPolicy` (set_mempolicy(2))

@@ -43,7 +43,7 @@ fn document() -> Result<Json> {
                 "intelRdt": {{"enabled": false}},
                 "mountExtensions": {{"idmap": {{"enabled": false}}}},
                 "memoryPolicy": {{"modes": [{modes}], "flags": [{policy_flags}]}},
-                "netDevices": {{"enabled": false}}
+                "netDevices": {{"enabled": true}}
             }},
             "annotations": {{"org.embrun.version": "{version}"}},
             "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
@@ -100,6 +100,7 @@ mod tests {
             assert_eq!(at(&document, path), &Json::Bool(true), "{path}");
         }
         assert!(has("linux.memoryPolicy.modes", "MPOL_BIND"));
+        assert_eq!(at(&document, "linux.netDevices.enabled"), &Json::Bool(true));
         assert!(has("linux.memoryPolicy.flags", "MPOL_F_STATIC_NODES"));
         // Engines must not pass this on from strangers: it sets properties of the container's systemd unit.
         assert_eq!(
@@ -129,7 +130,7 @@ mod tests {
         for name in ["idmap\"]", "checkpoint"] {
             assert!(!text.contains(name), "{name}");
         }
-        for path in ["intelRdt", "netDevices", "mountExtensions.idmap"] {
+        for path in ["intelRdt", "mountExtensions.idmap"] {
             assert_eq!(at(&document, &format!("linux.{path}.enabled")), &Json::Bool(false), "{path}");
         }
     }

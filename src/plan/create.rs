@@ -212,6 +212,9 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
         steps.add_some(owner.filter(|uid| *uid != 0).map(|uid| GiveCgroup(Owner::Host(uid))));
     }
     steps.add(Await(Sync::Cgroup));
+    // Init is in its network namespace, and has not touched it.
+    let devices = spec.linux.net_devices;
+    steps.add_if(!devices.is_empty(), MoveNetDevices(devices));
     steps.add(Answer(Sync::Cgroup));
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     steps.add_if(terminal, TakeTerminal { socket: outputs.console_socket });

@@ -16,7 +16,7 @@
 use std::fmt;
 
 use super::user_namespace::{IdMaps, Owner};
-use crate::bundle::spec::{HookKind, Rlimit};
+use crate::bundle::spec::{HookKind, NetDevice, Rlimit};
 use crate::text::{List, Text};
 
 /// A point where init waits for the host.
@@ -102,6 +102,8 @@ pub enum CreateStep {
     CheckIds(IdMaps),
     /// Write init's oom_score_adj, which it may not write in a user namespace.
     OomScoreAdj(i32),
+    /// Move network devices into the container's network namespace.
+    MoveNetDevices(List<NetDevice>),
     /// Run the hooks of a kind in the runtime's namespaces.
     RunHooks(HookKind),
     /// Set the memory limit, late, so that it limits the program and not its start.
@@ -163,7 +165,7 @@ impl CreateStep {
             Common(step) => step.waits(),
             Release | AwaitExec => true,
             JoinCgroup | GiveCgroup(_) | MapIds(_) | CheckIds(_) | OomScoreAdj(_) | RunHooks(_)
-            | LimitMemory | RecordCreated => false,
+            | MoveNetDevices(_) | LimitMemory | RecordCreated => false,
         }
     }
 }
@@ -243,6 +245,14 @@ impl fmt::Display for CreateStep {
             CreateStep::MapIds(maps) => write!(f, "map ids: {maps}"),
             CreateStep::CheckIds(maps) => write!(f, "check ids: {maps}"),
             CreateStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),
+            CreateStep::MoveNetDevices(devices) => {
+                f.write_str("move network devices")?;
+                for (i, device) in devices.iter().enumerate() {
+                    write!(f, "{} {}", if i == 0 { "" } else { "," }, device.host)?;
+                    device.name.map_or(Ok(()), |name| write!(f, " as {name}"))?;
+                }
+                Ok(())
+            }
             CreateStep::RunHooks(kind) => write!(f, "run {kind} hooks"),
             CreateStep::LimitMemory => f.write_str("set the memory limit"),
             CreateStep::RecordCreated => f.write_str("record created"),

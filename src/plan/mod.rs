@@ -12,6 +12,7 @@
 //! | `labels` | AppArmor profiles and SELinux labels |
 //! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
 //! | [`memory_policy`] | the nodes that memory comes from |
+//! | [`net_devices`] | the network devices that move into the container |
 //! | [`sysctl`] | the kernel parameters that belong to the container |
 //! | [`time`] | the clocks of a time namespace |
 
@@ -24,6 +25,7 @@ pub mod inside_path;
 mod labels;
 pub mod memory_policy;
 pub mod mounts;
+pub mod net_devices;
 pub mod options;
 pub mod order;
 pub mod patience;

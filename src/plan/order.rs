@@ -29,6 +29,11 @@ impl CreatePlan {
         if all.map(|(i, _)| Some(i)).any(|i| i < waits || i > goes_on || waits.is_none()) {
             out.push("what init cannot do in its user namespace is done while it waits there".into());
         }
+        let moves = self.host.iter().position(|step| matches!(step, CreateStep::MoveNetDevices(_)));
+        let waits = at(CommonStep::Await(Sync::Cgroup).into())..at(CommonStep::Answer(Sync::Cgroup).into());
+        if moves.is_some() && !waits.contains(&moves) {
+            out.push("network devices move while init waits, and before hooks".into());
+        }
         out
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::{memory_policy, process, sysctl, time, user_namespace};
+use super::{memory_policy, net_devices, process, sysctl, time, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
@@ -49,6 +49,7 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     let mut out = Vec::new();
     namespaces(spec, &mut out);
     time::validate(&spec.linux, &mut out);
+    net_devices::validate(&spec.linux, &mut out);
     paths(&spec.linux, &mut out);
     user_namespace::validate(spec, &mut out);
     for (key, _) in spec.linux.sysctl {

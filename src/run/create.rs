@@ -6,6 +6,7 @@ use nix::unistd::Uid;
 
 use super::conversation::hook_state;
 use super::host::{Cloning, Host, Launched, Spawned, Subject, announce, begin};
+use super::net_devices::MovedDevices;
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
@@ -123,7 +124,7 @@ impl<'a> NewContainer<'a> {
     fn accompany(self, dir: Locked, cgroup: Cgroup, spawned: Spawned<'a>) -> Result<Launched> {
         let NewContainer { plan, loaded, location, recorder, record } = self;
         let host = Host::new(spawned, Subject::New(recorder), record, cgroup, Some(dir));
-        let mut making = Making { host, plan, loaded, location };
+        let mut making = Making { host, plan, loaded, location, devices: None };
         match making.perform() {
             Ok(()) => Ok(making.host.launched()),
             Err(e) => Err(making.undo(e)),
@@ -137,6 +138,8 @@ struct Making<'a> {
     plan: &'a CreatePlan,
     loaded: &'a Loaded,
     location: &'a Location,
+    /// The network devices that it has got from the host.
+    devices: Option<MovedDevices>,
 }
 
 impl Making<'_> {
@@ -160,6 +163,10 @@ impl Making<'_> {
             CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps),
             CreateStep::CheckIds(maps) => user_namespace::check(self.host.child.pid, &maps),
             CreateStep::OomScoreAdj(score) => user_namespace::set_oom_score(self.host.child.pid, score),
+            CreateStep::MoveNetDevices(devices) => {
+                let moves = self.devices.insert(MovedDevices::between(self.host.child.pid.as_raw())?);
+                devices.iter().try_for_each(|device| moves.take(device))
+            }
             CreateStep::RunHooks(kind) => self.run_hooks(kind),
             CreateStep::LimitMemory => self.host.cgroup.limit_memory(&self.plan.limits),
             CreateStep::RecordCreated => self.record_created(),
@@ -216,6 +223,10 @@ impl Making<'_> {
         interrupt::forget();
         // Frozen processes do not die on v1. A paused container stays paused.
         let gone = self.host.end(Cgroup::let_die);
+        let cause = match self.devices.take() {
+            Some(devices) => devices.put_back(cause),
+            None => cause,
+        };
         let Host { dir, cgroup, mut record, hooks_began, .. } = self.host;
         let Some(dir) = dir else {
             return if gone { cause } else { cause.hint("its process does not end") };

@@ -24,6 +24,7 @@ pub mod memory_policy;
 pub mod mount_api;
 pub mod mountinfo;
 pub mod namespace;
+pub mod netlink;
 pub mod once;
 pub mod openat2;
 pub mod path;

@@ -1,7 +1,9 @@
 //! `linux` (config-linux.md), without `resources` and `seccomp`.
 
 use super::process::{Id, each_type_once};
-use crate::bundle::spec::{Device, DeviceKind, Linux, Namespace, NamespaceKind, Personality, Propagation};
+use crate::bundle::spec::{
+    Device, DeviceKind, Linux, Namespace, NamespaceKind, NetDevice, Personality, Propagation,
+};
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{
@@ -12,11 +14,11 @@ use crate::seccomp::policy::{self, Section};
 use crate::text::{Keep, List, Text};
 
 /// Sections that this version does not support; planning refuses them.
-const UNSUPPORTED: [Text; 2] = ["intelRdt", "netDevices"];
+const UNSUPPORTED: [Text; 1] = ["intelRdt"];
 
 impl Slot for Linux {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        let [mut rdt, mut net_devices] = [false; 2];
+        let mut rdt = false;
         v.object(&mut [
             may("namespaces", &mut Namespaces(&mut self.namespaces)),
             may("uidMappings", &mut Listed(&mut self.uid_mappings)),
@@ -34,16 +36,9 @@ impl Slot for Linux {
             may("resources", &mut self.resources),
             may("seccomp", &mut Section(&mut self.seccomp)),
             may(UNSUPPORTED[0], &mut Presence(&mut rdt)),
-            may(
-                UNSUPPORTED[1],
-                &mut Each(&mut |v| {
-                    // An empty `netDevices` moves no device; `intelRdt` asks for something even when it is empty.
-                    net_devices = if let Value::Object(all) = v { all.next_key()?.is_some() } else { true };
-                    Ok(())
-                }),
-            ),
+            may("netDevices", &mut NetDevices(&mut self.net_devices)),
         ])?;
-        let there = UNSUPPORTED.into_iter().zip([rdt, net_devices]);
+        let there = UNSUPPORTED.into_iter().zip([rdt]);
         self.unsupported = there.filter(|(_, there)| *there).map(|(key, _)| key).collect::<Vec<_>>().keep();
         Ok(())
     }
@@ -103,6 +98,22 @@ impl Slot for Namespace {
                 }),
             ),
         ])
+    }
+}
+
+struct NetDevices<'a>(&'a mut List<NetDevice>);
+
+impl Slot for NetDevices<'_> {
+    fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let mut all = Vec::new();
+        v.each_member(&mut |host, v| {
+            let mut name = None;
+            v.object(&mut [may("name", &mut name)])?;
+            all.push(NetDevice { host, name });
+            Ok(())
+        })?;
+        *self.0 = all.keep();
+        Ok(())
     }
 }
 

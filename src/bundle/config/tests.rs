@@ -299,7 +299,10 @@ fn numbers_keep_all_their_bits() {
 }
 
 #[test]
-fn sections_not_performed_are_passed_on() {
-    let s = with("linux", r#"{"intelRdt":{"closID":"x"},"netDevices":{"eth0":{}}}"#).unwrap();
-    assert_eq!(s.linux.unsupported, ["intelRdt", "netDevices"]);
+fn sections_not_performed_and_network_devices_are_passed_on() {
+    let s = with("linux", r#"{"intelRdt":{"closID":"x"},"netDevices":{"eth0":{},"eth1":{"name":"e%d"}}}"#)
+        .unwrap();
+    assert_eq!(s.linux.unsupported, ["intelRdt"]);
+    let devices: Vec<_> = s.linux.net_devices.iter().map(|d| (d.host, d.name)).collect();
+    assert_eq!(devices, [("eth0", None), ("eth1", Some("e%d"))]);
 }
