@@ -76,6 +76,8 @@ v1)
 	done ;;
 esac
 ip link set lo up 2>/dev/null
+# The tests of linux.netDevices make pairs of devices.
+insmod ${kernel%/bin/*}/lib/uml/modules/*/kernel/drivers/net/veth.ko 2>/dev/null
 . "$box/environment"
 cd "$PWD"
 bash -c "\$(cat "$box/command")" < /dev/null > "$box/out" 2>&1
