@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::common::{Case, Container, Probed, Test};
+use crate::user_namespaces::mapped;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -10,11 +11,35 @@ pub const CASES: &[Case] = cases![
     clocks_may_be_set_back,
     time_namespace_without_offsets_has_the_callers_clocks,
     exec_enters_the_time_namespace,
+    time_namespace_of_a_user_namespace_has_its_offsets,
     time_namespace_given_by_path_is_joined,
     hooks_of_the_container_are_in_its_time_namespace,
     offsets_without_a_new_time_namespace_are_refused,
     offset_out_of_range_or_a_missing_feature_fails_create_by_name,
 ];
+
+/// Init may not write its own offsets there, cloned or staged.
+fn time_namespace_of_a_user_namespace_has_its_offsets(t: &Test) {
+    if !has_time_namespaces() {
+        t.skip("the kernel has no time namespaces");
+    }
+    let before = clocks(t);
+    for join in [false, true] {
+        let mut c = mapped(t);
+        let namespaces = c.config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "time"}));
+        if join {
+            // Then init makes its other namespaces in steps.
+            namespaces.retain(|n| n["type"] != "uts");
+            namespaces.push(json!({"type": "uts", "path": "/proc/self/ns/uts"}));
+            c.config.as_object_mut().unwrap().remove("hostname");
+        }
+        c.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 1000}, "boottime": {"secs": 86400}});
+        c.probe("clocks");
+        let run = c.run();
+        differs(&run.ok().probe(), &before, 1000.0, DAY);
+    }
+}
 
 const DAY: f64 = 86400.0;
 const NAMESPACE: &str = "/proc/self/ns/time";

@@ -267,12 +267,13 @@ fn init(
     // Reserve room for all steps, because an outgrown list is not freed.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
+    let new_time = time::new_namespace(&spec.linux);
     if launch.user_namespace {
-        user_namespace::enter(launch, &mut steps);
+        user_namespace::enter(launch, new_time.is_some(), &mut steps);
     } else {
         join_namespaces(&launch.join, &[NamespaceKind::Pid, NamespaceKind::Cgroup], &mut steps);
+        steps.add_some(new_time.map(InitStep::NewTimeNamespace));
     }
-    steps.add_some(time::new_namespace(&spec.linux).map(InitStep::NewTimeNamespace));
     steps.add(InitStep::NewSession);
     labels::keyring(request.keyring, spec.process.as_deref(), facts, &mut steps);
     let view = cgroup_view(spec, cgroup, facts);

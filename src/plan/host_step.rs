@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use super::time::{TimeOffset, write_offsets};
 use super::user_namespace::{IdMaps, Owner};
 use crate::bundle::spec::{HookKind, NetDevice, Rlimit};
 use crate::text::{List, Text};
@@ -102,6 +103,8 @@ pub enum CreateStep {
     CheckIds(IdMaps),
     /// Write init's oom_score_adj, which it may not write in a user namespace.
     OomScoreAdj(i32),
+    /// Write the offsets of init's new time namespace, for init in a user namespace.
+    TimeOffsets(List<TimeOffset>),
     /// Move network devices into the container's network namespace.
     MoveNetDevices(List<NetDevice>),
     /// Run the hooks of a kind in the runtime's namespaces.
@@ -164,8 +167,8 @@ impl CreateStep {
         match self {
             Common(step) => step.waits(),
             Release | AwaitExec => true,
-            JoinCgroup | GiveCgroup(_) | MapIds(_) | CheckIds(_) | OomScoreAdj(_) | RunHooks(_)
-            | MoveNetDevices(_) | LimitMemory | RecordCreated => false,
+            JoinCgroup | GiveCgroup(_) | MapIds(_) | CheckIds(_) | OomScoreAdj(_) | TimeOffsets(_)
+            | RunHooks(_) | MoveNetDevices(_) | LimitMemory | RecordCreated => false,
         }
     }
 }
@@ -245,6 +248,10 @@ impl fmt::Display for CreateStep {
             CreateStep::MapIds(maps) => write!(f, "map ids: {maps}"),
             CreateStep::CheckIds(maps) => write!(f, "check ids: {maps}"),
             CreateStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),
+            CreateStep::TimeOffsets(offsets) => {
+                f.write_str("set time offsets")?;
+                write_offsets(f, offsets)
+            }
             CreateStep::MoveNetDevices(devices) => {
                 f.write_str("move network devices")?;
                 for (i, device) in devices.iter().enumerate() {

@@ -22,8 +22,11 @@ impl CreatePlan {
         let waits = at(CommonStep::Await(Sync::UserNamespace).into());
         let goes_on = at(CommonStep::Answer(Sync::UserNamespace).into());
         let for_init = |s: &CreateStep| {
-            use CreateStep::{CheckIds, GiveCgroup, MapIds, OomScoreAdj};
-            matches!(s, MapIds(_) | CheckIds(_) | OomScoreAdj(_) | GiveCgroup(Owner::Inside(_)))
+            use CreateStep::{CheckIds, GiveCgroup, MapIds, OomScoreAdj, TimeOffsets};
+            matches!(
+                s,
+                MapIds(_) | CheckIds(_) | OomScoreAdj(_) | TimeOffsets(_) | GiveCgroup(Owner::Inside(_))
+            )
         };
         let all = self.host.iter().enumerate().filter(|(_, step)| for_init(step));
         if all.map(|(i, _)| Some(i)).any(|i| i < waits || i > goes_on || waits.is_none()) {

@@ -57,6 +57,8 @@ pub enum InitStep {
     NewCgroupNamespace,
     /// Make a time namespace with these offsets, and join it.
     NewTimeNamespace(List<TimeOffset>),
+    /// Join the time namespace that was made for children.
+    EnterTimeNamespace,
     /// Bring `lo` up.
     LoopbackUp,
     /// Set the host name.
@@ -177,6 +179,7 @@ impl fmt::Display for InitStep {
                 f.write_str("new time namespace")?;
                 write_offsets(f, offsets)
             }
+            InitStep::EnterTimeNamespace => f.write_str("enter the time namespace"),
             InitStep::LoopbackUp => f.write_str("bring lo up"),
             InitStep::Hostname(name) => write!(f, "set hostname {name}"),
             InitStep::Domainname(name) => write!(f, "set domainname {name}"),

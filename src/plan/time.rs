@@ -7,7 +7,7 @@ use crate::bundle::spec::{Linux, NamespaceKind};
 use crate::text::{Keep, List, Text};
 
 /// The offset of one clock from the clock of the runtime's namespace.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOffset {
     /// The kernel's number of the clock: Linux 5.6 knows no names.
     pub clock: u32,

@@ -25,6 +25,7 @@ use super::recipe::Recipe;
 use super::root_step::RootStep;
 use super::shared::{join_namespaces, joins};
 use super::step::InitStep;
+use super::time;
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{DeviceKind, IdMapping, NamespaceKind, Process, Spec};
 use crate::text::{Keep, List, c_text};
@@ -125,6 +126,8 @@ pub(super) fn accompany(spec: &Spec, plan: &CreatePlan, owner: Option<u32>, step
     steps.add_some(owner.map(|uid| CreateStep::GiveCgroup(Owner::Inside(uid))));
     let score = spec.process.as_ref().and_then(|p| p.oom_score_adj);
     steps.add_some(score.map(CreateStep::OomScoreAdj));
+    let offsets = time::new_namespace(&spec.linux).filter(|offsets| !offsets.is_empty());
+    steps.add_some(offsets.map(CreateStep::TimeOffsets));
     steps.add(CommonStep::Answer(Sync::UserNamespace));
     // A process cannot enter a pid namespace that it has made; its child does.
     let new_pids = spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none());
@@ -143,7 +146,10 @@ where
 }
 
 /// Init's way into its user namespace.
-pub(super) fn enter(launch: &mut Launch, steps: &mut Recipe<InitStep>) {
+///
+/// `new_time` asks for a time namespace too. It is made before the host writes its offsets, since init may not, and is entered
+/// after that.
+pub(super) fn enter(launch: &mut Launch, new_time: bool, steps: &mut Recipe<InitStep>) {
     use NamespaceKind::{Pid, User};
     let [user, pid] = [User, Pid].map(NamespaceKind::clone_flag);
     let wanted = std::mem::take(&mut launch.new_namespaces);
@@ -157,6 +163,7 @@ pub(super) fn enter(launch: &mut Launch, steps: &mut Recipe<InitStep>) {
     } else {
         launch.new_namespaces = wanted & (user | pid);
     }
+    steps.add_if(new_time, InitStep::Unshare(NamespaceKind::Time.clone_flag()));
     steps.add(InitStep::Ask(Sync::UserNamespace));
     steps.add(InitStep::BecomeRoot);
     let others = wanted & !user & !launch.new_namespaces;
@@ -164,6 +171,7 @@ pub(super) fn enter(launch: &mut Launch, steps: &mut Recipe<InitStep>) {
     steps.add_if(others & pid != 0, InitStep::CloneInit);
     // The change of credentials has cleared it.
     steps.add(InitStep::DieWithHostStill);
+    steps.add_if(new_time, InitStep::EnterTimeNamespace);
 }
 
 /// The way of an exec.

@@ -10,7 +10,7 @@ use super::net_devices::MovedDevices;
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{hooks, namespace, user_namespace};
+use super::{hooks, namespace, time, user_namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -162,6 +162,7 @@ impl Making<'_> {
             CreateStep::GiveCgroup(owner) => self.give_cgroup(owner),
             CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps),
             CreateStep::CheckIds(maps) => user_namespace::check(self.host.child.pid, &maps),
+            CreateStep::TimeOffsets(offsets) => time::set_offsets_of(self.host.child.pid, offsets),
             CreateStep::OomScoreAdj(score) => user_namespace::set_oom_score(self.host.child.pid, score),
             CreateStep::MoveNetDevices(devices) => {
                 let moves = self.devices.insert(MovedDevices::between(self.host.child.pid.as_raw())?);

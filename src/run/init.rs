@@ -19,9 +19,9 @@ use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Propagation};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::json::value::Json;
-use crate::plan::Launch;
 use crate::plan::root_step::RootStep;
 use crate::plan::step::InitStep;
+use crate::plan::{Launch, Program};
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::resolve::Links;
 use crate::rootfs::root::here;
@@ -150,6 +150,7 @@ impl Init<'_> {
             InitStep::CloneInit => self.go_on_in_a_clone(),
             InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare"),
             InitStep::NewTimeNamespace(offsets) => time::enter_new(context.host()?.procfs(), offsets),
+            InitStep::EnterTimeNamespace => time::enter(context.host()?.procfs()),
             InitStep::LoopbackUp => tty::loopback_up().at("ioctl SIOCSIFFLAGS"),
             InitStep::Hostname(name) => nix::unistd::sethostname(name).at("sethostname"),
             InitStep::Domainname(name) => process::set_domain_name(name).at("setdomainname"),
@@ -176,16 +177,9 @@ impl Init<'_> {
                 self.listener = None;
                 Ok(())
             }
-            InitStep::FindProgram => {
-                context.program = Some(program::find(&self.launch.program)?);
-                Ok(())
-            }
+            InitStep::FindProgram => context.find_program(&self.launch.program),
             InitStep::AwaitStart => self.await_start(),
-            InitStep::Exec => {
-                let path =
-                    context.program.as_deref().ok_or_else(|| Error::new("process: is required to start"))?;
-                Err(exec(path, &context.argv, &context.envp))
-            }
+            InitStep::Exec => Err(context.exec()),
         }
     }
 
@@ -385,6 +379,18 @@ impl Init<'_> {
 }
 
 impl InitContext {
+    fn find_program(&mut self, program: &Program) -> Result<()> {
+        self.program = Some(program::find(program)?);
+        Ok(())
+    }
+
+    fn exec(&self) -> Error {
+        match &self.program {
+            Some(path) => exec(path, &self.argv, &self.envp),
+            None => Error::new("process: is required to start"),
+        }
+    }
+
     fn host(&mut self) -> Result<&mut OfTheHost> {
         self.host.as_mut().ok_or_else(let_go_of)
     }

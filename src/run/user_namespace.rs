@@ -32,7 +32,7 @@ type Outcome<T> = std::result::Result<T, Errno>;
 
 /// Writes the maps of a process that is alone in a new user namespace.
 pub(super) fn map(pid: Pid, maps: &IdMaps) -> Result<()> {
-    each(maps, &|file, map| write(pid, file, map_text(map).as_bytes()))
+    each(maps, &|file, map| write_of(pid, file, map_text(map).as_bytes()))
 }
 
 /// Checks that the user namespace of a process has these maps.
@@ -53,7 +53,7 @@ fn each(maps: &IdMaps, act: &dyn Fn(&str, List<IdMapping>) -> Result<()>) -> Res
 }
 
 /// Writes a file of a process, in one call as the kernel requires.
-fn write(pid: Pid, name: &str, text: &[u8]) -> Result<()> {
+pub(super) fn write_of(pid: Pid, name: &str, text: &[u8]) -> Result<()> {
     let path = format!("/proc/{pid}/{name}");
     let file = open(&*path, OFlag::O_WRONLY).about(format_args!("open {path}"))?;
     match nix::unistd::write(&file, text) {
@@ -93,7 +93,7 @@ pub(super) fn host_uid(pid: Pid, inside: u32) -> Result<u32> {
 
 /// Writes `oom_score_adj` of a process.
 pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
-    write(pid, "oom_score_adj", score.to_string().as_bytes())
+    write_of(pid, "oom_score_adj", score.to_string().as_bytes())
 }
 
 /// Sets the resource limits of a process.
