@@ -373,6 +373,15 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("update::failed_update_changes_nothing", "runc", OURS),
     ("update::change_that_cannot_be_saved_is_undone", "crun", OURS),
     ("update::change_that_cannot_be_saved_is_undone", "runc", OURS),
+    ("idmap::pod_with_a_joined_network_has_mapped_volumes", "crun", "it cannot open the network namespace"),
+    ("idmap::only_ridmap_reaches_the_mounts_below", "crun", "rbind makes idmap recursive too"),
+    ("idmap::new_tmpfs_is_mapped", "crun", "it maps bind mounts only"),
+    ("idmap::new_tmpfs_of_a_mapped_container_belongs_to_its_root", "crun", "it maps bind mounts only"),
+    ("idmap::root_is_mapped", "crun", "it binds nothing over the root"),
+    ("idmap::private_source_is_found", "crun", "a relative source is not below the bundle"),
+    ("idmap::file_system_that_cannot_is_named", "crun", OURS),
+    ("idmap::maps_that_the_kernel_does_not_take_are_refused", "crun", OURS),
+    ("idmap::mounts_that_cannot_have_a_map_are_refused", "crun", OURS),
     ("user_namespaces::files_of_the_runtime_have_mapped_owners", "runc", "it binds a FIFO of the host"),
     ("user_namespaces::rootfs_and_sources_in_private_directories_are_found", "runc", "only the sources are found, by later versions"),
     ("user_namespaces::rootfs_and_sources_in_private_directories_are_found", "crun", "only the sources are found, by later versions"),
@@ -402,6 +411,9 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     let ours = ["escape::", "hostile::", "hung::", "logs::", "memory::", "recorder::", "relay::"];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
+    }
+    if test.starts_with("idmap::") && runtime == "runc" {
+        return Some("idmapped mounts came with runc 1.2");
     }
     TABLE.iter().find(|(t, r, _)| *t == test && *r == runtime).map(|(_, _, why)| *why)
 }

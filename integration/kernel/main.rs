@@ -28,6 +28,7 @@ mod hostile;
 mod hostile_dev;
 mod hostile_process;
 mod hung;
+mod idmap;
 mod kill_and_delete;
 mod labels;
 mod lifecycle;
@@ -79,6 +80,7 @@ fn main() -> std::process::ExitCode {
         hostile_dev::CASES,
         hostile_process::CASES,
         hung::CASES,
+        idmap::CASES,
         kill_and_delete::CASES,
         labels::CASES,
         lifecycle::CASES,

@@ -242,7 +242,7 @@ fn contradictory_fields_are_refused(t: &Test) {
             ours(
                 "/mounts/-",
                 r#"{"destination":"/x","source":"/x","options":["bind","idmap"]}"#,
-                "mounts[6].options: idmapped mounts are not supported by this version",
+                "mounts[6].options: idmap and ridmap need uidMappings and gidMappings",
                 "not known to runc 1.1",
             ),
         ],

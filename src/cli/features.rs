@@ -41,7 +41,7 @@ fn document() -> Result<Json> {
                 "apparmor": {{"enabled": true}},
                 "selinux": {{"enabled": true}},
                 "intelRdt": {{"enabled": false}},
-                "mountExtensions": {{"idmap": {{"enabled": false}}}},
+                "mountExtensions": {{"idmap": {{"enabled": true}}}},
                 "memoryPolicy": {{"modes": [{modes}], "flags": [{policy_flags}]}},
                 "netDevices": {{"enabled": true}}
             }},
@@ -49,7 +49,7 @@ fn document() -> Result<Json> {
             "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
         }}"#,
         hooks = quoted(&mut HookKind::NAMES.iter().copied()),
-        options = quoted(&mut options::names().filter(|name| !name.ends_with("idmap"))),
+        options = quoted(&mut options::names()),
         capabilities = quoted(&mut capabilities.iter().map(String::as_str)),
         actions = quoted(&mut policy::ACTIONS.iter().map(|(_, name)| *name)),
         operators = quoted(&mut policy::OPERATORS.iter().map(|(_, name)| *name)),
@@ -127,10 +127,11 @@ mod tests {
     fn what_is_refused_is_not_boasted_of() {
         let document = document().unwrap();
         let text = document.compact();
-        for name in ["idmap\"]", "checkpoint"] {
+        for name in ["checkpoint"] {
             assert!(!text.contains(name), "{name}");
         }
-        for path in ["intelRdt", "mountExtensions.idmap"] {
+        assert_eq!(at(&document, "linux.mountExtensions.idmap.enabled"), &Json::Bool(true));
+        for path in ["intelRdt"] {
             assert_eq!(at(&document, &format!("linux.{path}.enabled")), &Json::Bool(false), "{path}");
         }
     }

@@ -13,7 +13,7 @@ use super::step::InitStep;
 use super::user_namespace::Owner;
 use super::validate::{Refusal, refuse, refuse_by, validate};
 use super::{
-    Launch, Outputs, Program, devices, labels, memory_policy, mounts, privileges, sysctl, time,
+    Launch, Outputs, Program, devices, idmap, labels, memory_policy, mounts, privileges, sysctl, time,
     user_namespace,
 };
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
@@ -108,9 +108,9 @@ pub fn compile(
     cgroup(spec, request, facts, &mut plan, &mut refusals);
     limits(spec, request, facts, &mut plan, &mut refusals);
     namespaces(spec, &mut plan.launch);
-    plan.prepare = prepare(request, &plan.launch);
     plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
+    plan.prepare = prepare(spec, request, &plan.launch);
     if request.recording.is_some() && spec.linux.seccomp.is_some() {
         let warning = "linux.seccomp of the bundle is not in force while it is recorded";
         plan.launch.warnings.push(warning.into());
@@ -192,9 +192,10 @@ fn has_runtime_hooks(hooks: &Hooks) -> bool {
     HookKind::Prestart.is_in(hooks) || HookKind::CreateRuntime.is_in(hooks)
 }
 
-fn prepare(request: &CreateRequest, launch: &Launch) -> Vec<PrepareStep> {
+fn prepare(spec: &Spec, request: &CreateRequest, launch: &Launch) -> Vec<PrepareStep> {
     let mut steps = Recipe(vec![PrepareStep::LimitCgroup]);
     steps.add_if(!launch.join.is_empty(), PrepareStep::OpenNamespaces);
+    steps.add_some(idmap::prepare(spec, &launch.init));
     steps.add_if(request.await_start, PrepareStep::Listen);
     steps.0
 }

@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use super::idmap::MountMaps;
 use super::time::{TimeOffset, write_offsets};
 use super::user_namespace::{IdMaps, Owner};
 use crate::bundle::spec::{HookKind, NetDevice, Rlimit};
@@ -58,6 +59,13 @@ pub enum PrepareStep {
     LimitCgroup,
     /// Open the namespaces to join, and verify them.
     OpenNamespaces,
+    /// Check for idmapped mounts, and make user namespaces with their maps.
+    MakeMaps {
+        /// The first entry of `mounts[]` that needs them.
+        index: usize,
+        /// The maps that differ from the container's.
+        all: List<MountMaps>,
+    },
     /// Make the FIFOs at which init waits for `start`.
     Listen,
 }
@@ -216,6 +224,11 @@ impl fmt::Display for PrepareStep {
         match self {
             PrepareStep::LimitCgroup => f.write_str("set the cgroup's limits"),
             PrepareStep::OpenNamespaces => Milestone::OpenNamespaces.fmt(f),
+            PrepareStep::MakeMaps { all: [], .. } => f.write_str("check for idmapped mounts"),
+            PrepareStep::MakeMaps { all, .. } => {
+                f.write_str("make user namespaces for mounts:")?;
+                all.iter().try_for_each(|maps| write!(f, " {maps}"))
+            }
             PrepareStep::Listen => f.write_str("listen for start"),
         }
     }

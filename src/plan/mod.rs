@@ -21,6 +21,7 @@ pub mod create;
 pub mod devices;
 pub mod exec;
 pub mod host_step;
+pub mod idmap;
 pub mod inside_path;
 mod labels;
 pub mod memory_policy;
@@ -40,16 +41,16 @@ pub mod time;
 pub mod user_namespace;
 pub mod validate;
 
-use std::ffi::CStr;
 use std::fmt::{self, Write as _};
 
 use crate::bundle::spec::{NamespaceKind, Process};
-use crate::error::{Error, Lossy, Quoted};
+use crate::error::{Error, Quoted};
 use crate::facts::Listening;
 use crate::seccomp::compile::Filter;
 use crate::seccomp::notify::Agent;
 use crate::text::{List, Text};
 use step::InitStep;
+use user_namespace::HostObject;
 use validate::Refusal;
 
 /// The clone's part of a plan: its namespaces, its steps and its program.
@@ -63,8 +64,8 @@ pub struct Launch {
     pub join: Vec<(NamespaceKind, Text)>,
     /// It enters a user namespace, in which it has no rights over the host.
     pub user_namespace: bool,
-    /// The files of the host that the host process opens for it on request.
-    pub opens: List<&'static CStr>,
+    /// The objects of the host that the host process opens for it on request.
+    pub opens: List<HostObject>,
     /// The program that it executes.
     pub program: Program,
     /// The seccomp filter of the program.
@@ -121,7 +122,7 @@ impl fmt::Display for Launch {
         self.init.iter().enumerate().try_for_each(|(i, s)| writeln!(f, "  {i:2} {s}"))?;
         if !self.opens.is_empty() {
             f.write_str("the host opens for init:")?;
-            self.opens.iter().try_for_each(|path| write!(f, " {}", Lossy(path)))?;
+            self.opens.iter().try_for_each(|object| write!(f, " {object}"))?;
             writeln!(f)?;
         }
         let args: Vec<_> = self.program.args.iter().map(|arg| Quoted(arg)).collect();

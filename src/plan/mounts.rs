@@ -5,6 +5,7 @@ mod display;
 
 use std::fmt;
 
+use super::idmap::{self, Idmap, only_for_a_mount};
 use super::inside_path::InsidePath;
 use super::labels;
 use super::options::{Change, Options, attr, is_engines, ms};
@@ -65,6 +66,8 @@ pub struct MountStep {
     pub what: MountObject,
     /// The changes of the mount's flags once it is made.
     pub changes: List<Change>,
+    /// Its map of ids, if it is an idmapped mount.
+    pub idmap: Option<&'static Idmap>,
 }
 
 /// The object that a [`MountStep`] mounts.
@@ -174,7 +177,7 @@ pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<R
     let mut refusals = Vec::new();
     labels::check_of_mounts(spec, &mut refusals);
     for (index, mount) in spec.mounts.iter().enumerate() {
-        match step(index, mount, labels::of_mounts(spec, facts.selinux), facts) {
+        match step(index, mount, spec, facts) {
             Ok(step) => steps.push(step),
             Err((field, why)) => {
                 refuse(&mut refusals, format_args!("mounts[{index}].{field}"), format_args!("{why}"));
@@ -239,25 +242,22 @@ pub(super) fn target(mount: &Mount, rootfs: &str) -> Option<InsidePath> {
 }
 
 /// The refused property, and the reason.
-type Refused = (&'static str, Text);
+pub(super) type Refused = (&'static str, Text);
 
 /// A refusal that quotes a text.
 #[cold]
-fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
+pub(super) fn because(field: &'static str, why: fmt::Arguments<'_>) -> Refused {
     (field, why.to_string().keep())
 }
 
-fn step(index: usize, mount: &Mount, label: Option<Text>, facts: &MountFacts) -> Result<MountStep, Refused> {
+fn step(index: usize, mount: &Mount, spec: &Spec, facts: &MountFacts) -> Result<MountStep, Refused> {
     let target = target(mount, facts.rootfs).ok_or(("destination", "contains a NUL character"))?;
     let mut options = Options::parse(mount.options);
     if target.is_root() {
         // linux.rootfsPropagation is for the root, whatever is bound there.
         options.propagation.clear();
     }
-    if options.idmap || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        let field = if options.idmap { "options" } else { "uidMappings" };
-        return Err((field, "idmapped mounts are not supported by this version"));
-    }
+    let idmap = idmap::of_mount(mount, &options, spec)?;
     let kind = mount.kind.unwrap_or_default();
     let (bind, remount) = (options.set & ms::BIND != 0, options.set & ms::REMOUNT != 0);
     if !remount {
@@ -270,6 +270,10 @@ fn step(index: usize, mount: &Mount, label: Option<Text>, facts: &MountFacts) ->
         let data = Quoted(&options.data);
         return Err(because("options", format_args!("{data} is no option of a bind mount (remove it)")));
     }
+    if remount {
+        only_for_a_mount(idmap, format_args!("a remount cannot change the map of a mount"))?;
+    }
+    let label = labels::of_mounts(spec, facts.selinux);
     let (what, changes) = match (remount, bind) {
         (true, true) => (MountObject::Change, options.changes()),
         (true, false) => (
@@ -284,6 +288,7 @@ fn step(index: usize, mount: &Mount, label: Option<Text>, facts: &MountFacts) ->
             "bind" => return Err(("options", "a bind mount needs the option \"bind\" or \"rbind\"")),
             "" => return Err(("type", "is required unless the options have \"bind\" or \"rbind\"")),
             "cgroup" if !facts.cgroup.v1.is_empty() => {
+                only_for_a_mount(idmap, format_args!("cgroup v1 cannot be idmapped"))?;
                 (cgroup_v1(options.set, label, &facts.cgroup)?, options.changes_beside(0))
             }
             // Kernels before 5.10 silently ignore this flag of mount(2).
@@ -293,7 +298,7 @@ fn step(index: usize, mount: &Mount, label: Option<Text>, facts: &MountFacts) ->
             ),
         },
     };
-    Ok(MountStep { index, target, what, changes })
+    Ok(MountStep { index, target, what, changes, idmap })
 }
 
 fn check_target(target: InsidePath, kind: &str, bind: bool) -> Result<(), Refused> {

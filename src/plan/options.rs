@@ -58,6 +58,7 @@ enum Effect {
     ClearAll(u32),
     CopyUp,
     Idmap,
+    IdmapAll,
     Nothing,
 }
 
@@ -99,7 +100,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("relatime", Set(ms::RELATIME)),
     ("remount", Set(ms::REMOUNT)),
     ("rexec", ClearAll(attr::NOEXEC)),
-    ("ridmap", Effect::Idmap),
+    ("ridmap", Effect::IdmapAll),
     ("rnoatime", SetAll(attr::NOATIME)),
     ("rnodev", SetAll(attr::NODEV)),
     ("rnodiratime", SetAll(attr::NODIRATIME)),
@@ -174,6 +175,8 @@ pub struct Options {
     pub copy_up: bool,
     /// `idmap` or `ridmap`
     pub idmap: bool,
+    /// `ridmap`
+    pub idmap_all: bool,
     /// Options of the file system, comma-joined.
     pub data: String,
 }
@@ -211,7 +214,8 @@ impl Options {
             ClearAll(bits) => (all.set, all.clear) = (all.set & !bits, all.clear | bits),
             Propagation(kind) => self.propagation.push(kind),
             Effect::CopyUp => self.copy_up = true,
-            Effect::Idmap => self.idmap = true,
+            Effect::Idmap => (self.idmap, self.idmap_all) = (true, false),
+            Effect::IdmapAll => (self.idmap, self.idmap_all) = (true, true),
             Effect::Nothing => {}
         }
     }

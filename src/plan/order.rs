@@ -3,7 +3,9 @@
 use super::attribute_step::AttributeStep;
 use super::create::CreatePlan;
 use super::exec::ExecPlan;
-use super::host_step::{CommonStep, CreateStep, Sync};
+use super::host_step::{CommonStep, CreateStep, PrepareStep, Sync};
+use super::idmap::MapCarrier;
+use super::mounts::MountStep;
 use super::root_step::RootStep;
 use super::step::InitStep;
 use super::user_namespace::Owner;
@@ -37,7 +39,29 @@ impl CreatePlan {
         if moves.is_some() && !waits.contains(&moves) {
             out.push("network devices move while init waits, and before hooks".into());
         }
+        self.carriers(&mut out);
         out
+    }
+
+    /// The user namespace with the map of a mount is there before the clone.
+    fn carriers(&self, out: &mut Vec<String>) {
+        let made = self.prepare.iter().map(|step| match step {
+            PrepareStep::MakeMaps { all, .. } => Some(all.len()),
+            _ => None,
+        });
+        let opened = made.flatten().next().map(|made| made + self.launch.join.len());
+        for step in &self.launch.init {
+            let InitStep::Root(RootStep::Mount(MountStep { idmap: Some(idmap), .. })) = step else {
+                continue;
+            };
+            let there = match idmap.carrier {
+                MapCarrier::Init => self.launch.user_namespace && opened.is_some(),
+                MapCarrier::Opened(number) => opened.is_some_and(|opened| number < opened),
+            };
+            if !there {
+                out.push(format!("no user namespace has the map of \"{step}\""));
+            }
+        }
     }
 }
 
@@ -230,9 +254,9 @@ fn user_namespace(launch: &Launch, out: &mut Vec<String>) {
     {
         out.push("a process in a user namespace cannot raise its limits".into());
     }
-    for path in super::user_namespace::files_of_the_host(&launch.init) {
-        if launch.user_namespace && !launch.opens.contains(path) {
-            out.push(format!("init would open {path:?} of the host itself"));
+    for object in super::user_namespace::files_of_the_host(&launch.init) {
+        if launch.user_namespace && !launch.opens.contains(object) {
+            out.push(format!("init would open {object} of the host itself"));
         }
     }
 }

@@ -28,7 +28,8 @@ use super::step::InitStep;
 use super::time;
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{DeviceKind, IdMapping, NamespaceKind, Process, Spec};
-use crate::text::{Keep, List, c_text};
+use crate::error::Lossy;
+use crate::text::{Keep, List, Text, c_text};
 
 /// The maps of a user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,15 @@ pub fn map_text(map: &[IdMapping]) -> String {
     map.iter().map(line).collect()
 }
 
+/// The reason why the kernel takes no such map.
+pub(super) fn fault(map: &[IdMapping]) -> Option<Text> {
+    if map.len() > MAX_LINES || map_text(map).len() > MAX_TEXT {
+        return Some(format!("the kernel takes {MAX_LINES} ranges and {MAX_TEXT} bytes").keep());
+    }
+    let i = (1..map.len()).find(|i| map[..*i].iter().any(|other| overlap(&map[*i], other)))?;
+    Some(format!("the range at index {i} overlaps one before it").keep())
+}
+
 /// Refuses maps that do not fit the namespace or that the kernel does not take.
 pub fn validate(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;
@@ -82,13 +92,8 @@ pub fn validate(spec: &Spec, out: &mut Vec<Refusal>) {
             }
             (Some(_), _) => {}
         }
-        if map.len() > MAX_LINES || map_text(map).len() > MAX_TEXT {
-            no(format_args!("the kernel takes {MAX_LINES} ranges and {MAX_TEXT} bytes"));
-        }
-        for (i, one) in map.iter().enumerate() {
-            if map[..i].iter().any(|other| overlap(one, other)) {
-                no(format_args!("the range at index {i} overlaps one before it"));
-            }
+        if let Some(fault) = fault(map) {
+            no(format_args!("{fault}"));
         }
         if host_id(map, 0).is_none() {
             no(format_args!("must map the id 0 of the container, which prepares it"));
@@ -185,11 +190,28 @@ pub(super) fn join(launch: &Launch, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::DieWithHostStill);
 }
 
-/// The paths of the host that the steps of init need, each once.
-pub fn files_of_the_host(steps: &[InitStep]) -> List<&'static CStr> {
-    let mut paths: Vec<&'static CStr> = Vec::new();
-    let mut add = |path: Option<&'static CStr>| paths.extend(path.filter(|path| !paths.contains(path)));
+/// An object of the host for a process that has no rights to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HostObject {
+    /// A file, by its path.
+    File(&'static CStr),
+    /// An idmapped mount, which needs rights over its file system.
+    Mount(&'static MountStep),
+}
+
+/// The objects of the host that the steps of init need, each once.
+pub fn files_of_the_host(steps: &[InitStep]) -> List<HostObject> {
+    let mut all: Vec<HostObject> = Vec::new();
     for step in steps {
+        if let InitStep::Root(RootStep::Mount(mount)) = step {
+            if mount.idmap.is_some() {
+                all.push(HostObject::Mount(mount));
+                continue;
+            }
+        }
+        let mut add = |path: Option<&'static CStr>| {
+            all.extend(path.map(HostObject::File).filter(|object| !all.contains(object)));
+        };
         match step {
             InitStep::PrepareRoot { rootfs, .. } => {
                 add(Some(c"/proc"));
@@ -206,7 +228,7 @@ pub fn files_of_the_host(steps: &[InitStep]) -> List<&'static CStr> {
             _ => {}
         }
     }
-    paths.keep()
+    all.keep()
 }
 
 fn of_mount(mount: &MountStep, add: &mut impl FnMut(Option<&'static CStr>)) {
@@ -227,6 +249,15 @@ impl fmt::Display for IdMaps {
             map.iter().try_for_each(|m| write!(f, " {}:{}:{}", m.container_id, m.host_id, m.size))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for HostObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostObject::File(path) => Lossy(path).fmt(f),
+            HostObject::Mount(step) => write!(f, "mounts[{}]", step.index),
+        }
     }
 }
 

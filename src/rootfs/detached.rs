@@ -38,6 +38,12 @@ impl AsFd for DetachedMount {
     }
 }
 
+impl From<OwnedFd> for DetachedMount {
+    fn from(tree: OwnedFd) -> DetachedMount {
+        DetachedMount(tree)
+    }
+}
+
 impl From<DetachedMount> for OwnedFd {
     fn from(tree: DetachedMount) -> OwnedFd {
         tree.0
@@ -83,6 +89,12 @@ impl MountApi {
     /// An `O_PATH` descriptor of a file of the host.
     pub fn open_host(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         self.host.as_ref().map_or_else(|| open(path, flags), |host| host.open(path))
+    }
+
+    /// The idmapped mount of an entry, made by the host.
+    pub fn host_mount(&self, index: usize) -> Result<OwnedFd> {
+        let host = self.host.as_ref().ok_or_else(|| Error::new("no user namespace has the map"))?;
+        Ok(host.mount(index)?)
     }
 
     /// The host's procfs.

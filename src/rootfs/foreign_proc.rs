@@ -52,7 +52,7 @@ impl ForeignProc<'_> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
         let socket = theirs.as_raw_fd();
-        self.by_a_helper(|| {
+        by_a_helper(|| {
             nowhere()?;
             let [socket, namespace] =
                 descriptor::keep_only(3, [socket, self.namespace.as_raw_fd()], procfs.as_fd())?;
@@ -74,7 +74,7 @@ impl ForeignProc<'_> {
 
     /// Mounts it on a directory of this mount namespace.
     pub(super) fn attached(&self, place: BorrowedFd<'_>, procfs: &ProcFs) -> Result<()> {
-        self.by_a_helper(|| {
+        by_a_helper(|| {
             fchdir(place)?;
             let [namespace] = descriptor::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
             // With this root, /proc/PID/mountinfo shows no mount outside of it.
@@ -82,23 +82,22 @@ impl ForeignProc<'_> {
             inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
         })
     }
+}
 
-    fn by_a_helper(&self, work: impl FnOnce() -> Done) -> Result<()> {
-        let (pid, pidfd) = match process::clone(0, None).at("clone")? {
-            Cloned::Child => process::exit(status(work())),
-            Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
-        };
-        match killed::wait(pid, pidfd.as_ref(), PATIENCE).at("waitpid")? {
-            Some(Ended::Exited(0)) => Ok(()),
-            Some(Ended::Exited(errno)) => Err(Errno::from_raw(errno.into()).into()),
-            Some(Ended::Signalled(signal)) => {
-                Err(Error::of(format_args!("signal {signal} killed the helper")))
-            }
-            None => {
-                let _ = process::kill(pid, libc::SIGKILL);
-                let _ = killed::wait(pid, pidfd.as_ref(), PATIENCE);
-                Err(Error::os("the helper in the pid namespace", Errno::ETIMEDOUT))
-            }
+/// Runs `work` in a clone, and waits for it.
+pub(super) fn by_a_helper(work: impl FnOnce() -> Done) -> Result<()> {
+    let (pid, pidfd) = match process::clone(0, None).at("clone")? {
+        Cloned::Child => process::exit(status(work())),
+        Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
+    };
+    match killed::wait(pid, pidfd.as_ref(), PATIENCE).at("waitpid")? {
+        Some(Ended::Exited(0)) => Ok(()),
+        Some(Ended::Exited(errno)) => Err(Errno::from_raw(errno.into()).into()),
+        Some(Ended::Signalled(signal)) => Err(Error::of(format_args!("signal {signal} killed the helper"))),
+        None => {
+            let _ = process::kill(pid, libc::SIGKILL);
+            let _ = killed::wait(pid, pidfd.as_ref(), PATIENCE);
+            Err(Error::os("the helper for a mount", Errno::ETIMEDOUT))
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod detached;
 pub mod host_files;
+pub mod idmapped;
 pub mod procfs;
 pub mod resolve;
 pub mod root;
@@ -50,6 +51,8 @@ pub struct Rootfs {
     /// An empty read-only tmpfs, once it is needed.
     nothing: Option<OwnedFd>,
     propagation: Option<Propagation>,
+    /// The user namespace with the map of the next idmapped mount.
+    carrier: Option<OwnedFd>,
     /// The container's pid namespace, if this process is not in it.
     pid_namespace: Option<OwnedFd>,
 }
@@ -83,7 +86,15 @@ impl Rootfs {
         }
         api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
-        Ok(Rootfs { root, api, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
+        Ok(Rootfs {
+            root,
+            api,
+            late: Vec::new(),
+            nothing: None,
+            propagation,
+            carrier: None,
+            pid_namespace: None,
+        })
     }
 
     /// The same for a process in a user namespace, which asks for the host's files.
@@ -105,12 +116,25 @@ impl Rootfs {
         }
         api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::new(tree.into());
-        Ok(Rootfs { root, api, late: Vec::new(), nothing: None, propagation, pid_namespace: None })
+        Ok(Rootfs {
+            root,
+            api,
+            late: Vec::new(),
+            nothing: None,
+            propagation,
+            carrier: None,
+            pid_namespace: None,
+        })
     }
 
     /// Sets the pid namespace that procfs shows when it is mounted from now on.
     pub fn set_pid_namespace(&mut self, namespace: OwnedFd) {
         self.pid_namespace = Some(namespace);
+    }
+
+    /// Sets the user namespace with the map of the next mount.
+    pub fn set_carrier(&mut self, namespace: OwnedFd) {
+        self.carrier = Some(namespace);
     }
 
     /// The root's descriptor.

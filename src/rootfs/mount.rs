@@ -12,14 +12,14 @@ use super::foreign_proc::ForeignProc;
 use super::procfs::is_procfs;
 use super::resolve::{Links, Missing};
 use super::root::{Handle, RootDir, kind, open_name};
-use super::{PRIVATE, Rootfs, SLAVE, copy, is_slave, through_a_link};
+use super::{PRIVATE, Rootfs, SLAVE, copy, idmapped, is_slave, through_a_link};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::mounts::{
     CgroupEntry, MAX_DATA, MountObject, MountStep, NewMount, READONLY, may_cover_proc,
 };
 use crate::plan::options::{Change, ms};
 use crate::sys::exact_modes::ExactModes;
-use crate::sys::file::{FileStat, fstat, mkdirat, openat, set_selinux_label, symlinkat};
+use crate::sys::file::{FileStat, chmodat, fstat, mkdirat, openat, set_selinux_label, symlinkat};
 use crate::sys::mount_api::{FdPath, mount_on};
 use crate::sys::path::path_of;
 
@@ -62,16 +62,17 @@ impl Rootfs {
         let data = with_mode.as_deref().or(new.data);
         let foreign = self.pid_namespace.is_some() && new.kind == c"proc";
         let plain = step.changes.is_empty() && !new.copy_up && !new.late_readonly && !foreign;
-        let plain = plain && new.root_label.is_none();
+        let plain = plain && new.root_label.is_none() && step.idmap.is_none();
         let done = if plain {
             mount_on(Some(new.source), target.as_fd(), Some(new.kind), new.flags, data).map_err(Error::from)
         } else {
             self.made_apart(step, new, &target, data)
         };
-        match (done, &new.instead) {
+        match (done, new.instead.filter(|_| step.idmap.is_none())) {
             (Err(e), Some((path, changes))) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
                 self.bind(step, path, true, changes)
             }
+            (Err(e), _) if step.idmap.is_some() => Err(e),
             (Err(e), _) => Err(with_hint(e, new.kind)),
             (Ok(()), _) => Ok(()),
         }
@@ -92,8 +93,14 @@ impl Rootfs {
                 flags: new.flags,
                 data,
             }),
+            _ if step.idmap.is_some() => self.idmapped(step, data),
             _ => self.api.new_fs(new.kind, new.source, new.flags, data),
         }?;
+        if self.api.is_inside() && step.idmap.is_some() && data != new.data {
+            // The host does not know the directory that it covers.
+            let mode = Mode::from_bits_truncate(target.stat()?.st_mode & 0o7777);
+            chmodat(&tree, c".", mode).at("set its mode").map_err(|e| e.hint("add an option mode=..."))?;
+        }
         if new.copy_up {
             copy::directory(target, &tree).at("copy the directory below")?;
         }
@@ -109,7 +116,10 @@ impl Rootfs {
     }
 
     fn bind(&mut self, step: &MountStep, source: &CStr, recursive: bool, changes: &[Change]) -> Result<()> {
-        let tree = self.api.clone_path(source, recursive)?;
+        let tree = match step.idmap {
+            Some(_) => self.idmapped(step, None)?,
+            None => self.api.clone_path(source, recursive)?,
+        };
         if step.target.is_root() {
             return self.replace_root(tree, changes);
         }
@@ -128,6 +138,17 @@ impl Rootfs {
         self.check_cover(step, &target)?;
         self.change_all(&tree, changes)?;
         self.api.attach(tree.as_fd(), target.as_fd()).map_err(|e| mismatch(e, &tree, &target))
+    }
+
+    /// The idmapped mount of an entry, detached.
+    ///
+    /// Without the rights to make it, init asks the host.
+    fn idmapped(&mut self, step: &MountStep, data: Option<&CStr>) -> Result<DetachedMount> {
+        let tree = match self.carrier.take() {
+            Some(carrier) => idmapped::make(step, data, carrier.as_fd()),
+            None => self.api.host_mount(step.index),
+        };
+        tree.map(DetachedMount::from)
     }
 
     /// Attaches a tree on top of the root and uses it as the root from then on.
@@ -267,7 +288,7 @@ fn mismatch(errno: Errno, source: &DetachedMount, target: &impl AsFd) -> Error {
 }
 
 /// Adds the possible fix to the error of a file system's mount.
-fn with_hint(e: Error, kind: &CStr) -> Error {
+pub(super) fn with_hint(e: Error, kind: &CStr) -> Error {
     const OPTIONS: [(&CStr, &str); 7] = [
         (c"proc", "CONFIG_PROC_FS"),
         (c"sysfs", "CONFIG_SYSFS"),

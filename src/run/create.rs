@@ -10,7 +10,7 @@ use super::net_devices::MovedDevices;
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{hooks, namespace, time, user_namespace};
+use super::{hooks, idmap, namespace, time, user_namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -92,6 +92,9 @@ impl<'a> NewContainer<'a> {
             match step {
                 PrepareStep::LimitCgroup => cgroup.limit(&self.plan.limits)?,
                 PrepareStep::OpenNamespaces => prepared.namespaces = self.open_namespaces()?,
+                PrepareStep::MakeMaps { index, all } => {
+                    prepared.namespaces.extend(idmap::carriers(*index, all)?);
+                }
                 PrepareStep::Listen => prepared.waiting = Some(listen(dir)?),
             }
         }
@@ -160,7 +163,7 @@ impl Making<'_> {
             CreateStep::Common(step) => self.host.step(step),
             CreateStep::JoinCgroup => self.host.join_cgroup(Cgroup::join),
             CreateStep::GiveCgroup(owner) => self.give_cgroup(owner),
-            CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps),
+            CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps, "linux"),
             CreateStep::CheckIds(maps) => user_namespace::check(self.host.child.pid, &maps),
             CreateStep::TimeOffsets(offsets) => time::set_offsets_of(self.host.child.pid, offsets),
             CreateStep::OomScoreAdj(score) => user_namespace::set_oom_score(self.host.child.pid, score),

@@ -14,12 +14,15 @@ use super::recorder::Recorder;
 use super::start_fifo::InitFifos;
 use super::wait::Limits;
 use super::wire::{Channel, Message, MessageKind};
-use super::{namespace, outputs, relay, user_namespace};
+use super::{idmap, namespace, outputs, relay, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, engine};
 use crate::log;
 use crate::plan::host_step::{CommonStep, Milestone, Sync};
+use crate::plan::root_step::RootStep;
+use crate::plan::step::InitStep;
+use crate::plan::user_namespace::HostObject;
 use crate::plan::{Launch, patience};
 use crate::state::locked::Locked;
 use crate::state::observe::Status;
@@ -70,6 +73,8 @@ pub(super) struct Spawned<'a> {
     hooks: &'a Hooks,
     channel: Channel,
     child: Child,
+    /// The opened namespaces, if mounts for init need them.
+    namespaces: Vec<OwnedFd>,
     in_cgroup: bool,
     /// The OOM kills in the cgroup before the clone: the kernel never resets the count.
     killed_before: u64,
@@ -101,9 +106,12 @@ impl<'a> Cloning<'a, '_> {
                 .perform()
             }
             Cloned::Parent { pid, pidfd, in_cgroup } => {
-                let Cloning { launch, hooks, .. } = self;
+                let Cloning { launch, hooks, mut namespaces, .. } = self;
+                if !launch.opens.iter().any(|object| matches!(object, HostObject::Mount(_))) {
+                    namespaces = Vec::new();
+                }
                 let (channel, child) = (host_end, Child { pid, pidfd });
-                Ok(Spawned { launch, hooks, channel, child, in_cgroup, killed_before })
+                Ok(Spawned { launch, hooks, channel, child, namespaces, in_cgroup, killed_before })
             }
         }
     }
@@ -130,6 +138,7 @@ pub(super) struct Host<'a> {
     /// It is `None` for an exec, and after another command has taken the container over.
     pub(super) dir: Option<Locked>,
     channel: Channel,
+    namespaces: Vec<OwnedFd>,
     pub(super) child: Child,
     /// The child's end, once it is reaped: its pid may be reused by then.
     pub(super) ended: Option<Ended>,
@@ -150,7 +159,7 @@ impl<'a> Host<'a> {
         cgroup: Cgroup,
         dir: Option<Locked>,
     ) -> Host<'a> {
-        let Spawned { launch, hooks, channel, child, in_cgroup, killed_before } = spawned;
+        let Spawned { launch, hooks, channel, child, namespaces, in_cgroup, killed_before } = spawned;
         Host {
             launch,
             hooks,
@@ -159,6 +168,7 @@ impl<'a> Host<'a> {
             cgroup,
             dir,
             channel,
+            namespaces,
             child,
             ended: None,
             in_cgroup,
@@ -312,11 +322,17 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Opens a file of the plan for init, which waits for it.
+    /// Opens an object of the plan for init, which waits for it.
     fn open(&self, number: u32) -> Result<()> {
-        let path = self.launch.opens.get(number as usize);
-        let path = path.ok_or_else(|| Error::new("init asks for a file that is not in the plan"))?;
-        Ok(self.channel.hand(user_namespace::open_for(self.child.pid, path))?)
+        let opened = match self.launch.opens.get(number as usize) {
+            Some(HostObject::File(path)) => user_namespace::open_for(self.child.pid, path),
+            Some(HostObject::Mount(step)) => {
+                let mount = idmap::for_init(step, self.child.pid, &self.namespaces);
+                Ok(mount.context(|| InitStep::Root(RootStep::Mount(step)))?)
+            }
+            None => return Err(Error::new("init asks for a file that is not in the plan")),
+        };
+        Ok(self.channel.hand(opened)?)
     }
 
     /// Serves the listener, while init waits under its filter.

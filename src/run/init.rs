@@ -19,6 +19,8 @@ use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Propagation};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::json::value::Json;
+use crate::plan::idmap::{Idmap, MapCarrier};
+use crate::plan::mounts::MountStep;
 use crate::plan::root_step::RootStep;
 use crate::plan::step::InitStep;
 use crate::plan::{Launch, Program};
@@ -158,7 +160,7 @@ impl Init<'_> {
                 context.host = Some(OfTheHost::Rootfs(self.prepare_root(rootfs, propagation)?));
                 Ok(())
             }
-            InitStep::Root(step) => root_step(step, context.rootfs()?),
+            InitStep::Root(step) => root_step(self, step, context.rootfs()?),
             InitStep::Terminal { size } => self.terminal(size, context),
             InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
             InitStep::Home => self.find_home(context),
@@ -211,6 +213,15 @@ impl Init<'_> {
             }
         };
         terminal::take(&slave)
+    }
+
+    fn mount(&self, step: &MountStep, rootfs: &mut Rootfs) -> Result<()> {
+        if let (Some(Idmap { carrier: MapCarrier::Opened(number), .. }), false) =
+            (step.idmap, self.launch.user_namespace)
+        {
+            rootfs.set_carrier(self.namespaces[*number].try_clone()?);
+        }
+        rootfs.mount(step)
     }
 
     fn die_with_host(&self) -> Result<()> {
@@ -411,9 +422,9 @@ fn die_with_parent() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")
 }
 
-fn root_step(step: RootStep, rootfs: &mut Rootfs) -> Result<()> {
+fn root_step(init: &Init<'_>, step: RootStep, rootfs: &mut Rootfs) -> Result<()> {
     match step {
-        RootStep::Mount(mount) => rootfs.mount(mount),
+        RootStep::Mount(mount) => init.mount(mount, rootfs),
         RootStep::MakeCwd(path) => {
             let made = rootfs.root().mkdir_all(&path, Links::Follow, Mode::from_bits_truncate(0o755));
             made.map(drop).at("mkdir")

@@ -72,7 +72,8 @@
 //!   answer ------------------------------>  becomes root inside, makes the other namespaces
 //!   open a file of the plan in  <---------  open (the root, sources, devices), each when it is needed
 //!     init's mount namespace
-//!   descriptor -------------------------->  binds it
+//!   or make an idmapped mount
+//!   descriptor -------------------------->  binds or attaches it
 //!   limits, pipes  <----------------------  ask created
 //! ```
 //!
@@ -86,6 +87,7 @@ pub mod exec;
 pub mod foreground;
 pub mod hooks;
 pub mod host;
+mod idmap;
 pub mod inherited;
 pub mod init;
 mod link;

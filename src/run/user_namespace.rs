@@ -31,13 +31,15 @@ use crate::text::List;
 type Outcome<T> = std::result::Result<T, Errno>;
 
 /// Writes the maps of a process that is alone in a new user namespace.
-pub(super) fn map(pid: Pid, maps: &IdMaps) -> Result<()> {
-    each(maps, &|file, map| write_of(pid, file, map_text(map).as_bytes()))
+///
+/// Errors name the owner's property.
+pub(super) fn map(pid: Pid, maps: &IdMaps, owner: &str) -> Result<()> {
+    each(maps, owner, &|file, map| write_of(pid, file, map_text(map).as_bytes()))
 }
 
 /// Checks that the user namespace of a process has these maps.
 pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
-    each(maps, &|file, map| {
+    each(maps, "linux", &|file, map| {
         let there = read_map(pid, file)?;
         // The kernel may have sorted them.
         if map.is_empty() || there.len() == map.len() && map.iter().all(|range| there.contains(range)) {
@@ -47,9 +49,9 @@ pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
     })
 }
 
-fn each(maps: &IdMaps, act: &dyn Fn(&str, List<IdMapping>) -> Result<()>) -> Result<()> {
-    act("uid_map", maps.uids).at("linux.uidMappings")?;
-    act("gid_map", maps.gids).at("linux.gidMappings")
+fn each(maps: &IdMaps, owner: &str, act: &dyn Fn(&str, List<IdMapping>) -> Result<()>) -> Result<()> {
+    act("uid_map", maps.uids).about(format_args!("{owner}.uidMappings"))?;
+    act("gid_map", maps.gids).about(format_args!("{owner}.gidMappings"))
 }
 
 /// Writes a file of a process, in one call as the kernel requires.
@@ -130,8 +132,8 @@ pub(super) fn host_files(launch: &Launch, channel: &Channel) -> Result<Option<Ho
         return Ok(None);
     }
     let (opens, channel) = (launch.opens, channel.duplicate()?);
-    Ok(Some(HostFiles::new(move |path| {
-        let index = opens.iter().position(|open| *open == path).ok_or(Errno::EACCES)?;
+    Ok(Some(HostFiles::new(move |wanted| {
+        let index = opens.iter().position(wanted).ok_or(Errno::EACCES)?;
         channel.open(index as u32)
     })))
 }

@@ -19,6 +19,9 @@ const AT_RECURSIVE: c_uint = 0x8000;
 const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x04;
 const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
 
+/// The mount shows ids through the map of a user namespace.
+pub const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+
 /// The kernel's `struct mount_attr` (mount_setattr(2)).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

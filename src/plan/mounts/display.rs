@@ -42,6 +42,9 @@ impl fmt::Display for MountStep {
         for change in self.changes {
             notes.add(change)?;
         }
+        if let Some(idmap) = &self.idmap {
+            notes.add(idmap)?;
+        }
         if notes.open { notes.f.write_str(")") } else { Ok(()) }
     }
 }

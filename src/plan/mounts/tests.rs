@@ -92,7 +92,8 @@ fn refusals_name_the_entry_and_the_property() {
         ),
         (entry("/x", "none", "/y", "bind tmpcopyup"), "mounts[0].options: tmpcopyup is for"),
         (entry("/x", "ext4", "/y", "tmpcopyup"), "mounts[0].options: tmpcopyup is for"),
-        (entry("/x", "none", "/y", "bind idmap"), "mounts[0].options: idmapped mounts are not supported"),
+        (entry("/x", "none", "/y", "bind idmap"), "mounts[0].options: idmap and ridmap need uidMappings"),
+        (entry("/x", "tmpfs", "/y", "ridmap"), "mounts[0].options: idmap and ridmap need uidMappings"),
         (entry("/x", "tmpfs", "/y", &long), "mounts[0].options: are 5002 bytes for the file system"),
         (entry("/x", "cgroup", "cgroup", "ro"), "mounts[0].type: the host has no cgroups mounted"),
     ] {
@@ -103,10 +104,6 @@ fn refusals_name_the_entry_and_the_property() {
     let two =
         [entry("/", "tmpfs", "x", ""), entry("/ok", "tmpfs", "x", ""), entry("/x", "", "", "")].join(",");
     assert_eq!(compiled(&two, "", &facts()).unwrap_err().len(), 2);
-    let mapped = r#"{"destination":"/x","source":"/y","options":["bind"],
-        "uidMappings":[{"containerID":0,"hostID":1,"size":1}],"gidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#;
-    let refused = compiled(mapped, "", &facts()).unwrap_err();
-    assert_eq!(refused, ["mounts[0].uidMappings: idmapped mounts are not supported by this version"]);
 }
 
 #[test]
@@ -267,4 +264,73 @@ fn a_remount_has_the_last_word_on_what_waits() {
     // A mount that the runtime does not fill is read-only at once.
     let bind = [entry("/x", "none", "/y", "bind"), entry("/x", "", "", "remount bind ro")].join(",");
     assert_eq!(plan(&bind), ["bind /y at /x", "change the mount at /x (ro)"]);
+}
+
+/// A bind mount with maps of one id each.
+fn mapped(options: &str, uid: u32, gid: u32) -> String {
+    let map = |id: u32| format!(r#"[{{"containerID":0,"hostID":{id},"size":1}}]"#);
+    let start = entry("/x", "none", "/y", options);
+    let (uids, gids) = (map(uid), map(gid));
+    format!(r#"{},"uidMappings":{uids},"gidMappings":{gids}}}"#, start.trim_end_matches('}'))
+}
+
+#[test]
+fn idmapped_mounts_have_the_maps_of_a_user_namespace() {
+    let maps = |id: u32| {
+        let map = format!(r#"[{{"containerID":0,"hostID":{id},"size":1}}]"#);
+        format!(r#","uidMappings":{map},"gidMappings":{map}"#)
+    };
+    let all = [
+        mapped("bind idmap", 1, 2),
+        mapped("rbind ridmap", 1, 1),
+        mapped("bind", 1, 2),
+        entry("/x", "tmpfs", "t", "idmap mode=1"),
+    ]
+    .join(",");
+    for (user, linux, last) in [
+        (r#"{"type":"user"}"#, maps(7), "the container's"),
+        (r#"{"type":"user","path":"/u"}"#, String::new(), "namespace 1"),
+        (r#"{"type":"user","path":"/u"}"#, maps(7), "namespace 1"),
+    ] {
+        let linux = format!(r#"{linux},"namespaces":[{{"type":"ipc","path":"/i"}},{user}]"#);
+        let text = format!(
+            r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}},"mounts":[{all}],"linux":{{{}}}}}"#,
+            linux.trim_start_matches(',')
+        );
+        let spec = spec(&Json::parse(text.as_bytes()).unwrap()).unwrap();
+        let first = if user.contains("path") { 2 } else { 1 };
+        let steps = compile(&spec, &facts()).unwrap();
+        let notes: Vec<String> = steps.iter().map(|s| s.idmap.unwrap().to_string()).collect();
+        let next = first + 1;
+        assert_eq!(
+            notes,
+            [
+                format!("idmap by namespace {first}"),
+                format!("ridmap by namespace {next}"),
+                format!("idmap by namespace {first}"),
+                format!("idmap by {last}"),
+            ]
+        );
+        let made: Vec<usize> = idmap::of_their_own(&spec).iter().map(|maps| maps.index).collect();
+        assert_eq!(made, [0, 1]);
+    }
+    // The maps of the container are not made twice.
+    let linux = maps(1);
+    let text = format!(
+        r#"{{"ociVersion":"1.0.2","root":{{"path":"x"}},"mounts":[{}],
+            "linux":{{"namespaces":[{{"type":"user"}}]{linux}}}}}"#,
+        mapped("bind", 1, 1)
+    );
+    let spec = spec(&Json::parse(text.as_bytes()).unwrap()).unwrap();
+    assert_eq!(idmap::of_their_own(&spec), []);
+    assert_eq!(compile(&spec, &facts()).unwrap()[0].idmap.unwrap().to_string(), "idmap by the container's");
+}
+
+#[test]
+fn only_new_mounts_are_idmapped() {
+    let refused = |mount: &str| compiled(mount, "", &facts()).unwrap_err();
+    assert_eq!(
+        refused(&mapped("remount bind", 1, 1)),
+        ["mounts[0].uidMappings: a remount cannot change the map of a mount"]
+    );
 }

@@ -1,0 +1,410 @@
+//! `mounts[].uidMappings`, `gidMappings`, and the options `idmap` and `ridmap`.
+
+use crate::cases;
+use crate::common::{Case, Container, Output, Test, eventually};
+use embrun::sys::mount_api::{MOUNT_ATTR_IDMAP, MountAttr, clone_tree, has_mount_setattr, mount_setattr};
+use nix::mount::{MsFlags, mount, umount};
+use serde_json::{Value, json};
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+pub const CASES: &[Case] = cases![
+    volume_has_the_ids_of_its_maps,
+    volume_has_the_ids_of_the_container,
+    volume_of_a_mapped_container_has_maps_of_its_own,
+    joined_user_namespace_gives_its_maps,
+    pod_with_a_joined_network_has_mapped_volumes,
+    only_ridmap_reaches_the_mounts_below,
+    new_tmpfs_is_mapped,
+    new_tmpfs_of_a_mapped_container_belongs_to_its_root,
+    root_is_mapped,
+    file_is_mapped,
+    private_source_is_found,
+    options_of_the_mount_are_applied,
+    mounts_do_not_spread_to_the_host,
+    many_mounts_share_few_maps,
+    file_system_that_cannot_is_named,
+    maps_that_the_kernel_does_not_take_are_refused,
+    mounts_that_cannot_have_a_map_are_refused,
+];
+
+/// The first id on the host of a container with a user namespace.
+const BASE: u32 = 100_000;
+
+const NONE: Option<&str> = None;
+
+fn map(inside: u32, outside: u32, size: u32) -> Value {
+    json!([{"containerID": inside, "hostID": outside, "size": size}])
+}
+
+/// A container in a user namespace.
+///
+/// Its root file system still belongs to the host's root.
+fn in_user_namespace<'t>(t: &'t Test) -> Container<'t> {
+    let mut c = t.container();
+    c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    for key in ["uidMappings", "gidMappings"] {
+        c.config["linux"][key] = map(0, BASE, 65536);
+    }
+    // The mount points are in an image.
+    fs::create_dir_all(c.rootfs.join("volume")).unwrap();
+    for dir in ["sub", "other", "more", "tmp1"] {
+        fs::create_dir_all(c.rootfs.join(dir)).unwrap();
+    }
+    fs::write(c.rootfs.join("file"), "").unwrap();
+    c
+}
+
+/// A directory in the bundle with a file of the ids 3 and 4.
+fn volume(c: &Container<'_>) -> PathBuf {
+    let dir = c.bundle.join("volume");
+    fs::create_dir_all(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(dir.join("old"), "old").unwrap();
+    chown(dir.join("old"), Some(3), Some(4)).unwrap();
+    dir
+}
+
+/// Adds a mount with maps.
+fn mapped(c: &mut Container<'_>, at: &str, source: &Path, options: &[&str], uids: Value, gids: Value) {
+    c.mount(at, "none", source.to_str().unwrap(), options);
+    let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    last["uidMappings"] = uids;
+    last["gidMappings"] = gids;
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    (meta.uid(), meta.gid())
+}
+
+/// A process in a user namespace with one map.
+fn carrier() -> Child {
+    let mut child = Command::new("unshare").args(["-U", "sleep", "60"]).spawn().unwrap();
+    let pid = child.id();
+    eventually("unshare has made the namespace", || {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "sleep")
+    });
+    for file in ["uid_map", "gid_map"] {
+        if let Err(e) = fs::write(format!("/proc/{pid}/{file}"), "0 1000 10") {
+            child.kill().unwrap();
+            panic!("{e}");
+        }
+    }
+    child
+}
+
+/// Whether a kernel with idmapped mounts can idmap this file system.
+fn can_map(path: &Path) -> bool {
+    let mut child = carrier();
+    let users = fs::File::open(format!("/proc/{}/ns/user", child.id())).unwrap();
+    let here = fs::File::open("/").unwrap();
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let attributes =
+        MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd: users.as_raw_fd() as u64, ..MountAttr::default() };
+    let done = clone_tree(here.as_fd(), &path, false)
+        .and_then(|tree| mount_setattr(tree.as_fd(), false, &attributes));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    done.is_ok()
+}
+
+/// Runs it; `None` if this kernel cannot, which the error must say.
+#[track_caller]
+fn run(c: &Container<'_>, source: &Path) -> Option<Output> {
+    let out = c.run();
+    if !has_mount_setattr() {
+        out.exits(1).fails(&["needs Linux 5.12"]);
+        return None;
+    }
+    if !can_map(source) {
+        out.exits(1).fails(&["cannot idmap a file system of type"]);
+        return None;
+    }
+    Some(out.ok())
+}
+
+const LIST: &str = "stat -c %u:%g /volume/old && touch /volume/new && stat -c %u:%g /volume/new";
+
+fn volume_has_the_ids_of_its_maps(t: &Test) {
+    let mut c = t.container();
+    let dir = volume(&c);
+    for options in [&["bind", "idmap"][..], &["rbind"], &["rbind", "ridmap", "rw"]] {
+        c.config["process"]["user"] = json!({"uid": 1005, "gid": 2006});
+        mapped(&mut c, "/volume", &dir, options, map(0, 1000, 10), map(0, 2000, 10));
+        c.args(&["sh", "-c", LIST]);
+        let Some(out) = run(&c, &dir) else { return };
+        assert_eq!(out.stdout, "1003:2004\n1005:2006\n");
+        assert_eq!(owner(&dir.join("new")), (5, 6));
+        c.config["mounts"].as_array_mut().unwrap().pop();
+        fs::remove_file(dir.join("new")).unwrap();
+    }
+    // An id without a map is nobody's, and cannot make files.
+    c.config["process"]["user"] = json!({"uid": 0, "gid": 0});
+    mapped(&mut c, "/volume", &dir, &["bind", "idmap"], map(0, 1000, 2), map(0, 2000, 2));
+    c.args(&["sh", "-c", "stat -c %u:%g /volume/old; touch /volume/new || echo refused"]);
+    let out = c.run().ok();
+    assert_eq!(out.stdout, "65534:65534\nrefused\n");
+    assert!(!dir.join("new").exists());
+}
+
+fn volume_has_the_ids_of_the_container(t: &Test) {
+    let mut c = in_user_namespace(t);
+    let dir = volume(&c);
+    for maps in [false, true] {
+        let options = if maps { &["bind"][..] } else { &["bind", "idmap"] };
+        c.mount("/volume", "none", dir.to_str().unwrap(), options);
+        if maps {
+            let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+            last["uidMappings"] = map(0, BASE, 65536);
+            last["gidMappings"] = map(0, BASE, 65536);
+        }
+        c.args(&["sh", "-c", LIST]);
+        let Some(out) = run(&c, &dir) else { return };
+        assert_eq!(out.stdout, "3:4\n0:0\n");
+        assert_eq!(owner(&dir.join("new")), (0, 0));
+        c.config["mounts"].as_array_mut().unwrap().pop();
+        fs::remove_file(dir.join("new")).unwrap();
+    }
+}
+
+fn volume_of_a_mapped_container_has_maps_of_its_own(t: &Test) {
+    let mut c = in_user_namespace(t);
+    let dir = volume(&c);
+    mapped(&mut c, "/volume", &dir, &["bind", "idmap"], map(0, BASE + 500, 10), map(0, BASE, 10));
+    c.config["process"]["user"] = json!({"uid": 500, "gid": 0});
+    c.args(&["sh", "-c", LIST]);
+    let Some(out) = run(&c, &dir) else { return };
+    assert_eq!(out.stdout, "503:4\n500:0\n");
+    assert_eq!(owner(&dir.join("new")), (0, 0));
+}
+
+fn joined_user_namespace_gives_its_maps(t: &Test) {
+    let mut first = in_user_namespace(t);
+    first.probe("pause").up();
+    for own in [false, true] {
+        let mut c = in_user_namespace(t);
+        let dir = volume(&c);
+        c.namespace_path("user", &format!("/proc/{}/ns/user", first.pid()));
+        if own {
+            mapped(&mut c, "/volume", &dir, &["bind"], map(0, BASE + 7, 10), map(0, BASE + 8, 10));
+        } else {
+            c.config["linux"].as_object_mut().unwrap().remove("uidMappings");
+            c.config["linux"].as_object_mut().unwrap().remove("gidMappings");
+            c.mount("/volume", "none", dir.to_str().unwrap(), &["bind", "idmap"]);
+        }
+        c.args(&["stat", "-c", "%u:%g", "/volume/old"]);
+        if let Some(out) = run(&c, &dir) {
+            assert_eq!(out.stdout, if own { "10:12\n" } else { "3:4\n" });
+        }
+    }
+    first.remove();
+}
+
+fn pod_with_a_joined_network_has_mapped_volumes(t: &Test) {
+    let mut first = in_user_namespace(t);
+    first.probe("pause").up();
+    let mut c = in_user_namespace(t);
+    let dir = volume(&c);
+    for (kind, name) in [("user", "user"), ("network", "net"), ("pid", "pid")] {
+        c.namespace_path(kind, &format!("/proc/{}/ns/{name}", first.pid()));
+    }
+    c.mount("/volume", "none", dir.to_str().unwrap(), &["bind", "idmap"]);
+    mapped(&mut c, "/other", &dir, &["bind"], map(0, BASE + 7, 10), map(0, BASE + 8, 10));
+    c.args(&["stat", "-c", "%u:%g", "/volume/old", "/other/old"]);
+    if let Some(out) = run(&c, &dir) {
+        assert_eq!(out.stdout, "3:4\n10:12\n");
+    }
+    first.remove();
+}
+
+fn only_ridmap_reaches_the_mounts_below(t: &Test) {
+    for user in [false, true] {
+        let mut c = if user { in_user_namespace(t) } else { t.container() };
+        let dir = volume(&c);
+        fs::create_dir(dir.join("sub")).unwrap();
+        mount(Some("sub"), &dir.join("sub"), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+        for (at, option) in [("/volume", "idmap"), ("/other", "ridmap")] {
+            mapped(&mut c, at, &dir, &["rbind", option], map(0, BASE + 9, 10), map(0, BASE + 9, 10));
+        }
+        c.args(&["stat", "-c", "%u", "/volume/old", "/volume/sub", "/other/old", "/other/sub"]);
+        let out = run(&c, &dir.join("sub"));
+        umount(&dir.join("sub")).unwrap();
+        let Some(out) = out else { return };
+        let seen = if user { "12\n65534\n12\n9\n" } else { "100012\n0\n100012\n100009\n" };
+        assert_eq!(out.stdout, seen);
+    }
+}
+
+fn new_tmpfs_is_mapped(t: &Test) {
+    let mut c = t.container();
+    c.mount("/tmp", "tmpfs", "tmpfs", &["idmap", "nosuid", "size=1m"]);
+    let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    last["uidMappings"] = map(0, 1000, 10);
+    last["gidMappings"] = map(0, 2000, 10);
+    let mode = fs::metadata(c.rootfs.join("tmp")).unwrap().mode() & 0o7777;
+    c.args(&["sh", "-c", "stat -c %u:%g:%a /tmp && grep /tmp /proc/mounts"]);
+    let Some(out) = run(&c, Path::new("/dev/shm")) else { return };
+    assert!(out.stdout.starts_with(&format!("1000:2000:{mode:o}\n")), "{}", out.stdout);
+    assert!(out.stdout.contains("nosuid") && out.stdout.contains("size=1024k"), "{}", out.stdout);
+}
+
+fn new_tmpfs_of_a_mapped_container_belongs_to_its_root(t: &Test) {
+    let mut c = in_user_namespace(t);
+    fs::set_permissions(c.rootfs.join("tmp1"), fs::Permissions::from_mode(0o1751)).unwrap();
+    c.mount("/tmp1", "tmpfs", "tmpfs", &["idmap", "noexec", "size=1m"]);
+    c.args(&[
+        "sh",
+        "-c",
+        "stat -c %u:%g:%a /tmp1 && touch /tmp1/x && stat -c %u /tmp1/x && grep /tmp1 /proc/mounts",
+    ]);
+    let Some(out) = run(&c, Path::new("/dev/shm")) else { return };
+    assert!(out.stdout.starts_with("0:0:1751\n0\n"), "{}", out.stdout);
+    assert!(out.stdout.contains("noexec") && out.stdout.contains("size=1024k"), "{}", out.stdout);
+}
+
+fn root_is_mapped(t: &Test) {
+    let mut c = in_user_namespace(t);
+    let root = c.rootfs.to_str().unwrap().to_owned();
+    c.config["root"]["readonly"] = json!(false);
+    c.mount("/", "none", &root, &["rbind", "idmap"]);
+    c.config["mounts"].as_array_mut().unwrap().rotate_right(1);
+    c.config["process"]["cwd"] = json!("/made/cwd");
+    c.args(&["sh", "-c", "stat -c %u:%g /etc /made/cwd && touch /x && stat -c %u /x"]);
+    let rootfs = c.rootfs.clone();
+    let Some(out) = run(&c, &rootfs) else { return };
+    assert_eq!(out.stdout, "0:0\n0:0\n0\n");
+    assert_eq!(owner(&rootfs.join("x")), (0, 0));
+    assert_eq!(owner(&rootfs.join("made/cwd")), (0, 0));
+}
+
+fn file_is_mapped(t: &Test) {
+    let mut c = in_user_namespace(t);
+    let dir = volume(&c);
+    c.mount("/file", "none", dir.join("old").to_str().unwrap(), &["bind", "idmap", "ro"]);
+    c.args(&["stat", "-c", "%u:%g", "/file"]);
+    let Some(out) = run(&c, &dir) else { return };
+    assert_eq!(out.stdout, "3:4\n");
+}
+
+fn private_source_is_found(t: &Test) {
+    let mut c = in_user_namespace(t);
+    let dir = volume(&c);
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(dir.join("deep")).unwrap();
+    std::os::unix::fs::symlink(dir.join("deep"), c.bundle.join("link")).unwrap();
+    c.mount("/volume", "none", "link", &["bind", "idmap"]);
+    c.args(&["stat", "-c", "%u:%g", "/volume"]);
+    let Some(out) = run(&c, &dir) else { return };
+    assert_eq!(out.stdout, "0:0\n");
+    c.mount("/other", "none", "/no/such/source", &["bind", "idmap"]);
+    c.run().exits(1).fails(&["/no/such/source: no such file or directory"]);
+}
+
+fn options_of_the_mount_are_applied(t: &Test) {
+    for user in [false, true] {
+        let mut c = if user { in_user_namespace(t) } else { t.container() };
+        let dir = volume(&c);
+        let maps = || map(0, BASE, 10);
+        mapped(&mut c, "/volume", &dir, &["bind", "idmap", "ro", "noexec", "nodev"], maps(), maps());
+        let Some(out) = run(c.probe("mounts write /volume/x 1"), &dir) else { return };
+        let seen = out.probe();
+        assert_eq!(seen.result("write /volume/x"), "EROFS");
+        let options = seen.mount("/volume").to_string();
+        assert!(["ro", "noexec", "nodev"].iter().all(|flag| options.contains(flag)), "{options}");
+    }
+}
+
+fn mounts_do_not_spread_to_the_host(t: &Test) {
+    let mut c = in_user_namespace(t);
+    c.capabilities(&["CAP_SYS_ADMIN"]);
+    let dir = volume(&c);
+    fs::create_dir(dir.join("sub")).unwrap();
+    mount(Some(&dir), &dir, NONE, MsFlags::MS_BIND, NONE).unwrap();
+    mount(NONE, &dir, NONE, MsFlags::MS_SHARED, NONE).unwrap();
+    c.mount("/volume", "none", dir.to_str().unwrap(), &["rbind", "idmap", "rshared"]);
+    c.args(&["sh", "-c", "mount -t tmpfs x /volume/sub && touch /volume/sub/x && echo mounted && cat"]);
+    let out = run(&c, &dir);
+    let there = dir.join("sub/x").exists();
+    umount(&dir).unwrap();
+    let Some(out) = out else { return };
+    assert_eq!(out.stdout, "mounted\n");
+    assert!(!there);
+}
+
+fn many_mounts_share_few_maps(t: &Test) {
+    let mut c = t.container();
+    let dir = volume(&c);
+    for i in 0..30 {
+        let first = 1000 + i % 3;
+        mapped(&mut c, &format!("/v/{i}"), &dir, &["bind"], map(0, first, 10), map(0, first, 10));
+    }
+    c.args(&["stat", "-c", "%u", "/v/0/old", "/v/1/old", "/v/29/old"]);
+    let Some(out) = run(&c, &dir) else { return };
+    assert_eq!(out.stdout, "1003\n1004\n1005\n");
+}
+
+fn file_system_that_cannot_is_named(t: &Test) {
+    for user in [false, true] {
+        let new = || if user { in_user_namespace(t) } else { t.container() };
+        let maps = || map(0, BASE, 10);
+        let mut c = new();
+        mapped(&mut c, "/other", Path::new("/proc/self"), &["bind", "idmap"], maps(), maps());
+        let index = c.config["mounts"].as_array().unwrap().len() - 1;
+        let said = if has_mount_setattr() { "of type proc" } else { "needs Linux 5.12" };
+        let out = c.create().exits(1).fails(&[said]);
+        assert!(out.stderr.contains(&format!("mounts[{index}]")), "{}", out.stderr);
+        if !has_mount_setattr() {
+            continue;
+        }
+        let mut c = new();
+        c.mount("/other", "mqueue", "mqueue", &["idmap"]);
+        let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+        last["uidMappings"] = maps();
+        last["gidMappings"] = maps();
+        c.create().exits(1).fails(&["of type mqueue"]);
+        let mut c = new();
+        let dir = volume(&c);
+        fs::create_dir(dir.join("sub")).unwrap();
+        mount(Some("sub"), &dir.join("sub"), Some("proc"), MsFlags::empty(), NONE).unwrap();
+        mapped(&mut c, "/volume", &dir, &["rbind", "ridmap"], maps(), maps());
+        let out = c.create();
+        umount(&dir.join("sub")).unwrap();
+        out.exits(1).fails(&["or proc"]);
+    }
+}
+
+fn maps_that_the_kernel_does_not_take_are_refused(t: &Test) {
+    let two =
+        json!([{"containerID": 0, "hostID": 5, "size": 9}, {"containerID": 8, "hostID": 50, "size": 9}]);
+    let mut c = t.container();
+    let dir = volume(&c);
+    let index = c.config["mounts"].as_array().unwrap().len();
+    mapped(&mut c, "/volume", &dir, &["bind"], map(0, 1, 1), two);
+    let out = c.create().exits(1).fails(&["gidMappings: the range at index 1 overlaps"]);
+    assert!(out.stderr.contains(&format!("mounts[{index}]")), "{}", out.stderr);
+    let mount = &mut c.config["mounts"].as_array_mut().unwrap()[index];
+    mount["gidMappings"] = (0..341).map(|i| json!({"containerID": i, "hostID": i, "size": 1})).collect();
+    c.create().exits(1).fails(&["gidMappings: the kernel takes 340"]);
+    let mount = &mut c.config["mounts"].as_array_mut().unwrap()[index];
+    mount.as_object_mut().unwrap().remove("gidMappings");
+    c.create().exits(1).fails(&["gidMappings", "both uid and gid"]);
+}
+
+fn mounts_that_cannot_have_a_map_are_refused(t: &Test) {
+    let mut c = t.container();
+    let dir = volume(&c);
+    for option in ["idmap", "ridmap"] {
+        c.mount("/volume", "none", dir.to_str().unwrap(), &["rbind", option]);
+        c.create().exits(1).fails(&["options: idmap and ridmap need uidMappings and gidMappings"]);
+        c.config["mounts"].as_array_mut().unwrap().pop();
+    }
+    c.mount("/volume", "none", dir.to_str().unwrap(), &["bind"]);
+    mapped(&mut c, "/volume", &dir, &["bind", "remount", "idmap"], map(0, 1, 1), map(0, 1, 1));
+    c.create().exits(1).fails(&["a remount cannot change the map"]);
+}

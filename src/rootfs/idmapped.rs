@@ -1,0 +1,116 @@
+//! Idmapped mounts (Linux 5.12).
+//!
+//! A mount gets its map while it is detached, by a process that has CAP_SYS_ADMIN over the file system. In a user namespace
+//! init has no such rights, and the host makes these mounts for it.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::foreign_proc::by_a_helper;
+use super::mount::with_hint;
+use crate::error::{Context, Error, Lossy, Result};
+use crate::plan::idmap::Idmap;
+use crate::plan::mounts::{MountObject, MountStep, NewMount};
+use crate::plan::options::ms;
+use crate::sys::descriptor::{receive_fd, send_fd};
+use crate::sys::file::{AT_FDCWD, open, read_all};
+use crate::sys::mount_api::{self, MOUNT_ATTR_IDMAP, MountAttr, clone_tree, mount, mount_setattr};
+use crate::sys::mountinfo;
+use crate::sys::path::path_of;
+
+/// Refuses a kernel without idmapped mounts, before anything is made.
+pub fn check_kernel(index: usize) -> Result<()> {
+    if mount_api::has_mount_setattr() {
+        return Ok(());
+    }
+    Err(Error::of(format_args!("mounts[{index}]: an idmapped mount needs Linux 5.12")))
+}
+
+/// Makes the mount of an entry, detached, with the map of a user namespace.
+pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let idmap = step.idmap.ok_or(Errno::EINVAL)?;
+    let tree = match &step.what {
+        MountObject::Bind { source, recursive } => {
+            clone_tree(AT_FDCWD, source, *recursive).about(format_args!("{}", Lossy(source)))?
+        }
+        MountObject::New(new) => new_fs(new, data).map_err(|e| with_hint(e, new.kind))?,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let attributes =
+        MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd: carrier.as_raw_fd() as u64, ..MountAttr::default() };
+    match mount_setattr(tree.as_fd(), idmap.recursive, &attributes) {
+        Ok(()) => Ok(tree),
+        Err(e) => Err(not_mapped(e, step, idmap)),
+    }
+}
+
+/// The same for a process in a user namespace.
+///
+/// Like all its mounts, this one receives the host's mounts and sends none.
+pub fn make_for_init(step: &MountStep, carrier: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let data = if let MountObject::New(new) = &step.what { new.data } else { None };
+    let tree = make(step, data, carrier)?;
+    let slave = MountAttr { propagation: ms::SLAVE.into(), ..MountAttr::default() };
+    mount_setattr(tree.as_fd(), true, &slave).at("make it a slave")?;
+    Ok(tree)
+}
+
+/// A new mount, detached. A helper makes it in a mount namespace that ends with it.
+fn new_fs(new: &NewMount, data: Option<&CStr>) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
+    by_a_helper(|| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None, c"/", None, ms::PRIVATE | ms::REC, None)?;
+        mount(Some(new.source), c"/proc", Some(new.kind), new.flags, data)?;
+        let tree = clone_tree(AT_FDCWD, c"/proc", false)?;
+        send_fd(theirs.as_fd(), b"M", tree.as_fd(), 0).map(drop)
+    })?;
+    let (_, tree) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
+    tree.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))
+}
+
+fn not_mapped(errno: Errno, step: &MountStep, idmap: &Idmap) -> Error {
+    let error = Error::os(format_args!("mounts[{}].{}", step.index, idmap.field), errno);
+    match errno {
+        Errno::EINVAL => {
+            let kinds = kinds(step, idmap.recursive).unwrap_or_default();
+            error.hint(format_args!("this kernel cannot idmap a file system of type {kinds}"))
+        }
+        Errno::EPERM => error.hint("a mount can be idmapped once, with CAP_SYS_ADMIN over its file system"),
+        _ => error,
+    }
+}
+
+/// The types of the file systems in a mount, for an error.
+fn kinds(step: &MountStep, recursive: bool) -> Result<String> {
+    let source = match &step.what {
+        MountObject::Bind { source, .. } => source,
+        MountObject::New(new) => return Ok(Lossy(new.kind).to_string()),
+        _ => return Ok(String::new()),
+    };
+    let file = open(*source, OFlag::O_PATH)?;
+    let path = path_of(&file)?;
+    let table = read_all(open(c"/proc/self/mountinfo", OFlag::O_RDONLY)?, usize::MAX)?;
+    let is_in = |path: &[u8], top: &[u8]| {
+        path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || top == b"/")
+    };
+    let mounts = mountinfo::mounts(&table);
+    // The mount that the source is on is the last of the longest mount points.
+    let own = mounts.iter().filter(|m| is_in(&path, &m.point)).max_by_key(|m| m.point.len());
+    let below = mounts.iter().filter(|m| recursive && m.point != path && is_in(&m.point, &path));
+    let mut kinds: Vec<String> = Vec::new();
+    for mount in own.into_iter().chain(below) {
+        let kind = String::from_utf8_lossy(mount.kind).into_owned();
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    Ok(kinds.join(" or "))
+}
