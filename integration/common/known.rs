@@ -377,6 +377,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("idmap::only_ridmap_reaches_the_mounts_below", "crun", "rbind makes idmap recursive too"),
     ("idmap::new_tmpfs_is_mapped", "crun", "it maps bind mounts only"),
     ("idmap::new_tmpfs_of_a_mapped_container_belongs_to_its_root", "crun", "it maps bind mounts only"),
+    ("idmap::flags_of_the_hosts_mounts_stay", "crun", "it locks no flag"),
     ("idmap::root_is_mapped", "crun", "it binds nothing over the root"),
     ("idmap::private_source_is_found", "crun", "a relative source is not below the bundle"),
     ("idmap::file_system_that_cannot_is_named", "crun", OURS),

@@ -26,6 +26,7 @@ pub const CASES: &[Case] = cases![
     file_is_mapped,
     private_source_is_found,
     options_of_the_mount_are_applied,
+    flags_of_the_hosts_mounts_stay,
     mounts_do_not_spread_to_the_host,
     many_mounts_share_few_maps,
     file_system_that_cannot_is_named,
@@ -53,7 +54,7 @@ fn in_user_namespace<'t>(t: &'t Test) -> Container<'t> {
     }
     // The mount points are in an image.
     fs::create_dir_all(c.rootfs.join("volume")).unwrap();
-    for dir in ["sub", "other", "more", "tmp1"] {
+    for dir in ["other", "more", "tmp1"] {
         fs::create_dir_all(c.rootfs.join(dir)).unwrap();
     }
     fs::write(c.rootfs.join("file"), "").unwrap();
@@ -318,6 +319,42 @@ fn options_of_the_mount_are_applied(t: &Test) {
         let options = seen.mount("/volume").to_string();
         assert!(["ro", "noexec", "nodev"].iter().all(|flag| options.contains(flag)), "{options}");
     }
+}
+
+fn flags_of_the_hosts_mounts_stay(t: &Test) {
+    let mut c = in_user_namespace(t);
+    c.capabilities(&["CAP_SYS_ADMIN"]);
+    let dir = volume(&c);
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    for name in ["sub", "old"] {
+        let path = dir.join(name);
+        if name == "sub" {
+            fs::create_dir(&path).unwrap();
+        }
+        mount(Some(&path), &path, NONE, MsFlags::MS_BIND, NONE).unwrap();
+        mount(NONE, &path, NONE, flags, NONE).unwrap();
+    }
+    let sources = [dir.join("sub"), dir.join("old"), dir.clone()].map(|p| p.to_str().unwrap().to_owned());
+    c.mount("/other", "none", &sources[0], &["bind", "idmap"]);
+    c.mount("/more", "none", &sources[0], &["bind", "idmap", "noexec"]);
+    c.mount("/file", "none", &sources[1], &["bind", "idmap"]);
+    c.mount("/volume", "none", &sources[2], &["rbind", "ridmap"]);
+    let points = ["/other", "/more", "/file", "/volume/sub", "/volume/old"];
+    let words = points.map(|point| format!("mount x {point} remount-rw")).join(" ");
+    let out = run(c.probe(&format!("mounts {words}")), &dir);
+    // An option that asks for the reverse is an error.
+    c.mount("/tmp", "none", &sources[0], &["bind", "idmap", "rw"]);
+    let reverse = out.is_some().then(|| c.run());
+    umount(&dir.join("sub")).unwrap();
+    umount(&dir.join("old")).unwrap();
+    let (Some(out), Some(reverse)) = (out, reverse) else { return };
+    let seen = out.probe();
+    assert!(!seen["acts"].to_string().contains("\"ok\""), "{}", seen["acts"]);
+    for point in points {
+        let options = seen.mount(point).to_string();
+        assert!(options.contains("\"ro\"") && options.contains("nosuid"), "{point}: {options}");
+    }
+    reverse.exits(1).fails(&["operation not permitted"]);
 }
 
 fn mounts_do_not_spread_to_the_host(t: &Test) {

@@ -123,7 +123,7 @@ fn inside(namespace: OwnedFd, there: impl FnOnce() -> Done) -> Done {
 }
 
 /// Moves this process into a mount namespace that holds one empty directory.
-fn nowhere() -> Done {
+pub(super) fn nowhere() -> Done {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None, c"/", None, ms::PRIVATE | ms::REC, None)?;
     mount(Some(c"tmpfs"), c"/proc", Some(c"tmpfs"), 0, Some(c"mode=755,size=64k"))?;

@@ -8,20 +8,30 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_dumpable;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::{Mode, SFlag};
 
-use super::foreign_proc::by_a_helper;
+use super::foreign_proc::{by_a_helper, nowhere};
 use super::mount::with_hint;
+use super::procfs::ProcFs;
+use super::root::kind;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::idmap::Idmap;
 use crate::plan::mounts::{MountObject, MountStep, NewMount};
 use crate::plan::options::ms;
-use crate::sys::descriptor::{receive_fd, send_fd};
-use crate::sys::file::{AT_FDCWD, open, read_all};
-use crate::sys::mount_api::{self, MOUNT_ATTR_IDMAP, MountAttr, clone_tree, mount, mount_setattr};
+use crate::sys::descriptor::{self, receive_fd, send_fd};
+use crate::sys::entry;
+use crate::sys::file::{AT_FDCWD, fstat, mkdirat, mknodat, open, read_all};
+use crate::sys::mount_api::{
+    self, MOUNT_ATTR_IDMAP, MountAttr, clone_tree, mount, mount_setattr, move_mount,
+};
 use crate::sys::mountinfo;
 use crate::sys::path::path_of;
+
+/// The place of the mount in the helper's empty directory.
+const PLACE: &CStr = c"/m";
 
 /// Refuses a kernel without idmapped mounts, before anything is made.
 pub fn check_kernel(index: usize) -> Result<()> {
@@ -49,29 +59,58 @@ pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> R
     }
 }
 
-/// The same for a process in a user namespace.
+/// The same for a process in the user namespace `users`.
+pub fn make_for_init(step: &MountStep, carrier: BorrowedFd<'_>, users: BorrowedFd<'_>) -> Result<OwnedFd> {
+    match &step.what {
+        MountObject::New(new) => make(step, new.data, carrier),
+        _ => locked(&make(step, None, carrier)?, users).at("lock its flags"),
+    }
+}
+
+/// A copy of a tree with the flags that a user namespace cannot clear.
 ///
-/// Like all its mounts, this one receives the host's mounts and sends none.
-pub fn make_for_init(step: &MountStep, carrier: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let data = if let MountObject::New(new) = &step.what { new.data } else { None };
-    let tree = make(step, data, carrier)?;
-    let slave = MountAttr { propagation: ms::SLAVE.into(), ..MountAttr::default() };
-    mount_setattr(tree.as_fd(), true, &slave).at("make it a slave")?;
-    Ok(tree)
+/// The kernel locks them, and makes each mount a slave, when it copies a mount namespace for another user namespace. So a
+/// helper makes such a copy. It is in the user namespace by then, where others may look at it: it has let go of the host, and
+/// its root is an empty directory.
+fn locked(tree: &OwnedFd, users: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let procfs = ProcFs::open()?;
+    let directory = kind(&fstat(tree)?) == SFlag::S_IFDIR;
+    made_by_a_helper(|socket| {
+        nowhere()?;
+        let keep = [socket.as_raw_fd(), tree.as_raw_fd(), users.as_raw_fd()];
+        let [socket, tree, users] = descriptor::keep_only(3, keep, procfs.as_fd())?;
+        entry::wipe();
+        let mode = Mode::from_bits_truncate(0o755);
+        if directory {
+            mkdirat(AT_FDCWD, PLACE, mode)?
+        } else {
+            mknodat(AT_FDCWD, PLACE, SFlag::S_IFREG, mode, 0)?
+        }
+        move_mount(tree.as_fd(), open(PLACE, OFlag::O_PATH)?.as_fd())?;
+        setns(&users, CloneFlags::CLONE_NEWUSER)?;
+        set_dumpable(false)?;
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        send_fd(socket.as_fd(), b"M", clone_tree(AT_FDCWD, PLACE, true)?.as_fd(), 0).map(drop)
+    })
 }
 
 /// A new mount, detached. A helper makes it in a mount namespace that ends with it.
 fn new_fs(new: &NewMount, data: Option<&CStr>) -> Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
-    by_a_helper(|| {
+    made_by_a_helper(|socket| {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None, c"/", None, ms::PRIVATE | ms::REC, None)?;
         mount(Some(new.source), c"/proc", Some(new.kind), new.flags, data)?;
         let tree = clone_tree(AT_FDCWD, c"/proc", false)?;
-        send_fd(theirs.as_fd(), b"M", tree.as_fd(), 0).map(drop)
-    })?;
+        send_fd(socket.as_fd(), b"M", tree.as_fd(), 0).map(drop)
+    })
+}
+
+/// The mount that a helper sends over the socket.
+fn made_by_a_helper(work: impl FnOnce(&OwnedFd) -> std::result::Result<(), Errno>) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
+    by_a_helper(|| work(&theirs))?;
     let (_, tree) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
     tree.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))
 }

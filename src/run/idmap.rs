@@ -51,14 +51,11 @@ fn of_process(pid: Pid) -> Result<OwnedFd> {
 
 /// Makes the mount of an entry for init, which attaches it.
 pub(super) fn for_init(step: &MountStep, init: Pid, opened: &[OwnedFd]) -> Result<OwnedFd> {
-    let own;
+    let users = of_process(init)?;
     let carrier = match step.idmap.map(|idmap| idmap.carrier) {
         Some(MapCarrier::Opened(number)) => opened.get(number),
-        _ => {
-            own = of_process(init)?;
-            Some(&own)
-        }
+        _ => Some(&users),
     };
     let carrier = carrier.ok_or_else(|| Error::new("no user namespace has the map"))?;
-    idmapped::make_for_init(step, carrier.as_fd())
+    idmapped::make_for_init(step, carrier.as_fd(), users.as_fd())
 }
