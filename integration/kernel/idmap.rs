@@ -1,17 +1,16 @@
 //! `mounts[].uidMappings`, `gidMappings`, and the options `idmap` and `ridmap`.
 
+mod support;
+
 use crate::cases;
-use crate::common::{Case, Container, Output, Test, eventually};
-use embrun::sys::mount_api::{MOUNT_ATTR_IDMAP, MountAttr, clone_tree, has_mount_setattr, mount_setattr};
+use crate::common::{Case, Test};
+use embrun::sys::mount_api::has_mount_setattr;
 use nix::mount::{MsFlags, mount, umount};
-use serde_json::{Value, json};
-use std::ffi::CString;
+use serde_json::json;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use support::{BASE, can_map, in_user_namespace, map, mapped, owner, run, volume};
 
 pub const CASES: &[Case] = cases![
     volume_has_the_ids_of_its_maps,
@@ -25,6 +24,7 @@ pub const CASES: &[Case] = cases![
     root_is_mapped,
     file_is_mapped,
     private_source_is_found,
+    hostile_root_finds_nothing_in_a_helper,
     options_of_the_mount_are_applied,
     flags_of_the_hosts_mounts_stay,
     mounts_do_not_spread_to_the_host,
@@ -34,102 +34,9 @@ pub const CASES: &[Case] = cases![
     mounts_that_cannot_have_a_map_are_refused,
 ];
 
-/// The first id on the host of a container with a user namespace.
-const BASE: u32 = 100_000;
-
 const NONE: Option<&str> = None;
 
-fn map(inside: u32, outside: u32, size: u32) -> Value {
-    json!([{"containerID": inside, "hostID": outside, "size": size}])
-}
-
-/// A container in a user namespace.
-///
-/// Its root file system still belongs to the host's root.
-fn in_user_namespace<'t>(t: &'t Test) -> Container<'t> {
-    let mut c = t.container();
-    c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
-    for key in ["uidMappings", "gidMappings"] {
-        c.config["linux"][key] = map(0, BASE, 65536);
-    }
-    // The mount points are in an image.
-    fs::create_dir_all(c.rootfs.join("volume")).unwrap();
-    for dir in ["other", "more", "tmp1"] {
-        fs::create_dir_all(c.rootfs.join(dir)).unwrap();
-    }
-    fs::write(c.rootfs.join("file"), "").unwrap();
-    c
-}
-
-/// A directory in the bundle with a file of the ids 3 and 4.
-fn volume(c: &Container<'_>) -> PathBuf {
-    let dir = c.bundle.join("volume");
-    fs::create_dir_all(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
-    fs::write(dir.join("old"), "old").unwrap();
-    chown(dir.join("old"), Some(3), Some(4)).unwrap();
-    dir
-}
-
-/// Adds a mount with maps.
-fn mapped(c: &mut Container<'_>, at: &str, source: &Path, options: &[&str], uids: Value, gids: Value) {
-    c.mount(at, "none", source.to_str().unwrap(), options);
-    let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
-    last["uidMappings"] = uids;
-    last["gidMappings"] = gids;
-}
-
-fn owner(path: &Path) -> (u32, u32) {
-    let meta = fs::symlink_metadata(path).unwrap();
-    (meta.uid(), meta.gid())
-}
-
-/// A process in a user namespace with one map.
-fn carrier() -> Child {
-    let mut child = Command::new("unshare").args(["-U", "sleep", "60"]).spawn().unwrap();
-    let pid = child.id();
-    eventually("unshare has made the namespace", || {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "sleep")
-    });
-    for file in ["uid_map", "gid_map"] {
-        if let Err(e) = fs::write(format!("/proc/{pid}/{file}"), "0 1000 10") {
-            child.kill().unwrap();
-            panic!("{e}");
-        }
-    }
-    child
-}
-
-/// Whether a kernel with idmapped mounts can idmap this file system.
-fn can_map(path: &Path) -> bool {
-    let mut child = carrier();
-    let users = fs::File::open(format!("/proc/{}/ns/user", child.id())).unwrap();
-    let here = fs::File::open("/").unwrap();
-    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
-    let attributes =
-        MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd: users.as_raw_fd() as u64, ..MountAttr::default() };
-    let done = clone_tree(here.as_fd(), &path, false)
-        .and_then(|tree| mount_setattr(tree.as_fd(), false, &attributes));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    done.is_ok()
-}
-
-/// Runs it; `None` if this kernel cannot, which the error must say.
-#[track_caller]
-fn run(c: &Container<'_>, source: &Path) -> Option<Output> {
-    let out = c.run();
-    if !has_mount_setattr() {
-        out.exits(1).fails(&["needs Linux 5.12"]);
-        return None;
-    }
-    if !can_map(source) {
-        out.exits(1).fails(&["cannot idmap a file system of type"]);
-        return None;
-    }
-    Some(out.ok())
-}
-
+/// Shows the owners of an old and a new file.
 const LIST: &str = "stat -c %u:%g /volume/old && touch /volume/new && stat -c %u:%g /volume/new";
 
 fn volume_has_the_ids_of_its_maps(t: &Test) {
@@ -305,6 +212,35 @@ fn private_source_is_found(t: &Test) {
     assert_eq!(out.stdout, "0:0\n");
     c.mount("/other", "none", "/no/such/source", &["bind", "idmap"]);
     c.run().exits(1).fails(&["/no/such/source: no such file or directory"]);
+}
+
+fn hostile_root_finds_nothing_in_a_helper(t: &Test) {
+    // Root of the user namespace, with every process of the host in sight.
+    let mut c = in_user_namespace(t);
+    c.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"]);
+    c.without_namespace("pid").without_namespace("network");
+    let shared = c.share();
+    c.probe("stare /shared/stop say pause").up();
+    let mut second = in_user_namespace(t);
+    let dir = volume(&second);
+    second.namespace_path("user", &format!("/proc/{}/ns/user", c.pid()));
+    second.without_namespace("network");
+    for i in 0..10 {
+        fs::create_dir_all(second.rootfs.join(format!("v/{i}"))).unwrap();
+        second.mount(&format!("/v/{i}"), "none", dir.to_str().unwrap(), &["bind", "idmap"]);
+    }
+    second.mount("/tmp1", "tmpfs", "tmpfs", &["idmap"]);
+    second.probe("pause");
+    if has_mount_setattr() && can_map(&dir) {
+        for _ in 0..10 {
+            second.create().ok();
+            second.remove();
+        }
+    }
+    fs::write(shared.join("stop"), "").unwrap();
+    let found = c.says("acts")["acts"].to_string();
+    assert_eq!(found, r#"[["stare",["it has every capability","looked at many"]]]"#);
+    c.remove();
 }
 
 fn options_of_the_mount_are_applied(t: &Test) {

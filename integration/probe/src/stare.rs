@@ -29,9 +29,14 @@ pub fn stare(stop: &str) -> String {
             next += 1;
             continue;
         }
-        seen.insert(next);
-        look(next, &own, &mut found);
-        grab(next, &mut found, &mut kept);
+        // Helpers come and go while the first process lives.
+        for pid in [next, newest()] {
+            if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with("embrun")) {
+                seen.insert(pid);
+                look(pid, &own, &mut found);
+                grab(pid, &mut found, &mut kept);
+            }
+        }
     }
     // The runtime's file must not become writable later, when nobody executes it any more.
     for exe in kept {
