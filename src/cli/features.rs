@@ -127,12 +127,8 @@ mod tests {
     fn what_is_refused_is_not_boasted_of() {
         let document = document().unwrap();
         let text = document.compact();
-        for name in ["checkpoint"] {
-            assert!(!text.contains(name), "{name}");
-        }
+        assert!(!text.contains("checkpoint"));
         assert_eq!(at(&document, "linux.mountExtensions.idmap.enabled"), &Json::Bool(true));
-        for path in ["intelRdt"] {
-            assert_eq!(at(&document, &format!("linux.{path}.enabled")), &Json::Bool(false), "{path}");
-        }
+        assert_eq!(at(&document, "linux.intelRdt.enabled"), &Json::Bool(false));
     }
 }

@@ -128,7 +128,7 @@ pub struct NewMount {
     /// The SELinux label of its root directory, if no option can give it.
     pub root_label: Option<&'static CStr>,
     /// A host path to bind instead if the kernel refuses the mount (EPERM, EBUSY).
-    pub instead: Option<(&'static CStr, List<Change>)>,
+    pub instead: Option<&'static (&'static CStr, List<Change>)>,
 }
 
 /// A v1 hierarchy in a [`MountObject::CgroupV1`].
@@ -367,7 +367,7 @@ fn new_mount(
         copy_up: options.copy_up,
         late_readonly,
         instead: match instead {
-            Some(path) => Some((text("source", path)?, options.changes())),
+            Some(path) => Some(Box::new((text("source", path)?, options.changes())).keep()),
             None => None,
         },
         data: data(&for_fs)?,

@@ -234,7 +234,7 @@ pub fn files_of_the_host(steps: &[InitStep]) -> List<HostObject> {
 fn of_mount(mount: &MountStep, add: &mut impl FnMut(Option<&'static CStr>)) {
     match &mount.what {
         MountObject::Bind { source, .. } => add(Some(source)),
-        MountObject::New(new) => add(new.instead.map(|(path, _)| path)),
+        MountObject::New(new) => add(new.instead.map(|(path, _)| *path)),
         MountObject::CgroupV1 { entries, .. } => {
             entries.iter().filter(|entry| entry.data.is_none()).for_each(|entry| add(Some(entry.source)));
         }
