@@ -15,7 +15,7 @@ use crate::seccomp::support::{Support, support};
 use crate::sys::credentials;
 use crate::sys::entry::variable;
 use crate::sys::file::{read_text, stat};
-use crate::text::Text;
+use crate::text::{Keep, Text};
 
 /// The facts, read once.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// The capabilities that the kernel has.
     pub known_capabilities: u64,
+    /// The caller, if it has not all rights that a user namespace takes.
+    pub user: Option<OrdinaryUser>,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
     /// The cgroup of systemd itself; read only if systemd makes the container's.
@@ -46,6 +48,68 @@ pub struct HostFacts {
     pub no_swap: bool,
     /// The text of `/proc/devices`; read only if a systemd unit takes device rules.
     pub drivers: Option<String>,
+}
+
+/// A caller without all rights that a user namespace takes.
+///
+/// It can map few ids without help, and cannot look into a process that is not dumpable.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OrdinaryUser {
+    /// The user ids that it may map.
+    pub uids: Mappable,
+    /// The group ids that it may map.
+    pub gids: Mappable,
+}
+
+/// The ids that a caller may map in a new user namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Mappable {
+    /// All.
+    #[default]
+    All,
+    /// One without help.
+    One {
+        /// The effective id.
+        id: u32,
+        /// `newuidmap` or `newgidmap`.
+        ///
+        /// It maps the ids that `/etc/subuid` or `/etc/subgid` gives to the user.
+        helper: Option<Text>,
+    },
+}
+
+impl OrdinaryUser {
+    /// The caller with these capabilities, unless they suffice.
+    fn of_caller(capabilities: u64) -> Option<OrdinaryUser> {
+        if capabilities & NAMESPACE_RIGHTS == NAMESPACE_RIGHTS {
+            return None;
+        }
+        let mappable = |capability: u64, id: u32, name| match capabilities & capability {
+            0 => Mappable::One { id, helper: helper(name) },
+            _ => Mappable::All,
+        };
+        Some(OrdinaryUser {
+            uids: mappable(SETUID, nix::unistd::geteuid().as_raw(), "newuidmap"),
+            gids: mappable(SETGID, nix::unistd::getegid().as_raw(), "newgidmap"),
+        })
+    }
+}
+
+/// The capabilities that a user namespace takes.
+const NAMESPACE_RIGHTS: u64 = SETGID | SETUID | SYS_PTRACE | SYS_ADMIN;
+const SETGID: u64 = 1 << 6;
+const SETUID: u64 = 1 << 7;
+const SYS_PTRACE: u64 = 1 << 19;
+/// CAP_SYS_ADMIN
+pub const SYS_ADMIN: u64 = 1 << 21;
+
+/// A helper's path.
+///
+/// It has set-user-ID rights, so it is not looked for where the caller's PATH leads.
+fn helper(name: &str) -> Option<Text> {
+    let directories = ["/usr/bin", "/usr/local/bin", "/bin", "/run/wrappers/bin"];
+    let mut paths = directories.iter().map(|directory| format!("{directory}/{name}"));
+    paths.find(|path| stat(&**path).is_ok()).map(Keep::keep)
 }
 
 /// What AppArmor lets the runtime do.
@@ -147,8 +211,10 @@ impl HostFacts {
     pub fn of_process(process: Option<&Process>, policy: Option<&Policy>) -> Result<HostFacts> {
         let permitted = credentials::capget().at("capget")?.permitted;
         let (bounding, known_capabilities) = credentials::bounding();
+        let capabilities = permitted & bounding;
         Ok(HostFacts {
-            capabilities: permitted & bounding,
+            capabilities,
+            user: OrdinaryUser::of_caller(capabilities),
             known_capabilities,
             seccomp: policy.map(|_| support()).unwrap_or_default(),
             listening: Listening::of_caller(),

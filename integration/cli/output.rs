@@ -75,8 +75,7 @@ fn spec_writes_a_config_and_overwrites_none() {
     s.call(&["spec", "-b", &bundle]).fails("File config.json exists. Remove it first");
     std::fs::remove_file(s.path("bundle/config.json")).unwrap();
     let said = s.call(&["spec", "-b", &bundle, "--rootless"]);
-    let warning = "embrun: warning: --rootless: this version runs the written configuration only as root\n";
-    assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", warning));
+    assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", ""));
     let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
     assert_eq!(spec.linux().as_ref().unwrap().uid_mappings().as_ref().unwrap().len(), 1);
     std::fs::remove_file(s.path("bundle/config.json")).unwrap();

@@ -11,7 +11,7 @@ use embrun::bundle::config;
 use embrun::bundle::spec::{HookKind, NamespaceKind, Process, Rlimit};
 use embrun::cgroup::place::layout::Layout;
 use embrun::cgroup::planned::CgroupManager;
-use embrun::facts::{AppArmor, HostFacts};
+use embrun::facts::{AppArmor, HostFacts, Mappable, OrdinaryUser};
 use embrun::json::value::Json;
 use embrun::plan::create::{CreatePlan, CreateRequest, compile};
 use embrun::plan::exec::{self, ExecRequest};
@@ -84,8 +84,15 @@ fn host(facts: &Json) -> HostFacts {
         known_controllers: text("knownControllers").unwrap_or_default(),
         no_swap: yes(facts, "noSwap"),
         drivers: text("drivers"),
+        user: facts.get("user").map(|_| ordinary_user(yes(facts, "helpers"))),
         ..HostFacts::default()
     }
+}
+
+/// User 1000, with newuidmap and newgidmap or without.
+fn ordinary_user(helpers: bool) -> OrdinaryUser {
+    let one = |helper| Mappable::One { id: 1000, helper: Some(helper).filter(|_| helpers) };
+    OrdinaryUser { uids: one("/usr/bin/newuidmap"), gids: one("/usr/bin/newgidmap") }
 }
 
 fn read(path: &Path) -> Json {
@@ -143,9 +150,12 @@ fn every_plan_obeys_the_order_rules() {
                 no_pivot: is(3),
                 ..CreateRequest::default()
             };
-            if let Ok(plan) = compile(&spec, &request, &facts) {
-                compiled += 1;
-                assert_eq!(plan.broken(), [""; 0], "{} {request:?}\n{plan}", file.display());
+            for user in [None, Some(ordinary_user(true))] {
+                let facts = HostFacts { user, ..facts.clone() };
+                if let Ok(plan) = compile(&spec, &request, &facts) {
+                    compiled += 1;
+                    assert_eq!(plan.broken(), [""; 0], "{} {request:?}\n{plan}", file.display());
+                }
             }
         }
     }
@@ -180,8 +190,11 @@ fn every_exec_obeys_the_order_rules() {
             rlimits: if is(5) { rlimits } else { &[] },
             ..Process::default()
         };
-        let plan = exec::compile(&process, None, &request, &facts).unwrap();
-        assert_eq!(plan.broken(), [""; 0], "{request:?}\n{plan}");
+        for user in [None, Some(ordinary_user(true))] {
+            let facts = HostFacts { user, ..facts.clone() };
+            let plan = exec::compile(&process, None, &request, &facts).unwrap();
+            assert_eq!(plan.broken(), [""; 0], "{request:?}\n{plan}");
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub fn facts(bundle: &Path) -> mounts::MountFacts {
         bundle: bundle.to_str().unwrap().to_owned().leak(),
         own_network: true,
         own_pids: true,
-        cgroup: mounts::CgroupView::default(),
+        cgroup: embrun::plan::cgroup_view::CgroupView::default(),
         selinux: false,
     }
 }

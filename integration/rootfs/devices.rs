@@ -5,8 +5,9 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
+use embrun::plan::cgroup_view::{CgroupSource, CgroupView, V1Hierarchy};
 use embrun::plan::inside_path::InsidePath;
-use embrun::plan::mounts::{self, CgroupView, MountFacts, V1Hierarchy};
+use embrun::plan::mounts::{self, MountFacts};
 use embrun::rootfs::Rootfs;
 use embrun::rootfs::resolve::Links;
 use nix::mount::{MntFlags, umount2};
@@ -107,7 +108,8 @@ fn host_devices_are_bound_without_the_right_to_mknod() {
 fn cgroups(own_namespace: bool) -> CgroupView {
     let layout = embrun::cgroup::place::layout::Layout::discover().unwrap();
     let own = |hierarchy: &embrun::cgroup::place::layout::MountedHierarchy| {
-        format!("{}{}", hierarchy.mount, hierarchy.own.trim_end_matches('/'))
+        let own = format!("{}{}", hierarchy.mount, hierarchy.own.trim_end_matches('/'));
+        CgroupSource { own, otherwise: None }
     };
     let v1: Vec<V1Hierarchy> = layout
         .hierarchies
@@ -150,7 +152,7 @@ fn cgroup_mounts_show_every_hierarchy_and_ro_applies_to_all() {
                     assert_eq!(flags_at(&place), "ro,nosuid,nodev,noexec,relatime", "{place:?}");
                     let same = |file: &str| {
                         let of = |d: &Path| fs::metadata(d.join(file)).map(|m| m.ino()).unwrap();
-                        of(&place) == of(Path::new(&hierarchy.source))
+                        of(&place) == of(Path::new(&hierarchy.source.own))
                     };
                     assert!(same("cgroup.procs"), "{place:?}");
                     for name in hierarchy.controllers.iter().filter(|n| !n.starts_with("name=")) {

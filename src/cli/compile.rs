@@ -78,7 +78,13 @@ pub fn creation(
 }
 
 /// Compiles an exec in a recorded container, which was created with `spec`.
-pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecOptions) -> Result<Exec> {
+pub fn execution(
+    delegated: bool,
+    record: Record,
+    spec: &Spec,
+    process: &Process,
+    options: &ExecOptions,
+) -> Result<Exec> {
     let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
     let join = namespace::recorded(init.pid, spec.linux.namespaces)?;
     // Every container has its own mount namespace. Without it the process would run on the host.
@@ -95,6 +101,7 @@ pub fn execution(record: Record, spec: &Spec, process: &Process, options: &ExecO
         keyring: record.keyring,
         personality: spec.linux.personality,
         memory_policy: spec.linux.memory_policy,
+        delegated,
         join,
     };
     let plan = exec::compile(process, policy, &request, &facts).map_err(refused)?;

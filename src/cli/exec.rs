@@ -35,7 +35,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     let process = process(&spec, options)?;
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let init = record.init;
-    let launched = compile::execution(record, &spec, &process, options)
+    let launched = compile::execution(globals.delegated, record, &spec, &process, options)
         .and_then(Exec::perform)
         .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };

@@ -9,7 +9,6 @@ use crate::bundle::role::role as role_config;
 use crate::bundle::template;
 use crate::cgroup::place::layout::Layout;
 use crate::error::{Context, Errno, Error, Result};
-use crate::log;
 use crate::sys::entry::write_all;
 use crate::sys::file::{AT_FDCWD, create};
 use crate::sys::path::join;
@@ -37,8 +36,5 @@ pub fn run(bundle: &str, rootless: bool, role: Option<&str>) -> Result<()> {
         other => other.at(&path)?,
     };
     write_all(file.as_fd(), (config.pretty(4) + "\n").as_bytes()).at(&path)?;
-    if rootless {
-        log::warn("--rootless: this version runs the written configuration only as root");
-    }
     Ok(())
 }

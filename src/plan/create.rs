@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::attribute_step::AttributeStep;
+use super::cgroup_view::{CgroupView, cgroup_view};
 use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
-use super::mounts::{CgroupView, MountFacts, MountObject, MountStep, V1Hierarchy};
+use super::mounts::{MountFacts, MountObject, MountStep};
 use super::recipe::Recipe;
 use super::root_step::{MaskedPaths, RootStep};
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
@@ -98,6 +99,7 @@ pub fn compile(
     facts: &HostFacts,
 ) -> Result<Box<CreatePlan>, Vec<Refusal>> {
     let mut refusals = validate(spec);
+    user_namespace::validate_caller(spec, facts, &mut refusals);
     let console_socket = request.outputs.console_socket.is_some();
     terminal(spec.process.as_deref(), request.detach, console_socket, &mut refusals);
     if spec.process.is_none() && !request.await_start {
@@ -108,6 +110,7 @@ pub fn compile(
     cgroup(spec, request, facts, &mut plan, &mut refusals);
     limits(spec, request, facts, &mut plan, &mut refusals);
     namespaces(spec, &mut plan.launch);
+    plan.launch.by_user = facts.user.is_some();
     plan.host = host(spec, request, facts, &plan);
     init(spec, request, facts, &mut plan, &mut refusals);
     plan.prepare = prepare(spec, request, &plan.launch);
@@ -208,7 +211,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     let mut steps = Recipe(vec![JoinCgroup]);
     let owner = cgroup_owner(spec, request, facts);
     if plan.launch.user_namespace {
-        user_namespace::accompany(spec, plan, owner, &mut steps);
+        user_namespace::accompany(spec, facts, plan, owner, &mut steps);
     } else {
         steps.add_some(owner.filter(|uid| *uid != 0).map(|uid| GiveCgroup(Owner::Host(uid))));
     }
@@ -264,7 +267,7 @@ fn init(
     plan: &mut CreatePlan,
     refusals: &mut Vec<Refusal>,
 ) {
-    let CreatePlan { cgroup, launch, .. } = plan;
+    let CreatePlan { cgroup, launch, access, .. } = plan;
     // Reserve room for all steps, because an outgrown list is not freed.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
@@ -277,17 +280,18 @@ fn init(
     }
     steps.add(InitStep::NewSession);
     labels::keyring(request.keyring, spec.process.as_deref(), facts, &mut steps);
-    let view = cgroup_view(spec, cgroup, facts);
+    let view = cgroup_view(spec, cgroup, *access, facts);
     root_and_mounts(spec, request, facts.selinux, view, launch, refusals, &mut steps);
     kernel_names(spec, &mut steps);
     let score = spec.process.as_ref().and_then(|p| p.oom_score_adj);
     steps.add_some(score.filter(|_| !launch.user_namespace).map(InitStep::OomScoreAdj));
-    seal_root(spec, request, facts.selinux, &mut steps);
+    seal_root(spec, request, facts.selinux, launch, &mut steps);
     if let Some(p) = &spec.process {
         // The filter, which may forbid personality(2), comes later.
         steps.add_some(spec.linux.personality.map(AttributeStep::Personality));
         steps.add_some(spec.linux.memory_policy.as_ref().map(memory_policy::step));
         steps.add(InitStep::Home);
+        steps.add_if(request.delegated && !launch.user_namespace, InitStep::CheckGroups);
         labels::compile(p, facts, refusals, &mut steps);
     }
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
@@ -363,25 +367,6 @@ fn shows_cgroup(step: &MountStep) -> bool {
     }
 }
 
-/// The container's cgroup directories on the host.
-fn cgroup_view(spec: &Spec, cgroup: &PlannedCgroup, facts: &HostFacts) -> CgroupView {
-    let mut view = CgroupView {
-        own_namespace: spec.linux.namespace(NamespaceKind::Cgroup).is_some(),
-        ..CgroupView::default()
-    };
-    for hierarchy in &facts.cgroups.hierarchies {
-        let path = cgroup.path().map_or_else(|| hierarchy.own.clone(), |path| path.within(hierarchy));
-        let source = format!("{}{path}", hierarchy.mount);
-        if hierarchy.is_v2() {
-            view.v2 = Some(source);
-        } else {
-            let directory = hierarchy.mount.rsplit('/').next().unwrap_or_default().to_owned();
-            view.v1.push(V1Hierarchy { directory, controllers: hierarchy.controllers.clone(), source });
-        }
-    }
-    view
-}
-
 fn enter_cgroup(spec: &Spec, launch: &Launch, steps: &mut Recipe<InitStep>) {
     steps.add(InitStep::Ask(Sync::Cgroup));
     // The caller may be confined to a few processors; the container gets those of its cgroup.
@@ -407,7 +392,13 @@ fn kernel_names(spec: &Spec, steps: &mut Recipe<InitStep>) {
 /// Restricts the root, after the hooks that may still need to write to it.
 ///
 /// All steps use descriptors and the host's procfs, so they come before the pivot.
-fn seal_root(spec: &Spec, request: &CreateRequest, selinux: bool, steps: &mut Recipe<InitStep>) {
+fn seal_root(
+    spec: &Spec,
+    request: &CreateRequest,
+    selinux: bool,
+    launch: &Launch,
+    steps: &mut Recipe<InitStep>,
+) {
     let inside = |paths: List<Text>| {
         let mut all = Vec::with_capacity(paths.len());
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
@@ -423,10 +414,15 @@ fn seal_root(spec: &Spec, request: &CreateRequest, selinux: bool, steps: &mut Re
         steps.add(RootStep::MaskedPaths(Box::new(MaskedPaths { paths: masked, data }).keep()));
     }
     steps.add_if(spec.root.readonly, RootStep::ReadonlyRoot);
+    // The host has opened all files for it by now.
+    steps.add_if(launch.by_user && launch.user_namespace, InitStep::Hide);
     steps.add(if request.no_pivot { RootStep::MoveRoot } else { RootStep::PivotRoot });
 }
 
 fn finish(spec: &Spec, request: &CreateRequest, launch: &Launch, steps: &mut Recipe<InitStep>) {
+    // An ordinary user's exec finds its namespaces then. It holds nothing of the host any more, nor of the environment.
+    let waits = request.await_start && launch.by_user && launch.user_namespace;
+    steps.add_if(waits, InitStep::Show);
     // After this answer init waits for `start`, and its parent ends.
     steps.add(InitStep::Ask(Sync::Created));
     steps.add_if(launch.agent.is_some(), InitStep::CloseListener);

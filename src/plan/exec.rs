@@ -29,6 +29,8 @@ pub struct ExecRequest {
     pub personality: Option<Personality>,
     /// The container's `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// The caller is an ordinary user, or root of a user namespace.
+    pub delegated: bool,
     /// The namespaces of init that differ from the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, Text)>,
 }
@@ -60,7 +62,8 @@ pub fn compile(
     validate::of_process(p, &mut refusals);
     terminal(Some(p), request.detach, request.outputs.console_socket.is_some(), &mut refusals);
     let user_namespace = request.join.iter().any(|(kind, _)| *kind == NamespaceKind::User);
-    let mut launch = Launch { join: request.join.clone(), user_namespace, ..Launch::default() };
+    let by_user = facts.user.is_some();
+    let mut launch = Launch { join: request.join.clone(), user_namespace, by_user, ..Launch::default() };
     launch.program = Program::of(p, &facts.listening);
     launch.init = init(p, seccomp, request, facts, &mut launch, &mut refusals);
     if refusals.is_empty() {
@@ -112,7 +115,12 @@ fn init(
     if !launch.user_namespace {
         labels::keyring(request.keyring, Some(p), facts, &mut steps);
     }
-    steps.add_some(p.oom_score_adj.map(InitStep::OomScoreAdj));
+    if let Some(score) = p.oom_score_adj {
+        // The file belongs to root otherwise. No process of the container can trace one of the host's user namespace.
+        steps.add_if(launch.by_user, InitStep::Show);
+        steps.add(InitStep::OomScoreAdj(score));
+        steps.add_if(launch.by_user, InitStep::Hide);
+    }
     if launch.user_namespace {
         user_namespace::join(launch, &mut steps);
         // The kernel looks its name up among those of the user namespace.
@@ -125,6 +133,7 @@ fn init(
     steps.add_some(request.personality.map(AttributeStep::Personality));
     steps.add_some(request.memory_policy.as_ref().map(memory_policy::step));
     steps.add(InitStep::Home);
+    steps.add_if(request.delegated && !launch.user_namespace, InitStep::CheckGroups);
     labels::compile(p, facts, refusals, &mut steps);
     let preserve_fds = inherited(request.preserve_fds, facts);
     let_go(launch, preserve_fds, p.terminal, &mut steps);

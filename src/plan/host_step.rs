@@ -105,6 +105,10 @@ pub enum CreateStep {
     JoinCgroup,
     /// Give the container's cgroup to the container's user.
     GiveCgroup(Owner),
+    /// Deny setgroups(2) in init's user namespace.
+    ///
+    /// Only then a caller without rights can map a group.
+    DenyGroups,
     /// Write the maps of init's new user namespace.
     MapIds(IdMaps),
     /// Check that the joined user namespace has the maps of the configuration.
@@ -175,8 +179,8 @@ impl CreateStep {
         match self {
             Common(step) => step.waits(),
             Release | AwaitExec => true,
-            JoinCgroup | GiveCgroup(_) | MapIds(_) | CheckIds(_) | OomScoreAdj(_) | TimeOffsets(_)
-            | RunHooks(_) | MoveNetDevices(_) | LimitMemory | RecordCreated => false,
+            JoinCgroup | GiveCgroup(_) | DenyGroups | MapIds(_) | CheckIds(_) | OomScoreAdj(_)
+            | TimeOffsets(_) | RunHooks(_) | MoveNetDevices(_) | LimitMemory | RecordCreated => false,
         }
     }
 }
@@ -258,6 +262,7 @@ impl fmt::Display for CreateStep {
             CreateStep::Common(step) => step.fmt(f),
             CreateStep::JoinCgroup => f.write_str("put init into the cgroup"),
             CreateStep::GiveCgroup(owner) => write!(f, "give {owner} the cgroup"),
+            CreateStep::DenyGroups => f.write_str("deny setgroups"),
             CreateStep::MapIds(maps) => write!(f, "map ids: {maps}"),
             CreateStep::CheckIds(maps) => write!(f, "check ids: {maps}"),
             CreateStep::OomScoreAdj(n) => write!(f, "set oom_score_adj {n}"),

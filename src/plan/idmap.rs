@@ -45,9 +45,10 @@ pub struct MountMaps {
 
 /// The maps that an entry names, unless they are those of the container.
 fn own_maps(mount: &Mount, spec: &Spec) -> Option<IdMaps> {
-    let maps = IdMaps { uids: mount.uid_mappings, gids: mount.gid_mappings };
-    let container = IdMaps { uids: spec.linux.uid_mappings, gids: spec.linux.gid_mappings };
-    (!maps.uids.is_empty() && maps != container).then_some(maps)
+    let maps = IdMaps { uids: mount.uid_mappings, gids: mount.gid_mappings, ..IdMaps::default() };
+    let linux = &spec.linux;
+    let container = (maps.uids, maps.gids) == (linux.uid_mappings, linux.gid_mappings);
+    (!maps.uids.is_empty() && !container).then_some(maps)
 }
 
 /// The maps that need a user namespace of their own, each once.

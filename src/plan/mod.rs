@@ -7,7 +7,7 @@
 //! | [`host_step`], [`step`], [`root_step`], [`attribute_step`] | the steps and their texts |
 //! | [`order`] | the laws that every recipe keeps |
 //! | [`validate`] | the contradictions that a spec may have |
-//! | [`mounts`], [`options`], [`devices`] | the file systems |
+//! | [`mounts`], [`cgroup_view`], [`options`], [`devices`] | the file systems |
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
 //! | `labels` | AppArmor profiles and SELinux labels |
 //! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
@@ -17,6 +17,7 @@
 //! | [`time`] | the clocks of a time namespace |
 
 pub mod attribute_step;
+pub mod cgroup_view;
 pub mod create;
 pub mod devices;
 pub mod exec;
@@ -64,6 +65,8 @@ pub struct Launch {
     pub join: Vec<(NamespaceKind, Text)>,
     /// It enters a user namespace, in which it has no rights over the host.
     pub user_namespace: bool,
+    /// The caller is an ordinary user, who has rights over init only if it is dumpable.
+    pub by_user: bool,
     /// The objects of the host that the host process opens for it on request.
     pub opens: List<HostObject>,
     /// The program that it executes.

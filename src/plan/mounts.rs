@@ -5,6 +5,7 @@ mod display;
 
 use std::fmt;
 
+use super::cgroup_view::CgroupView;
 use super::idmap::{self, Idmap, only_for_a_mount};
 use super::inside_path::InsidePath;
 use super::labels;
@@ -31,28 +32,6 @@ pub struct MountFacts {
     pub cgroup: CgroupView,
     /// File systems take SELinux labels.
     pub selinux: bool,
-}
-
-/// The container's cgroups as a mount of type `cgroup` shows them.
-#[derive(Clone, Debug, Default)]
-pub struct CgroupView {
-    /// The v1 hierarchies. If there are any, the mount shows them.
-    pub v1: Vec<V1Hierarchy>,
-    /// The host path of the v2 cgroup, bound where cgroup2 may not be mounted.
-    pub v2: Option<String>,
-    /// The container has its own cgroup namespace, and init is in it when it mounts.
-    pub own_namespace: bool,
-}
-
-/// A v1 hierarchy.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct V1Hierarchy {
-    /// Its directory's name, from the host's mount point: `cpu,cpuacct` or `systemd`.
-    pub directory: String,
-    /// Its controllers, or `name=…` for a named one.
-    pub controllers: Vec<String>,
-    /// The host's path of the container's directory in it.
-    pub source: String,
 }
 
 /// One entry of `mounts[]`, decided.
@@ -129,6 +108,8 @@ pub struct NewMount {
     pub root_label: Option<&'static CStr>,
     /// A host path to bind instead if the kernel refuses the mount (EPERM, EBUSY).
     pub instead: Option<&'static (&'static CStr, List<Change>)>,
+    /// The one to bind if that does not exist.
+    pub otherwise: Option<&'static CStr>,
 }
 
 /// A v1 hierarchy in a [`MountObject::CgroupV1`].
@@ -140,6 +121,8 @@ pub struct CgroupEntry {
     pub data: Option<&'static CStr>,
     /// The host path to bind if it cannot be.
     pub source: &'static CStr,
+    /// The one to bind if that does not exist.
+    pub otherwise: Option<&'static CStr>,
 }
 
 /// The files of procfs that may be mounted over, as in runc.
@@ -346,7 +329,7 @@ fn new_mount(
     let kind = mount.kind.unwrap_or_default();
     let (kind, instead) = match kind {
         "cgroup" => match &facts.cgroup.v2 {
-            Some(own) => ("cgroup2", Some(own.as_str())),
+            Some(source) => ("cgroup2", Some(source.own.as_str())),
             None => {
                 let why = "the host has no cgroups mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup)";
                 return Err(("type", why));
@@ -370,6 +353,10 @@ fn new_mount(
             Some(path) => Some(Box::new((text("source", path)?, options.changes())).keep()),
             None => None,
         },
+        otherwise: match &facts.cgroup.v2 {
+            Some(source) if kind == "cgroup2" => optional(source.otherwise.as_deref())?,
+            _ => None,
+        },
         data: data(&for_fs)?,
         // It cannot be an option: init makes the mount of an ipc namespace that may have others.
         root_label: match label.filter(|_| kind == "mqueue") {
@@ -378,6 +365,10 @@ fn new_mount(
         },
         kind: text("type", kind)?,
     })
+}
+
+fn optional(path: Option<&str>) -> Result<Option<&'static CStr>, Refused> {
+    path.map(|path| text("type", path)).transpose()
 }
 
 fn cgroup_v1(set: u32, label: Option<Text>, view: &CgroupView) -> Result<MountObject, Refused> {
@@ -390,7 +381,8 @@ fn cgroup_v1(set: u32, label: Option<Text>, view: &CgroupView) -> Result<MountOb
         entries.push(CgroupEntry {
             directory,
             data: if view.own_namespace { Some(text("type", &names)?) } else { None },
-            source: text("type", &hierarchy.source)?,
+            source: text("type", &hierarchy.source.own)?,
+            otherwise: optional(hierarchy.source.otherwise.as_deref())?,
         });
         for name in &hierarchy.controllers {
             if !name.starts_with("name=") && *name != hierarchy.directory {

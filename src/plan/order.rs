@@ -239,7 +239,11 @@ fn user_namespace(launch: &Launch, out: &mut Vec<String>) {
     };
     let other = |s: &InitStep| matches!(s, InitStep::JoinNamespace { kind, .. } if !matches!(kind, NamespaceKind::User | NamespaceKind::Pid));
     let (enters, joined) = (launch.init.iter().position(user), launch.init.iter().rposition(other));
-    before(("joining the others", joined), ("the user namespace", enters), out);
+    if launch.by_user {
+        visible(launch, out);
+    } else {
+        before(("joining the others", joined), ("the user namespace", enters), out);
+    }
     let root = ("becoming root", first(launch, BECOME_ROOT));
     before(("the user namespace", enters), root, out);
     let cloned = launch.new_namespaces & NamespaceKind::User.clone_flag() != 0;
@@ -257,6 +261,26 @@ fn user_namespace(launch: &Launch, out: &mut Vec<String>) {
     for object in super::user_namespace::files_of_the_host(&launch.init) {
         if launch.user_namespace && !launch.opens.contains(object) {
             out.push(format!("init would open {object} of the host itself"));
+        }
+    }
+}
+
+/// A process is dumpable only where that is harmless.
+///
+/// No process of a container can trace it there, or it holds nothing of the host.
+fn visible(launch: &Launch, out: &mut Vec<String>) {
+    let (mut dumpable, mut holds) = (false, true);
+    for step in &launch.init {
+        match step {
+            InitStep::Show => dumpable = true,
+            InitStep::Hide => dumpable = false,
+            InitStep::LetGo { .. } => holds = false,
+            InitStep::Root(RootStep::PivotRoot | RootStep::MoveRoot) | InitStep::JoinNamespace { .. }
+                if dumpable && holds =>
+            {
+                out.push(format!("init is dumpable at \"{step}\""));
+            }
+            _ => {}
         }
     }
 }

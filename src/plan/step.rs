@@ -49,6 +49,12 @@ pub enum InitStep {
     },
     /// Make further namespaces (`CLONE_NEW…`), once all others are joined.
     Unshare(u64),
+    /// Be dumpable: an ordinary user's host process may look into init.
+    Show,
+    /// Be no longer dumpable.
+    Hide,
+    /// Find out whether groups can be set in the user namespace.
+    CheckGroups,
     /// Become root of the user namespace.
     BecomeRoot,
     /// Continue in a clone, which is the first process of the pid namespace.
@@ -141,6 +147,10 @@ impl From<AttributeStep> for InitStep {
 }
 
 impl InitStep {
+    fn dumpable(&self) -> &'static str {
+        if *self == InitStep::Show { "be dumpable" } else { "be no longer dumpable" }
+    }
+
     /// The kind of namespace that it changes.
     pub fn sets(&self) -> Option<NamespaceKind> {
         match self {
@@ -172,6 +182,8 @@ impl fmt::Display for InitStep {
             InitStep::SelinuxLabel(label) => write!(f, "SELinux label {} at exec", Quoted(label)),
             InitStep::JoinNamespace { kind, .. } => write!(f, "join the {kind} namespace"),
             InitStep::Unshare(flags) => write!(f, "make namespaces: {}", NamespaceKind::names_of(*flags)),
+            InitStep::Show | InitStep::Hide => f.write_str(self.dumpable()),
+            InitStep::CheckGroups => f.write_str("see whether groups can be set"),
             InitStep::BecomeRoot => f.write_str("become root of the user namespace"),
             InitStep::CloneInit => f.write_str("clone the first process of the pid namespace"),
             InitStep::NewCgroupNamespace => f.write_str("new cgroup namespace"),

@@ -29,15 +29,20 @@ use super::time;
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{DeviceKind, IdMapping, NamespaceKind, Process, Spec};
 use crate::error::Lossy;
+use crate::facts::{HostFacts, Mappable, OrdinaryUser, SYS_ADMIN};
 use crate::text::{Keep, List, Text, c_text};
 
 /// The maps of a user namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdMaps {
     /// `uidMappings`
     pub uids: List<IdMapping>,
     /// `gidMappings`
     pub gids: List<IdMapping>,
+    /// The program that maps the uids, if the runtime may not.
+    pub uid_helper: Option<Text>,
+    /// The same for the gids.
+    pub gid_helper: Option<Text>,
 }
 
 /// Who gets a file of the host.
@@ -104,6 +109,69 @@ pub fn validate(spec: &Spec, out: &mut Vec<Refusal>) {
     }
 }
 
+/// How the maps are written.
+fn maps(spec: &Spec, facts: &HostFacts) -> IdMaps {
+    let (uids, gids) = (spec.linux.uid_mappings, spec.linux.gid_mappings);
+    let OrdinaryUser { uids: may_uids, gids: may_gids } = facts.user.unwrap_or_default();
+    let helper = |may, map: &[IdMapping]| match may {
+        Mappable::One { id, helper } if !is_one(map, id) => helper,
+        _ => None,
+    };
+    IdMaps { uids, gids, uid_helper: helper(may_uids, uids), gid_helper: helper(may_gids, gids) }
+}
+
+/// Whether a map has one id, which is this one on the host.
+fn is_one(map: &[IdMapping], id: u32) -> bool {
+    matches!(map, [IdMapping { host_id, size: 1, .. }] if *host_id == id)
+}
+
+/// Whether the kernel takes the map of groups only if setgroups(2) is denied.
+///
+/// Otherwise the user could drop a group whose members have fewer rights than others.
+fn denies_groups(spec: &Spec, facts: &HostFacts) -> bool {
+    facts.user.is_some_and(
+        |user| matches!(user.gids, Mappable::One { id, .. } if is_one(spec.linux.gid_mappings, id)),
+    )
+}
+
+/// Refuses maps that this caller cannot have.
+pub(super) fn validate_caller(spec: &Spec, facts: &HostFacts, out: &mut Vec<Refusal>) {
+    let linux = &spec.linux;
+    let Some(user) = facts.user else { return };
+    match linux.namespace(NamespaceKind::User) {
+        Some(namespace) if namespace.path.is_none() => {}
+        Some(_) => {
+            let what = format_args!("an ordinary user cannot join one (run embrun as root of it)");
+            return refuse(out, format_args!("linux.namespaces: type \"user\""), what);
+        }
+        None if facts.capabilities & SYS_ADMIN != 0 => return,
+        None => {
+            let what =
+                format_args!("an ordinary user needs a user namespace (`embrun spec --rootless` writes one)");
+            return refuse(out, format_args!("linux.namespaces"), what);
+        }
+    }
+    for (field, map, may, [program, file]) in [
+        ("uidMappings", linux.uid_mappings, user.uids, ["newuidmap", "/etc/subuid"]),
+        ("gidMappings", linux.gid_mappings, user.gids, ["newgidmap", "/etc/subgid"]),
+    ] {
+        match may {
+            Mappable::One { id, helper: None } if !map.is_empty() && !is_one(map, id) => {
+                let what = format_args!(
+                    "an ordinary user can map one id of size 1, {id}, without {program} (install the package uidmap and add ids to {file})"
+                );
+                refuse(out, format_args!("linux.{field}"), what);
+            }
+            _ => {}
+        }
+    }
+    if denies_groups(spec, facts) && spec.process.as_ref().is_some_and(|p| !p.user.additional_gids.is_empty())
+    {
+        let what = format_args!("cannot be set where one group is mapped (map more with newgidmap)");
+        refuse(out, format_args!("process.user.additionalGids"), what);
+    }
+}
+
 /// Whether two ranges have an id in common, inside or outside.
 fn overlap(a: &IdMapping, b: &IdMapping) -> bool {
     let meet = |x: u32, y: u32| {
@@ -120,14 +188,23 @@ pub fn host_id(map: &[IdMapping], inside: u32) -> Option<u32> {
 }
 
 /// The steps of the host until init is root of its user namespace.
-pub(super) fn accompany(spec: &Spec, plan: &CreatePlan, owner: Option<u32>, steps: &mut Recipe<CreateStep>) {
-    let maps = IdMaps { uids: spec.linux.uid_mappings, gids: spec.linux.gid_mappings };
+pub(super) fn accompany(
+    spec: &Spec,
+    facts: &HostFacts,
+    plan: &CreatePlan,
+    owner: Option<u32>,
+    steps: &mut Recipe<CreateStep>,
+) {
+    let maps = maps(spec, facts);
     steps.add(CommonStep::Await(Sync::UserNamespace));
     if joins(&plan.launch.join, NamespaceKind::User).is_none() {
+        steps.add_if(denies_groups(spec, facts), CreateStep::DenyGroups);
         steps.add(CreateStep::MapIds(maps));
     } else {
         steps.add_if(!maps.uids.is_empty() || !maps.gids.is_empty(), CreateStep::CheckIds(maps));
     }
+    // An ordinary user can give nothing away, and owns what was delegated.
+    let owner = owner.filter(|_| !plan.launch.by_user);
     steps.add_some(owner.map(|uid| CreateStep::GiveCgroup(Owner::Inside(uid))));
     let score = spec.process.as_ref().and_then(|p| p.oom_score_adj);
     steps.add_some(score.map(CreateStep::OomScoreAdj));
@@ -146,7 +223,8 @@ where
 {
     if let Some(p) = process.filter(|_| launch.user_namespace) {
         steps.add_if(!p.rlimits.is_empty(), CommonStep::LimitProcess(p.rlimits));
-        steps.add(CommonStep::GivePipes(p.user.uid));
+        // Init gives those away that an ordinary user owns.
+        steps.add_if(!launch.by_user, CommonStep::GivePipes(p.user.uid));
     }
 }
 
@@ -169,7 +247,11 @@ pub(super) fn enter(launch: &mut Launch, new_time: bool, steps: &mut Recipe<Init
         launch.new_namespaces = wanted & (user | pid);
     }
     steps.add_if(new_time, InitStep::Unshare(NamespaceKind::Time.clone_flag()));
+    // Its files in procfs belong to root otherwise, and the maps are among them. The namespace is new: nobody is in it who
+    // could trace init.
+    steps.add_if(launch.by_user, InitStep::Show);
     steps.add(InitStep::Ask(Sync::UserNamespace));
+    steps.add(InitStep::CheckGroups);
     steps.add(InitStep::BecomeRoot);
     let others = wanted & !user & !launch.new_namespaces;
     steps.add_if(others != 0, InitStep::Unshare(others));
@@ -184,8 +266,12 @@ pub(super) fn enter(launch: &mut Launch, new_time: bool, steps: &mut Recipe<Init
 /// It makes no process before it has let go of the host, so the pid namespace can be joined early.
 pub(super) fn join(launch: &Launch, steps: &mut Recipe<InitStep>) {
     let user = NamespaceKind::User;
+    let joined = joins(&launch.join, user).map(|index| InitStep::JoinNamespace { kind: user, index });
+    // An ordinary user has no right to join another kind outside, but as the owner of the user namespace in it.
+    steps.add_some(joined.filter(|_| launch.by_user));
     join_namespaces(&launch.join, &[user], steps);
-    steps.add_some(joins(&launch.join, user).map(|index| InitStep::JoinNamespace { kind: user, index }));
+    steps.add_some(joined.filter(|_| !launch.by_user));
+    steps.add(InitStep::CheckGroups);
     steps.add(InitStep::BecomeRoot);
     steps.add(InitStep::DieWithHostStill);
 }
@@ -234,9 +320,13 @@ pub fn files_of_the_host(steps: &[InitStep]) -> List<HostObject> {
 fn of_mount(mount: &MountStep, add: &mut impl FnMut(Option<&'static CStr>)) {
     match &mount.what {
         MountObject::Bind { source, .. } => add(Some(source)),
-        MountObject::New(new) => add(new.instead.map(|(path, _)| *path)),
+        MountObject::New(new) => {
+            [new.instead.map(|(path, _)| *path), new.otherwise].into_iter().for_each(add)
+        }
         MountObject::CgroupV1 { entries, .. } => {
-            entries.iter().filter(|entry| entry.data.is_none()).for_each(|entry| add(Some(entry.source)));
+            for entry in entries.iter().filter(|entry| entry.data.is_none()) {
+                [Some(entry.source), entry.otherwise].into_iter().for_each(&mut *add);
+            }
         }
         MountObject::Remount { .. } | MountObject::Change => {}
     }
@@ -244,9 +334,12 @@ fn of_mount(mount: &MountStep, add: &mut impl FnMut(Option<&'static CStr>)) {
 
 impl fmt::Display for IdMaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, map) in [("uids", self.uids), (", gids", self.gids)] {
+        for (kind, map, helper) in
+            [("uids", self.uids, self.uid_helper), (", gids", self.gids, self.gid_helper)]
+        {
             f.write_str(kind)?;
             map.iter().try_for_each(|m| write!(f, " {}:{}:{}", m.container_id, m.host_id, m.size))?;
+            helper.map_or(Ok(()), |helper| write!(f, " by {helper}"))?;
         }
         Ok(())
     }

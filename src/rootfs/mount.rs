@@ -70,9 +70,13 @@ impl Rootfs {
         };
         match (done, new.instead.filter(|_| step.idmap.is_none())) {
             (Err(e), Some((path, changes))) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
+                let path = self.first_there(path, new.otherwise);
                 self.bind(step, path, true, changes)
             }
             (Err(e), _) if step.idmap.is_some() => Err(e),
+            (Err(e), _) if e.errno() == Some(Errno::EINVAL) && self.api.is_inside() => {
+                Err(e.hint("the user namespace must map every uid= and gid= of its options"))
+            }
             (Err(e), _) => Err(with_hint(e, new.kind)),
             (Ok(()), _) => Ok(()),
         }
@@ -220,6 +224,12 @@ impl Rootfs {
         self.change_all(&tree, step.changes)
     }
 
+    /// The path of the host, or the other one if nothing is there.
+    fn first_there(&self, path: &'static CStr, otherwise: Option<&'static CStr>) -> &'static CStr {
+        let absent = |path| self.api.open_host(path, OFlag::O_PATH).is_err_and(|e| e == Errno::ENOENT);
+        otherwise.filter(|_| absent(path)).unwrap_or(path)
+    }
+
     fn hierarchy(&mut self, tmpfs: &DetachedMount, flags: u32, entry: &CgroupEntry) -> Result<()> {
         mkdirat(tmpfs, entry.directory, DIRECTORY)?;
         let place = open_name(tmpfs, entry.directory)?;
@@ -227,7 +237,7 @@ impl Rootfs {
             let source = Some(c"cgroup");
             return Ok(mount_on(source, place.as_fd(), source, flags, Some(data))?);
         }
-        let own = self.api.clone_path(entry.source, false)?;
+        let own = self.api.clone_path(self.first_there(entry.source, entry.otherwise), false)?;
         let change = crate::plan::options::Options { set: flags, ..Default::default() }.changes();
         self.change_all(&own, change)?;
         Ok(self.api.attach(own.as_fd(), place.as_fd())?)

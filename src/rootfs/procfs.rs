@@ -136,6 +136,17 @@ impl ProcFs {
         ))
     }
 
+    /// Whether the user namespace of this process denies setgroups(2) (Linux 3.19).
+    pub fn denies_groups(&self) -> Result<bool> {
+        let file = match self.open_beneath(&self.below(c"self", "setgroups")?, OFlag::O_RDONLY) {
+            Err(Errno::ENOENT) => return Ok(false),
+            other => other.at("open /proc/self/setgroups")?,
+        };
+        let mut word = [0; 4];
+        nix::unistd::read(&file, &mut word).at("read /proc/self/setgroups")?;
+        Ok(word == *b"deny")
+    }
+
     /// Sets a kernel parameter, given as its path below `/proc/sys`.
     ///
     /// [`crate::plan::sysctl::path`] makes that path.

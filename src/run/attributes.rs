@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 
-use super::stdio;
+use super::{stdio, user_namespace};
 use crate::bundle::spec::{Personality, Scheduler};
 use crate::error::{Context, Error, Result};
 use crate::plan::attribute_step::AttributeStep;
@@ -14,7 +14,7 @@ use crate::sys::process;
 use crate::sys::scheduling::{self, SchedAttr};
 
 /// Performs a step.
-pub(super) fn set(step: AttributeStep) -> Result<()> {
+pub(super) fn set(step: AttributeStep, groups_denied: bool) -> Result<()> {
     match step {
         AttributeStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).map(drop).at("prlimit"),
         AttributeStep::Scheduler(s) => set_scheduler(s),
@@ -29,7 +29,10 @@ pub(super) fn set(step: AttributeStep) -> Result<()> {
         AttributeStep::OwnStdio(uid) => stdio::own(uid),
         AttributeStep::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().at("prctl"),
         AttributeStep::BoundingSet(keep) => credentials::drop_bounding(keep.bounding).at("PR_CAPBSET_DROP"),
-        AttributeStep::Ids(user) => become_user(user.uid, user.gid, user.additional_gids),
+        AttributeStep::Ids(user) => {
+            let groups = user_namespace::groups(groups_denied, user.additional_gids)?;
+            become_user(user.uid, user.gid, groups)
+        }
         AttributeStep::Capabilities(masks) => set_capabilities(masks),
     }
 }
@@ -97,7 +100,7 @@ fn run_on(cpus: &[u32]) -> nix::Result<()> {
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
 }
 
-fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> Result<()> {
     credentials::keep_capabilities(true).at("PR_SET_KEEPCAPS")?;
     credentials::set_ids(uid, gid, groups)?;
     credentials::keep_capabilities(false).at("PR_SET_KEEPCAPS")

@@ -163,6 +163,7 @@ impl Making<'_> {
             CreateStep::Common(step) => self.host.step(step),
             CreateStep::JoinCgroup => self.host.join_cgroup(Cgroup::join),
             CreateStep::GiveCgroup(owner) => self.give_cgroup(owner),
+            CreateStep::DenyGroups => user_namespace::deny_groups(self.host.child.pid),
             CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps, "linux"),
             CreateStep::CheckIds(maps) => user_namespace::check(self.host.child.pid, &maps),
             CreateStep::TimeOffsets(offsets) => time::set_offsets_of(self.host.child.pid, offsets),

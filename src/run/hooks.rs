@@ -154,7 +154,12 @@ impl Gate {
     }
 }
 
-fn run(place: &HookContext<'_>, slot: &mut Option<Locked>, hook: &Hook, state: &Json) -> Result<()> {
+pub(super) fn run(
+    place: &HookContext<'_>,
+    slot: &mut Option<Locked>,
+    hook: &Hook,
+    state: &Json,
+) -> Result<()> {
     let program = HookProgram::new(hook, state)?;
     let (output, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).at("pipe2")?;
     nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).at("fcntl")?;

@@ -3,7 +3,7 @@
 //! It runs in a clone of the single-threaded host process, so it may allocate until the seccomp filter is loaded, and not from
 //! then until exec. It ends only by exec or `_exit`, and reports the failed step to the host.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -12,18 +12,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
+use super::init_context::{InitContext, OfTheHost, let_go_of};
 use super::start_fifo::InitFifos;
 use super::wire::{self, Channel};
 use super::{attributes, hooks, program, stdio, terminal, time, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks, NamespaceKind, Propagation};
 use crate::cgroup::Cgroup;
-use crate::error::{Context, Error, Lossy, Quoted, Result};
+use crate::error::{Context, Error, Quoted, Result};
 use crate::json::value::Json;
 use crate::plan::idmap::{Idmap, MapCarrier};
 use crate::plan::mounts::MountStep;
 use crate::plan::root_step::RootStep;
 use crate::plan::step::InitStep;
-use crate::plan::{Launch, Program};
+use crate::plan::Launch;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::resolve::Links;
 use crate::rootfs::root::here;
@@ -52,40 +53,6 @@ pub struct Init<'a> {
     pub hooks: &'a Hooks,
     /// Makes the state for hooks of a kind, given the pid.
     pub state: &'a dyn Fn(HookKind, i32) -> Json,
-}
-
-/// The values that steps pass on to later steps.
-struct InitContext {
-    /// The host's procfs and the root, until they are closed.
-    host: Option<OfTheHost>,
-    in_cwd: bool,
-    program: Option<CString>,
-    argv: CStrings,
-    envp: CStrings,
-}
-
-/// A way back to the host. While it exists, no program of the container may run.
-enum OfTheHost {
-    /// The host's procfs, opened before any file of the container is reachable.
-    ProcFs(ProcFs),
-    /// The root of a container that is being created, with the host's procfs.
-    Rootfs(Rootfs),
-}
-
-impl OfTheHost {
-    fn procfs(&self) -> &ProcFs {
-        match self {
-            OfTheHost::ProcFs(procfs) => procfs,
-            OfTheHost::Rootfs(rootfs) => rootfs.proc(),
-        }
-    }
-
-    fn rootfs(&self) -> Option<&Rootfs> {
-        match self {
-            OfTheHost::ProcFs(_) => None,
-            OfTheHost::Rootfs(rootfs) => Some(rootfs),
-        }
-    }
 }
 
 impl Init<'_> {
@@ -123,6 +90,8 @@ impl Init<'_> {
         Ok(InitContext {
             host: Some(OfTheHost::ProcFs(ProcFs::open()?)),
             in_cwd: false,
+            dumpable: false,
+            groups_denied: false,
             program: None,
             argv: CStrings::new(self.launch.program.args.iter().filter_map(c)),
             // An empty HOME counts as unset: it is set when the program is looked up.
@@ -148,7 +117,9 @@ impl Init<'_> {
             InitStep::SelinuxLabel(label) => context.host()?.procfs().set_label("attr/exec", label),
             InitStep::JoinNamespace { kind, index } => self.join(kind, index),
             InitStep::Unshare(flags) => user_namespace::make(flags),
-            InitStep::BecomeRoot => user_namespace::become_root(),
+            InitStep::Show | InitStep::Hide | InitStep::CheckGroups | InitStep::BecomeRoot => {
+                context.ids(step)
+            }
             InitStep::CloneInit => self.go_on_in_a_clone(),
             InitStep::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare"),
             InitStep::NewTimeNamespace(offsets) => time::enter_new(context.host()?.procfs(), offsets),
@@ -168,10 +139,8 @@ impl Init<'_> {
             InitStep::EnterPidNamespace => self.go_on_in_a_clone(),
             InitStep::RunHooks(kind) => self.run_hooks(kind, context),
             InitStep::Sysctl((file, value)) => context.host()?.procfs().sysctl(file, value),
-            InitStep::OomScoreAdj(score) => {
-                context.host()?.procfs().write_self("oom_score_adj", score.to_string().as_bytes())
-            }
-            InitStep::Attribute(step) => attributes::set(step),
+            InitStep::OomScoreAdj(n) => user_namespace::set_own_score(context.host()?.procfs(), n),
+            InitStep::Attribute(step) => attributes::set(step, context.groups_denied),
             InitStep::TryCwd => self.try_cwd(context),
             InitStep::Cwd => self.cwd(context),
             InitStep::Seccomp => self.load_filter(),
@@ -389,35 +358,6 @@ impl Init<'_> {
     }
 }
 
-impl InitContext {
-    fn find_program(&mut self, program: &Program) -> Result<()> {
-        self.program = Some(program::find(program)?);
-        Ok(())
-    }
-
-    fn exec(&self) -> Error {
-        match &self.program {
-            Some(path) => exec(path, &self.argv, &self.envp),
-            None => Error::new("process: is required to start"),
-        }
-    }
-
-    fn host(&mut self) -> Result<&mut OfTheHost> {
-        self.host.as_mut().ok_or_else(let_go_of)
-    }
-
-    fn rootfs(&mut self) -> Result<&mut Rootfs> {
-        match self.host()? {
-            OfTheHost::Rootfs(rootfs) => Ok(rootfs),
-            OfTheHost::ProcFs(_) => Err(Error::new("the root is not prepared")),
-        }
-    }
-}
-
-fn let_go_of() -> Error {
-    Error::new("the host's descriptors are closed already")
-}
-
 fn die_with_parent() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).at("prctl")
 }
@@ -438,11 +378,4 @@ fn root_step(init: &Init<'_>, step: RootStep, rootfs: &mut Rootfs) -> Result<()>
         RootStep::PivotRoot => rootfs.pivot(),
         RootStep::MoveRoot => rootfs.move_over(),
     }
-}
-
-/// Executes the program; allocates nothing unless it fails.
-fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
-    let errno = process::execve(path, argv, envp);
-    // The program was found, so the missing file may be the interpreter in its first line.
-    Error::os(format_args!("exec {}", Lossy(path)), errno)
 }

@@ -14,18 +14,19 @@ use nix::sys::socket::{self, MsgFlags};
 use nix::sys::stat::SFlag;
 use nix::unistd::Pid;
 
-use super::namespace;
 use super::wire::{Channel, MessageKind};
+use super::{id_helper, namespace};
 use crate::bundle::spec::{IdMapping, NamespaceKind, Rlimit};
 use crate::error::{Context, Error, Result};
 use crate::plan::Launch;
 use crate::plan::user_namespace::{IdMaps, host_id, map_text};
 use crate::rootfs::host_files::HostFiles;
+use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::RootDir;
 use crate::sys::descriptor::{self, adopt, receive_fd, send_fd};
 use crate::sys::file::{chown, fstat, kind, open, read_text};
 use crate::sys::{credentials, process};
-use crate::text::List;
+use crate::text::{List, Text};
 
 /// Init must not allocate for an error, and the host only passes it on.
 type Outcome<T> = std::result::Result<T, Errno>;
@@ -34,12 +35,20 @@ type Outcome<T> = std::result::Result<T, Errno>;
 ///
 /// Errors name the owner's property.
 pub(super) fn map(pid: Pid, maps: &IdMaps, owner: &str) -> Result<()> {
-    each(maps, owner, &|file, map| write_of(pid, file, map_text(map).as_bytes()))
+    each(maps, owner, &|file, map, helper| match helper {
+        Some(helper) => id_helper::run(helper, pid, map),
+        None => write_of(pid, file, map_text(map).as_bytes()),
+    })
+}
+
+/// Denies setgroups(2) in the user namespace of a process.
+pub(super) fn deny_groups(pid: Pid) -> Result<()> {
+    write_of(pid, "setgroups", b"deny")
 }
 
 /// Checks that the user namespace of a process has these maps.
 pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
-    each(maps, "linux", &|file, map| {
+    each(maps, "linux", &|file, map, _| {
         let there = read_map(pid, file)?;
         // The kernel may have sorted them.
         if map.is_empty() || there.len() == map.len() && map.iter().all(|range| there.contains(range)) {
@@ -49,9 +58,12 @@ pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
     })
 }
 
-fn each(maps: &IdMaps, owner: &str, act: &dyn Fn(&str, List<IdMapping>) -> Result<()>) -> Result<()> {
-    act("uid_map", maps.uids).about(format_args!("{owner}.uidMappings"))?;
-    act("gid_map", maps.gids).about(format_args!("{owner}.gidMappings"))
+/// An act on one of the maps: its file, its ranges, and the program that writes it.
+type OnMap<'a> = &'a dyn Fn(&str, List<IdMapping>, Option<Text>) -> Result<()>;
+
+fn each(maps: &IdMaps, owner: &str, act: OnMap<'_>) -> Result<()> {
+    act("uid_map", maps.uids, maps.uid_helper).about(format_args!("{owner}.uidMappings"))?;
+    act("gid_map", maps.gids, maps.gid_helper).about(format_args!("{owner}.gidMappings"))
 }
 
 /// Writes a file of a process, in one call as the kernel requires.
@@ -93,15 +105,36 @@ pub(super) fn host_uid(pid: Pid, inside: u32) -> Result<u32> {
     })
 }
 
+/// Adds the fix to the error of a write to `oom_score_adj`.
+fn cannot_lower(e: Error) -> Error {
+    match e.errno() {
+        Some(Errno::EACCES) => {
+            e.hint("process.oomScoreAdj: it is lowered only with CAP_SYS_RESOURCE on the host")
+        }
+        _ => e,
+    }
+}
+
 /// Writes `oom_score_adj` of a process.
 pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
-    write_of(pid, "oom_score_adj", score.to_string().as_bytes())
+    write_of(pid, "oom_score_adj", score.to_string().as_bytes()).map_err(cannot_lower)
+}
+
+/// Writes it of this process.
+pub(super) fn set_own_score(procfs: &ProcFs, score: i32) -> Result<()> {
+    procfs.write_self("oom_score_adj", score.to_string().as_bytes()).map_err(cannot_lower)
 }
 
 /// Sets the resource limits of a process.
 pub(super) fn limit(pid: Pid, limits: &[Rlimit]) -> Result<()> {
     limits.iter().try_for_each(|l| {
-        process::set_rlimit_of(pid, l.resource, l.soft, l.hard).map(drop).context(|| format!("prlimit {l}"))
+        let set = process::set_rlimit_of(pid, l.resource, l.soft, l.hard).map(drop);
+        set.context(|| format!("prlimit {l}")).map_err(|e| match e.errno() {
+            Some(Errno::EPERM) => {
+                e.hint("process.rlimits: a hard limit is raised only with CAP_SYS_RESOURCE on the host")
+            }
+            _ => e,
+        })
     })
 }
 
@@ -185,9 +218,26 @@ pub(super) fn join(namespace: &OwnedFd, kind: NamespaceKind, inside: bool) -> Re
     })
 }
 
-/// Becomes root of the user namespace, without groups.
-pub(super) fn become_root() -> Result<()> {
-    credentials::set_ids(0, 0, &[])?;
-    // Where fs.suid_dumpable is 1, the change of ids lets root of the namespace look into this process.
-    nix::sys::prctl::set_dumpable(false).at("PR_SET_DUMPABLE")
+/// Becomes root of the user namespace.
+pub(super) fn become_root(groups_denied: bool, dumpable: bool) -> Result<()> {
+    credentials::set_ids(0, 0, groups(groups_denied, &[])?)?;
+    // The change of ids sets it to fs.suid_dumpable.
+    set_dumpable(dumpable).map(drop)
+}
+
+/// Lets other processes of this user look into this one, or not.
+pub(super) fn set_dumpable(dumpable: bool) -> Result<bool> {
+    nix::sys::prctl::set_dumpable(dumpable).at("PR_SET_DUMPABLE").map(|()| dumpable)
+}
+
+/// The groups to set: none where that is denied, and then none may be asked for.
+pub(super) fn groups(denied: bool, wanted: List<u32>) -> Result<Option<List<u32>>> {
+    match (denied, wanted) {
+        (false, _) => Ok(Some(wanted)),
+        (true, []) => Ok(None),
+        (true, _) => {
+            Err(Error::new("process.user.additionalGids: setgroups is denied in this user namespace")
+                .hint("map more than one group, with newgidmap"))
+        }
+    }
 }

@@ -52,13 +52,23 @@ pub struct Entry {
     id: String,
 }
 
+/// Adds the fix to the error of a user who may not use the default root.
+fn of_a_user(e: Error) -> Error {
+    match e.errno() {
+        Some(Errno::EACCES) if !geteuid().is_root() => {
+            e.hint("an ordinary user needs a directory of its own: set XDG_RUNTIME_DIR or --root")
+        }
+        _ => e,
+    }
+}
+
 impl Store {
     /// Opens the root for reading; `None` if it does not exist.
     pub fn open(path: Text) -> Result<Option<Store>> {
         match open(path, directory()) {
             Ok(dir) => Store::check(dir, path).map(Some),
             Err(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(Error::os(format_args!("--root {}", path), e)),
+            Err(e) => Err(of_a_user(Error::os(format_args!("--root {}", path), e))),
         }
     }
 
@@ -70,7 +80,8 @@ impl Store {
         // The sticky bit protects a root in $XDG_RUNTIME_DIR from clean-up by age (XDG Base Directory spec).
         let sticky = if geteuid().is_root() { 0 } else { 0o1000 };
         make_directories(path, Mode::from_bits_truncate(0o700 | sticky))
-            .about(format_args!("make --root {path}"))?;
+            .about(format_args!("make --root {path}"))
+            .map_err(of_a_user)?;
         Store::open(path)?.ok_or_else(|| Error::new("vanished").context(path))
     }
 

@@ -103,11 +103,15 @@ pub fn keep_capabilities(keep: bool) -> Result<()> {
 }
 
 /// Sets the supplementary groups, then all group ids, then all user ids.
+///
+/// Without a list the groups stay.
 /// It uses system calls that act on this thread only. The process has no other threads, and the C library's
 /// functions would signal every thread.
-pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> crate::error::Result<()> {
-    // SAFETY: pointer and length of one slice.
-    done(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) } as c_int).at("setgroups")?;
+pub fn set_ids(uid: u32, gid: u32, groups: Option<&[u32]>) -> crate::error::Result<()> {
+    if let Some(groups) = groups {
+        // SAFETY: pointer and length of one slice.
+        done(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) } as c_int).at("setgroups")?;
+    }
     // SAFETY: plain integers.
     done(unsafe { libc::syscall(SETRESGID, gid, gid, gid) } as c_int).at("setresgid")?;
     // SAFETY: plain integers.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::bundle::config::spec;
 use crate::json::value::Json;
+use crate::plan::cgroup_view::{CgroupSource, V1Hierarchy};
 
 fn facts() -> MountFacts {
     MountFacts {
@@ -192,9 +193,13 @@ fn the_host_may_stand_in_where_its_namespace_is_shared() {
     let shared = MountFacts { own_pids: false, ..facts() };
     assert_eq!(instead(&proc, &shared), Some(("/proc".into(), "nosuid".into())));
     let cgroup = entry("/sys/fs/cgroup", "cgroup", "cgroup", "ro");
-    let v2 = CgroupView { v2: Some("/sys/fs/cgroup/a".into()), ..CgroupView::default() };
+    let v2 = CgroupView { v2: Some(source("/sys/fs/cgroup/a")), ..CgroupView::default() };
     let v2 = MountFacts { cgroup: v2, ..facts() };
     assert_eq!(instead(&cgroup, &v2), Some(("/sys/fs/cgroup/a".into(), "ro".into())));
+}
+
+fn source(own: &str) -> CgroupSource {
+    CgroupSource { own: own.into(), otherwise: None }
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn v1_has_a_directory_for_each_hierarchy() {
     let hierarchy = |directory: &str, controllers: &[&str]| V1Hierarchy {
         directory: directory.into(),
         controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
-        source: format!("/sys/fs/cgroup/{directory}/me"),
+        source: source(&format!("/sys/fs/cgroup/{directory}/me")),
     };
     let v1 = vec![
         hierarchy("memory", &["memory"]),
@@ -210,7 +215,7 @@ fn v1_has_a_directory_for_each_hierarchy() {
         hierarchy("systemd", &["name=systemd"]),
     ];
     for own_namespace in [true, false] {
-        let cgroup = CgroupView { v1: v1.clone(), v2: Some("/u".into()), own_namespace };
+        let cgroup = CgroupView { v1: v1.clone(), v2: Some(source("/u")), own_namespace };
         let facts = MountFacts { cgroup, ..facts() };
         let steps = compiled(&entry("/sys/fs/cgroup", "cgroup", "cgroup", "ro rslave"), "", &facts).unwrap();
         let note = if own_namespace { "" } else { ",own directories bound" };
