@@ -33,6 +33,7 @@ for part in "$@"; do
 		want busybox busybox-static
 		want python3 python3
 		want setpriv util-linux
+		want newuidmap uidmap
 		want ip iproute2
 		ls /usr/lib/*/libseccomp.so.2 > /dev/null 2>&1 || missing+=(libseccomp2)
 		;;

@@ -48,6 +48,7 @@ mod recorder;
 mod relay;
 mod robust;
 mod roles;
+mod rootless;
 mod selftest;
 mod signals;
 mod state;
@@ -97,6 +98,7 @@ fn main() -> std::process::ExitCode {
         recorder::CASES,
         relay::CASES,
         robust::CASES,
+        rootless::CASES,
         roles::CASES,
         selftest::CASES,
         signals::CASES,

@@ -1,0 +1,433 @@
+//! Containers of an ordinary user, who owns nothing but the bundle.
+
+use crate::cases;
+use crate::common::{Case, ConsoleSocket, Container, Output, Runtime, Terminal, Test, eventually};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub const CASES: &[Case] = cases![
+    config_of_spec_runs_unchanged,
+    whole_lifecycle_works_with_one_id,
+    terminal_goes_to_a_console_socket,
+    programs_are_executed_before_the_start,
+    many_ids_are_mapped_by_the_helpers,
+    helpers_get_nothing_of_the_caller,
+    ids_of_others_are_refused,
+    requests_without_the_right_are_refused_by_name,
+    sources_that_the_user_cannot_reach_are_refused,
+    hooks_and_limits_work,
+    mount_of_cgroups_shows_those_of_the_caller,
+    delegated_cgroup_has_limits,
+    root_of_a_user_namespace_runs_containers,
+    failed_runs_leave_nothing,
+];
+
+/// Neither root nor the owner of anything on the host.
+const USER: u32 = 1000;
+/// The first id that `/etc/subuid` gives to the user.
+const MORE: u32 = 200_000;
+
+/// The user, and a container of the user's.
+struct User<'t> {
+    c: Container<'t>,
+    home: PathBuf,
+    cgroup: Option<PathBuf>,
+}
+
+impl<'t> User<'t> {
+    fn new(t: &'t Test) -> User<'t> {
+        let c = t.container();
+        let home = t.path("home");
+        fs::create_dir_all(home.join("run")).unwrap();
+        fs::copy(t.runtime_path(), home.join(runtime_name(t))).unwrap();
+        fs::set_permissions(home.join("run"), fs::Permissions::from_mode(0o700)).unwrap();
+        give(&home);
+        give(&c.bundle);
+        for directory in c.bundle.ancestors().chain(home.ancestors()).take_while(|p| p.starts_with("/run/")) {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut user = User { c, home, cgroup: None };
+        user.call(&["spec", "--rootless", "--bundle", &user.bundle()]).ok();
+        let config = fs::read_to_string(user.c.bundle.join("config.json")).unwrap();
+        user.c.config = serde_json::from_str(&config).unwrap();
+        user.c.config["process"]["terminal"] = json!(false);
+        user
+    }
+
+    fn bundle(&self) -> String {
+        self.c.bundle.to_str().unwrap().into()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let enter =
+            "[ -z \"$CGROUP\" ] || echo $$ > \"$CGROUP/cgroup.procs\"; unset CGROUP; exec setpriv \"$@\"";
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            enter,
+            "sh",
+            "--reuid=1000",
+            "--regid=1000",
+            "--clear-groups",
+            "--inh-caps=-all",
+        ]);
+        command.arg(self.home.join(runtime_name(self.c.test))).args(args);
+        command.env("XDG_RUNTIME_DIR", self.home.join("run")).env("SECRET", "of the caller");
+        command.env("CGROUP", self.cgroup.as_deref().unwrap_or(Path::new("")));
+        command
+    }
+
+    #[track_caller]
+    fn call(&self, args: &[&str]) -> Output {
+        self.c.test.finish(self.command(args))
+    }
+
+    /// A command that reads the configuration.
+    #[track_caller]
+    fn make(&self, args: &[&str]) -> Output {
+        self.c.write();
+        self.call(&[args, &["--bundle", &self.bundle(), &self.c.id]].concat())
+    }
+
+    #[track_caller]
+    fn run(&self) -> Output {
+        self.make(&["run"])
+    }
+
+    #[track_caller]
+    fn on(&self, args: &[&str]) -> Output {
+        self.call(&[args, &[&self.c.id]].concat())
+    }
+
+    #[track_caller]
+    fn status(&self) -> String {
+        self.on(&["state"]).ok().json()["status"].as_str().unwrap().into()
+    }
+
+    /// Maps the user's id to root, and [`MORE`] to the others, by newuidmap.
+    fn map_more(&mut self) {
+        let name = "user:x:1000:1000::/:/bin/sh\n";
+        let ids = format!("user:{MORE}:1000\n");
+        for (file, text) in [("passwd", name), ("subuid", &ids), ("subgid", &ids)] {
+            cover(self.c.test, &format!("/etc/{file}"), text);
+        }
+        for key in ["uidMappings", "gidMappings"] {
+            self.c.config["linux"][key] = json!([
+                {"containerID": 0, "hostID": USER, "size": 1},
+                {"containerID": 1, "hostID": MORE, "size": 1000}
+            ]);
+        }
+    }
+}
+
+fn runtime_name(t: &Test) -> &str {
+    t.runtime_path().file_name().unwrap().to_str().unwrap()
+}
+
+/// Gives a tree to the user.
+fn give(path: &Path) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    lchown(path, Some(USER), Some(USER)).unwrap();
+    if meta.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+    }
+}
+
+/// Requires failure and all of these words in the error.
+#[track_caller]
+fn refused(out: Output, words: &[&str]) {
+    let out = out.fails(&words[..1]);
+    words.iter().for_each(|word| assert!(out.stderr.contains(word), "{word} in {:?}", out.stderr));
+}
+
+fn without_maps(c: &mut Container<'_>) {
+    for key in ["uidMappings", "gidMappings"] {
+        c.config["linux"].as_object_mut().unwrap().remove(key);
+    }
+}
+
+/// Covers a file of the host in the mount namespace of the test.
+fn cover(t: &Test, path: &str, text: &str) {
+    let file = t.path("cover");
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let done = Command::new("mount").arg("--bind").arg(&file).arg(path).status().unwrap();
+    assert!(done.success(), "{path}");
+}
+
+fn uncover(paths: &[&str]) {
+    for path in paths {
+        assert!(Command::new("umount").arg(path).status().unwrap().success(), "{path}");
+    }
+    // umount(8) has made this directory.
+    let _ = fs::remove_dir_all("/run/mount");
+}
+
+fn uncover_ids() {
+    uncover(&["/etc/passwd", "/etc/subuid", "/etc/subgid"]);
+}
+
+fn config_of_spec_runs_unchanged(t: &Test) {
+    let user = User::new(t);
+    fs::remove_file(user.c.bundle.join("config.json")).unwrap();
+    user.call(&["spec", "--rootless", "--bundle", &user.bundle()]).ok();
+    let (mut terminal, slave) = Terminal::pair(20, 60);
+    let stream = || Stdio::from(slave.try_clone().unwrap());
+    let mut command = user.command(&["run", "--bundle", &user.bundle(), &user.c.id]);
+    let mut child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+    terminal.type_in("id; tty; exit 7\n");
+    let text = terminal.read_until("/dev/pts/0");
+    assert!(text.contains("uid=0"), "{text}");
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+}
+
+fn whole_lifecycle_works_with_one_id(t: &Test) {
+    let mut user = User::new(t);
+    user.c.probe("say pause");
+    user.make(&["create"]).ok();
+    assert_eq!(user.status(), "created");
+    user.on(&["start"]).ok();
+    assert_eq!(user.status(), "running");
+    let list = user.call(&["list", "-q"]).ok();
+    assert!(list.stdout.contains(&user.c.id), "{}", list.stdout);
+    let seen = user.call(&["exec", &user.c.id, "probe", "ids"]).ok().probe();
+    assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]), "{:?}", seen["ids"]);
+    let pid = user.on(&["state"]).ok().json()["pid"].to_string();
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "1000", "1"]);
+    assert_eq!(fs::read_to_string(format!("/proc/{pid}/setgroups")).unwrap(), "deny\n");
+    user.call(&["kill", &user.c.id, "KILL"]).ok();
+    eventually("it has stopped", || user.status() == "stopped");
+    user.on(&["delete"]).ok();
+    user.on(&["state"]).fails(&["does not exist", "no such file"]);
+    user.c.args(&["sh", "-c", "exit 5"]);
+    user.run().exits(5);
+    user.c.args(&["sleep", "100"]);
+    user.make(&["run", "--detach"]).ok();
+    user.on(&["delete", "--force"]).ok();
+}
+
+fn terminal_goes_to_a_console_socket(t: &Test) {
+    let mut user = User::new(t);
+    user.c.config["process"]["terminal"] = json!(true);
+    user.c.args(&["sh"]);
+    let socket = ConsoleSocket::listen(user.home.join("console.sock"));
+    let path = socket.path.to_str().unwrap().to_owned();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    user.make(&["run", "--detach", "--console-socket", &path]).ok();
+    let mut terminal = socket.receive();
+    terminal.type_in("tty; id\n");
+    let text = terminal.read_until("uid=0");
+    assert!(text.contains("/dev/pts/0"), "{text}");
+    let socket = ConsoleSocket::listen(user.home.join("exec.sock"));
+    let exec = socket.path.to_str().unwrap().to_owned();
+    fs::set_permissions(&exec, fs::Permissions::from_mode(0o777)).unwrap();
+    let flags =
+        ["exec", "--tty", "--detach", "--console-socket", &exec, &user.c.id, "sh", "-c", "tty; sleep 100"];
+    user.call(&flags).ok();
+    socket.receive().read_until("/dev/pts/1");
+    user.on(&["delete", "--force"]).ok();
+}
+
+fn programs_are_executed_before_the_start(t: &Test) {
+    let mut user = User::new(t);
+    user.c.args(&["true"]);
+    user.make(&["create"]).ok();
+    assert!(user.call(&["exec", &user.c.id, "id"]).ok().stdout.contains("uid=0"));
+    user.on(&["delete", "--force"]).ok();
+}
+
+fn many_ids_are_mapped_by_the_helpers(t: &Test) {
+    let mut user = User::new(t);
+    user.map_more();
+    user.c.config["process"]["user"] = json!({"uid": 7, "gid": 8});
+    if t.runtime == Runtime::Embrun {
+        user.c.config["process"]["user"]["additionalGids"] = json!([9]);
+    }
+    user.c.probe("ids say pause");
+    user.make(&["run", "--detach"]).ok();
+    let pid = user.on(&["state"]).ok().json()["pid"].to_string();
+    let ids = |key: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
+        line.split_whitespace().map(|id| id.parse::<u32>().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("Uid:"), [MORE + 6; 4]);
+    assert_eq!(ids("Gid:"), [MORE + 7; 4]);
+    if t.runtime == Runtime::Embrun {
+        assert_eq!(ids("Groups:"), [MORE + 8]);
+    }
+    // runc and crun return before the program runs.
+    let comm = format!("/proc/{pid}/comm");
+    eventually("the program runs", || fs::read_to_string(&comm).is_ok_and(|comm| comm == "probe\n"));
+    let seen = user.call(&["exec", "--user", "5:6", &user.c.id, "id"]).ok();
+    assert!(seen.stdout.contains("uid=5 gid=6"), "{}", seen.stdout);
+    user.on(&["delete", "--force"]).ok();
+    uncover_ids();
+}
+
+fn helpers_get_nothing_of_the_caller(t: &Test) {
+    let mut user = User::new(t);
+    user.map_more();
+    cover(t, "/usr/bin/newuidmap", "#!/bin/sh\nenv\nls -l /proc/$$/fd\necho \"args $*\"\nexit 3\n");
+    user.c.write();
+    let run = "exec 9< /etc/hostname; exec \"$@\"";
+    let told = user.command(&["run", "--bundle", &user.bundle(), &user.c.id]);
+    let mut command = Command::new("sh");
+    command.args(["-c", run, "sh"]).arg(told.get_program()).args(told.get_args());
+    command.envs(told.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let out = t.finish(command).fails(&["linux.uidMappings: /usr/bin/newuidmap: exit status 3"]);
+    let text = &out.stderr;
+    assert!(text.contains(&format!(" 0 1000 1 1 {MORE} 1000")), "{text}");
+    for part in ["SECRET", "XDG_RUNTIME_DIR", "hostname", "socket:", "/proc ", " 9 ->", "embrun/c"] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
+    uncover(&["/usr/bin/newuidmap"]);
+    uncover_ids();
+}
+
+fn ids_of_others_are_refused(t: &Test) {
+    let mut user = User::new(t);
+    user.map_more();
+    user.c.config["linux"]["gidMappings"][1]["size"] = json!(1001);
+    refused(user.run(), &["linux.gidMappings", "not allowed", "/etc/subgid"]);
+    user.c.config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    refused(user.run(), &["linux.uidMappings", "not allowed", "/etc/subuid"]);
+    uncover_ids();
+    user.on(&["state"]).fails(&["does not exist", "no such file"]);
+}
+
+fn requests_without_the_right_are_refused_by_name(t: &Test) {
+    let mut user = User::new(t);
+    user.c.args(&["true"]);
+    let config = user.c.config.clone();
+    for (pointer, value, says) in [
+        ("/process/oomScoreAdj", json!(-500), &["process.oomScoreAdj", "CAP_SYS_RESOURCE"][..]),
+        ("/process/user/additionalGids", json!([0]), &["process.user.additionalGids", "newgidmap"]),
+        ("/linux/cgroupsPath", json!("/not-mine"), &["/not-mine", "linux.cgroupsPath"]),
+        ("/linux/namespaces", json!([{"type": "mount"}]), &["linux.namespaces", "spec --rootless"]),
+    ] {
+        user.c.config = config.clone();
+        let (above, name) = pointer.rsplit_once('/').unwrap();
+        user.c.config.pointer_mut(above).unwrap()[name] = value;
+        if name == "namespaces" {
+            without_maps(&mut user.c);
+        }
+        if name != "cgroupsPath" || t.hierarchy("pids").is_some() {
+            refused(user.run(), says);
+        }
+    }
+    user.c.config = config.clone();
+    user.c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 1 << 29, "soft": 5}]);
+    refused(user.run(), &["process.rlimits", "RLIMIT_NOFILE"]);
+    user.c.config = config;
+    let mounts = user.c.config["mounts"].as_array_mut().unwrap();
+    let pts = mounts.iter_mut().find(|m| m["type"] == "devpts").unwrap();
+    pts["options"].as_array_mut().unwrap().push(json!("gid=5"));
+    refused(user.run(), &["/dev/pts", "gid=5", "must map"]);
+    let mut command = user.command(&["run", "--bundle", &user.bundle(), &user.c.id]);
+    command.env_remove("XDG_RUNTIME_DIR");
+    t.finish(command).fails(&["XDG_RUNTIME_DIR"]);
+}
+
+fn sources_that_the_user_cannot_reach_are_refused(t: &Test) {
+    let mut user = User::new(t);
+    let private = t.path("private");
+    fs::create_dir_all(private.join("inner")).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    user.c.mount("/mnt", "none", private.join("inner").to_str().unwrap(), &["bind"]);
+    refused(user.run(), &["inner", "ermission denied"]);
+}
+
+fn hooks_and_limits_work(t: &Test) {
+    let mut user = User::new(t);
+    let kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+    for kind in kinds {
+        let say = format!("[ $(id -u) = {USER} ] || [ $(id -u) = 0 ] || exit 9; cat > /dev/null");
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", say], "env": ["PATH=/usr/bin:/bin"]});
+        user.c.config["hooks"][kind] = json!([hook]);
+    }
+    user.c.config["process"]["oomScoreAdj"] = json!(300);
+    user.c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 99, "soft": 98}]);
+    user.c.args(&["sh", "-c", "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj"]);
+    assert_eq!(user.run().ok().stdout, "98\n99\n300\n");
+}
+
+fn mount_of_cgroups_shows_those_of_the_caller(t: &Test) {
+    let mut user = User::new(t);
+    let Some(hierarchy) = t.hierarchy("pids") else { t.skip("the host has no pids cgroup controller") };
+    let list = user.c.config["linux"]["namespaces"].as_array_mut().unwrap();
+    list.retain(|n| n["type"] != "cgroup");
+    let place = if hierarchy.v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+    user.c.args(&["sh", "-c", &format!("ls {place}; ! mkdir {place}/new 2> /dev/null")]);
+    let seen = user.run().ok();
+    assert!(seen.stdout.contains("cgroup.procs"), "{}", seen.stdout);
+}
+
+fn delegated_cgroup_has_limits(t: &Test) {
+    t.needs_controller("pids");
+    if !t.pure_v2() {
+        t.skip("only v2 can be delegated");
+    }
+    let mut user = User::new(t);
+    user.c.config["linux"]["cgroupsPath"] = json!(format!("/{}/{}", t.token(), user.c.id));
+    user.c.config["linux"]["resources"] = json!({"pids": {"limit": 16}});
+    user.c.args(&["sleep", "100"]);
+    let own = user.c.cgroup("pids").parent().unwrap().to_owned();
+    fs::create_dir(own.join("caller")).unwrap();
+    for file in ["", "cgroup.procs", "cgroup.subtree_control", "caller", "caller/cgroup.procs"] {
+        lchown(own.join(file), Some(USER), Some(USER)).unwrap();
+    }
+    user.cgroup = Some(own.join("caller"));
+    user.make(&["create"]).ok();
+    user.on(&["start"]).ok();
+    assert_eq!(user.c.knob("pids", "", "pids.max"), "16");
+    user.on(&["pause"]).ok();
+    assert_eq!(user.status(), "paused");
+    user.on(&["resume"]).ok();
+    let seen = user.call(&["exec", &user.c.id, "cat", "/proc/self/cgroup"]).ok();
+    assert!(seen.stdout.starts_with("0::/"), "{}", seen.stdout);
+    user.on(&["delete", "--force"]).ok();
+    assert!(!user.c.cgroup("pids").exists());
+    fs::remove_dir(own.join("caller")).unwrap();
+}
+
+/// As in a container: root inside, with one id and without setgroups.
+fn root_of_a_user_namespace_runs_containers(t: &Test) {
+    let mut user = User::new(t);
+    let list = user.c.config["linux"]["namespaces"].as_array_mut().unwrap();
+    list.retain(|n| n["type"] != "user");
+    without_maps(&mut user.c);
+    let sys = json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]});
+    if t.runtime == Runtime::Embrun {
+        let mounts = user.c.config["mounts"].as_array_mut().unwrap();
+        *mounts.iter_mut().find(|m| m["destination"] == "/sys").unwrap() = sys;
+    }
+    user.c.args(&["sh", "-c", "echo > /dev/null && ls /sys/class && cat /proc/self/uid_map && id"]);
+    user.c.write();
+    let inner = user.command(&["run", "--bundle", &user.bundle(), &user.c.id]);
+    let mut args: Vec<_> = inner.get_args().map(ToOwned::to_owned).collect();
+    let at = args.len() - 5;
+    args.splice(at..at, ["unshare", "--user", "--map-root-user", "--mount"].map(Into::into));
+    let mut command = Command::new("sh");
+    command.args(args).env("CGROUP", "").env("XDG_RUNTIME_DIR", user.home.join("run")).env("USER", "user");
+    let seen = t.finish(command).ok();
+    assert!(
+        seen.stdout.contains("uid=0(root) gid=0(root)") && seen.stdout.contains("net\n"),
+        "{}",
+        seen.stdout
+    );
+}
+
+fn failed_runs_leave_nothing(t: &Test) {
+    let mut user = User::new(t);
+    user.c.args(&["/no/such/program"]);
+    user.run().fails(&["/no/such/program"]);
+    user.make(&["create"]).fails(&["/no/such/program"]);
+    user.on(&["state"]).fails(&["does not exist", "no such file"]);
+    let left = fs::read_dir(user.home.join("run").join(runtime_name(t))).unwrap();
+    assert_eq!(left.filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 0);
+}
