@@ -27,6 +27,7 @@ pub const CASES: &[Case] = cases![
     cgroup_is_delegated_to_the_mapped_user,
     cgroups_are_mounted,
     maps_that_do_not_fit_are_refused,
+    no_pivot_is_refused,
     map_of_many_ranges_is_written,
     create_that_fails_leaves_nothing,
 ];
@@ -366,6 +367,12 @@ fn cgroups_are_mounted(t: &Test) {
         let out = c.run().ok();
         assert!(out.stdout.starts_with("1\n") && out.stdout.ends_with("ro\n"), "{own}: {}", out.stdout);
     }
+}
+
+/// Root of the namespace could uncover the host's root below its own.
+fn no_pivot_is_refused(t: &Test) {
+    let c = mapped(t);
+    c.create_with(&["--no-pivot"]).exits(1).fails(&["cannot be used with --no-pivot"]);
 }
 
 fn maps_that_do_not_fit_are_refused(t: &Test) {

@@ -99,6 +99,7 @@ pub fn compile(
     facts: &HostFacts,
 ) -> Result<Box<CreatePlan>, Vec<Refusal>> {
     let mut refusals = validate(spec);
+    user_namespace::validate_pivot(spec, request.no_pivot, &mut refusals);
     user_namespace::validate_caller(spec, facts, &mut refusals);
     let console_socket = request.outputs.console_socket.is_some();
     terminal(spec.process.as_deref(), request.detach, console_socket, &mut refusals);

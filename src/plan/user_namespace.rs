@@ -134,6 +134,17 @@ fn denies_groups(spec: &Spec, facts: &HostFacts) -> bool {
     )
 }
 
+/// Refuses a user namespace without pivot_root.
+///
+/// The host's root would stay below the container's. Root of the namespace, who may unmount and join its mount namespace again,
+/// would uncover it.
+pub(super) fn validate_pivot(spec: &Spec, no_pivot: bool, out: &mut Vec<Refusal>) {
+    if no_pivot && spec.linux.namespace(NamespaceKind::User).is_some() {
+        let what = format_args!("cannot be used with --no-pivot: the container could reach the host's root");
+        refuse(out, format_args!("linux.namespaces: type \"user\""), what);
+    }
+}
+
 /// Refuses maps that this caller cannot have.
 pub(super) fn validate_caller(spec: &Spec, facts: &HostFacts, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;

@@ -51,6 +51,11 @@ impl Rootfs {
         let old = open(c"/", LOOK).at("open /")?;
         fchdir(&self.root)?;
         match pivot_root(c".", c".") {
+            // The host's root would stay below, and root of the user namespace could uncover it.
+            Err(e @ Errno::EINVAL) if self.api.is_inside() => {
+                return Err(Error::os("pivot_root", e)
+                    .hint("a user namespace needs a host whose root is no initramfs"));
+            }
             // An initramfs cannot be pivoted away: it is the root of the mount namespace itself.
             Err(Errno::EINVAL) => self.cover(&old).at("pivot_root on an initramfs")?,
             other => {

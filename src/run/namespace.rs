@@ -28,7 +28,7 @@ fn check((kind, path): &Join) -> Result<OwnedFd> {
     }
 }
 
-fn is_nsfs(fd: &OwnedFd) -> Result<bool> {
+pub(super) fn is_nsfs(fd: &OwnedFd) -> std::result::Result<bool, Errno> {
     const NSFS: i64 = 0x6e73_6673;
     Ok(nix::sys::statfs::fstatfs(fd)?.filesystem_type().0 as i64 == NSFS)
 }

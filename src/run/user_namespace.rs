@@ -153,8 +153,11 @@ pub(super) fn give_pipes(pid: Pid, inside: u32) -> Result<()> {
 pub(super) fn open_for(pid: Pid, path: &CStr) -> Outcome<OwnedFd> {
     let root = open(&*format!("/proc/{pid}/root"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     match RootDir::new(root).open(path) {
-        // A magic link of procfs, such as /proc/PID/ns/net. The file behind it is on no mount of a mount namespace.
-        Err(Errno::ELOOP) => open(path, OFlag::O_PATH),
+        // A magic link of procfs, such as /proc/PID/ns/net. The namespace behind it is on no mount of a mount namespace.
+        Err(Errno::ELOOP) => {
+            let file = open(path, OFlag::O_PATH)?;
+            if namespace::is_nsfs(&file)? { Ok(file) } else { Err(Errno::ELOOP) }
+        }
         other => other,
     }
 }
