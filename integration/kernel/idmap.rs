@@ -232,7 +232,8 @@ fn hostile_root_finds_nothing_in_a_helper(t: &Test) {
     second.mount("/tmp1", "tmpfs", "tmpfs", &["idmap"]);
     second.probe("pause");
     if has_mount_setattr() && can_map(&dir) {
-        for _ in 0..10 {
+        // The looker must win the race for twenty processes.
+        for _ in 0..50 {
             second.create().ok();
             second.remove();
         }
