@@ -397,6 +397,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("user_namespaces::flags_of_the_hosts_mounts_stay", "runc", "an option that contradicts a locked flag is ignored"),
     ("user_namespaces::flags_of_the_hosts_mounts_stay", "crun", "it opens the sources in the mount namespace of the host, where no flag is locked"),
     ("entered_user_namespaces::namespaces_of_the_host_are_joined_from_a_user_namespace", "runc", "exec joins them only in later versions"),
+    ("hooks::refused_limits_run_no_hook", "runc", OURS),
+    ("hooks::refused_limits_run_no_hook", "crun", OURS),
+    ("time::time_namespace_of_a_user_namespace_has_its_offsets", "runc", "it knows no time namespaces"),
+    ("user_namespaces::no_pivot_is_refused", "runc", OURS),
+    ("user_namespaces::no_pivot_is_refused", "crun", OURS),
     ("user_namespaces::maps_that_do_not_fit_are_refused", "runc", OURS),
     ("user_namespaces::maps_that_do_not_fit_are_refused", "crun", OURS),
     ("entered_user_namespaces::joined_user_namespace_with_other_maps_is_refused", "runc", "only later versions compare the maps"),
@@ -417,7 +422,17 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     // Whole files of guarantees that only embrun gives. The spec does not cover a hostile root file
     // system, a hung hook, attacks on a process that enters the container, the log, the recorder, the
     // relayed streams, or the memory of a command.
-    let ours = ["escape::", "hostile::", "hung::", "logs::", "memory::", "recorder::", "relay::"];
+    let ours = [
+        "escape::",
+        "hostile::",
+        "hostile_dev::",
+        "hostile_process::",
+        "hung::",
+        "logs::",
+        "memory::",
+        "recorder::",
+        "relay::",
+    ];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
     }

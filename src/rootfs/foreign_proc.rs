@@ -87,7 +87,10 @@ impl ForeignProc<'_> {
 /// Runs `work` in a clone, and waits for it.
 pub(super) fn by_a_helper(work: impl FnOnce() -> Done) -> Result<()> {
     let (pid, pidfd) = match process::clone(0, None).at("clone")? {
-        Cloned::Child => process::exit(status(work())),
+        Cloned::Child => {
+            let ready = set_pdeathsig(Signal::SIGKILL);
+            process::exit(status(ready.and_then(|()| work())))
+        }
         Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
     };
     match killed::wait(pid, pidfd.as_ref(), PATIENCE).at("waitpid")? {

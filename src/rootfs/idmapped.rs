@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::prctl::set_dumpable;
+use nix::sys::prctl::{set_dumpable, set_pdeathsig};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, SFlag};
 
@@ -61,10 +62,13 @@ pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> R
 
 /// The same for a process in the user namespace `users`.
 pub fn make_for_init(step: &MountStep, carrier: BorrowedFd<'_>, users: BorrowedFd<'_>) -> Result<OwnedFd> {
-    match &step.what {
-        MountObject::New(new) => make(step, new.data, carrier),
-        _ => locked(&make(step, None, carrier)?, users).at("lock its flags"),
-    }
+    let (data, tmpfs) = match &step.what {
+        MountObject::New(new) => (new.data, new.kind == c"tmpfs"),
+        _ => (None, false),
+    };
+    let tree = make(step, data, carrier)?;
+    // Files of a new tmpfs come from the container. Those of other file systems may be devices or programs of others.
+    if tmpfs { Ok(tree) } else { locked(&tree, users).at("lock its flags") }
 }
 
 /// A copy of a tree with the flags that a user namespace cannot clear.
@@ -89,6 +93,8 @@ fn locked(tree: &OwnedFd, users: BorrowedFd<'_>) -> Result<OwnedFd> {
         move_mount(tree.as_fd(), open(PLACE, OFlag::O_PATH)?.as_fd())?;
         setns(&users, CloneFlags::CLONE_NEWUSER)?;
         set_dumpable(false)?;
+        // The change of credentials has cleared it.
+        set_pdeathsig(Signal::SIGKILL)?;
         unshare(CloneFlags::CLONE_NEWNS)?;
         send_fd(socket.as_fd(), b"M", clone_tree(AT_FDCWD, PLACE, true)?.as_fd(), 0).map(drop)
     })

@@ -70,8 +70,10 @@ impl Rootfs {
         };
         match (done, new.instead.filter(|_| step.idmap.is_none())) {
             (Err(e), Some((path, changes))) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
-                let path = self.first_there(path, new.otherwise);
-                self.bind(step, path, true, changes)
+                match self.in_place_of(path, new.otherwise) {
+                    Some(callers) => self.bind(step, callers, true, &[READONLY]),
+                    None => self.bind(step, path, true, changes),
+                }
             }
             (Err(e), _) if step.idmap.is_some() => Err(e),
             (Err(e), _) if e.errno() == Some(Errno::EINVAL) && self.api.is_inside() => {
@@ -225,9 +227,12 @@ impl Rootfs {
     }
 
     /// The path of the host, or the other one if nothing is there.
-    fn first_there(&self, path: &'static CStr, otherwise: Option<&'static CStr>) -> &'static CStr {
+    /// The path to bind if the first one is absent.
+    ///
+    /// It is a cgroup of the caller, so it is bound read-only: the container must not kill or limit its caller's processes.
+    fn in_place_of(&self, path: &'static CStr, otherwise: Option<&'static CStr>) -> Option<&'static CStr> {
         let absent = |path| self.api.open_host(path, OFlag::O_PATH).is_err_and(|e| e == Errno::ENOENT);
-        otherwise.filter(|_| absent(path)).unwrap_or(path)
+        otherwise.filter(|_| absent(path))
     }
 
     fn hierarchy(&mut self, tmpfs: &DetachedMount, flags: u32, entry: &CgroupEntry) -> Result<()> {
@@ -237,7 +242,9 @@ impl Rootfs {
             let source = Some(c"cgroup");
             return Ok(mount_on(source, place.as_fd(), source, flags, Some(data))?);
         }
-        let own = self.api.clone_path(self.first_there(entry.source, entry.otherwise), false)?;
+        let callers = self.in_place_of(entry.source, entry.otherwise);
+        let flags = if callers.is_some() { flags | ms::RDONLY } else { flags };
+        let own = self.api.clone_path(callers.unwrap_or(entry.source), false)?;
         let change = crate::plan::options::Options { set: flags, ..Default::default() }.changes();
         self.change_all(&own, change)?;
         Ok(self.api.attach(own.as_fd(), place.as_fd())?)

@@ -211,7 +211,13 @@ pub(super) fn make(flags: u64) -> Result<()> {
 }
 
 /// Joins a namespace.
+///
+/// Groups of the host end before a user namespace is joined, which may deny setgroups(2). A caller who may not give them up here
+/// keeps them there, and could use them anyway.
 pub(super) fn join(namespace: &OwnedFd, kind: NamespaceKind, inside: bool) -> Result<()> {
+    if kind == NamespaceKind::User {
+        let _ = nix::unistd::setgroups(&[]);
+    }
     setns(namespace, CloneFlags::from_bits_retain(kind.clone_flag() as i32)).map_err(|e| {
         let error = Error::os("setns", e);
         match e {
