@@ -215,14 +215,17 @@ fn private_source_is_found(t: &Test) {
 }
 
 fn hostile_root_finds_nothing_in_a_helper(t: &Test) {
+    let mut second = in_user_namespace(t);
+    let dir = volume(&second);
+    if !has_mount_setattr() || !can_map(&dir) {
+        t.skip("the kernel cannot idmap this file system");
+    }
     // Root of the user namespace, with every process of the host in sight.
     let mut c = in_user_namespace(t);
     c.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"]);
     c.without_namespace("pid").without_namespace("network");
     let shared = c.share();
     c.probe("stare /shared/stop say pause").up();
-    let mut second = in_user_namespace(t);
-    let dir = volume(&second);
     second.namespace_path("user", &format!("/proc/{}/ns/user", c.pid()));
     second.without_namespace("network");
     for i in 0..10 {
@@ -231,12 +234,10 @@ fn hostile_root_finds_nothing_in_a_helper(t: &Test) {
     }
     second.mount("/tmp1", "tmpfs", "tmpfs", &["idmap"]);
     second.probe("pause");
-    if has_mount_setattr() && can_map(&dir) {
-        // The looker must win the race for twenty processes.
-        for _ in 0..50 {
-            second.create().ok();
-            second.remove();
-        }
+    // The looker must win the race for twenty processes.
+    for _ in 0..50 {
+        second.create().ok();
+        second.remove();
     }
     fs::write(shared.join("stop"), "").unwrap();
     let found = c.says("acts")["acts"].to_string();
