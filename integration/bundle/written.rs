@@ -33,8 +33,8 @@ fn mount(m: &Mount) -> Value {
         "source": m.source,
         "type": m.kind,
         "options": m.options,
-        "uidMappings": ids(m.uid_mappings),
-        "gidMappings": ids(m.gid_mappings),
+        "uidMappings": ids(m.mappings.map_or(&[], |(uids, _)| uids)),
+        "gidMappings": ids(m.mappings.map_or(&[], |(_, gids)| gids)),
     })
 }
 

@@ -51,10 +51,8 @@ pub struct Mount {
     pub kind: Option<Text>,
     /// Flags by their names in mount(8), and data for the file system.
     pub options: List<Text>,
-    /// `uidMappings` of an idmapped mount.
-    pub uid_mappings: List<IdMapping>,
-    /// `gidMappings` of an idmapped mount.
-    pub gid_mappings: List<IdMapping>,
+    /// `uidMappings` and `gidMappings` of an idmapped mount, which few mounts have.
+    pub mappings: Option<&'static (List<IdMapping>, List<IdMapping>)>,
 }
 
 /// `process`, of the config or of `exec --process`.

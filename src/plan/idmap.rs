@@ -45,7 +45,8 @@ pub struct MountMaps {
 
 /// The maps that an entry names, unless they are those of the container.
 fn own_maps(mount: &Mount, spec: &Spec) -> Option<IdMaps> {
-    let maps = IdMaps { uids: mount.uid_mappings, gids: mount.gid_mappings, ..IdMaps::default() };
+    let (uids, gids) = *mount.mappings?;
+    let maps = IdMaps { uids, gids, ..IdMaps::default() };
     let linux = &spec.linux;
     let container = (maps.uids, maps.gids) == (linux.uid_mappings, linux.gid_mappings);
     (!maps.uids.is_empty() && !container).then_some(maps)
@@ -80,12 +81,13 @@ pub(super) fn of_mount(
     options: &Options,
     spec: &Spec,
 ) -> Result<Option<&'static Idmap>, Refused> {
-    let named = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    let named = mount.mappings.is_some();
+    let (uids, gids) = mount.mappings.copied().unwrap_or((&[], &[]));
     if !named && !options.idmap {
         return Ok(None);
     }
     let field = if named { "uidMappings" } else { "options" };
-    for (field, map) in [("uidMappings", mount.uid_mappings), ("gidMappings", mount.gid_mappings)] {
+    for (field, map) in [("uidMappings", uids), ("gidMappings", gids)] {
         match fault(map) {
             Some(fault) => return Err((field, fault)),
             None if named && map.is_empty() => return Err((field, "is required beside the other mapping")),

@@ -107,8 +107,17 @@ pub struct NewMount {
     /// The SELinux label of its root directory, if no option can give it.
     pub root_label: Option<&'static CStr>,
     /// A host path to bind instead if the kernel refuses the mount (EPERM, EBUSY).
-    pub instead: Option<&'static (&'static CStr, List<Change>)>,
-    /// The one to bind if that does not exist.
+    pub instead: Option<&'static Replacement>,
+}
+
+/// The bind that replaces a refused mount.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replacement {
+    /// The host path.
+    pub source: &'static CStr,
+    /// The changes of its flags.
+    pub changes: List<Change>,
+    /// The path to bind if that does not exist.
     pub otherwise: Option<&'static CStr>,
 }
 
@@ -350,12 +359,8 @@ fn new_mount(
         copy_up: options.copy_up,
         late_readonly,
         instead: match instead {
-            Some(path) => Some(Box::new((text("source", path)?, options.changes())).keep()),
+            Some(path) => Some(replacement(kind, path, options, facts)?),
             None => None,
-        },
-        otherwise: match &facts.cgroup.v2 {
-            Some(source) if kind == "cgroup2" => optional(source.otherwise.as_deref())?,
-            _ => None,
         },
         data: data(&for_fs)?,
         // It cannot be an option: init makes the mount of an ipc namespace that may have others.
@@ -369,6 +374,19 @@ fn new_mount(
 
 fn optional(path: Option<&str>) -> Result<Option<&'static CStr>, Refused> {
     path.map(|path| text("type", path)).transpose()
+}
+
+fn replacement(
+    kind: &str,
+    path: &str,
+    options: &Options,
+    facts: &MountFacts,
+) -> Result<&'static Replacement, Refused> {
+    let otherwise = match &facts.cgroup.v2 {
+        Some(source) if kind == "cgroup2" => optional(source.otherwise.as_deref())?,
+        _ => None,
+    };
+    Ok(Box::new(Replacement { source: text("source", path)?, changes: options.changes(), otherwise }).keep())
 }
 
 fn cgroup_v1(set: u32, label: Option<Text>, view: &CgroupView) -> Result<MountObject, Refused> {

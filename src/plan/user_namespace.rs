@@ -332,7 +332,8 @@ fn of_mount(mount: &MountStep, add: &mut impl FnMut(Option<&'static CStr>)) {
     match &mount.what {
         MountObject::Bind { source, .. } => add(Some(source)),
         MountObject::New(new) => {
-            [new.instead.map(|(path, _)| *path), new.otherwise].into_iter().for_each(add)
+            let instead = new.instead.map_or([None, None], |r| [Some(r.source), r.otherwise]);
+            instead.into_iter().for_each(add)
         }
         MountObject::CgroupV1 { entries, .. } => {
             for entry in entries.iter().filter(|entry| entry.data.is_none()) {

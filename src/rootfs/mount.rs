@@ -69,10 +69,10 @@ impl Rootfs {
             self.made_apart(step, new, &target, data)
         };
         match (done, new.instead.filter(|_| step.idmap.is_none())) {
-            (Err(e), Some((path, changes))) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
-                match self.in_place_of(path, new.otherwise) {
+            (Err(e), Some(bind)) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
+                match self.in_place_of(bind.source, bind.otherwise) {
                     Some(callers) => self.bind(step, callers, true, &[READONLY]),
-                    None => self.bind(step, path, true, changes),
+                    None => self.bind(step, bind.source, true, bind.changes),
                 }
             }
             (Err(e), _) if step.idmap.is_some() => Err(e),

@@ -21,6 +21,7 @@ use crate::json::slot::{
     Checked, Each, Listed, Optional, Presence, Slot, Value, absolute, filled, may, must,
 };
 use crate::json::value::Json;
+use crate::text::{Keep, List};
 
 /// Reads a whole document.
 pub fn parse(text: &'static [u8]) -> Result<Box<Spec>> {
@@ -108,19 +109,22 @@ impl Slot for Root {
 
 impl Slot for Mount {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
+        let (mut uids, mut gids): (List<IdMapping>, List<IdMapping>) = (&[], &[]);
         v.object(&mut [
             must("destination", &mut Checked(&mut self.destination, filled)),
             may("source", &mut self.source),
             may("type", &mut self.kind),
             may("options", &mut self.options),
-            may("uidMappings", &mut Listed(&mut self.uid_mappings)),
-            may("gidMappings", &mut Listed(&mut self.gid_mappings)),
+            may("uidMappings", &mut Listed(&mut uids)),
+            may("gidMappings", &mut Listed(&mut gids)),
         ])?;
-        match (self.uid_mappings, self.gid_mappings) {
-            ([], [_, ..]) => Err(Fault::new("is required beside gidMappings").at("uidMappings")),
-            ([_, ..], []) => Err(Fault::new("is required beside uidMappings").at("gidMappings")),
-            _ => Ok(()),
+        match (uids, gids) {
+            ([], []) => {}
+            ([], _) => return Err(Fault::new("is required beside gidMappings").at("uidMappings")),
+            (_, []) => return Err(Fault::new("is required beside uidMappings").at("gidMappings")),
+            both => self.mappings = Some(Box::new(both).keep()),
         }
+        Ok(())
     }
 }
 

@@ -183,7 +183,7 @@ fn the_host_may_stand_in_where_its_namespace_is_shared() {
     let sys = entry("/sys", "sysfs", "sysfs", "ro nosuid");
     let instead = |mount: &str, facts: &MountFacts| {
         let MountObject::New(new) = compiled(mount, "", facts).unwrap()[0].what else { panic!("{mount}") };
-        new.instead.map(|(path, changes)| (path.to_str().unwrap().to_owned(), changes[0].to_string()))
+        new.instead.map(|r| (r.source.to_str().unwrap().to_owned(), r.changes[0].to_string()))
     };
     assert_eq!(instead(&sys, &facts()), None);
     let shared = MountFacts { own_network: false, ..facts() };
