@@ -112,7 +112,7 @@ fn helper(name: &str) -> Option<Text> {
     paths.find(|path| stat(&**path).is_ok()).map(Keep::keep)
 }
 
-/// What AppArmor lets the runtime do.
+/// The confinement of the runtime by AppArmor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum AppArmor {
     /// The kernel lacks it, or it is not enabled.
@@ -127,7 +127,7 @@ pub enum AppArmor {
 }
 
 impl AppArmor {
-    /// What holds for this process.
+    /// Reads the confinement of this process.
     fn of_process() -> AppArmor {
         let read = |path| read_text(path).unwrap_or_default();
         if !read("/sys/module/apparmor/parameters/enabled").starts_with('Y') {

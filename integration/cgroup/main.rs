@@ -74,7 +74,7 @@ impl Drop for Own {
     }
 }
 
-/// What is written for these resources on this host.
+/// The planned limits for these resources on this host.
 fn limits(resources: &Resources) -> embrun::error::Result<PlannedLimits> {
     let linux = Linux { resources: resources.clone(), ..Linux::default() };
     let spec = Spec { linux, ..Spec::default() };

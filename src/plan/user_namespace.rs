@@ -45,7 +45,7 @@ pub struct IdMaps {
     pub gid_helper: Option<Text>,
 }
 
-/// Who gets a file of the host.
+/// The new owner of a file of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// A user of the host.

@@ -86,15 +86,12 @@ impl Rootfs {
         }
         api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::with(tree.into(), resolver);
-        Ok(Rootfs {
-            root,
-            api,
-            late: Vec::new(),
-            nothing: None,
-            propagation,
-            carrier: None,
-            pid_namespace: None,
-        })
+        Ok(Rootfs::on(root, api, propagation))
+    }
+
+    /// A root without any mount on it yet.
+    fn on(root: RootDir, api: MountApi, propagation: Option<Propagation>) -> Rootfs {
+        Rootfs { root, api, late: Vec::new(), nothing: None, propagation, carrier: None, pid_namespace: None }
     }
 
     /// The same for a process in a user namespace, which asks for the host's files.
@@ -116,15 +113,7 @@ impl Rootfs {
         }
         api.attach(tree.as_fd(), directory.as_fd()).at("bind the root onto itself")?;
         let root = RootDir::new(tree.into());
-        Ok(Rootfs {
-            root,
-            api,
-            late: Vec::new(),
-            nothing: None,
-            propagation,
-            carrier: None,
-            pid_namespace: None,
-        })
+        Ok(Rootfs::on(root, api, propagation))
     }
 
     /// Sets the pid namespace that procfs shows when it is mounted from now on.

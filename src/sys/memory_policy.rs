@@ -19,7 +19,7 @@ pub fn set_memory_policy(mode: u32, nodes: &[u32]) -> Result<(), Errno> {
         let node = *node as usize;
         *mask.get_mut(node / WORD).ok_or(Errno::EINVAL)? |= 1 << (node % WORD);
     }
-    // The kernel reads one bit less than it is told. A mask without a node may be null.
+    // set_mempolicy(2) reads one bit less than the given number. A mask without a node may be null.
     let (mask, bits) = if nodes.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), NODES + 1) };
     // SAFETY: the mask has that many bits, or is null.
     let r = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as c_long, mask, bits as c_ulong) };
