@@ -41,6 +41,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("confine::mount_label_without_selinux_is_ignored", "runc", "file systems refuse the label"),
     ("confine::personality_linux32_changes_the_machine_name", "runc", "personality came with runc 1.2"),
     ("confine::unknown_personality_is_refused", "runc", "personality came with runc 1.2"),
+    ("costs::commands_make_no_more_system_calls_than_listed", "crun", OURS),
+    ("costs::commands_make_no_more_system_calls_than_listed", "runc", OURS),
     ("descriptors::created_container_starts_without_opening_descriptors", "crun", OURS),
     ("descriptors::created_container_starts_without_opening_descriptors", "runc", OURS),
     ("descriptors::too_few_open_files_fail_and_leave_nothing", "crun", OURS),

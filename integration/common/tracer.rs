@@ -1,8 +1,9 @@
-//! Lists the open descriptors of every process of a command at each execve.
+//! Follows every process of a command: lists open descriptors at each execve, counts system calls.
 //!
 //! A tracer stops the processes there. It also lists descriptors that the execve is about to close,
 //! because they are still open while the kernel resolves the program's path.
 
+use libc::c_long;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -57,22 +58,63 @@ pub fn stop_when(command: Pid, reached: impl Fn() -> bool) {
 /// The output is discarded.
 pub fn trace(command: Command) -> JoinHandle<Vec<Exec>> {
     std::thread::spawn(move || {
-        let mut command = traced(command);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        #[allow(clippy::zombie_processes)]
-        let child = command.spawn().expect("the command");
-        follow(Pid::from_raw(child.id() as i32))
+        let mut execs = Vec::new();
+        follow(command, true, |pid, event| {
+            if matches!(event, Event::Call(_)) {
+                execs.extend(about_to_exec(pid));
+            }
+            true
+        });
+        execs
     })
 }
 
-fn follow(first: Pid) -> Vec<Exec> {
-    let mut execs = Vec::new();
+/// Counts the system calls of a command's processes by their numbers.
+///
+/// A process no longer counts once it has executed a program whose name (proc(5), `comm`) is `payload`. Executed
+/// programs are counted as `-1`. The command is let go once its first process and all that count have ended.
+pub fn calls(command: Command, payload: &'static str) -> BTreeMap<c_long, usize> {
+    let trace = move || {
+        let mut counts = BTreeMap::new();
+        follow(command, false, |pid, event| {
+            let number = match event {
+                Event::Call(number) => number,
+                Event::Executed if read(pid, "comm").is_some_and(|comm| comm.trim_end() == payload) => {
+                    return false;
+                }
+                Event::Executed => -1,
+            };
+            *counts.entry(number).or_default() += 1;
+            true
+        });
+        counts
+    };
+    std::thread::spawn(trace).join().expect("the tracer")
+}
+
+/// A stop of a followed process.
+enum Event {
+    /// It is about to make the system call with this number.
+    Call(c_long),
+    /// It has executed a program.
+    Executed,
+}
+
+/// Runs a command and shows each of its processes at each event, until `seen` returns false for it.
+///
+/// It returns when the command itself has ended, or with `all` when all its processes have.
+fn follow(command: Command, all: bool, mut seen: impl FnMut(Pid, Event) -> bool) {
+    let mut command = traced(command);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[allow(clippy::zombie_processes)]
+    let child = command.spawn().expect("the command");
+    let first = Pid::from_raw(child.id() as i32);
     waitpid(first, None).expect("the command stops at its execve");
-    let all = Options::PTRACE_O_TRACEFORK
+    let options = Options::PTRACE_O_TRACEFORK
         | Options::PTRACE_O_TRACEVFORK
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACESYSGOOD;
-    ptrace::setoptions(first, all).expect("PTRACE_SETOPTIONS");
+    ptrace::setoptions(first, options).expect("PTRACE_SETOPTIONS");
     ptrace::syscall(first, None).expect("PTRACE_SYSCALL");
     // The traced processes, and those that are inside a system call.
     let (mut traced, mut inside) = (BTreeSet::from([first]), BTreeSet::new());
@@ -81,33 +123,58 @@ fn follow(first: Pid) -> Vec<Exec> {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         let Ok(status) = waitpid(None, Some(flags)) else { break };
         let Some(pid) = status.pid() else { continue };
-        let mut deliver = None;
+        let (mut deliver, mut go_on) = (None, true);
         match status {
             WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
                 traced.remove(&pid);
                 inside.remove(&pid);
+                // The kernel lets go of the others when the tracer ends.
+                if pid == first && !all {
+                    return;
+                }
                 continue;
             }
             WaitStatus::PtraceSyscall(_) if inside.remove(&pid) => {}
             WaitStatus::PtraceSyscall(_) => {
                 inside.insert(pid);
-                execs.extend(about_to_exec(pid));
+                go_on = call_of(pid).is_none_or(|number| seen(pid, Event::Call(number)));
             }
             // A new process first stops once.
             WaitStatus::Stopped(_, Signal::SIGSTOP) if traced.insert(pid) => {}
-            WaitStatus::Stopped(_, Signal::SIGTRAP) => {}
+            WaitStatus::Stopped(_, Signal::SIGTRAP) => go_on = seen(pid, Event::Executed),
             WaitStatus::Stopped(_, signal) => deliver = Some(signal),
             _ => {}
         }
         // The process may have been killed in the meantime.
-        let _ = ptrace::syscall(pid, deliver);
+        if go_on {
+            let _ = ptrace::syscall(pid, deliver);
+        } else {
+            let _ = ptrace::detach(pid, None);
+            traced.remove(&pid);
+        }
     }
-    execs
+}
+
+fn read(pid: Pid, file: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).ok()
+}
+
+/// The number of the system call that a process is about to make.
+///
+/// User-mode Linux has no `/proc/PID/syscall`.
+#[cfg(target_arch = "x86_64")]
+fn call_of(pid: Pid) -> Option<c_long> {
+    ptrace::getregs(pid).ok().map(|registers| registers.orig_rax as c_long)
+}
+
+/// The number of the system call that a process is about to make.
+#[cfg(not(target_arch = "x86_64"))]
+fn call_of(pid: Pid) -> Option<c_long> {
+    read(pid, "syscall")?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn about_to_exec(pid: Pid) -> Option<Exec> {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
-    let call = read("syscall")?;
+    let call = read(pid, "syscall")?;
     let mut words = call.split_ascii_whitespace();
     if words.next()?.parse() != Ok(libc::SYS_execve) {
         return None;
@@ -121,7 +188,7 @@ fn about_to_exec(pid: Pid) -> Option<Exec> {
         Some((entry.file_name().to_str()?.parse().ok()?, link))
     });
     Some(Exec {
-        comm: read("comm")?.trim_end().to_owned(),
+        comm: read(pid, "comm")?.trim_end().to_owned(),
         path: String::from_utf8_lossy(path).into_owned(),
         fds: fds.collect(),
     })

@@ -9,6 +9,7 @@ mod cgroups;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
+mod costs;
 mod credentials;
 mod damage;
 mod descriptors;
@@ -66,6 +67,7 @@ fn main() -> std::process::ExitCode {
         cgroup_access::CASES,
         cgroups::CASES,
         confine::CASES,
+        costs::CASES,
         credentials::CASES,
         damage::CASES,
         descriptors::CASES,
