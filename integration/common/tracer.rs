@@ -1,4 +1,6 @@
-//! Follows every process of a command: lists open descriptors at each execve, counts system calls.
+//! Follows the processes of a command: their descriptors and system calls.
+//!
+//! It lists the open descriptors at each execve, and counts system calls.
 //!
 //! A tracer stops the processes there. It also lists descriptors that the execve is about to close,
 //! because they are still open while the kernel resolves the program's path.
@@ -100,7 +102,9 @@ enum Event {
     Executed,
 }
 
-/// Runs a command and shows each of its processes at each event, until `seen` returns false for it.
+/// Runs a command and shows its processes at each event.
+///
+/// A process is let go once `seen` returns false for it.
 ///
 /// It returns when the command itself has ended, or with `all` when all its processes have.
 fn follow(command: Command, all: bool, mut seen: impl FnMut(Pid, Event) -> bool) {
