@@ -22,7 +22,7 @@ fn fork_bomb_is_killed() {
     }
     let own = Own::with("bomb", &read(r#"{"pids":{"limit":150}}"#));
     let shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     bomb(&own, shell);
     let start = Instant::now();
     own.cgroup.kill(soon()).unwrap();
@@ -44,7 +44,7 @@ fn fork_bomb_is_killed_on_v1_without_cgroup_kill() {
     let own = Own { cgroup, location };
     set(&own.cgroup, &read(r#"{"pids":{"limit":150}}"#)).unwrap();
     let shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     bomb(&own, shell);
     own.cgroup.kill(soon()).unwrap();
     assert_eq!(own.cgroup.pids().unwrap(), []);
@@ -117,7 +117,7 @@ fn repeatedly_frozen_child_cgroup_is_killed() {
         let own = Own { cgroup, location };
         let (frozen, mut freezer) = (Shell::new(), Shell::new());
         for shell in [&frozen, &freezer] {
-            own.cgroup.join(shell.pid(), false).unwrap();
+            own.put(shell);
         }
         let top = own.directory("freezer");
         let nested = format!("{top}/a/b/c");
@@ -170,7 +170,7 @@ fn externally_removed_cgroup_is_handled() {
     for cgroup in [&own.cgroup, &Cgroup::adopt(&own.location)] {
         assert!(!cgroup.frozen());
         assert_eq!(cgroup.pids().unwrap(), []);
-        assert!(cgroup.join(Pid::this(), false).is_err());
+        assert!(cgroup.join_v1().and_then(|()| cgroup.join_v2(Pid::this(), false)).is_err());
         if has("pids", "pids") {
             let e = set(cgroup, &read(r#"{"pids":{"limit":5}}"#)).unwrap_err().to_string();
             assert!(e.starts_with("linux.resources.pids.limit: "), "{e}");
@@ -195,7 +195,7 @@ fn directory_that_is_not_a_cgroup_is_not_touched() {
     let cgroup = Cgroup::adopt(&location);
     assert_eq!(cgroup.pids().unwrap(), []);
     cgroup.kill(soon()).unwrap();
-    assert!(cgroup.join(Pid::this(), false).is_err());
+    assert!(cgroup.join_v1().and_then(|()| cgroup.join_v2(Pid::this(), false)).is_err());
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -261,7 +261,7 @@ fn device_rules_hold_on_v2_if_the_v1_hierarchy_is_left_out() {
         let own = Own { cgroup, location };
         own.cgroup.limit(&limits).unwrap();
         let mut shell = Shell::new();
-        own.cgroup.join(shell.pid(), false).unwrap();
+        own.put(&shell);
         assert!(shell.ask("true < /dev/null"));
         assert!(!shell.ask("true < /dev/kmsg"), "{rules}");
     }

@@ -1,6 +1,7 @@
 //! Creation, joining, freezing, killing and removal of cgroups.
 
 use super::*;
+use std::os::unix::process::CommandExt;
 
 fn exists(location: &Location) -> Vec<String> {
     let there = |d: &String| std::path::Path::new(d).exists();
@@ -16,7 +17,7 @@ fn cgroup_is_created_joined_and_removed_in_every_hierarchy() {
     assert_eq!(exists(&own.location).len(), own.location.places.len());
     assert!(!own.location.places.is_empty());
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     let seen = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid())).unwrap();
     let here = seen.lines().filter(|l| l.contains("embrun-test-") && l.ends_with("-basic")).count();
     assert_eq!(here, own.location.places.len(), "{seen}");
@@ -68,7 +69,7 @@ fn used_or_frozen_cgroup_is_refused_and_kept() {
     let again = plan("used");
     assert!(again.places.iter().all(|p| p.made == 0));
     let shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     let create =
         || Cgroup::create(&again, &PlannedLimits::default(), Access::Full).err().map(|e| e.to_string());
     let e = create().unwrap();
@@ -106,7 +107,7 @@ fn cgroup_freezes_thaws_and_is_killed_while_frozen() {
     }
     let own = Own::new("frozen");
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     assert!(!own.cgroup.frozen());
     own.cgroup.freeze(soon()).unwrap();
     assert!(own.cgroup.frozen());
@@ -127,7 +128,7 @@ fn cgroup_frozen_by_v1_is_killed() {
     }
     let own = Own::new("frozen-v1");
     let shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     std::fs::write(format!("{}/freezer.state", own.directory("freezer")), "FROZEN").unwrap();
     assert!(own.cgroup.frozen());
     own.cgroup.kill(soon()).unwrap();
@@ -155,9 +156,17 @@ fn process_cloned_into_v2_joins_only_v1() {
         return;
     }
     let own = Own::new("into");
-    let shell = Shell::new();
-    own.cgroup.join(shell.pid(), true).unwrap();
-    let seen = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid())).unwrap();
+    let location = own.location.clone();
+    let join = move || Cgroup::adopt(&location).join_v1().map_err(std::io::Error::other);
+    let mut cat = Command::new("cat");
+    // SAFETY: the child has one thread, and this program's allocator works in it.
+    #[allow(unsafe_code)]
+    unsafe {
+        cat.arg("/proc/self/cgroup").pre_exec(join)
+    };
+    let seen = String::from_utf8(cat.output().unwrap().stdout).unwrap();
+    let v1 = own.location.places.iter().filter(|p| !p.is_v2()).count();
+    assert_eq!(seen.lines().filter(|l| l.ends_with("-into")).count(), v1, "{seen}");
     assert!(!seen.lines().any(|l| l.starts_with("0::") && l.ends_with("-into")), "{seen}");
     assert_eq!(own.cgroup.v2_dir().is_some(), own.location.places.iter().any(|p| p.is_v2()));
 }

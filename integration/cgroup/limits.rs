@@ -13,7 +13,7 @@ fn pids_limit_is_enforced() {
     }
     let own = Own::with("pids-held", &read(r#"{"pids":{"limit":1}}"#));
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     shell.tell("(true) || echo refused; echo refused");
     let mut line = String::new();
     shell.1.read_line(&mut line).unwrap();
@@ -106,7 +106,7 @@ fn memory_limit_below_the_usage_is_explained() {
     }
     let own = Own::new("usage");
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     // The shell's variable is memory that cannot be reclaimed without swap.
     assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
     let e = set(&own.cgroup, &read(r#"{"memory":{"limit":65536}}"#)).map_err(|e| e.to_string());
@@ -223,7 +223,8 @@ fn missing_controller_is_named() {
     }
     let nowhere = Cgroup::create(&Location::default(), &PlannedLimits::default(), Access::Full).unwrap();
     nowhere.limit(&PlannedLimits::default()).unwrap();
-    nowhere.join(Pid::this(), false).unwrap();
+    nowhere.join_v1().unwrap();
+    nowhere.join_v2(Pid::this(), false).unwrap();
     nowhere.kill(soon()).unwrap();
     nowhere.remove(soon()).unwrap();
     for text in [r#"{"pids":{"limit":1}}"#, r#"{"devices":[{"allow":false}]}"#] {

@@ -50,6 +50,13 @@ impl Own {
         self.cgroup.update(resources, &[], &|| Ok(()))
     }
 
+    /// Moves a shell into the cgroup, in every hierarchy.
+    fn put(&self, shell: &Shell) {
+        for place in &self.location.places {
+            std::fs::write(place.directory() + "/cgroup.procs", shell.pid().to_string()).unwrap();
+        }
+    }
+
     /// The directory in the hierarchy of a v1 controller, or else in v2.
     fn directory(&self, v1: &str) -> String {
         let places = &self.location.places;

@@ -20,7 +20,7 @@ fn usage_is_reported() {
     let both = has("memory", "memory") && has("pids", "pids") && has("cpu", "cpu");
     let own = if both { Own::with("stats", &read(text)) } else { Own::new("stats") };
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     assert!(shell.ask("x=$(head -c 1000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
     let stats = own.cgroup.stats();
     if both {
@@ -54,7 +54,7 @@ fn oom_kill_is_detected() {
     assert_eq!(watch.look(), Oom::Quiet);
     for _ in 0..2 {
         let mut shell = Shell::new();
-        own.cgroup.join(shell.pid(), false).unwrap();
+        own.put(&shell);
         shell.tell("exec tail /dev/zero");
         assert!(wait(&watch, 20_000));
         // v2 reports every change of the file; a later one is the kill.

@@ -74,7 +74,7 @@ fn failed_update_restores_device_rules() {
     location.unit.get_or_insert_default().name = "embrun-test-none.scope".to_owned();
     let cgroup = Cgroup::adopt(&location);
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     let others =
         r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11,"access":"rw"}]}"#;
     let e = cgroup.update(&read(others), &read(rules).devices, &|| Ok(())).unwrap_err().to_string();
@@ -93,7 +93,7 @@ fn paused_container_is_updated() {
     }
     let own = Own::new("update-paused");
     let shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     own.cgroup.freeze(soon()).unwrap();
     own.update(&read(r#"{"pids":{"limit":9},"devices":[{"allow":false}]}"#)).unwrap();
     assert!(own.cgroup.frozen());
@@ -109,7 +109,7 @@ fn checked_memory_limit_below_the_usage_is_refused() {
     }
     let own = Own::new("check");
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     assert!(shell.ask("x=$(head -c 3000000 /dev/zero | tr '\\0' x); test -n \"$x\""));
     let text = r#"{"memory":{"limit":65536,"checkBeforeUpdate":true},"pids":{"limit":5}}"#;
     let e = own.update(&read(text)).unwrap_err().to_string();
@@ -131,7 +131,7 @@ fn device_is_added_to_and_removed_from_a_running_container() {
     };
     let own = Own::with("hotplug", &read(r#"{"devices":[{"allow":false}]}"#));
     let mut shell = Shell::new();
-    own.cgroup.join(shell.pid(), false).unwrap();
+    own.put(&shell);
     let mut usable = |own: &Own, rules: &[_]| {
         own.cgroup.set_devices(rules).unwrap();
         (

@@ -66,13 +66,13 @@ impl Cgroup {
         self.hierarchies.iter().filter_map(|b| b.dir.get()).for_each(|dir| close_for_good(dir.as_fd()));
     }
 
-    /// The v2 directory for `CLONE_INTO_CGROUP`; [`Cgroup::join`] does the rest.
+    /// The v2 directory for `CLONE_INTO_CGROUP`; [`Cgroup::join_v1`] does the rest.
     pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
         self.v2().and_then(|b| b.dir().ok())
     }
 
     /// From now on only the container's own processes keep the scope alive.
-    pub(super) fn let_go(&self) {
+    pub fn let_go(&self) {
         drop(self.placeholder.take());
     }
 

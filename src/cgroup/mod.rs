@@ -7,7 +7,7 @@
 //! | operation | of [`Cgroup`] | file |
 //! |---|---|---|
 //! | make it where it is planned; adopt one that is recorded | `create`, `adopt`, `location` | `create.rs`, `handle.rs` |
-//! | put processes into it | `v2_dir`, `join`, `join_v1`, `join_v2`, `close_in_clone` | `join.rs`, `handle.rs` |
+//! | put processes into it | `v2_dir`, `join_v1`, `join_v2`, `let_go`, `close_in_clone` | `join.rs`, `handle.rs` |
 //! | name a cgroup below it to put one more process into | `inner`, `or_beside` | `sub_cgroup.rs` |
 //! | set its limits, replace them | `limit`, `limit_memory`, `update` | `apply.rs`, `update.rs` |
 //! | replace its device rules | `set_devices` | `device_rules.rs` |

@@ -208,8 +208,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     use CommonStep::*;
     use CreateStep::*;
     let (hooks, outputs) = (&spec.hooks, &request.outputs);
-    // Init mounts at the same time: on v1 each of these writes waits for a grace period of the kernel.
-    let mut steps = Recipe(vec![JoinCgroup]);
+    let mut steps = Recipe(vec![JoinUnified.into()]);
     let owner = cgroup_owner(spec, request, facts);
     if plan.launch.user_namespace {
         user_namespace::accompany(spec, facts, plan, owner, &mut steps);
@@ -217,6 +216,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
         steps.add_some(owner.filter(|uid| *uid != 0).map(|uid| GiveCgroup(Owner::Host(uid))));
     }
     steps.add(Await(Sync::Cgroup));
+    steps.add_if(matches!(plan.cgroup, PlannedCgroup::Scope(..)), LetGoOfScope);
     // Init is in its network namespace, and has not touched it.
     let devices = spec.linux.net_devices;
     steps.add_if(!devices.is_empty(), MoveNetDevices(devices));
@@ -272,6 +272,7 @@ fn init(
     // Reserve room for all steps, because an outgrown list is not freed.
     let mut steps = Recipe(Vec::with_capacity(spec.mounts.len() + 64));
     steps.add(InitStep::DieWithHost);
+    steps.add_if(!matches!(cgroup, PlannedCgroup::None), InitStep::JoinCgroup);
     let new_time = time::new_namespace(&spec.linux);
     if launch.user_namespace {
         user_namespace::enter(launch, new_time.is_some(), &mut steps);

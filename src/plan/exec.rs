@@ -76,7 +76,7 @@ pub fn compile(
 fn host(p: &Process, request: &ExecRequest, launch: &Launch) -> Vec<ExecStep> {
     use CommonStep::*;
     let outputs = &request.outputs;
-    let mut steps = Recipe(vec![ExecStep::JoinUnified]);
+    let mut steps = Recipe(vec![JoinUnified.into()]);
     steps.add(Await(Sync::Cgroup));
     steps.add(Answer(Sync::Cgroup));
     steps.add_if(p.terminal, TakeTerminal { socket: outputs.console_socket });

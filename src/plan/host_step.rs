@@ -82,6 +82,8 @@ pub enum CommonStep {
         /// The socket that receives the master.
         socket: Option<Text>,
     },
+    /// Move init into the v2 cgroup, unless the clone has put it there.
+    JoinUnified,
     /// Adopt the process that init has cloned into the pid namespace, in place of init.
     Adopt,
     /// Set init's resource limits, which it may not raise in a user namespace.
@@ -101,8 +103,8 @@ pub enum CommonStep {
 pub enum CreateStep {
     /// A step that an exec has too.
     Common(CommonStep),
-    /// Move init into the cgroup, unless the clone has put it there.
-    JoinCgroup,
+    /// End the process that kept the systemd scope alive until init was in it.
+    LetGoOfScope,
     /// Give the container's cgroup to the container's user.
     GiveCgroup(Owner),
     /// Deny setgroups(2) in init's user namespace.
@@ -136,8 +138,6 @@ pub enum CreateStep {
 pub enum ExecStep {
     /// A step that a creation has too.
     Common(CommonStep),
-    /// Move the process into the v2 cgroup only, unless the clone has put it there.
-    JoinUnified,
     /// Wait until the program runs.
     AwaitExec,
 }
@@ -159,6 +159,7 @@ impl CommonStep {
         match self {
             CommonStep::Await(_) | CommonStep::TakeTerminal { .. } | CommonStep::Adopt => true,
             CommonStep::Answer(_)
+            | CommonStep::JoinUnified
             | CommonStep::LimitProcess(_)
             | CommonStep::GivePipes(_)
             | CommonStep::SendPidfd(_)
@@ -179,7 +180,7 @@ impl CreateStep {
         match self {
             Common(step) => step.waits(),
             Release | AwaitExec => true,
-            JoinCgroup | GiveCgroup(_) | DenyGroups | MapIds(_) | CheckIds(_) | OomScoreAdj(_)
+            LetGoOfScope | GiveCgroup(_) | DenyGroups | MapIds(_) | CheckIds(_) | OomScoreAdj(_)
             | TimeOffsets(_) | RunHooks(_) | MoveNetDevices(_) | LimitMemory | RecordCreated => false,
         }
     }
@@ -196,7 +197,6 @@ impl ExecStep {
         match self {
             ExecStep::Common(step) => step.waits(),
             ExecStep::AwaitExec => true,
-            ExecStep::JoinUnified => false,
         }
     }
 }
@@ -244,6 +244,7 @@ impl fmt::Display for CommonStep {
             CommonStep::Await(sync) => write!(f, "await {sync}"),
             CommonStep::Answer(sync) => write!(f, "answer {sync}"),
             CommonStep::TakeTerminal { .. } => f.write_str("take the terminal"),
+            CommonStep::JoinUnified => f.write_str("put init into the cgroup of v2"),
             CommonStep::Adopt => f.write_str("adopt the process in the pid namespace"),
             CommonStep::LimitProcess(limits) => {
                 f.write_str("limit init:")?;
@@ -260,7 +261,7 @@ impl fmt::Display for CreateStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CreateStep::Common(step) => step.fmt(f),
-            CreateStep::JoinCgroup => f.write_str("put init into the cgroup"),
+            CreateStep::LetGoOfScope => f.write_str("let go of the systemd scope"),
             CreateStep::GiveCgroup(owner) => write!(f, "give {owner} the cgroup"),
             CreateStep::DenyGroups => f.write_str("deny setgroups"),
             CreateStep::MapIds(maps) => write!(f, "map ids: {maps}"),
@@ -291,7 +292,6 @@ impl fmt::Display for ExecStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExecStep::Common(step) => step.fmt(f),
-            ExecStep::JoinUnified => f.write_str("put init into the cgroup of v2"),
             ExecStep::AwaitExec => f.write_str("await exec"),
         }
     }

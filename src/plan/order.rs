@@ -108,6 +108,8 @@ const DEVICES: NamedStep = ("the devices", |s| matches!(s, InitStep::Root(RootSt
 const ENTER: NamedStep = ("entering the pid namespace", |s| matches!(s, InitStep::EnterPidNamespace));
 const FIND: NamedStep = ("the program's look-up", |s| matches!(s, InitStep::FindProgram));
 const FINISH: NamedStep = ("what mounts wait for", |s| matches!(s, InitStep::Root(RootStep::FinishMounts)));
+const GROUP: NamedStep = ("joining the cgroups of v1", |s| matches!(s, InitStep::JoinCgroup));
+const GROUP_ASK: NamedStep = ("the host's look at the cgroup", |s| matches!(s, InitStep::Ask(Sync::Cgroup)));
 const HOST_HOOK: NamedStep =
     ("a hook of the host", |s| matches!(s, InitStep::RunHooks(HookKind::CreateContainer)));
 const IDS: NamedStep = ("the ids", |s| matches!(s, InitStep::Attribute(AttributeStep::Ids(_))));
@@ -141,6 +143,10 @@ const USUAL_KEY_LABEL: NamedStep = ("the usual label of new keys", |s| matches!(
 
 /// The first of each pair must come before the second, if a plan has both.
 const ORDER: &[(NamedStep, NamedStep)] = &[
+    // The cgroup is charged for what is made, and may refuse the use of a device.
+    (GROUP, GROUP_ASK),
+    (GROUP, BECOME_ROOT),
+    (GROUP, ROOT),
     // All that is made belongs to root of the user namespace, and it has no rights over the host from here on.
     (OOM, BECOME_ROOT),
     (BECOME_ROOT, KEYRING),

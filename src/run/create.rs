@@ -100,10 +100,8 @@ impl<'a> NewContainer<'a> {
         }
         let Prepared { namespaces, waiting } = prepared;
         let (launch, hooks) = (&self.plan.launch, &self.loaded.spec.hooks);
-        Cloning { launch, record: &self.record, hooks, cgroup, namespaces, waiting }.spawn(&|| {
-            dir.close_in_clone();
-            cgroup.close_in_clone();
-        })
+        Cloning { launch, record: &self.record, hooks, cgroup, namespaces, waiting }
+            .spawn(&|| dir.close_in_clone())
     }
 
     fn open_namespaces(&self) -> Result<Vec<OwnedFd>> {
@@ -161,7 +159,10 @@ impl Making<'_> {
     fn step(&mut self, step: CreateStep) -> Result<()> {
         match step {
             CreateStep::Common(step) => self.host.step(step),
-            CreateStep::JoinCgroup => self.host.join_cgroup(Cgroup::join),
+            CreateStep::LetGoOfScope => {
+                self.host.cgroup.let_go();
+                Ok(())
+            }
             CreateStep::GiveCgroup(owner) => self.give_cgroup(owner),
             CreateStep::DenyGroups => user_namespace::deny_groups(self.host.child.pid),
             CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps, "linux"),

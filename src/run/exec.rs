@@ -49,7 +49,6 @@ fn steps(host: &mut Host<'_>, steps: &[ExecStep]) -> Result<()> {
         }
         match *step {
             ExecStep::Common(step) => host.step(step)?,
-            ExecStep::JoinUnified => host.join_cgroup(Cgroup::join_v2)?,
             ExecStep::AwaitExec => host.wait_for_exec()?,
         }
     }

@@ -185,6 +185,7 @@ impl<'a> Host<'a> {
             CommonStep::Await(sync) => self.wait_for(sync),
             CommonStep::Answer(_) => self.answer(),
             CommonStep::TakeTerminal { socket } => self.take_terminal(socket),
+            CommonStep::JoinUnified => self.cgroup.join_v2(self.child.pid, self.in_cgroup),
             CommonStep::Adopt => self.adopt(),
             CommonStep::LimitProcess(limits) => user_namespace::limit(self.child.pid, limits),
             CommonStep::GivePipes(uid) => user_namespace::give_pipes(self.child.pid, uid),
@@ -230,11 +231,6 @@ impl<'a> Host<'a> {
             Err(Errno::EPIPE) => Err(self.died()),
             told => Ok(told?),
         }
-    }
-
-    /// Moves the child into the cgroup with `join`, one of the functions for that.
-    pub(super) fn join_cgroup(&self, join: fn(&Cgroup, Pid, bool) -> Result<()>) -> Result<()> {
-        join(&self.cgroup, self.child.pid, self.in_cgroup)
     }
 
     /// Handles init's messages until it asks for `sync`.

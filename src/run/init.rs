@@ -104,7 +104,11 @@ impl Init<'_> {
             InitStep::DieWithHost => self.die_with_host(),
             InitStep::DieWithHostStill => die_with_parent(),
             InitStep::OutliveHost => Ok(nix::sys::prctl::set_pdeathsig(None).at("prctl")?),
-            InitStep::JoinCgroup => self.cgroup.join_v1(),
+            InitStep::JoinCgroup => {
+                self.cgroup.join_v1()?;
+                self.cgroup.close_in_clone();
+                Ok(())
+            }
             InitStep::Ask(sync) => Ok(self.channel.ask(sync)?),
             InitStep::NewSession => nix::unistd::setsid().map(drop).at("setsid"),
             InitStep::Keyring(name) => self.keyring(name),
