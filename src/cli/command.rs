@@ -176,9 +176,10 @@ pub struct ExecOptions {
 }
 
 /// `--format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Format {
+    #[default]
     Table,
     Json,
 }

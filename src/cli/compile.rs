@@ -138,7 +138,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Resu
     Ok(Record {
         id: request.id,
         phase: Phase::Planned,
-        boot_id: boot_id()?.keep(),
+        boot_id: boot_id()?,
         creator: ProcessMark::of(std::process::id() as i32)?,
         init: None,
         bundle: request.bundle,

@@ -44,7 +44,7 @@ impl Status {
 pub struct Facts {
     /// Whether the machine has not been rebooted since create.
     pub same_boot: bool,
-    /// Whether the creating process is alive.
+    /// Whether the creating process is at work and alive.
     pub creator_lives: bool,
     /// Whether init is alive and not a zombie.
     pub init_lives: bool,
@@ -74,12 +74,16 @@ impl Facts {
         let init_lives = same_boot && record.init.as_ref().is_some_and(ProcessMark::lives);
         Ok(Facts {
             same_boot,
-            creator_lives: same_boot && record.creator.lives(),
+            creator_lives: same_boot && is_being_made(record) && record.creator.lives(),
             init_lives,
             listening: init_lives && listening(dir, record),
             frozen: init_lives && record.cgroup().frozen(),
         })
     }
+}
+
+fn is_being_made(record: &Record) -> bool {
+    matches!(record.phase, Phase::Planned | Phase::Creating)
 }
 
 /// Whether init waits for `start`.

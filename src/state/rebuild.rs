@@ -39,7 +39,7 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
     Ok(Record {
         id: entry.id().to_owned().keep(),
         phase: Phase::Created,
-        boot_id: boot_id()?.keep(),
+        boot_id: boot_id()?,
         creator: ProcessMark { pid: 0, start: 0 },
         init: first_of(&Cgroup::adopt(&cgroup)),
         bundle: "",

@@ -21,7 +21,7 @@ use crate::log;
 use crate::sys::boot::boot_id;
 use crate::sys::clock;
 use crate::sys::file::{
-    FileStat, entries, fstat, kind, lstatat, make_directories, mkdirat, open, openat, read_all, rmdirat,
+    FileStat, entries, fstat, kind, lstatat, make_directories, mkdirat, open, openat, read_sized, rmdirat,
 };
 use crate::sys::lock::Lock;
 use crate::sys::path::join;
@@ -323,7 +323,7 @@ impl Entry {
         if kind(&stat) != SFlag::S_IFREG || stat.st_size as u64 > LARGEST as u64 {
             return Err(Error::of(format_args!("{name}: is not a regular file, or is too large")));
         }
-        Ok(read_all(&fd, LARGEST).at(name)?.keep())
+        Ok(read_sized(fd.as_fd(), stat.st_size as usize, LARGEST).at(name)?.keep())
     }
 }
 

@@ -253,12 +253,13 @@ pub fn chmodat(dir: impl AsFd, name: &CStr, mode: Mode) -> Result<()> {
 
 /// Reads the rest of a file, at most `limit` bytes.
 pub fn read_all(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
-    read_up_to(file.as_fd(), limit)
+    let size = fstat(&file).map_or(0, |stat| stat.st_size as usize);
+    read_sized(file.as_fd(), size, limit)
 }
 
-fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
-    // Reserve room for the file's size and for the read that finds its end. Pipes and procfs report a size of 0.
-    let size = fstat(file).map_or(0, |stat| stat.st_size as usize);
+/// Reads the rest of a file whose `st_size` is known, at most `limit` bytes.
+/// Pipes and procfs report a size of 0, and sysfs one that is too large: their end has to be found.
+pub fn read_sized(file: BorrowedFd<'_>, size: usize, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; size.min(limit).saturating_add(1).max(4096)];
     let mut length = 0;
     loop {
@@ -271,6 +272,9 @@ fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
             Ok(n) => length += n,
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
+        }
+        if length == size {
+            break;
         }
     }
     bytes.truncate(length);
