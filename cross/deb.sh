@@ -97,7 +97,7 @@ wanted() {
 		cd "$here" && printf '644 usr/share/doc/embrun/examples/%s\n' $(
 			cd dropins
 			echo *
-		) embrun.cfg
+		) embrun.cfg options
 		echo "755 usr/share/doc/embrun/examples/check.sh"
 	)
 	printf '644 usr/share/doc/embrun/%s\n' README.md changelog.Debian.gz changelog.gz copyright embrun.cdx.json

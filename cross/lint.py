@@ -6,7 +6,7 @@ usage: cross/lint.py [--allow-missing N]
   Yocto        oelint-adv; BitBake itself parses, fetches and unpacks the recipe (cross/lint-bitbake.py)
   Buildroot    kconfiglib reads Config.in, make runs embrun.mk, and style() has the rules of check-package, which is in no package
   drop-ins     podman, containerd 1 and 2 and dockerd read theirs; CRI-O is in no package, so its file is only parsed as TOML
-  kernel       Debian's kernels know every option of the fragment; cross/kernel/check.sh reports missing ones
+  kernel       Debian's kernels know every option of the table; cross/kernel/check.sh reports missing ones by group
   indexes      a package index that cannot be fetched is not mistaken for an empty one
   proof        cross/proof.sh accepts nothing that is not a release
   bills        each CycloneDX bill of `make release` matches the schema, the binary and Cargo.lock
@@ -143,8 +143,7 @@ def buildroot():
     for name in ("Config.in", "package/embrun/Config.in", "external.mk", "package/embrun/embrun.mk", "package/embrun/embrun.hash"):
         style(name)
     check("embrun.hash: LICENSE", hashlib.sha256(open(top + "/LICENSE", "rb").read()).hexdigest() in read("buildroot/package/embrun/embrun.hash"))
-    # All options except those that only engines need, which come last.
-    fragment = re.findall(r"^(CONFIG_\w+=y)", read("kernel/embrun.cfg").split("\n# engines:")[0], re.M)
+    fragment = re.findall(r"^CONFIG_\w+=y", run(here + "/kernel/check.sh", "--fragment", "required", "default", "limits", "userns")[1], re.M)
     with tempfile.TemporaryDirectory() as box:
         if has_tool("kconfiglib"):
             stub = "".join('config %s\n\tbool "%s"\n' % (n, n) for n in (
@@ -186,7 +185,7 @@ assert link.tri_value == 2 and k.syms["BR2_PACKAGE_HOST_RUSTC"].tri_value == 2
         check("embrun.mk: has the crate's version, and builds its own tree", "version=%s site=%s/tree\n" % (version, os.path.realpath(box)) in out, out)
         status, metadata = run("cargo", "metadata", "--frozen", "--format-version", "1", cwd=box + "/build", env={**os.environ, "CARGO_HOME": box + "/none"})
         check("embrun.mk: cargo needs only the vendored crates", status == 0, metadata[-1000:])
-        check("embrun.mk: enables the options of the kernel fragment, except the engines'", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
+        check("embrun.mk: enables the options of four groups of the kernel table", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
 
 
 def within(wanted, known, path=""):
@@ -247,34 +246,44 @@ def dropins():
 
 
 def kernel():
-    wanted = re.findall(r"^(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
-    check("embrun.cfg: each option once", len(wanted) == len(set(wanted)))
     script = here + "/kernel/check.sh"
-    # Options that kernels before 6.11 do not have.
-    newer = re.findall(r"^# newer: .*\n(CONFIG_\w+)=y", read("kernel/embrun.cfg"), re.M)
-    check("embrun.cfg: options of newer kernels", newer == ["CONFIG_MEMCG_V1", "CONFIG_CPUSETS_V1"], " ".join(newer))
+    table = [re.split("  +", line) for line in read("kernel/options").split("\n") if line and line[0] != "#"]
+    wanted = ["CONFIG_" + row[0] for row in table]
+    groups = list(dict.fromkeys(row[1] for row in table))
+    check("kernel/options: five columns, each option once, groups together",
+          all(len(row) == 5 for row in table) and len(wanted) == len(set(wanted))
+          and [row[1] for row in table] == sorted((row[1] for row in table), key=groups.index))
+    check("embrun.cfg: is the table's (else: cross/kernel/check.sh --fragment > cross/kernel/embrun.cfg)",
+          run(script, "--fragment")[1] == read("kernel/embrun.cfg"))
+    check("kernel/check.sh: prints the fragment of one group", re.findall(r"^CONFIG_\w+", run(script, "--fragment", "userns")[1], re.M)
+          == ["CONFIG_" + row[0] for row in table if row[1] == "userns"])
+    # Options that not every kernel knows: since a version, or only on some architectures.
+    partial = ["CONFIG_" + row[0] for row in table if row[2] != "all"]
+    v1 = ["CONFIG_MEMCG_V1", "CONFIG_CPUSETS_V1"]
     for arch, suite, version, flavour in (("amd64", "trixie", "6.12", "amd64"), ("arm64", "bookworm", "6.1", "arm64"), ("armhf", "bookworm", "6.1", "armmp")):
         name = "linux-config-" + version
         config = package(arch, suite, name, "usr/src/%s/config.%s_none_%s.xz" % (name, arch, flavour))
         if not config:
-            lacks("embrun.cfg: Debian's %s %s" % (version, flavour), name + " for " + arch)
+            lacks("kernel/options: Debian's %s %s" % (version, flavour), name + " for " + arch)
             continue
         text = run("xzcat", config)[1]
-        unknown = [o for o in wanted if not re.search(o + r"\b", text) and not (o in newer and version == "6.1")]
-        check("embrun.cfg: options that Debian's %s for %s knows" % (version, flavour), not unknown, " ".join(unknown))
+        unknown = [o for o in wanted if not re.search(o + r"\b", text) and o not in partial]
+        check("kernel/options: Debian's %s for %s knows each" % (version, flavour), not unknown, " ".join(unknown))
         status, out = run(script, config)
-        # Debian's newer kernels do not enable the newer options.
-        lacking = [] if version == "6.1" else newer
-        missing_of = lambda out: re.findall(r"^(\w+) is missing \((\w+)\)", out, re.M)
-        check("kernel/check.sh: Debian's %s for %s lacks %s" % (version, flavour, "cgroup v1's" if lacking else "nothing"), status == 0
-              and missing_of(out) == [(o, "wanted") for o in lacking] and " %d of %d options" % (len(lacking), len(wanted)) in out, out)
-        with tempfile.NamedTemporaryFile("w", suffix=".config") as less:
-            less.write(text.replace("CONFIG_PID_NS=y", "# CONFIG_PID_NS is not set").replace("CONFIG_MEMCG=y", "")
-                       .replace("# CONFIG_CPUSETS_V1 is not set", "CONFIG_CPUSETS_V1=y"))
-            less.flush()
-            status, out = run(script, less.name)
-        check("kernel/check.sh: names missing options, and fails", status == 1 and missing_of(out)
-              == [("CONFIG_PID_NS", "needed"), ("CONFIG_MEMCG", "wanted")] + [(o, "wanted") for o in lacking if "MEMCG" in o], out)
+        # Debian's newer kernels do not enable the options of cgroup v1.
+        lacking = [] if version == "6.1" else v1
+        missing_of = lambda out: re.findall(r"^(\w+): |^  (\w+) is missing: ", out, re.M)
+        report = lambda less: [found for group in groups for found in [(group, "")] + [("", o) for o in wanted if o in less
+                               and table[wanted.index(o)][1] == group]]
+        check("kernel/check.sh: Debian's %s for %s lacks %s" % (version, flavour, "cgroup v1's" if lacking else "nothing"),
+              status == 0 and missing_of(out) == report(lacking), out)
+        for less, code in ((["CONFIG_PID_NS"], 1), (["CONFIG_UNIX"], 1), (["CONFIG_MEMCG", "CONFIG_VETH", "CONFIG_SECURITY_SELINUX"], 0)):
+            with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
+                file.write(re.sub("^(%s)=[ym]$" % "|".join(less), r"# \1 is not set", text, flags=re.M))
+                file.flush()
+                status, out = run(script, file.name)
+            check("kernel/check.sh: without %s it exits with %d" % (less[0], code), status == code
+                  and missing_of(out) == report(less + lacking), out)
     check("kernel/check.sh: refuses a file that is not a configuration", run(script, here + "/lint.py")[0] == 2)
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks embrun on the kernel of uml-small.sh, which lacks most options: a container that needs none of them runs, and each error
-# names the missing option, as cross/kernel/embrun.cfg promises. It prints the same lines as gateway.sh.
+# names the missing option, as cross/kernel/options promises. It prints the same lines as gateway.sh.
 # usage: missing.sh EMBRUN      The exit status is the number of failures.
 embrun=/tmp/embrun work=/tmp/missing
 cp "$1" $embrun && chmod 755 $embrun && mkdir -p $work/rootfs/bin $work/rootfs/proc $work/rootfs/dev && cp /bin/busybox $work/rootfs/bin/ || exit 99

@@ -22,7 +22,7 @@ make -s ARCH=um tinyconfig > "$box/log" 2>&1 || {
 	tail "$box/log" >&2
 	die "no configuration"
 }
-# Below: the options that this machine's own programs need. embrun.cfg adds the ones that every container needs.
+# Below: the options that this machine's own programs need. The table of cross/kernel adds the ones that every container needs.
 without="PID_NS IPC_NS USER_NS NET_NS TIME_NS SECCOMP BPF_SYSCALL MEMCG CGROUP_PIDS CGROUP_SCHED CPUSETS UNIX98_PTYS POSIX_MQUEUE OVERLAY_FS KEYS"
 cat >> .config << 'C'
 CONFIG_64BIT=y
@@ -48,8 +48,9 @@ CONFIG_DEVTMPFS=y
 CONFIG_NET=y
 CONFIG_CGROUPS=y
 CONFIG_UTS_NS=y
+CONFIG_SYSFS=y
 C
-grep -h '^CONFIG_' <(sed -n '/^# needed: without/,/^$/p' "$top/cross/kernel/embrun.cfg") >> .config
+"$top/cross/kernel/check.sh" --fragment required >> .config
 for option in $without; do echo "# CONFIG_$option is not set"; done >> .config
 make -s ARCH=um olddefconfig > "$box/log" 2>&1 || {
 	tail "$box/log" >&2
