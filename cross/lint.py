@@ -4,7 +4,7 @@
 usage: cross/lint.py [--allow-missing N]
 
   Yocto        oelint-adv; BitBake itself parses, fetches and unpacks the recipe (cross/lint-bitbake.py)
-  Buildroot    kconfiglib reads Config.in, make runs embrun.mk, and style() has the rules of check-package, which is in no package
+  Buildroot    kconfiglib reads Config.in, make runs the packages, cargo builds in Buildroot's environment (cross/lint-buildroot.py)
   drop-ins     podman, containerd 1 and 2 and dockerd read theirs; CRI-O is in no package, so its file is only parsed as TOML
   kernel       Debian's kernels know every option of the table; cross/kernel/check.sh reports missing ones by group
   indexes      a package index that cannot be fetched is not mistaken for an empty one
@@ -84,8 +84,8 @@ def versions():
 
 def yocto():
     recipe = here + "/yocto/recipes-containers/embrun/"
-    check("embrun-crates.inc matches Cargo.lock", run(here + "/yocto/crates.py")[1] == open(recipe + "embrun-crates.inc").read(),
-          "(run cross/yocto/crates.py)")
+    status, out = run(here + "/crates.py", "--check")
+    check("the lists of crates match Cargo.lock", status == 0, out)
     oelint = os.path.join(cache, "venv/bin/oelint-adv")
     if os.path.exists(oelint):
         # embrun has no home page, bug tracker or CVE product yet, and the recipe explains why it takes the last commit.
@@ -97,95 +97,25 @@ def yocto():
         lacks("oelint-adv: the recipe and its crates", "oelint-adv")
     if not has_tool("bb"):
         return lacks("BitBake: the recipe", "bitbake-setup")
+    lines_of("lint-bitbake.py", "BitBake")
+
+
+def lines_of(script, title):
+    """Runs a checker in the virtual environment, in an empty folder. Each check that holds prints a line; the first fault ends it."""
     with tempfile.TemporaryDirectory() as box:
-        status, out = run(python, here + "/lint-bitbake.py", box, env={**os.environ, "GIT_CONFIG_COUNT": "1",
+        status, out = run(python, here + "/" + script, box, env={**os.environ, "GIT_CONFIG_COUNT": "1",
                           "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"})
     for line in out.splitlines():
         if line.startswith("ok "):
-            check("BitBake: " + line[3:], True)
-    check("BitBake: reads the whole recipe", status == 0, "\n" + "\n".join(out.splitlines()[-12:]))
-
-
-def style(name):
-    """Applies the rules of Buildroot's check-package that concern such a package, under their names there."""
-    text, bad = read("buildroot/" + name), []
-    lines = text.split("\n")
-    broken = lambda rule, found: bad.append(rule) if found else None
-    broken("NewlineAtEof", not text.endswith("\n"))
-    broken("EmptyLastLine", text.endswith("\n\n"))
-    broken("ConsecutiveEmptyLines", "\n\n\n" in text)
-    broken("TrailingSpace", any(line != line.rstrip() for line in lines))
-    broken("NotExecutable", os.access(os.path.join(here, "buildroot", name), os.X_OK))
-    if name.endswith("Config.in"):
-        helped = re.findall(r"\thelp\n((?:\t.*\n|\n(?=\t))+)", text)
-        broken("HelpText", any(not re.match(r"\t  \S.{,61}$", line) for h in helped for line in h.rstrip("\n").split("\n")))
-        broken("NoDefaultN", re.search(r"^\tdefault n$", text, re.M))
-        for entry in re.split(r"^(?:menu)?config .*$", text, flags=re.M)[1:]:
-            order = [w for w in re.findall(r"^\t(\w+)", entry, re.M) if w in ("bool", "default", "depends", "select", "help")]
-            broken("AttributesOrder", order != sorted(order, key=["bool", "default", "depends", "select", "help"].index))
-    if name.endswith("embrun.mk"):
-        broken("PackageHeader", lines[:6] != ["#" * 80, "#", "# embrun", "#", "#" * 80, ""])
-        broken("TypoInPackageVariable", [v for v in re.findall(r"^(?:define )?([A-Z0-9_]+_[A-Z0-9_]+)", text, re.M)
-                                         if not v.startswith("EMBRUN_")])
-        broken("VariableWithBraces", re.search(r"^[^#].*[^$]\$\{\w+\}", text, re.M))
-        broken("SpaceBeforeBackslash", re.search(r"(  |\t ?)\\$", text, re.M))
-        inside = False
-        for before, line in zip([""] + lines, lines):
-            inside = (inside or before.startswith("define")) and not line.startswith("endef")
-            tab = line.startswith("\t")
-            broken("Indent: " + line, line and not line.startswith("#") and tab != (inside or before.endswith("\\")))
-    if name.endswith(".hash"):
-        broken("HashSpaces", [line for line in lines if line and line[0] != "#" and not re.fullmatch(r"sha256  [0-9a-f]{64}  \S+", line)])
-    check("check-package's rules: " + name, not bad, " ".join(bad))
+            check(title + ": " + line[3:], True)
+    check(title + ": passes all checks", status == 0, "\n" + "\n".join(out.splitlines()[-12:]))
 
 
 def buildroot():
-    for name in ("Config.in", "package/embrun/Config.in", "external.mk", "package/embrun/embrun.mk", "package/embrun/embrun.hash"):
-        style(name)
-    check("embrun.hash: LICENSE", hashlib.sha256(open(top + "/LICENSE", "rb").read()).hexdigest() in read("buildroot/package/embrun/embrun.hash"))
-    fragment = re.findall(r"^CONFIG_\w+=y", run(here + "/kernel/check.sh", "--fragment", "required", "default", "limits", "userns")[1], re.M)
-    with tempfile.TemporaryDirectory() as box:
-        if has_tool("kconfiglib"):
-            stub = "".join('config %s\n\tbool "%s"\n' % (n, n) for n in (
-                "BR2_PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS", "BR2_USE_MMU", "BR2_PACKAGE_HOST_RUSTC"))
-            open(box + "/Config.in", "w").write(stub + 'source "%s/buildroot/Config.in"\n' % here)
-            asks = """
-import kconfiglib, sys
-k = kconfiglib.Kconfig(sys.argv[1], warn_to_stderr=False)
-assert not k.warnings, k.warnings
-us, link = k.syms["BR2_PACKAGE_EMBRUN"], k.syms["BR2_PACKAGE_EMBRUN_AS_RUNC"]
-us.set_value(2)
-assert us.tri_value == 0, "chosen without a Rust for the target"
-for name in ("BR2_PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS", "BR2_USE_MMU"): k.syms[name].set_value(2)
-assert us.tri_value == 2 and link.tri_value == 0
-link.set_value(2)
-assert link.tri_value == 2 and k.syms["BR2_PACKAGE_HOST_RUSTC"].tri_value == 2
-"""
-            status, out = run(python, "-c", asks, box + "/Config.in", env={**os.environ, "BR2_EXTERNAL_EMBRUN_PATH": here + "/buildroot"})
-            check("kconfiglib: Config.in offers the package and selects Rust", status == 0, out)
-        else:
-            lacks("kconfiglib: Config.in", "kconfiglib")
-        # make runs the package's own commands on a copy of the last commit, with a fake build and with stubs for Buildroot's
-        # functions. As in an image builder's archive, the copy is not a git repository.
-        run("sh", "-c", 'mkdir -p "$1/tree" "$1/build"; git -C "$2" archive HEAD | tar -x -C "$1/tree"', "sh", box, top)
-        run("cp", "-a", here, box + "/tree/")
-        run("sh", "-c", 'cp -a "$1/tree/." "$1/build/"; mkdir -p "$1/build/target/T/release"; echo x > "$1/build/target/T/release/embrun"', "sh", box)
-        open(box + "/Makefile", "w").write(
-            "cargo-package =\nKCONFIG_ENABLE_OPT = echo $(1)=y\nINSTALL = install\nRUSTC_TARGET_NAME = T\n"
-            "BR2_PACKAGE_EMBRUN_AS_RUNC = y\nTARGET_DIR = {0}/image\nBR2_EXTERNAL_EMBRUN_PATH = {0}/tree/cross/buildroot\n"
-            "include {0}/tree/cross/buildroot/external.mk\n{0}/build/stamp:\n\t$(foreach h,$(EMBRUN_PRE_CONFIGURE_HOOKS),$($(h)))\n"
-            "\t$(EMBRUN_INSTALL_TARGET_CMDS)\n\t$(foreach h,$(EMBRUN_TARGET_FINALIZE_HOOKS),$($(h)))\n\t$(EMBRUN_LINUX_CONFIG_FIXUPS)\n"
-            "\techo version=$(EMBRUN_VERSION) site=$(EMBRUN_SITE)\n".format(box))
-        status, out = run("make", "-s", "-C", box, box + "/build/stamp")
-        image = {os.path.relpath(os.path.join(at, name), box + "/image") for at, _, names in os.walk(box + "/image") for name in names}
-        profiles = {"usr/share/embrun/seccomp-profiles/" + os.path.basename(p) for p in glob.glob(top + "/seccomp-profiles/*.json")}
-        check("embrun.mk: installs exactly embrun, runc and the profiles", status == 0 and image == profiles | {"usr/bin/embrun", "usr/bin/runc"}
-              and os.path.realpath(box + "/image/usr/bin/runc").endswith("/usr/bin/embrun"), out)
-        version = re.search(r'^version = "(.+)"', open(top + "/Cargo.toml").read(), re.M)[1]
-        check("embrun.mk: has the crate's version, and builds its own tree", "version=%s site=%s/tree\n" % (version, os.path.realpath(box)) in out, out)
-        status, metadata = run("cargo", "metadata", "--frozen", "--format-version", "1", cwd=box + "/build", env={**os.environ, "CARGO_HOME": box + "/none"})
-        check("embrun.mk: cargo needs only the vendored crates", status == 0, metadata[-1000:])
-        check("embrun.mk: enables the options of four groups of the kernel table", re.findall(r"^CONFIG_\w+=y", out, re.M) == fragment)
+    if has_tool("kconfiglib"):
+        lines_of("lint-buildroot.py", "Buildroot")
+    else:
+        lacks("Buildroot: the packages", "kconfiglib")
 
 
 def within(wanted, known, path=""):

@@ -5,12 +5,26 @@
 ################################################################################
 
 EMBRUN_VERSION = 0.1.0
-# The tree that this external tree is a part of, as it is.
-EMBRUN_SITE = $(realpath $(BR2_EXTERNAL_EMBRUN_PATH)/../..)
-EMBRUN_SITE_METHOD = local
-EMBRUN_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude=/target
+# The source is the tree that this external tree is a part of. Another one is
+# built by EMBRUN_OVERRIDE_SRCDIR.
+EMBRUN_SOURCE =
+EMBRUN_TREE = $(realpath $(BR2_EXTERNAL_EMBRUN_PATH)/../..)
 EMBRUN_LICENSE = Apache-2.0
 EMBRUN_LICENSE_FILES = LICENSE
+EMBRUN_DEPENDENCIES = host-embrun-crates
+
+define EMBRUN_EXTRACT_CMDS
+	$(TAR) -C $(EMBRUN_TREE) --exclude=./target --exclude=./.git -cf - . | \
+		$(TAR) -C $(@D) -xf -
+endef
+
+# Buildroot sets these variables for all packages, by BR2_OPTIMIZE_* and
+# BR2_ENABLE_LTO, which makes the program a third larger. The last one counts.
+EMBRUN_CARGO_ENV = \
+	CARGO_PROFILE_RELEASE_OPT_LEVEL="z" \
+	CARGO_PROFILE_RELEASE_LTO="fat" \
+	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1" \
+	CARGO_PROFILE_RELEASE_PANIC="abort"
 
 EMBRUN_CARGO_BUILD_OPTS = --bin embrun
 # 64-bit time on 32-bit ARM with musl, which has no other since 1.2. With
@@ -18,14 +32,12 @@ EMBRUN_CARGO_BUILD_OPTS = --bin embrun
 # Buildroot's own flags for the target.
 EMBRUN_CARGO_BUILD_OPTS += --config 'target.$(RUSTC_TARGET_NAME).rustflags="--cfg=libc_unstable_musl_v1_2"'
 
-# Buildroot fetches crates into an archive, and what is local has none. Those
-# that are in its download folder already want no network.
-define EMBRUN_VENDOR_CRATES
+define EMBRUN_USE_CRATES
 	mkdir -p $(@D)/.cargo
-	cd $(@D) && $(TARGET_MAKE_ENV) $(PKG_CARGO_ENV) \
-		cargo vendor --locked VENDOR > .cargo/config.toml
+	printf '[source.crates-io]\nreplace-with = "%s"\n[source.%s]\ndirectory = "%s"\n' \
+		buildroot buildroot $(HOST_EMBRUN_CRATES_DIR) > $(@D)/.cargo/config.toml
 endef
-EMBRUN_PRE_CONFIGURE_HOOKS += EMBRUN_VENDOR_CRATES
+EMBRUN_PRE_CONFIGURE_HOOKS += EMBRUN_USE_CRATES
 
 define EMBRUN_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0755 \
@@ -35,12 +47,37 @@ define EMBRUN_INSTALL_TARGET_CMDS
 	$(INSTALL) -m 0644 $(@D)/seccomp-profiles/*.json $(TARGET_DIR)/usr/share/embrun/seccomp-profiles/
 endef
 
+# Config.in keeps this out of an image where another package has the file.
 ifeq ($(BR2_PACKAGE_EMBRUN_AS_RUNC),y)
-# At the very end, for containerd and docker select runc, whose program this takes the place of.
 define EMBRUN_LINK_RUNC
 	ln -sf embrun $(TARGET_DIR)/usr/bin/runc
 endef
-EMBRUN_TARGET_FINALIZE_HOOKS += EMBRUN_LINK_RUNC
+EMBRUN_POST_INSTALL_TARGET_HOOKS += EMBRUN_LINK_RUNC
+endif
+
+ifeq ($(BR2_PACKAGE_EMBRUN_DROPINS),y)
+# containerd 2 reads this format too.
+ifeq ($(BR2_PACKAGE_CONTAINERD),y)
+define EMBRUN_DROPIN_CONTAINERD
+	$(INSTALL) -D -m 0644 $(@D)/cross/dropins/containerd-1.toml \
+		$(TARGET_DIR)/etc/containerd/config.toml
+endef
+EMBRUN_POST_INSTALL_TARGET_HOOKS += EMBRUN_DROPIN_CONTAINERD
+endif
+ifeq ($(BR2_PACKAGE_DOCKER_ENGINE),y)
+define EMBRUN_DROPIN_DOCKER
+	$(INSTALL) -D -m 0644 $(@D)/cross/dropins/docker-daemon.json \
+		$(TARGET_DIR)/etc/docker/daemon.json
+endef
+EMBRUN_POST_INSTALL_TARGET_HOOKS += EMBRUN_DROPIN_DOCKER
+endif
+ifeq ($(BR2_PACKAGE_PODMAN),y)
+define EMBRUN_DROPIN_PODMAN
+	$(INSTALL) -D -m 0644 $(@D)/cross/dropins/containers.conf \
+		$(TARGET_DIR)/etc/containers/containers.conf.d/50-embrun.conf
+endef
+EMBRUN_POST_INSTALL_TARGET_HOOKS += EMBRUN_DROPIN_PODMAN
+endif
 endif
 
 # The groups required, default, limits and userns of cross/kernel/options, for
