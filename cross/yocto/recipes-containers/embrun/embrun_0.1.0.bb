@@ -1,23 +1,26 @@
 SUMMARY = "Small OCI container runtime, compatible with runc"
 DESCRIPTION = "Runs containers as the OCI runtime specification describes them, by runc's command line. No library, no systemd."
+HOMEPAGE = "https://embrun.example/"
+BUGTRACKER = "https://embrun.example/issues"
 SECTION = "console/tools"
 LICENSE = "Apache-2.0"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=3b83ef96387f14655fc854ddc3c6bd57"
+CVE_PRODUCT = "embrun"
 
 # Choose it by
 #   PREFERRED_PROVIDER_virtual/runc = "embrun"
 #   VIRTUAL-RUNTIME_container_runtime = "embrun-runc"
-# and meta-virtualization's containerd, docker and podman find it under the name of runc. An image whose engine is told of
-# embrun by its own configuration needs `embrun` alone.
+# and meta-virtualization's containerd, docker and podman find it under the name of runc. `embrun-dropins` configures podman and
+# CRI-O for embrun instead, and has examples for docker and containerd; with it runc and crun may stay.
 PROVIDES += "virtual/runc"
 
 require ${BPN}-crates.inc
 
-# The recipe lies in the tree that it builds and cannot name the commit that it is a part of: it takes the last one, whose name
-# BitBake adds to the package's version. A build that must stay what it is names one: SRCREV:pn-embrun = "..." in local.conf.
+# The tree that contains this layer, at a commit that cross/lint-bitbake.py checks. SRCREV:pn-embrun = "${AUTOREV}" in local.conf
+# builds its last commit instead.
 PV .= "+git"
 SRC_URI += "git://${EMBRUN_TREE};protocol=file;nobranch=1;usehead=1;destsuffix=${BP}"
-SRCREV = "${AUTOREV}"
+SRCREV ?= "3181994bd0fdf1f1435e87ad7ec338dbf4cce4f0"
 
 S = "${UNPACKDIR}/${BP}"
 
@@ -33,11 +36,18 @@ do_install:append() {
     ln -sf embrun ${D}${bindir}/runc
     install -d ${D}${datadir}/embrun/seccomp-profiles
     install -m 0644 ${S}/seccomp-profiles/*.json ${D}${datadir}/embrun/seccomp-profiles/
+    install -d ${D}${datadir}/embrun/dropins
+    install -m 0644 ${S}/cross/dropins/* ${D}${datadir}/embrun/dropins/
+    install -D -m 0644 ${S}/cross/dropins/containers.conf ${D}${sysconfdir}/containers/containers.conf.d/50-embrun.conf
+    install -D -m 0644 ${S}/cross/dropins/crio.conf ${D}${sysconfdir}/crio/crio.conf.d/50-embrun.conf
 }
 
-PACKAGES =+ "${PN}-runc"
+PACKAGES =+ "${PN}-runc ${PN}-dropins"
 FILES:${PN}-runc += "${bindir}/runc"
+FILES:${PN}-dropins += "${datadir}/embrun/dropins ${sysconfdir}/containers ${sysconfdir}/crio"
 
 RDEPENDS:${PN}-runc = "${PN}"
+RDEPENDS:${PN}-dropins = "${PN}"
 RPROVIDES:${PN}-runc += "virtual-runc"
-RCONFLICTS:${PN}-runc = "runc runc-docker runc-opencontainers"
+# meta-virtualization's crun links itself as runc too.
+RCONFLICTS:${PN}-runc = "crun runc runc-docker runc-opencontainers"
