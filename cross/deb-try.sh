@@ -1,9 +1,9 @@
 #!/bin/bash
 # Tries a package of cross/deb.sh, which calls it in new mount and pid namespaces: installs it in a fresh Debian, runs containers,
 # and removes it. All files are on a tmpfs in FOLDER, which ends with the mount namespace.
-# usage: cross/deb-try.sh FOLDER DEBIAN.tar PACKAGE ROOTFS
+# usage: cross/deb-try.sh FOLDER DEBIAN.tar PACKAGE ROOTFS RUNC-PACKAGE
 set -euo pipefail
-box=$1 fresh=$2 package=$3 rootfs=$4
+box=$1 fresh=$2 package=$3 rootfs=$4 runc=$5
 said() { printf 'package: %s\n' "$*" >&2; }
 mount --make-rprivate /
 mkdir "$box/debian"
@@ -16,14 +16,15 @@ mount -t sysfs sys "$d/sys"
 mount --rbind /sys/fs/cgroup "$d/sys/fs/cgroup"
 mount -t tmpfs run "$d/run"
 cp "$package" "$d/tmp/embrun.deb"
+cp "$runc" "$d/tmp/embrun-runc.deb"
 list() { chroot "$d" find / -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /var/lib/dpkg -o -path /var/log \) -prune -o -print | sort; }
 
 list > "$box/before"
-chroot "$d" dpkg -i /tmp/embrun.deb > "$box/dpkg.log" || {
+chroot "$d" dpkg -i /tmp/embrun.deb /tmp/embrun-runc.deb > "$box/dpkg.log" || {
 	cat "$box/dpkg.log" >&2
 	exit 1
 }
-[ "$(chroot "$d" dpkg --verify embrun)" = "" ] || {
+[ "$(chroot "$d" dpkg --verify embrun embrun-runc)" = "" ] || {
 	said "dpkg --verify reports differences"
 	exit 1
 }
@@ -44,7 +45,13 @@ status 7" ] || {
 	said "the container in the fresh Debian printed: $out"
 	exit 1
 }
-said "ran a container in a fresh Debian"
+out=$(chroot "$d" sh -euc 'cd /tmp/bundle; s=0; runc run tried || s=$?; echo "status $s"')
+[ "$out" = "in it as pid 1
+status 7" ] || {
+	said "the container by the name of runc printed: $out"
+	exit 1
+}
+said "ran containers in a fresh Debian, by both names"
 
 # The machine's podman uses the package's program through the package's own drop-in.
 mount -t proc proc /proc
@@ -84,7 +91,7 @@ done
 }
 
 rm -rf "$d/tmp/bundle"
-chroot "$d" dpkg --purge embrun > "$box/dpkg.log" || {
+chroot "$d" dpkg --purge embrun embrun-runc > "$box/dpkg.log" || {
 	cat "$box/dpkg.log" >&2
 	exit 1
 }

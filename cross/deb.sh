@@ -30,17 +30,7 @@ pack() { # PACKAGE
 	gzip -9n < "$top/CHANGELOG.md" > "$doc/changelog.gz"
 	printf 'embrun (%s) unstable; urgency=medium\n\n  * What is new is in changelog.gz.\n\n -- %s  %s\n' \
 		"$version" "$who" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n > "$doc/changelog.Debian.gz"
-	cat > "$doc/copyright" << C
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
-Upstream-Name: embrun
-Comment: The crates, the standard library and the C library that are linked
- into the program, and their licences, are listed in embrun.cdx.json.
-
-Files: *
-Copyright: 2026 The embrun developers
-License: Apache-2.0
- On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.
-C
+	"$here/copyright.py" "$target" > "$doc/copyright"
 	cat > "$root/usr/share/lintian/overrides/embrun" << C
 # On purpose: it has to start where there is nothing else.
 embrun: statically-linked-binary [usr/bin/embrun]
@@ -52,7 +42,6 @@ embrun: initial-upload-closes-no-bugs *
 C
 	chmod -R go-w "$root"
 	chmod 644 "$root"/usr/share/embrun/seccomp-profiles/* "$doc"/docs/*
-	# It does not provide runc: engines that call `runc` would not find it, and engines configured for embrun do not need it.
 	cat > "$root/DEBIAN/control" << C
 Package: embrun
 Version: $version
@@ -61,7 +50,8 @@ Maintainer: $who
 Installed-Size: $(du -sk --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 Section: admin
 Priority: optional
-Suggests: podman | containerd | docker.io
+Homepage: $(sed -n 's/^homepage = "\(.*\)"/\1/p' "$top/Cargo.toml")
+Suggests: embrun-runc, podman | containerd | docker.io
 Description: small container runtime for gateways, compatible with runc
  embrun runs containers as the OCI runtime specification describes them,
  by runc's command line. It is one static program, for small ARM machines:
@@ -72,13 +62,50 @@ C
 	dpkg-deb --root-owner-group -Zxz --build "$root" "$1" > /dev/null
 }
 
-package=$dist/embrun_${version}_$arch.deb
+# docker.io and containerd depend on runc, podman on crun or runc; buildah recommends one of them. embrun-runc takes runc's place: it
+# has the file that they call, and provides a version as new as the specification that embrun implements.
+pack_runc() { # PACKAGE
+	local root=$box/runc
+	rm -rf "$root"
+	mkdir -p "$root/usr/sbin" "$root/usr/share/doc" "$root/usr/share/man/man8" "$root/usr/share/lintian/overrides" "$root/DEBIAN"
+	ln -s ../bin/embrun "$root/usr/sbin/runc"
+	ln -s embrun.8.gz "$root/usr/share/man/man8/runc.8.gz"
+	ln -s embrun "$root/usr/share/doc/embrun-runc"
+	sed -n 's/^embrun: bogus/embrun-runc: bogus/p' "$box/root/usr/share/lintian/overrides/embrun" > "$root/usr/share/lintian/overrides/embrun-runc"
+	cat > "$root/DEBIAN/control" << C
+Package: embrun-runc
+Source: embrun
+Version: $version
+Architecture: all
+Maintainer: $who
+Installed-Size: $(du -sk --apparent-size --exclude=DEBIAN "$root" | cut -f1)
+Section: admin
+Priority: optional
+Homepage: $(sed -n 's/^homepage = "\(.*\)"/\1/p' "$top/Cargo.toml")
+Depends: embrun (= $version)
+Provides: runc (= 1.3.0~embrun)
+Conflicts: runc
+Replaces: runc
+Description: small container runtime for gateways, in runc's place
+ Links /usr/sbin/runc to embrun, so that docker, containerd, podman and
+ buildah can be installed without runc and use embrun without any
+ configuration.
+C
+	(cd "$root" && find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums)
+	find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	dpkg-deb --root-owner-group -Zxz --build "$root" "$1" > /dev/null
+}
+
+package=$dist/embrun_${version}_$arch.deb runc=$dist/embrun-runc_${version}_all.deb
 pack "$package"
-say "$package: $(stat -c %s "$package") bytes"
+pack_runc "$runc"
+say "$package: $(stat -c %s "$package") bytes, with embrun-runc $(stat -c %s "$runc")"
 sleep 1
 pack "$box/again.deb"
 cmp "$package" "$box/again.deb" || die "two packages of the same tree differ"
-lintian --allow-root --fail-on error,warning "$package" || die "lintian reported errors"
+pack_runc "$box/again.deb"
+cmp "$runc" "$box/again.deb" || die "two packages of the same tree differ"
+lintian --allow-root --fail-on error,warning "$package" "$runc" || die "lintian reported errors"
 
 x=$box/x
 dpkg-deb -x "$package" "$x"
@@ -130,5 +157,15 @@ fresh=$cache/deb-fresh.tar
 	mmdebstrap --quiet --variant=essential --format=tar bookworm "$fresh.new" "deb $(mirror_of debian) bookworm main"
 	mv "$fresh.new" "$fresh"
 }
+# apt-get says what it would install in it: no runc, if embrun-runc is there.
+tar -xOf "$fresh" ./var/lib/dpkg/status > "$box/status"
+for engines in docker.io containerd "podman buildah"; do
+	for with in "$package $runc" "$package"; do
+		# shellcheck disable=SC2086
+		apt-get -s -o Dir::State::status="$box/status" install --no-install-recommends $with $engines > "$box/would" || die "apt-get cannot install $engines with $with"
+		case "$(grep -c '^Inst \(runc\|crun\) ' "$box/would") $with" in "0 $package $runc" | "1 $package") ;; *) die "$engines with $with would install $(grep -o '^Inst [cr]*un ' "$box/would")" ;; esac
+	done
+done
+say "package: docker.io, containerd, podman and buildah need no runc beside embrun-runc"
 rootfs=$("$top/rootfs-fixtures/build.sh" --bare)
-unshare --mount --pid --fork --kill-child "$here/deb-try.sh" "$box" "$fresh" "$package" "$rootfs"
+unshare --mount --pid --fork --kill-child "$here/deb-try.sh" "$box" "$fresh" "$package" "$rootfs" "$runc"
