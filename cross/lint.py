@@ -126,19 +126,18 @@ def within(wanted, known, path=""):
     return [p for k, v in wanted.items() for p in within(v, known.get(k) if isinstance(known, dict) else None, path + "/" + k)]
 
 
-def containerd(name, program, runtimes):
-    """Lets containerd read its drop-in. It adds defaults to the runtime, which shows that it knows the table."""
+def containerd(name, program, cri):
+    """Lets containerd read its drop-in. It adds defaults to each runtime, which shows that it knows the table."""
     status, out = run(program, "--config", here + "/dropins/" + name, "config", "dump")
     if status != 0:
         return check(name, False, out)
     dump = tomllib.loads(out[out.index("disabled_plugins"):])
     wanted = tomllib.loads(read("dropins/" + name))
     lost = within({"plugins": wanted["plugins"]}, dump)
-    at = dump
-    for key in runtimes:
-        at = at.get(key, {})
-    check("containerd %s: %s" % (run(program, "--version")[1].split()[2], name),
-          not lost and "privileged_without_host_devices" in at, "lost " + " ".join(lost))
+    found = dump["plugins"].get(cri, {}).get("containerd", {}).get("runtimes", {})
+    check("containerd %s: %s" % (run(program, "--version")[1].split()[2], name), not lost
+          and {name: runtime["options"]["SystemdCgroup"] for name, runtime in found.items() if "embrun" in name
+               and "privileged_without_host_devices" in runtime} == {"embrun": False, "embrun-systemd": True}, "lost " + " ".join(lost))
 
 
 def dropins():
@@ -161,7 +160,7 @@ def dropins():
     for name, arch_suite, cri in (("containerd-1.toml", "bookworm", "io.containerd.grpc.v1.cri"), ("containerd-2.toml", "sid", "io.containerd.cri.v1.runtime")):
         program = package(host, arch_suite, "containerd", "usr/bin/containerd")
         if program:
-            containerd(name, program, ["plugins", cri, "containerd", "runtimes", "embrun"])
+            containerd(name, program, cri)
         else:
             lacks("containerd: " + name, "containerd of " + arch_suite)
     # bookworm's docker has no --validate yet.
@@ -173,7 +172,8 @@ def dropins():
     else:
         lacks("dockerd: docker-daemon.json", "docker.io of trixie")
     crio = tomllib.loads(read("dropins/crio.conf"))["crio"]["runtime"]
-    check("crio.conf: names its default runtime", crio["default_runtime"] in crio["runtimes"])
+    check("crio.conf: names its default runtime, and permits containers of less than 12 MiB", crio["default_runtime"] in crio["runtimes"]
+          and re.fullmatch("[0-9]+KiB", crio["runtimes"]["embrun"]["container_min_memory"]))
 
 
 def kernel():
