@@ -1,5 +1,5 @@
 //! Packs the texts of which a command needs one or none: the help, the configurations that `spec` writes, the names of
-//! system calls. In the program they take half of their bytes or less; `src/packed.rs` describes the form and undoes it.
+//! system calls and errnos. In the program they take half of their bytes or less; `src/packed.rs` describes the form and undoes it.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -18,6 +18,7 @@ fn main() {
     pack("commands", &read("src/cli/commands.txt"));
     pack("template", &compact(&read("src/bundle/template.json")));
     pack("roles", &ROLES.map(role).concat());
+    pack("errnos", &read("src/sys/errno.txt"));
     pack("syscalls", &syscalls(&read("src/seccomp/syscalls/table.rs")));
     println!("cargo::rerun-if-changed=build.rs");
 }

@@ -19,9 +19,9 @@
 //! | [`cgroup`] | limits as pure conversions, the place of a cgroup, systemd, and operations on a cgroup |
 //! | [`log`] | the log in runc's two formats |
 //! | [`json`] | documents: read with checks in one pass, and written |
-//! | [`mod@packed`] | packed texts that few commands need |
-//! | [`sort`], [`text`] | the one sort function; strings and lists that are never freed |
+//! | [`sort`] | the one sort function |
 //! | [`sys`] | system calls: the only module with `unsafe` |
+//! | [`mod@packed`], [`text`] | packed texts that few commands need; strings and lists that are never freed |
 //! | [`error`] | the one error type, strings that engines match, exit statuses |
 
 pub mod bundle;

@@ -21,9 +21,9 @@ const ROOMS: &[&str] = &[
     "cgroup/place",
     "log",
     "json",
-    "packed",
     "sort",
     "sys",
+    "packed",
     "text",
     "error",
 ];
