@@ -216,7 +216,7 @@ pub(super) fn make(flags: u64) -> Result<()> {
 /// keeps them there, and could use them anyway.
 pub(super) fn join(namespace: &OwnedFd, kind: NamespaceKind, inside: bool) -> Result<()> {
     if kind == NamespaceKind::User {
-        let _ = nix::unistd::setgroups(&[]);
+        let _ = credentials::set_groups(&[]);
     }
     setns(namespace, CloneFlags::from_bits_retain(kind.clone_flag() as i32)).map_err(|e| {
         let error = Error::os("setns", e);

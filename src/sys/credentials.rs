@@ -102,15 +102,21 @@ pub fn keep_capabilities(keep: bool) -> Result<()> {
     done(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0, 0, 0) })
 }
 
+/// Sets the supplementary groups of this thread.
+///
+/// The process has no other threads, and the C library's function would signal every thread, which takes 2 KB of code.
+pub fn set_groups(groups: &[u32]) -> Result<()> {
+    // SAFETY: pointer and length of one slice.
+    done(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) } as c_int)
+}
+
 /// Sets the supplementary groups, then all group ids, then all user ids.
 ///
 /// Without a list the groups stay.
-/// It uses system calls that act on this thread only. The process has no other threads, and the C library's
-/// functions would signal every thread.
+/// It uses system calls that act on this thread only, as [`set_groups`] does.
 pub fn set_ids(uid: u32, gid: u32, groups: Option<&[u32]>) -> crate::error::Result<()> {
     if let Some(groups) = groups {
-        // SAFETY: pointer and length of one slice.
-        done(unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) } as c_int).at("setgroups")?;
+        set_groups(groups).at("setgroups")?;
     }
     // SAFETY: plain integers.
     done(unsafe { libc::syscall(SETRESGID, gid, gid, gid) } as c_int).at("setresgid")?;
