@@ -21,7 +21,7 @@
 //! | [`json`] | documents: read with checks in one pass, and written |
 //! | [`sort`] | the one sort function |
 //! | [`sys`] | system calls: the only module with `unsafe` |
-//! | [`mod@packed`], [`text`] | packed texts that few commands need; strings and lists that are never freed |
+//! | [`mod@packed`], [`text`] | packed texts that few commands need; strings that are never freed, and the search in texts |
 //! | [`error`] | the one error type, strings that engines match, exit statuses |
 
 pub mod bundle;

@@ -4,6 +4,8 @@
 //! the character with the byte's number. [`argument`] restores the byte. Only the program's arguments and environment may contain
 //! such bytes: the lexer refuses them everywhere else.
 
+pub mod search;
+
 use std::ffi::{CStr, CString};
 
 /// A string that lives as long as the process and is never copied or freed.

@@ -68,6 +68,7 @@ fn code() -> Vec<Source> {
     let uncommented = |line: &str| line.split_once("//").map_or(line, |(code, _)| code).to_owned();
     let all = read("src").into_iter().map(|(path, text)| {
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let text = text.split("#[cfg(test)]\npub(crate) mod tests {").next().unwrap();
         let code = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
         Source { path: relative(&path, "src"), code }
     });
@@ -211,4 +212,27 @@ fn doc_comments_begin_with_a_short_line() {
         }
     }
     assert!(long.is_empty(), "{long:#?}");
+}
+
+/// The standard library's search for a text would add 1.7 KB to the program.
+#[test]
+fn texts_are_searched_with_sys_search() {
+    const SEARCHES: [&str; 7] = [
+        ".contains(\"",
+        ".find(\"",
+        ".split(\"",
+        ".split_once(\"",
+        ".rsplit_once(\"",
+        ".replace(",
+        ".replacen(",
+    ];
+    let mut bad = Vec::new();
+    for Source { path, code } in code() {
+        let found = SEARCHES
+            .iter()
+            .filter(|search| code.contains(**search))
+            .map(|search| format!("{path}: {search}"));
+        bad.extend(found);
+    }
+    assert!(bad.is_empty(), "use cut and has of text::search:\n{}", bad.join("\n"));
 }

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::json::value::Json;
 use crate::packed;
-use crate::sys::search::cut;
+use crate::text::search::cut;
 
 /// The template for root.
 ///

@@ -14,7 +14,7 @@ use super::hierarchy::{read, write};
 use crate::error::Errno;
 use crate::sys::clock;
 use crate::sys::file::{entries, fstat, openat, read_text, rmdirat};
-use crate::sys::search::cut;
+use crate::text::search::cut;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -10,7 +10,7 @@
 
 use crate::packed;
 use crate::sys::once::Once;
-use crate::sys::search::{cut, has};
+use crate::text::search::{cut, has};
 
 /// The beginning of the text of an unsupported option.
 const REFUSED: &str = "not supported";

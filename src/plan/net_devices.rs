@@ -3,13 +3,15 @@
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Linux, NamespaceKind, NetDevice};
 use crate::error::Quoted;
+use crate::text::search::{cut, has};
 
 /// The longest name of a network device (IFNAMSIZ without the NUL).
 const LONGEST: usize = 15;
 
 /// The name from a template with `%d`, unless it is too long.
 pub fn numbered(template: &str, number: u32) -> Option<String> {
-    Some(template.replacen("%d", &number.to_string(), 1)).filter(|name| name.len() <= LONGEST)
+    let (before, after) = cut(template, "%d")?;
+    Some([before, &number.to_string(), after].concat()).filter(|name| name.len() <= LONGEST)
 }
 
 /// Refuses names that the kernel refuses, and a move that leads nowhere.
@@ -30,9 +32,10 @@ pub fn validate(linux: &Linux, out: &mut Vec<Refusal>) {
         } else if devices[..i].iter().any(|other| other.host == *host) {
             refuse(out, format_args!("linux.netDevices.{host}"), format_args!("is given twice"));
         }
-        let template = name.is_some_and(|name| name.contains("%d"));
+        let template = name.is_some_and(|name| has(name, "%d"));
+        let percents = |name: &str| name.bytes().filter(|b| *b == b'%').count();
         let field = format_args!("linux.netDevices.{host}.name");
-        if let Some(name) = name.filter(|name| !is_name(name) || name.replacen("%d", "", 1).contains('%')) {
+        if let Some(name) = name.filter(|name| !is_name(name) || percents(name) != usize::from(template)) {
             refuse(out, field, format_args!("{} is not a name, which may contain %d once", Quoted(name)));
         } else if !template && devices[..i].iter().any(|other| inside(other) == name.unwrap_or(host)) {
             refuse(out, field, format_args!("another device has this name in the container"));

@@ -9,6 +9,7 @@ use super::{memory_policy, net_devices, process, sysctl, time, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
+use crate::text::search::cut;
 use crate::text::{Keep, Text};
 
 /// A refusal: the property that causes it, and the reason.
@@ -31,7 +32,7 @@ pub fn refuse(refusals: &mut Vec<Refusal>, field: fmt::Arguments<'_>, what: fmt:
 /// Refuses the property with which the error's text begins.
 pub fn refuse_by(refusals: &mut Vec<Refusal>, e: &Error) {
     let text = e.to_string();
-    let (field, what) = text.split_once(": ").unwrap_or(("linux", &text));
+    let (field, what) = cut(&text, ": ").unwrap_or(("linux", &text));
     refuse(refusals, format_args!("{field}"), format_args!("{what}"));
 }
 

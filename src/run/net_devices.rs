@@ -12,6 +12,7 @@ use crate::error::{Context, Error, Quoted, Result};
 use crate::plan::net_devices::numbered;
 use crate::sys::netlink::Netlink;
 use crate::text::Keep;
+use crate::text::search::has;
 
 /// A device that has left, or is about to leave.
 struct MovedDevice {
@@ -81,7 +82,7 @@ impl MovedDevices {
         let taken = |name: &str| {
             Ok::<_, Error>(self.inside.find(name).at("look for the name in the container")?.is_some())
         };
-        if device.name.is_some() && wanted.contains("%d") {
+        if device.name.is_some() && has(wanted, "%d") {
             for number in 0.. {
                 let Some(name) = numbered(wanted, number) else { break };
                 if !taken(&name)? {

@@ -31,7 +31,6 @@ pub mod path;
 pub mod process;
 pub mod scheduling;
 pub mod sealed_exe;
-pub mod search;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::descriptor::adopt;
 use super::done;
-use super::search::cut;
+use crate::text::search::cut;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -1,7 +1,7 @@
 //! Advice for missing cgroup files and controllers, as pure tables.
 
 use crate::error::Errno;
-use crate::sys::search::has;
+use crate::text::search::has;
 
 /// The mounted hierarchies, as far as they matter for the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Quoted, Result};
 use crate::sys::clock;
 use crate::sys::file::is_dir;
 use crate::sys::process::{self, Cloned};
-use crate::sys::search::has;
+use crate::text::search::has;
 use dbus::{Connection, Method};
 use wire::{BodyReader, Writer};
 

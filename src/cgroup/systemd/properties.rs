@@ -7,7 +7,7 @@ use crate::cgroup::limits::{ANY, DeviceRule, READ, ResourceField, Resources, Rul
 use crate::cgroup::place::unit::{Property, PropertyValue};
 use crate::error::{Error, Quoted, Result};
 use crate::json::pairs::Pairs;
-use crate::sys::search::cut;
+use crate::text::search::cut;
 
 /// Numeric settings with a property, by its names on v2 and v1.
 const PROPERTIES: [(ResourceField, &str, &str); 8] = [
