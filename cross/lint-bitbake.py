@@ -146,12 +146,19 @@ home = re.search(r'^homepage = "(.+)"', open(top + "/Cargo.toml").read(), re.M)[
 shown("has the home page of Cargo.toml, a bug tracker there, and a CVE product", d.getVar("HOMEPAGE") == home
       and d.getVar("BUGTRACKER").startswith(home) and d.getVar("CVE_PRODUCT") == "embrun")
 fixed = d.getVar("SRCREV")
-shown("SRCREV is a commit of this tree", re.fullmatch("[0-9a-f]{40}", fixed)
-      and subprocess.run(["git", "-C", top, "merge-base", "--is-ancestor", fixed, "HEAD"]).returncode == 0, fixed)
-for name, d in (("SRCREV", d), ("AUTOREV", parse("embrun_", **{"SRCREV:pn-embrun": "${AUTOREV}"}))):
+git = lambda *words: subprocess.run(["git", "-C", top, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+shown("SRCREV is a commit", re.fullmatch("[0-9a-f]{40}", fixed), fixed)
+sources = [("AUTOREV", parse("embrun_", **{"SRCREV:pn-embrun": "${AUTOREV}"}))]
+if git("cat-file", "-e", fixed).returncode == 0:
+    shown("SRCREV is a commit of this tree", git("merge-base", "--is-ancestor", fixed, "HEAD").returncode == 0, fixed)
+    sources.append(("SRCREV", d))
+else:
+    # A clone with `--depth` has only the last commits.
+    print("left out: the build of SRCREV, because this clone lacks that commit: " + fixed)
+for name, d in sources:
     source = fetch(d, name)
     head = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
-    last = subprocess.run(["git", "-C", top, "rev-parse", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
+    last = git("rev-parse", "HEAD").stdout.strip()
     shown(name + ": unpacks its commit into S", head == (fixed if name == "SRCREV" else last), head)
     licence, md5 = d.getVar("LIC_FILES_CHKSUM").removeprefix("file://").split(";md5=")
     shown(name + ": has the checksum of the licence", bb.utils.md5_file(os.path.join(source, licence)) == md5)
