@@ -430,6 +430,7 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
         "hostile::",
         "hostile_dev::",
         "hostile_process::",
+        "hostile_users::",
         "hung::",
         "logs::",
         "memory::",

@@ -1,6 +1,6 @@
 //! `mounts[].uidMappings`, `gidMappings`, and the options `idmap` and `ridmap`.
 
-mod support;
+pub mod support;
 
 use crate::cases;
 use crate::common::{Case, Test};

@@ -28,6 +28,7 @@ mod host_mounts;
 mod hostile;
 mod hostile_dev;
 mod hostile_process;
+mod hostile_users;
 mod hung;
 mod idmap;
 mod kill_and_delete;
@@ -82,6 +83,7 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         hostile_dev::CASES,
         hostile_process::CASES,
+        hostile_users::CASES,
         hung::CASES,
         idmap::CASES,
         kill_and_delete::CASES,

@@ -1,12 +1,14 @@
 //! Containers of an ordinary user, who owns nothing but the bundle.
 
+pub mod user;
+
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Container, Output, Runtime, Terminal, Test, eventually};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use user::{MORE, USER, User, cover, runtime_name, uncover, uncover_ids};
 
 pub const CASES: &[Case] = cases![
     config_of_spec_runs_unchanged,
@@ -25,117 +27,6 @@ pub const CASES: &[Case] = cases![
     failed_runs_leave_nothing,
 ];
 
-/// Neither root nor the owner of anything on the host.
-const USER: u32 = 1000;
-/// The first id that `/etc/subuid` gives to the user.
-const MORE: u32 = 200_000;
-
-/// The user, and a container of the user's.
-struct User<'t> {
-    c: Container<'t>,
-    home: PathBuf,
-    cgroup: Option<PathBuf>,
-}
-
-impl<'t> User<'t> {
-    fn new(t: &'t Test) -> User<'t> {
-        let c = t.container();
-        let home = t.path("home");
-        fs::create_dir_all(home.join("run")).unwrap();
-        fs::copy(t.runtime_path(), home.join(runtime_name(t))).unwrap();
-        fs::set_permissions(home.join("run"), fs::Permissions::from_mode(0o700)).unwrap();
-        give(&home);
-        give(&c.bundle);
-        for directory in c.bundle.ancestors().chain(home.ancestors()).take_while(|p| p.starts_with("/run/")) {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        let mut user = User { c, home, cgroup: None };
-        user.call(&["spec", "--rootless", "--bundle", &user.bundle()]).ok();
-        let config = fs::read_to_string(user.c.bundle.join("config.json")).unwrap();
-        user.c.config = serde_json::from_str(&config).unwrap();
-        user.c.config["process"]["terminal"] = json!(false);
-        user
-    }
-
-    fn bundle(&self) -> String {
-        self.c.bundle.to_str().unwrap().into()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let enter =
-            "[ -z \"$CGROUP\" ] || echo $$ > \"$CGROUP/cgroup.procs\"; unset CGROUP; exec setpriv \"$@\"";
-        let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            enter,
-            "sh",
-            "--reuid=1000",
-            "--regid=1000",
-            "--clear-groups",
-            "--inh-caps=-all",
-        ]);
-        command.arg(self.home.join(runtime_name(self.c.test))).args(args);
-        command.env("XDG_RUNTIME_DIR", self.home.join("run")).env("SECRET", "of the caller");
-        command.env("CGROUP", self.cgroup.as_deref().unwrap_or(Path::new("")));
-        command
-    }
-
-    #[track_caller]
-    fn call(&self, args: &[&str]) -> Output {
-        self.c.test.finish(self.command(args))
-    }
-
-    /// A command that reads the configuration.
-    #[track_caller]
-    fn make(&self, args: &[&str]) -> Output {
-        self.c.write();
-        self.call(&[args, &["--bundle", &self.bundle(), &self.c.id]].concat())
-    }
-
-    #[track_caller]
-    fn run(&self) -> Output {
-        self.make(&["run"])
-    }
-
-    #[track_caller]
-    fn on(&self, args: &[&str]) -> Output {
-        self.call(&[args, &[&self.c.id]].concat())
-    }
-
-    #[track_caller]
-    fn status(&self) -> String {
-        self.on(&["state"]).ok().json()["status"].as_str().unwrap().into()
-    }
-
-    /// Maps the user's id to root, and [`MORE`] to the others, by newuidmap.
-    fn map_more(&mut self) {
-        let name = "user:x:1000:1000::/:/bin/sh\n";
-        let ids = format!("user:{MORE}:1000\n");
-        for (file, text) in [("passwd", name), ("subuid", &ids), ("subgid", &ids)] {
-            cover(self.c.test, &format!("/etc/{file}"), text);
-        }
-        for key in ["uidMappings", "gidMappings"] {
-            self.c.config["linux"][key] = json!([
-                {"containerID": 0, "hostID": USER, "size": 1},
-                {"containerID": 1, "hostID": MORE, "size": 1000}
-            ]);
-        }
-    }
-}
-
-fn runtime_name(t: &Test) -> &str {
-    t.runtime_path().file_name().unwrap().to_str().unwrap()
-}
-
-/// Gives a tree to the user.
-fn give(path: &Path) {
-    let meta = fs::symlink_metadata(path).unwrap();
-    lchown(path, Some(USER), Some(USER)).unwrap();
-    if meta.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
-    }
-}
-
 /// Requires failure and all of these words in the error.
 #[track_caller]
 fn refused(out: Output, words: &[&str]) {
@@ -147,27 +38,6 @@ fn without_maps(c: &mut Container<'_>) {
     for key in ["uidMappings", "gidMappings"] {
         c.config["linux"].as_object_mut().unwrap().remove(key);
     }
-}
-
-/// Covers a file of the host in the mount namespace of the test.
-fn cover(t: &Test, path: &str, text: &str) {
-    let file = t.path("cover");
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-    let done = Command::new("mount").arg("--bind").arg(&file).arg(path).status().unwrap();
-    assert!(done.success(), "{path}");
-}
-
-fn uncover(paths: &[&str]) {
-    for path in paths {
-        assert!(Command::new("umount").arg(path).status().unwrap().success(), "{path}");
-    }
-    // umount(8) has made this directory.
-    let _ = fs::remove_dir_all("/run/mount");
-}
-
-fn uncover_ids() {
-    uncover(&["/etc/passwd", "/etc/subuid", "/etc/subgid"]);
 }
 
 fn config_of_spec_runs_unchanged(t: &Test) {
@@ -361,10 +231,26 @@ fn mount_of_cgroups_shows_those_of_the_caller(t: &Test) {
     let Some(hierarchy) = t.hierarchy("pids") else { t.skip("the host has no pids cgroup controller") };
     let list = user.c.config["linux"]["namespaces"].as_array_mut().unwrap();
     list.retain(|n| n["type"] != "cgroup");
-    let place = if hierarchy.v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
-    user.c.args(&["sh", "-c", &format!("ls {place}; ! mkdir {place}/new 2> /dev/null")]);
-    let seen = user.run().ok();
+    // The user may set this limit of the caller's cgroup, and the container may not.
+    let caller = format!("{}/caller", t.token());
+    let own = hierarchy.mount.join(&caller);
+    fs::create_dir(&own).unwrap();
+    if hierarchy.v2 {
+        let _ = fs::write(own.parent().unwrap().join("cgroup.subtree_control"), "+pids");
+    }
+    lchown(own.join("pids.max"), Some(USER), Some(USER)).unwrap();
+    user.cgroup = Some(own.clone());
+    let mounts = user.c.config["mounts"].as_array_mut().unwrap();
+    mounts.iter_mut().find(|m| m["type"] == "cgroup").unwrap()["options"] = json!(["nosuid"]);
+    let place = if hierarchy.v2 { format!("/sys/fs/cgroup/{caller}") } else { "/sys/fs/cgroup/pids".into() };
+    let words = format!("ls {place}; ! mkdir {place}/new 2> /dev/null; echo 9 > {place}/pids.max");
+    user.c.args(&["sh", "-c", &words]);
+    let seen = user.run();
     assert!(seen.stdout.contains("cgroup.procs"), "{}", seen.stdout);
+    if t.runtime == Runtime::Embrun {
+        seen.fails(&["pids.max: Read-only file system"]);
+    }
+    fs::remove_dir(own).unwrap();
 }
 
 fn delegated_cgroup_has_limits(t: &Test) {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use embrun::bundle::spec::Spec;
 use embrun::error::Errno;
-use embrun::rootfs::Ways;
+use embrun::plan::user_namespace::HostObject;
+use embrun::rootfs::host_files::HostFiles;
+use embrun::rootfs::{Rootfs, Ways};
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -242,6 +244,23 @@ fn initramfs_needs_no_flag() {
     });
 }
 
+/// Root of the namespace could uncover the host's root, which would stay below.
+#[test]
+fn user_namespace_is_refused_on_an_initramfs() {
+    on_an_initramfs(|_, _, _| {
+        let open_as_the_host = |wanted: &dyn Fn(&HostObject) -> bool| {
+            let paths = [c"/proc", c"/embrun-test/rootfs"];
+            let path = paths.into_iter().find(|path| wanted(&HostObject::File(path)));
+            open(path.ok_or(Errno::EACCES)?, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        };
+        let files = HostFiles::new(open_as_the_host);
+        let mut rootfs = Rootfs::prepare_inside(c"/embrun-test/rootfs", None, files).unwrap();
+        let e = rootfs.pivot().unwrap_err().to_string();
+        assert!(e.contains("a user namespace needs a host whose root is no initramfs"), "{e}");
+        assert!(Path::new("/embrun-test").exists());
+    });
+}
+
 #[test]
 fn no_pivot_works_on_an_initramfs() {
     on_an_initramfs(|bundle, ways, _| {
@@ -275,7 +294,7 @@ fn mount_as_a_host(at: &Path) {
 /// The host's mounts stay as they are, and the container's namespace has none.
 ///
 /// Each container is made in a copy of an initramfs' mount namespace, whose mounts may be peers.
-fn the_hosts_mounts_stay(arrive: fn(&mut embrun::rootfs::Rootfs) -> embrun::error::Result<()>) {
+fn the_hosts_mounts_stay(arrive: fn(&mut Rootfs) -> embrun::error::Result<()>) {
     on_an_initramfs(move |_, ways, _| {
         mount_as_a_host(Path::new("/embrun-test/other"));
         for host in [MsFlags::MS_SHARED, MsFlags::MS_PRIVATE] {

@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 /// The first id on the host of a container with a user namespace.
-pub(super) const BASE: u32 = 100_000;
+pub const BASE: u32 = 100_000;
 
-pub(super) fn map(inside: u32, outside: u32, size: u32) -> Value {
+pub fn map(inside: u32, outside: u32, size: u32) -> Value {
     json!([{"containerID": inside, "hostID": outside, "size": size}])
 }
 
 /// A container in a user namespace.
 ///
 /// Its root file system still belongs to the host's root.
-pub(super) fn in_user_namespace<'t>(t: &'t Test) -> Container<'t> {
+pub fn in_user_namespace<'t>(t: &'t Test) -> Container<'t> {
     let mut c = t.container();
     c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
     for key in ["uidMappings", "gidMappings"] {
@@ -37,7 +37,7 @@ pub(super) fn in_user_namespace<'t>(t: &'t Test) -> Container<'t> {
 }
 
 /// A directory in the bundle with a file of the ids 3 and 4.
-pub(super) fn volume(c: &Container<'_>) -> PathBuf {
+pub fn volume(c: &Container<'_>) -> PathBuf {
     let dir = c.bundle.join("volume");
     fs::create_dir_all(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
@@ -47,21 +47,14 @@ pub(super) fn volume(c: &Container<'_>) -> PathBuf {
 }
 
 /// Adds a mount with maps.
-pub(super) fn mapped(
-    c: &mut Container<'_>,
-    at: &str,
-    source: &Path,
-    options: &[&str],
-    uids: Value,
-    gids: Value,
-) {
+pub fn mapped(c: &mut Container<'_>, at: &str, source: &Path, options: &[&str], uids: Value, gids: Value) {
     c.mount(at, "none", source.to_str().unwrap(), options);
     let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
     last["uidMappings"] = uids;
     last["gidMappings"] = gids;
 }
 
-pub(super) fn owner(path: &Path) -> (u32, u32) {
+pub fn owner(path: &Path) -> (u32, u32) {
     let meta = fs::symlink_metadata(path).unwrap();
     (meta.uid(), meta.gid())
 }
@@ -83,7 +76,7 @@ fn carrier() -> Child {
 }
 
 /// Whether a kernel with idmapped mounts can idmap this file system.
-pub(super) fn can_map(path: &Path) -> bool {
+pub fn can_map(path: &Path) -> bool {
     let mut child = carrier();
     let users = fs::File::open(format!("/proc/{}/ns/user", child.id())).unwrap();
     let here = fs::File::open("/").unwrap();
@@ -99,7 +92,7 @@ pub(super) fn can_map(path: &Path) -> bool {
 
 /// Runs it; `None` if this kernel cannot, which the error must say.
 #[track_caller]
-pub(super) fn run(c: &Container<'_>, source: &Path) -> Option<Output> {
+pub fn run(c: &Container<'_>, source: &Path) -> Option<Output> {
     let out = c.run();
     if !has_mount_setattr() {
         out.exits(1).fails(&["needs Linux 5.12"]);
