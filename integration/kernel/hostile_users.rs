@@ -8,13 +8,14 @@ use crate::common::{Case, Container, Test, eventually};
 use crate::idmap::support::{can_map, in_user_namespace, volume};
 use crate::user_namespaces::{BASE, mapped};
 use embrun::sys::mount_api::has_mount_setattr;
-use nix::mount::{MsFlags, mount, umount};
+use nix::mount::{MntFlags, MsFlags, mount, umount};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 pub const CASES: &[Case] = cases![
@@ -22,6 +23,8 @@ pub const CASES: &[Case] = cases![
     flags_of_any_idmapped_file_system_stay,
     helpers_for_mounts_die_with_the_runtime,
     sources_behind_a_magic_link_are_refused,
+    source_whose_server_hangs_fails_create,
+    idmapped_source_whose_server_hangs_fails_create,
 ];
 
 const NONE: Option<&str> = None;
@@ -192,4 +195,39 @@ fn sources_behind_a_magic_link_are_refused(t: &Test) {
     let link = t.path("loop");
     std::os::unix::fs::symlink(&link, &link).unwrap();
     refused(link.to_str().unwrap());
+}
+
+/// A mounted FUSE file system whose server answers nothing.
+fn hung_file_system(t: &Test) -> (fs::File, PathBuf) {
+    let Ok(server) = fs::File::options().read(true).write(true).open("/dev/fuse") else {
+        t.skip("the kernel has no FUSE")
+    };
+    let dir = t.path("fuse");
+    fs::create_dir(&dir).unwrap();
+    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+    mount(Some("hung"), &dir, Some("fuse"), MsFlags::empty(), Some(&*data)).unwrap();
+    (server, dir)
+}
+
+fn fails_in_time(c: &Container<'_>, dir: &Path) {
+    let out = c.create();
+    nix::mount::umount2(dir, MntFlags::MNT_DETACH).unwrap();
+    out.exits(1).fails(&[&format!("{}/volume: ", dir.display())]);
+}
+
+fn source_whose_server_hangs_fails_create(t: &Test) {
+    let mut c = mapped(t);
+    let (_server, dir) = hung_file_system(t);
+    c.mount("/tmp", "none", dir.join("volume").to_str().unwrap(), &["rbind"]);
+    fails_in_time(&c, &dir);
+}
+
+fn idmapped_source_whose_server_hangs_fails_create(t: &Test) {
+    if !has_mount_setattr() {
+        t.skip("the kernel has no idmapped mounts");
+    }
+    let mut c = in_user_namespace(t);
+    let (_server, dir) = hung_file_system(t);
+    c.mount("/volume", "none", dir.join("volume").to_str().unwrap(), &["bind", "idmap"]);
+    fails_in_time(&c, &dir);
 }

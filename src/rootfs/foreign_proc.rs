@@ -11,30 +11,24 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
+use super::helper::{Done, by_a_helper, made_by_a_helper, status};
 use super::procfs::{ProcFs, is_procfs};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::plan::options::ms;
-use crate::sys::descriptor::{self, receive_fd, send_fd};
+use crate::sys::descriptor::{self, send_fd};
+use crate::sys::entry;
 use crate::sys::file::{AT_FDCWD, fstat, mkdirat};
 use crate::sys::mount_api::{clone_tree, mount};
 use crate::sys::process::{self, Cloned, Ended};
-use crate::sys::{entry, killed};
-
-type Done = std::result::Result<(), Errno>;
-
-/// The time limit of the helper, which others in the namespace could stop.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A procfs that is to be mounted.
 pub(super) struct ForeignProc<'a> {
@@ -47,15 +41,10 @@ pub(super) struct ForeignProc<'a> {
 impl ForeignProc<'_> {
     /// Mounts it detached (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
-        // The helper has sent everything once it has ended.
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
-        let socket = theirs.as_raw_fd();
-        by_a_helper(|| {
+        let tree = made_by_a_helper(|socket| {
             nowhere()?;
-            let [socket, namespace] =
-                descriptor::keep_only(3, [socket, self.namespace.as_raw_fd()], procfs.as_fd())?;
+            let keep = [socket.as_raw_fd(), self.namespace.as_raw_fd()];
+            let [socket, namespace] = descriptor::keep_only(3, keep, procfs.as_fd())?;
             let there = || -> Done {
                 mkdirat(AT_FDCWD, c"/proc", Mode::from_bits_truncate(0o755))?;
                 mount(Some(self.source), c"/proc", Some(c"proc"), self.flags, self.data)?;
@@ -64,9 +53,6 @@ impl ForeignProc<'_> {
             };
             inside(namespace, there)
         })?;
-        drop(theirs);
-        let (_, tree) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
-        let tree = tree.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))?;
         // Others in the pid namespace may have tampered with the helper.
         let real = is_procfs(&tree)? && fstat(&tree)?.st_ino == 1;
         if real { Ok(tree) } else { Err(Error::new("the helper sent something else than a procfs")) }
@@ -81,27 +67,6 @@ impl ForeignProc<'_> {
             chroot(c".")?;
             inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
         })
-    }
-}
-
-/// Runs `work` in a clone, and waits for it.
-pub(super) fn by_a_helper(work: impl FnOnce() -> Done) -> Result<()> {
-    let (pid, pidfd) = match process::clone(0, None).at("clone")? {
-        Cloned::Child => {
-            let ready = set_pdeathsig(Signal::SIGKILL);
-            process::exit(status(ready.and_then(|()| work())))
-        }
-        Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
-    };
-    match killed::wait(pid, pidfd.as_ref(), PATIENCE).at("waitpid")? {
-        Some(Ended::Exited(0)) => Ok(()),
-        Some(Ended::Exited(errno)) => Err(Errno::from_raw(errno.into()).into()),
-        Some(Ended::Signalled(signal)) => Err(Error::of(format_args!("signal {signal} killed the helper"))),
-        None => {
-            let _ = process::kill(pid, libc::SIGKILL);
-            let _ = killed::wait(pid, pidfd.as_ref(), PATIENCE);
-            Err(Error::os("the helper for a mount", Errno::ETIMEDOUT))
-        }
     }
 }
 
@@ -138,8 +103,4 @@ pub(super) fn nowhere() -> Done {
         Err(e) => return Err(e),
     }
     chdir(c"/")
-}
-
-fn status(done: Done) -> i32 {
-    done.err().map_or(0, |e| e as i32)
 }

@@ -11,10 +11,10 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::{set_dumpable, set_pdeathsig};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::foreign_proc::{by_a_helper, nowhere};
+use super::foreign_proc::nowhere;
+use super::helper::made_by_a_helper;
 use super::mount::with_hint;
 use super::procfs::ProcFs;
 use super::root::kind;
@@ -22,7 +22,7 @@ use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::idmap::Idmap;
 use crate::plan::mounts::{MountObject, MountStep, NewMount};
 use crate::plan::options::ms;
-use crate::sys::descriptor::{self, receive_fd, send_fd};
+use crate::sys::descriptor::{self, send_fd};
 use crate::sys::entry;
 use crate::sys::file::{AT_FDCWD, fstat, mkdirat, mknodat, open, read_all};
 use crate::sys::mount_api::{
@@ -46,9 +46,12 @@ pub fn check_kernel(index: usize) -> Result<()> {
 pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> Result<OwnedFd> {
     let idmap = step.idmap.ok_or(Errno::EINVAL)?;
     let tree = match &step.what {
-        MountObject::Bind { source, recursive } => {
-            clone_tree(AT_FDCWD, source, *recursive).about(format_args!("{}", Lossy(source)))?
-        }
+        // The server of a file system may not answer.
+        MountObject::Bind { source, recursive } => made_by_a_helper(|socket| {
+            let tree = clone_tree(AT_FDCWD, source, *recursive)?;
+            send_fd(socket.as_fd(), b"M", tree.as_fd(), 0).map(drop)
+        })
+        .about(format_args!("{}", Lossy(source)))?,
         MountObject::New(new) => new_fs(new, data).map_err(|e| with_hint(e, new.kind))?,
         _ => return Err(Errno::EINVAL.into()),
     };
@@ -109,16 +112,6 @@ fn new_fs(new: &NewMount, data: Option<&CStr>) -> Result<OwnedFd> {
         let tree = clone_tree(AT_FDCWD, c"/proc", false)?;
         send_fd(socket.as_fd(), b"M", tree.as_fd(), 0).map(drop)
     })
-}
-
-/// The mount that a helper sends over the socket.
-fn made_by_a_helper(work: impl FnOnce(&OwnedFd) -> std::result::Result<(), Errno>) -> Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
-    by_a_helper(|| work(&theirs))?;
-    let (_, tree) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
-    tree.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))
 }
 
 fn not_mapped(errno: Errno, step: &MountStep, idmap: &Idmap) -> Error {

@@ -5,6 +5,7 @@
 //! [`mask`]; [`pivot`] comes last.
 
 pub mod detached;
+pub mod helper;
 pub mod host_files;
 pub mod idmapped;
 pub mod procfs;

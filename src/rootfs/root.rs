@@ -18,7 +18,7 @@ use crate::error::Context;
 use crate::plan::inside_path::InsidePath;
 use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{FileStat, fstat, open, openat};
-use crate::sys::openat2::{is_missing, openat2};
+use crate::sys::openat2::{is_missing, openat2, openat2_cached};
 use crate::sys::path::path_of;
 
 pub use crate::sys::file::kind;
@@ -103,6 +103,12 @@ impl RootDir {
     /// Opens the file that a path leads to, through links, as `O_PATH`.
     pub fn open(&self, path: &CStr) -> Result<OwnedFd> {
         self.find(path, Links::Follow)
+    }
+
+    /// The same from the kernel's cache alone, or an error.
+    pub fn open_cached(&self, path: &CStr) -> Result<OwnedFd> {
+        let how = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        openat2_cached(self.as_fd(), path, OFlag::O_PATH, how)
     }
 
     fn find(&self, path: &CStr, links: Links) -> Result<OwnedFd> {

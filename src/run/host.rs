@@ -320,15 +320,15 @@ impl<'a> Host<'a> {
 
     /// Opens an object of the plan for init, which waits for it.
     fn open(&self, number: u32) -> Result<()> {
-        let opened = match self.launch.opens.get(number as usize) {
-            Some(HostObject::File(path)) => user_namespace::open_for(self.child.pid, path),
+        match self.launch.opens.get(number as usize) {
+            Some(HostObject::File(path)) => user_namespace::open_for(self.child.pid, path, &self.channel),
             Some(HostObject::Mount(step)) => {
                 let mount = idmap::for_init(step, self.child.pid, &self.namespaces);
-                Ok(mount.context(|| InitStep::Root(RootStep::Mount(step)))?)
+                let mount = mount.context(|| InitStep::Root(RootStep::Mount(step)))?;
+                Ok(self.channel.hand(Ok(mount))?)
             }
-            None => return Err(Error::new("init asks for a file that is not in the plan")),
-        };
-        Ok(self.channel.hand(opened)?)
+            None => Err(Error::new("init asks for a file that is not in the plan")),
+        }
     }
 
     /// Serves the listener, while init waits under its filter.

@@ -17,9 +17,10 @@ use nix::unistd::Pid;
 use super::wire::{Channel, MessageKind};
 use super::{id_helper, namespace};
 use crate::bundle::spec::{IdMapping, NamespaceKind, Rlimit};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::Launch;
 use crate::plan::user_namespace::{IdMaps, host_id, map_text};
+use crate::rootfs::helper::by_a_helper;
 use crate::rootfs::host_files::HostFiles;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::RootDir;
@@ -149,10 +150,19 @@ pub(super) fn give_pipes(pid: Pid, inside: u32) -> Result<()> {
     Ok(())
 }
 
-/// Opens a file of the host for init.
-pub(super) fn open_for(pid: Pid, path: &CStr) -> Outcome<OwnedFd> {
-    let root = open(&*format!("/proc/{pid}/root"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    match RootDir::new(root).open(path) {
+/// Opens a file of the host for init, and hands it over.
+///
+/// A helper does it where the kernel has to ask a file system, whose server may not answer.
+pub(super) fn open_for(pid: Pid, path: &CStr, channel: &Channel) -> Result<()> {
+    let root = RootDir::new(open(&*format!("/proc/{pid}/root"), OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+    match root.open_cached(path) {
+        Ok(file) => Ok(channel.hand(Ok(file))?),
+        Err(_) => by_a_helper(|| channel.hand(open_in(&root, path))).about(format_args!("{}", Lossy(path))),
+    }
+}
+
+fn open_in(root: &RootDir, path: &CStr) -> Outcome<OwnedFd> {
+    match root.open(path) {
         // A magic link of procfs, such as /proc/PID/ns/net. The namespace behind it is on no mount of a mount namespace.
         Err(Errno::ELOOP) => {
             let file = open(path, OFlag::O_PATH)?;
