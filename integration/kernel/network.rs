@@ -3,8 +3,12 @@
 //! Each test has a network namespace of its own, in which it makes devices and runs the runtime.
 
 use crate::cases;
+use crate::common::tracer::traced;
 use crate::common::{Case, Container, Test, eventually};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
@@ -22,6 +26,7 @@ pub const CASES: &[Case] = cases![
     device_that_cannot_move_fails_create_by_name,
     devices_without_an_own_network_namespace_are_refused,
     invalid_device_names_are_refused,
+    runtime_stays_in_its_network_namespace,
 ];
 
 /// Makes a network namespace for this test, with pairs of devices.
@@ -275,4 +280,29 @@ fn invalid_device_names_are_refused(t: &Test) {
     ] {
         with(t, devices).create().exits(1).fails(&[says, "invalid", "unmarshal"]);
     }
+}
+
+/// If it went there itself, it could fail to come back.
+fn runtime_stays_in_its_network_namespace(t: &Test) {
+    host(t, &["mv"]);
+    let mut c = with(t, json!({"mv": {}}));
+    c.args(&["true"]).write();
+    let create = t.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    #[allow(clippy::zombie_processes)]
+    let runtime = Pid::from_raw(traced(create).spawn().unwrap().id() as i32);
+    waitpid(runtime, None).unwrap();
+    let there = format!("/proc/{runtime}/ns/net");
+    loop {
+        // A process that is ending has none.
+        assert!(fs::read_link(&there).map_or(true, |now| now == own));
+        ptrace::syscall(runtime, None).unwrap();
+        match waitpid(runtime, None).unwrap() {
+            WaitStatus::Exited(_, status) => break assert_eq!(status, 0),
+            WaitStatus::Stopped(..) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(names(Some(c.pid())), ["mv"]);
+    c.remove();
 }

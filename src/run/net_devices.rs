@@ -1,6 +1,6 @@
 //! Moves network devices into a container, and back if its creation fails.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -10,6 +10,8 @@ use super::namespace;
 use crate::bundle::spec::{NamespaceKind, NetDevice};
 use crate::error::{Context, Error, Quoted, Result};
 use crate::plan::net_devices::numbered;
+use crate::rootfs::helper::made_by_a_helper;
+use crate::sys::descriptor::send_fd;
 use crate::sys::netlink::Netlink;
 use crate::text::Keep;
 use crate::text::search::has;
@@ -41,13 +43,14 @@ impl MovedDevices {
         if namespace::is_hosts(NamespaceKind::Network, &theirs)? {
             return Err(Error::new("linux.netDevices: the container has the host's network namespace"));
         }
-        let open = || Netlink::open().map(Rtnetlink).at("open a netlink socket");
-        let outside = open()?;
-        // A socket belongs to the namespace in which it is made.
-        setns(&theirs, CloneFlags::CLONE_NEWNET).at("setns")?;
-        let inside = open();
-        setns(&own, CloneFlags::CLONE_NEWNET).at("setns back")?;
-        Ok(MovedDevices { outside, inside: inside?, own, theirs, moved: Vec::new() })
+        // A socket belongs to the namespace in which it is made. This process must not be there: it could fail to come back.
+        let open_there = |socket: &OwnedFd| {
+            setns(&theirs, CloneFlags::CLONE_NEWNET)?;
+            send_fd(socket.as_fd(), b"N", Netlink::open()?.as_fd(), 0).map(drop)
+        };
+        let inside = made_by_a_helper(open_there).at("open a netlink socket in the container")?;
+        let outside = Rtnetlink(Netlink::open().at("open a netlink socket")?);
+        Ok(MovedDevices { outside, inside: Rtnetlink(inside.into()), own, theirs, moved: Vec::new() })
     }
 
     /// Moves a device.

@@ -1,6 +1,6 @@
 //! A socket to the kernel's routing code (netlink(7), rtnetlink(7)).
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recvfrom, send, socket,
@@ -65,6 +65,18 @@ pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 ///
 /// It keeps that namespace alive.
 pub struct Netlink(OwnedFd);
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Netlink {
+    fn from(socket: OwnedFd) -> Netlink {
+        Netlink(socket)
+    }
+}
 
 impl Netlink {
     /// Makes the socket.
