@@ -6,6 +6,7 @@ use crate::cases;
 use crate::common::tracer::traced;
 use crate::common::{Case, Container, Test, eventually};
 use crate::idmap::support::{can_map, in_user_namespace, volume};
+use crate::rootless::user::{User, cover, uncover, uncover_ids};
 use crate::user_namespaces::{BASE, mapped};
 use embrun::sys::mount_api::has_mount_setattr;
 use nix::mount::{MntFlags, MsFlags, mount, umount};
@@ -23,6 +24,7 @@ pub const CASES: &[Case] = cases![
     flags_of_any_idmapped_file_system_stay,
     helpers_for_mounts_die_with_the_runtime,
     sources_behind_a_magic_link_are_refused,
+    hung_map_helper_blocks_no_command,
     source_whose_server_hangs_fails_create,
     idmapped_source_whose_server_hangs_fails_create,
 ];
@@ -195,6 +197,34 @@ fn sources_behind_a_magic_link_are_refused(t: &Test) {
     let link = t.path("loop");
     std::os::unix::fs::symlink(&link, &link).unwrap();
     refused(link.to_str().unwrap());
+}
+
+fn hung_map_helper_blocks_no_command(t: &Test) {
+    let mut user = User::new(t);
+    user.map_more();
+    let mark = user.home.join("mark");
+    let script = format!("#!/bin/sh\ntrap '' TERM\necho $$ > {}\nsleep 1000\n", mark.display());
+    cover(t, "/usr/bin/newuidmap", &script);
+    user.c.args(&["true"]).write();
+    for killed in [false, true] {
+        let mut create = user.command(&["create", "--bundle", &user.bundle(), &user.c.id]);
+        let mut create = create.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let helper = || fs::read_to_string(&mark).unwrap_or_default();
+        eventually("the helper hangs", || helper().ends_with('\n'));
+        if killed {
+            create.kill().unwrap();
+        }
+        let began = std::time::Instant::now();
+        assert_eq!(user.status(), "creating");
+        user.on(&["delete", "--force"]).ok();
+        assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+        create.wait().unwrap();
+        let comm = format!("/proc/{}/comm", helper().trim());
+        eventually("the helper is dead", || !Path::new(&comm).exists());
+        fs::remove_file(&mark).unwrap();
+    }
+    uncover(&["/usr/bin/newuidmap"]);
+    uncover_ids();
 }
 
 /// A mounted FUSE file system whose server answers nothing.

@@ -165,7 +165,9 @@ impl Making<'_> {
             }
             CreateStep::GiveCgroup(owner) => self.give_cgroup(owner),
             CreateStep::DenyGroups => user_namespace::deny_groups(self.host.child.pid),
-            CreateStep::MapIds(maps) => user_namespace::map(self.host.child.pid, &maps, "linux"),
+            CreateStep::MapIds(maps) => {
+                user_namespace::map(&mut self.host.dir, self.host.child.pid, &maps, "linux")
+            }
             CreateStep::CheckIds(maps) => user_namespace::check(self.host.child.pid, &maps),
             CreateStep::TimeOffsets(offsets) => time::set_offsets_of(self.host.child.pid, offsets),
             CreateStep::OomScoreAdj(score) => user_namespace::set_oom_score(self.host.child.pid, score),

@@ -8,6 +8,7 @@ use super::hooks::{self, HookContext};
 use crate::bundle::spec::{Hook, IdMapping};
 use crate::error::{Context, Result};
 use crate::json::value::Json;
+use crate::state::locked::Locked;
 use crate::text::{Keep, Text};
 
 /// Neither reads any, but the libraries that they use may.
@@ -16,13 +17,15 @@ const ENVIRONMENT: &[Text] = &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
 const SECONDS: u32 = 30;
 
 /// Lets a helper write the map of a process, with no descriptor of ours.
-pub(super) fn run(helper: Text, pid: Pid, map: &[IdMapping]) -> Result<()> {
+///
+/// Like a hook it may take long, so other commands may use the container meanwhile.
+pub(super) fn run(slot: &mut Option<Locked>, helper: Text, pid: Pid, map: &[IdMapping]) -> Result<()> {
     let mut args: Vec<Text> = vec![helper, pid.to_string().keep()];
     for range in map {
         args.extend([range.container_id, range.host_id, range.size].map(|n| n.to_string().keep()));
     }
     let program = Hook { path: helper, args: args.keep(), env: ENVIRONMENT, timeout: Some(SECONDS) };
-    hooks::run(&HookContext::default(), &mut None, &program, &Json::Null)
+    hooks::run(&HookContext::default(), slot, &program, &Json::Null)
         .map_err(|e| e.hint("/etc/subuid and /etc/subgid must give these ids to the user"))
         .about(format_args!("{helper}"))
 }

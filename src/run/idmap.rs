@@ -37,7 +37,7 @@ fn carrier(maps: &IdMaps, owner: &str) -> Result<OwnedFd> {
             process::exit(0)
         }
         Cloned::Parent { pid, pidfd, .. } => {
-            let opened = user_namespace::map(pid, maps, owner).and_then(|()| of_process(pid));
+            let opened = user_namespace::map(&mut None, pid, maps, owner).and_then(|()| of_process(pid));
             drop(ours);
             killed::wait(pid, pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
             opened

@@ -24,6 +24,7 @@ use crate::rootfs::helper::by_a_helper;
 use crate::rootfs::host_files::HostFiles;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::root::RootDir;
+use crate::state::locked::Locked;
 use crate::sys::descriptor::{self, adopt, receive_fd, send_fd};
 use crate::sys::file::{chown, fstat, kind, open, read_text};
 use crate::sys::{credentials, process};
@@ -35,9 +36,9 @@ type Outcome<T> = std::result::Result<T, Errno>;
 /// Writes the maps of a process that is alone in a new user namespace.
 ///
 /// Errors name the owner's property.
-pub(super) fn map(pid: Pid, maps: &IdMaps, owner: &str) -> Result<()> {
-    each(maps, owner, &|file, map, helper| match helper {
-        Some(helper) => id_helper::run(helper, pid, map),
+pub(super) fn map(slot: &mut Option<Locked>, pid: Pid, maps: &IdMaps, owner: &str) -> Result<()> {
+    each(maps, owner, &mut |file, map, helper| match helper {
+        Some(helper) => id_helper::run(slot, helper, pid, map),
         None => write_of(pid, file, map_text(map).as_bytes()),
     })
 }
@@ -49,7 +50,7 @@ pub(super) fn deny_groups(pid: Pid) -> Result<()> {
 
 /// Checks that the user namespace of a process has these maps.
 pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
-    each(maps, "linux", &|file, map, _| {
+    each(maps, "linux", &mut |file, map, _| {
         let there = read_map(pid, file)?;
         // The kernel may have sorted them.
         if map.is_empty() || there.len() == map.len() && map.iter().all(|range| there.contains(range)) {
@@ -60,7 +61,7 @@ pub(super) fn check(pid: Pid, maps: &IdMaps) -> Result<()> {
 }
 
 /// An act on one of the maps: its file, its ranges, and the program that writes it.
-type OnMap<'a> = &'a dyn Fn(&str, List<IdMapping>, Option<Text>) -> Result<()>;
+type OnMap<'a> = &'a mut dyn FnMut(&str, List<IdMapping>, Option<Text>) -> Result<()>;
 
 fn each(maps: &IdMaps, owner: &str, act: OnMap<'_>) -> Result<()> {
     act("uid_map", maps.uids, maps.uid_helper).about(format_args!("{owner}.uidMappings"))?;
