@@ -7,13 +7,14 @@ use crate::common::tracer::traced;
 use crate::common::{Case, Container, Test, eventually};
 use crate::idmap::support::{can_map, in_user_namespace, volume};
 use crate::rootless::user::{User, cover, uncover, uncover_ids};
-use crate::user_namespaces::{BASE, mapped};
+use crate::user_namespaces::{BASE, link, mapped};
 use embrun::sys::mount_api::has_mount_setattr;
 use nix::mount::{MntFlags, MsFlags, mount, umount};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub const CASES: &[Case] = cases![
     flags_of_any_idmapped_file_system_stay,
     helpers_for_mounts_die_with_the_runtime,
     sources_behind_a_magic_link_are_refused,
+    init_in_an_inner_user_namespace_cannot_hide_from_exec,
     hung_map_helper_blocks_no_command,
     source_whose_server_hangs_fails_create,
     idmapped_source_whose_server_hangs_fails_create,
@@ -197,6 +199,31 @@ fn sources_behind_a_magic_link_are_refused(t: &Test) {
     let link = t.path("loop");
     std::os::unix::fs::symlink(&link, &link).unwrap();
     refused(link.to_str().unwrap());
+}
+
+fn init_in_an_inner_user_namespace_cannot_hide_from_exec(t: &Test) {
+    let mut c = mapped(t);
+    c.capabilities(&["CAP_SYS_ADMIN"]);
+    c.probe("unshare user unshare net say pause").create().ok();
+    let own = link(c.pid(), "user");
+    c.start().ok();
+    let acts = c.says("acts")["acts"].to_string();
+    assert_eq!(acts.matches("\"ok\"").count(), 2, "{acts}");
+    assert_ne!(link(c.pid(), "user"), own);
+    let seen = c.exec_with(&["--user", "1000:1001"], &["probe", "ids", "namespaces"]).ok().probe();
+    assert_eq!(seen["namespaces"]["user"], own);
+    assert_eq!((&seen["ids"]["uid"][0], &seen["ids"]["gid"][0]), (&json!(1000), &json!(1001)));
+    c.remove();
+    let mut user = User::new(t);
+    user.c.probe("unshare user say pause");
+    user.make(&["create"]).ok();
+    let pid = user.on(&["state"]).ok().json()["pid"].as_i64().unwrap() as i32;
+    let own = link(pid, "user");
+    user.on(&["start"]).ok();
+    eventually("init is in another one", || link(pid, "user") != own);
+    let seen = user.call(&["exec", &user.c.id, "probe", "ids", "namespaces"]).ok().probe();
+    assert_eq!((&seen["namespaces"]["user"], &seen["ids"]["uid"][0]), (&own, &json!(0)));
+    user.on(&["delete", "--force"]).ok();
 }
 
 fn hung_map_helper_blocks_no_command(t: &Test) {

@@ -150,6 +150,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Resu
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
+        user_namespace: None,
         keyring: request.keyring,
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION"),

@@ -30,7 +30,7 @@ impl Exec {
         let Exec { plan, record, init, cgroup } = self;
         begin(&Milestone::OpenNamespaces)?;
         let (launch, hooks) = (&plan.launch, &Hooks::default());
-        let namespaces = namespace::open_all_of(&launch.join, &init)?;
+        let namespaces = namespace::open_all_of(&launch.join, &init, record.user_namespace)?;
         let cloning = Cloning { launch, hooks, record: &record, cgroup: &cgroup, namespaces, waiting: None };
         let spawned = cloning.spawn(&|| {})?;
         let mut host = Host::new(spawned, Subject::Running, record, cgroup, None);

@@ -28,6 +28,7 @@ use crate::state::locked::Locked;
 use crate::state::observe::Status;
 use crate::state::record::{ProcessMark, Record};
 use crate::state::work::outside;
+use crate::sys::file::stat;
 use crate::sys::process::{self, Cloned, Ended};
 use crate::sys::{interrupt, killed};
 use crate::text::Text;
@@ -238,7 +239,15 @@ impl<'a> Host<'a> {
         // Init runs these hooks before it asks for this.
         self.hooks_began |= sync == Sync::Created && HookKind::CreateContainer.is_in(self.hooks);
         let asked = self.message_outside(MessageKind::Ask)?.number;
-        if asked == sync as u32 { Ok(()) } else { Err(Error::new("init asks for something else")) }
+        if asked != sync as u32 {
+            return Err(Error::new("init asks for something else"));
+        }
+        if sync == Sync::UserNamespace {
+            // An ordinary user cannot look at it later.
+            let users = stat(&*format!("/proc/{}/ns/user", self.child.pid)).at("stat its user namespace")?;
+            self.record.user_namespace = Some(users.st_ino as u64);
+        }
+        Ok(())
     }
 
     /// Waits for a message of init while other commands may use the container.

@@ -59,14 +59,32 @@ pub fn is_hosts(kind: NamespaceKind, fd: &OwnedFd) -> Result<bool> {
 
 /// Opens namespaces of one process, and checks that it lived throughout.
 ///
-/// Otherwise its pid may have been reused, and these would be a stranger's namespaces, or the host's.
-pub fn open_all_of(joins: &[Join], owner: &ProcessMark) -> Result<Vec<OwnedFd>> {
+/// Otherwise its pid may have been reused, and these would be a stranger's namespaces, or the host's. `users` is the inode of
+/// the container's user namespace if it is known.
+pub fn open_all_of(joins: &[Join], owner: &ProcessMark, users: Option<u64>) -> Result<Vec<OwnedFd>> {
     let mut fds = Vec::with_capacity(joins.len());
     for join in joins {
-        fds.push(open(join)?);
+        let fd = open(join)?;
+        fds.push(match users.filter(|_| join.0 == NamespaceKind::User) {
+            Some(inode) => with_inode(fd, inode).at("find the container's user namespace")?,
+            None => fd,
+        });
     }
     // A process that lives now has had its pid since it started.
     if owner.lives() { Ok(fds) } else { Err(Error::new(engine::NOT_RUNNING)) }
+}
+
+/// The user namespace with this inode: the given one, or one that it was made in.
+///
+/// Init may have made user namespaces inside of the container's. Linux before 4.9 does not tell where.
+fn with_inode(mut users: OwnedFd, inode: u64) -> std::result::Result<OwnedFd, Errno> {
+    while file::fstat(&users)?.st_ino as u64 != inode {
+        users = match sys::namespace::parent(&users) {
+            Err(Errno::ENOTTY) => break,
+            parent => parent?,
+        };
+    }
+    Ok(users)
 }
 
 /// The namespaces of a container's init that differ from this process's.
@@ -148,11 +166,11 @@ mod tests {
     fn namespaces_of_a_pid_that_is_used_again_are_not_joined() {
         let joins = [(NamespaceKind::Uts, "/proc/self/ns/uts")];
         let me = ProcessMark::of(std::process::id() as i32).unwrap();
-        assert_eq!(open_all_of(&joins, &me).unwrap().len(), 1);
+        assert_eq!(open_all_of(&joins, &me, None).unwrap().len(), 1);
         let before_me = ProcessMark { start: me.start - 1, ..me };
-        assert_eq!(open_all_of(&joins, &before_me).unwrap_err().to_string(), engine::NOT_RUNNING);
+        assert_eq!(open_all_of(&joins, &before_me, None).unwrap_err().to_string(), engine::NOT_RUNNING);
         // Even if there is nothing to join: the stranger may be in the host's namespaces.
-        assert!(open_all_of(&[], &before_me).is_err());
+        assert!(open_all_of(&[], &before_me, None).is_err());
     }
 
     #[test]

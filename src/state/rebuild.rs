@@ -51,6 +51,7 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
+        user_namespace: None,
         // Give it a new keyring: an exec must not use the caller's, nor one whose name the container can guess.
         keyring: Some(format!("_ses.{}.{}", entry.id(), random()?).keep()),
         poststop_done: 0,

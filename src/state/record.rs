@@ -81,6 +81,8 @@ pub struct Record {
     /// Whether init is process 1 of its own pid namespace.
     /// The kernel kills all processes of such a container with init.
     pub own_pid_namespace: bool,
+    /// The inode of the container's user namespace, if it has one and init is in it.
+    pub user_namespace: Option<u64>,
     /// Name of the session keyring, if the container has its own.
     pub keyring: Option<Text>,
     /// Number of poststop hooks that have run.
@@ -150,6 +152,7 @@ impl Record {
             ("deviceRules", devices::to_json(&self.device_rules)),
             ("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect())),
             ("ownPidNamespace", self.own_pid_namespace.into()),
+            ("userNamespace", self.user_namespace.map_or(Json::Null, Json::from)),
             ("keyring", self.keyring.map_or(Json::Null, Json::Str)),
             ("poststopDone", self.poststop_done.into()),
             ("embrun", Json::Str(self.embrun)),
@@ -239,6 +242,7 @@ impl Slot for Record {
                 }),
             ),
             must("ownPidNamespace", &mut self.own_pid_namespace),
+            may("userNamespace", &mut Optional(&mut self.user_namespace)),
             may("keyring", &mut self.keyring),
             must("poststopDone", &mut self.poststop_done),
             must("embrun", &mut self.embrun),
@@ -275,6 +279,7 @@ pub(crate) mod tests {
             device_rules: vec![devices::DEFAULTS[1]],
             device_nodes: vec![("/dev/ttyUSB0", devices::DEFAULTS[3])],
             own_pid_namespace: true,
+            user_namespace: Some(4026531837),
             keyring: Some("_ses.web.0"),
             poststop_done: 2,
             embrun: "0.1.0",
