@@ -29,6 +29,7 @@ pub const CASES: &[Case] = cases![
     hung_map_helper_blocks_no_command,
     source_whose_server_hangs_fails_create,
     idmapped_source_whose_server_hangs_fails_create,
+    mounts_below_the_hosts_sys_are_readonly,
 ];
 
 const NONE: Option<&str> = None;
@@ -287,4 +288,18 @@ fn idmapped_source_whose_server_hangs_fails_create(t: &Test) {
     let (_server, dir) = hung_file_system(t);
     c.mount("/volume", "none", dir.join("volume").to_str().unwrap(), &["bind", "idmap"]);
     fails_in_time(&c, &dir);
+}
+
+fn mounts_below_the_hosts_sys_are_readonly(t: &Test) {
+    let mut c = mapped(t);
+    c.without_namespace("network");
+    let seen = c.probe("mounts").run().ok().probe();
+    let mounts = seen["mounts"].as_array().unwrap().iter();
+    let below: Vec<_> = mounts.filter(|m| m["at"].as_str().unwrap().starts_with("/sys/")).collect();
+    if below.is_empty() || !has_mount_setattr() {
+        t.skip("nothing is mounted below /sys, or its flags cannot be set");
+    }
+    for mount in below {
+        assert!(mount.to_string().contains("\"ro\""), "{mount}");
+    }
 }

@@ -117,6 +117,8 @@ pub struct Replacement {
     pub source: &'static CStr,
     /// The changes of its flags.
     pub changes: List<Change>,
+    /// Those of the mounts below too, which need Linux 5.12.
+    pub below: List<Change>,
     /// The path to bind if that does not exist.
     pub otherwise: Option<&'static CStr>,
 }
@@ -386,7 +388,13 @@ fn replacement(
         Some(source) if kind == "cgroup2" => optional(source.otherwise.as_deref())?,
         _ => None,
     };
-    Ok(Box::new(Replacement { source: text("source", path)?, changes: options.changes(), otherwise }).keep())
+    // The mounts below show more of the host: its cgroups and security file systems are below /sys.
+    let below = match options.set & ms::RDONLY {
+        0 => &[][..],
+        _ => &[Change { recursive: true, ..READONLY }],
+    };
+    let source = text("source", path)?;
+    Ok(Box::new(Replacement { source, changes: options.changes(), below, otherwise }).keep())
 }
 
 fn cgroup_v1(set: u32, label: Option<Text>, view: &CgroupView) -> Result<MountObject, Refused> {

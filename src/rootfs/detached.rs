@@ -86,6 +86,11 @@ impl MountApi {
         self.host.is_some()
     }
 
+    /// Whether it can change the flags of a mount and of all mounts below.
+    pub fn changes_all(&self) -> bool {
+        self.api == Api::Detached
+    }
+
     /// An `O_PATH` descriptor of a file of the host.
     pub fn open_host(&self, path: &CStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         self.host.as_ref().map_or_else(|| open(path, flags), |host| host.open(path))

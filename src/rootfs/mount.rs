@@ -72,7 +72,10 @@ impl Rootfs {
             (Err(e), Some(bind)) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
                 match self.in_place_of(bind.source, bind.otherwise) {
                     Some(callers) => self.bind(step, callers, true, &[READONLY]),
-                    None => self.bind(step, bind.source, true, bind.changes),
+                    None => {
+                        let below = if self.api.changes_all() { bind.below } else { &[] };
+                        self.bind(step, bind.source, true, &[below, bind.changes].concat())
+                    }
                 }
             }
             (Err(e), _) if step.idmap.is_some() => Err(e),
@@ -226,7 +229,6 @@ impl Rootfs {
         self.change_all(&tree, step.changes)
     }
 
-    /// The path of the host, or the other one if nothing is there.
     /// The path to bind if the first one is absent.
     ///
     /// It is a cgroup of the caller, so it is bound read-only: the container must not kill or limit its caller's processes.
