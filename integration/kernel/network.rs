@@ -21,6 +21,7 @@ pub const CASES: &[Case] = cases![
     devices_are_there_for_hooks_and_sysctls,
     failing_create_moves_everything_back,
     failing_run_moves_everything_back,
+    device_comes_back_and_no_other_of_its_name,
     name_that_the_container_has_is_refused,
     missing_device_fails_create_by_name,
     device_that_cannot_move_fails_create_by_name,
@@ -235,6 +236,23 @@ fn failing_run_moves_everything_back(t: &Test) {
         assert_ne!(c.run().status, 0);
     };
     stays(t, exec, json!({}));
+}
+
+/// The container could otherwise put a device of its own in the host's network.
+fn device_comes_back_and_no_other_of_its_name(t: &Test) {
+    host(t, &["v0", "v1"]);
+    let hardware_address = || named(None, "v0")["address"].clone();
+    let before = hardware_address();
+    let script = r#"pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/')
+        nsenter --net=/proc/$pid/ns/net sh -c 'ip link set net0 down && ip link set net0 name other &&
+            ip link add net0 type veth peer name x' && exit 9"#;
+    let hook = |c: &mut Container<'_>| {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]});
+        c.config["hooks"]["createRuntime"] = json!([hook]);
+        c.create().exits(1).fails(&["exit status 9"]);
+    };
+    stays(t, hook, json!({}));
+    assert_eq!(hardware_address(), before);
 }
 
 fn name_that_the_container_has_is_refused(t: &Test) {

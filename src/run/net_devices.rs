@@ -22,6 +22,8 @@ struct MovedDevice {
     addresses: Vec<Address>,
     /// Its name in the container.
     name: String,
+    /// Its index there, once it has arrived.
+    there: Option<u32>,
 }
 
 /// The devices that a container has got.
@@ -65,12 +67,13 @@ impl MovedDevices {
         // IPv6 addresses are lost when the device is set down.
         let addresses = self.outside.addresses(was.index).at("list its addresses")?;
         let index = was.index;
-        self.moved.push(MovedDevice { was, addresses, name });
-        let Some(MovedDevice { was, addresses, name }) = self.moved.last() else { return Ok(()) };
+        self.moved.push(MovedDevice { was, addresses, name, there: None });
+        let Some(MovedDevice { was, addresses, name, there }) = self.moved.last_mut() else { return Ok(()) };
         self.outside.set_up(index, false).at("set the device down")?;
         self.outside.move_to(index, &self.theirs, name).map_err(|e| refused(e, "move the device"))?;
         // The index may be another one there.
         let index = self.inside.find(name).at("find the device in the container")?.ok_or_else(missing)?.index;
+        *there = Some(index);
         for address in addresses.iter().filter(|address| address.goes_along()) {
             self.inside.add(index, address, &was.name, name).at("add an address in the container")?;
         }
@@ -112,16 +115,20 @@ impl MovedDevices {
     }
 
     fn return_device(&self, device: &MovedDevice) -> Result<()> {
-        let MovedDevice { was, addresses, name } = device;
+        let MovedDevice { was, addresses, name, there } = device;
         // Not if the move had failed before it began.
         if self.outside.find(&was.name).at("find it outside")?.is_none() {
             let gone = || Error::new("it is in neither network namespace");
             // If the kernel has refused the new name after the move, it has the old one.
-            let found = match self.inside.find(name).at("find it")? {
-                None => self.inside.find(&was.name).at("find it")?,
-                found => found,
+            let by_name = || match self.inside.find(name)? {
+                None => self.inside.find(&was.name),
+                found => Ok(found),
             };
-            let index = found.ok_or_else(gone)?.index;
+            // The container may have given its name to another device.
+            let index = match there {
+                Some(index) => *index,
+                None => by_name().at("find it")?.ok_or_else(gone)?.index,
+            };
             self.inside.set_up(index, false).at("set it down")?;
             self.inside.move_to(index, &self.own, &was.name).at("move it")?;
         }
