@@ -2,6 +2,8 @@
 //!
 //! They get nothing of their caller, and the programs and servers that they depend on may hang.
 
+mod fuse;
+
 use crate::cases;
 use crate::common::tracer::traced;
 use crate::common::{Case, Container, Test, eventually};
@@ -9,15 +11,15 @@ use crate::idmap::support::{can_map, in_user_namespace, volume};
 use crate::rootless::user::{User, cover, uncover, uncover_ids};
 use crate::user_namespaces::{BASE, link, mapped};
 use embrun::sys::mount_api::has_mount_setattr;
-use nix::mount::{MntFlags, MsFlags, mount, umount};
+use fuse::{Answers, Hung};
+use nix::mount::{MsFlags, mount, umount};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 pub const CASES: &[Case] = cases![
@@ -27,8 +29,7 @@ pub const CASES: &[Case] = cases![
     sources_behind_a_magic_link_are_refused,
     init_in_an_inner_user_namespace_cannot_hide_from_exec,
     hung_map_helper_blocks_no_command,
-    source_whose_server_hangs_fails_create,
-    idmapped_source_whose_server_hangs_fails_create,
+    sources_whose_server_hangs_fail_create,
     mounts_below_the_hosts_sys_are_readonly,
 ];
 
@@ -243,7 +244,7 @@ fn hung_map_helper_blocks_no_command(t: &Test) {
             create.kill().unwrap();
         }
         let began = std::time::Instant::now();
-        assert_eq!(user.status(), "creating");
+        assert_eq!(user.status(), if killed { "stopped" } else { "creating" });
         user.on(&["delete", "--force"]).ok();
         assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
         create.wait().unwrap();
@@ -255,39 +256,29 @@ fn hung_map_helper_blocks_no_command(t: &Test) {
     uncover_ids();
 }
 
-/// A mounted FUSE file system whose server answers nothing.
-fn hung_file_system(t: &Test) -> (fs::File, PathBuf) {
-    let Ok(server) = fs::File::options().read(true).write(true).open("/dev/fuse") else {
-        t.skip("the kernel has no FUSE")
-    };
-    let dir = t.path("fuse");
-    fs::create_dir(&dir).unwrap();
-    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
-    mount(Some("hung"), &dir, Some("fuse"), MsFlags::empty(), Some(&*data)).unwrap();
-    (server, dir)
-}
-
-fn fails_in_time(c: &Container<'_>, dir: &Path) {
-    let out = c.create();
-    nix::mount::umount2(dir, MntFlags::MNT_DETACH).unwrap();
-    out.exits(1).fails(&[&format!("{}/volume: ", dir.display())]);
-}
-
-fn source_whose_server_hangs_fails_create(t: &Test) {
-    let mut c = mapped(t);
-    let (_server, dir) = hung_file_system(t);
-    c.mount("/tmp", "none", dir.join("volume").to_str().unwrap(), &["rbind"]);
-    fails_in_time(&c, &dir);
-}
-
-fn idmapped_source_whose_server_hangs_fails_create(t: &Test) {
-    if !has_mount_setattr() {
-        t.skip("the kernel has no idmapped mounts");
+/// The second hangs while the error is explained, the third while flags are locked.
+fn sources_whose_server_hangs_fail_create(t: &Test) {
+    let mut all = vec![(mapped(t), "/tmp", "rbind", Answers::Nothing)];
+    if has_mount_setattr() {
+        for answers in [Answers::Nothing, Answers::OneLookup, Answers::OneLookupOfAnIdmapped] {
+            all.push((in_user_namespace(t), "/volume", "idmap", answers));
+        }
     }
-    let mut c = in_user_namespace(t);
-    let (_server, dir) = hung_file_system(t);
-    c.mount("/volume", "none", dir.join("volume").to_str().unwrap(), &["bind", "idmap"]);
-    fails_in_time(&c, &dir);
+    let created: Vec<_> = all
+        .iter_mut()
+        .map(|(c, at, option, answers)| {
+            let hung = Hung::mount(t, *answers);
+            c.mount(at, "none", hung.dir.join("volume").to_str().unwrap(), &["bind", option]);
+            c.write();
+            let create = t.command(&["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+            (t.spawn(create), hung, *at)
+        })
+        .collect();
+    for (create, hung, at) in created {
+        let out = create.wait();
+        hung.end();
+        out.exits(1).fails(&[at]);
+    }
 }
 
 fn mounts_below_the_hosts_sys_are_readonly(t: &Test) {

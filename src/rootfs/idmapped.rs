@@ -47,11 +47,9 @@ pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> R
     let idmap = step.idmap.ok_or(Errno::EINVAL)?;
     let tree = match &step.what {
         // The server of a file system may not answer.
-        MountObject::Bind { source, recursive } => made_by_a_helper(|socket| {
-            let tree = clone_tree(AT_FDCWD, source, *recursive)?;
-            send_fd(socket.as_fd(), b"M", tree.as_fd(), 0).map(drop)
-        })
-        .about(format_args!("{}", Lossy(source)))?,
+        MountObject::Bind { source, recursive } => {
+            opened(&|| clone_tree(AT_FDCWD, source, *recursive)).about(format_args!("{}", Lossy(source)))?
+        }
         MountObject::New(new) => new_fs(new, data).map_err(|e| with_hint(e, new.kind))?,
         _ => return Err(Errno::EINVAL.into()),
     };
@@ -81,8 +79,9 @@ pub fn make_for_init(step: &MountStep, carrier: BorrowedFd<'_>, users: BorrowedF
 /// its root is an empty directory.
 fn locked(tree: &OwnedFd, users: BorrowedFd<'_>) -> Result<OwnedFd> {
     let procfs = ProcFs::open()?;
-    let directory = kind(&fstat(tree)?) == SFlag::S_IFDIR;
     made_by_a_helper(|socket| {
+        // A server may not answer this either.
+        let directory = kind(&fstat(tree)?) == SFlag::S_IFDIR;
         nowhere()?;
         let keep = [socket.as_raw_fd(), tree.as_raw_fd(), users.as_raw_fd()];
         let [socket, tree, users] = descriptor::keep_only(3, keep, procfs.as_fd())?;
@@ -114,6 +113,11 @@ fn new_fs(new: &NewMount, data: Option<&CStr>) -> Result<OwnedFd> {
     })
 }
 
+/// A descriptor that a helper opens.
+fn opened(open: &dyn Fn() -> std::result::Result<OwnedFd, Errno>) -> Result<OwnedFd> {
+    made_by_a_helper(|socket| send_fd(socket.as_fd(), b"M", open()?.as_fd(), 0).map(drop))
+}
+
 fn not_mapped(errno: Errno, step: &MountStep, idmap: &Idmap) -> Error {
     let error = Error::os(format_args!("mounts[{}].{}", step.index, idmap.field), errno);
     match errno {
@@ -133,8 +137,7 @@ fn kinds(step: &MountStep, recursive: bool) -> Result<String> {
         MountObject::New(new) => return Ok(Lossy(new.kind).to_string()),
         _ => return Ok(String::new()),
     };
-    let file = open(*source, OFlag::O_PATH)?;
-    let path = path_of(&file)?;
+    let path = path_of(&opened(&|| open(*source, OFlag::O_PATH))?)?;
     let table = read_all(open(c"/proc/self/mountinfo", OFlag::O_RDONLY)?, usize::MAX)?;
     let is_in = |path: &[u8], top: &[u8]| {
         path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || top == b"/")
