@@ -99,7 +99,8 @@ impl OrdinaryUser {
 const NAMESPACE_RIGHTS: u64 = SETGID | SETUID | SYS_PTRACE | SYS_ADMIN;
 const SETGID: u64 = 1 << 6;
 const SETUID: u64 = 1 << 7;
-const SYS_PTRACE: u64 = 1 << 19;
+/// CAP_SYS_PTRACE
+pub const SYS_PTRACE: u64 = 1 << 19;
 /// CAP_SYS_ADMIN
 pub const SYS_ADMIN: u64 = 1 << 21;
 

@@ -29,6 +29,7 @@ pub const CASES: &[Case] = cases![
     sources_behind_a_magic_link_are_refused,
     init_in_an_inner_user_namespace_cannot_hide_from_exec,
     hung_map_helper_blocks_no_command,
+    program_executed_before_the_start_cannot_trace_init,
     sources_whose_server_hangs_fail_create,
     mounts_below_the_hosts_sys_are_readonly,
 ];
@@ -226,6 +227,31 @@ fn init_in_an_inner_user_namespace_cannot_hide_from_exec(t: &Test) {
     let seen = user.call(&["exec", &user.c.id, "probe", "ids", "namespaces"]).ok().probe();
     assert_eq!((&seen["namespaces"]["user"], &seen["ids"]["uid"][0]), (&own, &json!(0)));
     user.on(&["delete", "--force"]).ok();
+}
+
+/// It could make init run a program without the filter.
+fn program_executed_before_the_start_cannot_trace_init(t: &Test) {
+    let mut user = User::new(t);
+    user.map_more();
+    for uid in [0, 7] {
+        user.c.config["process"]["user"] = json!({"uid": uid, "gid": uid});
+        user.c.args(&["sleep", "100"]);
+        user.make(&["create"]).ok();
+        // Both need the right to trace it.
+        let look = "readlink /proc/1/root || echo refused; cat /proc/1/environ > /dev/null || echo refused";
+        let seen = user.call(&["exec", &user.c.id, "sh", "-c", look]).ok();
+        assert_eq!(seen.stdout, "refused\nrefused\n", "{uid}");
+        user.on(&["start"]).ok();
+        let pid = user.on(&["state"]).ok().json()["pid"].to_string();
+        let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        eventually("the program runs", || status().starts_with("Name:\tsleep"));
+        let permitted =
+            status().lines().find_map(|line| Some(line.strip_prefix("CapPrm:")?.trim().to_owned()));
+        let permitted = u64::from_str_radix(&permitted.unwrap(), 16).unwrap();
+        assert_eq!(permitted & 1 << 19, 0, "{uid}: CAP_SYS_PTRACE");
+        user.on(&["delete", "--force"]).ok();
+    }
+    uncover_ids();
 }
 
 fn hung_map_helper_blocks_no_command(t: &Test) {

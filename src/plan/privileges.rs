@@ -8,7 +8,7 @@ use super::step::InitStep;
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::Process;
 use crate::error::Result;
-use crate::facts::HostFacts;
+use crate::facts::{HostFacts, SYS_PTRACE};
 use crate::seccomp::arch::Arch;
 use crate::seccomp::compile::compile as compile_filter;
 use crate::seccomp::notify::Agent;
@@ -51,7 +51,10 @@ pub fn compile(
     }
     // A process has every capability in a user namespace that it makes or joins (user_namespaces(7)).
     let available = if launch.user_namespace { facts.known_capabilities } else { facts.capabilities };
-    let caps = process::capabilities(&p.capabilities, available, &mut launch.warnings);
+    // An ordinary user's exec must find an init that waits for `start`, so the user's programs inside find it too. The kernel
+    // does not let them trace a process that has a capability which they lack.
+    let until_exec = if launch.by_user && launch.user_namespace { SYS_PTRACE } else { 0 };
+    let caps = process::capabilities(&p.capabilities, available, until_exec, &mut launch.warnings);
     // The bounding set comes first, while the process has CAP_SETPCAP; then the ids, under keepcaps; the sets last.
     steps.add(AttributeStep::BoundingSet(caps));
     steps.add(AttributeStep::Ids(Box::new(p.user).keep()));

@@ -23,11 +23,13 @@ pub struct CapabilityMasks {
 
 /// Limits the requested sets to what the kernel grants.
 ///
-/// `available` are the capabilities of the process that applies the sets. Unknown capabilities, and those that cannot be granted,
-/// are omitted with a warning (config.md, "Linux Process").
+/// `available` are the capabilities of the process that applies the sets, and `until_exec` those that it keeps until then: the
+/// bounding set decides what a program gets. Unknown capabilities, and those that cannot be granted, are omitted with a warning
+/// (config.md, "Linux Process").
 pub fn capabilities(
     asked: &Capabilities,
     available: u64,
+    until_exec: u64,
     warnings: &mut Vec<String>,
 ) -> &'static CapabilityMasks {
     let mut set = |field, names, limit, reason| grant(field, names, limit, reason, warnings);
@@ -39,6 +41,7 @@ pub fn capabilities(
     let inheritable = set("inheritable", asked.inheritable, bounding, "not in bounding");
     // prctl(2), PR_CAP_AMBIENT_RAISE: a capability must be both permitted and inheritable.
     let ambient = set("ambient", asked.ambient, permitted & inheritable, "not in permitted and inheritable");
+    let permitted = permitted | until_exec;
     Box::new(CapabilityMasks { bounding, effective, inheritable, permitted, ambient }).keep()
 }
 
@@ -161,7 +164,7 @@ mod tests {
 
     fn granted(asked: Capabilities, available: u64) -> (CapabilityMasks, Vec<String>) {
         let mut warnings = Vec::new();
-        (*capabilities(&asked, available, &mut warnings), warnings)
+        (*capabilities(&asked, available, 0, &mut warnings), warnings)
     }
 
     #[test]
