@@ -176,30 +176,6 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("namespaces::namespace_listed_twice_is_refused", "crun", "it is accepted"),
     ("namespaces::namespace_path_of_another_type_is_refused", "crun", "refused without a reason in the error"),
     ("namespaces::path_that_is_not_a_namespace_is_refused", "crun", "refused without a reason in the error"),
-    ("network::device_is_moved_renamed_and_up_with_its_addresses", "crun", "network devices are supported only by later versions"),
-    ("network::device_is_moved_renamed_and_up_with_its_addresses", "runc", "network devices are supported only by later versions"),
-    ("network::device_keeps_its_name_without_a_new_one", "crun", "network devices are supported only by later versions"),
-    ("network::device_keeps_its_name_without_a_new_one", "runc", "network devices are supported only by later versions"),
-    ("network::template_gets_the_first_free_number", "crun", "network devices are supported only by later versions"),
-    ("network::template_gets_the_first_free_number", "runc", "network devices are supported only by later versions"),
-    ("network::device_is_moved_into_a_joined_network_namespace", "crun", "network devices are supported only by later versions"),
-    ("network::device_is_moved_into_a_joined_network_namespace", "runc", "network devices are supported only by later versions"),
-    ("network::devices_are_there_for_hooks_and_sysctls", "crun", "network devices are supported only by later versions"),
-    ("network::devices_are_there_for_hooks_and_sysctls", "runc", "network devices are supported only by later versions"),
-    ("network::failing_create_moves_everything_back", "crun", "network devices are supported only by later versions"),
-    ("network::failing_create_moves_everything_back", "runc", "network devices are supported only by later versions"),
-    ("network::failing_run_moves_everything_back", "crun", "network devices are supported only by later versions"),
-    ("network::failing_run_moves_everything_back", "runc", "network devices are supported only by later versions"),
-    ("network::name_that_the_container_has_is_refused", "crun", "network devices are supported only by later versions"),
-    ("network::name_that_the_container_has_is_refused", "runc", "network devices are supported only by later versions"),
-    ("network::missing_device_fails_create_by_name", "crun", "network devices are supported only by later versions"),
-    ("network::missing_device_fails_create_by_name", "runc", "network devices are supported only by later versions"),
-    ("network::device_that_cannot_move_fails_create_by_name", "crun", "network devices are supported only by later versions"),
-    ("network::device_that_cannot_move_fails_create_by_name", "runc", "network devices are supported only by later versions"),
-    ("network::devices_without_an_own_network_namespace_are_refused", "crun", "network devices are supported only by later versions"),
-    ("network::devices_without_an_own_network_namespace_are_refused", "runc", "network devices are supported only by later versions"),
-    ("network::invalid_device_names_are_refused", "crun", "network devices are supported only by later versions"),
-    ("network::invalid_device_names_are_refused", "runc", "network devices are supported only by later versions"),
     ("notify::missing_agent_fails_create", "crun", "state has another text for a missing container"),
     ("notify::agent_answers_with_every_flag", "crun", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is not known"),
     ("notify::agent_answers_with_every_flag", "runc", "flags came with runc 1.2"),
@@ -439,6 +415,9 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     ];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);
+    }
+    if test.starts_with("network::") && runtime != "embrun" {
+        return Some("network devices are supported only by later versions");
     }
     if test.starts_with("idmap::") && runtime == "runc" {
         return Some("idmapped mounts came with runc 1.2");
