@@ -6,6 +6,7 @@
 mod bad_input;
 mod cgroup_access;
 mod cgroups;
+mod chroot;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
         bad_input::CASES,
         cgroup_access::CASES,
         cgroups::CASES,
+        chroot::CASES,
         confine::CASES,
         costs::CASES,
         credentials::CASES,

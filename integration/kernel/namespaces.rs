@@ -1,6 +1,7 @@
 //! `linux.namespaces`, `hostname`, `domainname`: new, joined or shared namespaces.
 
 use crate::cases;
+use crate::chroot::Prepared;
 use crate::common::{Case, Test};
 use serde_json::{Value, json};
 use std::fs;
@@ -8,6 +9,7 @@ use std::fs;
 pub const CASES: &[Case] = cases![
     listed_namespaces_are_new,
     unlisted_namespaces_are_shared_with_the_runtime,
+    unlisted_mount_namespace_is_shared,
     cgroup_namespace_is_rooted_at_the_containers_cgroup,
     namespaces_given_by_path_are_joined,
     pid_namespace_given_by_path_is_joined,
@@ -42,6 +44,16 @@ fn unlisted_namespaces_are_shared_with_the_runtime(t: &Test) {
     for name in ["net", "ipc", "uts", "user", "cgroup"] {
         assert_eq!(seen["namespaces"][name], own(name), "{name}");
     }
+}
+
+fn unlisted_mount_namespace_is_shared(t: &Test) {
+    let mut p = Prepared::new(t);
+    fs::write(p.c.rootfs.join("mark"), "x").unwrap();
+    let seen = p.c.probe("namespaces read /mark cwd fds write /dev/null x").run().ok().probe();
+    assert_eq!(seen["namespaces"]["mnt"], own("mnt"));
+    assert_eq!(seen.text("read"), "x");
+    assert_eq!(seen.result("write"), "ok");
+    assert_eq!(seen["cwd"], "/");
 }
 
 fn cgroup_namespace_is_rooted_at_the_containers_cgroup(t: &Test) {

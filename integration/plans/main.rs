@@ -166,16 +166,20 @@ fn every_plan_obeys_the_order_rules() {
 #[test]
 fn every_exec_obeys_the_order_rules() {
     let facts = HostFacts { capabilities: u64::MAX >> 23, ..HostFacts::default() };
-    for bits in 0..64 {
+    for bits in 0..128 {
         let is = |bit: u32| bits & 1 << bit != 0;
+        // Only a container without a user namespace can be without a mount namespace.
+        let chroot = is(6) && !is(0);
         let joins = NamespaceKind::ALL.into_iter().filter(|kind| match kind {
             NamespaceKind::User => is(0),
             NamespaceKind::Pid => is(1),
             NamespaceKind::Network => is(2),
+            NamespaceKind::Mount => !chroot,
             _ => true,
         });
         let request = ExecRequest {
             join: joins.map(|kind| (kind, "/n")).collect(),
+            root: chroot.then_some("/proc/1/root"),
             keyring: is(3).then_some("_ses"),
             detach: is(4),
             outputs: Outputs { console_socket: is(4).then_some("/s"), ..Outputs::default() },

@@ -87,10 +87,14 @@ pub fn execution(
 ) -> Result<Exec> {
     let init = record.init.ok_or_else(|| Error::new(engine::NOT_RUNNING))?;
     let join = namespace::recorded(init.pid, spec.linux.namespaces)?;
-    // Every container has its own mount namespace. Without it the process would run on the host.
-    if !join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) {
-        return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
-    }
+    // Without the container's mount namespace or its root the process would run on the host.
+    let root = match spec.linux.namespace(NamespaceKind::Mount) {
+        None => Some(format!("/proc/{}/root", init.pid).keep()),
+        Some(_) if join.iter().any(|(kind, _)| *kind == NamespaceKind::Mount) => None,
+        Some(_) => {
+            return Err(Error::new("the container's mount namespace is not known, or the runtime's own"));
+        }
+    };
     let policy = spec.linux.seccomp.as_ref();
     let facts = HostFacts::of_process(Some(process), policy)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
@@ -103,6 +107,7 @@ pub fn execution(
         memory_policy: spec.linux.memory_policy,
         delegated,
         join,
+        root,
     };
     let plan = exec::compile(process, policy, &request, &facts).map_err(refused)?;
     warn(&plan.launch);

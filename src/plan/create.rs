@@ -192,6 +192,11 @@ fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
     spec.linux.namespace(kind).is_some_and(|n| n.path.is_none())
 }
 
+/// Whether the container has the runtime's mount namespace.
+fn shares_mounts(spec: &Spec) -> bool {
+    spec.linux.namespace(NamespaceKind::Mount).is_none()
+}
+
 fn has_runtime_hooks(hooks: &Hooks) -> bool {
     HookKind::Prestart.is_in(hooks) || HookKind::CreateRuntime.is_in(hooks)
 }
@@ -322,7 +327,10 @@ fn root_and_mounts(
     refusals: &mut Vec<Refusal>,
     steps: &mut Recipe<InitStep>,
 ) {
-    steps.add(InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation });
+    steps.add(match shares_mounts(spec) {
+        true => InitStep::OpenRoot(request.rootfs),
+        false => InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation },
+    });
     let facts = MountFacts {
         rootfs: request.rootfs,
         bundle: request.bundle,
@@ -406,6 +414,10 @@ fn seal_root(
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
         all.keep()
     };
+    if shares_mounts(spec) {
+        steps.add(RootStep::Chroot);
+        return;
+    }
     steps.add(RootStep::FinishMounts);
     let (readonly, masked) = (inside(spec.linux.readonly_paths), inside(spec.linux.masked_paths));
     steps.add_if(!readonly.is_empty(), RootStep::ReadonlyPaths(readonly));

@@ -8,7 +8,7 @@ use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{self, Refusal};
-use super::{Launch, Outputs, Program, labels, memory_policy, privileges, process, user_namespace};
+use super::{Launch, Outputs, Program, chroot, labels, memory_policy, privileges, process, user_namespace};
 use crate::bundle::spec::{MemoryPolicy, NamespaceKind, Personality, Process};
 use crate::facts::HostFacts;
 use crate::seccomp::policy::Policy;
@@ -33,10 +33,14 @@ pub struct ExecRequest {
     pub delegated: bool,
     /// The namespaces of init that differ from the runtime's: kind and path.
     pub join: Vec<(NamespaceKind, Text)>,
+    /// The link to init's root, if the container has no mount namespace.
+    pub root: Option<Text>,
 }
 
 /// The plan of an exec.
 pub struct ExecPlan {
+    /// The link to the root that the host opens for it, after the namespaces.
+    pub root: Option<Text>,
     /// The host's steps while its clone is at work.
     pub host: Vec<ExecStep>,
     /// The clone's part.
@@ -45,7 +49,9 @@ pub struct ExecPlan {
 
 impl fmt::Display for ExecPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "host:\n  {}\n  {}", Milestone::OpenNamespaces, Milestone::Spawn)?;
+        writeln!(f, "host:\n  {}", Milestone::OpenNamespaces)?;
+        self.root.map_or(Ok(()), |root| writeln!(f, "  open {root}"))?;
+        writeln!(f, "  {}", Milestone::Spawn)?;
         self.host.iter().try_for_each(|s| writeln!(f, "  {s}"))?;
         self.launch.fmt(f)
     }
@@ -60,6 +66,9 @@ pub fn compile(
 ) -> Result<Box<ExecPlan>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     validate::of_process(p, &mut refusals);
+    if request.root.is_some() {
+        chroot::of_process(p, &mut refusals);
+    }
     terminal(Some(p), request.detach, request.outputs.console_socket.is_some(), &mut refusals);
     let user_namespace = request.join.iter().any(|(kind, _)| *kind == NamespaceKind::User);
     let by_user = facts.user.is_some();
@@ -67,7 +76,7 @@ pub fn compile(
     launch.program = Program::of(p, &facts.listening);
     launch.init = init(p, seccomp, request, facts, &mut launch, &mut refusals);
     if refusals.is_empty() {
-        Ok(Box::new(ExecPlan { host: host(p, request, &launch), launch }))
+        Ok(Box::new(ExecPlan { root: request.root, host: host(p, request, &launch), launch }))
     } else {
         Err(refusals)
     }
@@ -127,6 +136,7 @@ fn init(
         labels::keyring(request.keyring, Some(p), facts, &mut steps);
     } else {
         join_namespaces(&request.join, &[NamespaceKind::Pid], &mut steps);
+        steps.add_some(request.root.map(|_| InitStep::EnterRoot { index: request.join.len() }));
     }
     steps.add_if(p.terminal, InitStep::Terminal { size: p.console_size });
     // The container's filter, which may forbid personality(2), comes later.

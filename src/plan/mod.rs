@@ -8,6 +8,7 @@
 //! | [`order`] | the laws that every recipe keeps |
 //! | [`validate`] | the contradictions that a spec may have |
 //! | [`mounts`], [`cgroup_view`], [`options`], [`devices`] | the file systems |
+//! | `chroot` | a container without a mount namespace |
 //! | [`privileges`], [`process`] | users, capabilities, limits, the filter |
 //! | `labels` | AppArmor profiles and SELinux labels |
 //! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
@@ -18,6 +19,7 @@
 
 pub mod attribute_step;
 pub mod cgroup_view;
+mod chroot;
 pub mod create;
 pub mod devices;
 pub mod exec;

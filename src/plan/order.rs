@@ -127,12 +127,14 @@ const NO_NEW_PRIVS: NamedStep =
 const NULL: NamedStep = ("the container's null device", |s| matches!(s, InitStep::Root(RootStep::StdioNull)));
 const PERSONALITY: NamedStep =
     ("the personality", |s| matches!(s, InitStep::Attribute(AttributeStep::Personality(_))));
-const PIVOT: NamedStep =
-    ("the pivot", |s| matches!(s, InitStep::Root(RootStep::PivotRoot) | InitStep::Root(RootStep::MoveRoot)));
+const PIVOT: NamedStep = ("the pivot", |s| {
+    matches!(s, InitStep::Root(RootStep::PivotRoot) | InitStep::Root(RootStep::MoveRoot)) || chroot(s)
+});
 const PROGRAM: NamedStep = ("a program of the container", runs_a_program_of_the_container);
 const OOM: NamedStep = ("the OOM score", |s| matches!(s, InitStep::OomScoreAdj(_)));
 const READONLY: NamedStep = ("the read-only root", |s| matches!(s, InitStep::Root(RootStep::ReadonlyRoot)));
-const ROOT: NamedStep = ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. }));
+const ROOT: NamedStep =
+    ("the root's preparation", |s| matches!(s, InitStep::PrepareRoot { .. } | InitStep::OpenRoot(_)));
 const SECCOMP: NamedStep = ("the filter", |s| matches!(s, InitStep::Seccomp));
 const SELINUX: NamedStep = ("the SELinux label", |s| matches!(s, InitStep::SelinuxLabel(_)));
 const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitStart));
@@ -205,6 +207,37 @@ fn first(launch: &Launch, (_, wanted): NamedStep) -> Option<usize> {
     launch.init.iter().position(wanted)
 }
 
+fn chroot(step: &InitStep) -> bool {
+    matches!(step, InitStep::Root(RootStep::Chroot) | InitStep::EnterRoot { .. })
+}
+
+/// Without a mount namespace of the container, a process mounts nothing.
+///
+/// It changes its root instead, after it has joined the namespaces.
+fn mounts(launch: &Launch, out: &mut Vec<String>) {
+    let mount = NamespaceKind::Mount;
+    let own = launch.new_namespaces & mount.clone_flag() != 0
+        || launch.init.iter().any(|s| match s {
+            InitStep::JoinNamespace { kind, .. } => *kind == mount,
+            InitStep::Unshare(flags) => flags & mount.clone_flag() != 0,
+            _ => false,
+        });
+    if own == launch.init.iter().any(chroot) {
+        out.push("a process gets a mount namespace or changes its root".into());
+    }
+    let mounts = |s: &InitStep| match s {
+        InitStep::PrepareRoot { .. } => true,
+        InitStep::Root(step) => !matches!(
+            step,
+            RootStep::MakeCwd(_) | RootStep::Devices(_) | RootStep::StdioNull | RootStep::Chroot
+        ),
+        _ => false,
+    };
+    if let Some(step) = launch.init.iter().find(|s| !own && mounts(s)) {
+        out.push(format!("\"{step}\" would change the host's mounts"));
+    }
+}
+
 fn before(earlier: (&str, Option<usize>), later: (&str, Option<usize>), out: &mut Vec<String>) {
     if let (Some(a), Some(b)) = (earlier.1, later.1) {
         if a >= b {
@@ -224,6 +257,7 @@ fn order(launch: &Launch, out: &mut Vec<String>) {
         out.push("new keys must get the usual label again".into());
     }
     user_namespace(launch, out);
+    mounts(launch, out);
     // The container is created only if its agent is there.
     if launch.agent.is_some() {
         let created = launch.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));

@@ -30,6 +30,8 @@ pub enum RootStep {
     PivotRoot,
     /// The same without pivot_root, for `--no-pivot`.
     MoveRoot,
+    /// Change to the new root, in the mount namespace of the runtime.
+    Chroot,
 }
 
 /// Paths to hide.
@@ -63,6 +65,7 @@ impl fmt::Display for RootStep {
             }
             RootStep::FinishMounts => f.write_str("finish the mounts"),
             RootStep::PivotRoot => f.write_str("pivot_root"),
+            RootStep::Chroot => f.write_str("chroot"),
             RootStep::MoveRoot => f.write_str("move the root over /"),
         }
     }

@@ -102,6 +102,13 @@ pub enum InitStep {
         /// `linux.rootfsPropagation`
         propagation: Option<Propagation>,
     },
+    /// Take this directory of the host as the root, and mount nothing.
+    OpenRoot(Text),
+    /// Change to the root of the container's init, which the host has opened.
+    EnterRoot {
+        /// Its index after the namespaces.
+        index: usize,
+    },
     /// Act on the prepared root file system.
     Root(RootStep),
     /// Change an attribute of this process.
@@ -149,6 +156,17 @@ impl From<AttributeStep> for InitStep {
 impl InitStep {
     fn dumpable(&self) -> &'static str {
         if *self == InitStep::Show { "be dumpable" } else { "be no longer dumpable" }
+    }
+
+    fn root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InitStep::PrepareRoot { rootfs, propagation: None } => write!(f, "prepare root {rootfs}"),
+            InitStep::PrepareRoot { rootfs, propagation: Some(p) } => {
+                write!(f, "prepare root {rootfs} ({p})")
+            }
+            InitStep::OpenRoot(rootfs) => write!(f, "open root {rootfs}, and mount nothing"),
+            _ => f.write_str("chroot to the root of init"),
+        }
     }
 
     /// The kind of namespace that it changes.
@@ -216,10 +234,7 @@ impl fmt::Display for InitStep {
             InitStep::FindProgram => f.write_str("find the program"),
             InitStep::AwaitStart => f.write_str("await start"),
             InitStep::Exec => f.write_str("exec"),
-            InitStep::PrepareRoot { rootfs, propagation: None } => write!(f, "prepare root {rootfs}"),
-            InitStep::PrepareRoot { rootfs, propagation: Some(p) } => {
-                write!(f, "prepare root {rootfs} ({p})")
-            }
+            InitStep::PrepareRoot { .. } | InitStep::OpenRoot(_) | InitStep::EnterRoot { .. } => self.root(f),
             InitStep::Root(step) => step.fmt(f),
             InitStep::Attribute(step) => step.fmt(f),
         }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::{memory_policy, net_devices, process, sysctl, time, user_namespace};
+use super::{chroot, memory_policy, net_devices, process, sysctl, time, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
@@ -97,12 +97,7 @@ impl Linux {
 fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;
     if linux.namespace(NamespaceKind::Mount).is_none() {
-        // The root would be prepared in the host's mount namespace, and a failure would leave mounts there.
-        refuse(
-            out,
-            format_args!("linux.namespaces"),
-            format_args!("a mount namespace is required (add {{\"type\": \"mount\"}})"),
-        );
+        chroot::validate(spec, out);
     }
     let uts = linux.namespace(NamespaceKind::Uts).is_some();
     for (field, value) in [("hostname", spec.hostname), ("domainname", spec.domainname)] {
@@ -195,7 +190,8 @@ mod tests {
         assert_eq!(
             refusals(r#","hostname":"a","domainname":"b""#, "", linux),
             [
-                r#"linux.namespaces: a mount namespace is required (add {"type": "mount"})"#,
+                r#"linux.maskedPaths: needs a mount namespace (add {"type": "mount"} to linux.namespaces)"#,
+                r#"linux.readonlyPaths: needs a mount namespace (add {"type": "mount"} to linux.namespaces)"#,
                 r#"hostname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
                 r#"domainname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
                 "linux.maskedPaths: the root cannot be hidden",

@@ -76,7 +76,9 @@ impl Rootfs {
                 found => same(&found, kind, number),
             },
             // mknod fails in a user namespace, so the host's node is bound instead.
-            Err(Errno::EPERM) if kind != SFlag::S_IFIFO => self.bind_device(node, at, name, kind, number),
+            Err(Errno::EPERM) if kind != SFlag::S_IFIFO && !self.shares_mounts => {
+                self.bind_device(node, at, name, kind, number)
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -121,8 +123,11 @@ impl Rootfs {
 
     /// Binds the slave side of a terminal over `/dev/console`.
     ///
-    /// The file is made if it is missing. `slave` was opened through its master (TIOCGPTPEER), not by a name.
+    /// The file is made if it is missing; where mounts are the host's, there is no console. `slave` was opened through its master (TIOCGPTPEER), not by a name.
     pub fn console(&mut self, slave: BorrowedFd<'_>) -> Result<()> {
+        if self.shares_mounts {
+            return Ok(());
+        }
         let path = InsidePath::new("/dev/console").ok_or(Errno::EINVAL)?;
         let mut act = || -> Result<()> {
             let (above, name) = path.split().ok_or(Errno::EISDIR)?;

@@ -37,10 +37,11 @@ use crate::bundle::spec::Propagation;
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::inside_path::InsidePath;
 use crate::plan::options::{Change, ms};
-use crate::sys::file::{fstat, open};
+use crate::sys::file::{fstat, open, stat};
 use crate::sys::mount_api::mount;
 
 pub use passwd::home;
+pub use pivot::enter_root;
 
 /// The root of a container that is being created.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Rootfs {
     /// An empty read-only tmpfs, once it is needed.
     nothing: Option<OwnedFd>,
     propagation: Option<Propagation>,
+    /// The mounts of this process are the host's.
+    shares_mounts: bool,
     /// The user namespace with the map of the next idmapped mount.
     carrier: Option<OwnedFd>,
     /// The container's pid namespace, if this process is not in it.
@@ -92,7 +95,27 @@ impl Rootfs {
 
     /// A root without any mount on it yet.
     fn on(root: RootDir, api: MountApi, propagation: Option<Propagation>) -> Rootfs {
-        Rootfs { root, api, late: Vec::new(), nothing: None, propagation, carrier: None, pid_namespace: None }
+        Rootfs {
+            root,
+            api,
+            late: Vec::new(),
+            nothing: None,
+            propagation,
+            shares_mounts: false,
+            carrier: None,
+            pid_namespace: None,
+        }
+    }
+
+    /// Takes the directory at `path` as the root, in the mount namespace of the host.
+    pub fn without_mounts(path: &str) -> Result<Rootfs> {
+        let root = open_directory(path).about(format_args!("root.path {path}"))?;
+        if is_own_root(&root)? {
+            return Err(Error::of(format_args!("root.path {path}: is the host's root"))
+                .hint("only a container with a mount namespace can have it"));
+        }
+        let api = MountApi::new(ProcFs::open()?, None);
+        Ok(Rootfs { shares_mounts: true, ..Rootfs::on(RootDir::new(root), api, None) })
     }
 
     /// The same for a process in a user namespace, which asks for the host's files.
@@ -156,6 +179,17 @@ impl Rootfs {
     pub fn make_readonly(&self) -> Result<()> {
         self.api.change(self.root.as_fd(), &crate::plan::mounts::READONLY).at("the root")
     }
+}
+
+/// An `O_PATH` descriptor of a directory.
+pub fn open_directory(path: &str) -> std::result::Result<OwnedFd, Errno> {
+    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
+}
+
+/// Whether a directory is the root of this process, whatever the mount.
+pub fn is_own_root(directory: &OwnedFd) -> Result<bool> {
+    let (this, own) = (fstat(directory)?, stat("/")?);
+    Ok((this.st_dev, this.st_ino) == (own.st_dev, own.st_ino))
 }
 
 /// Whether mount events in this namespace can never reach the host.

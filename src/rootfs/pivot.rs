@@ -104,8 +104,7 @@ impl Rootfs {
         }
         let views = table.iter().rev().filter(|m| is_view(m) && !is_within(m, &inside));
         self.hide_views(old, views)?;
-        fchdir(&self.root)?;
-        chroot(c".").at("chroot")
+        enter_root(&self.root)
     }
 
     /// Covers each procfs and sysfs that could not be detached.
@@ -135,6 +134,12 @@ impl Rootfs {
             false => Err(Error::new("a procfs or sysfs can be neither detached nor covered")),
         }
     }
+}
+
+/// Makes an open directory the root and the working directory of this process.
+pub fn enter_root(root: &impl AsFd) -> Result<()> {
+    fchdir(root)?;
+    chroot(c".").at("chroot")
 }
 
 /// Makes the mount at `path`, and all below it, slaves, so that their peers stay.

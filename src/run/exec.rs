@@ -30,7 +30,10 @@ impl Exec {
         let Exec { plan, record, init, cgroup } = self;
         begin(&Milestone::OpenNamespaces)?;
         let (launch, hooks) = (&plan.launch, &Hooks::default());
-        let namespaces = namespace::open_all_of(&launch.join, &init, record.user_namespace)?;
+        // It is of this init too, which is found alive after that.
+        let root = plan.root.map(namespace::open_root).transpose()?;
+        let mut namespaces = namespace::open_all_of(&launch.join, &init, record.user_namespace)?;
+        namespaces.extend(root);
         let cloning = Cloning { launch, hooks, record: &record, cgroup: &cgroup, namespaces, waiting: None };
         let spawned = cloning.spawn(&|| {})?;
         let mut host = Host::new(spawned, Subject::Running, record, cgroup, None);

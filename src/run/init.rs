@@ -28,7 +28,7 @@ use crate::plan::step::InitStep;
 use crate::rootfs::procfs::ProcFs;
 use crate::rootfs::resolve::Links;
 use crate::rootfs::root::here;
-use crate::rootfs::{Rootfs, Ways, home};
+use crate::rootfs::{Rootfs, Ways, enter_root, home};
 use crate::sys::entry::{self, STDIN};
 use crate::sys::path::current_dir;
 use crate::sys::process::{self, CStrings, Cloned};
@@ -135,6 +135,8 @@ impl Init<'_> {
                 context.host = Some(OfTheHost::Rootfs(self.prepare_root(rootfs, propagation)?));
                 Ok(())
             }
+            InitStep::OpenRoot(rootfs) => context.open_root(rootfs),
+            InitStep::EnterRoot { index } => enter_root(&self.namespaces[index]),
             InitStep::Root(step) => root_step(self, step, context.rootfs()?),
             InitStep::Terminal { size } => self.terminal(size, context),
             InitStep::ControllingTerminal => tty::set_controlling(STDIN).at("ioctl TIOCSCTTY"),
@@ -381,5 +383,6 @@ fn root_step(init: &Init<'_>, step: RootStep, rootfs: &mut Rootfs) -> Result<()>
         RootStep::MaskedPaths(masked) => rootfs.mask(masked.paths, masked.data),
         RootStep::PivotRoot => rootfs.pivot(),
         RootStep::MoveRoot => rootfs.move_over(),
+        RootStep::Chroot => enter_root(rootfs.root()),
     }
 }

@@ -73,6 +73,11 @@ impl InitContext {
         self.host.as_mut().ok_or_else(let_go_of)
     }
 
+    pub(super) fn open_root(&mut self, path: &str) -> Result<()> {
+        self.host = Some(OfTheHost::Rootfs(Rootfs::without_mounts(path)?));
+        Ok(())
+    }
+
     pub(super) fn rootfs(&mut self) -> Result<&mut Rootfs> {
         match self.host()? {
             OfTheHost::Rootfs(rootfs) => Ok(rootfs),

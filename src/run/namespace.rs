@@ -7,6 +7,7 @@ use nix::fcntl::OFlag;
 
 use crate::bundle::spec::{Namespace, NamespaceKind};
 use crate::error::{Context, Error, Result, engine};
+use crate::rootfs::{is_own_root, open_directory};
 use crate::state::record::ProcessMark;
 use crate::sys::{self, file};
 use crate::text::{Keep, Text};
@@ -85,6 +86,14 @@ fn with_inode(mut users: OwnedFd, inode: u64) -> std::result::Result<OwnedFd, Er
         };
     }
     Ok(users)
+}
+
+/// Opens the root of a container's init, which has the runtime's mount namespace.
+///
+/// Without CAP_SYS_CHROOT no process of the container can change it.
+pub fn open_root(link: Text) -> Result<OwnedFd> {
+    let root = open_directory(link).at(link)?;
+    if is_own_root(&root)? { Err(Error::new("the container's root is the runtime's own")) } else { Ok(root) }
 }
 
 /// The namespaces of a container's init that differ from this process's.
