@@ -157,6 +157,13 @@ fn linux(l: &Linux) -> Value {
         "readonlyPaths": l.readonly_paths,
         "mountLabel": l.mount_label,
         "netDevices": l.net_devices.iter().map(|d| (d.host.to_owned(), json!({ "name": d.name }))).collect::<Map<_, _>>(),
+        "intelRdt": l.intel_rdt.map(|rdt| json!({
+            "closID": rdt.class,
+            "l3CacheSchema": rdt.l3,
+            "memBwSchema": rdt.bandwidth,
+            "schemata": rdt.schemata,
+            "enableMonitoring": rdt.monitoring,
+        })),
         "memoryPolicy": l.memory_policy.map(|p| json!({
             "mode": memory_policy::MODES.iter().find(|(_, mode)| *mode == p.mode).map(|(name, _)| name),
             "nodes": p.nodes,

@@ -32,6 +32,7 @@ mod hostile_process;
 mod hostile_users;
 mod hung;
 mod idmap;
+mod intel_rdt;
 mod kill_and_delete;
 mod labels;
 mod lifecycle;
@@ -88,6 +89,7 @@ fn main() -> std::process::ExitCode {
         hostile_users::CASES,
         hung::CASES,
         idmap::CASES,
+        intel_rdt::CASES,
         kill_and_delete::CASES,
         labels::CASES,
         lifecycle::CASES,

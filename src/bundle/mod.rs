@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod id;
+pub mod intel_rdt;
 pub mod load;
 pub mod role;
 pub mod spec;

@@ -3,6 +3,7 @@
 //! Only the properties that the runtime acts on are here; unknown ones are ignored (spec: "Extensibility"). A property is an
 //! `Option` if its absence differs from its zero value.
 
+use crate::bundle::intel_rdt::IntelRdt;
 use crate::cgroup::limits::Resources;
 use crate::json::pairs::Pairs;
 use crate::seccomp::policy::Policy;
@@ -259,8 +260,8 @@ pub struct Linux {
     pub memory_policy: Option<MemoryPolicy>,
     /// `netDevices`
     pub net_devices: List<NetDevice>,
-    /// Sections in the file that this version does not support; planning refuses them.
-    pub unsupported: List<&'static str>,
+    /// `intelRdt`
+    pub intel_rdt: Option<IntelRdt>,
 }
 
 /// The kind of a namespace.

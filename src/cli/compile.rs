@@ -12,6 +12,7 @@ use crate::facts::HostFacts;
 use crate::log;
 use crate::plan::create::{self, CreatePlan, CreateRequest};
 use crate::plan::exec::{self, ExecRequest};
+use crate::plan::rdt::RdtGroup;
 use crate::plan::{Launch, Outputs, refused};
 use crate::run::create::NewContainer;
 use crate::run::exec::Exec;
@@ -105,6 +106,7 @@ pub fn execution(
         keyring: record.keyring,
         personality: spec.linux.personality,
         memory_policy: spec.linux.memory_policy,
+        rdt: RdtGroup::of(&spec.linux, record.id),
         delegated,
         join,
         root,
@@ -154,6 +156,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Resu
         cgroup: location.clone(),
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
+        resctrl: &[],
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         user_namespace: None,
         keyring: request.keyring,

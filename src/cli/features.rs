@@ -40,7 +40,7 @@ fn document() -> Result<Json> {
                 }},
                 "apparmor": {{"enabled": true}},
                 "selinux": {{"enabled": true}},
-                "intelRdt": {{"enabled": false}},
+                "intelRdt": {{"enabled": true, "schemata": true, "monitoring": true}},
                 "mountExtensions": {{"idmap": {{"enabled": true}}}},
                 "memoryPolicy": {{"modes": [{modes}], "flags": [{policy_flags}]}},
                 "netDevices": {{"enabled": true}}
@@ -96,7 +96,14 @@ mod tests {
         assert!(has("mountOptions", "rro") && has("mountOptions", "tmpcopyup"));
         assert!(has("linux.namespaces", "pid") && has("linux.capabilities", "CAP_CHECKPOINT_RESTORE"));
         assert!(has("linux.seccomp.archs", "SCMP_ARCH_ARM"));
-        for path in ["linux.apparmor.enabled", "linux.selinux.enabled", "linux.cgroup.systemdUser"] {
+        for path in [
+            "linux.apparmor.enabled",
+            "linux.selinux.enabled",
+            "linux.cgroup.systemdUser",
+            "linux.intelRdt.enabled",
+            "linux.intelRdt.schemata",
+            "linux.intelRdt.monitoring",
+        ] {
             assert_eq!(at(&document, path), &Json::Bool(true), "{path}");
         }
         assert!(has("linux.memoryPolicy.modes", "MPOL_BIND"));
@@ -129,6 +136,5 @@ mod tests {
         let text = document.compact();
         assert!(!text.contains("checkpoint"));
         assert_eq!(at(&document, "linux.mountExtensions.idmap.enabled"), &Json::Bool(true));
-        assert_eq!(at(&document, "linux.intelRdt.enabled"), &Json::Bool(false));
     }
 }

@@ -346,7 +346,7 @@ fn what_is_not_performed_is_refused_and_not_dropped() {
         let why = "is not supported (there is no checkpoint and restore)";
         assert_eq!(says(verb.name()), format!("{} {why}", verb.name()));
     }
-    let rdt = "update: --l3-cache-schema is not supported (there is no Intel RDT)";
+    let rdt = "update: --l3-cache-schema is not supported (schemata are set by create)";
     assert_eq!(says("update --l3-cache-schema x ID"), rdt);
 }
 

@@ -7,6 +7,11 @@
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{NamespaceKind, Process, Spec};
 
+/// Whether the container has the runtime's mount namespace.
+pub(super) fn is_asked(spec: &Spec) -> bool {
+    spec.linux.namespace(NamespaceKind::Mount).is_none()
+}
+
 /// Refuses what cannot be had without a mount namespace.
 pub(super) fn validate(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;

@@ -7,6 +7,7 @@ use super::cgroup_view::{CgroupView, cgroup_view};
 use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
 use super::mounts::{MountFacts, MountObject, MountStep};
+use super::rdt::RdtGroup;
 use super::recipe::Recipe;
 use super::root_step::{MaskedPaths, RootStep};
 use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
@@ -14,8 +15,8 @@ use super::step::InitStep;
 use super::user_namespace::Owner;
 use super::validate::{Refusal, refuse, refuse_by, validate};
 use super::{
-    Launch, Outputs, Program, devices, idmap, labels, memory_policy, mounts, privileges, sysctl, time,
-    user_namespace,
+    Launch, Outputs, Program, chroot, devices, idmap, labels, memory_policy, mounts, privileges, sysctl,
+    time, user_namespace,
 };
 use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
@@ -192,11 +193,6 @@ fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
     spec.linux.namespace(kind).is_some_and(|n| n.path.is_none())
 }
 
-/// Whether the container has the runtime's mount namespace.
-fn shares_mounts(spec: &Spec) -> bool {
-    spec.linux.namespace(NamespaceKind::Mount).is_none()
-}
-
 fn has_runtime_hooks(hooks: &Hooks) -> bool {
     HookKind::Prestart.is_in(hooks) || HookKind::CreateRuntime.is_in(hooks)
 }
@@ -205,6 +201,7 @@ fn prepare(spec: &Spec, request: &CreateRequest, launch: &Launch) -> Vec<Prepare
     let mut steps = Recipe(vec![PrepareStep::LimitCgroup]);
     steps.add_if(!launch.join.is_empty(), PrepareStep::OpenNamespaces);
     steps.add_some(idmap::prepare(spec, &launch.init));
+    steps.add_some(RdtGroup::of(&spec.linux, request.id).map(PrepareStep::MakeRdt));
     steps.add_if(request.await_start, PrepareStep::Listen);
     steps.0
 }
@@ -214,6 +211,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     use CreateStep::*;
     let (hooks, outputs) = (&spec.hooks, &request.outputs);
     let mut steps = Recipe(vec![JoinUnified.into()]);
+    steps.add_some(RdtGroup::of(&spec.linux, request.id).map(JoinRdt));
     let owner = cgroup_owner(spec, request, facts);
     if plan.launch.user_namespace {
         user_namespace::accompany(spec, facts, plan, owner, &mut steps);
@@ -327,7 +325,7 @@ fn root_and_mounts(
     refusals: &mut Vec<Refusal>,
     steps: &mut Recipe<InitStep>,
 ) {
-    steps.add(match shares_mounts(spec) {
+    steps.add(match chroot::is_asked(spec) {
         true => InitStep::OpenRoot(request.rootfs),
         false => InitStep::PrepareRoot { rootfs: request.rootfs, propagation: spec.linux.rootfs_propagation },
     });
@@ -414,7 +412,7 @@ fn seal_root(
         all.extend(paths.iter().filter_map(|p| InsidePath::new(p)));
         all.keep()
     };
-    if shares_mounts(spec) {
+    if chroot::is_asked(spec) {
         steps.add(RootStep::Chroot);
         return;
     }

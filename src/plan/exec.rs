@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::attribute_step::AttributeStep;
 use super::host_step::{CommonStep, ExecStep, Milestone, Sync};
+use super::rdt::RdtGroup;
 use super::recipe::Recipe;
 use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
 use super::step::InitStep;
@@ -29,6 +30,8 @@ pub struct ExecRequest {
     pub personality: Option<Personality>,
     /// The container's `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// The container's resctrl groups.
+    pub rdt: Option<&'static RdtGroup>,
     /// The caller is an ordinary user, or root of a user namespace.
     pub delegated: bool,
     /// The namespaces of init that differ from the runtime's: kind and path.
@@ -86,6 +89,7 @@ fn host(p: &Process, request: &ExecRequest, launch: &Launch) -> Vec<ExecStep> {
     use CommonStep::*;
     let outputs = &request.outputs;
     let mut steps = Recipe(vec![JoinUnified.into()]);
+    steps.add_some(request.rdt.map(JoinRdt));
     steps.add(Await(Sync::Cgroup));
     steps.add(Answer(Sync::Cgroup));
     steps.add_if(p.terminal, TakeTerminal { socket: outputs.console_socket });

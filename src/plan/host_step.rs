@@ -16,6 +16,7 @@
 use std::fmt;
 
 use super::idmap::MountMaps;
+use super::rdt::RdtGroup;
 use super::time::{TimeOffset, write_offsets};
 use super::user_namespace::{IdMaps, Owner};
 use crate::bundle::spec::{HookKind, NetDevice, Rlimit};
@@ -66,6 +67,8 @@ pub enum PrepareStep {
         /// The maps that differ from the container's.
         all: List<MountMaps>,
     },
+    /// Make the resctrl groups, or check an existing class of service.
+    MakeRdt(&'static RdtGroup),
     /// Make the FIFOs at which init waits for `start`.
     Listen,
 }
@@ -86,6 +89,8 @@ pub enum CommonStep {
     JoinUnified,
     /// Adopt the process that init has cloned into the pid namespace, in place of init.
     Adopt,
+    /// Move init into the resctrl groups; processes that it makes follow.
+    JoinRdt(&'static RdtGroup),
     /// Set init's resource limits, which it may not raise in a user namespace.
     LimitProcess(List<Rlimit>),
     /// Give pipes among the standard streams to a user of the user namespace.
@@ -160,6 +165,7 @@ impl CommonStep {
             CommonStep::Await(_) | CommonStep::TakeTerminal { .. } | CommonStep::Adopt => true,
             CommonStep::Answer(_)
             | CommonStep::JoinUnified
+            | CommonStep::JoinRdt(_)
             | CommonStep::LimitProcess(_)
             | CommonStep::GivePipes(_)
             | CommonStep::SendPidfd(_)
@@ -233,6 +239,7 @@ impl fmt::Display for PrepareStep {
                 f.write_str("make user namespaces for mounts:")?;
                 all.iter().try_for_each(|maps| write!(f, " {maps}"))
             }
+            PrepareStep::MakeRdt(group) => write!(f, "prepare {group}"),
             PrepareStep::Listen => f.write_str("listen for start"),
         }
     }
@@ -246,6 +253,7 @@ impl fmt::Display for CommonStep {
             CommonStep::TakeTerminal { .. } => f.write_str("take the terminal"),
             CommonStep::JoinUnified => f.write_str("put init into the cgroup of v2"),
             CommonStep::Adopt => f.write_str("adopt the process in the pid namespace"),
+            CommonStep::JoinRdt(group) => write!(f, "put init into {group}"),
             CommonStep::LimitProcess(limits) => {
                 f.write_str("limit init:")?;
                 limits.iter().try_for_each(|limit| write!(f, " {limit}"))

@@ -14,6 +14,7 @@
 //! | [`user_namespace`] | how a process gets into its user namespace, and what the host does for it |
 //! | [`memory_policy`] | the nodes that memory comes from |
 //! | [`net_devices`] | the network devices that move into the container |
+//! | [`rdt`] | the class of service of Intel RDT |
 //! | [`sysctl`] | the kernel parameters that belong to the container |
 //! | [`time`] | the clocks of a time namespace |
 
@@ -35,6 +36,7 @@ pub mod order;
 pub mod patience;
 pub mod privileges;
 pub mod process;
+pub mod rdt;
 pub mod recipe;
 pub mod root_step;
 mod shared;

@@ -39,6 +39,11 @@ impl CreatePlan {
         if moves.is_some() && !waits.contains(&moves) {
             out.push("network devices move while init waits, and before hooks".into());
         }
+        let joins = self.host.iter().position(|s| matches!(s.common(), Some(CommonStep::JoinRdt(_))));
+        let makes = self.prepare.iter().any(|s| matches!(s, PrepareStep::MakeRdt(_)));
+        if joins.is_some() != makes || joins.is_some_and(|at| self.host[..at].iter().any(CreateStep::waits)) {
+            out.push("init joins the resctrl groups that are made, before it has children".into());
+        }
         self.carriers(&mut out);
         out
     }

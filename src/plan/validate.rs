@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::inside_path::InsidePath;
-use super::{chroot, memory_policy, net_devices, process, sysctl, time, user_namespace};
+use super::{chroot, memory_policy, net_devices, process, rdt, sysctl, time, user_namespace};
 use crate::bundle::spec::{Linux, Namespace, NamespaceKind, Process, Scheduler, Spec};
 use crate::error::{Error, Quoted};
 use crate::json::read::one_line;
@@ -42,9 +42,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The reason for a property that this version does not support.
-pub const UNSUPPORTED: &str = "is not supported by this version; remove it";
-
 /// Returns every refusal of the configuration that holds on any host.
 pub fn validate(spec: &Spec) -> Vec<Refusal> {
     let mut out = Vec::new();
@@ -61,8 +58,8 @@ pub fn validate(spec: &Spec) -> Vec<Refusal> {
     if let Some(policy) = &spec.linux.memory_policy {
         memory_policy::validate(policy, &mut out);
     }
-    for section in spec.linux.unsupported {
-        refuse(&mut out, format_args!("linux.{section}"), format_args!("{UNSUPPORTED}"));
+    if let Some(rdt) = &spec.linux.intel_rdt {
+        rdt::validate(rdt, &mut out);
     }
     if let Some(p) = &spec.process {
         of_process(p, &mut out);
@@ -96,7 +93,7 @@ impl Linux {
 
 fn namespaces(spec: &Spec, out: &mut Vec<Refusal>) {
     let linux = &spec.linux;
-    if linux.namespace(NamespaceKind::Mount).is_none() {
+    if chroot::is_asked(spec) {
         chroot::validate(spec, out);
     }
     let uts = linux.namespace(NamespaceKind::Uts).is_some();
@@ -186,7 +183,7 @@ mod tests {
     #[test]
     fn every_refusal_is_collected() {
         let linux = r#","maskedPaths":["/"],"readonlyPaths":["/a","/a/.."],
-            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{},"memoryPolicy":{"mode":"MPOL_BIND"}"#;
+            "sysctl":{"net.core.somaxconn":"1","vm.x":"1"},"intelRdt":{"closID":"a/b"},"memoryPolicy":{"mode":"MPOL_BIND"}"#;
         assert_eq!(
             refusals(r#","hostname":"a","domainname":"b""#, "", linux),
             [
@@ -199,7 +196,7 @@ mod tests {
                 "linux.sysctl.net.core.somaxconn: needs a network namespace of the container's own",
                 "linux.sysctl.vm.x: is not in a namespace: it would change the host",
                 "linux.memoryPolicy.nodes: is required with this mode",
-                "linux.intelRdt: is not supported by this version; remove it",
+                "linux.intelRdt.closID: is not the name of a class of service",
             ]
         );
     }

@@ -10,7 +10,7 @@ use super::net_devices::MovedDevices;
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{hooks, idmap, namespace, time, user_namespace};
+use super::{hooks, idmap, namespace, rdt, time, user_namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -64,7 +64,7 @@ impl<'a> NewContainer<'a> {
         };
         match self.spawn(&dir, &cgroup) {
             Ok(spawned) => self.accompany(dir, cgroup, spawned),
-            Err(e) => Err(removed(&cgroup, e).map_or_else(|kept| kept, |e| destroyed(dir, e))),
+            Err(e) => Err(removed(&self.record, &cgroup, e).map_or_else(|kept| kept, |e| destroyed(dir, e))),
         }
     }
 
@@ -85,6 +85,11 @@ impl<'a> NewContainer<'a> {
         // container.
         self.record.cgroup = cgroup.location();
         self.record.phase = Phase::Creating;
+        for step in &self.plan.prepare {
+            if let PrepareStep::MakeRdt(group) = step {
+                self.record.resctrl = rdt::missing(group)?;
+            }
+        }
         dir.write_record(&self.record)?;
         let mut prepared = Prepared::default();
         for step in &self.plan.prepare {
@@ -95,6 +100,7 @@ impl<'a> NewContainer<'a> {
                 PrepareStep::MakeMaps { index, all } => {
                     prepared.namespaces.extend(idmap::carriers(*index, all)?);
                 }
+                PrepareStep::MakeRdt(group) => rdt::make(group, &mut self.record.resctrl)?,
                 PrepareStep::Listen => prepared.waiting = Some(listen(dir)?),
             }
         }
@@ -242,7 +248,7 @@ impl Making<'_> {
         if !gone {
             return cause.hint("init does not end; delete it later");
         }
-        let cause = match removed(&cgroup, cause) {
+        let cause = match removed(&record, &cgroup, cause) {
             Ok(cause) => cause,
             Err(kept) => return kept,
         };
@@ -257,13 +263,13 @@ impl Making<'_> {
     }
 }
 
-/// Removes the cgroup; returns the cause, or as `Err` what could not be removed.
+/// Removes the cgroup and the resctrl groups.
 ///
-/// In the latter case the record is kept.
-fn removed(cgroup: &Cgroup, cause: Error) -> std::result::Result<Error, Error> {
+/// It returns the cause, or as `Err` what remains; in the latter case the record is kept.
+fn removed(record: &Record, cgroup: &Cgroup, cause: Error) -> std::result::Result<Error, Error> {
     interrupt::forget();
     let deadline = clock::after(killed::DEADLINE);
-    match cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)) {
+    match cgroup.kill(deadline).and_then(|()| cgroup.remove(deadline)).and_then(|()| rdt::remove(record)) {
         Ok(()) => Ok(cause),
         Err(e) => Err(cause.hint(format_args!("and its cgroup could not be removed, delete it later: {e}"))),
     }

@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use super::start_fifo::InitFifos;
 use super::wait::Limits;
 use super::wire::{Channel, Message, MessageKind};
-use super::{idmap, namespace, outputs, relay, user_namespace};
+use super::{idmap, namespace, outputs, rdt, relay, user_namespace};
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, engine};
@@ -188,6 +188,7 @@ impl<'a> Host<'a> {
             CommonStep::TakeTerminal { socket } => self.take_terminal(socket),
             CommonStep::JoinUnified => self.cgroup.join_v2(self.child.pid, self.in_cgroup),
             CommonStep::Adopt => self.adopt(),
+            CommonStep::JoinRdt(group) => rdt::join(group, self.child.pid),
             CommonStep::LimitProcess(limits) => user_namespace::limit(self.child.pid, limits),
             CommonStep::GivePipes(uid) => user_namespace::give_pipes(self.child.pid, uid),
             CommonStep::SendPidfd(socket) => self.send_pidfd(socket),

@@ -97,6 +97,7 @@ pub mod namespace;
 mod net_devices;
 pub mod outputs;
 pub mod program;
+mod rdt;
 pub mod recorder;
 pub mod relay;
 pub mod start_fifo;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::hooks::run_poststop;
+use super::rdt;
 use crate::bundle::config;
 use crate::bundle::spec::{Hook, HookKind, Hooks};
 use crate::error::{Error, Result, engine};
@@ -85,7 +86,7 @@ pub(super) fn note(dir: &Locked, record: &Record) -> Result<()> {
     }
 }
 
-/// Kills all processes of the container and removes its cgroup.
+/// Kills all processes of the container and removes its cgroup and resctrl groups.
 fn end(record: &Record) -> Result<()> {
     let cgroup = record.cgroup();
     if let Some(init) = record.init.as_ref().filter(|init| init.lives()) {
@@ -109,7 +110,8 @@ fn end(record: &Record) -> Result<()> {
     if !record.own_pid_namespace {
         cgroup.kill(deadline)?;
     }
-    cgroup.remove(deadline)
+    cgroup.remove(deadline)?;
+    rdt::remove(record)
 }
 
 /// The hooks of the saved config.

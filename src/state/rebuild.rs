@@ -50,6 +50,7 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
         cgroup,
         device_rules: Vec::new(),
         device_nodes: Vec::new(),
+        resctrl: &[],
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         user_namespace: None,
         // Give it a new keyring: an exec must not use the caller's, nor one whose name the container can guess.

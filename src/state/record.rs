@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::json::document;
 use crate::json::pairs::Pairs;
 use crate::json::read::Read;
-use crate::json::slot::{Each, Optional, Slot, Value, Word, may, must};
+use crate::json::slot::{Each, Optional, Slot, Texts, Value, Word, any, may, must};
 use crate::json::value::Json;
-use crate::text::{Keep, Text};
+use crate::text::{Keep, List, Text};
 
 /// How far a container has come.
 /// The states within `Created` (created, running, stopped) are observed.
@@ -78,6 +78,8 @@ pub struct Record {
     pub device_rules: Vec<DeviceRule>,
     /// The path and device rule of each device node that `device add` created.
     pub device_nodes: Vec<(Text, DeviceRule)>,
+    /// The resctrl directories that were made for it, from the outside in.
+    pub resctrl: List<Text>,
     /// Whether init is process 1 of its own pid namespace.
     /// The kernel kills all processes of such a container with init.
     pub own_pid_namespace: bool,
@@ -151,6 +153,7 @@ impl Record {
             ("cgroup", self.cgroup.to_json()),
             ("deviceRules", devices::to_json(&self.device_rules)),
             ("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect())),
+            ("resctrl", Json::strs(self.resctrl.iter().copied())),
             ("ownPidNamespace", self.own_pid_namespace.into()),
             ("userNamespace", self.user_namespace.map_or(Json::Null, Json::from)),
             ("keyring", self.keyring.map_or(Json::Null, Json::Str)),
@@ -241,6 +244,7 @@ impl Slot for Record {
                     })
                 }),
             ),
+            may("resctrl", &mut Texts(&mut self.resctrl, any)),
             must("ownPidNamespace", &mut self.own_pid_namespace),
             may("userNamespace", &mut Optional(&mut self.user_namespace)),
             may("keyring", &mut self.keyring),
@@ -278,6 +282,7 @@ pub(crate) mod tests {
             },
             device_rules: vec![devices::DEFAULTS[1]],
             device_nodes: vec![("/dev/ttyUSB0", devices::DEFAULTS[3])],
+            resctrl: &["/sys/fs/resctrl/web"],
             own_pid_namespace: true,
             user_namespace: Some(4026531837),
             keyring: Some("_ses.web.0"),

@@ -7,18 +7,13 @@ use crate::bundle::spec::{
 use crate::error::Quoted;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{
-    Bounds, Checked, Each, Later, Listed, Optional, Presence, Slot, Texts, Value, Within, Word, absolute,
-    may, must,
+    Bounds, Checked, Each, Later, Listed, Optional, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
 use crate::seccomp::policy::{self, Section};
 use crate::text::{Keep, List, Text};
 
-/// Sections that this version does not support; planning refuses them.
-const UNSUPPORTED: [Text; 1] = ["intelRdt"];
-
 impl Slot for Linux {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        let mut rdt = false;
         v.object(&mut [
             may("namespaces", &mut Namespaces(&mut self.namespaces)),
             may("uidMappings", &mut Listed(&mut self.uid_mappings)),
@@ -35,12 +30,9 @@ impl Slot for Linux {
             may("memoryPolicy", &mut Optional(&mut self.memory_policy)),
             may("resources", &mut self.resources),
             may("seccomp", &mut Section(&mut self.seccomp)),
-            may(UNSUPPORTED[0], &mut Presence(&mut rdt)),
+            may("intelRdt", &mut Optional(&mut self.intel_rdt)),
             may("netDevices", &mut NetDevices(&mut self.net_devices)),
-        ])?;
-        let there = UNSUPPORTED.into_iter().zip([rdt]);
-        self.unsupported = there.filter(|(_, there)| *there).map(|(key, _)| key).collect::<Vec<_>>().keep();
-        Ok(())
+        ])
     }
 }
 
@@ -50,6 +42,7 @@ pub(super) fn of_process(linux: &mut Linux, v: Value<'_>) -> Read<()> {
         may("namespaces", &mut Namespaces(&mut linux.namespaces)),
         may("personality", &mut Domain(&mut linux.personality)),
         may("memoryPolicy", &mut Optional(&mut linux.memory_policy)),
+        may("intelRdt", &mut Optional(&mut linux.intel_rdt)),
         may("seccomp", &mut Section(&mut linux.seccomp)),
     ])
 }

@@ -299,10 +299,11 @@ fn numbers_keep_all_their_bits() {
 }
 
 #[test]
-fn sections_not_performed_and_network_devices_are_passed_on() {
-    let s = with("linux", r#"{"intelRdt":{"closID":"x"},"netDevices":{"eth0":{},"eth1":{"name":"e%d"}}}"#)
+fn classes_of_service_and_network_devices_are_read() {
+    let s = with("linux", r#"{"intelRdt":{"closID":"x","schemata":["L2:0=f"],"enableMonitoring":true},"netDevices":{"eth0":{},"eth1":{"name":"e%d"}}}"#)
         .unwrap();
-    assert_eq!(s.linux.unsupported, ["intelRdt"]);
+    let rdt = s.linux.intel_rdt.unwrap();
+    assert_eq!((rdt.class, rdt.l3, rdt.schemata, rdt.monitoring), (Some("x"), None, &["L2:0=f"][..], true));
     let devices: Vec<_> = s.linux.net_devices.iter().map(|d| (d.host, d.name)).collect();
     assert_eq!(devices, [("eth0", None), ("eth1", Some("e%d"))]);
 }
