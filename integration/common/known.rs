@@ -363,6 +363,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("idmap::private_source_is_found", "crun", "a relative source is not below the bundle"),
     ("idmap::hostile_root_finds_nothing_in_a_helper", "crun", OURS),
     ("idmap::file_system_that_cannot_is_named", "crun", OURS),
+    ("idmap::procfs_of_a_joined_pid_namespace_cannot_be_mapped", "crun", OURS),
     ("idmap::maps_that_the_kernel_does_not_take_are_refused", "crun", OURS),
     ("idmap::mounts_that_cannot_have_a_map_are_refused", "crun", OURS),
     ("rootless::helpers_get_nothing_of_the_caller", "crun", OURS),

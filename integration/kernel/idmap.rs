@@ -3,7 +3,7 @@
 pub mod support;
 
 use crate::cases;
-use crate::common::{Case, Test};
+use crate::common::{Case, Container, Test};
 use embrun::sys::mount_api::has_mount_setattr;
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
@@ -30,6 +30,7 @@ pub const CASES: &[Case] = cases![
     mounts_do_not_spread_to_the_host,
     many_mounts_share_few_maps,
     file_system_that_cannot_is_named,
+    procfs_of_a_joined_pid_namespace_cannot_be_mapped,
     maps_that_the_kernel_does_not_take_are_refused,
     mounts_that_cannot_have_a_map_are_refused,
 ];
@@ -324,6 +325,29 @@ fn many_mounts_share_few_maps(t: &Test) {
     assert_eq!(out.stdout, "1003\n1004\n1005\n");
 }
 
+/// Adds a new file system with maps.
+fn mapped_fs(c: &mut Container<'_>, target: &str, kind: &str, options: &[&str]) {
+    c.mount(target, kind, kind, &[&["idmap"], options].concat());
+    let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    last["uidMappings"] = map(0, BASE, 10);
+    last["gidMappings"] = map(0, BASE, 10);
+}
+
+/// A helper makes this one, and the map was ignored.
+fn procfs_of_a_joined_pid_namespace_cannot_be_mapped(t: &Test) {
+    if !has_mount_setattr() {
+        t.skip("idmapped mounts need Linux 5.12");
+    }
+    let mut first = t.container();
+    first.probe("pause").up();
+    let mut c = t.container();
+    c.namespace_path("pid", &format!("/proc/{}/ns/pid", first.pid()));
+    c.config["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/proc");
+    mapped_fs(&mut c, "/proc", "proc", &[]);
+    c.create().exits(1).fails(&["of type proc"]);
+    first.remove();
+}
+
 fn file_system_that_cannot_is_named(t: &Test) {
     for user in [false, true] {
         let new = || if user { in_user_namespace(t) } else { t.container() };
@@ -338,11 +362,16 @@ fn file_system_that_cannot_is_named(t: &Test) {
             continue;
         }
         let mut c = new();
-        c.mount("/other", "mqueue", "mqueue", &["idmap"]);
-        let last = c.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
-        last["uidMappings"] = maps();
-        last["gidMappings"] = maps();
+        mapped_fs(&mut c, "/other", "mqueue", &[]);
         c.create().exits(1).fails(&["of type mqueue"]);
+        let mut c = new();
+        let layers = volume(&c);
+        for name in ["a", "b"] {
+            fs::create_dir(layers.join(name)).unwrap();
+        }
+        let lower = format!("lowerdir={0}/a:{0}/b", layers.display());
+        mapped_fs(&mut c, "/other", "overlay", &[&lower]);
+        c.create().exits(1).fails(&["of type overlay"]);
         let mut c = new();
         let dir = volume(&c);
         fs::create_dir(dir.join("sub")).unwrap();

@@ -193,6 +193,14 @@ fn requests_without_the_right_are_refused_by_name(t: &Test) {
     user.c.config = config.clone();
     user.c.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 1 << 29, "soft": 5}]);
     refused(user.run(), &["process.rlimits", "RLIMIT_NOFILE"]);
+    user.c.config = config.clone();
+    user.c.mount("/x", "tmpfs", "tmpfs", &["idmap"]);
+    let mounts = user.c.config["mounts"].as_array_mut().unwrap();
+    let index = mounts.len() - 1;
+    for key in ["uidMappings", "gidMappings"] {
+        mounts[index][key] = json!([{"containerID": 0, "hostID": 7, "size": 1}]);
+    }
+    refused(user.run(), &[&format!("mounts[{index}].uidMappings"), "an ordinary user"]);
     user.c.config = config;
     let mounts = user.c.config["mounts"].as_array_mut().unwrap();
     let pts = mounts.iter_mut().find(|m| m["type"] == "devpts").unwrap();

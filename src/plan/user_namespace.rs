@@ -20,6 +20,7 @@ use std::fmt;
 use super::Launch;
 use super::create::CreatePlan;
 use super::host_step::{CommonStep, CreateStep, Sync};
+use super::idmap;
 use super::mounts::{MountObject, MountStep};
 use super::recipe::Recipe;
 use super::root_step::RootStep;
@@ -175,6 +176,11 @@ pub(super) fn validate_caller(spec: &Spec, facts: &HostFacts, out: &mut Vec<Refu
             }
             _ => {}
         }
+    }
+    if let Some(maps) = idmap::of_their_own(spec).first() {
+        let what =
+            format_args!("an ordinary user cannot map a mount (the kernel wants root of its file system)");
+        refuse(out, format_args!("mounts[{}].uidMappings", maps.index), what);
     }
     if denies_groups(spec, facts) && spec.process.as_ref().is_some_and(|p| !p.user.additional_gids.is_empty())
     {

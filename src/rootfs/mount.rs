@@ -96,13 +96,13 @@ impl Rootfs {
         data: Option<&CStr>,
     ) -> Result<()> {
         let tree = match &self.pid_namespace {
+            _ if step.idmap.is_some() => self.idmapped(step, data),
             Some(namespace) if new.kind == c"proc" => self.api.foreign_proc(&ForeignProc {
                 namespace: namespace.as_fd(),
                 source: new.source,
                 flags: new.flags,
                 data,
             }),
-            _ if step.idmap.is_some() => self.idmapped(step, data),
             _ => self.api.new_fs(new.kind, new.source, new.flags, data),
         }?;
         if self.api.is_inside() && step.idmap.is_some() && data != new.data {
