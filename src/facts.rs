@@ -38,8 +38,6 @@ pub struct HostFacts {
     pub apparmor: AppArmor,
     /// The listening sockets that the caller passes on.
     pub listening: Listening,
-    /// The caller waits for readiness at `$NOTIFY_SOCKET`.
-    pub notify_socket: bool,
     /// `cgroup.controllers` of v2's root; read only if the config needs it.
     pub v2_controllers: Option<String>,
     /// The text of `/proc/cgroups`; read only if a needed controller is missing.
@@ -176,7 +174,6 @@ impl HostFacts {
                 CgroupManager::Systemd { user } => systemd::own_cgroup(user)?,
                 CgroupManager::Cgroupfs | CgroupManager::Disabled => String::new(),
             },
-            notify_socket: variable("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
             // A user's manager may not set device rules.
             drivers: (manager == CgroupManager::Systemd { user: false })
                 .then(|| read_text("/proc/devices").unwrap_or_default()),

@@ -14,7 +14,6 @@ pub const CASES: &[Case] = cases![
     state_of_a_missing_container_is_an_error,
     config_changed_after_create_has_no_effect,
     config_flag_selects_another_file,
-    notify_socket_warns_that_it_is_not_supported,
     pid_file_holds_the_pid_and_no_newline,
     pidfd_socket_receives_a_pidfd,
     taken_id_is_refused_and_its_container_keeps_running,
@@ -103,22 +102,6 @@ fn config_changed_after_create_has_no_effect(t: &Test) {
     c.start().ok();
     assert_eq!(c.says("env")["env"]["CHANGED"], Value::Null);
     c.remove();
-}
-
-/// An engine that waits for readiness would wait in vain.
-fn notify_socket_warns_that_it_is_not_supported(t: &Test) {
-    let c = t.container();
-    c.write();
-    let warning =
-        "embrun: warning: NOTIFY_SOCKET: not supported by this version, readiness is not passed on\n";
-    for command in ["create", "run"] {
-        for (socket, says) in [(Some("/run/notify"), warning), (Some(""), ""), (None, "")] {
-            let mut command = t.command(&[command, "--bundle", c.bundle.to_str().unwrap(), &c.id]);
-            command.env_remove("NOTIFY_SOCKET").envs(socket.map(|s| ("NOTIFY_SOCKET", s)));
-            assert_eq!(t.finish(command).ok().stderr, says, "{socket:?}");
-            t.call(&["delete", "--force", &c.id]).ok();
-        }
-    }
 }
 
 fn pid_file_holds_the_pid_and_no_newline(t: &Test) {

@@ -53,6 +53,8 @@ mod relay;
 mod robust;
 mod roles;
 mod rootless;
+mod sd_notify;
+mod sd_notify_relay;
 mod selftest;
 mod signals;
 mod state;
@@ -108,6 +110,8 @@ fn main() -> std::process::ExitCode {
         robust::CASES,
         rootless::CASES,
         roles::CASES,
+        sd_notify::CASES,
+        sd_notify_relay::CASES,
         selftest::CASES,
         signals::CASES,
         state::CASES,

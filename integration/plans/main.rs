@@ -42,6 +42,7 @@ fn request(facts: &Json) -> CreateRequest {
         id: "web",
         bundle: "/bundles/web",
         rootfs: "/bundles/web/rootfs",
+        notify: yes("notify").then_some("/run/embrun/web/notify/inside"),
         no_pivot: yes("noPivot"),
         keyring: if yes("noNewKeyring") { None } else { Some("_ses.web.0123456789abcdef") },
         preserve_fds: number(facts, "preserveFds").try_into().unwrap(),

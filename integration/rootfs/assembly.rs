@@ -35,6 +35,7 @@ pub fn facts(bundle: &Path) -> mounts::MountFacts {
         own_pids: true,
         cgroup: embrun::plan::cgroup_view::CgroupView::default(),
         selinux: false,
+        notify: None,
     }
 }
 

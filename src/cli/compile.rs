@@ -18,12 +18,13 @@ use crate::run::create::NewContainer;
 use crate::run::exec::Exec;
 use crate::run::host::Launched;
 use crate::run::recorder::Recorder;
-use crate::run::{inherited, namespace, outputs};
+use crate::run::{inherited, namespace, notify, outputs};
 use crate::seccomp::policy::Policy;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::boot::boot_id;
 use crate::sys::file::read_text;
+use crate::sys::path::join;
 use crate::text::{Keep, Text};
 
 /// A compiled creation that has not begun.
@@ -61,6 +62,11 @@ pub fn creation(
         id: id.to_owned().keep(),
         bundle: loaded.dir,
         rootfs: loaded.rootfs,
+        notify: if recording.is_none() && notify::callers_socket().is_some() {
+            Some(join(globals.root, &join(id, notify::INSIDE)).keep())
+        } else {
+            None
+        },
         no_pivot: options.no_pivot,
         keyring: if options.no_new_keyring { None } else { Some(keyring_name(id)?) },
         preserve_fds: options.preserve_fds,

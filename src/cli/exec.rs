@@ -39,7 +39,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         .and_then(Exec::perform)
         .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };
-    let ended = supervise(&signals, &launched.child, launched.terminal)?;
+    let ended = supervise(&signals, &launched.child, launched.terminal, None)?;
     Ok(ended.status())
 }
 

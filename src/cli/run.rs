@@ -2,12 +2,15 @@
 //!
 //! Without `--detach` it waits for the container's end and deletes the container.
 
+use std::os::fd::AsFd;
+
 use super::command::{Globals, RunOptions};
 use super::create::{Mode, load};
 use super::{compile, delete};
 use crate::error::{Context, Result, engine};
 use crate::log;
 use crate::run::foreground::{Signals, supervise};
+use crate::run::notify::Readiness;
 use crate::sys::process::Ended;
 use crate::sys::{interrupt, sealed_exe};
 
@@ -29,8 +32,18 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     let hooks = creation.loaded.spec.hooks;
     // Other commands may inspect, kill and delete the container while we only wait.
     let launched = creation.launch(globals.root, None)?;
-    let Some(signals) = signals else { return Ok(0) };
-    let ended = supervise(&signals, &launched.child, launched.terminal);
+    // A service in the background is the container's process, one in the foreground this one.
+    let main_pid = if options.detach { launched.child.pid.as_raw() } else { std::process::id() as i32 };
+    let readiness = launched.notify.and_then(|socket| Readiness::new(socket, main_pid));
+    let Some(signals) = signals else {
+        if let Some(readiness) = readiness {
+            interrupt::heed();
+            let pidfd = launched.child.pidfd.as_ref().map(AsFd::as_fd);
+            readiness.until_ready(launched.record.init, pidfd)?;
+        }
+        return Ok(0);
+    };
+    let ended = supervise(&signals, &launched.child, launched.terminal, readiness);
     if matches!(ended, Ok(Ended::Signalled(libc::SIGKILL)))
         && launched.record.cgroup().oom_kills() > launched.killed_before
     {

@@ -70,7 +70,7 @@ fn perform(
     let hooks = creation.loaded.spec.hooks;
     let launched = creation.launch(globals.root, Some(recorder)).about(format_args!("create {id}"))?;
     let ended = start::start(globals, id, Some(recorder))
-        .and_then(|()| supervise(signals, &launched.child, launched.terminal));
+        .and_then(|()| supervise(signals, &launched.child, launched.terminal, None));
     delete::at_the_end(globals, id, &hooks);
     ended
 }

@@ -7,6 +7,7 @@ use crate::bundle::config;
 use crate::bundle::spec::{HookKind, Spec};
 use crate::error::{Context, Error, Result, engine};
 use crate::run::conversation::{hook_state, serve_listener};
+use crate::run::notify::Readiness;
 use crate::run::recorder::Recorder;
 use crate::run::take_down::take_down;
 use crate::run::wire::MessageKind;
@@ -46,6 +47,8 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     // The kernel never resets this count.
     let cgroup = record.cgroup();
     let killed_before = cgroup.oom_kills();
+    let pid = record.init.as_ref().map_or(0, |init| init.pid);
+    let readiness = if recorder.is_none() { Readiness::of_created(&dir, pid)? } else { None };
     let call = start_fifo::call(&dir, record.init)?;
     let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
     let mut slot = Some(dir);
@@ -58,15 +61,15 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
         wait(&mut slot, MessageKind::Hooked).map_err(|e| end(&mut slot, e))?;
     }
     wait(&mut slot, MessageKind::End)?;
-    let pid = match &record.init {
-        // The program runs or has ended. If the memory limit was too low for it, only the kernel's count shows that.
-        Some(init) if cgroup.killed_at_start(call.init(), killed_before) && !init.lives() => {
-            return Err(Error::new(engine::INIT_OOM));
-        }
-        init => init.as_ref().map_or(0, |init| init.pid),
-    };
+    // The program runs or has ended. If the memory limit was too low for it, only the kernel's count shows that.
+    if record.init.is_some_and(|init| cgroup.killed_at_start(call.init(), killed_before) && !init.lives()) {
+        return Err(Error::new(engine::INIT_OOM));
+    }
     let state = hook_state(&record, HookKind::Poststart, pid);
-    hooks::run_all(&mut slot, &spec.hooks, HookKind::Poststart, &state).map_err(|e| end(&mut slot, e))
+    hooks::run_all(&mut slot, &spec.hooks, HookKind::Poststart, &state).map_err(|e| end(&mut slot, e))?;
+    // Other commands may use the container while we only wait.
+    drop(slot);
+    readiness.map_or(Ok(()), |readiness| readiness.until_ready(record.init, call.init()))
 }
 
 /// Passes the filter's listener to the recorder or the agent.

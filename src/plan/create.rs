@@ -35,6 +35,8 @@ pub struct CreateRequest {
     pub bundle: Text,
     /// The root file system's absolute path.
     pub rootfs: Text,
+    /// The directory of its notify socket, if the caller waits for readiness.
+    pub notify: Option<Text>,
     /// Move the root mount instead of pivot_root(2).
     pub no_pivot: bool,
     /// The name of the new session keyring; `None` keeps the caller's.
@@ -120,10 +122,6 @@ pub fn compile(
         let warning = "linux.seccomp of the bundle is not in force while it is recorded";
         plan.launch.warnings.push(warning.into());
     }
-    if facts.notify_socket {
-        let warning = "NOTIFY_SOCKET: not supported by this version, readiness is not passed on";
-        plan.launch.warnings.push(warning.into());
-    }
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
 }
 
@@ -202,7 +200,10 @@ fn prepare(spec: &Spec, request: &CreateRequest, launch: &Launch) -> Vec<Prepare
     steps.add_if(!launch.join.is_empty(), PrepareStep::OpenNamespaces);
     steps.add_some(idmap::prepare(spec, &launch.init));
     steps.add_some(RdtGroup::of(&spec.linux, request.id).map(PrepareStep::MakeRdt));
+    steps.add_if(request.notify.is_some(), PrepareStep::NotifyDirectory);
     steps.add_if(request.await_start, PrepareStep::Listen);
+    // The program sends as soon as it runs; `start` makes the socket otherwise.
+    steps.add_if(request.notify.is_some() && !request.await_start, PrepareStep::NotifySocket);
     steps.0
 }
 
@@ -302,7 +303,7 @@ fn init(
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let_go(launch, inherited(request.preserve_fds, facts), terminal, &mut steps);
     if let Some(p) = &spec.process {
-        launch.program = Program::of(p, &facts.listening);
+        launch.program = Program::of(p, &facts.listening, request.notify.is_some());
         let policy = request.recording.or(spec.linux.seccomp.as_ref());
         privileges::compile(p, policy, facts, launch, refusals, &mut steps);
     }
@@ -336,6 +337,7 @@ fn root_and_mounts(
         own_pids: spec.linux.namespace(NamespaceKind::Pid).is_some(),
         cgroup,
         selinux,
+        notify: request.notify,
     };
     let mounts = mounts::compile(spec, &facts).unwrap_or_else(|found| {
         refusals.extend(found);

@@ -76,7 +76,7 @@ pub fn compile(
     let user_namespace = request.join.iter().any(|(kind, _)| *kind == NamespaceKind::User);
     let by_user = facts.user.is_some();
     let mut launch = Launch { join: request.join.clone(), user_namespace, by_user, ..Launch::default() };
-    launch.program = Program::of(p, &facts.listening);
+    launch.program = Program::of(p, &facts.listening, false);
     launch.init = init(p, seccomp, request, facts, &mut launch, &mut refusals);
     if refusals.is_empty() {
         Ok(Box::new(ExecPlan { root: request.root, host: host(p, request, &launch), launch }))

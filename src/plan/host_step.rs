@@ -69,6 +69,10 @@ pub enum PrepareStep {
     },
     /// Make the resctrl groups, or check an existing class of service.
     MakeRdt(&'static RdtGroup),
+    /// Make the directory of the notify socket.
+    NotifyDirectory,
+    /// Make the notify socket in it.
+    NotifySocket,
     /// Make the FIFOs at which init waits for `start`.
     Listen,
 }
@@ -240,6 +244,8 @@ impl fmt::Display for PrepareStep {
                 all.iter().try_for_each(|maps| write!(f, " {maps}"))
             }
             PrepareStep::MakeRdt(group) => write!(f, "prepare {group}"),
+            PrepareStep::NotifyDirectory => f.write_str("make the directory of the notify socket"),
+            PrepareStep::NotifySocket => f.write_str("make the notify socket"),
             PrepareStep::Listen => f.write_str("listen for start"),
         }
     }

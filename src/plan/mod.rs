@@ -108,8 +108,8 @@ pub struct Program {
 }
 
 impl Program {
-    fn of(p: &Process, listening: &Listening) -> Program {
-        let env = process::environment(process::announced(p.env, listening));
+    fn of(p: &Process, listening: &Listening, notify: bool) -> Program {
+        let env = process::environment(process::announced(p.env, listening, notify));
         Program { args: p.args, env, cwd: p.cwd, uid: p.user.uid }
     }
 }

@@ -32,6 +32,8 @@ pub struct MountFacts {
     pub cgroup: CgroupView,
     /// File systems take SELinux labels.
     pub selinux: bool,
+    /// The directory of the notify socket, if there is one.
+    pub notify: Option<Text>,
 }
 
 /// One entry of `mounts[]`, decided.
@@ -167,10 +169,17 @@ pub const MAX_DATA: usize = 4095;
 
 /// The steps for all of `mounts[]`, in order, or all refusals.
 pub fn compile(spec: &Spec, facts: &MountFacts) -> Result<List<MountStep>, Vec<Refusal>> {
-    let mut steps = Vec::with_capacity(spec.mounts.len());
+    let mut steps = Vec::with_capacity(spec.mounts.len() + 1);
     let mut refusals = Vec::new();
     labels::check_of_mounts(spec, &mut refusals);
-    for (index, mount) in spec.mounts.iter().enumerate() {
+    // Like runc, after all others, so that none covers it.
+    let notify = facts.notify.map(|directory| Mount {
+        destination: "/run/notify",
+        source: Some(directory),
+        options: &["bind", "nosuid", "noexec", "nodev", "ro"],
+        ..Mount::default()
+    });
+    for (index, mount) in spec.mounts.iter().chain(&notify).enumerate() {
         match step(index, mount, spec, facts) {
             Ok(step) => steps.push(step),
             Err((field, why)) => {

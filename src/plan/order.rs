@@ -44,6 +44,13 @@ impl CreatePlan {
         if joins.is_some() != makes || joins.is_some_and(|at| self.host[..at].iter().any(CreateStep::waits)) {
             out.push("init joins the resctrl groups that are made, before it has children".into());
         }
+        let prepared = |step| self.prepare.iter().position(|s| *s == step);
+        let directory = ("the directory of the notify socket", prepared(PrepareStep::NotifyDirectory));
+        let socket = ("the socket", prepared(PrepareStep::NotifySocket));
+        before(directory, socket, &mut out);
+        if socket.1.is_some() && prepared(PrepareStep::Listen).is_some() {
+            out.push("start makes the notify socket of a container that waits for it".into());
+        }
         self.carriers(&mut out);
         out
     }

@@ -135,18 +135,21 @@ pub fn environment(entries: List<Text>) -> List<Text> {
     kept
 }
 
-/// Announces the listening sockets in the environment, if there are any.
+/// Announces the listening and notify sockets in the environment, if there are any.
 ///
 /// The program must take itself for the process that they were passed to, so `LISTEN_PID` is 1, its pid in its container.
-pub fn announced(env: List<Text>, listening: &Listening) -> List<Text> {
-    if listening.count == 0 {
-        return env;
+pub fn announced(env: List<Text>, listening: &Listening, notify: bool) -> List<Text> {
+    let mut entries: Vec<Text> = Vec::new();
+    if listening.count > 0 {
+        entries.extend([format!("LISTEN_FDS={}", listening.count).keep(), "LISTEN_PID=1"]);
+        if let Some(names) = listening.names {
+            entries.push(format!("LISTEN_FDNAMES={names}").keep());
+        }
     }
-    let mut entries: Vec<Text> = vec![format!("LISTEN_FDS={}", listening.count).keep(), "LISTEN_PID=1"];
-    if let Some(names) = listening.names {
-        entries.push(format!("LISTEN_FDNAMES={names}").keep());
+    if notify {
+        entries.push("NOTIFY_SOCKET=/run/notify/notify.sock");
     }
-    joined(env, &entries)
+    if entries.is_empty() { env } else { joined(env, &entries) }
 }
 
 #[cfg(test)]
@@ -238,10 +241,12 @@ mod tests {
     #[test]
     fn listening_sockets_are_announced_to_process_1() {
         let env = names(&["A=1"]);
-        assert!(std::ptr::eq(announced(env, &Listening::default()), env), "a large one is not copied");
+        assert!(std::ptr::eq(announced(env, &Listening::default(), false), env), "a large one is not copied");
         let listening = Listening { count: 2, names: Some("http:https") };
-        let announced = announced(env, &listening);
-        assert_eq!(announced, ["A=1", "LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=http:https"]);
+        let notify = "NOTIFY_SOCKET=/run/notify/notify.sock";
+        assert_eq!(announced(env, &Listening::default(), true), ["A=1", notify]);
+        let announced = announced(env, &listening, true);
+        assert_eq!(announced, ["A=1", "LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=http:https", notify]);
     }
 
     #[test]

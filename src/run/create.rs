@@ -10,7 +10,7 @@ use super::net_devices::MovedDevices;
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{hooks, idmap, namespace, rdt, time, user_namespace};
+use super::{hooks, idmap, namespace, notify, rdt, time, user_namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -46,6 +46,7 @@ pub struct NewContainer<'a> {
 struct Prepared {
     namespaces: Vec<OwnedFd>,
     waiting: Option<InitFifos>,
+    notify: Option<OwnedFd>,
 }
 
 impl<'a> NewContainer<'a> {
@@ -63,7 +64,9 @@ impl<'a> NewContainer<'a> {
             Err(e) => return Err(destroyed(dir, e)),
         };
         match self.spawn(&dir, &cgroup) {
-            Ok(spawned) => self.accompany(dir, cgroup, spawned),
+            Ok((spawned, notify)) => {
+                self.accompany(dir, cgroup, spawned).map(|launched| Launched { notify, ..launched })
+            }
             Err(e) => Err(removed(&self.record, &cgroup, e).map_or_else(|kept| kept, |e| destroyed(dir, e))),
         }
     }
@@ -80,7 +83,8 @@ impl<'a> NewContainer<'a> {
         Cgroup::create(self.location, &self.plan.limits, self.plan.access)
     }
 
-    fn spawn(&mut self, dir: &Locked, cgroup: &Cgroup) -> Result<Spawned<'a>> {
+    /// Clones init; with it returns the notify socket, if the program runs at once.
+    fn spawn(&mut self, dir: &Locked, cgroup: &Cgroup) -> Result<(Spawned<'a>, Option<OwnedFd>)> {
         // Only now may `delete` kill the cgroup's members: until it was made, the path could have belonged to another
         // container.
         self.record.cgroup = cgroup.location();
@@ -101,13 +105,16 @@ impl<'a> NewContainer<'a> {
                     prepared.namespaces.extend(idmap::carriers(*index, all)?);
                 }
                 PrepareStep::MakeRdt(group) => rdt::make(group, &mut self.record.resctrl)?,
+                PrepareStep::NotifyDirectory => notify::make_directory(dir)?,
+                PrepareStep::NotifySocket => prepared.notify = Some(notify::listen(dir)?),
                 PrepareStep::Listen => prepared.waiting = Some(listen(dir)?),
             }
         }
-        let Prepared { namespaces, waiting } = prepared;
+        let Prepared { namespaces, waiting, notify } = prepared;
         let (launch, hooks) = (&self.plan.launch, &self.loaded.spec.hooks);
-        Cloning { launch, record: &self.record, hooks, cgroup, namespaces, waiting }
-            .spawn(&|| dir.close_in_clone())
+        let cloning = Cloning { launch, record: &self.record, hooks, cgroup, namespaces, waiting };
+        let spawned = cloning.spawn(&|| dir.close_in_clone())?;
+        Ok((spawned, notify))
     }
 
     fn open_namespaces(&self) -> Result<Vec<OwnedFd>> {

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use super::child::Child;
+use super::notify::{Readiness, watched};
 use super::relay::Relay;
 use crate::error::{Context, Result};
 use crate::sys::process::{self, Ended};
@@ -35,13 +36,19 @@ impl Signals {
 ///
 /// Once the caller's side is gone, the terminal is hung up, which ends a program that does not handle SIGHUP. After the
 /// program's end, its last output waits for its reader, unless a signal asks us to end.
-pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) -> Result<Ended> {
+pub fn supervise(
+    signals: &Signals,
+    child: &Child,
+    terminal: Option<OwnedFd>,
+    mut readiness: Option<Readiness>,
+) -> Result<Ended> {
     let mut relay = terminal.map(Relay::new);
     let mut how = None;
     loop {
         while let Some((pid, ended)) = reap()? {
             if pid == child.pid {
                 how = Some(ended);
+                readiness.take().iter_mut().for_each(Readiness::finish);
             }
         }
         if let Some(ended) = how.filter(|_| !relay.as_mut().is_some_and(Relay::finish)) {
@@ -50,12 +57,13 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
         let idle = signals.0.as_fd();
         let nothing = || std::array::from_fn(|_| PollFd::new(idle, PollFlags::empty()));
         let [master, stdin, stdout] = relay.as_ref().map_or_else(nothing, |relay| relay.wants(idle));
-        let mut fds = [PollFd::new(idle, PollFlags::POLLIN), master, stdin, stdout];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let (notify, timeout) = readiness.as_ref().map_or((None, PollTimeout::NONE), Readiness::wants);
+        let mut fds = [PollFd::new(idle, PollFlags::POLLIN), watched(notify, idle), master, stdin, stdout];
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e).at("poll"),
         }
-        let [_, ready @ ..] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let [_, _, ready @ ..] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         while let Some(signal) = signal::next(idle) {
             match (how, signal) {
                 (None, _) => forward(signal, child, relay.as_ref()),
@@ -65,6 +73,9 @@ pub fn supervise(signals: &Signals, child: &Child, terminal: Option<OwnedFd>) ->
                 // Its pid may have been reused by now.
                 (Some(_), _) => {}
             }
+        }
+        if let Some(readiness) = &mut readiness {
+            readiness.serve();
         }
         if let Some(open) = &mut relay {
             open.serve(ready);

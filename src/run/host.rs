@@ -43,6 +43,8 @@ pub struct Launched {
     pub record: Record,
     /// The OOM kills in the cgroup before the launch.
     pub killed_before: u64,
+    /// The notify socket of a program that runs.
+    pub notify: Option<OwnedFd>,
 }
 
 /// Announces a step; fails if the user has interrupted the launch.
@@ -200,7 +202,7 @@ impl<'a> Host<'a> {
     pub(super) fn launched(self) -> Launched {
         interrupt::forget();
         let Host { child, terminal, record, killed_before, .. } = self;
-        Launched { child, terminal, record, killed_before }
+        Launched { child, terminal, record, killed_before, notify: None }
     }
 
     /// Marks init, so that a concurrent `delete --force` finds it.

@@ -95,6 +95,7 @@ mod init_context;
 mod link;
 pub mod namespace;
 mod net_devices;
+pub mod notify;
 pub mod outputs;
 pub mod program;
 mod rdt;

@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::json::value;
 use crate::sys::descriptor::close_for_good;
 use crate::sys::entry::{write_all, write_text};
-use crate::sys::file::{create, openat, renameat, rmdirat, unlinkat};
+use crate::sys::file::{Path, create, entries, openat, renameat, rmdirat, unlinkat};
 use crate::sys::lock::Lock;
 
 /// A container's directory with its exclusive lock; it existed when locked.
@@ -97,17 +97,7 @@ impl Locked {
     }
 
     fn unlink(&self, name: &str) -> Result<()> {
-        match unlinkat(self.dir(), name) {
-            Err(Errno::EISDIR) => {
-                let dir = openat(self.dir(), name, directory() | OFlag::O_NOFOLLOW)?;
-                for inner in names(dir.as_fd())? {
-                    unlinkat(&dir, inner).about(format_args!("remove {name}/{inner}"))?;
-                }
-                rmdirat(self.dir(), name).about(format_args!("remove {name}"))
-            }
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(e) => Err(Error::os(format_args!("remove {name}"), e)),
-        }
+        remove(self.dir(), name).about(format_args!("remove {name}"))
     }
 
     fn write(&self, name: &str, durable: bool, content: &Content<'_>) -> Result<()> {
@@ -137,6 +127,23 @@ impl Locked {
             fsync(self.dir())?;
         }
         Ok(())
+    }
+}
+
+/// Removes a file, or a directory with its content.
+///
+/// A container whose root is our own user can make the directory of its notify socket writable, and put anything there.
+fn remove(dir: BorrowedFd<'_>, name: &(impl Path + ?Sized)) -> std::result::Result<(), Errno> {
+    match unlinkat(dir, name) {
+        Err(Errno::EISDIR) => {
+            let inner = openat(dir, name, directory() | OFlag::O_NOFOLLOW)?;
+            for (entry, _) in entries(&inner)? {
+                remove(inner.as_fd(), entry)?;
+            }
+            rmdirat(dir, name)
+        }
+        Err(Errno::ENOENT) => Ok(()),
+        removed => removed,
     }
 }
 

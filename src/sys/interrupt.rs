@@ -46,6 +46,11 @@ pub fn forget_in_clone() {
     }
 }
 
+/// From here on interrupts count again, for a command that still waits.
+pub fn heed() {
+    ACTIVE.store(true, Ordering::Relaxed);
+}
+
 /// The descriptor to poll for interrupts, if they are blocked.
 pub fn fd() -> Option<BorrowedFd<'static>> {
     WATCH.known().filter(|_| ACTIVE.load(Ordering::Relaxed)).map(AsFd::as_fd)

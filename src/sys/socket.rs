@@ -1,15 +1,16 @@
-//! Connects to stream sockets of other programs, which may not accept.
+//! Connections to other programs, which may not accept; datagram sockets.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_to, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect as connect_to, socket};
 
 use super::Errno;
 use super::clock;
 use super::file::open;
+use super::mount_api::FdPath;
 
 /// Connects to the stream socket at `path`.
 /// Fails with ETIMEDOUT if the connection takes longer than `patience`, since connect(2) blocks while the
@@ -20,15 +21,7 @@ pub fn connect(path: &str, patience: Duration) -> Result<UnixStream, Errno> {
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let stream = UnixStream::from(stream);
     stream.set_write_timeout(Some(patience)).map_err(|_| Errno::EDOM)?;
-    let directory: OwnedFd;
-    let address = match UnixAddr::new(path) {
-        Err(Errno::ENAMETOOLONG) => {
-            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-            directory = open(if parent.is_empty() { "/" } else { parent }, OFlag::O_PATH)?;
-            UnixAddr::new(&*format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
-        }
-        address => address,
-    }?;
+    let (address, _directory) = address(path)?;
     loop {
         match connect_to(stream.as_raw_fd(), &address) {
             Ok(()) => return Ok(stream),
@@ -39,12 +32,52 @@ pub fn connect(path: &str, patience: Duration) -> Result<UnixStream, Errno> {
     }
 }
 
+/// The address of a path, valid while the descriptor is open.
+fn address(path: &str) -> Result<(UnixAddr, Option<OwnedFd>), Errno> {
+    match UnixAddr::new(path) {
+        Err(Errno::ENAMETOOLONG) => {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+            let directory = open(if parent.is_empty() { "/" } else { parent }, OFlag::O_PATH)?;
+            Ok((in_directory(directory.as_fd(), name)?, Some(directory)))
+        }
+        address => Ok((address?, None)),
+    }
+}
+
+/// The address of a name in a directory.
+fn in_directory(directory: BorrowedFd<'_>, name: &str) -> Result<UnixAddr, Errno> {
+    let path = FdPath::new(directory);
+    UnixAddr::new(&*[path.as_c_str().to_bytes(), b"/", name.as_bytes()].concat())
+}
+
+fn datagram() -> Result<OwnedFd, Errno> {
+    socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+}
+
+/// A datagram socket that sends to `path`, or to an abstract name after `@`.
+pub fn connect_datagram(path: &str) -> Result<OwnedFd, Errno> {
+    let socket = datagram()?;
+    let (address, _directory) = match path.strip_prefix('@') {
+        Some(name) => (UnixAddr::new_abstract(name.as_bytes())?, None),
+        None => address(path)?,
+    };
+    connect_to(socket.as_raw_fd(), &address).map(|()| socket)
+}
+
+/// A datagram socket with a new name in a directory, open to all who may enter it.
+///
+/// Its mode is 0777 without the umask.
+pub fn bind_datagram(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let socket = datagram()?;
+    bind(socket.as_raw_fd(), &in_directory(directory, name)?).map(|()| socket)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::net::UnixListener;
 
-    use nix::sys::socket::{Backlog, bind, listen};
+    use nix::sys::socket::{Backlog, listen};
 
     use super::*;
 

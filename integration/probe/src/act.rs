@@ -2,7 +2,7 @@
 
 use crate::ask::symbol;
 use crate::json::{object, text, texts};
-use crate::{Probe, fail, process};
+use crate::{Probe, fail, notify, process};
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -26,6 +26,7 @@ pub fn act(word: &str, probe: &mut Probe) {
         "mknod" => mknod(word, probe),
         "mount" => mount(word, probe),
         "socket" | "syscall" | "unshare" | "sethostname" | "setuid" | "tiocsti" => on_kernel(word, probe),
+        "notify" | "notify-fd" | "flood" => notify::act(word, probe),
         _ => process::act(word, probe),
     }
 }

@@ -11,6 +11,7 @@
 mod act;
 mod ask;
 mod json;
+mod notify;
 mod process;
 mod stare;
 

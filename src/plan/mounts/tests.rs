@@ -11,6 +11,7 @@ fn facts() -> MountFacts {
         own_pids: true,
         cgroup: CgroupView::default(),
         selinux: true,
+        notify: None,
     }
 }
 
