@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 /// The roles of `seccomp-profiles`.
@@ -21,6 +22,29 @@ fn main() {
     pack("errnos", &read("src/sys/errno.txt"));
     pack("syscalls", &syscalls(&read("src/seccomp/syscalls/table.rs")));
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=COMMIT={}", commit().unwrap_or("unknown".into()));
+}
+
+/// The commit that is built, for `--version`.
+///
+/// `git archive` writes it into the file. A debug build has none, so that a commit does not cause one.
+fn commit() -> Option<String> {
+    let archived = read("src/commit.txt");
+    if !archived.starts_with('$') {
+        return Some(archived.trim().into());
+    }
+    let top = env::var("CARGO_MANIFEST_DIR").ok()?;
+    // An unpacked archive may lie in the repository of an image builder.
+    if env::var("PROFILE").ok()? != "release" || !Path::new(&top).join(".git").exists() {
+        return None;
+    }
+    let git = |words: &[&str]| {
+        let output = Command::new("git").args(["-C", &top]).args(words).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let log = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"])?;
+    println!("cargo::rerun-if-changed={log}");
+    git(&["rev-parse", "HEAD"])
 }
 
 fn read(path: &str) -> String {

@@ -1,6 +1,6 @@
 //! The output of commands, and errors while writing it.
 
-use crate::{Scratch, read};
+use crate::{Scratch, read, said};
 
 #[test]
 fn version_has_the_form_that_engines_parse() {
@@ -10,6 +10,30 @@ fn version_has_the_form_that_engines_parse() {
     assert_eq!(version.lines().filter(|l| l.contains("version")).count(), 1, "dockerd splits each such line");
     assert!(version.contains("\nspec: 1."));
     assert_eq!(s.call(&["-v"]).ok(), version);
+}
+
+/// Engines and scanners look for two lines of runc, and the features of crun.
+#[test]
+fn version_under_another_name_is_that_of_a_runtime() {
+    let s = Scratch::new();
+    let own = env!("CARGO_PKG_VERSION");
+    for (name, number) in [("runc", "1.5.1"), ("crun", "1.30")] {
+        let link = s.path(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_embrun"), &link).unwrap();
+        for flags in [&["--version"][..], &["--root", "/run/here", "-v"]] {
+            let mut command = std::process::Command::new(&link);
+            command.args(flags);
+            let version = said(command).ok().to_owned();
+            let lines: Vec<_> = version.lines().collect();
+            assert_eq!(lines[0], format!("{name} version {number}+embrun.{own}"));
+            assert!(lines[1].starts_with("commit: "), "{version}");
+            assert_eq!(lines.iter().filter(|l| l.contains("version")).count(), 1);
+            assert!(lines.contains(&"spec: 1.3.0"), "{version}");
+            let crun = ["rundir: /run/here", "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF"];
+            let has = crun.map(|line| lines.contains(&line));
+            assert_eq!(has, [name == "crun" && flags.len() > 1, name == "crun"], "{version}");
+        }
+    }
 }
 
 /// CRI-O reads stdout and stderr together; other programs decode with this crate.

@@ -51,10 +51,14 @@ impl Caller {
     ///
     /// A program that is installed as `runc` or `crun` uses that runtime's directory, where other programs look for it.
     pub fn default_root(&self) -> Text {
-        let called = self.name.rsplit('/').next();
-        let name = called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun");
         let dir = self.runtime_dir.filter(|_| self.rootless).unwrap_or("/run");
-        crate::sys::path::join(dir, name).keep()
+        crate::sys::path::join(dir, self.runtime()).keep()
+    }
+
+    /// The runtime that it is called as: `embrun`, `runc` or `crun`.
+    pub fn runtime(&self) -> Text {
+        let called = self.name.rsplit('/').next();
+        called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun")
     }
 }
 
@@ -92,6 +96,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         return Err(Error::new("--root: must not be the root directory \"/\"").into());
     }
     let globals = Globals {
+        runtime: caller.runtime(),
         root,
         // conmon-rs passes crun's names for logs other than files. Such messages go to stderr.
         log: path(&found, "log").filter(|l| !l.starts_with("journald:") && !l.starts_with("syslog:")),

@@ -8,6 +8,8 @@ use crate::text::Text;
 /// The flags that precede the command.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Globals {
+    /// The runtime that it is called as: `embrun`, `runc` or `crun`.
+    pub runtime: Text,
     /// The state root: an absolute path, never `/`.
     pub root: Text,
     /// The file to which log lines are appended.

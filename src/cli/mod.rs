@@ -129,7 +129,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Update { id, resources, flags } => {
             about("update", id, update::run(globals, id, resources, &flags))
         }
-        Command::Version => print(&version()),
+        Command::Version => print(&version(globals)),
         Command::Record { bundle, output, merge } => {
             return about("seccomp", "record", seccomp_record::run(globals, bundle, output, &merge));
         }
@@ -160,10 +160,18 @@ pub fn print(text: &str) -> Result<()> {
 
 /// The output of `--version`.
 ///
-/// The first line names this program, so that it is not mistaken for a version of runc; engines that parse `runc version X`
-/// accept that. No other line contains the word "version", because dockerd splits every line that does.
-fn version() -> String {
-    format!("embrun version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), SPEC_VERSION)
+/// Engines and scanners read the version of a program that is installed as `runc` or `crun`: it is the release whose command
+/// line and security fixes embrun has. No other line contains the word "version", because dockerd splits every line that does.
+fn version(globals: &Globals) -> String {
+    let Globals { runtime, root, .. } = globals;
+    let (version, note) = match *runtime {
+        "runc" => ("1.5.1+embrun.", String::new()),
+        "crun" => ("1.30+embrun.", format!("rundir: {root}\n")),
+        _ => ("", String::new()),
+    };
+    let (own, commit) = (env!("CARGO_PKG_VERSION"), env!("COMMIT"));
+    let features = if *runtime == "crun" { "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n" } else { "" };
+    format!("{runtime} version {version}{own}\ncommit: {commit}\n{note}spec: {SPEC_VERSION}\n{features}")
 }
 
 /// The newest supported version of the runtime spec.

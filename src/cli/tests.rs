@@ -52,6 +52,7 @@ const GO_RUNC: &str = "--root /r/k8s.io --debug --log /b/log.json --log-format j
 /// The global options of `GO_RUNC`.
 fn go_runc_globals() -> Globals {
     Globals {
+        runtime: "embrun",
         root: "/r/k8s.io",
         log: path("/b/log.json"),
         log_format: LogFormat::Json,
