@@ -3,7 +3,7 @@
 # usage: integration/guest/suites.sh GUEST EMBRUN
 #   v2                  all kernel tests, with pure cgroup v2
 #   v1, none            the tests that depend on cgroups, with v1 and without any cgroup mounted
-#   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs
+#   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs; with v2 also services of Type=notify
 set -euo pipefail
 guest=$1
 cd "$(dirname "$0")/../.."
@@ -18,7 +18,8 @@ v1 | none) export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lif
 systemd-*)
 	programs=(cgroup)
 	# systemd.sh mounts only this folder, so the busybox that a test copies must be in it.
-	mkdir -p target/guest && cp "$IT_ROOTFS/bin/busybox" target/guest/
+	mkdir -p target/guest/rootfs/{proc,run,shared} && cp "$IT_ROOTFS/bin/busybox" target/guest/
+	cp -a "$IT_ROOTFS/bin" target/guest/rootfs/
 	;;
 *)
 	sed -n 3,6p "$0" >&2
@@ -30,4 +31,7 @@ case $guest in
 systemd-*) boot=(integration/guest/systemd.sh --cgroup "${guest#systemd-}") ;;
 *) boot=(integration/guest/uml.sh --cgroup "$guest") guest=uml-$guest ;;
 esac
-"${boot[@]}" --limit 2400 -- integration/suites.sh "$guest" "${programs[@]}"
+checks=(integration/suites.sh "$guest" "${programs[@]}")
+# shellcheck disable=SC2016  # the guest's shell expands them
+[ "$guest" != systemd-v2 ] || checks=(bash -c 'integration/guest/notify.sh "$0" target/guest/rootfs && "$@"' "$RUNTIME" "${checks[@]}")
+"${boot[@]}" --limit 2400 -- "${checks[@]}"
