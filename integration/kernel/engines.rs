@@ -4,6 +4,7 @@
 
 use crate::cases;
 use crate::common::{Case, Output, Test, eventually};
+use crate::sd_notify::Manager;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -18,6 +19,7 @@ pub const CASES: &[Case] = cases![
     podman_limits_reach_the_kernel,
     podman_default_seccomp_profile_is_applied,
     podman_volumes_users_and_environment_are_applied,
+    podman_passes_readiness_on_as_asked,
     ctr_run_prints_and_returns_the_status,
     ctr_exec_runs_in_the_container,
     ctr_pause_metrics_kill_and_delete_work,
@@ -185,6 +187,28 @@ fn podman_errors_have_their_documented_statuses(t: &Test) {
     podman.run(&["--rm", "fixture", "no-such-tool"]).exits(127);
     podman.run(&["--rm", "fixture", "/no/such/tool"]).exits(127);
     podman.run(&["--rm", "fixture", "/etc/passwd"]).exits(126);
+}
+
+/// conmon relays the container's message, or podman sends one of its own.
+fn podman_passes_readiness_on_as_asked(t: &Test) {
+    let podman = Podman::new(t);
+    for mode in ["container", "conmon", "ignore"] {
+        let manager = Manager::new(t);
+        let flag = format!("--sdnotify={mode}");
+        let container = ["fixture", "probe", "env", "say", "notify", "READY=1", "pause"];
+        podman.run(&[&["--detach", "--name", mode, &flag][..], &container].concat()).ok();
+        let has = podman.call(&["logs", mode]).ok().stdout.contains("NOTIFY_SOCKET");
+        assert_eq!(has, mode == "container", "{mode}");
+        match mode {
+            "ignore" => assert_eq!(manager.lines(), [""; 0]),
+            _ => manager.hears("READY=1"),
+        }
+        if mode != "ignore" {
+            let pid = podman.call(&["inspect", "--format", "{{.State.ConmonPid}}", mode]).ok().stdout;
+            manager.hears(&format!("MAINPID={}", pid.trim()));
+        }
+        podman.call(&["rm", "--force", "--time", "0", mode]).ok();
+    }
 }
 
 fn podman_limits_reach_the_kernel(t: &Test) {
