@@ -3,9 +3,11 @@
 use crate::cases;
 use crate::common::test::STATE;
 use crate::common::{Case, Test, eventually};
+use crate::rootless::user::User;
 use crate::sd_notify::Manager;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -27,6 +29,7 @@ pub const CASES: &[Case] = cases![
     socket_of_the_caller_has_a_long_or_an_abstract_name,
     missing_socket_of_the_caller_is_a_warning,
     start_alone_with_the_socket_warns,
+    hostile_socket_directory_of_an_ordinary_user_is_deleted,
 ];
 
 /// The service's process is the runtime, which ends as the program does.
@@ -226,4 +229,21 @@ fn start_alone_with_the_socket_warns(t: &Test) {
     assert!(said.contains("NOTIFY_SOCKET: was not set at create"), "{said}");
     assert_eq!(manager.lines(), [""; 0]);
     c.remove();
+}
+
+/// Root of the container is the user, who owns the directory.
+fn hostile_socket_directory_of_an_ordinary_user_is_deleted(t: &Test) {
+    let mut user = User::new(t);
+    let manager = Manager::new(t);
+    fs::set_permissions(&manager.path, fs::Permissions::from_mode(0o777)).unwrap();
+    user.c.capabilities(&["CAP_SYS_ADMIN"]);
+    user.c.probe(
+        "mount none /run/notify remount-rw mkdir /run/notify/a mkdir /run/notify/a/b write /run/notify/a/b/c x \
+         symlink /run/notify/l /etc/passwd notify READY=1 unlink /run/notify/notify.sock",
+    );
+    let seen = user.run().ok().probe();
+    assert_eq!((seen.result("mount"), seen.result("unlink")), (&json!("ok"), &json!("ok")));
+    assert!(!user.home.join("run/embrun").join(&user.c.id).exists());
+    assert!(Path::new("/etc/passwd").exists());
+    manager.hears("READY=1");
 }
