@@ -17,6 +17,7 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 3..=3 + 15 + 255;
 
 fn main() {
     pack("commands", &read("src/cli/commands.txt"));
+    pack("options", &read("src/cli/options.txt"));
     pack("template", &compact(&read("src/bundle/template.json")));
     pack("roles", &ROLES.map(role).concat());
     pack("errnos", &read("src/sys/errno.txt"));

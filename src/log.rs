@@ -64,6 +64,11 @@ fn open_file(path: &str) -> Result<OwnedFd> {
     Err(Error::from(Errno::ENXIO).hint("a socket, or a FIFO that nobody reads"))
 }
 
+/// Whether the log is a file, as engines ask for.
+pub fn is_file() -> bool {
+    LOG.known().is_some_and(|log| log.file.is_some())
+}
+
 /// Warns about a problem that does not stop the command.
 pub fn warn(message: &str) {
     write("warning", message, "warning: ");

@@ -82,3 +82,25 @@ fn unwritable_log_does_not_hide_the_error() {
     // Ignoring SIGXFSZ turns the file size limit into an error of write(2).
     s.shell("ulimit -f 0; $E --log log state web").fails(says);
 }
+
+/// The user of an engine knows its options, not the configuration.
+#[test]
+fn refusal_names_the_engines_option_if_there_is_a_log() {
+    let s = Scratch::new();
+    std::fs::create_dir_all(s.path("b/rootfs")).unwrap();
+    let config = r#"{"ociVersion":"1.0.2","process":{"args":["x"],"cwd":"/","user":{"uid":0,"gid":0}},"root":{"path":"rootfs"},
+        "linux":{"namespaces":[{"type":"mount"}]},
+        "mounts":[{"destination":"/a","source":"/","options":["bind","size=1"]}]}"#;
+    std::fs::write(s.path("b/config.json"), config).unwrap();
+    let (bundle, log) = (s.path("b"), s.path("log"));
+    let create = ["create", "--bundle", &bundle, "web"];
+    let end = |option: &str| {
+        let by_hand = "create web: mounts[0].options: \"size=1\" is no option of a bind mount; ";
+        format!("{by_hand}{option}")
+    };
+    s.call(&create).fails(&end("remove it"));
+    let by_engine = [&["--log", &log][..], &create].concat();
+    s.call(&by_engine).fails(&end("change --volume, --mount or --tmpfs"));
+    let by_conmon = ["create", "--bundle", &bundle, "--pid-file", &s.path("pid"), "web"];
+    s.call(&by_conmon).fails(&end("change --volume, --mount or --tmpfs"));
+}

@@ -4,6 +4,7 @@
 
 use super::command::{CreateOptions, ExecOptions, Globals};
 use super::create::Mode;
+use super::engine_option;
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{NamespaceKind, Process, Spec};
 use crate::cgroup::place::location::Location;
@@ -13,6 +14,7 @@ use crate::log;
 use crate::plan::create::{self, CreatePlan, CreateRequest};
 use crate::plan::exec::{self, ExecRequest};
 use crate::plan::rdt::RdtGroup;
+use crate::plan::validate::Refusal;
 use crate::plan::{Launch, Outputs, refused};
 use crate::run::create::NewContainer;
 use crate::run::exec::Exec;
@@ -77,7 +79,7 @@ pub fn creation(
         cgroup_manager: globals.cgroup_manager,
         delegated: globals.delegated,
     };
-    let plan = create::compile(spec, &request, &facts).map_err(refused)?;
+    let plan = create::compile(spec, &request, &facts).map_err(|all| refuse(all, &options.outputs))?;
     warn(&plan.launch);
     let location = plan.cgroup.locate(&facts.cgroups);
     let record = record(&request, &loaded, &location)?;
@@ -117,7 +119,8 @@ pub fn execution(
         join,
         root,
     };
-    let plan = exec::compile(process, policy, &request, &facts).map_err(refused)?;
+    let plan =
+        exec::compile(process, policy, &request, &facts).map_err(|all| refuse(all, &options.outputs))?;
     warn(&plan.launch);
     let cgroup = match &options.cgroups[..] {
         [] => record.cgroup().or_beside(init.pid),
@@ -130,6 +133,16 @@ pub fn execution(
 fn check(outputs: &Outputs, facts: &HostFacts, preserve_fds: u32) -> Result<()> {
     outputs::check(outputs)?;
     inherited::check(&facts.listening, preserve_fds)
+}
+
+/// Reports refusals to a person, or to an engine's user.
+///
+/// An engine asks for a log or a pid file.
+fn refuse(mut refusals: Vec<Refusal>, outputs: &Outputs) -> Error {
+    if log::is_file() || outputs.pid_file.is_some() {
+        refusals.iter_mut().for_each(|refusal| *refusal = engine_option::named(*refusal));
+    }
+    refused(refusals)
 }
 
 fn warn(launch: &Launch) {

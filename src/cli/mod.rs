@@ -8,6 +8,7 @@ pub mod compile;
 pub mod create;
 pub mod delete;
 pub mod device;
+pub mod engine_option;
 pub mod events;
 pub mod exec;
 pub mod features;

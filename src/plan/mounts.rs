@@ -271,7 +271,7 @@ fn step(index: usize, mount: &Mount, spec: &Spec, facts: &MountFacts) -> Result<
     }
     if bind && !options.data.is_empty() {
         let data = Quoted(&options.data);
-        return Err(because("options", format_args!("{data} is no option of a bind mount (remove it)")));
+        return Err(because("options", format_args!("{data} is no option of a bind mount; remove it")));
     }
     if remount {
         only_for_a_mount(idmap, format_args!("a remount cannot change the map of a mount"))?;

@@ -128,7 +128,7 @@ fn words_that_engines_keep_for_themselves_are_ignored_with_a_warning() {
     }
     // A word that nobody has is no option, and it may be "ro" misspelt.
     let refused = compiled(&entry("/x", "none", "/y", "bind z Ro"), "", &facts()).unwrap_err();
-    assert_eq!(refused, ["mounts[0].options: \"Ro\" is no option of a bind mount (remove it)"]);
+    assert_eq!(refused, ["mounts[0].options: \"Ro\" is no option of a bind mount; remove it"]);
 }
 
 #[test]
