@@ -16,6 +16,7 @@ mod damage;
 mod descriptors;
 mod devices;
 mod docker;
+mod engine_calls;
 mod engines;
 mod entered_user_namespaces;
 mod escape;
@@ -78,6 +79,7 @@ fn main() -> std::process::ExitCode {
         damage::CASES,
         descriptors::CASES,
         devices::CASES,
+        engine_calls::CASES,
         entered_user_namespaces::CASES,
         escape::CASES,
         exec::CASES,
