@@ -4,6 +4,7 @@
 
 use crate::cases;
 use crate::common::{Case, ConsoleSocket, Container, Test};
+use crate::sd_notify::Manager;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use std::fs;
@@ -17,6 +18,7 @@ pub const CASES: &[Case] = cases![
     root_of_the_host_is_refused,
     device_that_cannot_be_made_is_not_bound,
     terminal_of_a_prepared_root_is_used,
+    notify_socket_is_not_mounted,
 ];
 
 /// A root with the mounts that an administrator makes for chroot(8).
@@ -66,6 +68,16 @@ impl Drop for Prepared<'_> {
 
 fn own() -> Value {
     json!(fs::read_link("/proc/self/ns/mnt").unwrap().to_str())
+}
+
+/// The table of mounts is checked at the end.
+fn notify_socket_is_not_mounted(t: &Test) {
+    let mut p = Prepared::new(t);
+    let _manager = Manager::new(t);
+    p.c.args(&["sh", "-c", "echo [$NOTIFY_SOCKET]; ls /run"]);
+    let said = p.c.run().ok();
+    assert!(said.stdout.starts_with("[]\n") && !said.stdout.contains("notify"), "{}", said.stdout);
+    assert!(said.stderr.contains("NOTIFY_SOCKET: "), "{}", said.stderr);
 }
 
 fn exec_is_in_the_root_of_init(t: &Test) {

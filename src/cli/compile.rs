@@ -47,6 +47,18 @@ impl Creation {
     }
 }
 
+/// The directory of the notify socket, if the caller waits for readiness.
+///
+/// Without a mount namespace the container would get it by a mount of the host.
+fn notify_directory(root: Text, id: &str, spec: &Spec) -> Option<Text> {
+    notify::callers_socket()?;
+    if spec.linux.namespace(NamespaceKind::Mount).is_none() {
+        log::warn("NOTIFY_SOCKET: a container without a mount namespace cannot pass readiness on");
+        return None;
+    }
+    Some(join(root, &join(id, notify::INSIDE)).keep())
+}
+
 /// Compiles a creation; the filter `recording` replaces the configuration's.
 pub fn creation(
     globals: &Globals,
@@ -64,11 +76,7 @@ pub fn creation(
         id: id.to_owned().keep(),
         bundle: loaded.dir,
         rootfs: loaded.rootfs,
-        notify: if recording.is_none() && notify::callers_socket().is_some() {
-            Some(join(globals.root, &join(id, notify::INSIDE)).keep())
-        } else {
-            None
-        },
+        notify: if recording.is_none() { notify_directory(globals.root, id, spec) } else { None },
         no_pivot: options.no_pivot,
         keyring: if options.no_new_keyring { None } else { Some(keyring_name(id)?) },
         preserve_fds: options.preserve_fds,
