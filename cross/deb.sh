@@ -19,14 +19,12 @@ pack() { # PACKAGE
 	local root=$box/root doc=$box/root/usr/share/doc/embrun
 	rm -rf "$root"
 	umask 022
-	install -D -m 755 "$dist/embrun" "$root/usr/bin/embrun"
-	mkdir -p "$doc/docs" "$doc/examples" "$root/usr/share/embrun/seccomp-profiles" "$root/usr/share/man/man8" \
-		"$root/usr/share/lintian/overrides" "$root/DEBIAN"
-	cp "$top"/seccomp-profiles/*.json "$root/usr/share/embrun/seccomp-profiles/"
+	DESTDIR=$root PREFIX=/usr ZSH_COMPLETIONS=share/zsh/vendor-completions "$here/install.sh" "$dist/embrun"
+	gzip -9n "$root"/usr/share/man/man8/*
+	mkdir -p "$doc/docs" "$doc/examples" "$root/usr/share/lintian/overrides" "$root/DEBIAN"
 	cp "$top"/seccomp-profiles/*.md "$top"/docs/*.md "$doc/docs/"
 	cp "$top"/cross/dropins/* "$top"/cross/kernel/* "$doc/examples/"
 	cp "$top/README.md" "$dist/embrun.cdx.json" "$doc/"
-	gzip -9n < "$top/docs/embrun.8" > "$root/usr/share/man/man8/embrun.8.gz"
 	gzip -9n < "$top/CHANGELOG.md" > "$doc/changelog.gz"
 	printf 'embrun (%s) unstable; urgency=medium\n\n  * What is new is in changelog.gz.\n\n -- %s  %s\n' \
 		"$version" "$who" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n > "$doc/changelog.Debian.gz"
@@ -41,7 +39,7 @@ embrun: bogus-mail-host-in-debian-changelog *
 embrun: initial-upload-closes-no-bugs *
 C
 	chmod -R go-w "$root"
-	chmod 644 "$root"/usr/share/embrun/seccomp-profiles/* "$doc"/docs/*
+	chmod 644 "$doc"/docs/*
 	cat > "$root/DEBIAN/control" << C
 Package: embrun
 Version: $version
@@ -116,7 +114,9 @@ cmp "$dist/embrun" "$x/usr/bin/embrun" || die "the program in the package is not
 held() { (cd "$x" && find . -type f -printf '%m %P\n' | LC_ALL=C sort); }
 wanted() {
 	echo "755 usr/bin/embrun"
-	echo "644 usr/share/man/man8/embrun.8.gz"
+	"$here/manual/generate.sh" "$box/manual"
+	(cd "$box/manual" && printf '644 usr/share/man/man8/%s.gz\n' *.8)
+	printf '644 usr/share/%s\n' bash-completion/completions/embrun zsh/vendor-completions/_embrun fish/vendor_completions.d/embrun.fish
 	echo "644 usr/share/lintian/overrides/embrun"
 	(cd "$top/seccomp-profiles" && printf '644 usr/share/embrun/seccomp-profiles/%s\n' *.json && printf '644 usr/share/doc/embrun/docs/%s\n' *.md)
 	(cd "$top/docs" && printf '644 usr/share/doc/embrun/docs/%s\n' *.md)

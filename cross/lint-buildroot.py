@@ -156,7 +156,9 @@ def make(step, *more):
 def installed(*more):
     shutil.rmtree(box + "/image", ignore_errors=True)
     make("build/install", *more)
-    return {os.path.relpath(os.path.join(at, name), box + "/image") for at, _, names in os.walk(box + "/image") for name in names}
+    # Buildroot itself removes manual pages, and the completions of shells that the image lacks.
+    names = {os.path.relpath(os.path.join(at, name), box + "/image") for at, _, names in os.walk(box + "/image") for name in names}
+    return {name for name in names if not re.match("usr/share/(man|bash-completion|zsh|fish)/", name)}
 
 
 for name in ("Config.in", "external.mk") + tuple("package/" + os.path.relpath(path, here + "/buildroot/package")

@@ -3,7 +3,7 @@ RELEASE_TARGETS := armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl arm
 	riscv64gc-unknown-linux-musl x86_64-unknown-linux-musl
 TARGET ?= x86_64-unknown-linux-musl
 
-.PHONY: release release-all release-check size sizes deb lint-recipes kernels check-glibc check-rustup
+.PHONY: release release-all release-check size sizes deb install lint-recipes kernels check-glibc check-rustup
 release: ## build one small static binary: make release TARGET=armv7-unknown-linux-musleabihf
 	@integration/needs.sh release
 	cross/release.sh $(TARGET)
@@ -22,6 +22,8 @@ check-rustup: ## build a static binary by `rustup target add` and plain cargo, i
 size: ## print the size of each crate and module in TARGET's binary
 	@integration/needs.sh release
 	cross/build.sh $(TARGET) && cross/size.py $(TARGET)
+install: ## install EMBRUN (default: make static) with manual pages and completions: make install PREFIX=/usr DESTDIR=
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" cross/install.sh "$${EMBRUN:-$$(integration/static.sh)}"
 deb: release ## pack TARGET as a Debian package; one for this machine's architecture is also tried in a fresh Debian
 	@integration/needs.sh deb
 	cross/deb.sh $(TARGET)

@@ -3,6 +3,7 @@
 mod docs;
 mod layout;
 mod load;
+mod manual;
 mod mutants;
 #[path = "../mutate.rs"]
 mod mutate;

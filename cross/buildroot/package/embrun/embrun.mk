@@ -43,8 +43,7 @@ define EMBRUN_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0755 \
 		$(@D)/target/$(RUSTC_TARGET_NAME)/$(if $(BR2_ENABLE_DEBUG),debug,release)/embrun \
 		$(TARGET_DIR)/usr/bin/embrun
-	mkdir -p $(TARGET_DIR)/usr/share/embrun/seccomp-profiles
-	$(INSTALL) -m 0644 $(@D)/seccomp-profiles/*.json $(TARGET_DIR)/usr/share/embrun/seccomp-profiles/
+	DESTDIR=$(TARGET_DIR) PREFIX=/usr $(@D)/cross/install.sh
 endef
 
 # Config.in keeps this out of an image where another package has the file.

@@ -34,15 +34,16 @@ export CARGO_PROFILE_RELEASE_STRIP = "false"
 
 do_install:append() {
     ln -sf embrun ${D}${bindir}/runc
-    install -d ${D}${datadir}/embrun/seccomp-profiles
-    install -m 0644 ${S}/seccomp-profiles/*.json ${D}${datadir}/embrun/seccomp-profiles/
+    # Seccomp profiles, manual pages and completions.
+    DESTDIR=${D} PREFIX=${prefix} ${S}/cross/install.sh
     install -d ${D}${datadir}/embrun/dropins
     install -m 0644 ${S}/cross/dropins/* ${D}${datadir}/embrun/dropins/
     install -D -m 0644 ${S}/cross/dropins/containers.conf ${D}${sysconfdir}/containers/containers.conf.d/50-embrun.conf
     install -D -m 0644 ${S}/cross/dropins/crio.conf ${D}${sysconfdir}/crio/crio.conf.d/50-embrun.conf
 }
 
-PACKAGES =+ "${PN}-runc ${PN}-dropins"
+PACKAGES =+ "${PN}-runc ${PN}-dropins ${PN}-completion"
+FILES:${PN}-completion += "${datadir}/bash-completion ${datadir}/zsh ${datadir}/fish"
 FILES:${PN}-runc += "${bindir}/runc"
 FILES:${PN}-dropins += "${datadir}/embrun/dropins ${sysconfdir}/containers ${sysconfdir}/crio"
 
