@@ -88,6 +88,11 @@ impl Error {
         self.0.text == sentence
     }
 
+    /// Whether it begins with these words.
+    pub fn begins(&self, words: &str) -> bool {
+        self.0.text.starts_with(words)
+    }
+
     /// The errno of the system call at its root, if there was one.
     pub fn errno(&self) -> Option<Errno> {
         self.0.errno

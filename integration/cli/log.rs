@@ -43,9 +43,9 @@ fn misuse_is_logged() {
     let s = Scratch::new();
     let log = s.path("log.json");
     let said = s.call(&["--log", &log, "--log-format=json", "start", "--bogus", "web"]);
-    said.fails("flag provided but not defined: -bogus");
+    said.fails("flag provided but not defined: -bogus (--help lists the options)");
     let json: serde_json::Value = serde_json::from_str(&read(&log)).unwrap();
-    assert_eq!(json["msg"], "flag provided but not defined: -bogus");
+    assert_eq!(json["msg"], "flag provided but not defined: -bogus (--help lists the options)");
 }
 
 #[test]

@@ -14,11 +14,22 @@ fn wrong_number_of_arguments_prints_the_help() {
 }
 
 #[test]
-fn unknown_command_is_reported_in_one_line() {
+fn misspelt_words_are_reported_in_one_line() {
     let s = Scratch::new();
-    let said = s.call(&["bogus"]);
-    said.fails("unknown command \"bogus\" (embrun --help lists the commands)");
-    assert_eq!(said.stdout, "");
+    for (line, error) in [
+        (&["bogus"][..], "unknown command \"bogus\" (embrun --help lists the commands)"),
+        (&["stat", "web"], "unknown command \"stat\" (did you mean start?)"),
+        (&["run", "--detatch", "web"], "flag provided but not defined: -detatch (did you mean --detach?)"),
+        (&["--rot", "/x", "list"], "flag provided but not defined: -rot (did you mean --root?)"),
+        (
+            &["list", "--root", "/x"],
+            "flag provided but not defined: -root (a global option: it must precede the command)",
+        ),
+    ] {
+        let said = s.call(line);
+        said.fails(error);
+        assert_eq!(said.stdout, "");
+    }
 }
 
 /// podman probes with the first and reads exit status 0 as support.

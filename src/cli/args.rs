@@ -3,6 +3,7 @@
 use super::command::{CreateOptions, ExecOptions, Format, RunOptions};
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
+use super::typo;
 use super::update_flags::{FIELDS, ResourceFlag};
 use super::values::{env_entry, group, user};
 use super::{Command, Globals};
@@ -28,7 +29,11 @@ impl From<Error> for Misuse {
 }
 
 impl Misuse {
+    /// A misspelt option gets one line, any other wrong usage the help text, too.
     fn usage(verb: Option<Verb>, error: Error) -> Misuse {
+        if error.begins(typo::UNDEFINED) {
+            return error.into();
+        }
         Misuse { help: format!("Incorrect Usage.\n\n{}", super::help::text(verb)), error }
     }
 }
@@ -133,9 +138,7 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
 
 fn verb_named(name: &str) -> Result<Verb> {
     let name = if name == "h" { "help" } else { name };
-    verbs().find(|v| v.name() == name).ok_or_else(|| {
-        Error::of(format_args!("unknown command {}", Quoted(name))).hint("embrun --help lists the commands")
-    })
+    verbs().find(|v| v.name() == name).ok_or_else(|| typo::command(name))
 }
 
 fn meaning(verb: &str, w: &Words) -> Result<Command> {

@@ -7,6 +7,7 @@
 use std::fmt::Display;
 
 use super::table::{Flag, Verb, global};
+use super::typo;
 use crate::error::{Error, Quoted, Result};
 use crate::text::is_utf8;
 
@@ -94,8 +95,7 @@ fn lex(words: &[&'static str], verb: Verb) -> Result<Words> {
         if name.is_empty() || dashes > 2 {
             return Err(Error::of(format_args!("bad flag syntax: {word}")));
         }
-        let flag = flag_named(verb, name)
-            .ok_or_else(|| Error::of(format_args!("flag provided but not defined: -{name}")))?;
+        let flag = flag_named(verb, name).ok_or_else(|| typo::flag(verb, name))?;
         let value = match given {
             None if flag.value.is_empty() => "true",
             Some(value) if flag.value.is_empty() => {

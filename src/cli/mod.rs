@@ -27,6 +27,7 @@ pub mod state;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod typo;
 pub mod units;
 pub mod update;
 pub mod update_flags;
