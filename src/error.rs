@@ -178,6 +178,7 @@ impl fmt::Display for Lossy<'_> {
 /// A foreign text within a message, in quotes and [`Escaped`].
 ///
 /// For ASCII it equals `{:?}`. Beyond ASCII, `{:?}` needs tables of 3 KB to decide which characters are printable.
+#[derive(Clone, Copy)]
 pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {

@@ -76,9 +76,14 @@ pub fn warn(message: &str) {
 
 /// Logs a detail if `--debug` is set.
 pub fn debug(message: impl FnOnce() -> String) {
-    if LOG.known().is_some_and(|l| l.debug) {
+    if is_debug() {
         write("debug", &message(), "debug: ");
     }
+}
+
+/// Whether details are logged.
+pub fn is_debug() -> bool {
+    LOG.known().is_some_and(|l| l.debug)
 }
 
 /// Reports the one error of a failed command, to stderr and to the log file.

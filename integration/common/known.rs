@@ -399,10 +399,12 @@ const TABLE: &[(&str, &str, &str)] = &[
 /// The reason why this test may fail with this runtime, if it is listed.
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     // Whole files of guarantees that only embrun gives. The spec does not cover a hostile root file
-    // system, the mounts and the exec of a container without a mount namespace, a fake resctrl, a hung hook, attacks on a process that enters the container, the log, the recorder, the
+    // system, the mounts and the exec of a container without a mount namespace, a fake resctrl, the reasons in
+    // errors, a hung hook, attacks on a process that enters the container, the log, the recorder, the
     // relayed streams, or the memory of a command.
     let ours = [
         "chroot::",
+        "diagnosis::",
         "escape::",
         "hostile::",
         "hostile_dev::",

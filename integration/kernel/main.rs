@@ -15,6 +15,7 @@ mod credentials;
 mod damage;
 mod descriptors;
 mod devices;
+mod diagnosis;
 mod docker;
 mod engine_calls;
 mod engines;
@@ -80,6 +81,7 @@ fn main() -> std::process::ExitCode {
         descriptors::CASES,
         devices::CASES,
         engine_calls::CASES,
+        diagnosis::CASES,
         entered_user_namespaces::CASES,
         escape::CASES,
         exec::CASES,

@@ -6,6 +6,8 @@ use nix::sys::stat::SFlag;
 use super::config;
 use super::spec::Spec;
 use crate::error::{Context as _, Errno, Error, Quoted, Result};
+use crate::json::read::report_unknown;
+use crate::log;
 use crate::sys::file::{fstat, kind, open, read_all, stat};
 use crate::sys::path::{canonical, join};
 use crate::text::{Keep, Text};
@@ -14,6 +16,8 @@ use crate::text::{Keep, Text};
 ///
 /// The longest known ones, with a seccomp profile, have about 100 KiB.
 pub const LONGEST: usize = 16 << 20;
+/// The most unknown keys that are logged.
+const MOST_UNKNOWN: usize = 10;
 
 /// A bundle that has been read.
 ///
@@ -49,8 +53,21 @@ pub fn load_with(dir: &str, config: &str) -> Result<Loaded> {
         _ => e,
     })?;
     let spec = config::parse(text).at(&file)?;
+    if log::is_debug() {
+        log_unknown_keys(&file, text);
+    }
     let rootfs = rootfs(dir, spec.root.path).about(format_args!("{file}: root.path"))?;
     Ok(Loaded { dir, spec, text, rootfs })
+}
+
+/// Logs the first keys that the specification does not have.
+fn log_unknown_keys(file: &str, text: &'static [u8]) {
+    for known in 0..MOST_UNKNOWN {
+        report_unknown(known);
+        let Err(unknown) = config::parse(text) else { break };
+        log::debug(|| format!("{file}: {unknown}, ignored"));
+    }
+    report_unknown(usize::MAX);
 }
 
 /// Reads a whole JSON document from a regular file (`config.json`).

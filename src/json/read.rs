@@ -4,6 +4,7 @@
 //! nothing for paths.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Quoted};
 use crate::text::Text;
@@ -80,6 +81,25 @@ pub fn one_line(text: String) -> String {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line
+}
+
+/// The number of unknown keys to ignore before one is a fault.
+static IGNORED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Makes the unknown key after so many others a fault; `usize::MAX` ignores all.
+///
+/// Documents are read once for each key that is reported, so that reading them otherwise costs nothing.
+pub fn report_unknown(after: usize) {
+    IGNORED.store(after, Ordering::Relaxed);
+}
+
+/// Whether this unknown key is a fault.
+pub(super) fn is_reported() -> bool {
+    let left = IGNORED.load(Ordering::Relaxed);
+    if left != usize::MAX {
+        IGNORED.store(left.wrapping_sub(1), Ordering::Relaxed);
+    }
+    left == 0
 }
 
 #[cold]

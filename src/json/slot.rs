@@ -13,7 +13,7 @@
 //! An absent or `null` member leaves its place unchanged. Unknown members are ignored. A slot that refuses its value returns a
 //! [`Fault`], which collects the JSON path while it is returned.
 
-use super::read::{Fault, Integer, Read, missing, unknown, without_nul};
+use super::read::{Fault, Integer, Read, is_reported, missing, unknown, without_nul};
 use crate::error::Quoted;
 use crate::text::{Keep, List, Text};
 
@@ -138,6 +138,8 @@ impl<'a> Value<'a> {
         while let Some(key) = members.next_key()? {
             if let Some(field) = fields.iter_mut().find(|field| field.key == key) {
                 members.value(field).map_err(|f| f.at(key))?;
+            } else if is_reported() {
+                return Err(Fault::new("unknown key").at(key));
             }
         }
         match fields.iter().find(|field| field.is_missing) {

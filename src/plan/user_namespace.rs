@@ -158,8 +158,9 @@ pub(super) fn validate_caller(spec: &Spec, facts: &HostFacts, out: &mut Vec<Refu
         }
         None if facts.capabilities & SYS_ADMIN != 0 => return,
         None => {
-            let what =
-                format_args!("an ordinary user needs a user namespace (`embrun spec --rootless` writes one)");
+            let what = format_args!(
+                "an ordinary user needs a user namespace (run embrun as root, or use a configuration of `embrun spec --rootless`)"
+            );
             return refuse(out, format_args!("linux.namespaces"), what);
         }
     }

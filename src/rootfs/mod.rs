@@ -236,7 +236,13 @@ fn set_propagation(propagation: Option<Propagation>) -> Result<()> {
         None | Some(Propagation::Unbindable { recursive: true }) => ms::SLAVE | ms::REC,
         Some(other) => propagation_flags(other),
     };
-    mount(None, c"/", None, flags, None).at("set the propagation of /")
+    mount(None, c"/", None, flags, None).map_err(is_no_mount).at("set the propagation of /")
+}
+
+/// Adds the fix for a caller whose `/` is not a mount, as in a plain chroot.
+fn is_no_mount(errno: Errno) -> Error {
+    let hint = "/ is not a mount here: before chroot DIR, make it one with mount --bind DIR DIR";
+    if errno == Errno::EINVAL { Error::from(errno).hint(hint) } else { errno.into() }
 }
 
 /// The host's `/dev/null`, verified to be the device.

@@ -13,14 +13,14 @@ use super::procfs::is_procfs;
 use super::resolve::{Links, Missing};
 use super::root::{Handle, RootDir, kind, open_name};
 use super::{PRIVATE, Rootfs, SLAVE, copy, idmapped, is_slave, through_a_link};
-use crate::error::{Context, Error, Lossy, Result};
+use crate::error::{Context, Error, Lossy, Quoted, Result};
 use crate::plan::mounts::{
     CgroupEntry, MAX_DATA, MountObject, MountStep, NewMount, READONLY, may_cover_proc,
 };
 use crate::plan::options::{Change, ms};
 use crate::sys::exact_modes::ExactModes;
 use crate::sys::file::{FileStat, chmodat, fstat, mkdirat, openat, set_selinux_label, symlinkat};
-use crate::sys::mount_api::{FdPath, mount_on};
+use crate::sys::mount_api::{FdPath, mount_on, rejected_option};
 use crate::sys::path::path_of;
 
 /// The mode of directories that are created as mount points.
@@ -79,8 +79,20 @@ impl Rootfs {
                 }
             }
             (Err(e), _) if step.idmap.is_some() => Err(e),
-            (Err(e), _) if e.errno() == Some(Errno::EINVAL) && self.api.is_inside() => {
-                Err(e.hint("the user namespace must map every uid= and gid= of its options"))
+            (Err(e), _) if e.errno() == Some(Errno::EINVAL) => {
+                let e = match rejected_option(new.kind, data.unwrap_or_default()) {
+                    Some(option) => e.hint(format_args!(
+                        "the kernel rejects the option {}",
+                        Quoted(&String::from_utf8_lossy(option))
+                    )),
+                    None => e,
+                };
+                let inside = self.api.is_inside();
+                Err(if inside {
+                    e.hint("the user namespace must map every uid= and gid= of its options")
+                } else {
+                    e
+                })
             }
             (Err(e), _) => Err(with_hint(e, new.kind)),
             (Ok(()), _) => Ok(()),
@@ -290,6 +302,7 @@ fn cannot_make(errno: Errno, step: &MountStep) -> Error {
     let e = Error::os(format_args!("{target} of the root file system"), errno);
     match errno {
         Errno::EROFS => e.hint(format_args!("it is read-only: make {target} when you build it")),
+        Errno::EACCES => e.hint(format_args!("its owner is another user: make {target} when you build it")),
         Errno::ENOTDIR => e.hint("something on the way is a file"),
         _ => e,
     }

@@ -10,7 +10,7 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::procfs::ProcFs;
 use super::resolve::{self, Links, Missing};
-use super::{Rootfs, apart, propagation_flags};
+use super::{Rootfs, apart, is_no_mount, propagation_flags};
 use crate::error::{Context, Error, Lossy, Result};
 use crate::plan::options::ms;
 use crate::sys::file::{open, openat, read_all};
@@ -35,8 +35,9 @@ pub(super) fn set_parent(path: &CStr, propagation: u32) -> Result<()> {
             Ok(()) => return Ok(()),
             // Not the root of a mount.
             Err(Errno::EINVAL) if path.len() > 1 => {}
-            Err(Errno::EINVAL) => return Err(Error::new("the root file system is on no mount")),
-            Err(e) => return Err(e).about(format_args!("set the propagation of {}", Lossy(&name))),
+            Err(e) => {
+                return Err(is_no_mount(e).context(format_args!("set the propagation of {}", Lossy(&name))));
+            }
         }
         let parent = path.iter().rposition(|b| *b == b'/').unwrap_or_default();
         path.truncate(parent.max(1));
@@ -93,7 +94,7 @@ impl Rootfs {
     fn cover(&mut self, old: &OwnedFd) -> Result<()> {
         fchdir(old)?;
         // A peer on the host would be covered too, and lose its mounts.
-        mount(None, c".", None, ms::PRIVATE, None).at("make / private")?;
+        mount(None, c".", None, ms::PRIVATE, None).map_err(is_no_mount).at("make / private")?;
         let table = table(self.proc())?;
         let (inside, on_old) = (path_of(&self.root)?, mounted_on_root(&table));
         self.api.attach(self.root.as_fd(), old.as_fd()).at("move the root over /")?;

@@ -37,7 +37,13 @@ pub fn hear(
                 }
             }
             MessageKind::Listener => serve(message.fd.as_ref().ok_or_else(no_room)?)?,
-            MessageKind::Failed => return Err(init_failed(steps, message)),
+            MessageKind::Failed => {
+                let e = init_failed(steps, message);
+                return Err(match channel.diagnosis() {
+                    Some(why) => e.hint(why),
+                    None => e,
+                });
+            }
             _ => return Ok(message),
         }
     }

@@ -80,8 +80,13 @@ impl Init<'_> {
                 }
             },
         };
-        let errno = failure.errno().map_or(0, |e| e as i32);
-        let _ = self.channel.failed(step as u16, errno, &failure.to_string());
+        let errno = failure.errno().unwrap_or(Errno::UnknownErrno);
+        let _ = self.channel.failed(step as u16, errno as i32, &failure.to_string());
+        // Only now: under a filter, a further call may end this process.
+        let of_program = matches!(self.launch.init.get(step), Some(InitStep::FindProgram | InitStep::Exec));
+        let reason =
+            context.ok().filter(|_| of_program).and_then(|c| c.diagnosis(&self.launch.program, errno));
+        let _ = self.channel.warn(&reason.unwrap_or_default());
         process::exit(1)
     }
 

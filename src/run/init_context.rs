@@ -2,7 +2,9 @@
 
 use std::ffi::{CStr, CString};
 
-use super::{program, user_namespace};
+use nix::errno::Errno;
+
+use super::{diagnosis, program, user_namespace};
 use crate::error::{Error, Lossy, Result};
 use crate::plan::Program;
 use crate::plan::step::InitStep;
@@ -58,6 +60,11 @@ impl InitContext {
             Some(path) => exec(path, &self.argv, &self.envp),
             None => Error::new("process: is required to start"),
         }
+    }
+
+    /// A likely reason why the program was not found or not executed.
+    pub(super) fn diagnosis(&self, program: &Program, errno: Errno) -> Option<String> {
+        diagnosis::of_program(self.program.as_deref().or_else(|| program::refused(program))?, errno)
     }
 
     pub(super) fn ids(&mut self, step: InitStep) -> Result<()> {

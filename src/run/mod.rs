@@ -83,6 +83,7 @@ mod attributes;
 pub mod child;
 pub mod conversation;
 pub mod create;
+pub mod diagnosis;
 pub mod exec;
 pub mod foreground;
 pub mod hooks;

@@ -46,6 +46,17 @@ pub fn find(program: &Program) -> Result<CString> {
     })
 }
 
+/// The file for which [`find`] failed with EACCES.
+pub fn refused(program: &Program) -> Option<&'static CStr> {
+    let name = program.args.first().copied().unwrap_or_default();
+    if name.contains('/') {
+        return argument(name);
+    }
+    let path = program.env.iter().find_map(|e| e.strip_prefix("PATH="))?;
+    let mut candidates = path.split(':').filter_map(|dir| argument(&join(dir, name)));
+    candidates.find(|candidate| executable(candidate) == Err(Errno::EACCES))
+}
+
 /// The error of a program that cannot be executed.
 pub fn failed(name: &str, errno: Errno) -> Error {
     let e = Error::os(format_args!("exec: {}", Quoted(name)), errno);

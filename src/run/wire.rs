@@ -14,7 +14,7 @@
 //! | child | `Warn(text)` | a warning for the user, which does not stop the launch |
 //! | child | `Heard` | the child has received the go of `start`; an end of file without it means that the container has stopped |
 //! | child | `Hooked` | the startContainer hooks have succeeded; an end of file without it is not that of exec |
-//! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number |
+//! | child | `Failed(step, errno, text)` | the child ends; the host knows the step by its number. A `Warn` follows, empty or with a likely reason |
 //! | host | `Go` | the child continues |
 //! | host | `Send` | the child must send the listener, because the host cannot take it |
 //! | child | end of file | exec succeeded: the child's end is close-on-exec |
@@ -225,7 +225,15 @@ impl Channel {
         }
     }
 
-    fn is_readable(&self, milliseconds: u8) -> bool {
+    /// The reason that follows a failure, if the child knows one.
+    ///
+    /// A child that its filter ended in the meantime sends none. The time is limited, because others can keep its end open.
+    pub fn diagnosis(&self) -> Option<String> {
+        let message = self.is_readable(2000).then(|| self.receive().ok())??;
+        (message.what == MessageKind::Warn && !message.text.is_empty()).then_some(message.text)
+    }
+
+    fn is_readable(&self, milliseconds: u16) -> bool {
         let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::from(milliseconds)).is_ok_and(|n| n > 0)
     }

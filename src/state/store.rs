@@ -56,7 +56,7 @@ pub struct Entry {
 fn of_a_user(e: Error) -> Error {
     match e.errno() {
         Some(Errno::EACCES) if !geteuid().is_root() => {
-            e.hint("an ordinary user needs a directory of its own: set XDG_RUNTIME_DIR or --root")
+            e.hint("run embrun as root; an ordinary user needs a directory of its own: set XDG_RUNTIME_DIR or --root")
         }
         _ => e,
     }

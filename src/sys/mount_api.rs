@@ -9,6 +9,7 @@ use std::ptr;
 use nix::errno::Errno;
 
 use super::done;
+use crate::text::c_text;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -147,6 +148,27 @@ pub fn has_mount_setattr() -> bool {
         libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), AT_EMPTY_PATH, null, 0usize)
     };
     !matches!(Errno::result(answer), Err(Errno::ENOSYS | Errno::EPERM))
+}
+
+/// The first of a file system's options that the kernel rejects by itself.
+///
+/// `None` if each is valid, or before Linux 5.2.
+pub fn rejected_option<'a>(kind: &CStr, options: &'a CStr) -> Option<&'a [u8]> {
+    const CLOEXEC: c_uint = 1;
+    const SET_FLAG: c_uint = 0;
+    const SET_STRING: c_uint = 1;
+    // SAFETY: the name is a C string; the kernel only reads it.
+    let fs = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) }).ok()?;
+    options.to_bytes().split(|byte| *byte == b',').find(|option| {
+        let (key, value) = option.split_at(option.iter().position(|b| *b == b'=').unwrap_or(option.len()));
+        let value = value.strip_prefix(b"=").and_then(c_text);
+        let command = if value.is_some() { SET_STRING } else { SET_FLAG };
+        let (key, value) =
+            (c_text(key).map_or(ptr::null(), CStr::as_ptr), value.map_or(ptr::null(), CStr::as_ptr));
+        // SAFETY: both are null or C strings that are never freed; the kernel only reads them.
+        let set = unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), command, key, value, 0) };
+        !option.is_empty() && Errno::result(set) == Err(Errno::EINVAL)
+    })
 }
 
 /// The flags of the mount that a file is on (`ST_…`, statvfs(3)).
