@@ -1,12 +1,16 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance-runc lint bench clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance-runc lint bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: ## build embrun and run a real container that shows itself
 	@rootfs-fixtures/demo.sh "$$(integration/static.sh)"
+
+DIR ?= rootfs
+rootfs: ## make a small root file system with busybox to try containers with: make rootfs DIR=bundle/rootfs
+	@rootfs-fixtures/copy.sh "$(DIR)"
 
 static: ## build embrun as one static program with the host's own compiler
 	@integration/static.sh

@@ -23,7 +23,7 @@ pack() { # PACKAGE
 	gzip -9n "$root"/usr/share/man/man8/*
 	mkdir -p "$doc/docs" "$doc/examples" "$root/usr/share/lintian/overrides" "$root/DEBIAN"
 	cp "$top"/seccomp-profiles/*.md "$top"/docs/*.md "$doc/docs/"
-	cp "$top"/cross/dropins/* "$top"/cross/kernel/* "$doc/examples/"
+	cp "$top"/cross/dropins/* "$top"/cross/init/* "$top"/cross/kernel/* "$doc/examples/"
 	cp "$top/README.md" "$dist/embrun.cdx.json" "$doc/"
 	gzip -9n < "$top/CHANGELOG.md" > "$doc/changelog.gz"
 	printf 'embrun (%s) unstable; urgency=medium\n\n  * What is new is in changelog.gz.\n\n -- %s  %s\n' \
@@ -124,8 +124,8 @@ wanted() {
 		cd "$here" && printf '644 usr/share/doc/embrun/examples/%s\n' $(
 			cd dropins
 			echo *
-		) embrun.cfg options
-		echo "755 usr/share/doc/embrun/examples/check.sh"
+		) embrun.cfg options embrun@.service
+		printf '755 usr/share/doc/embrun/examples/%s\n' check.sh embrun-service.sh
 	)
 	printf '644 usr/share/doc/embrun/%s\n' README.md changelog.Debian.gz changelog.gz copyright embrun.cdx.json
 }

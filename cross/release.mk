@@ -23,7 +23,7 @@ size: ## print the size of each crate and module in TARGET's binary
 	@integration/needs.sh release
 	cross/build.sh $(TARGET) && cross/size.py $(TARGET)
 install: ## install EMBRUN (default: make static) with manual pages and completions: make install PREFIX=/usr DESTDIR=
-	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" cross/install.sh "$${EMBRUN:-$$(integration/static.sh)}"
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" cross/install.sh "$${EMBRUN:-$$(integration/static.sh)}"
 deb: release ## pack TARGET as a Debian package; one for this machine's architecture is also tried in a fresh Debian
 	@integration/needs.sh deb
 	cross/deb.sh $(TARGET)

@@ -40,6 +40,10 @@ for part in "$@"; do
 	lint)
 		want shellcheck shellcheck
 		want shfmt shfmt
+		# With these, integration/bundle also checks the manual pages and completions that nothing else reads.
+		want mandoc mandoc
+		want fish fish
+		want zsh zsh
 		cargo fmt --version > /dev/null 2>&1 || missing+=(rustfmt)
 		cargo clippy --version > /dev/null 2>&1 || missing+=(rust-clippy)
 		;;

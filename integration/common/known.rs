@@ -8,7 +8,7 @@ pub const OURS: &str = "embrun alone guarantees this";
 
 /// Test, runtime, reason.
 #[rustfmt::skip]
-const TABLE: &[(&str, &str, &str)] = &[
+pub const TABLE: &[(&str, &str, &str)] = &[
     ("bad_input::several_faults_are_reported_together", "crun", OURS),
     ("bad_input::several_faults_are_reported_together", "runc", OURS),
     ("bad_input::faults_in_an_exec_process_file_are_refused", "crun", "its parser accepts more"),
@@ -417,6 +417,7 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
         "recorder::",
         "relay::",
         "sd_notify_relay::",
+        "service::",
     ];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);

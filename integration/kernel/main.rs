@@ -58,6 +58,7 @@ mod rootless;
 mod sd_notify;
 mod sd_notify_relay;
 mod selftest;
+mod service;
 mod signals;
 mod state;
 mod strain;
@@ -117,6 +118,7 @@ fn main() -> std::process::ExitCode {
         sd_notify::CASES,
         sd_notify_relay::CASES,
         selftest::CASES,
+        service::CASES,
         signals::CASES,
         state::CASES,
         strain::CASES,
