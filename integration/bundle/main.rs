@@ -1,6 +1,10 @@
 //! `config.json` as a whole, without root: valid and broken configurations.
 
+mod differences;
 mod docs;
+#[path = "../common/known.rs"]
+#[allow(dead_code)]
+mod known;
 mod layout;
 mod load;
 mod manual;
