@@ -3,7 +3,8 @@
 //! `--log FILE` is appended to. Each message is one line in one `write(2)`, so that lines of several runtimes do not mix.
 //! containerd's shim decodes every line as JSON with a time in RFC 3339, and takes the last one of level "error" as the reason of
 //! a failure; podman reads the whole file as one object. Therefore only important messages are written. Without a file, warnings
-//! go to stderr. Errors always go to stderr, once, and also to the file if there is one.
+//! go to stderr. Errors always go to stderr, once, and also to the file if there is one. With `--debug` and no file, stderr is
+//! the log, in the same forms: runc's tests and scripts look for `level=debug` and `level=error` there.
 //!
 //! The file may be a FIFO or a terminal. We wait for its reader for at most [`PATIENCE`]; then the message goes to stderr.
 
@@ -71,13 +72,13 @@ pub fn is_file() -> bool {
 
 /// Warns about a problem that does not stop the command.
 pub fn warn(message: &str) {
-    write("warning", message, "warning: ");
+    write("warning", message);
 }
 
 /// Logs a detail if `--debug` is set.
 pub fn debug(message: impl FnOnce() -> String) {
     if is_debug() {
-        write("debug", &message(), "debug: ");
+        write("debug", &message());
     }
 }
 
@@ -89,22 +90,32 @@ pub fn is_debug() -> bool {
 /// Reports the one error of a failed command, to stderr and to the log file.
 pub fn error(error: &Error) {
     let message = error.to_string();
-    to_file("error", &message);
-    to_stderr("", &message);
+    if to_file("error", &message) {
+        to_stderr("error", &message);
+    } else {
+        unlogged("error", &message);
+    }
 }
 
 /// Writes to the log file, or to stderr if that fails.
-fn write(level: &str, message: &str, prefix: &str) {
+fn write(level: &str, message: &str) {
     if !to_file(level, message) {
-        to_stderr(prefix, message);
+        unlogged(level, message);
+    }
+}
+
+/// Writes a line of the log to stderr if that is the log, else for a person.
+fn unlogged(level: &str, message: &str) {
+    match LOG.known() {
+        Some(Log { file: None, format, debug: true, .. }) => show(&stamped(*format, level, message)),
+        _ => to_stderr(level, message),
     }
 }
 
 /// Writes a line to the log file; returns whether that succeeded.
 fn to_file(level: &str, message: &str) -> bool {
     let Some(Log { file: Some(file), format, stuck, .. }) = LOG.known() else { return false };
-    let (secs, _) = clock::now();
-    let text = line(*format, level, message, &rfc3339(secs, 0));
+    let text = stamped(*format, level, message);
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match nix::unistd::write(file, rest) {
@@ -121,12 +132,20 @@ fn to_file(level: &str, message: &str) -> bool {
 }
 
 /// Writes one line, without the control characters that a message may quote.
-fn to_stderr(prefix: &str, message: &str) {
-    let message = one_line(message.to_owned());
+fn to_stderr(level: &str, message: &str) {
+    show(&format!("embrun: {level}: {}\n", one_line(message.to_owned())));
+}
+
+fn show(line: &str) {
     // A stopped terminal must not keep a signal from ending us.
     if interrupt::wait_to_write(STDERR) {
-        let _ = write_all(STDERR, format!("embrun: {prefix}{message}\n").as_bytes());
+        let _ = write_all(STDERR, line.as_bytes());
     }
+}
+
+fn stamped(format: LogFormat, level: &str, message: &str) -> String {
+    let (secs, _) = clock::now();
+    line(format, level, message, &rfc3339(secs, 0))
 }
 
 fn line(format: LogFormat, level: &str, message: &str, time: &str) -> String {

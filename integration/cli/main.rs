@@ -69,7 +69,7 @@ impl Said {
     fn fails(&self, line: &str) -> &Said {
         assert_eq!(
             (self.status, self.stderr.as_str()),
-            (1, format!("embrun: {line}\n").as_str()),
+            (1, format!("embrun: error: {line}\n").as_str()),
             "{self:?}"
         );
         self

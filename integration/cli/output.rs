@@ -68,7 +68,7 @@ fn output_that_cannot_be_written_is_an_error() {
         let said = s
             .shell(&format!("{{ sleep 0.1; $E {command}; echo $? >&2; }} 2> err | true; sleep 0.3; cat err"));
         let text = said.ok().to_owned();
-        assert_eq!(text, "embrun: write to stdout: broken pipe (EPIPE)\n1\n", "{command}");
+        assert_eq!(text, "embrun: error: write to stdout: broken pipe (EPIPE)\n1\n", "{command}");
         s.shell(&format!("ulimit -f 0; $E {command} > out")).fails("write to stdout: file too large (EFBIG)");
     }
 }

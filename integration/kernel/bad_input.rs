@@ -45,7 +45,7 @@ pub fn refused(c: &Container<'_>, output: Output, says: &str) {
         assert!(output.stderr.contains(says), "{:?} does not say {says:?}", output.stderr);
         let verb = if output.command.contains(" run ") { "run" } else { "create" };
         let about = format!("{verb} {}: ", c.id);
-        assert!(output.stderr.starts_with(&format!("embrun: {about}")), "{:?}", output.stderr);
+        assert!(output.stderr.starts_with(&format!("embrun: error: {about}")), "{:?}", output.stderr);
         assert_eq!(output.stderr.matches(&about).count(), 1, "{:?}", output.stderr);
     }
     nothing_of(c);

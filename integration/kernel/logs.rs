@@ -56,7 +56,7 @@ fn unopenable_log_fails_and_leaves_nothing(t: &Test) {
         (directory, "is a directory (EISDIR)"),
     ] {
         let c = container(t);
-        run(&c, &log).exits(1).fails(&[&format!("embrun: open log file {}: {why}", log.display())]);
+        run(&c, &log).exits(1).fails(&[&format!("embrun: error: open log file {}: {why}", log.display())]);
         assert!(!Path::new("/run/it/state").join(&c.id).exists());
     }
     fs::remove_file(socket).unwrap();

@@ -67,6 +67,7 @@ mod terminal;
 mod time;
 mod update;
 mod user_namespaces;
+mod words;
 mod wrong_values;
 
 use common::Case;
@@ -128,6 +129,7 @@ const ALL: &[&[Case]] = &[
     time::CASES,
     update::CASES,
     user_namespaces::CASES,
+    words::CASES,
     wrong_values::CASES,
 ];
 

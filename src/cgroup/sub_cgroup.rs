@@ -28,7 +28,9 @@ impl Cgroup {
             };
             let names: Vec<&str> = path.split('/').filter(|n| !n.is_empty() && *n != ".").collect();
             if path.contains(':') || names.contains(&"..") {
-                return refuse("is not a sub cgroup path".into());
+                return Err(Error::of(format_args!(
+                    "invalid --cgroup argument: bad sub cgroup path: {path} is not a sub cgroup path"
+                )));
             }
             let mut here = vec![controllers.is_none(); self.hierarchies.len()];
             for controller in controllers.into_iter().flat_map(|c| c.split(',')) {

@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use super::start_fifo::InitFifos;
 use super::wait::Limits;
 use super::wire::{Channel, Message, MessageKind};
-use super::{idmap, namespace, outputs, rdt, relay, user_namespace};
+use super::{idmap, namespace, outputs, rdt, relay, user_namespace, words};
 use crate::bundle::spec::{HookKind, Hooks};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, engine};
@@ -87,6 +87,7 @@ impl<'a> Cloning<'a, '_> {
     /// Clones init, which runs `leave` to close what only this process may have.
     pub(super) fn spawn(self, leave: &dyn Fn()) -> Result<Spawned<'a>> {
         begin(&Milestone::Spawn)?;
+        words::cloning(self.launch);
         let (host_end, init_end) = Channel::pair().at("socketpair")?;
         let killed_before = self.cgroup.oom_kills();
         let flags = self.launch.new_namespaces;
@@ -109,6 +110,7 @@ impl<'a> Cloning<'a, '_> {
                 .perform()
             }
             Cloned::Parent { pid, pidfd, in_cgroup } => {
+                words::cloned();
                 let Cloning { launch, hooks, mut namespaces, .. } = self;
                 if !launch.opens.iter().any(|object| matches!(object, HostObject::Mount(_))) {
                     namespaces = Vec::new();
@@ -284,7 +286,9 @@ impl<'a> Host<'a> {
 
     /// Waits until init has closed its end and waits for `start` alone.
     pub(super) fn wait_for_release(&mut self) -> Result<()> {
-        self.message(MessageKind::Heard).map(drop)
+        self.message(MessageKind::Heard)?;
+        words::closed(self.subject);
+        Ok(())
     }
 
     /// Waits until init runs the program.
@@ -298,6 +302,7 @@ impl<'a> Host<'a> {
         }
         self.message_outside(MessageKind::End)?;
         interrupt::forget();
+        words::closed(self.subject);
         Ok(())
     }
 

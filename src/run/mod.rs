@@ -110,3 +110,4 @@ mod time;
 mod user_namespace;
 mod wait;
 pub mod wire;
+mod words;

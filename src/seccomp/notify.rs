@@ -63,7 +63,7 @@ fn send(path: &str, process_state: &Json, listener: BorrowedFd<'_>) -> Result<()
 }
 
 fn deliver(path: &str, document: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
-    let mut agent = connect(path, PATIENCE).at("connect")?;
+    let mut agent = connect(path, PATIENCE).at("failed to connect with seccomp agent")?;
     let sent = loop {
         match send_fd(agent.as_fd(), document, listener, 0) {
             Err(Errno::EINTR) => {}
@@ -108,7 +108,9 @@ mod tests {
             .to_string();
         assert!(
             e.starts_with("linux.seccomp.listenerPath: ")
-                && e.ends_with("nobody: connect: no such file or directory (ENOENT)"),
+                && e.ends_with(
+                    "nobody: failed to connect with seccomp agent: no such file or directory (ENOENT)"
+                ),
             "{e}"
         );
         std::fs::remove_dir_all(&dir).unwrap();

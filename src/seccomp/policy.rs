@@ -357,7 +357,10 @@ fn listener(policy: &Policy) -> Read<()> {
             return Err(at(Fault::new("SCMP_ACT_NOTIFY needs listenerPath"), "action"));
         }
         if let Some(name) = rule.names.iter().find(|name| BEFORE_ANYBODY_LISTENS.contains(name)) {
-            return Err(at(Fault::of(format_args!("SCMP_ACT_NOTIFY cannot be used for {name}")), "names"));
+            return Err(at(
+                Fault::of(format_args!("SCMP_ACT_NOTIFY cannot be used for the {name} syscall")),
+                "names",
+            ));
         }
     }
     Ok(())

@@ -71,7 +71,7 @@ const POLICIES: &[(&str, &str)] = &[
     (r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#, "defaultAction: SCMP_ACT_NOTIFY cannot be the default"),
     (
         r#"{"defaultAction":"SCMP_ACT_LOG","listenerPath":"/a","syscalls":[{"names":["a","sendmsg"],"action":"SCMP_ACT_NOTIFY"}]}"#,
-        "syscalls[0].names: SCMP_ACT_NOTIFY cannot be used for sendmsg",
+        "syscalls[0].names: SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall",
     ),
 ];
 
