@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     process_file_may_be_a_pipe,
     inheritable_cap_becomes_ambient_for_a_non_root_user,
     unsupported_process_fields_are_refused,
+    scheduler_that_a_clone_resets_is_set,
 ];
 
 fn flags_set_args_env_cwd_and_user(t: &Test) {
@@ -227,5 +228,31 @@ fn inheritable_cap_becomes_ambient_for_a_non_root_user(t: &Test) {
         (&seen["caps"]["CapAmb"], &seen["caps"]["CapEff"]),
         (&json!("0000000000000001"), &json!("0000000000000001"))
     );
+    c.remove();
+}
+
+/// An exec clones once more to enter the pid namespace; a deadline process cannot.
+fn scheduler_that_a_clone_resets_is_set(t: &Test) {
+    t.needs_capability(23, "CAP_SYS_NICE");
+    let c = up(t);
+    let deadline =
+        json!({"policy": "SCHED_DEADLINE", "runtime": 42_000, "deadline": 100_000, "period": 1_000_000});
+    let mut reset = deadline.clone();
+    reset["flags"] = json!(["SCHED_FLAG_RESET_ON_FORK"]);
+    let batch = json!({"policy": "SCHED_BATCH", "nice": 3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
+    // sched_getscheduler(2) adds a bit for the flag.
+    for (scheduler, policy) in [(batch, 3 | 1 << 30), (reset, 6 | 1 << 30), (deadline, 6)] {
+        let process = json!({"args": ["probe", "scheduling"], "cwd": "/", "scheduler": scheduler,
+            "user": {"uid": 1000, "gid": 1000}, "env": ["PATH=/bin:/usr/bin"]});
+        let file = t.path("process.json");
+        fs::write(&file, process.to_string()).unwrap();
+        let out = c.exec_with(&["--process", file.to_str().unwrap()], &[]);
+        if out.status != 0 && policy & 7 == 6 {
+            // The processors of the cgroup are not all, or their time is taken.
+            out.fails(&["sched_setattr"]);
+            continue;
+        }
+        assert_eq!(out.ok().probe()["scheduling"]["policy"], policy, "{process}");
+    }
     c.remove();
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use embrun::bundle::config;
-use embrun::bundle::spec::{HookKind, NamespaceKind, Process, Rlimit};
+use embrun::bundle::spec::{HookKind, NamespaceKind, Process, Rlimit, Scheduler};
 use embrun::cgroup::place::layout::Layout;
 use embrun::cgroup::planned::CgroupManager;
 use embrun::facts::{AppArmor, HostFacts, Mappable, OrdinaryUser};
@@ -163,6 +163,9 @@ fn every_plan_obeys_the_order_rules() {
     assert!(compiled > 300, "{compiled} plans");
 }
 
+const DEFAULT: Scheduler =
+    Scheduler { policy: 0, flags: 0, nice: 0, priority: 0, runtime: 0, deadline: 0, period: 0 };
+
 /// An exec joins every kind of namespace, with a user namespace and without.
 #[test]
 fn every_exec_obeys_the_order_rules() {
@@ -193,6 +196,7 @@ fn every_exec_obeys_the_order_rules() {
             terminal: is(4),
             oom_score_adj: Some(7),
             rlimits: if is(5) { rlimits } else { &[] },
+            scheduler: is(6).then_some(&Scheduler { flags: 1, ..DEFAULT }),
             ..Process::default()
         };
         for user in [None, Some(ordinary_user(true))] {

@@ -131,7 +131,7 @@ pub struct Rlimit {
 }
 
 /// `process.scheduler` (sched_setattr(2))
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scheduler {
     /// The kernel's number of the policy (`SCHED_FIFO` is 1).
     pub policy: u32,

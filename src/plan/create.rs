@@ -10,7 +10,7 @@ use super::mounts::{MountFacts, MountObject, MountStep};
 use super::rdt::RdtGroup;
 use super::recipe::Recipe;
 use super::root_step::{MaskedPaths, RootStep};
-use super::shared::{enter, inherited, join_namespaces, joins, let_go, terminal};
+use super::shared::{enter, inherited, join_namespaces, joins, late_scheduler, let_go, terminal};
 use super::step::InitStep;
 use super::user_namespace::Owner;
 use super::validate::{Refusal, refuse, refuse_by, validate};
@@ -237,6 +237,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     steps.add_if(joins(&plan.launch.join, NamespaceKind::Pid).is_some(), Adopt);
     steps.add(Await(Sync::Created));
     user_namespace::equip(&plan.launch, spec.process.as_deref(), &mut steps);
+    steps.add_some(late_scheduler(&plan.launch, spec.process.as_deref()).map(Schedule));
     steps.add_if(!plan.limits.memory.is_empty(), LimitMemory);
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
     // The caller reads the pid file as soon as this process has ended. The record comes last, because it makes the container

@@ -6,7 +6,7 @@ use super::attribute_step::AttributeStep;
 use super::host_step::{CommonStep, ExecStep, Milestone, Sync};
 use super::rdt::RdtGroup;
 use super::recipe::Recipe;
-use super::shared::{enter, inherited, join_namespaces, let_go, terminal};
+use super::shared::{enter, inherited, join_namespaces, late_scheduler, let_go, terminal};
 use super::step::InitStep;
 use super::validate::{self, Refusal};
 use super::{Launch, Outputs, Program, chroot, labels, memory_policy, privileges, process, user_namespace};
@@ -96,6 +96,7 @@ fn host(p: &Process, request: &ExecRequest, launch: &Launch) -> Vec<ExecStep> {
     steps.add_if(request.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid), Adopt);
     steps.add(Await(Sync::Created));
     user_namespace::equip(launch, Some(p), &mut steps);
+    steps.add_some(late_scheduler(launch, Some(p)).map(Schedule));
     steps.add_some(outputs.pidfd_socket.map(SendPidfd));
     steps.add_some(outputs.pid_file.map(WritePidFile));
     steps.add(Answer(Sync::Created));

@@ -15,11 +15,12 @@
 
 use std::fmt;
 
+use super::attribute_step::AttributeStep;
 use super::idmap::MountMaps;
 use super::rdt::RdtGroup;
 use super::time::{TimeOffset, write_offsets};
 use super::user_namespace::{IdMaps, Owner};
-use crate::bundle::spec::{HookKind, NetDevice, Rlimit};
+use crate::bundle::spec::{HookKind, NetDevice, Rlimit, Scheduler};
 use crate::text::{List, Text};
 
 /// A point where init waits for the host.
@@ -97,6 +98,8 @@ pub enum CommonStep {
     JoinRdt(&'static RdtGroup),
     /// Set init's resource limits, which it may not raise in a user namespace.
     LimitProcess(List<Rlimit>),
+    /// Set init's scheduler, which a clone into the pid namespace does not inherit.
+    Schedule(&'static Scheduler),
     /// Give pipes among the standard streams to a user of the user namespace.
     ///
     /// The user could not open them again otherwise.
@@ -171,6 +174,7 @@ impl CommonStep {
             | CommonStep::JoinUnified
             | CommonStep::JoinRdt(_)
             | CommonStep::LimitProcess(_)
+            | CommonStep::Schedule(_)
             | CommonStep::GivePipes(_)
             | CommonStep::SendPidfd(_)
             | CommonStep::WritePidFile(_) => false,
@@ -264,6 +268,7 @@ impl fmt::Display for CommonStep {
                 f.write_str("limit init:")?;
                 limits.iter().try_for_each(|limit| write!(f, " {limit}"))
             }
+            CommonStep::Schedule(s) => AttributeStep::Scheduler(s).fmt(f),
             CommonStep::GivePipes(uid) => write!(f, "give pipes to user {uid} inside"),
             CommonStep::SendPidfd(_) => f.write_str("send the pidfd"),
             CommonStep::WritePidFile(_) => f.write_str("write the pid file"),

@@ -270,6 +270,15 @@ fn order(launch: &Launch, out: &mut Vec<String>) {
     }
     user_namespace(launch, out);
     mounts(launch, out);
+    let set = launch.init.iter().position(|s| matches!(s, InitStep::Attribute(AttributeStep::Scheduler(_))));
+    let clone = launch.init.iter().position(|s| *s == InitStep::EnterPidNamespace);
+    if let (Some(InitStep::Attribute(AttributeStep::Scheduler(s))), Some(_)) =
+        (set.map(|i| &launch.init[i]), clone)
+    {
+        if s.flags & 1 != 0 || s.policy == 6 {
+            out.push("a scheduler that a clone resets is set after the clone".into());
+        }
+    }
     // The container is created only if its agent is there.
     if launch.agent.is_some() {
         let created = launch.init.iter().position(|s| *s == InitStep::Ask(Sync::Created));

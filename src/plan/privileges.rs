@@ -4,6 +4,7 @@ use super::Launch;
 use super::attribute_step::AttributeStep;
 use super::process;
 use super::recipe::Recipe;
+use super::shared::late_scheduler;
 use super::step::InitStep;
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::Process;
@@ -33,7 +34,9 @@ pub fn compile(
         p.rlimits.iter().for_each(|limit| steps.add(AttributeStep::Rlimit(limit)));
     }
     // The process still has CAP_SYS_NICE and CAP_SYS_ADMIN here.
-    steps.add_some(p.scheduler.map(AttributeStep::Scheduler));
+    if late_scheduler(launch, Some(p)).is_none() {
+        steps.add_some(p.scheduler.map(AttributeStep::Scheduler));
+    }
     steps.add_some(p.io_priority.map(AttributeStep::IoPriority));
     if let Some(policy) = seccomp {
         if let Err(e) = filter(policy, facts, launch) {

@@ -4,7 +4,7 @@ use super::Launch;
 use super::recipe::Recipe;
 use super::step::InitStep;
 use super::validate::{Refusal, refuse};
-use crate::bundle::spec::{NamespaceKind, Process};
+use crate::bundle::spec::{NamespaceKind, Process, Scheduler};
 use crate::facts::HostFacts;
 use crate::text::Text;
 
@@ -72,6 +72,17 @@ pub(super) fn enter(join: &[(NamespaceKind, Text)], terminal: bool, steps: &mut 
     // The session of its parent ends with the parent.
     steps.add(InitStep::NewSession);
     steps.add_if(terminal, InitStep::ControllingTerminal);
+}
+
+/// The scheduler that the host sets after the clone into a joined pid namespace.
+///
+/// A clone does not inherit what is reset on fork, and a deadline process cannot clone without that (sched(7)). The process
+/// itself has no right to it any more by then.
+pub(super) fn late_scheduler(launch: &Launch, process: Option<&Process>) -> Option<&'static Scheduler> {
+    const RESET_ON_FORK: u64 = 1;
+    const DEADLINE: u32 = 6;
+    let scheduler = process?.scheduler.filter(|s| s.flags & RESET_ON_FORK != 0 || s.policy == DEADLINE);
+    scheduler.filter(|_| joins(&launch.join, NamespaceKind::Pid).is_some())
 }
 
 /// The index of a kind among the namespaces to join.

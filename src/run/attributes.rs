@@ -17,7 +17,7 @@ use crate::sys::scheduling::{self, SchedAttr};
 pub(super) fn set(step: AttributeStep, groups_denied: bool) -> Result<()> {
     match step {
         AttributeStep::Rlimit(l) => process::set_rlimit(l.resource, l.soft, l.hard).map(drop).at("prlimit"),
-        AttributeStep::Scheduler(s) => set_scheduler(s),
+        AttributeStep::Scheduler(s) => set_scheduler(0, s),
         AttributeStep::IoPriority(io) => scheduling::set_io_priority(io.class, io.priority).at("ioprio_set"),
         AttributeStep::CpuAffinity(cpus) => run_on(cpus).at("sched_setaffinity"),
         AttributeStep::MemoryPolicy { mode, flags, nodes } => set_memory_policy(mode, flags, nodes),
@@ -53,7 +53,7 @@ fn personality(domain: Personality) -> Result<()> {
 
 const SCHED_ISO: u32 = 4;
 
-fn set_scheduler(s: &Scheduler) -> Result<()> {
+pub(super) fn set_scheduler(pid: i32, s: &Scheduler) -> Result<()> {
     let attr = SchedAttr {
         policy: s.policy,
         flags: s.flags,
@@ -64,7 +64,7 @@ fn set_scheduler(s: &Scheduler) -> Result<()> {
         period: s.period,
         ..SchedAttr::default()
     };
-    scheduling::set_scheduler(&attr).map_err(|e| {
+    scheduling::set_scheduler(pid, &attr).map_err(|e| {
         let error = Error::os("sched_setattr", e);
         match e {
             // sched(7): a v1 cgroup without a real-time budget cannot contain such a process.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::attributes::set_scheduler;
 use super::child::Child;
 use super::conversation::{hear, hook_state, no_room, serve_listener};
 use super::init::Init;
@@ -194,6 +195,7 @@ impl<'a> Host<'a> {
             CommonStep::Adopt => self.adopt(),
             CommonStep::JoinRdt(group) => rdt::join(group, self.child.pid),
             CommonStep::LimitProcess(limits) => user_namespace::limit(self.child.pid, limits),
+            CommonStep::Schedule(scheduler) => set_scheduler(self.child.pid.as_raw(), scheduler),
             CommonStep::GivePipes(uid) => user_namespace::give_pipes(self.child.pid, uid),
             CommonStep::SendPidfd(socket) => self.send_pidfd(socket),
             CommonStep::WritePidFile(path) => outputs::write_pid_file(path, self.child.pid),

@@ -37,11 +37,12 @@ pub struct SchedAttr {
     pub util_max: u32,
 }
 
-/// Sets this process's policy and parameters.
-pub fn set_scheduler(attr: &SchedAttr) -> Result<()> {
+/// Sets the policy and parameters of a process, or of this one (0).
+pub fn set_scheduler(pid: i32, attr: &SchedAttr) -> Result<()> {
     let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
-    // SAFETY: the kernel reads as many bytes as the first field says; pid 0 is this process.
-    let r = unsafe { libc::syscall(libc::SYS_sched_setattr, 0 as c_long, &raw const attr, 0 as c_long) };
+    // SAFETY: the kernel reads as many bytes as the first field says; the rest are plain integers.
+    let r =
+        unsafe { libc::syscall(libc::SYS_sched_setattr, c_long::from(pid), &raw const attr, 0 as c_long) };
     done(r as c_int)
 }
 
