@@ -24,6 +24,7 @@ pub const CASES: &[Case] = cases![
     root_is_mapped,
     file_is_mapped,
     private_source_is_found,
+    source_on_an_earlier_mount_of_the_container_is_found,
     hostile_root_finds_nothing_in_a_helper,
     options_of_the_mount_are_applied,
     flags_of_the_hosts_mounts_stay,
@@ -213,6 +214,32 @@ fn private_source_is_found(t: &Test) {
     assert_eq!(out.stdout, "0:0\n");
     c.mount("/other", "none", "/no/such/source", &["bind", "idmap"]);
     c.run().exits(1).fails(&["/no/such/source: no such file or directory"]);
+}
+
+/// The source is a directory of the rootfs, in which the host sees nothing.
+fn source_on_an_earlier_mount_of_the_container_is_found(t: &Test) {
+    for mut c in [t.container(), in_user_namespace(t)] {
+        fs::create_dir_all(c.rootfs.join("volume/deep")).unwrap();
+        fs::create_dir_all(c.rootfs.join("other")).unwrap();
+        let (dir, below) = (volume(&c), c.bundle.join("below"));
+        fs::create_dir_all(dir.join("deep")).unwrap();
+        fs::create_dir_all(&below).unwrap();
+        fs::write(below.join("file"), "below").unwrap();
+        c.mount("/volume", "none", dir.to_str().unwrap(), &["rbind", "rprivate"]);
+        c.mount("/volume/deep", "none", below.to_str().unwrap(), &["rbind", "rprivate"]);
+        let source = c.rootfs.join("volume");
+        mapped(
+            &mut c,
+            "/other",
+            &source,
+            &["rbind", "rprivate", "idmap"],
+            map(0, BASE, 65536),
+            map(0, BASE, 65536),
+        );
+        c.args(&["sh", "-c", "cat /other/old /other/deep/file"]);
+        let Some(out) = run(&c, &dir) else { return };
+        assert_eq!(out.stdout, "oldbelow");
+    }
 }
 
 fn hostile_root_finds_nothing_in_a_helper(t: &Test) {

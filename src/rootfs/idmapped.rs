@@ -53,6 +53,10 @@ pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> R
         MountObject::New(new) => new_fs(new, data).map_err(|e| with_hint(e, new.kind))?,
         _ => return Err(Errno::EINVAL.into()),
     };
+    mapped(tree, step, idmap, carrier)
+}
+
+fn mapped(tree: OwnedFd, step: &MountStep, idmap: &Idmap, carrier: BorrowedFd<'_>) -> Result<OwnedFd> {
     let attributes =
         MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd: carrier.as_raw_fd() as u64, ..MountAttr::default() };
     match mount_setattr(tree.as_fd(), idmap.recursive, &attributes) {
@@ -61,13 +65,30 @@ pub fn make(step: &MountStep, data: Option<&CStr>, carrier: BorrowedFd<'_>) -> R
     }
 }
 
-/// The same for a process in the user namespace `users`.
-pub fn make_for_init(step: &MountStep, carrier: BorrowedFd<'_>, users: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let (data, tmpfs) = match &step.what {
-        MountObject::New(new) => (new.data, new.kind == c"tmpfs"),
-        _ => (None, false),
+/// The same for init in the user namespace `users`.
+///
+/// The source of a bind mount is opened in init's mount namespace, because an earlier mount of the container may hold it.
+pub fn make_for_init(
+    step: &MountStep,
+    carrier: BorrowedFd<'_>,
+    users: BorrowedFd<'_>,
+    mounts: BorrowedFd<'_>,
+    open: &dyn Fn(&CStr) -> std::result::Result<OwnedFd, Errno>,
+) -> Result<OwnedFd> {
+    let (tree, tmpfs) = match &step.what {
+        MountObject::New(new) => (make(step, new.data, carrier)?, new.kind == c"tmpfs"),
+        MountObject::Bind { source, recursive } => {
+            let copy = || {
+                let file = open(source)?;
+                // Only a process in the same mount namespace can copy it.
+                setns(mounts, CloneFlags::CLONE_NEWNS)?;
+                clone_tree(file.as_fd(), c"", *recursive)
+            };
+            let tree = opened(&copy).about(format_args!("{}", Lossy(source)))?;
+            (mapped(tree, step, step.idmap.ok_or(Errno::EINVAL)?, carrier)?, false)
+        }
+        _ => return Err(Errno::EINVAL.into()),
     };
-    let tree = make(step, data, carrier)?;
     // Files of a new tmpfs come from the container. Those of other file systems may be devices or programs of others.
     if tmpfs { Ok(tree) } else { locked(&tree, users).at("lock its flags") }
 }

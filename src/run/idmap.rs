@@ -2,6 +2,7 @@
 //!
 //! An init that is in a user namespace has no rights over the file systems of the host.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Pid;
@@ -37,7 +38,8 @@ fn carrier(maps: &IdMaps, owner: &str) -> Result<OwnedFd> {
             process::exit(0)
         }
         Cloned::Parent { pid, pidfd, .. } => {
-            let opened = user_namespace::map(&mut None, pid, maps, owner).and_then(|()| of_process(pid));
+            let opened = user_namespace::map(&mut None, pid, maps, owner)
+                .and_then(|()| of_process(pid, NamespaceKind::User));
             drop(ours);
             killed::wait(pid, pidfd.as_ref(), killed::DEADLINE).at("waitpid")?;
             opened
@@ -45,17 +47,20 @@ fn carrier(maps: &IdMaps, owner: &str) -> Result<OwnedFd> {
     }
 }
 
-fn of_process(pid: Pid) -> Result<OwnedFd> {
-    namespace::open(&(NamespaceKind::User, format!("/proc/{pid}/ns/user").keep()))
+fn of_process(pid: Pid, kind: NamespaceKind) -> Result<OwnedFd> {
+    let name = if kind == NamespaceKind::User { "user" } else { "mnt" };
+    namespace::open(&(kind, format!("/proc/{pid}/ns/{name}").keep()))
 }
 
 /// Makes the mount of an entry for init, which attaches it.
 pub(super) fn for_init(step: &MountStep, init: Pid, opened: &[OwnedFd]) -> Result<OwnedFd> {
-    let users = of_process(init)?;
+    let users = of_process(init, NamespaceKind::User)?;
     let carrier = match step.idmap.map(|idmap| idmap.carrier) {
         Some(MapCarrier::Opened(number)) => opened.get(number),
         _ => Some(&users),
     };
     let carrier = carrier.ok_or_else(|| Error::new("no user namespace has the map"))?;
-    idmapped::make_for_init(step, carrier.as_fd(), users.as_fd())
+    let mounts = of_process(init, NamespaceKind::Mount)?;
+    let open = |source: &CStr| user_namespace::root_of(init)?.open(source);
+    idmapped::make_for_init(step, carrier.as_fd(), users.as_fd(), mounts.as_fd(), &open)
 }

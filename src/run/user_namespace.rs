@@ -151,11 +151,16 @@ pub(super) fn give_pipes(pid: Pid, inside: u32) -> Result<()> {
     Ok(())
 }
 
+/// The root directory in init's mount namespace.
+pub(super) fn root_of(pid: Pid) -> Outcome<RootDir> {
+    open(&*format!("/proc/{pid}/root"), OFlag::O_PATH | OFlag::O_DIRECTORY).map(RootDir::new)
+}
+
 /// Opens a file of the host for init, and hands it over.
 ///
 /// A helper does it where the kernel has to ask a file system, whose server may not answer.
 pub(super) fn open_for(pid: Pid, path: &CStr, channel: &Channel) -> Result<()> {
-    let root = RootDir::new(open(&*format!("/proc/{pid}/root"), OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+    let root = root_of(pid)?;
     match root.open_cached(path) {
         Ok(file) => Ok(channel.hand(Ok(file))?),
         Err(_) => by_a_helper(|| channel.hand(open_in(&root, path))).about(format_args!("{}", Lossy(path))),
