@@ -7,7 +7,7 @@ use std::fmt;
 use super::read::{Read, without_nul};
 use super::slot::{Each, Slot, Value};
 use super::value::{self, Json};
-use crate::text::{Keep, Text};
+use crate::text::{Keep, List, Text};
 
 /// The members of an object in document order, without duplicate keys or NULs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,6 +107,19 @@ fn plain(token: Text) -> Text {
         }
     }
     &token[1..token.len() - 1]
+}
+
+/// Stores the members of an object of strings, in document order.
+impl Slot for List<(Text, Text)> {
+    fn fill(&mut self, value: Value<'_>) -> Read<()> {
+        let mut all = Vec::new();
+        value.each_member(&mut |key, value| {
+            all.push((key, value.text()?));
+            Ok(())
+        })?;
+        *self = all.keep();
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@
 //! ])
 //! ```
 //!
-//! An absent or `null` member leaves its place unchanged. Unknown members are ignored. A slot that refuses its value returns a
-//! [`Fault`], which collects the JSON path while it is returned.
+//! An absent or `null` member leaves its place unchanged. Unknown members are ignored. Keys match in any case, as in Go: what
+//! runc applies must not be ignored. A slot that refuses its value returns a [`Fault`], which collects the JSON path.
 
 use super::read::{Fault, Integer, Read, is_reported, missing, unknown, without_nul};
 use crate::error::Quoted;
@@ -136,7 +136,8 @@ impl<'a> Value<'a> {
     pub fn object(self, fields: &mut [Field<'_>]) -> Read<()> {
         let members = self.members()?;
         while let Some(key) = members.next_key()? {
-            if let Some(field) = fields.iter_mut().find(|field| field.key == key) {
+            if let Some(field) = fields.iter_mut().find(|field| field.key.eq_ignore_ascii_case(key)) {
+                once(&mut field.is_found).map_err(|f| f.at(key))?;
                 members.value(field).map_err(|f| f.at(key))?;
             } else if is_reported() {
                 return Err(Fault::new("unknown key").at(key));
@@ -174,16 +175,26 @@ pub struct Field<'a> {
     key: Text,
     slot: &'a mut dyn Slot,
     is_missing: bool,
+    is_found: bool,
+}
+
+/// Refuses a second member whose key differs in case only.
+pub fn once(is_found: &mut bool) -> Read<()> {
+    if std::mem::replace(is_found, true) {
+        Err(Fault::new("is there twice, in another case"))
+    } else {
+        Ok(())
+    }
 }
 
 /// A required member.
 pub fn must<'a>(key: Text, slot: &'a mut dyn Slot) -> Field<'a> {
-    Field { key, slot, is_missing: true }
+    Field { key, slot, is_missing: true, is_found: false }
 }
 
 /// An optional member.
 pub fn may<'a>(key: Text, slot: &'a mut dyn Slot) -> Field<'a> {
-    Field { key, slot, is_missing: false }
+    Field { key, slot, is_missing: false, is_found: false }
 }
 
 impl Slot for Field<'_> {
@@ -430,18 +441,5 @@ impl<T: Whole + Default> Whole for Option<T> {
 impl<T: Whole + Default> Slot for Option<T> {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
         Within(self, T::RANGE).fill(value)
-    }
-}
-
-/// Stores the members of an object of strings, in document order.
-impl Slot for List<(Text, Text)> {
-    fn fill(&mut self, value: Value<'_>) -> Read<()> {
-        let mut all = Vec::new();
-        value.each_member(&mut |key, value| {
-            all.push((key, value.text()?));
-            Ok(())
-        })?;
-        *self = all.keep();
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::error::Quoted;
 use crate::json::document;
 use crate::json::read::{Fault, Read};
-use crate::json::slot::{Checked, Each, Later, Slot, Value, Whole as _, may, must};
+use crate::json::slot::{Checked, Each, Later, Slot, Value, Whole as _, may, must, once};
 use crate::json::value::Json;
 use crate::text::{Keep, Text};
 
@@ -22,10 +22,15 @@ pub fn resources(v: &Json) -> Read<Resources> {
 impl Slot for Resources {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         let mut found = Found { alone: [None; MEMBERS.len()], items: Vec::new() };
-        v.each_set(&mut |key, v| match key {
-            "devices" => self.devices.fill(v),
-            "unified" => unified(&mut self.unified, v),
-            _ => found.member(key, v),
+        let (mut devices, mut files) = (false, false);
+        v.each_set(&mut |key, v| {
+            if key.eq_ignore_ascii_case("devices") {
+                once(&mut devices).and_then(|()| self.devices.fill(v))
+            } else if key.eq_ignore_ascii_case("unified") {
+                once(&mut files).and_then(|()| unified(&mut self.unified, v))
+            } else {
+                found.member(key, v)
+            }
         })?;
         self.settings = found.alone.into_iter().flatten().chain(found.items).collect();
         if let (Some(burst), Some(quota @ 1..)) =
@@ -73,8 +78,8 @@ impl Found {
     /// Reads a section, or a member of `linux.resources` itself; ignores unknown ones.
     fn member(&mut self, name: Text, v: Value<'_>) -> Read<()> {
         let mut sections = MEMBERS.iter().filter_map(Member::section);
-        if sections.any(|section| section == name) {
-            return v.each_set(&mut |key, v| match Member::find(Some(name), key) {
+        if let Some(section) = sections.find(|section| section.eq_ignore_ascii_case(name)) {
+            return v.each_set(&mut |key, v| match Member::find(Some(section), key) {
                 Some(member) => self.set(member, v),
                 None => Ok(()),
             });
@@ -87,8 +92,9 @@ impl Found {
         if member.rule != ValueRule::Items {
             let mut number = Number { what, rule: member.rule, setting: None };
             number.fill(v)?;
+            let mut is_found = self.alone[what as usize].is_some();
             self.alone[what as usize] = number.setting;
-            return Ok(());
+            return once(&mut is_found);
         }
         match what {
             ResourceField::Rdma => v.each_member(&mut |name, limits| {
@@ -150,7 +156,7 @@ impl Member {
 
     fn find(section: Option<&str>, key: &str) -> Option<&'static Member> {
         let name = |member: &Member| member.field.rsplit_once('.').map_or(member.field, |(_, key)| key);
-        MEMBERS.iter().find(|member| member.section() == section && name(member) == key)
+        MEMBERS.iter().find(|member| member.section() == section && name(member).eq_ignore_ascii_case(key))
     }
 }
 
@@ -223,8 +229,13 @@ impl Slot for DeviceRule {
             may("minor", &mut DeviceNumber(&mut self.minor)),
             letters.field(),
         ])?;
-        self.access =
-            if self.allow { letters.required()?.0 } else { letters.optional()?.map_or(ANY, |l| l.0) };
+        self.access = match self.allow {
+            true => letters.required()?.0,
+            false => letters.optional()?.map_or(ANY, |l| l.0 & ANY),
+        };
+        if self.access > ANY {
+            return Err(Fault::new("\"a\" is no access that can be allowed, \"rwm\" is").at("access"));
+        }
         Ok(())
     }
 }
@@ -238,13 +249,21 @@ fn rule_kind(kind: Text) -> Read<RuleKind> {
     }
 }
 
+/// The letters of a rule.
+///
+/// runc also takes `rwa`. In a rule that denies, it means all accesses here, which is never less than runc denies.
 #[derive(Default)]
 struct Letters(u8);
 
+/// Accesses that end with the letter `a`.
+const EVERY: u8 = 0x80 | ANY;
+
 impl Slot for Letters {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        self.0 = access(v.text()?)?;
-        Ok(())
+        let text = v.text()?;
+        let rest = text.trim_end_matches('a');
+        self.0 = if rest == text { access(text)? } else { EVERY };
+        if !rest.is_empty() { access(rest).map(drop) } else { Ok(()) }
     }
 }
 

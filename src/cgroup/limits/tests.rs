@@ -115,6 +115,14 @@ fn faults_name_the_field() {
             "devices[0].access: must be made of r, w and m, is \"\"",
         ),
         (r#"{"devices":[{"allow":true}]}"#, "devices[0].access: is required"),
+        (
+            r#"{"devices":[{"allow":true,"access":"rwa"}]}"#,
+            "devices[0].access: \"a\" is no access that can be allowed, \"rwm\" is",
+        ),
+        (
+            r#"{"devices":[{"allow":false,"access":"xa"}]}"#,
+            "devices[0].access: must be made of r, w and m, is \"x\"",
+        ),
         (r#"{"devices":[{"allow":true,"type":"c","access":null}]}"#, "devices[0].access: is required"),
         (r#"{"devices":[{"allow":true,"major":-2}]}"#, "devices[0].major: -2 is no device number"),
         (r#"{"memory":{"limit":-2}}"#, "memory.limit: must be a number of bytes, or -1 for unlimited"),
@@ -148,5 +156,37 @@ fn faults_name_the_field() {
     for size in ["", "MB", "2M", "2mb", "02MB", "+2MB", "2TB", "../2MB", "2 MB", "2KMB"] {
         let text = format!(r#"{{"hugepageLimits":[{{"pageSize":"{size}","limit":1}}]}}"#);
         assert!(read(&text).unwrap_err().starts_with("hugepageLimits[0].pageSize: must be a size"), "{size}");
+    }
+}
+
+#[test]
+fn keys_that_differ_only_in_case_are_refused() {
+    for (text, says) in [
+        (r#"{"cpu":{"shares":2,"Shares":3}}"#, "cpu.Shares: is there twice, in another case"),
+        (r#"{"cpu":{"shares":2},"CPU":{"shares":3}}"#, "CPU.shares: is there twice, in another case"),
+        (r#"{"devices":[],"Devices":[]}"#, "Devices: is there twice, in another case"),
+        (
+            r#"{"hugepageLimits":[{"pageSize":"2MB","pagesize":"2MB","limit":1}]}"#,
+            "hugepageLimits[0].pagesize: is there twice, in another case",
+        ),
+    ] {
+        assert_eq!(read(text).unwrap_err().to_string(), says);
+    }
+}
+
+#[test]
+fn keys_match_in_any_case_as_in_go() {
+    let text =
+        r#"{"CPU":{"SHARES":2},"hugepagelimits":[{"pagesize":"2MB","Limit":1}],"Devices":[{"ALLOW":false}]}"#;
+    let exact =
+        r#"{"cpu":{"shares":2},"hugepageLimits":[{"pageSize":"2MB","limit":1}],"devices":[{"allow":false}]}"#;
+    assert_eq!(read(text), read(exact));
+}
+
+#[test]
+fn letter_a_denies_every_access() {
+    for letters in ["a", "rwa", "ra"] {
+        let text = format!(r#"{{"devices":[{{"allow":false,"type":"c","access":"{letters}"}}]}}"#);
+        assert_eq!(read(&text).unwrap().devices[0].access, ANY);
     }
 }
