@@ -252,6 +252,8 @@ pub mod engine {
     pub const START_STOPPED: &str = "cannot start a container that has stopped";
     /// runc's words, for a delete whose killed init does not end.
     pub const INIT_STILL_RUNNING: &str = "container init still running";
+    /// runc's words in front of a failure of init, for its tests and for searches.
+    pub const IN_INIT: &str = "unable to start container process: error during container init";
     /// runc's words; kubelet's tests match them.
     pub const INIT_OOM: &str = "container init was OOM-killed (memory limit too low?)";
     /// podman, and docker before 25: status 126.

@@ -222,7 +222,7 @@ pub(super) fn missing_for(knob: &Knob, missing: &dyn Fn(&str, &str, &str) -> Err
         return missing(v1, v2, field);
     }
     missing(v1, controller, knob.field).context(format_args!(
-        "unified resource {} can't be set: controller {controller} not available",
+        "invalid configuration: unified resource {} can't be set: controller {controller} not available",
         Quoted(knob.file),
         controller = Quoted(controller)
     ))

@@ -29,7 +29,7 @@ impl Cgroup {
             let names: Vec<&str> = path.split('/').filter(|n| !n.is_empty() && *n != ".").collect();
             if path.contains(':') || names.contains(&"..") {
                 return Err(Error::of(format_args!(
-                    "invalid --cgroup argument: bad sub cgroup path: {path} is not a sub cgroup path"
+                    "invalid --cgroup argument: {arg}: bad sub cgroup path: {path} is not a sub cgroup path"
                 )));
             }
             let mut here = vec![controllers.is_none(); self.hierarchies.len()];
@@ -48,7 +48,9 @@ impl Cgroup {
                     place.path = format!("{}/{name}", place.path);
                 }
                 *hierarchy = Hierarchy::new(place);
-                let e = hierarchy.dir().context(|| format!("open {}", hierarchy.place.directory()));
+                let e = hierarchy
+                    .dir()
+                    .context(|| format!("adding pid to {}/cgroup.procs", hierarchy.place.directory()));
                 e.about(format_args!("--cgroup {arg}"))?;
             }
         }

@@ -145,7 +145,10 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
 
 /// Adds the command and the container in front of an error.
 fn about<T>(verb: &str, id: &str, done: Result<T>) -> Result<T> {
-    done.map_err(|e| e.context(format_args!("{verb} {id}")))
+    done.map_err(|e| {
+        let e = if e.begins(engine::IN_INIT) { e.context(format_args!("runc {verb} failed")) } else { e };
+        e.context(format_args!("{verb} {id}"))
+    })
 }
 
 /// The state root, which exists if there is any container.

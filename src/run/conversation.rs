@@ -6,9 +6,10 @@ use nix::errno::Errno;
 
 use super::wire::{Channel, Message, MessageKind};
 use crate::bundle::spec::HookKind;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, engine};
 use crate::json::value::Json;
 use crate::plan::patience;
+use crate::plan::root_step::RootStep;
 use crate::plan::step::InitStep;
 use crate::seccomp::notify::Agent;
 use crate::state::observe::Status;
@@ -96,7 +97,10 @@ fn init_failed(steps: &[InitStep], message: Message) -> Error {
     match steps.get(usize::from(message.step)) {
         // Errors of the look-up and of the exec are complete: engines match their words.
         Some(InitStep::FindProgram | InitStep::Exec) | None => e,
-        Some(step) => e.context(step),
+        Some(step @ InitStep::Root(RootStep::Mount(_))) => {
+            e.context(step).context("error mounting").context(engine::IN_INIT)
+        }
+        Some(step) => e.context(step).context(engine::IN_INIT),
     }
 }
 
