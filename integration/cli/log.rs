@@ -50,7 +50,7 @@ fn misuse_is_logged() {
 
 #[test]
 fn success_writes_no_line() {
-    let s = Scratch::new();
+    let s = Scratch::with_root();
     let log = s.path("log.json");
     s.call(&["--log", &log, "--log-format", "json", "list"]).ok();
     assert_eq!(read(&log), "");

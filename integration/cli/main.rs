@@ -23,6 +23,13 @@ impl Scratch {
         Scratch(dir)
     }
 
+    /// With a state root: `list` fails without the one that it is told to use.
+    fn with_root() -> Scratch {
+        let s = Scratch::new();
+        std::fs::create_dir(s.path("root")).unwrap();
+        s
+    }
+
     fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }

@@ -10,7 +10,7 @@ fn wrong_number_of_arguments_prints_the_help() {
     let s = Scratch::new();
     let said = s.call(&["state"]);
     said.fails("\"state\" requires exactly 1 argument(s)");
-    assert!(said.stdout.starts_with("Incorrect Usage.\n\nembrun state: "), "{said:?}");
+    assert!(said.stdout.starts_with("Incorrect Usage.\n\nNAME:\n   embrun state - "), "{said:?}");
 }
 
 #[test]

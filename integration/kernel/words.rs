@@ -4,11 +4,17 @@ use crate::cases;
 use crate::common::{Case, Container, Test};
 use serde_json::json;
 use std::fs;
+use std::process::Command;
 
 pub const CASES: &[Case] = cases![
     debug_lines_of_runc_are_logged_in_both_formats,
     debug_lines_name_the_first_processors_and_the_filter_flags,
     errors_on_stderr_have_their_level,
+    failed_mount_has_runcs_words_in_front,
+    list_of_a_missing_root_fails_if_the_caller_named_it,
+    keys_of_the_config_match_in_any_case,
+    path_can_be_masked_twice,
+    denied_access_may_end_with_the_letter_a,
 ];
 
 fn has_all(said: &str, words: &[&str]) {
@@ -69,4 +75,63 @@ fn errors_on_stderr_have_their_level(t: &Test) {
     assert!(debug.stderr.contains("level=error msg=\""), "{}", debug.stderr);
     let either = ["error: ", "level=error "];
     assert!(either.iter().any(|word| plain.stderr.contains(word)), "{}", plain.stderr);
+}
+
+fn failed_mount_has_runcs_words_in_front(t: &Test) {
+    let mut c = t.container();
+    c.mount("/mnt", "bind", "/no/such/source", &["bind"]);
+    let failed = c.probe("say").run().exits(1);
+    let words =
+        "runc run failed: unable to start container process: error during container init: error mounting";
+    has_all(&failed.stderr, &[words, "/no/such/source", "no such file or directory"]);
+}
+
+fn list_of_a_missing_root_fails_if_the_caller_named_it(t: &Test) {
+    let missing = t.path("missing");
+    let list = |args: &[&str]| {
+        let mut command = Command::new(t.runtime_path());
+        command.args(args);
+        t.finish(command)
+    };
+    list(&["--root", missing.to_str().unwrap(), "list"])
+        .exits(1)
+        .fails(&["missing: no such file or directory"]);
+    assert!(!missing.exists());
+    // The default is in an empty /run.
+    list(&["list", "--quiet"]).ok();
+}
+
+fn keys_of_the_config_match_in_any_case(t: &Test) {
+    let mut c = t.container();
+    let process = c.config["process"].take();
+    c.config.as_object_mut().unwrap().remove("process");
+    c.config["Process"] = process;
+    c.config["HOSTNAME"] = json!("any-case");
+    c.config.as_object_mut().unwrap().remove("hostname");
+    c.config["Process"]["ARGS"] = json!(["cat", "/proc/sys/kernel/hostname"]);
+    c.config["Process"].as_object_mut().unwrap().remove("args");
+    assert_eq!(c.run().ok().stdout, "any-case\n");
+}
+
+fn path_can_be_masked_twice(t: &Test) {
+    let mut c = t.container();
+    fs::create_dir_all(c.rootfs.join("dir/deep")).unwrap();
+    fs::write(c.rootfs.join("dir/deep/file"), "hidden").unwrap();
+    fs::write(c.rootfs.join("file"), "hidden").unwrap();
+    let twice = ["/dir", "/dir", "/file", "/file", "/dir/deep", "/dir/../dir"];
+    c.config["linux"]["maskedPaths"] = json!(twice);
+    c.args(&["sh", "-c", "cat /file; ls -A /dir"]);
+    assert_eq!(c.run().ok().stdout, "");
+}
+
+/// runc's own tests deny `rwa`.
+fn denied_access_may_end_with_the_letter_a(t: &Test) {
+    t.needs_controller("devices");
+    let mut c = t.container();
+    let deny = |access| json!({"allow": false, "type": "c", "major": 10, "minor": 229, "access": access});
+    let all = json!({"allow": true, "access": "rwm"});
+    c.config["linux"]["resources"] = json!({"devices": [all, deny("rwa")]});
+    c.config["linux"]["devices"] = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]);
+    c.args(&["sh", "-c", "(exec < /dev/fuse) || echo refused"]);
+    assert_eq!(c.run().ok().stdout, "refused\n");
 }

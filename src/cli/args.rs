@@ -8,7 +8,7 @@ use super::update_flags::{FIELDS, ResourceFlag};
 use super::values::{env_entry, group, user};
 use super::{Command, Globals};
 use crate::cgroup::planned::CgroupManager;
-use crate::error::{Context, Error, Quoted, Result};
+use crate::error::{Context, Error, Escaped, Quoted, Result};
 use crate::log::LogFormat;
 use crate::plan::Outputs;
 use crate::text::{Keep, Text};
@@ -62,8 +62,16 @@ impl Caller {
 
     /// The runtime that it is called as: `embrun`, `runc` or `crun`.
     pub fn runtime(&self) -> Text {
-        let called = self.name.rsplit('/').next();
-        called.filter(|n| matches!(*n, "runc" | "crun")).unwrap_or("embrun")
+        runtime_name(self.name)
+    }
+}
+
+/// The runtime whose name the program was called by.
+pub fn runtime_name(called: &str) -> &'static str {
+    match called.rsplit('/').next() {
+        Some("runc") => "runc",
+        Some("crun") => "crun",
+        _ => "embrun",
     }
 }
 
@@ -97,12 +105,14 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         Some(dir) if !dir.is_empty() => absolute("--root", dir)?,
         _ => caller.default_root(),
     };
+    let is_root_given = found.text("root").is_some_and(|dir| !dir.is_empty());
     if root == "/" {
         return Err(Error::new("--root: must not be the root directory \"/\"").into());
     }
     let globals = Globals {
         runtime: caller.runtime(),
         root,
+        is_root_given,
         // conmon-rs passes crun's names for logs other than files. Such messages go to stderr.
         log: path(&found, "log").filter(|l| !l.starts_with("journald:") && !l.starts_with("syslog:")),
         log_format,
@@ -124,7 +134,8 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
     let Some((name, words)) = rest.args.split_first() else {
         return Ok(Command::Help(super::help::text(None)));
     };
-    let verb = verb_named(name)?;
+    let asks = words.iter().any(|word| matches!(*word, "-h" | "--help"));
+    let verb = verb_named(name).map_err(|e| if asks { no_help(name) } else { e })?;
     // Before its flags are checked: engines detect features by the wording of flag errors.
     if let Some(why) = verb.line().refused() {
         return Err(unsupported(verb.name(), why).into());
@@ -134,6 +145,11 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
         return Ok(Command::Help(super::help::text(Some(verb))));
     }
     Ok(meaning(verb.name(), &words)?)
+}
+
+/// runc's words.
+fn no_help(name: &str) -> Error {
+    Error::of(format_args!("No help topic for '{}'", Escaped(name))).hint("embrun --help lists the commands")
 }
 
 fn verb_named(name: &str) -> Result<Verb> {

@@ -12,6 +12,8 @@ pub struct Globals {
     pub runtime: Text,
     /// The state root: an absolute path, never `/`.
     pub root: Text,
+    /// The caller has named the state root.
+    pub is_root_given: bool,
     /// The file to which log lines are appended.
     pub log: Option<Text>,
     /// The format of these lines.

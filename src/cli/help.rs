@@ -2,31 +2,36 @@
 
 use std::fmt::Write as _;
 
+use super::args::runtime_name;
 use super::table::{Line, Verb, global, verbs};
+use crate::sys::entry::arguments;
 
-/// The help text of the program, or of one command.
+/// The help text of the program, or of one command, in the form of runc's.
+///
+/// runc's tests read its first two lines. It names the program as it was called, if that is another runtime's name.
 pub fn text(verb: Option<Verb>) -> String {
+    let called = arguments().next().and_then(|name| name.to_str().ok()).unwrap_or("");
+    let program = runtime_name(called);
+    let shown = verb.unwrap_or_else(global);
+    let (line, name) = (shown.line(), shown.name());
+    let arguments = &line.head[name.len()..];
     let mut out = String::new();
-    match verb {
-        None => {
-            let line = global().line();
-            let _ = writeln!(out, "embrun: {}\n\nusage: {}\n\ncommands:", line.text, line.head);
-            for verb in verbs() {
-                list(&mut out, 11, Line { head: verb.name(), ..verb.line() });
-            }
-            out.push_str("\nglobal options:\n");
-        }
-        Some(verb) => {
-            let (name, line) = (verb.name(), verb.line());
-            let usage = &line.head[name.len()..];
-            let _ = writeln!(
-                out,
-                "embrun {name}: {}\n\nusage: embrun {name} [options]{usage}\n\noptions:",
-                line.text
-            );
+    let _ = match verb {
+        None => writeln!(out, "NAME:\n   {program} - {}\n\nUSAGE:\n   {program}{arguments}", line.text),
+        Some(_) => writeln!(
+            out,
+            "NAME:\n   {program} {name} - {}\n\nUSAGE:\n   {program} {name} [options]{arguments}",
+            line.text
+        ),
+    };
+    if verb.is_none() {
+        out.push_str("\nCOMMANDS:\n");
+        for verb in verbs() {
+            list(&mut out, 11, Line { head: verb.name(), ..verb.line() });
         }
     }
-    for flag in verb.unwrap_or_else(global).flags() {
+    out.push_str(if verb.is_none() { "\nGLOBAL OPTIONS:\n" } else { "\nOPTIONS:\n" });
+    for flag in shown.flags() {
         list(&mut out, 29, flag.line);
     }
     out

@@ -1,6 +1,7 @@
 //! `list`: the containers of the state root.
 //!
-//! Damaged files of one cause a warning and do not hide the others.
+//! Damaged files of one cause a warning and do not hide the others. A missing state root is an error if the caller names it, as
+//! in runc: a typo must not look like "no containers". The default one appears with the first container.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -26,6 +27,8 @@ pub fn run(globals: &Globals, format: Format, quiet: bool) -> Result<()> {
         for id in store.ids()? {
             scratch(&|| list.borrow_mut().add(&store, id)).at("write to stdout")?;
         }
+    } else if globals.is_root_given {
+        return Err(Errno::ENOENT).about(format_args!("list: open {}", globals.root));
     }
     list.into_inner().end()
 }

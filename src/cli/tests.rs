@@ -54,6 +54,7 @@ fn go_runc_globals() -> Globals {
     Globals {
         runtime: "embrun",
         root: "/r/k8s.io",
+        is_root_given: true,
         log: path("/b/log.json"),
         log_format: LogFormat::Json,
         debug: true,
@@ -284,6 +285,8 @@ fn rootless_is_told_as_runc_is_told() {
 fn mistakes_get_one_clear_error() {
     for (line, error) in [
         ("bogus", "unknown command \"bogus\" (embrun --help lists the commands)"),
+        ("bogus -h", "No help topic for 'bogus' (embrun --help lists the commands)"),
+        ("bogus --help", "No help topic for 'bogus' (embrun --help lists the commands)"),
         ("help bogus", "unknown command \"bogus\" (embrun --help lists the commands)"),
         ("--bogus list", "flag provided but not defined: -bogus (--help lists the options)"),
         ("start -x ID", "flag provided but not defined: -x (--help lists the options)"),
@@ -371,9 +374,9 @@ fn help_is_there_for_all_and_for_each() {
     let Command::Help(kill) = ok("kill -h").1 else { panic!() };
     assert_eq!(
         kill,
-        "embrun kill: send a signal to a container's process (default: TERM)\n\n\
-        usage: embrun kill [options] <container-id> [signal]\n\n\
-        options:\n  -h, --help                    print this\n"
+        "NAME:\n   embrun kill - send a signal to a container's process (default: TERM)\n\n\
+        USAGE:\n   embrun kill [options] <container-id> [signal]\n\n\
+        OPTIONS:\n  -h, --help                    print this\n"
     );
 }
 
