@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance-runc lint bench clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-runc lint bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,9 +63,12 @@ engines: ## let podman, containerd and docker run containers with embrun
 	PATH=$$(integration/docker.sh):$$PATH RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored engines docker" \
 		integration/suites.sh engines $$(integration/programs.sh kernel)
 
-conformance-runc: ## the test suites of runc, crun and runtime-tools, compared with the lists of known failures
+conformance: ## the test suites of runc, crun and runtime-tools, side by side with runc and crun; writes docs/conformance.md
 	@integration/needs.sh build test conformance
-	for suite in runc crun tools; do integration/conformance/run.sh $$suite "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
+	for suite in runc crun tools; do integration/conformance/run.sh $$suite "$$(integration/static.sh)" || bad=1; done; \
+		[ -z "$$bad" ] && integration/conformance/report.sh
+
+conformance-runc: conformance # its earlier name
 
 lint: ## check formatting, lints and the project's own rules
 	@integration/needs.sh build lint

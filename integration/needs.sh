@@ -89,6 +89,9 @@ for part in "$@"; do
 		want bats bats
 		want pkg-config pkg-config
 		[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
+		[ -e /usr/include/yajl/yajl_tree.h ] || missing+=(libyajl-dev)
+		[ -e /usr/include/sys/capability.h ] || missing+=(libcap-dev)
+		want gcc gcc
 		want gawk gawk
 		want script bsdutils
 		want mmdebstrap mmdebstrap

@@ -1,11 +1,12 @@
 #!/bin/bash
 # Fetches the test suites of runc, crun and runtime-tools from Debian's sources into ~/.cache/embrun/conformance, and builds their
-# helpers there with Debian's Go. Nothing is installed, and this repository contains none of their code.
+# helpers there with Debian's Go, and runc and crun themselves, which are the oracle. Nothing is installed, and this repository
+# contains none of their code.
 # usage: integration/conformance/fetch.sh      prints the folder
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 box=$cache/conformance
 mkdir -p "$box"
-[ ! -e "$box/ready" ] || {
+[ ! -e "$box/ready-with-peers" ] || {
 	echo "$box"
 	exit 0
 }
@@ -87,6 +88,39 @@ tar -C "$root" -cf "$images/busybox.tar" .
 [ -e "$images/debian.tar" ] || mmdebstrap --quiet --variant=minbase --format=tar bookworm "$images/debian.tar" "deb $(mirror_of debian) bookworm main"
 printf '#!/bin/sh\necho BUSYBOX_IMAGE=%s/busybox.tar\necho DEBIAN_IMAGE=%s/debian.tar\n' "$images" "$images" > tests/integration/get-images.sh
 
+say "building runc"
+# Debian has a newer version of the criu library, which differs in nothing that runc uses.
+grep -rl go-criu/v6 --include='*.go' . | xargs -r sed -i 's,go-criu/v6,go-criu/v7,'
+mkdir -p "$box/peer"
+"$GOROOT/bin/go" build -p 2 -tags seccomp -o "$box/peer/runc" .
+# runc lacks crun's --cgroup-manager and --config, which crun's tests always pass.
+cat > "$box/peer/runc-as-crun" << 'W'
+#!/bin/bash
+args=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--cgroup-manager) shift ;;
+	--config) [ "$2" = config.json ] || cp "$2" config.json; shift ;;
+	*) args+=("$1") ;;
+	esac
+	shift
+done
+exec "$(dirname "$0")/runc" "${args[@]}"
+W
+chmod +x "$box/peer/runc-as-crun"
+
+say "building crun"
+(
+	rm -rf "$box/crun-build"
+	cp -r "$box/crun" "$box/crun-build"
+	cd "$box/crun-build"
+	rm -f config.h
+	./configure --quiet --disable-systemd --disable-criu > /dev/null 2>&1
+	make -s git-version.h > /dev/null 2>&1
+	make -s -j2 crun > make.log 2>&1 || die "crun does not build: $PWD/make.log"
+	cp crun "$box/peer/crun"
+)
+
 say "building the payload of crun's tests"
 printf '#define HAVE_SECCOMP 1\n' > "$box/crun/config.h"
 gcc -static -O1 -D_GNU_SOURCE -I"$box/crun" -o "$box/crun/tests/init" "$box/crun/tests/init.c"
@@ -100,5 +134,5 @@ for dir in validation/*/; do
 	name=$(basename "$dir")
 	[ "$name" = util ] || "$GOROOT/bin/go" build -p 2 -o "validation/$name/$name.t" "./$dir"
 done
-: > "$box/ready"
+: > "$box/ready-with-peers"
 echo "$box" >&3
