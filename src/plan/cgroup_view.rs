@@ -1,9 +1,11 @@
-//! The cgroups that a mount of type `cgroup` shows. Pure.
+//! The cgroups that a mount of type `cgroup` shows, and their owner. Pure.
 
-use crate::bundle::spec::{NamespaceKind, Spec};
+use super::mounts;
+use crate::bundle::spec::{Mount, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::PlannedCgroup;
 use crate::facts::HostFacts;
+use crate::text::Text;
 
 /// The container's cgroups as a mount of type `cgroup` shows them.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,22 @@ pub struct CgroupSource {
     ///
     /// An ordinary user may not be able to make one.
     pub otherwise: Option<String>,
+}
+
+/// The user that owns the cgroup, if it may be delegated.
+///
+/// See config-linux.md, "Cgroup ownership".
+///
+/// Only v2 can be delegated safely, and only to a container that has its own cgroup namespace and a writable view of it.
+pub(super) fn cgroup_owner(spec: &Spec, rootfs: Text, facts: &HostFacts) -> Option<u32> {
+    let writable = |m: &Mount| {
+        let last = m.options.iter().rev().find(|o| matches!(**o, "ro" | "rw"));
+        let there = mounts::target(m, rootfs).is_some_and(|t| t.as_bytes() == b"sys/fs/cgroup");
+        there && m.kind == Some("cgroup") && last.is_none_or(|o| *o != "ro")
+    };
+    let new_namespace = spec.linux.namespace(NamespaceKind::Cgroup).is_some_and(|n| n.path.is_none());
+    let may = facts.cgroups.is_pure_v2() && new_namespace && spec.mounts.iter().any(writable);
+    spec.process.as_ref().map(|p| p.user.uid).filter(|_| may)
 }
 
 /// The container's cgroups where the host sees them.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::attribute_step::AttributeStep;
-use super::cgroup_view::{CgroupView, cgroup_view};
+use super::cgroup_view::{CgroupView, cgroup_owner, cgroup_view};
 use super::host_step::{CommonStep, CreateStep, Milestone, PrepareStep, Sync};
 use super::inside_path::InsidePath;
 use super::mounts::{MountFacts, MountObject, MountStep};
@@ -18,7 +18,7 @@ use super::{
     Launch, Outputs, Program, chroot, devices, idmap, labels, memory_policy, mounts, privileges, sysctl,
     time, user_namespace,
 };
-use crate::bundle::spec::{HookKind, Hooks, Mount, Namespace, NamespaceKind, Spec};
+use crate::bundle::spec::{HookKind, Hooks, Namespace, NamespaceKind, Spec};
 use crate::cgroup::place::location::Access;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::cgroup::planned_limits::{CgroupFacts, PlannedLimits};
@@ -213,7 +213,7 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     let (hooks, outputs) = (&spec.hooks, &request.outputs);
     let mut steps = Recipe(vec![JoinUnified.into()]);
     steps.add_some(RdtGroup::of(&spec.linux, request.id).map(JoinRdt));
-    let owner = cgroup_owner(spec, request, facts);
+    let owner = cgroup_owner(spec, request.rootfs, facts);
     if plan.launch.user_namespace {
         user_namespace::accompany(spec, facts, plan, owner, &mut steps);
     } else {
@@ -248,22 +248,6 @@ fn host(spec: &Spec, request: &CreateRequest, facts: &HostFacts, plan: &CreatePl
     steps.add(if request.await_start { Release } else { AwaitExec });
     steps.add_if(!request.await_start && HookKind::Poststart.is_in(hooks), RunHooks(HookKind::Poststart));
     steps.0
-}
-
-/// The user that owns the cgroup, if it may be delegated.
-///
-/// See config-linux.md, "Cgroup ownership".
-///
-/// Only v2 can be delegated safely, and only to a container that has its own cgroup namespace and a writable view of it.
-fn cgroup_owner(spec: &Spec, request: &CreateRequest, facts: &HostFacts) -> Option<u32> {
-    let writable = |m: &Mount| {
-        let last = m.options.iter().rev().find(|o| matches!(**o, "ro" | "rw"));
-        let there = mounts::target(m, request.rootfs).is_some_and(|t| t.as_bytes() == b"sys/fs/cgroup");
-        there && m.kind == Some("cgroup") && last.is_none_or(|o| *o != "ro")
-    };
-    let may =
-        facts.cgroups.is_pure_v2() && is_new(spec, NamespaceKind::Cgroup) && spec.mounts.iter().any(writable);
-    spec.process.as_ref().map(|p| p.user.uid).filter(|_| may)
 }
 
 fn init(
