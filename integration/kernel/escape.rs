@@ -284,13 +284,13 @@ fn procfs_of_a_joined_pid_namespace_shows_only_its_processes(t: &Test) {
     first.up();
     let mut second = t.container();
     second.namespace_path("pid", &format!("/proc/{}/ns/pid", first.pid()));
-    second.config["mounts"][0]["options"] = json!(["nosuid", "noexec", "nodev", "hidepid=2"]);
+    second.config["mounts"][0]["options"] = json!(["nosuid", "noexec", "nodev", "noatime", "hidepid=2"]);
     let seen = second.probe("pid processes mounts session").run().ok().probe();
     let own = seen["pid"].as_i64().unwrap();
     assert_eq!(seen["processes"], json!([1, own]), "the processes of the two containers");
     assert_eq!(seen["session"]["sid"], json!(own));
     let proc = seen["mounts"].as_array().unwrap().iter().find(|m| m["at"] == "/proc").unwrap();
-    assert!(proc.to_string().contains("hidepid"), "{proc}");
+    assert!(proc.to_string().contains("hidepid") && proc.to_string().contains("noatime"), "{proc}");
     first.remove();
 }
 

@@ -45,6 +45,7 @@ mod mounts;
 #[path = "../mutate.rs"]
 mod mutate;
 mod namespaces;
+mod nested;
 mod network;
 mod notify;
 mod numa;
@@ -108,6 +109,7 @@ const ALL: &[&[Case]] = &[
     memory::CASES,
     mounts::CASES,
     namespaces::CASES,
+    nested::CASES,
     network::CASES,
     notify::CASES,
     numa::CASES,

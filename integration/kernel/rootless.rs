@@ -23,7 +23,6 @@ pub const CASES: &[Case] = cases![
     hooks_and_limits_work,
     mount_of_cgroups_shows_those_of_the_caller,
     delegated_cgroup_has_limits,
-    root_of_a_user_namespace_runs_containers,
     failed_runs_leave_nothing,
 ];
 
@@ -34,7 +33,7 @@ fn refused(out: Output, words: &[&str]) {
     words.iter().for_each(|word| assert!(out.stderr.contains(word), "{word} in {:?}", out.stderr));
 }
 
-fn without_maps(c: &mut Container<'_>) {
+pub fn without_maps(c: &mut Container<'_>) {
     for key in ["uidMappings", "gidMappings"] {
         c.config["linux"].as_object_mut().unwrap().remove(key);
     }
@@ -287,33 +286,6 @@ fn delegated_cgroup_has_limits(t: &Test) {
     user.on(&["delete", "--force"]).ok();
     assert!(!user.c.cgroup("pids").exists());
     fs::remove_dir(own.join("caller")).unwrap();
-}
-
-/// As in a container: root inside, with one id and without setgroups.
-fn root_of_a_user_namespace_runs_containers(t: &Test) {
-    let mut user = User::new(t);
-    let list = user.c.config["linux"]["namespaces"].as_array_mut().unwrap();
-    list.retain(|n| n["type"] != "user");
-    without_maps(&mut user.c);
-    let sys = json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]});
-    if t.runtime == Runtime::Embrun {
-        let mounts = user.c.config["mounts"].as_array_mut().unwrap();
-        *mounts.iter_mut().find(|m| m["destination"] == "/sys").unwrap() = sys;
-    }
-    user.c.args(&["sh", "-c", "echo > /dev/null && ls /sys/class && cat /proc/self/uid_map && id"]);
-    user.c.write();
-    let inner = user.command(&["run", "--bundle", &user.bundle(), &user.c.id]);
-    let mut args: Vec<_> = inner.get_args().map(ToOwned::to_owned).collect();
-    let at = args.len() - 5;
-    args.splice(at..at, ["unshare", "--user", "--map-root-user", "--mount"].map(Into::into));
-    let mut command = Command::new("sh");
-    command.args(args).env("CGROUP", "").env("XDG_RUNTIME_DIR", user.home.join("run")).env("USER", "user");
-    let seen = t.finish(command).ok();
-    assert!(
-        seen.stdout.contains("uid=0(root) gid=0(root)") && seen.stdout.contains("net\n"),
-        "{}",
-        seen.stdout
-    );
 }
 
 fn failed_runs_leave_nothing(t: &Test) {

@@ -147,11 +147,6 @@ impl MountApi {
 
     /// Mounts the procfs of another pid namespace.
     pub(super) fn foreign_proc(&mut self, proc: &ForeignProc<'_>) -> Result<DetachedMount> {
-        if self.is_inside() {
-            // The kernel mounts a procfs only where another one is fully visible, which is not so in an empty mount
-            // namespace. Who owns the pid namespace cannot trace the helper, which is of the host's user namespace.
-            return self.stage_by(true, &|place, procfs| proc.attached(place, procfs));
-        }
         match (proc.detached(&self.proc), self.api) {
             (Err(e), _) if e.errno() == Some(Errno::ENOSYS) => {
                 self.stage_by(true, &|place, procfs| proc.attached(place, procfs))

@@ -3,7 +3,8 @@
 //! A procfs shows the pid namespace of the process that mounts it. Init cannot be that process: while it prepares the root, it
 //! is in the host's mount namespace, and everybody in the pid namespace could read the host's mounts in its
 //! `/proc/PID/mountinfo`. So a helper moves into an empty mount namespace, closes everything, enters the pid namespace by a
-//! clone, mounts the procfs there and sends back a detached clone of the mount.
+//! clone, makes the file system there and sends it back, not mounted. Init mounts it: in a user namespace the kernel allows that
+//! only where another procfs is fully visible, which is not so in an empty mount namespace.
 //!
 //! Before Linux 5.2 a mount cannot leave its mount namespace. There the helper stays in init's mount namespace for one call of
 //! mount(2), with a directory of the host's procfs as its root. A process in the pid namespace that has CAP_SYS_PTRACE and
@@ -17,17 +18,16 @@ use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::helper::{Done, by_a_helper, made_by_a_helper, status};
 use super::procfs::{ProcFs, is_procfs};
 use crate::error::{Error, Result};
-use crate::plan::options::ms;
+use crate::plan::options::{attr, ms};
 use crate::sys::descriptor::{self, send_fd};
 use crate::sys::entry;
-use crate::sys::file::{AT_FDCWD, fstat, mkdirat};
-use crate::sys::mount_api::{clone_tree, mount};
+use crate::sys::file::fstat;
+use crate::sys::mount_api::{mount, mount_superblock, new_superblock};
 use crate::sys::process::{self, Cloned, Ended};
 
 /// A procfs that is to be mounted.
@@ -41,18 +41,17 @@ pub(super) struct ForeignProc<'a> {
 impl ForeignProc<'_> {
     /// Mounts it detached (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
-        let tree = made_by_a_helper(|socket| {
+        let fs = made_by_a_helper(|socket| {
             nowhere()?;
             let keep = [socket.as_raw_fd(), self.namespace.as_raw_fd()];
             let [socket, namespace] = descriptor::keep_only(3, keep, procfs.as_fd())?;
             let there = || -> Done {
-                mkdirat(AT_FDCWD, c"/proc", Mode::from_bits_truncate(0o755))?;
-                mount(Some(self.source), c"/proc", Some(c"proc"), self.flags, self.data)?;
-                let tree = clone_tree(AT_FDCWD, c"/proc", false)?;
-                send_fd(socket.as_fd(), b"P", tree.as_fd(), 0).map(drop)
+                let fs = new_superblock(c"proc", self.source, self.data)?;
+                send_fd(socket.as_fd(), b"P", fs.as_fd(), 0).map(drop)
             };
             inside(namespace, there)
         })?;
+        let tree = mount_superblock(fs.as_fd(), attributes(self.flags))?;
         // Others in the pid namespace may have tampered with the helper.
         let real = is_procfs(&tree)? && fstat(&tree)?.st_ino == 1;
         if real { Ok(tree) } else { Err(Error::new("the helper sent something else than a procfs")) }
@@ -103,4 +102,11 @@ pub(super) fn nowhere() -> Done {
         Err(e) => return Err(e),
     }
     chdir(c"/")
+}
+
+/// The `MOUNT_ATTR_…` of `MS_…`; the lowest four are the same.
+fn attributes(flags: u32) -> u32 {
+    let when = |flag, attribute| if flags & flag != 0 { attribute } else { 0 };
+    let times = when(ms::NOATIME, attr::NOATIME) | when(ms::STRICTATIME, attr::STRICTATIME);
+    flags & 0xf | times | when(ms::NODIRATIME, attr::NODIRATIME)
 }

@@ -1,8 +1,8 @@
 //! Mounts onto file descriptors, and the calls for detached mounts.
 //!
-//! The latter take mounts as file descriptors: open_tree and move_mount (Linux 5.2), mount_setattr (5.12).
+//! The latter take mounts as file descriptors: open_tree, move_mount, fsopen and fsmount (Linux 5.2), mount_setattr (5.12).
 
-use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -119,6 +119,41 @@ pub fn move_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: both paths are static C strings; the kernel only reads them.
     let answer = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
     done(answer as c_int)
+}
+
+/// fsopen(2), fsconfig(2): a file system that is not mounted yet.
+/// `data` are the options as for mount(2). A procfs is that of the calling process's pid namespace.
+pub fn new_superblock(kind: &CStr, source: &CStr, data: Option<&CStr>) -> Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: c_uint = 1;
+    const SET_FLAG: c_uint = 0;
+    const SET_STRING: c_uint = 1;
+    const CREATE: c_uint = 6;
+    // SAFETY: `kind` is a C string that outlives the call; the kernel only reads it.
+    let fs = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    let set = |command: c_uint, key: *const c_char, value: *const c_char| {
+        // SAFETY: every pointer is null or a C string that outlives the call; the kernel only reads them.
+        done(unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), command, key, value, 0) } as c_int)
+    };
+    set(SET_STRING, c"source".as_ptr(), source.as_ptr())?;
+    for option in data.unwrap_or_default().to_bytes().split(|b| *b == b',').filter(|o| !o.is_empty()) {
+        let mut text = [option, b"\0"].concat();
+        match text.iter().position(|b| *b == b'=') {
+            Some(at) => {
+                text[at] = 0;
+                set(SET_STRING, text.as_ptr().cast(), text[at + 1..].as_ptr().cast())?;
+            }
+            None => set(SET_FLAG, text.as_ptr().cast(), ptr::null())?,
+        }
+    }
+    set(CREATE, ptr::null(), ptr::null())?;
+    Ok(fs)
+}
+
+/// fsmount(2): mounts what [`new_superblock`] made, detached, with `MOUNT_ATTR_…`.
+pub fn mount_superblock(fs: BorrowedFd<'_>, attributes: u32) -> Result<OwnedFd> {
+    const FSMOUNT_CLOEXEC: c_uint = 1;
+    // SAFETY: there is no pointer.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), FSMOUNT_CLOEXEC, attributes) })
 }
 
 /// mount_setattr(2) on the mount `mount`, and on all below it if `recursive`.
