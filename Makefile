@@ -47,12 +47,12 @@ test-older: ## the kernel tests under a filter that answers ENOSYS to system cal
 	RUNTIME=$$(integration/static.sh) IT_ARGS="notify::" target/debug/examples/older pidfd_getfd integration/suites.sh older $$(integration/programs.sh kernel)
 
 test-labels: ## the tests of AppArmor and SELinux, in guests of user-mode Linux that enforce a policy
-	@integration/needs.sh build test
+	@integration/needs.sh build test engines
 	for module in apparmor selinux; do integration/guest/labels.sh $$module "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
 test-slow: ## run a thousand containers, and kill every command at every system call
 	@integration/needs.sh build test
-	RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored --skip engines --skip docker --skip selftest" integration/suites.sh slow $$(integration/programs.sh kernel)
+	RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored --skip engines --skip docker --skip labelled --skip selftest" integration/suites.sh slow $$(integration/programs.sh kernel)
 
 test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes a section of docs/kernels.md
 	@integration/needs.sh build test

@@ -84,7 +84,7 @@ pub fn host_label() -> String {
 
 /// The time limit of a test, before `IT_SLOW` multiplies it.
 pub fn deadline_of(name: &str) -> Duration {
-    let slow = name.contains("thousand") || name.contains("hundred") || name.starts_with("engines::");
+    let slow = name.contains("thousand") || name.contains("hundred") || name.contains("engines::");
     Duration::from_secs(if slow { 900 } else { 40 })
 }
 

@@ -3,6 +3,7 @@
 # usage: integration/guest/suites.sh GUEST EMBRUN
 #   v2                  all kernel tests, with pure cgroup v2
 #   v1, none            the tests that depend on cgroups, with v1 and without any cgroup mounted
+#   engines             podman with user namespaces and of an ordinary user, with pure cgroup v2
 #   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs; with v2 also services of Type=notify
 set -euo pipefail
 guest=$1
@@ -15,6 +16,10 @@ programs=(kernel cgroup)
 case $guest in
 v2) programs+=(rootfs) ;;
 v1 | none) export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lifecycle:: kill_and_delete:: cgroup" ;;
+engines)
+	export IT_ARGS="--ignored rootless_engines mapped_engines::podman mapped_engines::runtime"
+	programs=(kernel)
+	;;
 systemd-*)
 	programs=(cgroup)
 	# systemd.sh mounts only this folder, so the busybox that a test copies must be in it.
@@ -22,13 +27,14 @@ systemd-*)
 	cp -a "$IT_ROOTFS/bin" target/guest/rootfs/
 	;;
 *)
-	sed -n 3,6p "$0" >&2
+	sed -n 3,7p "$0" >&2
 	exit 2
 	;;
 esac
 mapfile -t programs < <(integration/programs.sh "${programs[@]}")
 case $guest in
 systemd-*) boot=(integration/guest/systemd.sh --cgroup "${guest#systemd-}") ;;
+engines) boot=(integration/guest/uml.sh --cgroup v2) guest=uml-$guest ;;
 *) boot=(integration/guest/uml.sh --cgroup "$guest") guest=uml-$guest ;;
 esac
 checks=(integration/suites.sh "$guest" "${programs[@]}")

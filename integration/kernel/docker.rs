@@ -5,7 +5,7 @@
 use crate::cases;
 use crate::common::{Case, Output, Test, eventually};
 use crate::engines::needs;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -21,19 +21,25 @@ pub const CASES: &[Case] = cases![
 const HOME: &str = "/run/it/docker";
 
 /// A daemon for one test, with the fixture as an image.
-struct Docker<'t> {
+pub struct Docker<'t> {
     test: &'t Test,
     daemon: Child,
 }
 
 impl<'t> Docker<'t> {
-    fn new(t: &'t Test) -> Docker<'t> {
+    pub fn new(t: &'t Test) -> Docker<'t> {
+        Docker::with(t, &json!({}))
+    }
+
+    /// A daemon with more settings.
+    pub fn with(t: &'t Test, more: &Value) -> Docker<'t> {
         ["dockerd", "docker", "containerd"].iter().for_each(|program| needs(t, program));
         let home = Path::new(HOME);
         fs::create_dir(home).unwrap();
-        let runtimes =
+        let mut settings =
             json!({"runtimes": {"tested": {"path": t.runtime_path()}}, "default-runtime": "tested"});
-        fs::write(home.join("daemon.json"), runtimes.to_string()).unwrap();
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fs::write(home.join("daemon.json"), settings.to_string()).unwrap();
         let log = fs::File::create(home.join("log")).unwrap();
         let args = "--config-file=/run/it/docker/daemon.json --data-root=/run/it/docker/data \
             --exec-root=/run/it/docker/exec --pidfile=/run/it/docker/pid --host=unix:///run/it/docker/sock \
@@ -58,7 +64,7 @@ impl<'t> Docker<'t> {
     }
 
     #[track_caller]
-    fn call(&self, args: &[&str]) -> Output {
+    pub fn call(&self, args: &[&str]) -> Output {
         let mut command = Command::new("docker");
         command.args(["--host", "unix:///run/it/docker/sock", "--config", HOME]).args(args);
         self.test.finish(command)
@@ -66,13 +72,13 @@ impl<'t> Docker<'t> {
 
     /// `docker run` with the flags that every container here needs.
     #[track_caller]
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.call(&[&["run", "--network=none"], args].concat())
     }
 
     /// One value of `docker inspect`.
     #[track_caller]
-    fn of(&self, name: &str, value: &str) -> String {
+    pub fn of(&self, name: &str, value: &str) -> String {
         self.call(&["inspect", "--format", &format!("{{{{{value}}}}}"), name]).ok().stdout.trim().to_string()
     }
 }

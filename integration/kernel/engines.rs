@@ -27,10 +27,10 @@ pub const CASES: &[Case] = cases![
 ];
 
 /// Podman with its own storage, which holds the fixture as an image.
-struct Podman<'t>(&'t Test);
+pub struct Podman<'t>(pub &'t Test);
 
 impl<'t> Podman<'t> {
-    fn new(t: &'t Test) -> Podman<'t> {
+    pub fn new(t: &'t Test) -> Podman<'t> {
         needs(t, "podman");
         let podman = Podman(t);
         let import = podman.command(&["import", "--quiet", "-", "fixture"]);
@@ -41,7 +41,7 @@ impl<'t> Podman<'t> {
         podman
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("podman");
         command.args([
             "--root",
@@ -57,13 +57,13 @@ impl<'t> Podman<'t> {
     }
 
     #[track_caller]
-    fn call(&self, args: &[&str]) -> Output {
+    pub fn call(&self, args: &[&str]) -> Output {
         self.0.finish(self.command(args))
     }
 
     /// `podman run` with the flags that every container here needs.
     #[track_caller]
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         let parent = format!("--cgroup-parent=/{}", self.0.token());
         self.call(&[&["run", "--network=none", &parent], args].concat())
     }
@@ -92,7 +92,7 @@ impl Drop for Podman<'_> {
 }
 
 /// Podman leaves the cgroups of conmon to the creator of their parent.
-fn sweep_conmon(t: &Test) {
+pub fn sweep_conmon(t: &Test) {
     for controller in
         ["pids", "memory", "cpu", "cpuset", "cpuacct", "devices", "freezer", "blkio", "name=systemd"]
     {
@@ -106,7 +106,7 @@ fn sweep_conmon(t: &Test) {
 }
 
 /// Whether a process of this test's pid namespace has one of these names.
-fn runs(names: &[&str]) -> bool {
+pub fn runs(names: &[&str]) -> bool {
     fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
         let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         names.contains(&comm.trim())

@@ -36,10 +36,12 @@ mod hung;
 mod idmap;
 mod intel_rdt;
 mod kill_and_delete;
+mod labelled;
 mod labels;
 mod lifecycle;
 mod limits;
 mod logs;
+mod mapped_engines;
 mod memory;
 mod mounts;
 #[path = "../mutate.rs"]
@@ -56,6 +58,7 @@ mod relay;
 mod robust;
 mod roles;
 mod rootless;
+mod rootless_engines;
 mod sd_notify;
 mod sd_notify_relay;
 mod selftest;
@@ -135,9 +138,19 @@ const ALL: &[&[Case]] = &[
     wrong_values::CASES,
 ];
 
+/// The tests that run only with `--ignored`.
+const ON_DEMAND: &[&[Case]] = &[
+    docker::CASES,
+    engines::CASES,
+    escape::SLOW,
+    labelled::CASES,
+    mapped_engines::CASES,
+    robust::SLOW,
+    rootless_engines::CASES,
+    selftest::FAILING,
+    sweep::SLOW,
+];
+
 fn main() -> std::process::ExitCode {
-    common::run(
-        ALL,
-        &[docker::CASES, engines::CASES, escape::SLOW, robust::SLOW, selftest::FAILING, sweep::SLOW],
-    )
+    common::run(ALL, ON_DEMAND)
 }

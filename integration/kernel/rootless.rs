@@ -269,12 +269,7 @@ fn delegated_cgroup_has_limits(t: &Test) {
     user.c.config["linux"]["cgroupsPath"] = json!(format!("/{}/{}", t.token(), user.c.id));
     user.c.config["linux"]["resources"] = json!({"pids": {"limit": 16}});
     user.c.args(&["sleep", "100"]);
-    let own = user.c.cgroup("pids").parent().unwrap().to_owned();
-    fs::create_dir(own.join("caller")).unwrap();
-    for file in ["", "cgroup.procs", "cgroup.subtree_control", "caller", "caller/cgroup.procs"] {
-        lchown(own.join(file), Some(USER), Some(USER)).unwrap();
-    }
-    user.cgroup = Some(own.join("caller"));
+    let caller = user.delegate();
     user.make(&["create"]).ok();
     user.on(&["start"]).ok();
     assert_eq!(user.c.knob("pids", "", "pids.max"), "16");
@@ -285,7 +280,7 @@ fn delegated_cgroup_has_limits(t: &Test) {
     assert!(seen.stdout.starts_with("0::/"), "{}", seen.stdout);
     user.on(&["delete", "--force"]).ok();
     assert!(!user.c.cgroup("pids").exists());
-    fs::remove_dir(own.join("caller")).unwrap();
+    fs::remove_dir(caller).unwrap();
 }
 
 fn failed_runs_leave_nothing(t: &Test) {

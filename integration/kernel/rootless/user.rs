@@ -2,6 +2,7 @@
 
 use crate::common::{Container, Output, Test};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,11 @@ impl<'t> User<'t> {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
+        self.program(self.home.join(runtime_name(self.c.test)), args)
+    }
+
+    /// A program that the user runs.
+    pub fn program(&self, program: impl AsRef<OsStr>, args: &[&str]) -> Command {
         let enter =
             "[ -z \"$CGROUP\" ] || echo $$ > \"$CGROUP/cgroup.procs\"; unset CGROUP; exec setpriv \"$@\"";
         let mut command = Command::new("sh");
@@ -56,7 +62,7 @@ impl<'t> User<'t> {
             "--clear-groups",
             "--inh-caps=-all",
         ]);
-        command.arg(self.home.join(runtime_name(self.c.test))).args(args);
+        command.arg(program).args(args);
         command.env("XDG_RUNTIME_DIR", self.home.join("run")).env("SECRET", "of the caller");
         command.env("CGROUP", self.cgroup.as_deref().unwrap_or(Path::new("")));
         command
@@ -89,13 +95,31 @@ impl<'t> User<'t> {
         self.on(&["state"]).ok().json()["status"].as_str().unwrap().into()
     }
 
-    /// Maps the user's id to root, and [`MORE`] to the others, by newuidmap.
-    pub fn map_more(&mut self) {
+    /// Gives the user ids in `/etc/subuid`, until [`uncover_ids`].
+    pub fn own_ids(&self, count: u32) {
         let name = "user:x:1000:1000::/:/bin/sh\n";
-        let ids = format!("user:{MORE}:1000\n");
+        let ids = format!("user:{MORE}:{count}\n");
         for (file, text) in [("passwd", name), ("subuid", &ids), ("subgid", &ids)] {
             cover(self.c.test, &format!("/etc/{file}"), text);
         }
+    }
+
+    /// Delegates the test's own cgroup v2 to the user.
+    ///
+    /// The user's programs then run in the returned cgroup below it.
+    pub fn delegate(&mut self) -> PathBuf {
+        let own = self.c.test.hierarchy("pids").unwrap().mount.join(self.c.test.token());
+        fs::create_dir(own.join("caller")).unwrap();
+        for file in ["", "cgroup.procs", "cgroup.subtree_control", "caller", "caller/cgroup.procs"] {
+            lchown(own.join(file), Some(USER), Some(USER)).unwrap();
+        }
+        self.cgroup = Some(own.join("caller"));
+        own.join("caller")
+    }
+
+    /// Maps the user's id to root, and [`MORE`] to the others, by newuidmap.
+    pub fn map_more(&mut self) {
+        self.own_ids(1000);
         for key in ["uidMappings", "gidMappings"] {
             self.c.config["linux"][key] = json!([
                 {"containerID": 0, "hostID": USER, "size": 1},
