@@ -9,6 +9,7 @@ mod limits;
 mod observe;
 mod peers;
 mod systemd;
+mod systemd_user;
 mod update;
 
 use std::io::{BufRead, BufReader, Write};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Runs a command and returns whether it succeeded, and its output.
 ///
 /// The output goes to a file, because a created container keeps it open.
-fn say(program: &str, args: &[&str]) -> (bool, String) {
+pub(super) fn say(program: &str, args: &[&str]) -> (bool, String) {
     let path = std::env::temp_dir().join(format!("embrun-test-{}-output", std::process::id()));
     let file = std::fs::File::create(&path).unwrap();
     let mut command = Command::new(program);
@@ -20,7 +20,7 @@ fn say(program: &str, args: &[&str]) -> (bool, String) {
 }
 
 /// Whether systemd runs this host; prints the skip if not.
-fn runs() -> bool {
+pub(super) fn runs() -> bool {
     let runs = std::path::Path::new("/run/systemd/system").is_dir();
     if !runs {
         eprintln!("SKIPPED: systemd does not run this host");
@@ -32,20 +32,20 @@ fn show(unit: &str, property: &str) -> String {
     say("systemctl", &["show", unit, "--value", "-p", property]).1.trim().to_owned()
 }
 
-fn is_v2() -> bool {
+pub(super) fn is_v2() -> bool {
     Layout::discover().unwrap().is_pure_v2()
 }
 
 /// A bundle, and a runtime with its own state root.
-struct Bundle {
-    at: PathBuf,
+pub(super) struct Bundle {
+    pub(super) at: PathBuf,
     /// The words in front of the runtime: they change its user or its mounts.
-    before: Vec<String>,
-    flags: Vec<&'static str>,
+    pub(super) before: Vec<String>,
+    pub(super) flags: Vec<&'static str>,
 }
 
 impl Bundle {
-    fn new(name: &str) -> Bundle {
+    pub(super) fn new(name: &str) -> Bundle {
         let at = std::env::temp_dir().join(format!("embrun-test-{}-{name}", std::process::id()));
         for directory in ["rootfs/bin", "rootfs/dev", "rootfs/proc"] {
             std::fs::create_dir_all(at.join(directory)).unwrap();
@@ -57,7 +57,7 @@ impl Bundle {
         Bundle { at, before: Vec::new(), flags: vec!["--systemd-cgroup"] }
     }
 
-    fn config(&self, path: &str, annotations: &str, resources: &str) {
+    pub(super) fn config(&self, path: &str, annotations: &str, resources: &str) {
         let text = format!(
             r#"{{"ociVersion":"1.0.2","process":{{"user":{{"uid":0,"gid":0}},"args":["/bin/sleep","1000"],"cwd":"/"}},
             "root":{{"path":"rootfs"}},"mounts":[{{"destination":"/proc","type":"proc","source":"proc"}},
@@ -68,7 +68,7 @@ impl Bundle {
         std::fs::write(self.at.join("config.json"), text).unwrap();
     }
 
-    fn embrun(&self, args: &[&str]) -> (bool, String) {
+    pub(super) fn embrun(&self, args: &[&str]) -> (bool, String) {
         let embrun = std::env::var("RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_embrun").to_owned());
         let state = self.at.join("state");
         let mut words: Vec<&str> = self.before.iter().map(String::as_str).collect();
@@ -78,19 +78,26 @@ impl Bundle {
         say(words[0], &words[1..])
     }
 
+    /// Gives the directories to the guest's user.
+    pub(super) fn give_to_user(&self) {
+        for directory in ["", "rootfs", "rootfs/dev", "rootfs/proc", "rootfs/bin"] {
+            nix::unistd::chown(&self.at.join(directory), Some(1000.into()), Some(1000.into())).unwrap();
+        }
+    }
+
     #[track_caller]
-    fn ok(&self, args: &[&str]) {
+    pub(super) fn ok(&self, args: &[&str]) {
         let (done, text) = self.embrun(args);
         assert!(done, "{args:?}: {text}");
     }
 
     #[track_caller]
-    fn create(&self) {
+    pub(super) fn create(&self) {
         self.ok(&["create", "--bundle", self.at.to_str().unwrap(), "x"]);
     }
 
     /// A file of the unit's cgroup: in the hierarchy of a controller, or else in v2.
-    fn file(controller: &str, group: &str, file: &str) -> String {
+    pub(super) fn file(controller: &str, group: &str, file: &str) -> String {
         let layout = Layout::discover().unwrap();
         let hierarchy = layout.hierarchies.iter().find(|t| t.has(controller)).or(layout.v2()).unwrap();
         let path = format!("{}{group}/{file}", hierarchy.mount);
@@ -107,7 +114,7 @@ impl Drop for Bundle {
     }
 }
 
-const UNIT: &str = "tst-web.scope";
+pub(super) const UNIT: &str = "tst-web.scope";
 const GROUP: &str = "/machine.slice/tst-web.scope";
 const LIMITS: &str = r#"{"devices":[{"allow":false}],"memory":{"limit":33554432},
     "cpu":{"shares":1024,"quota":50000,"period":100000},"pids":{"limit":50}}"#;
@@ -326,55 +333,6 @@ fn bus_is_used_without_the_private_socket() {
     let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
     assert!(!done && text.contains("connect to /run/dbus/system_bus_socket"), "{text}");
     assert!(!b.embrun(&["state", "x"]).0);
-}
-
-/// An unprivileged user, root of a user namespace as in rootless engines.
-///
-/// The manager is the systemd of that user.
-#[test]
-fn user_gets_scopes_from_the_user_manager() {
-    if !runs() {
-        return;
-    }
-    if !is_v2() {
-        eprintln!("SKIPPED: cgroup v1 cannot be delegated to a user");
-        return;
-    }
-    let mut b = Bundle::new("systemd-user");
-    let user = |words: &[&str]| {
-        let set = "XDG_RUNTIME_DIR=/run/user/1000";
-        let head = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", set, "USER=user"];
-        head.iter().chain(words).map(|w| (*w).to_owned()).collect::<Vec<String>>()
-    };
-    b.before = user(&["unshare", "--user", "--map-root-user", "--map-auto"]);
-    for directory in ["", "rootfs", "rootfs/dev", "rootfs/proc", "rootfs/bin"] {
-        nix::unistd::chown(&b.at.join(directory), Some(1000.into()), Some(1000.into())).unwrap();
-    }
-    let show = |property: &str| {
-        let words = user(&["systemctl", "--user", "show", UNIT, "--value", "-p", property]);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        say(words[0], &words[1..]).1.trim().to_owned()
-    };
-    b.config("app.slice:tst:web", "", r#"{"memory":{"limit":33554432},"pids":{"limit":50}}"#);
-    b.create();
-    let group = "/user.slice/user-1000.slice/user@1000.service/app.slice/tst-web.scope";
-    for (property, value) in
-        [("ActiveState", "active"), ("ControlGroup", group), ("MemoryMax", "33554432"), ("TasksMax", "50")]
-    {
-        assert_eq!(show(property), value, "{property}");
-    }
-    assert_eq!(Bundle::file("pids", group, "pids.max"), "50");
-    b.ok(&["update", "--pids-limit", "60", "x"]);
-    assert_eq!((show("TasksMax").as_str(), Bundle::file("pids", group, "pids.max").as_str()), ("60", "60"));
-    b.ok(&["delete", "--force", "x"]);
-    assert_eq!(show("LoadState"), "not-found");
-    assert!(!std::path::Path::new(&format!("/sys/fs/cgroup{group}")).exists());
-
-    // Without access to the user manager the error names what is missing.
-    b.before = b.before.iter().filter(|w| !w.starts_with("XDG_RUNTIME_DIR")).cloned().collect();
-    b.flags.push("--rootless=true");
-    let (done, text) = b.embrun(&["create", "--bundle", b.at.to_str().unwrap(), "x"]);
-    assert!(!done && text.contains("XDG_RUNTIME_DIR is not set"), "{text}");
 }
 
 #[test]

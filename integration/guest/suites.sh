@@ -1,10 +1,11 @@
 #!/bin/bash
 # Runs tests in one boot of a guest of user-mode Linux. They are built here, since the guest sees this machine's files.
 # usage: integration/guest/suites.sh GUEST EMBRUN
-#   v2                  all kernel tests, with pure cgroup v2
-#   v1, none            the tests that depend on cgroups, with v1 and without any cgroup mounted
-#   engines             podman with user namespaces and of an ordinary user, with pure cgroup v2
-#   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs; with v2 also services of Type=notify
+#   v2                          all kernel tests, with pure cgroup v2
+#   v1, none                    the tests that depend on cgroups, with v1 and without any cgroup mounted
+#   engines                     podman of an ordinary user, and the runtime inside podman, with pure cgroup v2
+#   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs; with v2 also an ordinary user's
+#                               containers and services of Type=notify
 set -euo pipefail
 guest=$1
 cd "$(dirname "$0")/../.."
@@ -17,7 +18,7 @@ case $guest in
 v2) programs+=(rootfs) ;;
 v1 | none) export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lifecycle:: kill_and_delete:: cgroup" ;;
 engines)
-	export IT_ARGS="--ignored rootless_engines mapped_engines::podman mapped_engines::runtime"
+	export IT_ARGS="--ignored rootless_engines mapped_engines::runtime"
 	programs=(kernel)
 	;;
 systemd-*)
@@ -25,9 +26,15 @@ systemd-*)
 	# systemd.sh mounts only this folder, so the busybox that a test copies must be in it.
 	mkdir -p target/guest/rootfs/{proc,run,shared} && cp "$IT_ROOTFS/bin/busybox" target/guest/
 	cp -a "$IT_ROOTFS/bin" target/guest/rootfs/
+	if [ "$guest" = systemd-v2 ]; then
+		rm -rf target/guest/fixture
+		cp -a "$IT_ROOTFS" target/guest/fixture
+		export IT_ROOTFS=$PWD/target/guest/fixture IT_ARGS="rootless:: nested::"
+		programs+=(kernel)
+	fi
 	;;
 *)
-	sed -n 3,7p "$0" >&2
+	sed -n 3,8p "$0" >&2
 	exit 2
 	;;
 esac
