@@ -27,9 +27,9 @@ test-guest: ## the kernel tests with pure cgroup v2, in a guest of user-mode Lin
 	@integration/needs.sh build test
 	integration/guest/suites.sh v2 "$$(integration/static.sh)"
 
-test-guests: ## the tests that depend on cgroups: with v1, without cgroups, and in guests that systemd runs
-	@integration/needs.sh build test guests
-	for guest in v1 none systemd-v2 systemd-hybrid systemd-v1; do integration/guest/suites.sh $$guest "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
+test-guests: ## the tests that depend on cgroups: with v1, without cgroups, podman with v2, and in guests that systemd runs
+	@integration/needs.sh build test engines guests
+	for guest in v1 none engines systemd-v2 systemd-hybrid systemd-v1; do integration/guest/suites.sh $$guest "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
 test-peers: ## the kernel tests with Debian's runc and crun, to check the tests themselves
 	@integration/needs.sh build test
@@ -46,7 +46,7 @@ test-older: ## the kernel tests under a filter that answers ENOSYS to system cal
 	RUNTIME=$$(integration/static.sh) IT_ARGS="--skip recorder:: --skip memory::" target/debug/examples/older $(YOUNG) integration/suites.sh older $$(integration/programs.sh kernel)
 	RUNTIME=$$(integration/static.sh) IT_ARGS="notify::" target/debug/examples/older pidfd_getfd integration/suites.sh older $$(integration/programs.sh kernel)
 
-test-labels: ## the tests of AppArmor and SELinux, in guests of user-mode Linux that enforce a policy
+test-labels: ## the tests of AppArmor and SELinux, also with podman and docker, in guests that enforce a policy
 	@integration/needs.sh build test engines
 	for module in apparmor selinux; do integration/guest/labels.sh $$module "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
@@ -58,7 +58,7 @@ test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes a s
 	@integration/needs.sh build test
 	integration/guest/arm.sh tests
 
-engines: ## let podman, containerd and docker run containers with embrun
+engines: ## let podman, containerd and docker run containers with embrun, also as an ordinary user
 	@integration/needs.sh build test engines
 	PATH=$$(integration/docker.sh):$$PATH RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored engines docker" \
 		integration/suites.sh engines $$(integration/programs.sh kernel)

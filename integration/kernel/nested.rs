@@ -62,7 +62,8 @@ fn root_of_a_user_namespace_joins_a_pid_namespace(t: &Test) {
     user.c.config["mounts"][0]["options"] = json!(["nosuid", "noexec", "nodev", "hidepid=1"]);
     user.c.args(&["sh", "-c", "ls -d /proc/[0-9]* && grep ' /proc ' /proc/self/mountinfo"]);
     let script = "unshare --pid --fork --kill-child sleep 100 & \
-        until mount --bind /proc/$!/ns/pid_for_children FILE; do sleep 0.1; done 2> /dev/null; \
+        until [ \"$(readlink /proc/$!/ns/pid_for_children)\" != \"$(readlink /proc/self/ns/pid)\" ] && \
+        mount --bind /proc/$!/ns/pid_for_children FILE; do sleep 0.1; done 2> /dev/null; \
         \"$@\"; status=$?; kill -9 $!; exit $status";
     let seen = as_inner_root(&user, &script.replace("FILE", file.to_str().unwrap())).ok().stdout;
     assert!(seen.starts_with("/proc/1\n"), "{seen}");
