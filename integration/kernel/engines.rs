@@ -75,6 +75,13 @@ impl Drop for Podman<'_> {
         if std::thread::panicking() {
             return;
         }
+        self.call(&["stop", "--all", "--time", "0"]).ok();
+        // conmon calls podman's cleanup in the background at a container's end. If the container has a user namespace, podman
+        // 4.3 does so in another mount namespace and may leave its shm mounted here, with runc too.
+        eventually("podman's cleanup has ended", || !runs(&["podman", "conmon"]));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let shm = mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| at.ends_with("/shm"));
+        shm.filter(|at| at.starts_with("/run/it/")).for_each(|at| nix::mount::umount(at).unwrap());
         self.call(&["rm", "--all", "--force", "--time", "0"]).ok();
         for dir in ["/run/embrun", "/run/runc", "/run/crun"] {
             let left: Vec<_> =
@@ -82,7 +89,6 @@ impl Drop for Podman<'_> {
             assert!(left.is_empty(), "{dir} holds {left:?}");
             let _ = fs::remove_dir(dir);
         }
-        // conmon calls podman's cleanup in the background at a container's end.
         eventually("podman's cleanup has ended", || !runs(&["podman", "conmon"]));
         // Podman mounts its storage on itself, and records in /run/libpod that it has seen this boot.
         let _ = fs::remove_dir_all("/run/libpod");
