@@ -218,7 +218,7 @@ fn unknown_keys_are_logged_with_debug(t: &Test) {
     let out = t.call(&["--debug", "run", "--bundle", c.bundle.to_str().unwrap(), &c.id]).ok();
     for key in ["hostnam", "process.cwdd", "linux.namespaces[0].typ"] {
         assert!(
-            out.stderr.contains(&format!("config.json: {key}: unknown key, ignored\n")),
+            out.stderr.contains(&format!("config.json: {key}: unknown key, ignored")),
             "{}",
             out.stderr
         );

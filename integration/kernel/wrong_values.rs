@@ -217,7 +217,7 @@ fn faults_in_linux_sections_are_refused(t: &Test) {
             ours(
                 "/linux/intelRdt",
                 r#"{"closID":"x"}"#,
-                "linux.intelRdt: is not supported by this version",
+                "linux.intelRdt: no resctrl is mounted at",
                 "supported, if the processor has it",
             ),
         ],
