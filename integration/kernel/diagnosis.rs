@@ -217,11 +217,7 @@ fn unknown_keys_are_logged_with_debug(t: &Test) {
     c.write();
     let out = t.call(&["--debug", "run", "--bundle", c.bundle.to_str().unwrap(), &c.id]).ok();
     for key in ["hostnam", "process.cwdd", "linux.namespaces[0].typ"] {
-        assert!(
-            out.stderr.contains(&format!("config.json: {key}: unknown key, ignored")),
-            "{}",
-            out.stderr
-        );
+        assert!(out.stderr.contains(&format!("config.json: {key}: unknown key, ignored")), "{}", out.stderr);
     }
     assert_eq!(out.stderr.matches("unknown key").count(), 3, "{}", out.stderr);
 }

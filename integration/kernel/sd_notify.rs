@@ -128,7 +128,7 @@ fn last_message_before_the_end_counts(t: &Test) {
     let mut c = t.container();
     c.probe("notify READY=1").create().ok();
     c.start().ok();
-    assert_eq!(manager.lines()[0], "READY=1");
+    manager.hears("READY=1");
     c.stopped();
     c.delete().ok();
 }
@@ -150,7 +150,7 @@ fn user_of_a_user_namespace_is_heard(t: &Test) {
     c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     c.probe("notify READY=1 pause").create().ok();
     c.start().ok();
-    assert_eq!(manager.lines()[0], "READY=1");
+    manager.hears("READY=1");
     c.remove();
 }
 
