@@ -6,10 +6,12 @@ use super::host::Hierarchy;
 use super::test;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -56,6 +58,9 @@ fn prepare(token: &str) {
     for dir in ["state", "tmp", "bundles"] {
         fs::create_dir_all(Path::new(test::HOME).join(dir)).expect("a directory in a fresh tmpfs");
     }
+    if test::runtime_name(&test::runtime_path()) == "crun" {
+        own_null();
+    }
     let hierarchies = Hierarchy::all();
     let hybrid = hierarchies.iter().any(|h| !h.v2);
     for h in &hierarchies {
@@ -69,6 +74,16 @@ fn prepare(token: &str) {
             panic!("{}: {e}", dir.display());
         }
     }
+}
+
+/// Puts a device of the cage in place of /dev/null: crun gives its standard streams to the container's user.
+fn own_null() {
+    let null = Path::new(test::HOME).join("null");
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(&null, SFlag::S_IFCHR, mode, makedev(1, 3)).expect("mknod");
+    fs::set_permissions(&null, fs::Permissions::from_mode(0o666)).expect("chmod");
+    let none: Option<&str> = None;
+    mount(Some(&null), "/dev/null", none, MsFlags::MS_BIND, none).expect("bind /dev/null");
 }
 
 /// The state that a test must restore.
