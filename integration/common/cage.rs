@@ -76,7 +76,9 @@ fn prepare(token: &str) {
     }
 }
 
-/// Puts a device of the cage in place of /dev/null: crun gives its standard streams to the container's user.
+/// Puts a device of the cage in place of /dev/null.
+///
+/// crun gives its standard streams to the container's user.
 fn own_null() {
     let null = Path::new(test::HOME).join("null");
     let mode = Mode::from_bits_truncate(0o666);
