@@ -20,7 +20,7 @@ require ${BPN}-crates.inc
 # builds its last commit instead.
 PV .= "+git"
 SRC_URI += "git://${EMBRUN_TREE};protocol=file;nobranch=1;usehead=1;destsuffix=${BP}"
-SRCREV ?= "3181994bd0fdf1f1435e87ad7ec338dbf4cce4f0"
+SRCREV ?= "acda5a4f244339877403f8c97c49d3c17d2bf3d6"
 
 S = "${UNPACKDIR}/${BP}"
 
