@@ -144,7 +144,7 @@ fn what_needs_a_mount_is_refused_by_name(t: &Test) {
     p.c.run().fails(&["type \"user\": needs a mount namespace"]);
 }
 
-/// It would not be a container at all, under whatever name.
+/// A container with the host's root is none; other paths to it are refused too.
 fn root_of_the_host_is_refused(t: &Test) {
     let mut p = Prepared::new(t);
     let alias = t.path("alias");

@@ -163,7 +163,7 @@ fn killed_start_leaves_nothing_behind(t: &Test) {
     let mut c = t.container();
     c.probe("notify STATUS=x pause").create().ok();
     let path = Path::new(STATE).join(&c.id).join("notify/inside/notify.sock");
-    // As a `start` leaves it that is killed before the program runs.
+    // A `start` that is killed before the program runs leaves such a socket.
     drop(UnixDatagram::bind(&path).unwrap());
     let start = t.spawn(t.command(&["start", &c.id]));
     manager.hears("STATUS=x");

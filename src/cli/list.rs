@@ -42,7 +42,7 @@ struct Listing {
     format: Format,
     quiet: bool,
     rows: Vec<[String; 6]>,
-    /// What was not yet printed.
+    /// The part that is not printed yet.
     text: String,
     /// Whether an element of the JSON list precedes.
     more: bool,

@@ -123,7 +123,8 @@ impl Rootfs {
 
     /// Binds the slave side of a terminal over `/dev/console`.
     ///
-    /// The file is made if it is missing; where mounts are the host's, there is no console. `slave` was opened through its master (TIOCGPTPEER), not by a name.
+    /// The file is made if it is missing; where mounts are the host's, there is no console. `slave` was opened through its
+    /// master (TIOCGPTPEER), not by a name.
     pub fn console(&mut self, slave: BorrowedFd<'_>) -> Result<()> {
         if self.shares_mounts {
             return Ok(());

@@ -82,7 +82,7 @@ impl Init<'_> {
         };
         let errno = failure.errno().unwrap_or(Errno::UnknownErrno);
         let _ = self.channel.failed(step as u16, errno as i32, &failure.to_string());
-        // Only now: under a filter, a further call may end this process.
+        // This follows the report, because a further call may end this process if it has a filter.
         let of_program = matches!(self.launch.init.get(step), Some(InitStep::FindProgram | InitStep::Exec));
         let reason =
             context.ok().filter(|_| of_program).and_then(|c| c.diagnosis(&self.launch.program, errno));

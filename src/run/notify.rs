@@ -78,7 +78,7 @@ pub fn listen(dir: &Entry) -> Result<OwnedFd> {
 pub struct Readiness {
     inside: OwnedFd,
     caller: OwnedFd,
-    /// The service's process, which the caller is told when the container is ready.
+    /// The process that is reported as the service's when the container is ready.
     main_pid: i32,
     /// The message that waits for room.
     message: Filtered,
@@ -168,7 +168,7 @@ impl Readiness {
                 Progress::Ready => return self.barrier(),
                 Progress::Later => {}
                 Progress::Nothing if !has_ended(init, pidfd)? => {}
-                // Its last word may have come in between.
+                // Its last message may have arrived in between.
                 Progress::Nothing => {
                     self.finish();
                     return if self.message.ready { self.barrier() } else { Ok(()) };

@@ -1,7 +1,7 @@
 //! A fake resctrl: a FUSE file system that behaves like the kernel's.
 //!
-//! It is at the usual place. A directory below the root is a class of service with its files, one below `mon_groups` a monitoring group. Both are removed
-//! with rmdir(2). A task is in one class, and in a monitoring group of that class only. The kernel checks schemata in the same way.
+//! It is at the usual place. A directory below the root is a class of service with its files, one below `mon_groups` a
+//! monitoring group. Both are removed with rmdir(2). A task is in one class, and in a monitoring group of that class only. The kernel checks schemata in the same way.
 
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
