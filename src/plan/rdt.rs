@@ -60,8 +60,11 @@ impl RdtGroup {
     }
 
     /// Whether a directory may have processes of other containers.
+    ///
+    /// A class of the container's own name may be one that its configuration names, and that of others too.
     pub fn is_shared(directory: &str, id: &str) -> bool {
-        !directory.strip_suffix(id).is_some_and(|above| above.ends_with('/'))
+        let above = directory.strip_suffix(id).and_then(|above| above.strip_suffix('/'));
+        !above.is_some_and(|above| above.ends_with("/mon_groups"))
     }
 }
 
@@ -140,6 +143,7 @@ mod tests {
         assert_eq!(gold.to_make(), ["/sys/fs/resctrl/gold"]);
         assert!(RdtGroup::is_shared("/sys/fs/resctrl/gold", "web"));
         assert!(RdtGroup::is_shared("/sys/fs/resctrl/gold-web", "web"));
+        assert!(RdtGroup::is_shared("/sys/fs/resctrl/web", "web"));
         assert!(!RdtGroup::is_shared("/sys/fs/resctrl/gold/mon_groups/web", "web"));
     }
 
