@@ -67,6 +67,10 @@ fn missing_interpreter_is_named(t: &Test) {
         NOT_FOUND,
         r#"("/bin/dos" needs an interpreter that the container lacks: /bin/sh\r)"#,
     );
+    // The kernel reads the first line only.
+    program(&c, "empty", b"#! \n/bin/nope\n");
+    c.args(&["empty"]);
+    assert!(!c.run().fails(&["exec"]).stderr.contains("interpreter"));
     // An interpreter may be a script too.
     program(&c, "outer", b"#!/bin/script\n");
     fails(

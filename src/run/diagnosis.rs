@@ -42,7 +42,11 @@ fn of_file(path: &CStr, errno: Errno, depth: u8) -> Option<String> {
         let head = read_at(&file, 0);
         let is_elf = head.starts_with(b"\x7fELF");
         if let Some(line) = head.strip_prefix(b"#!") {
-            detail = first(line.trim_ascii_start(), b" \t\n\0");
+            let line = first(line, b"\n\0");
+            detail = first(line.trim_ascii_start(), b" \t");
+            if detail.is_empty() {
+                return None;
+            }
             if !is_missing(&detail) {
                 return of_file(c_text(&detail)?, errno, depth.checked_sub(1)?);
             }
