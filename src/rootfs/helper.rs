@@ -7,9 +7,10 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{getpid, getppid};
 
 use crate::error::{Context, Error, Result};
-use crate::sys::descriptor::receive_fd;
+use crate::sys::descriptor::{self, receive_fd};
 use crate::sys::killed;
 use crate::sys::process::{self, Cloned, Ended};
 
@@ -23,10 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs `work` in a clone, and waits for it. The clone dies with this process.
 pub fn by_a_helper(work: impl FnOnce() -> Done) -> Result<()> {
+    let parent = getpid();
     let (pid, pidfd) = match process::clone(0, None).at("clone")? {
         Cloned::Child => {
+            // A server may hold it after its kill, and the caller may wait for the end of what it reads from us.
+            (0..3).filter_map(descriptor::inherited).for_each(descriptor::close_for_good);
             let ready = set_pdeathsig(Signal::SIGKILL);
-            process::exit(status(ready.and_then(|()| work())))
+            // It may have ended before that. In another pid namespace its number is 0.
+            let lives = ready.and_then(|()| match getppid() {
+                up if up == parent || up.as_raw() == 0 => Ok(()),
+                _ => Err(Errno::ESRCH),
+            });
+            process::exit(status(lives.and_then(|()| work())))
         }
         Cloned::Parent { pid, pidfd, .. } => (pid, pidfd),
     };
