@@ -78,8 +78,8 @@ pub fn listen(dir: &Entry) -> Result<OwnedFd> {
 pub struct Readiness {
     inside: OwnedFd,
     caller: OwnedFd,
-    /// The process that is reported as the service's when the container is ready.
-    main_pid: i32,
+    /// `MAINPID=` and the process that is reported as the service's when the container is ready.
+    main_pid: String,
     /// The message that waits for room.
     message: Filtered,
     next: Instant,
@@ -91,7 +91,8 @@ impl Readiness {
         let path = callers_socket()?;
         match socket::connect_datagram(path).about(format_args!("NOTIFY_SOCKET {path}")) {
             Ok(caller) => {
-                let message = Filtered::default();
+                // Memory is never freed, so no message may take any.
+                let (message, main_pid) = (Filtered::default(), format!("MAINPID={main_pid}"));
                 Some(Readiness { inside, caller, main_pid, message, next: Instant::now() })
             }
             Err(e) => {
@@ -135,8 +136,8 @@ impl Readiness {
                 return Progress::Nothing;
             };
             self.next = clock::after(PAUSE);
-            // A longer message is truncated.
-            self.message.fill(bytes.get(..length).unwrap_or_default(), self.main_pid);
+            // A longer message is dropped.
+            self.message.fill(bytes.get(..length).unwrap_or_default(), &self.main_pid);
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(self.caller.as_raw_fd(), self.message.text(), flags) {
@@ -163,9 +164,18 @@ impl Readiness {
     /// Relays until the container is ready or has ended.
     pub fn until_ready(mut self, init: Option<ProcessMark>, pidfd: Option<BorrowedFd<'_>>) -> Result<()> {
         let mut tick = TICK;
+        let mut look = clock::after(TICK);
         loop {
             match self.serve() {
                 Progress::Ready => return self.barrier(),
+                // Others may go on to send without init, or the caller may not read.
+                Progress::Later if clock::is_past(look) => {
+                    look = clock::after(TICK);
+                    if has_ended(init, pidfd)? {
+                        self.finish();
+                        return if self.message.ready { self.barrier() } else { Ok(()) };
+                    }
+                }
                 Progress::Later => {}
                 Progress::Nothing if !has_ended(init, pidfd)? => {}
                 // Its last message may have arrived in between.
@@ -244,14 +254,14 @@ impl Default for Filtered {
 }
 
 impl Filtered {
-    fn fill(&mut self, message: &[u8], main_pid: i32) {
+    fn fill(&mut self, message: &[u8], main_pid: &str) {
         self.ready = false;
         for line in message.split(|byte| *byte == b'\n').filter(|line| passes(line)) {
             self.ready |= line == b"READY=1";
             self.add(line);
         }
         if self.ready {
-            self.add(format!("MAINPID={main_pid}").as_bytes());
+            self.add(main_pid.as_bytes());
         }
     }
 
@@ -293,7 +303,7 @@ mod tests {
 
     fn filtered(message: &[u8]) -> String {
         let mut filtered = Filtered::default();
-        filtered.fill(message, 42);
+        filtered.fill(message, "MAINPID=42");
         String::from_utf8(filtered.text().to_vec()).unwrap()
     }
 
