@@ -9,10 +9,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::process::Command;
 
 pub const CASES: &[Case] = cases![
     run_in_the_foreground_relays_until_the_end,
@@ -22,6 +24,8 @@ pub const CASES: &[Case] = cases![
     flood_is_slowed_down,
     wait_ends_with_the_container,
     delete_force_ends_the_wait,
+    deep_socket_directory_is_deleted_with_few_descriptors,
+    wait_ends_with_init_during_a_flood,
     sigterm_ends_the_wait_and_the_container_runs_on,
     other_commands_work_during_the_wait,
     killed_start_leaves_nothing_behind,
@@ -109,6 +113,36 @@ fn wait_ends_with_the_container(t: &Test) {
     c.stopped();
     c.delete().ok();
     eventually("both are heard", || manager.lines() == ["STATUS=x", "STATUS=x"]);
+}
+
+/// The directory of the socket may be as deep as the payload likes.
+fn deep_socket_directory_is_deleted_with_few_descriptors(t: &Test) {
+    let _manager = Manager::new(t);
+    let mut c = t.container();
+    c.probe("pause").create().ok();
+    let mut dir = fs::File::open(format!("{STATE}/{}/notify/inside", c.id)).unwrap();
+    for n in 0..1500 {
+        let up = format!("/proc/self/fd/{}", dir.as_raw_fd());
+        fs::write(format!("{up}/.{n}"), "").unwrap();
+        fs::create_dir(format!("{up}/d")).unwrap();
+        dir = fs::File::open(format!("{up}/d")).unwrap();
+    }
+    drop(dir);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(t.runtime_path());
+    command.args(["--root", STATE, "delete", "--force", &c.id]);
+    t.finish(command).ok();
+}
+
+/// Another process of the container goes on to send.
+fn wait_ends_with_init_during_a_flood(t: &Test) {
+    let manager = Manager::new(t);
+    let mut c = t.container();
+    c.without_namespace("pid");
+    c.args(&["sh", "-c", "while probe flood STATUS=x > /dev/null; do :; done & sleep 1"]).create().ok();
+    c.start().ok();
+    manager.hears("STATUS=x");
+    c.call(&["delete", "--force"]).ok();
 }
 
 fn delete_force_ends_the_wait(t: &Test) {

@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::json::value;
 use crate::sys::descriptor::close_for_good;
 use crate::sys::entry::{write_all, write_text};
-use crate::sys::file::{Path, create, entries, openat, renameat, rmdirat, unlinkat};
+use crate::sys::file::{Path, create, entries, openat, rename_between, renameat, rmdirat, unlinkat};
 use crate::sys::lock::Lock;
 
 /// A container's directory with its exclusive lock; it existed when locked.
@@ -137,13 +137,46 @@ fn remove(dir: BorrowedFd<'_>, name: &(impl Path + ?Sized)) -> std::result::Resu
     match unlinkat(dir, name) {
         Err(Errno::EISDIR) => {
             let inner = openat(dir, name, directory() | OFlag::O_NOFOLLOW)?;
-            for (entry, _) in entries(&inner)? {
-                remove(inner.as_fd(), entry)?;
-            }
+            empty_tree(inner.as_fd())?;
             rmdirat(dir, name)
         }
         Err(Errno::ENOENT) => Ok(()),
         removed => removed,
+    }
+}
+
+/// Empties a directory, however deep, with one more descriptor: what is deeper is moved up.
+fn empty_tree(top: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let mut number = 0_u64;
+    loop {
+        let mut deep = false;
+        for (entry, _) in entries(top)? {
+            match unlinkat(top, entry) {
+                Err(Errno::EISDIR) => {}
+                Ok(()) | Err(Errno::ENOENT) => continue,
+                Err(e) => return Err(e),
+            }
+            let sub = openat(top, entry, directory() | OFlag::O_NOFOLLOW)?;
+            for (below, _) in entries(&sub)? {
+                match unlinkat(&sub, below) {
+                    Err(Errno::EISDIR) => deep = true,
+                    Ok(()) | Err(Errno::ENOENT) => continue,
+                    Err(e) => return Err(e),
+                }
+                // A name that is taken is one of a directory with content, or of a file.
+                while let Err(e) = rename_between(sub.as_fd(), below, top, &format!(".{number}")) {
+                    if !matches!(e, Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) {
+                        return Err(e);
+                    }
+                    number += 1;
+                }
+                number += 1;
+            }
+            rmdirat(top, entry)?;
+        }
+        if !deep {
+            return Ok(());
+        }
     }
 }
 

@@ -205,6 +205,15 @@ pub fn renameat(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
         .map(drop)
 }
 
+/// Moves a file to a name in another directory.
+pub fn rename_between(from: impl AsFd, name: &CStr, dir: impl AsFd, to: &str) -> Result<()> {
+    let number = dir.as_fd().as_raw_fd() as usize;
+    let to = CString::new(to).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: a C string that outlives the call; the rest is a descriptor and no flags.
+    unsafe { at(libc::SYS_renameat2, from.as_fd(), name.as_path(), [number, to.as_ptr() as usize, 0]) }
+        .map(drop)
+}
+
 /// Links an unnamed open file (O_TMPFILE) at `path`; EEXIST if that exists.
 pub fn give_name(file: &OwnedFd, path: &str) -> Result<()> {
     let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
