@@ -19,6 +19,7 @@ pub const CASES: &[Case] = cases![
     device_that_cannot_be_made_is_not_bound,
     terminal_of_a_prepared_root_is_used,
     notify_socket_is_not_mounted,
+    ways_to_join_a_user_namespace_are_refused,
 ];
 
 /// A root with the mounts that an administrator makes for chroot(8).
@@ -118,6 +119,18 @@ fn payload_and_exec_cannot_leave_the_root(t: &Test) {
     p.c.remove();
     p.c.capabilities(&["CAP_KILL", "CAP_SYS_ADMIN"]);
     p.c.run().fails(&["process.capabilities: CAP_SYS_ADMIN"]);
+    p.c.capabilities(&["CAP_DAC_READ_SEARCH"]);
+    p.c.run().fails(&["process.capabilities: CAP_DAC_READ_SEARCH"]);
+}
+
+/// Root owns the user namespaces that it has made for others, and may change its root there.
+fn ways_to_join_a_user_namespace_are_refused(t: &Test) {
+    let mut p = Prepared::new(t);
+    p.c.without_namespace("pid");
+    p.c.run().fails(&["linux.namespaces: a container without a mount namespace needs a new pid namespace"]);
+    p.c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "pid"}));
+    p.c.namespace_path("network", "/proc/self/ns/net");
+    p.c.run().fails(&["linux.namespaces: a path: needs a mount namespace"]);
 }
 
 fn what_needs_a_mount_is_refused_by_name(t: &Test) {

@@ -189,6 +189,7 @@ mod tests {
             [
                 r#"linux.maskedPaths: needs a mount namespace (add {"type": "mount"} to linux.namespaces)"#,
                 r#"linux.readonlyPaths: needs a mount namespace (add {"type": "mount"} to linux.namespaces)"#,
+                "linux.namespaces: a container without a mount namespace needs a new pid namespace",
                 r#"hostname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
                 r#"domainname: needs a uts namespace (add {"type": "uts"} to linux.namespaces)"#,
                 "linux.maskedPaths: the root cannot be hidden",
