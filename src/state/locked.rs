@@ -145,7 +145,9 @@ fn remove(dir: BorrowedFd<'_>, name: &(impl Path + ?Sized)) -> std::result::Resu
     }
 }
 
-/// Empties a directory, however deep, with one more descriptor: what is deeper is moved up.
+/// Empties a directory of any depth with few descriptors.
+///
+/// A directory two levels below is moved up, and is removed in the next round.
 fn empty_tree(top: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
     let mut number = 0_u64;
     loop {
