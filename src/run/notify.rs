@@ -78,7 +78,7 @@ pub fn listen(dir: &Entry) -> Result<OwnedFd> {
 pub struct Readiness {
     inside: OwnedFd,
     caller: OwnedFd,
-    /// `MAINPID=` and the process that is reported as the service's when the container is ready.
+    /// `MAINPID=` and the process that is reported as the service's.
     main_pid: String,
     /// The message that waits for room.
     message: Filtered,
