@@ -123,7 +123,7 @@ fn payload_and_exec_cannot_leave_the_root(t: &Test) {
     p.c.run().fails(&["process.capabilities: CAP_DAC_READ_SEARCH"]);
 }
 
-/// Root owns the user namespaces that it has made for others, and may change its root there.
+/// Root may change its root in each user namespace that it has made.
 fn ways_to_join_a_user_namespace_are_refused(t: &Test) {
     let mut p = Prepared::new(t);
     p.c.without_namespace("pid");
