@@ -20,6 +20,7 @@ pub const CASES: &[Case] = cases![
     many_filter_rules_need_bounded_memory,
     ignored_values_need_bounded_memory,
     ignored_objects_need_bounded_memory,
+    list_needs_the_memory_of_one_container,
 ];
 
 /// The limit for a command's memory, as a multiple of the configuration's size.
@@ -224,4 +225,27 @@ fn ignored_values_need_bounded_memory(t: &Test) {
 
 fn ignored_objects_need_bounded_memory(t: &Test) {
     within_bounds(t, &["true"], "/x", &format!("{{{}}}", items(200_000, |i| format!(r#""{i:x}":{i}"#))));
+}
+
+fn list_needs_the_memory_of_one_container(t: &Test) {
+    let list = |format| ["list", "--format", format];
+    let mut all = Vec::new();
+    let mut peaks = Vec::new();
+    for n in 1..=6 {
+        let mut c = t.container();
+        c.args(&["sleep", "1000"]);
+        c.config["annotations"] = json!({"a": "x".repeat(1 << 18)});
+        c.create().ok();
+        all.push(c);
+        if n == 1 || n == 6 {
+            peaks.push(["json", "table"].map(|format| peak(t, &list(format))));
+        }
+    }
+    let listed: Value = serde_json::from_str(&t.call(&list("json")).ok().stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 6);
+    all.iter().for_each(Container::remove);
+    println!("one and six: {peaks:?} KiB");
+    for (one, six) in peaks[0].iter().zip(peaks[1]) {
+        assert!(six <= one + NOISE, "{peaks:?}");
+    }
 }
