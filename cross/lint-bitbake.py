@@ -26,6 +26,7 @@ PN = "${@bb.parse.vars_from_file(d.getVar('FILE', False), d)[0]}"
 PV = "${@bb.parse.vars_from_file(d.getVar('FILE', False), d)[1]}"
 BPN = "${PN}"
 BP = "${BPN}-${PV}"
+prefix = "/usr"
 bindir = "/usr/bin"
 datadir = "/usr/share"
 sysconfdir = "/etc"
@@ -122,13 +123,19 @@ def install(d, name):
     profiles = {"usr/share/embrun/seccomp-profiles/" + os.path.basename(p) for p in glob.glob(source + "/seccomp-profiles/*.json")}
     dropins = {"usr/share/embrun/dropins/" + os.path.basename(p) for p in glob.glob(source + "/cross/dropins/*")}
     dropins |= {"etc/containers/containers.conf.d/50-embrun.conf", "etc/crio/crio.conf.d/50-embrun.conf"}
-    shown(name + ": installs exactly embrun, runc, profiles and drop-ins", files == profiles | dropins | {"usr/bin/embrun", "usr/bin/runc"}
+    manual = {p for p in files if p.startswith("usr/share/man/man8/embrun")}
+    completions = {"usr/share/" + p for p in ("bash-completion/completions/embrun", "zsh/site-functions/_embrun",
+                                              "fish/vendor_completions.d/embrun.fish")}
+    texts = profiles | dropins | manual | completions
+    shown(name + ": installs exactly embrun, runc, profiles, drop-ins, manual and completions",
+          files == texts | {"usr/bin/embrun", "usr/bin/runc"} and "usr/share/man/man8/embrun-run.8" in manual
           and os.path.realpath(image + "/usr/bin/runc") == image + "/usr/bin/embrun"
-          and all(os.stat(os.path.join(image, p)).st_mode & 0o777 == 0o644 for p in profiles | dropins), files)
+          and all(os.stat(os.path.join(image, p)).st_mode & 0o777 == 0o644 for p in texts), files)
     # Each file goes to the first package of PACKAGES that names it or a folder above it.
     owner = lambda file: next(p for p in d.getVar("PACKAGES").split() for f in (d.getVar("FILES:" + p) or "").split()
                               if re.fullmatch(re.escape(f).replace(r"\*", "[^/]*") + "(/.*)?", "/" + file))
     shown(name + ": each package has its files", {owner(f) for f in dropins} == {"embrun-dropins"} and owner("usr/bin/runc") == "embrun-runc"
+          and {owner(f) for f in completions} == {"embrun-completion"}
           and {owner(f) for f in profiles | {"usr/bin/embrun"}} == {"embrun"})
     shutil.rmtree(image)
 
