@@ -23,7 +23,7 @@ impl Scratch {
         Scratch(dir)
     }
 
-    /// With a state root: `list` fails without the one that it is told to use.
+    /// With a state root, because `list` fails if the given one does not exist.
     fn with_root() -> Scratch {
         let s = Scratch::new();
         std::fs::create_dir(s.path("root")).unwrap();

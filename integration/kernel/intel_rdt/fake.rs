@@ -25,7 +25,7 @@ struct Content {
     files: Files,
     /// The path of each node that the kernel knows; the root is number 1.
     nodes: Vec<String>,
-    /// What was changed, in order.
+    /// The changes, in order.
     log: Vec<String>,
     /// The changes until the process that makes one is killed.
     kill: Option<usize>,
