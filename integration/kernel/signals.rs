@@ -65,10 +65,11 @@ fn signals_of_every_number_are_forwarded(t: &Test) {
     for signal in ending {
         // The kernel spares the first process of a pid namespace.
         let mut c = t.container();
-        c.without_namespace("pid").args(&["sh", "-c", "echo ready; exec sleep 100"]);
-        let exec = t.command(&["exec", &pause.id, "sh", "-c", "echo ready; exec sleep 100"]);
+        c.without_namespace("pid").probe("pid say pause");
+        let exec = t.command(&["exec", &pause.id, "probe", "pid", "say", "pause"]);
         for running in [c.spawn_run(&[]), t.spawn(exec)] {
-            eventually("it runs", || running.stdout().contains("ready"));
+            // No shell: busybox's ignores SIGQUIT until it has become another program.
+            eventually("it runs", || running.stdout().contains("pid"));
             send(running.pid(), signal);
             running.wait().exits(128 + signal);
         }
