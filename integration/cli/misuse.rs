@@ -41,6 +41,9 @@ fn checkpoint_and_restore_probes_are_answered_no() {
     let why = "is not supported (there is no checkpoint and restore)";
     s.call(&["checkpoint", "--help"]).fails(&format!("checkpoint {why}"));
     s.call(&["restore", "--lsm-mount-context"]).fails(&format!("restore {why}"));
+    // runc's tests read this page.
+    let page = "NAME:\n   embrun checkpoint - not supported, there is no checkpoint and restore\n";
+    assert_eq!(s.call(&["checkpoint", "-h"]).ok(), page);
 }
 
 #[test]

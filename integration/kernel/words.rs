@@ -35,7 +35,8 @@ fn logged(c: &Container<'_>, command: &[&str], format: &str) -> String {
 }
 
 fn debug_lines_of_runc_are_logged_in_both_formats(t: &Test) {
-    const CLONED: [&str; 2] = ["nsexec container setup", "child process in init()"];
+    const CLONED: [&str; 3] =
+        ["exeseal: using /proc/self/exe clone", "nsexec container setup", "child process in init()"];
     let mut c = t.container();
     c.probe("say").write();
     let bundle = c.bundle.to_str().unwrap();

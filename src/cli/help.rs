@@ -14,6 +14,9 @@ pub fn text(verb: Option<Verb>) -> String {
     let program = runtime_name(called);
     let shown = verb.unwrap_or_else(global);
     let (line, name) = (shown.line(), shown.name());
+    if line.refused().is_some() {
+        return format!("NAME:\n   {program} {name} - {}\n", line.text);
+    }
     let arguments = &line.head[name.len()..];
     let mut out = String::new();
     let _ = match verb {

@@ -176,9 +176,12 @@ fn podman_and_cri_o() {
 /// They take exit status 0 of the first, and the words "flag needs an argument" of the second, for a yes.
 #[test]
 fn probes_for_checkpoint_and_restore_get_a_no() {
-    for line in
-        ["checkpoint --help", "checkpoint -h", "restore --lsm-mount-context", "checkpoint --image-path /i ID"]
-    {
+    for line in [
+        "checkpoint --help",
+        "checkpoint -h ID",
+        "restore --lsm-mount-context",
+        "checkpoint --image-path /i ID",
+    ] {
         let m = fails(line);
         assert!(m.error.to_string().contains("is not supported"), "{line}: {}", m.error);
         assert!(!m.error.to_string().contains("needs an argument"), "{line}");
@@ -347,8 +350,10 @@ fn what_is_not_performed_is_refused_and_not_dropped() {
     let refused: Vec<_> = verbs().filter(|v| v.line().refused().is_some()).collect();
     assert_eq!(refused.len(), 2);
     for verb in refused {
-        let why = "is not supported (there is no checkpoint and restore)";
-        assert_eq!(says(verb.name()), format!("{} {why}", verb.name()));
+        let (name, why) = (verb.name(), "there is no checkpoint and restore");
+        assert_eq!(says(name), format!("{name} is not supported ({why})"));
+        let page = format!("NAME:\n   embrun {name} - not supported, {why}\n");
+        assert_eq!(ok(&format!("{name} -h")).1, Command::Help(page));
     }
     let rdt = "update: --l3-cache-schema is not supported (schemata are set by create)";
     assert_eq!(says("update --l3-cache-schema x ID"), rdt);
