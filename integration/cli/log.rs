@@ -90,12 +90,12 @@ fn refusal_names_the_engines_option_if_there_is_a_log() {
     std::fs::create_dir_all(s.path("b/rootfs")).unwrap();
     let config = r#"{"ociVersion":"1.0.2","process":{"args":["x"],"cwd":"/","user":{"uid":0,"gid":0}},"root":{"path":"rootfs"},
         "linux":{"namespaces":[{"type":"mount"}]},
-        "mounts":[{"destination":"/a","source":"/","options":["bind","size=1"]}]}"#;
+        "mounts":[{"destination":"/a","source":"/","options":["bind","noexce"]}]}"#;
     std::fs::write(s.path("b/config.json"), config).unwrap();
     let (bundle, log) = (s.path("b"), s.path("log"));
     let create = ["create", "--bundle", &bundle, "web"];
     let end = |option: &str| {
-        let by_hand = "create web: mounts[0].options: \"size=1\" is no option of a bind mount; ";
+        let by_hand = "create web: mounts[0].options: \"noexce\" is no option of a bind mount; ";
         format!("{by_hand}{option}")
     };
     s.call(&create).fails(&end("remove it"));

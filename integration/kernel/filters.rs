@@ -25,6 +25,7 @@ pub const CASES: &[Case] = cases![
     errno_ret_on_an_action_without_errno_is_refused,
     engines_default_profile_loads_and_filters,
     gateway_roles_filter_a_container,
+    filter_may_forbid_getcwd,
 ];
 
 /// A policy that allows everything but these rules.
@@ -290,6 +291,19 @@ fn unknown_action_is_refused(t: &Test) {
 fn errno_ret_on_an_action_without_errno_is_refused(t: &Test) {
     let c = with(t, deny(json!([{"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1}])));
     c.create().exits(1).fails(&["errno"]);
+}
+
+/// A filter is loaded early without no_new_privs.
+///
+/// The check of the working directory comes before it.
+fn filter_may_forbid_getcwd(t: &Test) {
+    let mut c = with(t, deny(json!([{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}])));
+    c.config["process"]["noNewPrivileges"] = json!(false);
+    c.config["process"]["cwd"] = json!("/bin");
+    assert_eq!(c.args(&["sh", "-c", "[ . -ef /bin ] && echo same"]).run().ok().stdout, "same\n");
+    c.args(&["sleep", "60"]).up();
+    assert_eq!(c.exec(&["true"]).ok().stdout, "");
+    c.remove();
 }
 
 /// One of our profiles, without the architecture that Debian's runc does not know.

@@ -13,6 +13,7 @@ use super::options::{Change, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
 use crate::error::Quoted;
+use crate::text::search::has;
 use crate::text::{Keep, List, Text, c_text};
 
 /// The facts needed beside the configuration.
@@ -204,6 +205,11 @@ pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
         for option in mount.options.iter().filter(|option| is_engines(option)) {
             warnings.push(format!("mounts[{index}].options: {option} is for an engine, it is ignored"));
         }
+        // The specification has them passed to mount(2), which ignores them.
+        let options = Options::parse(mount.options);
+        for option in options.data_words().filter(|_| options.set & ms::BIND != 0) {
+            warnings.push(format!("mounts[{index}].options: {option} has no effect on a bind mount"));
+        }
     }
     warnings
 }
@@ -269,9 +275,10 @@ fn step(index: usize, mount: &Mount, spec: &Spec, facts: &MountFacts) -> Result<
     if options.copy_up && (bind || remount || kind != "tmpfs") {
         return Err(("options", "tmpcopyup is for a mount of type \"tmpfs\""));
     }
-    if bind && !options.data.is_empty() {
-        let data = Quoted(&options.data);
-        return Err(because("options", format_args!("{data} is no option of a bind mount; remove it")));
+    // It may be a misspelt flag, unless it has a value: no flag has one.
+    if let Some(word) = options.data_words().find(|word| bind && !has(word, "=")) {
+        let word = Quoted(word);
+        return Err(because("options", format_args!("{word} is no option of a bind mount; remove it")));
     }
     if remount {
         only_for_a_mount(idmap, format_args!("a remount cannot change the map of a mount"))?;

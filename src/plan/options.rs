@@ -200,6 +200,11 @@ impl Options {
         out
     }
 
+    /// The options of the file system, one by one.
+    pub fn data_words(&self) -> impl Iterator<Item = &str> {
+        self.data.split(',').filter(|word| !word.is_empty())
+    }
+
     fn take(&mut self, effect: Effect) {
         let all = &mut self.all;
         // The settings for access times exclude each other, and the kernel clears them together.

@@ -153,6 +153,7 @@ const START: NamedStep = ("the wait for start", |s| matches!(s, InitStep::AwaitS
 const NEW_TIME: NamedStep = ("the time namespace", |s| matches!(s, InitStep::NewTimeNamespace(_)));
 const SYSCTL: NamedStep = ("sysctls", |s| matches!(s, InitStep::Sysctl(_)));
 const TERMINAL: NamedStep = ("the terminal", |s| matches!(s, InitStep::Terminal { .. }));
+const TRY_CWD: NamedStep = ("the check of the working directory", |s| matches!(s, InitStep::TryCwd));
 const USUAL_KEY_LABEL: NamedStep = ("the usual label of new keys", |s| matches!(s, InitStep::KeyLabel(None)));
 
 /// The first of each pair must come before the second, if a plan has both.
@@ -206,7 +207,10 @@ const ORDER: &[(NamedStep, NamedStep)] = &[
     (LET_GO, SECCOMP),
     // An open descriptor leads out of the container while the kernel resolves a path in it.
     (PIVOT, LET_GO),
+    (LET_GO, TRY_CWD),
     (LET_GO, PROGRAM),
+    // The filter could forbid getcwd(2).
+    (TRY_CWD, SECCOMP),
     // Processes of the pid namespace can look into a new member, so it holds nothing of the host.
     (LET_GO, ENTER),
     // Nor does it hold any privilege that the program lacks.

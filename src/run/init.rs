@@ -257,30 +257,38 @@ impl Init<'_> {
     /// user tries again later.
     fn try_cwd(&self, context: &mut InitContext) -> Result<()> {
         match nix::unistd::chdir(self.launch.program.cwd) {
-            Ok(()) => context.in_cwd = true,
-            Err(Errno::EACCES | Errno::EPERM) => {}
+            Ok(()) => {
+                context.in_cwd = true;
+                self.is_inside()
+            }
+            Err(Errno::EACCES | Errno::EPERM) => Ok(()),
             Err(e) => {
-                return Err(Error::os(
-                    format_args!("chdir to process.cwd {}", Quoted(self.launch.program.cwd)),
-                    e,
-                ));
+                Err(Error::os(format_args!("chdir to process.cwd {}", Quoted(self.launch.program.cwd)), e))
             }
         }
-        Ok(())
     }
 
     fn cwd(&self, context: &mut InitContext) -> Result<()> {
-        let cwd = self.launch.program.cwd;
-        if !context.in_cwd {
-            nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
+        if context.in_cwd {
+            return Ok(());
         }
+        let cwd = self.launch.program.cwd;
+        nix::unistd::chdir(cwd).about(format_args!("chdir to process.cwd {}", Quoted(cwd)))?;
+        self.is_inside()
+    }
+
+    /// Checks the working directory at once.
+    ///
+    /// A filter that is loaded next may forbid getcwd(2).
+    fn is_inside(&self) -> Result<()> {
         // A leaked descriptor of a host directory (`/proc/self/fd/N`) leads out of the root, and the kernel returns no path for
         // it (CVE-2024-21626). EILSEQ means that the path exists and is not UTF-8.
         let inside = matches!(current_dir(), Ok(_) | Err(Errno::EILSEQ));
         if inside {
             Ok(())
         } else {
-            Err(Error::of(format_args!("process.cwd {} is outside of the container", Quoted(cwd))))
+            let cwd = Quoted(self.launch.program.cwd);
+            Err(Error::of(format_args!("process.cwd {cwd} is outside of the container")))
         }
     }
 

@@ -109,6 +109,18 @@ fn refusals_name_the_entry_and_the_property() {
 }
 
 #[test]
+fn options_of_a_file_system_have_no_effect_on_a_bind_mount() {
+    let mount = entry("/x", "none", "/y", "bind mode=755,size=1k ro");
+    assert_eq!(plan(&mount), ["bind /y at /x (only ro)"]);
+    let warned = warnings(&parsed(&mount, ""), &facts());
+    let says = |option| format!("mounts[0].options: {option} has no effect on a bind mount");
+    assert_eq!(warned, [says("mode=755"), says("size=1k")]);
+    assert!(warnings(&parsed(&entry("/x", "tmpfs", "/y", "size=1k"), ""), &facts()).is_empty());
+    let refused = compiled(&entry("/x", "none", "/y", "bind size=1k,noexce"), "", &facts()).unwrap_err();
+    assert_eq!(refused, ["mounts[0].options: \"noexce\" is no option of a bind mount; remove it"]);
+}
+
+#[test]
 fn words_that_engines_keep_for_themselves_are_ignored_with_a_warning() {
     for (kind, source, options, says) in [
         ("none", "/y", "rbind z rw", "bind /y at /x (rbind,only rw)"),
