@@ -92,6 +92,7 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("filters::runtime_needs_no_call_that_runc_and_crun_do_not", "runc", "start does not report that the exec failed"),
     ("filters::errno_ret_on_an_action_without_errno_is_refused", "runc", "errnoRet is ignored there, as before spec 1.1"),
     ("filters::filter_is_loaded_with_its_flags", "runc", "flags came with runc 1.2"),
+    ("filters::filter_may_forbid_getcwd", "runc", "it checks the working directory under the filter"),
     ("filters::gateway_roles_filter_a_container", "runc", "it opens its exec fifo for writing under the filter"),
     (
         "filters::empty_policy_means_no_filter",

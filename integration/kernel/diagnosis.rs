@@ -12,6 +12,8 @@ pub const CASES: &[Case] = cases![
     missing_elf_loader_is_named,
     program_of_another_architecture_is_named_with_both,
     noexec_mount_and_missing_permission_are_named,
+    reason_is_not_given_if_another_one_applies,
+    program_that_is_a_fifo_is_not_opened,
     failure_is_reported_although_the_filter_ends_the_diagnosis,
     rejected_option_of_a_file_system_is_named,
     root_that_is_no_mount_is_explained,
@@ -150,6 +152,42 @@ fn noexec_mount_and_missing_permission_are_named(t: &Test) {
     c.args(&["plain"]).run().fails(&[r#"("/data/plain" is on a mount with the option noexec)"#]);
     program(&c, "script", b"#!/data/sh\n");
     c.args(&["/bin/script"]).run().fails(&[r#"("/data/sh" is on a mount with the option noexec)"#]);
+}
+
+fn reason_is_not_given_if_another_one_applies(t: &Test) {
+    let mut c = t.container();
+    // The kernel gives up (ELOOP) before it reaches the last script, whose interpreter is missing.
+    for n in 1..=8 {
+        let next = if n == 8 { "no-shell".to_owned() } else { format!("chain{}", n + 1) };
+        program(&c, &format!("chain{n}"), format!("#!/bin/{next}\n").as_bytes());
+    }
+    let says = |out: crate::common::Output, words| {
+        let out = out.fails(&[words]);
+        assert!(!out.stderr.contains("interpreter") && !out.stderr.contains("neither"), "{}", out.stderr);
+    };
+    says(c.args(&["/bin/chain1"]).run(), "exec /bin/chain1: ");
+    // A step before the exec fails.
+    c.config["hooks"] = json!({"startContainer": [{"path": "/bin/no-hook"}]});
+    says(c.args(&["/bin/chain8"]).run(), "hook");
+    c.config.as_object_mut().unwrap().remove("hooks");
+    // The user may read the text, and not execute it.
+    program(&c, "text", b"echo\n");
+    fs::set_permissions(c.rootfs.join("bin/text"), fs::Permissions::from_mode(0o744)).unwrap();
+    c.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    says(c.args(&["/bin/text"]).run(), "permission denied");
+}
+
+/// Opening a FIFO would let its writer go on.
+fn program_that_is_a_fifo_is_not_opened(t: &Test) {
+    let mut c = t.container();
+    let fifo = c.rootfs.join("bin/fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o755)).unwrap();
+    let path = fifo.clone();
+    let writer = std::thread::spawn(move || fs::File::options().write(true).open(path).map(drop));
+    c.args(&["/bin/fifo"]).run().fails(&["permission denied"]);
+    assert!(!writer.is_finished());
+    fs::File::open(&fifo).unwrap();
+    writer.join().unwrap().unwrap();
 }
 
 fn failure_is_reported_although_the_filter_ends_the_diagnosis(t: &Test) {
