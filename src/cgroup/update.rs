@@ -103,17 +103,22 @@ impl Cgroup {
             Some((_, text)) => text.trim_ascii().parse().ok(),
             None => resources.number(ResourceField::Limit),
         };
-        let (Some(limit @ 0..), Some(1), Some(v2)) =
-            (limit, resources.number(ResourceField::CheckBeforeUpdate), self.v2())
-        else {
+        let (Some(1), Some(v2)) = (resources.number(ResourceField::CheckBeforeUpdate), self.v2()) else {
             return Ok(());
         };
-        match v2.read("memory.current").ok().and_then(|text| text.trim_ascii().parse::<i64>().ok()) {
-            Some(usage) if usage > limit && self.v1("memory").is_none() => Err(Error::of(format_args!(
-                "linux.resources.memory.limit: {limit} is below the usage of {usage}, and memory.checkBeforeUpdate is set"
-            ))),
-            _ => Ok(()),
+        let usage = v2.read("memory.current").ok().and_then(|text| text.trim_ascii().parse::<i64>().ok());
+        let Some(usage) = usage.filter(|_| self.v1("memory").is_none()) else { return Ok(()) };
+        let swap = resources.number(ResourceField::Swap);
+        for (field, what, limit) in [("swap", "memory+swap", swap), ("limit", "memory", limit)] {
+            if let Some(limit @ 0..) = limit.filter(|limit| *limit < usage) {
+                // runc's words.
+                let e = format_args!(
+                    "linux.resources.memory.{field}: rejecting {what} limit {limit} < usage {usage}"
+                );
+                return Err(Error::of(e).hint("memory.checkBeforeUpdate is set"));
+            }
         }
+        Ok(())
     }
 }
 
