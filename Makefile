@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-runc lint bench clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,6 +67,10 @@ conformance: ## the test suites of runc, crun and runtime-tools, side by side wi
 	@integration/needs.sh build test conformance
 	for suite in runc crun tools; do integration/conformance/run.sh $$suite "$$(integration/static.sh)" || bad=1; done; \
 		[ -z "$$bad" ] && integration/conformance/report.sh
+
+conformance-v2: ## runc's tests that depend on the kernel, side by side with runc in a guest with cgroup v2; then docs/conformance.md
+	@integration/needs.sh build test conformance
+	integration/conformance/run.sh runc-v2 "$$(integration/static.sh)" && integration/conformance/report.sh
 
 conformance-runc: conformance # its earlier name
 

@@ -39,9 +39,12 @@ fn of_runc() -> String {
 /// What embrun fails in the suites of others.
 fn of_suites() -> String {
     let mut text = String::new();
-    for (file, suite) in
-        [("runc", "runc's bats"), ("crun", "crun's Python tests"), ("tools", "runtime-tools")]
-    {
+    for (file, suite) in [
+        ("runc", "runc's bats"),
+        ("runc-v2", "runc's bats with cgroup v2"),
+        ("crun", "crun's Python tests"),
+        ("tools", "runtime-tools"),
+    ] {
         let list = fs::read_to_string(top().join("integration/conformance/known").join(file)).unwrap();
         let mut by_reason = BTreeMap::<String, Vec<String>>::new();
         for line in list.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("##")) {

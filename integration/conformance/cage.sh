@@ -3,7 +3,8 @@
 # (under tini), mount, cgroup, network, ipc and uts namespaces; with an empty /run and /tmp, and a /dev of its own, whose nodes
 # tests may give away. Processes that stay in its cgroups are killed. The cgroup gets a share of the real-time budget.
 # HIDE_UNIFIED=1 leaves out a v2 tree beside v1, which crun refuses. WHOLE_CGROUP=1 stays in the root cgroup, for a guest with
-# cgroup v2: below a cgroup that has processes, no container gets memory or I/O limits.
+# cgroup v2: below a cgroup that has processes, no container gets memory or I/O limits. There it makes an empty cgroup, since the
+# tests look for files that the root cgroup lacks.
 # usage: integration/conformance/cage.sh COMMAND...
 set -euo pipefail
 name=conformance-$$
@@ -21,7 +22,7 @@ sweep() {
 		[ ! -d "$at/$name" ] || echo "cage: cannot remove $at/$name" >&2
 	done <<< "$MOUNTS"
 }
-[ -n "${WHOLE_CGROUP-}" ] || trap sweep EXIT
+[ -n "${WHOLE_CGROUP-}" ] && mkdir -p /sys/fs/cgroup/empty || trap sweep EXIT
 [ -n "${WHOLE_CGROUP-}" ] || while read -r at _; do
 	mkdir "$at/$name"
 	if [ -e "$at/cpuset.mems" ]; then

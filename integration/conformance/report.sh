@@ -6,25 +6,26 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$here/../..
 box=$("$here/fetch.sh")
 results=$box/results
-if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then layout="cgroup v2"; else layout="cgroup v1"; fi
-[ ! -e /sys/fs/cgroup/unified/cgroup.procs ] || layout="cgroup v1 and v2 (hybrid)"
+suites=(runc runc-v2 crun tools)
 {
 	cat << T
 # Conformance
 
-\`make conformance\` writes this page. It runs the test suites of runc, crun and runtime-tools with embrun and, in the same way on
-the same host, with runc and crun, which it builds from Debian's sources. It fails if a test is lost, or if an entry of the lists
-below is not true for embrun or for an oracle.
+\`make conformance\` and \`make conformance-v2\` write this page. They run the test suites of runc, crun and runtime-tools with
+embrun and, in the same way on the same host, with runc and crun, which they build from Debian's sources. They fail if a test is
+lost, or if an entry of the lists below is not true for embrun or for an oracle. runc-v2 are those of runc's tests that depend on
+the kernel, in a guest of user-mode Linux.
 
-$(date -u +%Y-%m-%d), Linux $(uname -r | cut -d . -f 1,2), $(uname -m), $layout, runc $(cat "$box/runc/VERSION"), crun $(cat "$box/crun/.tarball-version").
+runc $(cat "$box/runc/VERSION"), crun $(cat "$box/crun/.tarball-version").
 
-| suite | runtime | passed | skipped | failed |
-|---|---|---|---|---|
+| suite | host | runtime | passed | skipped | failed |
+|---|---|---|---|---|---|
 T
-	for suite in runc crun tools; do
-		awk -F'\t' '{ printf "| %s | %s | %s | %s | %s |\n", $1, $2, $3, $4, $5 }' "$results/$suite.counts"
+	for suite in "${suites[@]}"; do
+		[ -e "$results/$suite.host" ] || continue
+		host=$(cat "$results/$suite.host") awk -F'\t' '{ printf "| %s | %s | %s | %s | %s | %s |\n", $1, ENVIRON["host"], $2, $3, $4, $5 }' "$results/$suite.counts"
 	done
-	for suite in runc crun tools; do
+	for suite in "${suites[@]}"; do
 		printf '\n## Tests of %s that embrun fails\n\n| test | oracles | reason |\n|---|---|---|\n' "$suite"
 		sed -E '/^$/d; s/\|/\\|/g; s/^(.*[^ ]) +## +([^:]*): (.*)$/| \1 | \2 | \3 |/' "$here/known/$suite"
 	done
