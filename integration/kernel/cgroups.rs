@@ -211,7 +211,7 @@ fn exec_joins_the_cgroup_that_init_was_moved_to(t: &Test) {
     for (mount, _) in &places {
         fs::write(mount.join("cgroup.procs"), &pid).unwrap();
     }
-    c.exec(&["probe", "cgroup"]).exits(255).fails(&["join cgroup", "ENOENT"]);
+    c.exec(&["probe", "cgroup"]).exits(255).fails(&["cgroup.procs", "ENOENT"]);
     c.remove();
     for (_, parent) in &places {
         eventually("the new cgroup can be removed", || fs::remove_dir(parent.join(&name)).is_ok());

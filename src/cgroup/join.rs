@@ -27,7 +27,7 @@ impl Cgroup {
         own.into_iter().try_for_each(|hierarchy| {
             let joined = hierarchy.write("tasks", "0").or_else(|_| hierarchy.write("cgroup.procs", "0"));
             let joined = joined.or_else(|e| self.join_beside(hierarchy, "0", e));
-            joined.map_err(|e| unjoined(hierarchy, e))
+            joined.map_err(|e| unjoined("join", hierarchy, e))
         })
     }
 
@@ -37,12 +37,13 @@ impl Cgroup {
             (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => systemd::attach(unit, pid).map(Ok)?,
             (done, _) => done.or_else(|e| self.join_beside(hierarchy, &text, e)),
         };
-        joined.map_err(|e| unjoined(hierarchy, e))
+        joined.map_err(|e| unjoined(&format!("adding pid {pid} to"), hierarchy, e))
     }
 }
 
-fn unjoined(hierarchy: &Hierarchy, e: Errno) -> Error {
-    let e = Error::os(format_args!("join cgroup {}", hierarchy.place.directory()), e);
+/// The error of a process that could not join a cgroup, in runc's words.
+fn unjoined(what: &str, hierarchy: &Hierarchy, e: Errno) -> Error {
+    let e = Error::os(format_args!("{what} cgroups {}/cgroup.procs", hierarchy.place.directory()), e);
     match e.errno() {
         Some(Errno::ENOSPC) => e.hint("cpuset.cpus or cpuset.mems is empty"),
         _ => no_place(e),
