@@ -5,14 +5,20 @@
 use std::time::{Duration, Instant};
 
 use super::hierarchy::{Hierarchy, is_frozen, is_halted, wait_for_event};
+use super::place::location::Location;
 use super::{Cgroup, walk};
 use crate::error::{Errno, Error, Result};
 use crate::sys::clock;
 
+/// Whether a recorded cgroup is paused or was left half-way. A removed one is not.
+pub fn is_paused(location: &Location) -> bool {
+    location.places.iter().any(is_frozen)
+}
+
 impl Cgroup {
     /// Whether the container is paused or was left half-way. A removed cgroup is not.
     pub fn frozen(&self) -> bool {
-        self.hierarchies.iter().any(is_frozen)
+        self.hierarchies.iter().any(|hierarchy| is_frozen(&hierarchy.place))
     }
 
     /// Whether no process in it can run, because of its own freezer or one above.

@@ -11,7 +11,7 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use super::place::location::Place;
 use crate::error::Errno;
 use crate::sys::clock;
-use crate::sys::file::{open, openat, read_all};
+use crate::sys::file::{open, openat, read_line, read_sized};
 use crate::sys::process::most_open_files;
 
 /// The cgroup in one hierarchy.
@@ -34,13 +34,7 @@ impl Hierarchy {
     }
 
     fn opened(&self) -> Result<OwnedFd, Errno> {
-        self.check(open_directory(&self.place.directory())?)
-    }
-
-    fn check(&self, opened: OwnedFd) -> Result<OwnedFd, Errno> {
-        let magic = fstatfs(&opened)?.filesystem_type();
-        let expected = if self.place.is_v2() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
-        if magic == expected { Ok(opened) } else { Err(Errno::ENOENT) }
+        check(&self.place, open_directory(&self.place.directory())?)
     }
 
     /// Uses the directory. If few files may be open, a v1 directory is closed again.
@@ -59,8 +53,7 @@ impl Hierarchy {
         if self.stays_open() {
             return openat(self.dir()?, file, flags);
         }
-        let opened = open(&*format!("{}/{file}", self.place.directory()), flags | OFlag::O_NOFOLLOW)?;
-        self.check(opened)
+        open_whole(&self.place, file, flags)
     }
 
     pub(super) fn read(&self, file: &str) -> Result<String, Errno> {
@@ -95,7 +88,8 @@ pub(super) fn read(dir: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
 }
 
 fn text(file: OwnedFd) -> Result<String, Errno> {
-    Ok(String::from_utf8_lossy(&read_all(&file, usize::MAX)?).into_owned())
+    // The kernel reports no size.
+    Ok(String::from_utf8_lossy(&read_sized(file.as_fd(), 0, usize::MAX)?).into_owned())
 }
 
 /// Writes a file of a cgroup in one call: the kernel takes each write as a command.
@@ -104,19 +98,32 @@ pub(super) fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), 
     nix::unistd::write(&fd, value.as_bytes()).map(drop)
 }
 
+/// Opens a file by its whole path, verified to be in cgroupfs.
+fn open_whole(place: &Place, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    check(place, open(&*format!("{}/{file}", place.directory()), flags | OFlag::O_NOFOLLOW)?)
+}
+
+fn check(place: &Place, opened: OwnedFd) -> Result<OwnedFd, Errno> {
+    let magic = fstatfs(&opened)?.filesystem_type();
+    let expected = if place.is_v2() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
+    if magic == expected { Ok(opened) } else { Err(Errno::ENOENT) }
+}
+
 /// Whether it is frozen or v1's FREEZING, which may last for ever. Never waits.
-pub(super) fn is_frozen(hierarchy: &Hierarchy) -> bool {
-    if hierarchy.place.is_v2() {
-        hierarchy.read("cgroup.freeze").is_ok_and(|text| text.trim_ascii() == "1")
+///
+/// It needs few system calls, because `list` asks this for each container.
+pub(super) fn is_frozen(place: &Place) -> bool {
+    let read = |file| read_line(open_whole(place, file, OFlag::O_RDONLY)?);
+    if place.is_v2() {
+        read("cgroup.freeze").is_ok_and(|line| line == "1")
     } else {
-        hierarchy.place.has("freezer")
-            && hierarchy.read("freezer.state").is_ok_and(|text| text.trim_ascii() != "THAWED")
+        place.has("freezer") && read("freezer.state").is_ok_and(|line| line != "THAWED")
     }
 }
 
 /// The same for a cgroup above, too: its members, new ones included, do not run.
 pub(super) fn is_halted(hierarchy: &Hierarchy) -> bool {
-    is_frozen(hierarchy)
+    is_frozen(&hierarchy.place)
         || (hierarchy.place.is_v2()
             && hierarchy.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
 }

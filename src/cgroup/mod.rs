@@ -21,7 +21,7 @@ pub mod apply;
 mod create;
 mod delegate;
 mod device_rules;
-mod freeze;
+pub mod freeze;
 mod handle;
 mod hierarchy;
 mod join;

@@ -173,7 +173,7 @@ fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Resu
         id: request.id,
         phase: Phase::Planned,
         boot_id: boot_id()?,
-        creator: ProcessMark::of(std::process::id() as i32)?,
+        creator: ProcessMark::own()?,
         init: None,
         bundle: request.bundle,
         rootfs: request.rootfs,

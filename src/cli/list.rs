@@ -77,6 +77,9 @@ impl Listing {
 
     fn state(&mut self, store: &Store, id: &str) -> Result<Option<Json>> {
         let entry = store.entry(id)?;
+        if self.quiet && entry.is_intact() {
+            return Ok(Some(Json::Null));
+        }
         let Some(record) = entry.record()? else { return Ok(None) };
         if self.quiet {
             return Ok(Some(Json::Null));

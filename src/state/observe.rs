@@ -10,9 +10,11 @@ use nix::unistd::read;
 
 use super::record::{Phase, ProcessMark, Record};
 use super::store::Entry;
+use crate::cgroup::freeze::is_paused;
 use crate::error::{Error, Result};
 use crate::sys::boot::boot_id;
 use crate::sys::file::open;
+use crate::sys::once::Once;
 use crate::sys::sealed_exe;
 
 /// A container's status (runtime.md, "State"; `paused` is from runc).
@@ -77,7 +79,7 @@ impl Facts {
             creator_lives: same_boot && is_being_made(record) && record.creator.lives(),
             init_lives,
             listening: init_lives && listening(dir, record),
-            frozen: init_lives && record.cgroup().frozen(),
+            frozen: init_lives && is_paused(&record.cgroup),
         })
     }
 }
@@ -144,6 +146,18 @@ impl ProcessMark {
         let stat = Stat::read(pid)
             .ok_or_else(|| Error::of(format_args!("read /proc/{pid}/stat: no such process")))?;
         Ok(ProcessMark { pid, start: stat.start })
+    }
+
+    /// Marks this process.
+    /// It asks the kernel once, because each wait for init notes the mark.
+    pub fn own() -> Result<ProcessMark> {
+        static OWN: Once<ProcessMark> = Once::empty();
+        let pid = std::process::id() as i32;
+        // A clone has another pid.
+        match OWN.known().filter(|own| own.pid == pid) {
+            Some(own) => Ok(*own),
+            None => ProcessMark::of(pid).map(|own| *OWN.set(own)),
+        }
     }
 
     /// Whether the process exists and is not a zombie.

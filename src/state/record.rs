@@ -119,17 +119,19 @@ impl Record {
 
     /// Decodes a record from bytes that stay in memory, without a copy.
     pub fn decode_kept(bytes: &'static [u8]) -> Result<Record> {
+        let mut record = Record::default();
+        document::read(Record::intact(bytes)?, &mut record)?;
+        Ok(record)
+    }
+
+    /// Returns the inner object if the checksum is right.
+    pub(super) fn intact(bytes: &[u8]) -> Result<&[u8]> {
         let torn = || Error::new("the record is torn or damaged (checksum)");
         let (start, rest) = bytes.split_at_checked(HEAD).ok_or_else(torn)?;
         let inner = rest.strip_suffix(b"}").ok_or_else(torn)?;
         let mut crc = Crc(!0);
         crc.add(inner);
-        if start != head(!crc.0).as_bytes() {
-            return Err(torn());
-        }
-        let mut record = Record::default();
-        document::read(inner, &mut record)?;
-        Ok(record)
+        if start == head(!crc.0).as_bytes() { Ok(inner) } else { Err(torn()) }
     }
 
     /// Returns a handle to its cgroup, which may no longer exist.

@@ -274,6 +274,14 @@ impl Entry {
         }
     }
 
+    /// Whether the record is intact and the container's; it is not decoded.
+    pub fn is_intact(&self) -> bool {
+        // The id comes first, and needs no escapes.
+        let begin = format!(r#"{{"id":"{}","#, self.id);
+        let is_ours = |bytes| Record::intact(bytes).is_ok_and(|inner| inner.starts_with(begin.as_bytes()));
+        self.read(RECORD).is_ok_and(is_ours)
+    }
+
     /// Returns the record or its copy, if one of them is intact.
     pub(super) fn kept(&self) -> Option<Record> {
         self.original().ok().or_else(|| self.copy())

@@ -104,7 +104,7 @@ impl Locked {
     /// Releases the lock, or keeps it if the work cannot be noted.
     /// Other commands then have to wait.
     fn let_go(self, hook: Option<ProcessMark>) -> std::result::Result<Away, Locked> {
-        let Ok(worker) = ProcessMark::of(std::process::id() as i32) else { return Err(self) };
+        let Ok(worker) = ProcessMark::own() else { return Err(self) };
         let work = Work { worker, init: self.init, hook };
         match self.write_work(&work.encode()) {
             Ok(()) => Ok(Away { entry: self.unlock(), work }),

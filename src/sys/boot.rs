@@ -1,6 +1,8 @@
 //! The identity of the running boot.
 
-use super::file::read_text;
+use nix::fcntl::OFlag;
+
+use super::file::{open, read_line};
 use super::heap::lasting;
 use super::once::Once;
 use crate::error::{Context, Result};
@@ -10,9 +12,9 @@ use crate::text::Text;
 pub fn boot_id() -> Result<Text> {
     static ID: Once<String> = Once::empty();
     if let Some(id) = ID.known() {
-        return Ok(id.trim_ascii_end());
+        return Ok(id);
     }
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = lasting(|| read_text(path)).about(format_args!("read {path}"))?;
-    Ok(ID.set(text).trim_ascii_end())
+    let read = || read_line(open(path, OFlag::O_RDONLY)?);
+    Ok(ID.set(lasting(read).about(format_args!("read {path}"))?))
 }

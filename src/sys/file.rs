@@ -269,7 +269,8 @@ pub fn read_all(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
 /// Reads the rest of a file whose `st_size` is known, at most `limit` bytes.
 /// Pipes and procfs report a size of 0, and sysfs one that is too large: their end has to be found.
 pub fn read_sized(file: BorrowedFd<'_>, size: usize, limit: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size.min(limit).saturating_add(1).max(4096)];
+    let room = if size == 0 { 4096 } else { size.min(limit).saturating_add(1) };
+    let mut bytes = vec![0; room];
     let mut length = 0;
     loop {
         if length == bytes.len() {
@@ -289,6 +290,14 @@ pub fn read_sized(file: BorrowedFd<'_>, size: usize, limit: usize) -> Result<Vec
     bytes.truncate(length);
     bytes.shrink_to_fit();
     Ok(bytes)
+}
+
+/// Reads a file of procfs or cgroupfs that has one short line.
+/// The kernel returns such a file whole by one call.
+pub fn read_line(file: impl AsFd) -> Result<String> {
+    let mut line = [0; 64];
+    let length = nix::unistd::read(file, &mut line)?;
+    Ok(String::from_utf8_lossy(&line[..length]).trim_ascii_end().to_owned())
 }
 
 /// Reads a text file of the host.

@@ -30,6 +30,8 @@ static ARENA: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 /// The other arena: that of [`scratch`], or inside it the lasting one.
 static OTHER: [AtomicUsize; 3] = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(NO_MAPPING)];
 
+/// An arena of which more was used is unmapped.
+const KEPT: usize = 32 << 10;
 /// The end of a list of mappings; a lasting arena keeps no list and has 0.
 const NO_MAPPING: usize = 1;
 /// Size of the header of a listed mapping: link to the previous one, own size.
@@ -70,25 +72,34 @@ pub fn take(size: usize, align: usize) -> *mut u8 {
     })
 }
 
-/// Runs `act` with its own arena and unmaps that afterwards.
-/// This is for one round of a loop that runs for months.
+/// Runs `act` with its own arena and gives that back afterwards.
+/// This is for one round of a loop that runs for months, or that has many rounds: a small arena serves the next one.
 ///
 /// The result holds no memory. `act` must store nothing that it allocated in borrowed values; [`super::once::Once`]
 /// allocates in the lasting arena. Calls must not be nested, and the program must have one thread.
 pub fn scratch(act: &dyn Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     exchange();
     let result = act();
-    let mut mapping = ARENA[2].load(Ordering::Relaxed);
+    let [top, end, mapped] = &ARENA;
+    let mut mapping = mapped.load(Ordering::Relaxed);
+    let first = mapping.saturating_add(LINK);
+    let used = top.load(Ordering::Relaxed).saturating_sub(first);
+    let mut empty = [0, 0, NO_MAPPING];
     while mapping != NO_MAPPING {
         // SAFETY: the mapping belongs to this arena and begins with its link. Nothing uses it any more, as required
-        // above.
+        // above. A small one is kept, and what was used of it is zeroed, as its users expect.
         unsafe {
             let [before, length] = (mapping as *const [usize; 2]).read();
-            libc::munmap(mapping as *mut libc::c_void, length);
+            if before == NO_MAPPING && first == mapping + LINK && used <= KEPT {
+                (first as *mut u8).write_bytes(0, used);
+                empty = [first, end.load(Ordering::Relaxed), mapping];
+            } else {
+                libc::munmap(mapping as *mut libc::c_void, length);
+            }
             mapping = before;
         }
     }
-    for (word, empty) in ARENA.iter().zip([0, 0, NO_MAPPING]) {
+    for (word, empty) in ARENA.iter().zip(empty) {
         word.store(empty, Ordering::Relaxed);
     }
     exchange();
@@ -259,6 +270,31 @@ mod tests {
         let after = piece(100, 5);
         assert!(before.iter().all(|b| *b == 1) && after.iter().all(|b| *b == 5));
         assert!(lasts[0].iter().all(|b| *b == 4));
+    }
+
+    #[test]
+    fn small_scratch_serves_the_next_round_with_zeroes() {
+        let _alone = alone();
+        let at = std::cell::Cell::new(0);
+        for round in 0..4 {
+            let act = || {
+                let here = piece(5000, 9).as_ptr() as usize;
+                assert!(round == 0 || here == at.get(), "the mapping is kept");
+                at.set(here);
+                piece(if round == 2 { KEPT } else { 3 }, 8);
+                Ok(())
+            };
+            scratch(&act).unwrap();
+            at.set(if round == 2 { 0 } else { at.get() });
+            if round == 2 {
+                break;
+            }
+        }
+        scratch(&|| {
+            piece(KEPT, 7);
+            Ok(())
+        })
+        .unwrap();
     }
 
     #[test]
