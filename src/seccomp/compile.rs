@@ -186,7 +186,7 @@ impl Builder {
         // to try the old one. A tracer or a listener, however, is trusted to know new calls.
         let stub =
             !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_) | Action::Notify);
-        let stubbed = |arch| stub && rules.newest(arch, 0, u32::MAX).is_some();
+        let stubbed = |arch| stub && rules.any(arch);
         let mut decisions = Vec::new();
         for arch in archs {
             for same in rules.decisions(*arch)?.keep().chunk_by(|a, b| a.number == b.number) {

@@ -64,6 +64,11 @@ impl Rules {
         rules
     }
 
+    /// Whether the policy names a call of an architecture.
+    pub fn any(&self, arch: Arch) -> bool {
+        self.calls.iter().any(|(c, _)| c.number(arch).is_some())
+    }
+
     /// Returns the largest number in `from..=to` of a call that the policy names.
     /// A call counts even if its rule has the default action.
     pub fn newest(&self, arch: Arch, from: u32, to: u32) -> Option<u32> {
@@ -75,9 +80,10 @@ impl Rules {
     /// the default.
     pub fn decisions(&self, arch: Arch) -> Result<Vec<Variant>> {
         let mut all = Vec::with_capacity(self.calls.len());
+        let parts = parts(arch);
         // Like runc: ignore a rule whose action is the default.
         for (call, variant) in self.calls.iter().filter(|(_, v)| v.verdict != self.default) {
-            if let Some(part) = part_of(arch, *call) {
+            if let Some((_, part)) = parts.iter().find(|(whole, _)| whole == call) {
                 all.extend(part.of(variant).on(arch));
             }
             if let Some(number) = call.number(arch) {
@@ -298,7 +304,8 @@ struct Part {
 const SOCKETCALL: u32 = 102;
 const IPC: u32 = 117;
 
-fn part_of(arch: Arch, call: Call) -> Option<Part> {
+/// The calls of an architecture that have a multiplexer too.
+fn parts(arch: Arch) -> Vec<(Call, Part)> {
     const SOCKET: &[&str] = &[
         "",
         "socket",
@@ -328,11 +335,14 @@ fn part_of(arch: Arch, call: Call) -> Option<Part> {
         "", "", "", "", "", "", "shmat", "shmdt", "shmget", "shmctl",
     ];
     if arch != Arch::X86 || cfg!(not(any(target_arch = "x86", target_arch = "x86_64"))) {
-        return None;
+        return Vec::new();
     }
-    let find = |list: &[&str]| list.iter().position(|n| *n == call.name()).map(|i| i as u64);
-    let socket = find(SOCKET).map(|which| Part { number: SOCKETCALL, which });
-    socket.or_else(|| find(SYSV).map(|which| Part { number: IPC, which }))
+    let mut parts = Vec::with_capacity(SOCKET.len() + SYSV.len());
+    for (number, list) in [(SOCKETCALL, SOCKET), (IPC, SYSV)] {
+        let calls = list.iter().zip(0..).filter_map(|(name, which)| Some((Call::find(name)?, which)));
+        parts.extend(calls.map(|(call, which)| (call, Part { number, which })));
+    }
+    parts
 }
 
 impl Part {

@@ -80,9 +80,16 @@ const fn list<const N: usize>(base: &[u16; COUNT], all: &[u16; COUNT]) -> [Other
 
 /// All names, one on each line.
 struct Names {
-    text: &'static str,
+    text: &'static [u8],
     /// The end of each line.
     ends: Vec<u16>,
+}
+
+impl Names {
+    fn at(&self, i: usize) -> &'static [u8] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] + 1 };
+        &self.text[usize::from(start)..usize::from(self.ends[i])]
+    }
 }
 
 /// A call that some architecture has.
@@ -93,9 +100,10 @@ impl Call {
     /// Finds a call by its name; `None` if no architecture has it.
     pub fn find(name: &str) -> Option<Call> {
         let (mut low, mut high) = (0, COUNT);
+        let names = names();
         while low < high {
             let middle = (low + high) / 2;
-            match name_at(middle).cmp(name) {
+            match names.at(middle).cmp(name.as_bytes()) {
                 std::cmp::Ordering::Equal => return Some(Call(middle as u16)),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
@@ -109,13 +117,15 @@ impl Call {
 
     /// The call's name.
     pub fn name(self) -> &'static str {
-        name_at(usize::from(self.0))
+        std::str::from_utf8(names().at(self.index())).unwrap_or("")
     }
 
     /// The call's number; `None` if the architecture lacks it or has no table here.
     pub fn number(self, arch: Arch) -> Option<u32> {
         let (base, others) = table(arch)?;
-        let other = others.iter().find(|(at, _)| *at == self.0);
+        // x32 has many, and a filter needs the number of each call several times.
+        let other =
+            others.get(others.partition_point(|(at, _)| *at < self.0)).filter(|(at, _)| *at == self.0);
         long(arch, other.map_or(base[self.index()], |(_, number)| *number))
     }
 
@@ -158,17 +168,14 @@ pub fn known(arch: Arch) -> bool {
     table(arch).is_some()
 }
 
-fn name_at(i: usize) -> &'static str {
+fn names() -> &'static Names {
     static NAMES: Once<Names> = Once::empty();
-    let names = NAMES.get(|| {
-        let text = packed!("syscalls");
-        Names {
-            text,
-            ends: text.bytes().zip(0..).filter(|(byte, _)| *byte == b'\n').map(|(_, at)| at).collect(),
-        }
-    });
-    let start = if i == 0 { 0 } else { names.ends[i - 1] + 1 };
-    &names.text[usize::from(start)..usize::from(names.ends[i])]
+    NAMES.get(|| {
+        let text = packed!("syscalls").as_bytes();
+        let mut ends = Vec::with_capacity(COUNT);
+        ends.extend(text.iter().zip(0..).filter(|(byte, _)| **byte == b'\n').map(|(_, at)| at));
+        Names { text, ends }
+    })
 }
 
 /// Returns an architecture's numbers: a base table and the differences from it.
@@ -209,7 +216,7 @@ mod tests {
     fn names_are_sorted_and_found() {
         for (i, call) in Call::all().enumerate() {
             assert_eq!(Call::find(call.name()), Some(call));
-            assert!(i == 0 || name_at(i - 1) < call.name());
+            assert!(i == 0 || names().at(i - 1) < call.name().as_bytes());
         }
         assert_eq!(Call::find("embrun"), None);
         assert_eq!(Call::find(""), None);
