@@ -72,12 +72,13 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     let mut words: Vec<&'static str> = Vec::new();
     argv.for_each(|word| words.push(text::of(word)));
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
-    let (globals, rest) = args::globals(words, &caller(name))?;
-    // These commands execute the program again. A FIFO as the log is opened after that: its reader takes a close for the end.
-    let enters = matches!(rest.args.first(), Some(&("create" | "run" | "exec")));
-    if enters && most_open_files() >= LEAST_FILES {
+    // These commands execute the program again, best before any work that would be done twice. A container may have such a name
+    // too; then this is done in vain. A FIFO as the log is opened after that: its reader takes a close for the end.
+    let may_enter = words.iter().any(|word| matches!(*word, "create" | "run" | "exec"));
+    if may_enter && most_open_files() >= LEAST_FILES {
         sealed_exe::ensure()?;
     }
+    let (globals, rest) = args::globals(words, &caller(name))?;
     log::open(globals.log, globals.log_format, globals.debug)?;
     let command = args::command(rest)?;
     enough_files(&command)?;

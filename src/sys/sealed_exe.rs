@@ -10,6 +10,7 @@
 //! can remount it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -26,9 +27,16 @@ const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW |
 /// Its file cannot be written through `/proc/self/exe`; if necessary the program re-executes itself for that. A
 /// process without CAP_SYS_PTRACE on the host can read neither its memory nor its descriptors (CVE-2016-9962).
 pub fn ensure() -> Result<()> {
+    /// Set once this process is protected; it stays so.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let exe = super::file::open(SELF, OFlag::O_RDONLY).at("open /proc/self/exe")?;
     if is_sealed(exe.as_fd()) {
-        return nix::sys::prctl::set_dumpable(false).at("PR_SET_DUMPABLE");
+        nix::sys::prctl::set_dumpable(false).at("PR_SET_DUMPABLE")?;
+        DONE.store(true, Ordering::Relaxed);
+        return Ok(());
     }
     let program = match read_only_clone() {
         Ok(tree) => tree,
