@@ -56,27 +56,31 @@ pub fn capset(sets: CapSets) -> Result<()> {
 
 /// Drops every capability that is not in `keep` from the bounding set.
 pub fn drop_bounding(keep: u64) -> Result<()> {
-    for cap in 0..64 {
+    for cap in (0..64).filter(|cap| keep & 1 << cap == 0) {
         // SAFETY: prctl with plain integers.
-        let read = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
-        match read {
+        match done(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as c_ulong, 0, 0, 0) }) {
+            Ok(()) => {}
             // The kernel has no more capabilities.
-            ..0 => return Ok(()),
-            0 => {}
-            _ if keep & 1 << cap != 0 => {}
-            // SAFETY: prctl with plain integers.
-            _ => done(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as c_ulong, 0, 0, 0) })?,
+            Err(Errno::EINVAL) => break,
+            // Without CAP_SETPCAP the set is fine if it lacks the capability already. The kernel says so before it checks the
+            // number.
+            Err(Errno::EPERM) if is_bounding(cap) <= 0 => {}
+            Err(e) => return Err(e),
         }
     }
     Ok(())
 }
 
+/// 1 if the bounding set has a capability, 0 if not, -1 for an unknown one.
+fn is_bounding(cap: u32) -> c_int {
+    // SAFETY: prctl with plain integers.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) }
+}
+
 /// Reads the bounding set, and the set of all capabilities that the kernel knows.
 pub fn bounding() -> (u64, u64) {
-    // SAFETY: prctl with plain integers.
-    let read = |cap: u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as c_ulong, 0, 0, 0) };
     // The list ends at the first number that the kernel does not know.
-    let known = (0..64).map(|cap| (cap, read(cap))).take_while(|(_, answer)| *answer >= 0);
+    let known = (0..64).map(|cap| (cap, is_bounding(cap))).take_while(|(_, answer)| *answer >= 0);
     known.fold((0, 0), |(set, all), (cap, answer)| (set | (answer as u64) << cap, all | 1 << cap))
 }
 
