@@ -51,11 +51,12 @@ impl Cgroup {
     /// It is asked after the exec has succeeded. With too little memory the kernel kills during the exec, or a moment later.
     pub fn killed_at_start(&self, init: Option<BorrowedFd<'_>>, before: u64) -> bool {
         // The count is raised before the kill, and the kill happens before the end.
-        if self.oom_kills() > before || self.is_tight() {
-            let timeout = PollTimeout::from(100u8);
-            let mut fd = init.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            let _ = poll(fd.as_mut_slice(), timeout);
+        if self.oom_kills() <= before && !self.is_tight() {
+            return false;
         }
+        let timeout = PollTimeout::from(100u8);
+        let mut fd = init.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(fd.as_mut_slice(), timeout);
         self.oom_kills() > before
     }
 

@@ -22,7 +22,7 @@ use crate::plan::host_step::{CreateStep, Milestone, PrepareStep};
 use crate::plan::user_namespace::Owner;
 use crate::state::locked::Locked;
 use crate::state::public;
-use crate::state::record::{Phase, ProcessMark, Record};
+use crate::state::record::{Phase, Record};
 use crate::state::store::Store;
 use crate::sys::{clock, interrupt, killed, process};
 use crate::text::Keep;
@@ -217,11 +217,11 @@ impl Making<'_> {
     }
 
     fn record_created(&mut self) -> Result<()> {
-        let Host { record, child, dir, .. } = &mut self.host;
-        record.init = Some(ProcessMark::of(child.pid.as_raw())?);
+        let Host { record, dir, .. } = &mut self.host;
+        let dir = dir.as_ref().ok_or_else(taken_over)?;
+        record.init = dir.init;
         record.phase = Phase::Created;
         record.created = log::now_rfc3339().keep();
-        let dir = dir.as_ref().ok_or_else(taken_over)?;
         dir.write_record(record)?;
         dir.publish(&|out| public::write(out, record, self.loaded, self.location), record)
     }

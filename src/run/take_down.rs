@@ -1,8 +1,8 @@
 //! Takes a container down: the runtime undoes the create (runtime.md, "Delete").
 //!
-//! The order allows an interruption anywhere: the record says `deleting`; init is killed and waited for; the cgroup is removed
-//! with the processes left in it; the poststop hooks run, each noted in the record; the record is removed last. If a step
-//! fails, the record stays and the next delete continues there.
+//! The order allows an interruption anywhere: the record says `deleting` if init lives or hooks have to run; init is killed and
+//! waited for; the cgroup is removed with the processes left in it; the poststop hooks run, each noted in the record; the record
+//! is removed last. If a step fails, the record stays and the next delete continues there.
 
 use std::time::Duration;
 
@@ -45,15 +45,19 @@ pub fn take_down_knowing(held: Held, hooks: Option<&Hooks>) -> Result<()> {
         }
         return dir.destroy();
     }
+    let lives = same_boot && record.init.is_some_and(|init| init.lives());
+    let hooks = hooks.copied().or_else(|| configuration(&dir)).unwrap_or_default();
+    let hooks = HookKind::Poststop.of(&hooks);
     record.phase = Phase::Deleting;
-    note(&dir, &record)?;
+    // The note lets a delete without force complete this one, and counts the hooks. A container that has stopped and has none
+    // looks the same after an interruption at any point: its delete begins anew, and each step can be repeated.
+    if lives || !hooks.is_empty() {
+        note(&dir, &record)?;
+    }
     if same_boot {
         end(&record)?;
     }
-    match hooks.copied().or_else(|| configuration(&dir)) {
-        Some(hooks) => run_poststop_hooks(dir, record, HookKind::Poststop.of(&hooks)),
-        None => dir.destroy(),
-    }
+    run_poststop_hooks(dir, record, hooks)
 }
 
 /// The last part: the hooks, then the record.

@@ -18,6 +18,17 @@ use crate::sys::entry::{write_all, write_text};
 use crate::sys::file::{Path, create, entries, openat, rename_between, renameat, rmdirat, unlinkat};
 use crate::sys::lock::Lock;
 
+/// What of a written file survives a loss of power.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Durability {
+    /// Perhaps nothing.
+    None,
+    /// The content, if the name does: the file is never torn.
+    Content,
+    /// Both, and all names that the directory got before.
+    Name,
+}
+
 /// A container's directory with its exclusive lock; it existed when locked.
 /// A clone of this process also holds the lock until it closes its descriptors.
 pub struct Locked {
@@ -46,12 +57,14 @@ impl Locked {
 
     /// Replaces the record durably, so that it survives a loss of power.
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        self.write(RECORD, true, &|fd| write_text(fd, &|out| record.write_to(out)))
+        self.write(RECORD, Durability::Name, &|fd| write_text(fd, &|out| record.write_to(out)))
     }
 
     /// Stores the configuration.
+    ///
+    /// The next record makes its name durable; a rebuilt record is only needed once that is damaged.
     pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
-        self.write(CONFIG, true, &|fd| write_all(fd, bytes))
+        self.write(CONFIG, Durability::Content, &|fd| write_all(fd, bytes))
     }
 
     /// Writes `state.json`, which other programs read.
@@ -70,7 +83,7 @@ impl Locked {
             record.write_to(&mut EscapingWriter(out))?;
             out.write_str("\"}")
         };
-        self.write(PUBLIC, false, &|fd| write_text(fd, &text))
+        self.write(PUBLIC, Durability::None, &|fd| write_text(fd, &text))
     }
 
     /// Frees the space of `state.json`, to make room for the record on a full disk.
@@ -100,7 +113,7 @@ impl Locked {
         remove(self.dir(), name).about(format_args!("remove {name}"))
     }
 
-    fn write(&self, name: &str, durable: bool, content: &Content<'_>) -> Result<()> {
+    fn write(&self, name: &str, durable: Durability, content: &Content<'_>) -> Result<()> {
         let temporary = temporary(name);
         let result = self.write_and_rename(&temporary, name, durable, content);
         if result.is_err() {
@@ -113,17 +126,17 @@ impl Locked {
         &self,
         temporary: &str,
         name: &str,
-        durable: bool,
+        durable: Durability,
         content: &Content<'_>,
     ) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
         let fd = create(self.dir(), temporary, flags, Mode::from_bits_truncate(0o600))?;
         content(fd.as_fd())?;
-        if durable {
+        if durable >= Durability::Content {
             fsync(&fd)?;
         }
         renameat(self.dir(), temporary, name)?;
-        if durable {
+        if durable == Durability::Name {
             fsync(self.dir())?;
         }
         Ok(())

@@ -7,7 +7,7 @@
 //!
 //! | file | content | written |
 //! |---|---|---|
-//! | `record` | the private record, with a checksum | durably: before the first side effect, when created, when deleting |
+//! | `record` | the private record, with a checksum | durably: before the first side effect, when created, when a delete kills or runs hooks |
 //! | `config.json` | the configuration at create; used if `record` and `state.json` are both damaged | once, before `record` says `created` |
 //! | `state.json` | runc's documented keys for other programs, and a copy of the record | when created; not durably |
 //! | `start.fifo`, `started.fifo` | init waits at the first for `start`, and reports later errors over the second | when created |
