@@ -58,10 +58,12 @@ test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes a s
 	@integration/needs.sh build test
 	integration/guest/arm.sh tests
 
-engines: ## let podman, containerd and docker run containers with embrun, also as an ordinary user
+engines: ## let podman, containerd (ctr and CRI) and docker run containers with embrun, also as an ordinary user
 	@integration/needs.sh build test engines
-	PATH=$$(integration/docker.sh):$$PATH RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored engines docker" \
+	PATH=$$(integration/cri/build.sh):$$(integration/docker.sh):$$PATH RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored engines docker" \
 		integration/suites.sh engines $$(integration/programs.sh kernel)
+	integration/cri/run.sh engines-cri "$$(integration/static.sh)"
+	integration/cri/run.sh engines-cri-runc runc
 
 conformance: ## the test suites of runc, crun and runtime-tools, side by side with runc and crun; writes docs/conformance.md
 	@integration/needs.sh build test conformance

@@ -12,13 +12,15 @@ none() { # MESSAGE FOUND
 	[ -z "$2" ] || fault "$1" "$2"
 }
 
-for manifest in Cargo.toml integration/probe/Cargo.toml; do
+for manifest in Cargo.toml integration/probe/Cargo.toml integration/cri/Cargo.toml; do
 	cargo fmt --all --check --manifest-path $manifest > /dev/null || fault "cargo fmt: $manifest is not formatted"
 done
 cargo clippy -q --locked --all-targets -- -D warnings || fault "clippy"
 cargo clippy -q --locked --lib --bin embrun -- -D clippy::disallowed-methods || fault "clippy: methods that the program must not call"
 CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/probe cargo clippy -q --locked \
 	--manifest-path integration/probe/Cargo.toml -- -D warnings || fault "clippy: the probe"
+CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/cri cargo clippy -q --locked \
+	--manifest-path integration/cri/Cargo.toml -- -D warnings || fault "clippy: the client of the CRI"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --locked --no-deps --lib || fault "rustdoc"
 # .ci/run is the only script without an extension: the CI calls it by that name.
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)

@@ -51,6 +51,7 @@ for part in "$@"; do
 		want podman podman
 		want conmon conmon
 		want containerd containerd
+		[ -e /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
 		want crun crun
 		want jq jq
 		# dockerd, which integration/docker.sh fetches, links to it.

@@ -10,8 +10,11 @@ mod chroot;
 #[path = "../common/mod.rs"]
 mod common;
 mod confine;
+mod containerd_engines;
 mod costs;
 mod credentials;
+mod cri;
+mod cri_engines;
 mod damage;
 mod descriptors;
 mod devices;
@@ -140,6 +143,8 @@ const ALL: &[&[Case]] = &[
 
 /// The tests that run only with `--ignored`.
 const ON_DEMAND: &[&[Case]] = &[
+    containerd_engines::CASES,
+    cri_engines::CASES,
     docker::CASES,
     engines::CASES,
     escape::SLOW,
