@@ -69,6 +69,8 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("devices::rule_that_the_kernel_would_widen_is_refused", "crun", "its parser accepts more"),
     ("descriptors::preserving_a_closed_descriptor_is_refused", "crun", OURS),
     ("descriptors::preserving_a_closed_descriptor_is_refused", "runc", OURS),
+    ("engine_calls::cri_calls_work_in_their_order", "crun", "it refuses ociVersion 1.2"),
+    ("engine_calls::crio_calls_work_in_their_order", "crun", "it refuses ociVersion 1.2"),
     ("exec::callers_cpu_affinity_is_not_inherited", "crun", "the caller's affinity is inherited"),
     ("exec::callers_cpu_affinity_is_not_inherited", "runc", "it is supported only by later versions"),
     ("exec_process::scheduler_that_a_clone_resets_is_set", "crun", "it sets no scheduler for an exec"),

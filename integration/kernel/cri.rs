@@ -210,7 +210,7 @@ fn bytes(value: &Value) -> String {
 }
 
 /// Merges objects into objects; everything else is replaced.
-fn merge(to: &mut Value, from: &Value) {
+pub fn merge(to: &mut Value, from: &Value) {
     match (to, from) {
         (Value::Object(to), Value::Object(from)) => {
             from.iter().for_each(|(key, value)| merge(to.entry(key).or_insert(Value::Null), value));
