@@ -5,7 +5,7 @@
 #   v1, none                    the tests that depend on cgroups, with v1 and without any cgroup mounted
 #   engines                     podman of an ordinary user, and the runtime inside podman, with pure cgroup v2
 #   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs; with v2 also an ordinary user's
-#                               containers and services of Type=notify
+#                               containers, services of Type=notify, and podman
 set -euo pipefail
 guest=$1
 cd "$(dirname "$0")/../.."
@@ -46,5 +46,6 @@ engines) boot=(integration/guest/uml.sh --cgroup v2) guest=uml-$guest ;;
 esac
 checks=(integration/suites.sh "$guest" "${programs[@]}")
 # shellcheck disable=SC2016  # the guest's shell expands them
-[ "$guest" != systemd-v2 ] || checks=(bash -c 'integration/guest/notify.sh "$0" target/guest/rootfs && "$@"' "$RUNTIME" "${checks[@]}")
+[ "$guest" != systemd-v2 ] || checks=(bash -c 'integration/guest/notify.sh "$0" target/guest/rootfs &&
+	integration/guest/podman.sh "$0" target/guest/fixture && "$@"' "$RUNTIME" "${checks[@]}")
 "${boot[@]}" --limit 2400 -- "${checks[@]}"

@@ -1,12 +1,13 @@
 #!/bin/bash
 # Builds a disk image with a small Debian that systemd runs (with D-Bus and the user `user`, 1000), and prints its path. It is
-# built once and kept in the cache, until this script changes. It is always Debian 12, which has the last systemd that also
-# boots with cgroup v1.
-# usage: integration/guest/systemd-root.sh
+# built once and kept in the cache, until this script changes. Debian 12 has the last systemd that also boots with cgroup v1;
+# Debian 13 comes with podman.
+# usage: integration/guest/systemd-root.sh bookworm|trixie
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 
 PATH=$PATH:/usr/sbin:/sbin
-release=bookworm
+release=$1 more=''
+[ "$release" != trixie ] || more=,podman,conmon
 image=$cache/systemd-$release.img
 mkdir -p "$cache"
 exec 9> "$image.lock"
@@ -31,7 +32,7 @@ for unit in getty.target systemd-timesyncd.service systemd-networkd.service syst
 done
 SETTINGS
 chmod +x "$box/settings"
-mmdebstrap --quiet --variant=minbase --mode=root --skip=check/empty --include=systemd-sysv,dbus,dbus-user-session,libpam-systemd,uidmap \
+mmdebstrap --quiet --variant=minbase --mode=root --skip=check/empty --include=systemd-sysv,dbus,dbus-user-session,libpam-systemd,uidmap$more \
 	--aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
 	--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook="$box/settings" \
 	"$release" "$box/root" "deb $(mirror_of debian) $release main" "deb $(mirror_of debian-security) $release-security main" > "$box/log" 2>&1 ||
@@ -40,7 +41,7 @@ mmdebstrap --quiet --variant=minbase --mode=root --skip=check/empty --include=sy
 		die "mmdebstrap failed"
 	}
 rm -rf "$box/root/var/lib/apt/lists" "$box/root/var/cache/apt"
-truncate -s 1G "$box/image"
+truncate -s 2G "$box/image"
 mkfs.ext4 -q -F -E lazy_itable_init=1 -O ^has_journal -d "$box/root" "$box/image"
 mv "$box/image" "$image"
 echo "$stamp" > "$image.stamp"

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Runs a command in a guest of user-mode Linux that systemd runs (a Debian by systemd-root.sh), with the system's D-Bus and the
-# manager of a user. The cgroup layout is v2, v1 or systemd's hybrid (before systemd 256). This machine's file system is mounted
-# at /host, and the current directory at its own path. Prints the command's output and ends with its status; writes to the
-# guest's own root are discarded.
+# Runs a command in a guest of user-mode Linux that systemd runs (a Debian by systemd-root.sh), with the system's D-Bus and
+# the manager of a user. The cgroup layout is v2 (Debian 13), v1 or systemd's hybrid (Debian 12, since systemd 256 lacks
+# them). This machine's file system is mounted at /host, and the current directory at its own path. Prints the command's
+# output and ends with its status; writes to the guest's own root are discarded.
 # usage: integration/guest/systemd.sh [--cgroup v2|v1|hybrid] [--memory 1G] [--limit SECONDS] -- COMMAND [ARGUMENT...]
 # The command runs in the current directory with the current environment.
 set -euo pipefail
 
-cgroup=v2 memory=1G limit=600
+cgroup=v2 memory=1G limit=600 release=bookworm
 while [ $# -gt 0 ]; do
 	case $1 in
 	--cgroup)
@@ -37,7 +37,7 @@ done
 	exit 2
 }
 case $cgroup in
-v2) layout=(systemd.unified_cgroup_hierarchy=1) ;;
+v2) layout=(systemd.unified_cgroup_hierarchy=1) release=trixie ;;
 hybrid) layout=(systemd.unified_cgroup_hierarchy=0) ;;
 v1) layout=(systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1) ;;
 *)
@@ -46,7 +46,7 @@ v1) layout=(systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_con
 	;;
 esac
 kernel=$("$(dirname "$0")/uml-kernel.sh")
-image=$("$(dirname "$0")/systemd-root.sh")
+image=$("$(dirname "$0")/systemd-root.sh" $release)
 
 box=$(mktemp -d "${TMPDIR:-/var/tmp}/systemd.XXXXXX")
 trap 'rm -rf "$box"' EXIT
