@@ -17,6 +17,7 @@
 //! | [`bundle`] | untrusted JSON to a typed [`bundle::spec::Spec`]; container ids |
 //! | [`seccomp`] | the seccomp compiler |
 //! | [`cgroup`] | limits as pure conversions, the place of a cgroup, systemd, and operations on a cgroup |
+//! | [`trace`] | the times of the steps |
 //! | [`log`] | the log in runc's two formats |
 //! | [`json`] | documents: read with checks in one pass, and written |
 //! | [`sort`] | the one sort function |
@@ -40,3 +41,4 @@ pub mod sort;
 pub mod state;
 pub mod sys;
 pub mod text;
+pub mod trace;

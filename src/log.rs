@@ -47,13 +47,16 @@ static LOG: Once<Log> = Once::empty();
 
 /// Opens the log; must be called once, before anything is logged.
 pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
-    let file = path.map(|path| open_file(path).about(format_args!("open log file {path}"))).transpose()?;
+    let file = path
+        .map(|path| open_file(path, OFlag::O_SYNC).about(format_args!("open log file {path}")))
+        .transpose()?;
     LOG.set(Log { file, format, debug, stuck: AtomicBool::new(false) });
     Ok(())
 }
 
-fn open_file(path: &str) -> Result<OwnedFd> {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_SYNC | OFlag::O_NOCTTY;
+/// Opens a file of the caller to append to it, or a FIFO that somebody reads.
+pub(crate) fn open_file(path: &str, sync: OFlag) -> Result<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY | sync;
     const PAUSE: u16 = 10;
     for _ in 0..PATIENCE / PAUSE {
         match create(AT_FDCWD, path, flags | OFlag::O_NONBLOCK, Mode::from_bits_truncate(0o644)) {

@@ -19,6 +19,7 @@ const ROOMS: &[&str] = &[
     "cgroup/systemd",
     "cgroup/limits",
     "cgroup/place",
+    "trace",
     "log",
     "json",
     "sort",

@@ -104,3 +104,22 @@ fn refusal_names_the_engines_option_if_there_is_a_log() {
     let by_conmon = ["create", "--bundle", &bundle, "--pid-file", &s.path("pid"), "web"];
     s.call(&by_conmon).fails(&end("change --volume, --mount or --tmpfs"));
 }
+
+#[test]
+fn trace_has_the_steps_of_the_command() {
+    let s = Scratch::new();
+    let trace = s.path("trace");
+    s.call(&["--trace", &trace, "state", "web"]).fails("state web: container does not exist");
+    s.call(&["--trace", &trace, "features"]).ok();
+    let text = read(&trace);
+    let steps: Vec<&str> = text.lines().map(|line| line.split_once('\t').unwrap().1).collect();
+    let [begin, end] = ["host\tread the command line", "host\tend"];
+    assert_eq!(steps, [begin, end, begin, end]);
+    let times = text.lines().map(|line| line.split_once('\t').unwrap().0.parse::<u64>().unwrap());
+    assert!(times.max().unwrap() < 60_000_000, "{text}");
+    let missing = s.path("no/trace");
+    let error = format!("--trace {missing}: no such file or directory (ENOENT)");
+    s.call(&["--trace", &missing, "features"]).fails(&error);
+    // An empty one is none, as for the log.
+    s.call(&["--trace=", "features"]).ok();
+}

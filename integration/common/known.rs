@@ -409,7 +409,7 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     // Whole files of guarantees that only embrun gives. The spec does not cover a hostile root file
     // system, the mounts and the exec of a container without a mount namespace, a fake resctrl, the reasons in
     // errors, a hung hook, attacks on a process that enters the container, the log, the recorder, the
-    // relayed streams, or the memory of a command.
+    // relayed streams, the memory of a command, or a trace.
     let ours = [
         "chroot::",
         "diagnosis::",
@@ -426,6 +426,7 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
         "relay::",
         "sd_notify_relay::",
         "service::",
+        "trace::",
     ];
     if ours.iter().any(|module| test.starts_with(module)) && runtime != "embrun" {
         return Some(OURS);

@@ -72,6 +72,7 @@ fn no_host_descriptor_is_open_at_execve(t: &Test) {
         t.skip("the kernel does not show the system call that a process is in");
     }
     let (path, _agent) = agent(t);
+    let file = t.path("trace");
     for filter in FILTERS {
         for preserve in [0, 2] {
             let mut c = t.container();
@@ -86,11 +87,13 @@ fn no_host_descriptor_is_open_at_execve(t: &Test) {
             let bundle = c.bundle.to_str().unwrap().to_owned();
             let number = preserve.to_string();
             let flags = ["--preserve-fds", &number, "--bundle", &bundle];
-            let what = format!("filter {filter}, {preserve} descriptors");
-            let run = trace(passing(t, &[&["run"], &flags[..], &[&c.id]].concat(), preserve));
+            // The trace is one more file that the runtime has open.
+            let global = if preserve == 0 { &[][..] } else { &["--trace", file.to_str().unwrap()] };
+            let what = format!("filter {filter}, {preserve} descriptors, {global:?}");
+            let run = trace(passing(t, &[global, &["run"], &flags, &[&c.id]].concat(), preserve));
             check(&run.join().unwrap(), "sleep", preserve, &format!("run, {what}"));
             // Create it with one process and start it with another.
-            let create = trace(passing(t, &[&["create"], &flags[..], &[&c.id]].concat(), preserve));
+            let create = trace(passing(t, &[global, &["create"], &flags, &[&c.id]].concat(), preserve));
             eventually("the container is created", || {
                 let state = t.call(&["state", &c.id]);
                 state.status == 0 && state.json()["status"] == "created"
@@ -98,13 +101,13 @@ fn no_host_descriptor_is_open_at_execve(t: &Test) {
             c.start().ok();
             check(&create.join().unwrap(), "sleep", preserve, &format!("create, {what}"));
             c.remove();
-            execs(t, &mut c, preserve, &what);
+            execs(t, &mut c, global, preserve, &what);
         }
     }
 }
 
 /// Checks exec in the same way, in all its forms.
-fn execs(t: &Test, c: &mut Container<'_>, preserve: i32, what: &str) {
+fn execs(t: &Test, c: &mut Container<'_>, global: &[&str], preserve: i32, what: &str) {
     c.config.as_object_mut().unwrap().remove("hooks");
     c.args(&["sleep", "60"]).up();
     let process = t.path("process.json");
@@ -122,7 +125,7 @@ fn execs(t: &Test, c: &mut Container<'_>, preserve: i32, what: &str) {
         (&["--tty", "--detach", "--console-socket", console.path.to_str().unwrap()], &sleep),
     ];
     for (flags, words) in forms {
-        let args = [&["exec"], &preserved[..], flags, &[&c.id], words].concat();
+        let args = [global, &["exec"], &preserved[..], flags, &[&c.id], words].concat();
         let seen = trace(passing(t, &args, preserve)).join().unwrap();
         check(&seen, "sleep", preserve, &format!("exec {flags:?}, {what}"));
     }

@@ -72,6 +72,7 @@ mod strain;
 mod sweep;
 mod terminal;
 mod time;
+mod trace;
 mod update;
 mod user_namespaces;
 mod words;
@@ -135,6 +136,7 @@ const ALL: &[&[Case]] = &[
     strain::CASES,
     terminal::CASES,
     time::CASES,
+    trace::CASES,
     update::CASES,
     user_namespaces::CASES,
     words::CASES,

@@ -116,6 +116,7 @@ pub fn globals(words: &[&'static str], caller: &Caller) -> std::result::Result<(
         // conmon-rs passes crun's names for logs other than files. Such messages go to stderr.
         log: path(&found, "log").filter(|l| !l.starts_with("journald:") && !l.starts_with("syslog:")),
         log_format,
+        trace: path(&found, "trace"),
         debug: found.on("debug") || matches!(found.text("log-level"), Some("debug" | "trace")),
         cgroup_manager,
         delegated: rootless.unwrap_or(caller.delegated),

@@ -18,6 +18,8 @@ pub struct Globals {
     pub log: Option<Text>,
     /// The format of these lines.
     pub log_format: LogFormat,
+    /// The file to which the times of the steps are appended.
+    pub trace: Option<Text>,
     /// Log details, not only warnings and errors.
     pub debug: bool,
     /// The manager that makes the cgroups of new containers.

@@ -28,6 +28,11 @@ use crate::sys::boot::boot_id;
 use crate::sys::file::read_text;
 use crate::sys::path::join;
 use crate::text::{Keep, Text};
+use crate::trace;
+
+/// The steps before a plan in a trace.
+const FACTS: &str = "look at the host";
+const COMPILE: &str = "compile the plan";
 
 /// A compiled creation that has not begun.
 pub struct Creation {
@@ -70,6 +75,7 @@ pub fn creation(
 ) -> Result<Creation> {
     let spec = &loaded.spec;
     let policy = recording.or(spec.linux.seccomp.as_ref());
+    trace::step(&FACTS);
     let facts = HostFacts::of_host(spec, policy, globals.cgroup_manager)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
     let request = CreateRequest {
@@ -87,6 +93,7 @@ pub fn creation(
         cgroup_manager: globals.cgroup_manager,
         delegated: globals.delegated,
     };
+    trace::step(&COMPILE);
     let plan = create::compile(spec, &request, &facts).map_err(|all| refuse(all, &options.outputs))?;
     warn(&plan.launch);
     let location = plan.cgroup.locate(&facts.cgroups);
@@ -113,6 +120,7 @@ pub fn execution(
         }
     };
     let policy = spec.linux.seccomp.as_ref();
+    trace::step(&FACTS);
     let facts = HostFacts::of_process(Some(process), policy)?;
     check(&options.outputs, &facts, options.preserve_fds)?;
     let request = ExecRequest {
@@ -127,6 +135,7 @@ pub fn execution(
         join,
         root,
     };
+    trace::step(&COMPILE);
     let plan =
         exec::compile(process, policy, &request, &facts).map_err(|all| refuse(all, &options.outputs))?;
     warn(&plan.launch);

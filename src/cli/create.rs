@@ -8,6 +8,7 @@ use crate::bundle::id;
 use crate::bundle::load::{Loaded, load_with};
 use crate::error::Result;
 use crate::sys::{interrupt, sealed_exe};
+use crate::trace;
 
 /// Makes the container and leaves it waiting for `start`.
 pub fn run(globals: &Globals, id: &str, options: &CreateOptions) -> Result<u8> {
@@ -29,6 +30,7 @@ pub struct Mode {
 
 /// Reads the bundle of a new container.
 pub fn load(id: &str, options: &CreateOptions) -> Result<Loaded> {
+    trace::step(&"read the bundle");
     id::check(id)?;
     load_with(options.bundle, options.config.unwrap_or("config.json"))
 }

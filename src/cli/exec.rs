@@ -6,7 +6,6 @@ use crate::bundle::config;
 use crate::bundle::load::read_argument;
 use crate::bundle::spec::{Process, Spec};
 use crate::error::{Context, Error, Result, engine};
-use crate::log;
 use crate::run::exec::Exec;
 use crate::run::foreground::{Signals, supervise};
 use crate::state::observe::{Facts, Status, status};
@@ -14,6 +13,7 @@ use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
 use crate::sys::{interrupt, sealed_exe};
 use crate::text::{Keep, List, Text, joined};
+use crate::{log, trace};
 
 /// Executes a process and returns its exit status (128 + n after signal n).
 ///
@@ -25,6 +25,7 @@ pub fn run(globals: &Globals, options: &ExecOptions) -> Result<u8> {
 fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
     sealed_exe::ensure()?;
     interrupt::block()?;
+    trace::step(&"find the container");
     let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let entry = store.entry(options.id)?;
     let record = entry.record()?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
@@ -39,6 +40,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         .and_then(Exec::perform)
         .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };
+    trace::step(&"wait for the program to end");
     let ended = supervise(&signals, &launched.child, launched.terminal, None)?;
     Ok(ended.status())
 }

@@ -42,7 +42,7 @@ use crate::state::store::Store;
 use crate::sys::entry::{STDOUT, variable, write_all};
 use crate::sys::process::{default_signal, ignore_signal, most_open_files};
 use crate::sys::sealed_exe;
-use crate::{log, text};
+use crate::{log, text, trace};
 use args::{Caller, Misuse};
 use command::{Command, Globals};
 
@@ -80,9 +80,13 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     }
     let (globals, rest) = args::globals(words, &caller(name))?;
     log::open(globals.log, globals.log_format, globals.debug)?;
+    globals.trace.map_or(Ok(()), trace::open)?;
+    trace::step(&"read the command line");
     let command = args::command(rest)?;
     enough_files(&command)?;
-    Ok(perform(&globals, command)?)
+    let done = perform(&globals, command);
+    trace::step(&"end");
+    Ok(done?)
 }
 
 /// With fewer open files, no command that makes something can be completed.

@@ -8,11 +8,11 @@ use super::command::{Globals, RunOptions};
 use super::create::{Mode, load};
 use super::{compile, delete};
 use crate::error::{Context, Result, engine};
-use crate::log;
 use crate::run::foreground::{Signals, supervise};
 use crate::run::notify::Readiness;
 use crate::sys::process::Ended;
 use crate::sys::{interrupt, sealed_exe};
+use crate::{log, trace};
 
 /// Runs a container; returns its process's exit status, or 0 if detached.
 ///
@@ -43,6 +43,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
         }
         return Ok(0);
     };
+    trace::step(&"wait for the program to end");
     let ended = supervise(&signals, &launched.child, launched.terminal, readiness);
     if matches!(ended, Ok(Ended::Signalled(libc::SIGKILL)))
         && launched.record.cgroup().oom_kills() > launched.killed_before
@@ -50,6 +51,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
         log::warn(engine::INIT_OOM);
     }
     if !options.keep {
+        trace::step(&"delete the container");
         delete::at_the_end(globals, id, &hooks);
     }
     Ok(ended?.status())

@@ -19,6 +19,7 @@ use crate::state::record::Record;
 use crate::state::store::Store;
 use crate::state::work::outside;
 use crate::state::{Created, Held, Observed};
+use crate::trace;
 
 /// Starts a created container.
 pub fn run(globals: &Globals, id: &str) -> Result<u8> {
@@ -32,6 +33,7 @@ pub fn start(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result
 }
 
 fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
+    trace::step(&"find the container");
     let store = Store::open(globals.root)?.ok_or_else(|| Error::new(engine::NOT_EXIST))?;
     let Held { dir, record } = match Observed::of(store.lock(id)?)? {
         // Another `start` is at work until init has taken its call.
@@ -49,6 +51,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     let killed_before = cgroup.oom_kills();
     let pid = record.init.as_ref().map_or(0, |init| init.pid);
     let readiness = if recorder.is_none() { Readiness::of_created(&dir, pid)? } else { None };
+    trace::step(&"call init");
     let call = start_fifo::call(&dir, record.init)?;
     let listener = |listener: &OwnedFd| serve(&spec, &record, recorder, listener);
     let mut slot = Some(dir);
@@ -60,6 +63,7 @@ fn go(globals: &Globals, id: &str, recorder: Option<&Recorder>) -> Result<()> {
     if HookKind::StartContainer.is_in(&spec.hooks) {
         wait(&mut slot, MessageKind::Hooked).map_err(|e| end(&mut slot, e))?;
     }
+    trace::step(&"await exec");
     wait(&mut slot, MessageKind::End)?;
     // The program runs or has ended. If the memory limit was too low for it, only the kernel's count shows that.
     if record.init.is_some_and(|init| cgroup.killed_at_start(call.init(), killed_before) && !init.lives()) {

@@ -57,6 +57,7 @@ fn go_runc_globals() -> Globals {
         is_root_given: true,
         log: path("/b/log.json"),
         log_format: LogFormat::Json,
+        trace: None,
         debug: true,
         cgroup_manager: CgroupManager::Cgroupfs,
         delegated: true,

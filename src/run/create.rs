@@ -10,7 +10,7 @@ use super::net_devices::MovedDevices;
 use super::recorder::Recorder;
 use super::start_fifo::{InitFifos, listen};
 use super::take_down::{note, run_poststop_hooks};
-use super::{hooks, idmap, namespace, notify, rdt, time, user_namespace};
+use super::{hooks, idmap, namespace, notify, rdt, step_trace, time, user_namespace};
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::HookKind;
 use crate::cgroup::Cgroup;
@@ -113,6 +113,7 @@ impl<'a> NewContainer<'a> {
         let Prepared { namespaces, waiting, notify } = prepared;
         let (launch, hooks) = (&self.plan.launch, &self.loaded.spec.hooks);
         let cloning = Cloning { launch, record: &self.record, hooks, cgroup, namespaces, waiting };
+        step_trace::expect(launch, "init")?;
         let spawned = cloning.spawn(&|| dir.close_in_clone())?;
         Ok((spawned, notify))
     }

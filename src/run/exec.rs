@@ -1,7 +1,7 @@
 //! Performs the host's steps of an exec.
 
 use super::host::{Cloning, Host, Launched, Subject, announce, begin};
-use super::namespace;
+use super::{namespace, step_trace};
 use crate::bundle::spec::Hooks;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
@@ -35,6 +35,7 @@ impl Exec {
         let mut namespaces = namespace::open_all_of(&launch.join, &init, record.user_namespace)?;
         namespaces.extend(root);
         let cloning = Cloning { launch, hooks, record: &record, cgroup: &cgroup, namespaces, waiting: None };
+        step_trace::expect(launch, "exec")?;
         let spawned = cloning.spawn(&|| {})?;
         let mut host = Host::new(spawned, Subject::Running, record, cgroup, None);
         match steps(&mut host, &plan.host) {

@@ -33,6 +33,7 @@ use crate::sys::file::stat;
 use crate::sys::process::{self, Cloned, Ended};
 use crate::sys::{interrupt, killed};
 use crate::text::Text;
+use crate::trace;
 
 /// The result of a successful launch.
 pub struct Launched {
@@ -59,6 +60,7 @@ pub(super) fn begin(step: &dyn fmt::Display) -> Result<()> {
 /// The program may run already, and a signal must then be passed on to it.
 pub(super) fn announce(step: &dyn fmt::Display) {
     log::debug(|| format!("host: {step}"));
+    trace::step(step);
 }
 
 /// The input of the clone.
@@ -98,6 +100,7 @@ impl<'a> Cloning<'a, '_> {
             Cloned::Child => {
                 drop(host_end);
                 leave();
+                trace::close_in_clone();
                 Init {
                     launch: self.launch,
                     channel: init_end,

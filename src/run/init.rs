@@ -34,6 +34,7 @@ use crate::sys::path::current_dir;
 use crate::sys::process::{self, CStrings, Cloned};
 use crate::sys::{descriptor, interrupt, seccomp, tty};
 use crate::text::{Text, argument, c_text};
+use crate::trace;
 
 /// The input of the child.
 pub struct Init<'a> {
@@ -74,6 +75,7 @@ impl Init<'_> {
             Err(e) => std::mem::replace(e, Errno::EIO.into()),
             Ok(context) => loop {
                 let Some(&now) = self.launch.init.get(step) else { break Error::new("the plan has no exec") };
+                trace::step_of_clone(step);
                 match self.step(now, context) {
                     Ok(()) => step += 1,
                     Err(e) => break e,

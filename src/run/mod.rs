@@ -104,6 +104,7 @@ pub mod recorder;
 pub mod relay;
 pub mod start_fifo;
 pub mod stdio;
+mod step_trace;
 pub mod take_down;
 pub mod terminal;
 mod time;

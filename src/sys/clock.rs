@@ -17,13 +17,24 @@ pub fn now() -> (i64, u32) {
             return (time[0], time[1] as u32);
         }
     }
+    read(libc::CLOCK_REALTIME)
+}
+
+/// Seconds and nanoseconds of a clock of the kernel.
+fn read(clock: libc::clockid_t) -> (i64, u32) {
     // SAFETY: all-zero is a valid timespec, and the call writes one.
     let time = unsafe {
         let mut time: libc::timespec = std::mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_REALTIME, &mut time);
+        libc::clock_gettime(clock, &mut time);
         time
     };
     (time.tv_sec as i64, time.tv_nsec as u32)
+}
+
+/// Microseconds of a clock of the kernel.
+pub fn micros(clock: libc::clockid_t) -> u64 {
+    let (seconds, nanoseconds) = read(clock);
+    seconds as u64 * 1_000_000 + u64::from(nanoseconds / 1000)
 }
 
 /// The instant after `time` from now, for a deadline.

@@ -32,6 +32,7 @@ pub mod process;
 pub mod scheduling;
 pub mod sealed_exe;
 pub mod seccomp;
+pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod tty;
