@@ -7,13 +7,16 @@
 
 use libc::c_long;
 use nix::sys::ptrace::{self, Options};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, statfs};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -71,11 +74,23 @@ pub fn trace(command: Command) -> JoinHandle<Vec<Exec>> {
     })
 }
 
+/// Executed programs, among the counts of [`calls`].
+pub const PROGRAMS: c_long = -1;
+/// Pids that were written to the `cgroup.procs` of a v1 hierarchy.
+pub const MOVES: c_long = -2;
+/// Mounts that were made without a place in the tree.
+pub const DETACHED: c_long = -3;
+/// Detached mounts that got a place.
+pub const PLACED: c_long = -5;
+/// Minor page faults of the command and of the processes that it has waited for.
+pub const FAULTS: c_long = -4;
+
 /// Counts the system calls of a command's processes by their numbers.
 ///
-/// A process no longer counts once it has executed a program whose name (proc(5), `comm`) is `payload`. Executed
-/// programs are counted as `-1`. The command is let go once its first process and all that count have ended.
+/// A process no longer counts once it has executed a program whose name (proc(5), `comm`) is `payload`. The command is let go
+/// once its first process and all that count have ended.
 pub fn calls(command: Command, payload: &'static str) -> BTreeMap<c_long, usize> {
+    let faults = || getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage").minor_page_faults() as usize;
     let trace = move || {
         let mut counts = BTreeMap::new();
         follow(command, false, |pid, event| {
@@ -84,14 +99,45 @@ pub fn calls(command: Command, payload: &'static str) -> BTreeMap<c_long, usize>
                 Event::Executed if read(pid, "comm").is_some_and(|comm| comm.trim_end() == payload) => {
                     return false;
                 }
-                Event::Executed => -1,
+                Event::Executed => PROGRAMS,
             };
-            *counts.entry(number).or_default() += 1;
+            for number in [Some(number), particular(pid, number)].into_iter().flatten() {
+                *counts.entry(number).or_default() += 1;
+            }
             true
         });
         counts
     };
-    std::thread::spawn(trace).join().expect("the tracer")
+    let before = faults();
+    let mut counts: BTreeMap<c_long, usize> = std::thread::spawn(trace).join().expect("the tracer");
+    counts.insert(FAULTS, faults() - before);
+    counts
+}
+
+/// What a call does beside its number, by its arguments.
+#[cfg(target_arch = "x86_64")]
+fn particular(pid: Pid, number: c_long) -> Option<c_long> {
+    let registers = ptrace::getregs(pid).ok()?;
+    match number {
+        libc::SYS_fsmount => Some(DETACHED),
+        libc::SYS_open_tree if registers.rdx & u64::from(libc::OPEN_TREE_CLONE) != 0 => Some(DETACHED),
+        libc::SYS_move_mount => {
+            let info = read(pid, &format!("fdinfo/{}", registers.rdi))?;
+            let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned() + " ";
+            (!read(pid, "mountinfo")?.lines().any(|line| line.starts_with(&id))).then_some(PLACED)
+        }
+        libc::SYS_write => {
+            let file = PathBuf::from(format!("/proc/{pid}/fd/{}", registers.rdi));
+            let procs = fs::read_link(&file).ok()?.ends_with("cgroup.procs");
+            (procs && statfs(&file).ok()?.filesystem_type() == CGROUP_SUPER_MAGIC).then_some(MOVES)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn particular(_: Pid, _: c_long) -> Option<c_long> {
+    None
 }
 
 /// A stop of a followed process.

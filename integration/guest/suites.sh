@@ -16,7 +16,10 @@ export IT_ROOTFS RUNTIME IT_SLOW=5 RUST_TEST_THREADS=1
 programs=(kernel cgroup)
 case $guest in
 v2) programs+=(rootfs) ;;
-v1 | none) export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lifecycle:: kill_and_delete:: cgroup" ;;
+v1 | none)
+	export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lifecycle:: kill_and_delete:: cgroup"
+	[ "$guest" = none ] || IT_ARGS+=" costs::"
+	;;
 engines)
 	export IT_ARGS="--ignored rootless_engines mapped_engines::runtime"
 	programs=(kernel)
