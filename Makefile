@@ -80,9 +80,9 @@ lint: ## check formatting, lints and the project's own rules
 	@integration/needs.sh build lint
 	integration/lint.sh
 
-bench: ## measure embrun, runc, crun and the kernel's share, interleaved; prints a table in Markdown
-	@integration/needs.sh build bench
-	integration/bench/run.sh "$$(integration/static.sh)"
+bench: ## measure the release binary beside crun, runc and the kernel's share; writes docs/performance.md (BENCH=--arm: also on ARM)
+	@integration/needs.sh build release bench
+	integration/bench/run.sh $(BENCH)
 
 clean: ## remove the build results in this tree, but not the caches outside
 	cargo clean -q

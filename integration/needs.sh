@@ -104,6 +104,15 @@ for part in "$@"; do
 		want gcc gcc
 		want jq jq
 		want tini tini
+		want capsh libcap2-bin
+		want python3 python3
+		want make make
+		want pkg-config pkg-config
+		# For the static crun; its newer sources want json-c in place of yajl.
+		[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
+		[ -e /usr/include/yajl/yajl_tree.h ] || missing+=(libyajl-dev)
+		[ -e /usr/include/json-c/json.h ] || missing+=(libjson-c-dev)
+		[ -e /usr/include/sys/capability.h ] || missing+=(libcap-dev)
 		;;
 	*)
 		echo "needs: unknown part $part" >&2

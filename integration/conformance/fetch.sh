@@ -12,21 +12,6 @@ mkdir -p "$box"
 }
 exec 3>&1 1>&2
 
-# apt_sources SUITE: a private apt state that also has the sources. Sets APT_CONFIG.
-apt_sources() {
-	local root=$cache/apt/source-$1 mirror
-	export APT_CONFIG=$root/apt.conf
-	[ ! -e "$root/ready" ] || return 0
-	mirror=$(APT_CONFIG='' mirror_of debian)
-	mkdir -p "$root"/{lists/partial,archives/partial,empty} && : > "$root/status"
-	printf 'deb %s %s main\ndeb-src %s %s main\n' "$mirror" "$1" "$mirror" "$1" > "$root/sources.list"
-	cat > "$APT_CONFIG" << A
-APT::Architecture "$host"; APT::Architectures { "$host"; }; APT::Sandbox::User "root"; Acquire::Languages "none";
-Dir::Etc::sourcelist "$root/sources.list"; Dir::Etc::sourceparts "$root/empty"; Dir::Etc::preferencesparts "$root/empty";
-Dir::State::lists "$root/lists"; Dir::State::status "$root/status"; Dir::Cache "$root"; Debug::NoLocking "1";
-A
-	apt-get -qq update && : > "$root/ready"
-}
 source_of() { # SUITE PACKAGE DIR
 	[ ! -e "$box/$3/.unpacked" ] || return 0
 	say "fetching the source of $2 from $1"

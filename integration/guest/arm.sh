@@ -4,6 +4,7 @@
 #   ci           for the CI: the kernel tests that differ most between processors, and weigh.sh, on aarch64 and armv7
 #   tests        all kernel tests, on both, with v2 and v1; writes their section of docs/kernels.md
 #   report LOG   writes that section from the saved output of `tests`
+#   weigh-only   builds, and prints the measurements of `weigh`
 #   weigh        memory and time beside crun and runc; writes their section of docs/kernels.md
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -82,13 +83,17 @@ tests)
 	write_tests "$log"
 	;;
 report) write_tests "$2" ;;
+weigh-only)
+	build build.sh
+	run_weigh
+	;;
 weigh)
 	build build.sh
 	logged run_weigh
 	write_weigh "$log"
 	;;
 *)
-	sed -n 2,7p "$0" >&2
+	sed -n 2,8p "$0" >&2
 	exit 2
 	;;
 esac
