@@ -2,6 +2,7 @@
 
 mod differences;
 mod docs;
+mod json;
 #[path = "../common/known.rs"]
 #[allow(dead_code)]
 mod known;

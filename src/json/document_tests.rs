@@ -21,6 +21,7 @@ const HARD: &[&str] = &[
     "1.0",
     "10.50e10",
     "-1e-400",
+    "1e400",
     "18446744073709551615",
     "18446744073709551616",
     "9223372036854775808",
@@ -158,7 +159,6 @@ fn errors_say_what_and_where() {
         ("\"a\nb\"", "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0"),
         ("\"\\x\"", "invalid escape at line 1 column 3"),
         ("{}\n{}", "trailing characters at line 2 column 1"),
-        ("[1e400]", "number out of range at line 1 column 6"),
     ] {
         assert_eq!(parse(text.as_bytes()).unwrap_err(), says, "{text}");
     }

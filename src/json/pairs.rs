@@ -21,9 +21,9 @@ impl PartialEq for Pairs {
 
 impl Slot for Pairs {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
-        let members = value.members()?;
+        let mut members = value.members()?;
         let start = members.position();
-        while let Some(key) = members.next_key()? {
+        while let Some(key) = members.next_key() {
             let mut check = |value: Value<'_>| value.check_text();
             without_nul(key).and_then(|_| members.value(&mut Each(&mut check)).map_err(|f| f.at(key)))?;
         }

@@ -13,6 +13,7 @@
 //! An absent or `null` member leaves its place unchanged. Unknown members are ignored. Keys match in any case, as in Go: what
 //! runc applies must not be ignored. A slot that refuses its value returns a [`Fault`], which collects the JSON path.
 
+use super::document::{Items, Members};
 use super::read::{Fault, Integer, Read, is_reported, missing, unknown, without_nul};
 use crate::error::Quoted;
 use crate::text::{Keep, List, Text};
@@ -36,30 +37,9 @@ pub enum Value<'a> {
     /// A string with escapes, decoded.
     Escaped(&'a str),
     /// An array.
-    List(&'a mut dyn Items),
+    List(Items<'a>),
     /// An object.
-    Object(&'a mut dyn Members),
-}
-
-/// The items of an array, in order.
-pub trait Items {
-    /// Reads the next item into the slot; returns `false` at the end.
-    fn next(&mut self, slot: &mut dyn Slot) -> Read<bool>;
-}
-
-/// The members of an object, in order.
-pub trait Members {
-    /// The next key; the value of the previous one is skipped if it was not read.
-    fn next_key(&mut self) -> Read<Option<Text>>;
-
-    /// Reads the value of the last key into the slot.
-    fn value(&mut self, slot: &mut dyn Slot) -> Read<()>;
-
-    /// The end of the last string or number in the document.
-    fn position(&self) -> usize;
-
-    /// The document from `position` to the end of the last string or number.
-    fn since(&self, position: usize) -> Text;
+    Object(Members<'a>),
 }
 
 /// The lowest and the highest valid integer, and the error text for all others.
@@ -119,7 +99,7 @@ impl<'a> Value<'a> {
 
     /// Reads all items of an array into the slot, one after the other.
     pub fn each(self, slot: &mut dyn Slot) -> Read<()> {
-        let Value::List(items) = self else { return Err(self.is_not("an array")) };
+        let Value::List(mut items) = self else { return Err(self.is_not("an array")) };
         let mut index = 0;
         while items.next(slot).map_err(|f| f.at_index(index))? {
             index += 1;
@@ -128,14 +108,14 @@ impl<'a> Value<'a> {
     }
 
     /// The members of an object.
-    pub fn members(self) -> Read<&'a mut dyn Members> {
+    pub fn members(self) -> Read<Members<'a>> {
         if let Value::Object(members) = self { Ok(members) } else { Err(self.is_not("an object")) }
     }
 
     /// Reads an object with these members; unknown ones are ignored.
     pub fn object(self, fields: &mut [Field<'_>]) -> Read<()> {
-        let members = self.members()?;
-        while let Some(key) = members.next_key()? {
+        let mut members = self.members()?;
+        while let Some(key) = members.next_key() {
             if let Some(field) = fields.iter_mut().find(|field| field.key.eq_ignore_ascii_case(key)) {
                 once(&mut field.is_found).map_err(|f| f.at(key))?;
                 members.value(field).map_err(|f| f.at(key))?;
@@ -151,8 +131,8 @@ impl<'a> Value<'a> {
 
     /// Calls `take` for each member of an object that is not `null`.
     pub fn each_set(self, take: &mut dyn FnMut(Text, Value<'_>) -> Read<()>) -> Read<()> {
-        let members = self.members()?;
-        while let Some(key) = members.next_key()? {
+        let mut members = self.members()?;
+        while let Some(key) = members.next_key() {
             let mut each = Each(&mut |value: Value<'_>| take(key, value));
             members.value(&mut may(key, &mut each)).map_err(|f| f.at(key))?;
         }
@@ -161,8 +141,8 @@ impl<'a> Value<'a> {
 
     /// Calls `take` for each member of an object, whatever its key is.
     pub fn each_member(self, take: &mut dyn FnMut(Text, Value<'_>) -> Read<()>) -> Read<()> {
-        let members = self.members()?;
-        while let Some(key) = members.next_key()? {
+        let mut members = self.members()?;
+        while let Some(key) = members.next_key() {
             without_nul(key)?;
             members.value(&mut Each(&mut |value: Value<'_>| take(key, value))).map_err(|f| f.at(key))?;
         }

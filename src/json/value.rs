@@ -138,16 +138,16 @@ impl Slot for Json {
             Value::Number(digits) => Json::Number(digits),
             Value::Text(text) => Json::Str(text),
             Value::Escaped(text) => Json::str(text),
-            Value::List(items) => {
+            Value::List(mut items) => {
                 let (mut all, mut item) = (Vec::new(), Json::Null);
                 while items.next(&mut item)? {
                     all.push(std::mem::replace(&mut item, Json::Null));
                 }
                 Json::List(all)
             }
-            Value::Object(members) => {
+            Value::Object(mut members) => {
                 let mut all = Vec::new();
-                while let Some(key) = members.next_key()? {
+                while let Some(key) = members.next_key() {
                     let mut member = Json::Null;
                     members.value(&mut member)?;
                     all.push((key, member));
