@@ -41,7 +41,7 @@ pub(super) struct ForeignProc<'a> {
 impl ForeignProc<'_> {
     /// Mounts it detached (Linux 5.2; ENOSYS before).
     pub(super) fn detached(&self, procfs: &ProcFs) -> Result<OwnedFd> {
-        let fs = made_by_a_helper(|socket| {
+        let fs = made_by_a_helper(&|socket| {
             nowhere()?;
             let keep = [socket.as_raw_fd(), self.namespace.as_raw_fd()];
             let [socket, namespace] = descriptor::keep_only(3, keep, procfs.as_fd())?;
@@ -49,7 +49,7 @@ impl ForeignProc<'_> {
                 let fs = new_superblock(c"proc", self.source, self.data)?;
                 send_fd(socket.as_fd(), b"P", fs.as_fd(), 0).map(drop)
             };
-            inside(namespace, there)
+            inside(namespace, &there)
         })?;
         let tree = mount_superblock(fs.as_fd(), attributes(self.flags))?;
         // Others in the pid namespace may have tampered with the helper.
@@ -59,12 +59,12 @@ impl ForeignProc<'_> {
 
     /// Mounts it on a directory of this mount namespace.
     pub(super) fn attached(&self, place: BorrowedFd<'_>, procfs: &ProcFs) -> Result<()> {
-        by_a_helper(|| {
+        by_a_helper(&|| {
             fchdir(place)?;
             let [namespace] = descriptor::keep_only(3, [self.namespace.as_raw_fd()], procfs.as_fd())?;
             // With this root, /proc/PID/mountinfo shows no mount outside of it.
             chroot(c".")?;
-            inside(namespace, || mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
+            inside(namespace, &|| mount(Some(self.source), c"/", Some(c"proc"), self.flags, self.data))
         })
     }
 }
@@ -72,7 +72,7 @@ impl ForeignProc<'_> {
 /// Acts in a clone that is in the pid namespace.
 ///
 /// The clone's parent waits for it and ends with its status.
-fn inside(namespace: OwnedFd, there: impl FnOnce() -> Done) -> Done {
+fn inside(namespace: OwnedFd, there: &dyn Fn() -> Done) -> Done {
     setns(&namespace, CloneFlags::CLONE_NEWPID)?;
     drop(namespace);
     entry::wipe();

@@ -23,7 +23,7 @@ pub type Done = std::result::Result<(), Errno>;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs `work` in a clone, and waits for it. The clone dies with this process.
-pub fn by_a_helper(work: impl FnOnce() -> Done) -> Result<()> {
+pub fn by_a_helper(work: &dyn Fn() -> Done) -> Result<()> {
     let parent = getpid();
     let (pid, pidfd) = match process::clone(0, None).at("clone")? {
         Cloned::Child => {
@@ -53,12 +53,12 @@ pub fn by_a_helper(work: impl FnOnce() -> Done) -> Result<()> {
 }
 
 /// The descriptor that a helper sends over the socket.
-pub fn made_by_a_helper(work: impl FnOnce(&OwnedFd) -> Done) -> Result<OwnedFd> {
+pub fn made_by_a_helper(work: &dyn Fn(&OwnedFd) -> Done) -> Result<OwnedFd> {
     // The helper has sent everything once it has ended.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).at("socketpair")?;
-    by_a_helper(|| work(&theirs))?;
+    by_a_helper(&|| work(&theirs))?;
     let (_, fd) = receive_fd(ours.as_fd(), &mut [0]).at("hear from the helper")?;
     fd.ok_or_else(|| Error::os("take a descriptor from the helper", Errno::EMFILE))
 }

@@ -100,7 +100,7 @@ pub fn make_for_init(
 /// its root is an empty directory.
 fn locked(tree: &OwnedFd, users: BorrowedFd<'_>) -> Result<OwnedFd> {
     let procfs = ProcFs::open()?;
-    made_by_a_helper(|socket| {
+    made_by_a_helper(&|socket| {
         // A server may not answer this either.
         let directory = kind(&fstat(tree)?) == SFlag::S_IFDIR;
         nowhere()?;
@@ -125,7 +125,7 @@ fn locked(tree: &OwnedFd, users: BorrowedFd<'_>) -> Result<OwnedFd> {
 
 /// A new mount, detached. A helper makes it in a mount namespace that ends with it.
 fn new_fs(new: &NewMount, data: Option<&CStr>) -> Result<OwnedFd> {
-    made_by_a_helper(|socket| {
+    made_by_a_helper(&|socket| {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None, c"/", None, ms::PRIVATE | ms::REC, None)?;
         mount(Some(new.source), c"/proc", Some(new.kind), new.flags, data)?;
@@ -136,7 +136,7 @@ fn new_fs(new: &NewMount, data: Option<&CStr>) -> Result<OwnedFd> {
 
 /// A descriptor that a helper opens.
 fn opened(open: &dyn Fn() -> std::result::Result<OwnedFd, Errno>) -> Result<OwnedFd> {
-    made_by_a_helper(|socket| send_fd(socket.as_fd(), b"M", open()?.as_fd(), 0).map(drop))
+    made_by_a_helper(&|socket| send_fd(socket.as_fd(), b"M", open()?.as_fd(), 0).map(drop))
 }
 
 fn not_mapped(errno: Errno, step: &MountStep, idmap: &Idmap) -> Error {

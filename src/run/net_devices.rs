@@ -50,7 +50,7 @@ impl MovedDevices {
             setns(&theirs, CloneFlags::CLONE_NEWNET)?;
             send_fd(socket.as_fd(), b"N", Netlink::open()?.as_fd(), 0).map(drop)
         };
-        let inside = made_by_a_helper(open_there).at("open a netlink socket in the container")?;
+        let inside = made_by_a_helper(&open_there).at("open a netlink socket in the container")?;
         let outside = Rtnetlink(Netlink::open().at("open a netlink socket")?);
         Ok(MovedDevices { outside, inside: Rtnetlink(inside.into()), own, theirs, moved: Vec::new() })
     }

@@ -163,7 +163,7 @@ pub(super) fn open_for(pid: Pid, path: &CStr, channel: &Channel) -> Result<()> {
     let root = root_of(pid)?;
     match root.open_cached(path) {
         Ok(file) => Ok(channel.hand(Ok(file))?),
-        Err(_) => by_a_helper(|| channel.hand(open_in(&root, path))).about(format_args!("{}", Lossy(path))),
+        Err(_) => by_a_helper(&|| channel.hand(open_in(&root, path))).about(format_args!("{}", Lossy(path))),
     }
 }
 
