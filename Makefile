@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -83,6 +83,10 @@ lint: ## check formatting, lints and the project's own rules
 bench: ## measure the release binary beside crun, runc and the kernel's share; writes docs/performance.md (BENCH=--arm: also on ARM)
 	@integration/needs.sh build release bench
 	integration/bench/run.sh $(BENCH)
+
+gateway: ## one site of the example gateway: five services with embrun alone, a broker, and the checks of docs/gateway.md
+	@integration/needs.sh build test gateway
+	integration/gateway/run.sh "$$(integration/static.sh)"
 
 clean: ## remove the build results in this tree, but not the caches outside
 	cargo clean -q

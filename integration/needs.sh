@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a part of the work needs, and prints their names. If nothing is missing it only looks,
 # which takes milliseconds.
-# usage: integration/needs.sh build|test|lint|release|engines|guests|conformance|recipes|deb|bench...
+# usage: integration/needs.sh build|test|lint|release|engines|guests|conformance|recipes|deb|bench|gateway...
 set -euo pipefail
 
 # The oldest minor version of cargo that builds the crate (rust-version in Cargo.toml).
@@ -97,6 +97,16 @@ for part in "$@"; do
 		want script bsdutils
 		want mmdebstrap mmdebstrap
 		want git git
+		;;
+	gateway)
+		want busybox busybox-static
+		want python3 python3
+		want mosquitto mosquitto
+		want mosquitto_pub mosquitto-clients
+		want openssl openssl
+		want nft nftables
+		want ip iproute2
+		want losetup util-linux
 		;;
 	bench)
 		want runc runc

@@ -28,6 +28,7 @@ fn process() -> Result<(), String> {
     let failed = |e: std::io::Error| format!("{dir}: {e}");
     let (low, high) = (config::parsed("LOW", f64::NEG_INFINITY)?, config::parsed("HIGH", f64::INFINITY)?);
     let length = config::parsed("WINDOW_MS", 1000)? * 1000;
+    let hog = config::optional("HOG");
     let mut window = Window::open(Path::new(&dir)).map_err(failed)?;
     let (events, inbox) = channel();
     let (results, alarms) = (topic(&site, "results"), topic(&site, "alarms"));
@@ -63,6 +64,9 @@ fn process() -> Result<(), String> {
             Err(RecvTimeoutError::Disconnected) => return Err("the connection's thread has ended".to_owned()),
         }
         pulse.beat(watch.up);
+        if hog.as_ref().is_some_and(|path| std::fs::remove_file(path).is_ok()) {
+            take_all_memory();
+        }
         health.report(&link, &[]);
         if let Some(summary) = window.summary(now(), length) {
             send(&link, summary.id, &results, &summary)?;
@@ -78,4 +82,13 @@ fn send(link: &Link, tag: u64, topic: &str, message: &impl serde::Serialize) -> 
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Stands for a leak: it ends when the kernel kills the process.
+fn take_all_memory() {
+    let mut taken = Vec::new();
+    loop {
+        taken.push(vec![1u8; 1 << 20]);
+        std::hint::black_box(&taken);
+    }
 }

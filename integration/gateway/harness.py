@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""One site with embrun alone, started by busybox's init in private namespaces (run.sh): networks, brokers, bundles, services."""
+import json, os, signal, subprocess, sys, time, traceback
+
+import bundles
+import checks
+from bundles import ROLES
+from parts import Listener, Pty, eventually, sh
+
+CLOUD, SITE = "10.77.0.1", "10.77.0.2"
+
+
+class Site:
+    """The running site."""
+
+    def __init__(self, settings):
+        self.__dict__.update(settings)
+        self.dir = f"{self.box}/site"
+        self.certs = f"{self.box}/certs"
+        self.state = f"{self.box}/state"
+        self.children = []
+        self.began = time.monotonic()
+
+    def start(self):
+        self.network()
+        self.brokers()
+        self.sensor, self.actuator = Pty(), Pty()
+        where = {
+            "dir": self.dir, "site": "a", "cloud": f"{CLOUD}:8883", "certs": self.certs, "cgroup": self.cgroup, "uid": 2001,
+            "tty": self.sensor.path, "actuator": self.actuator.path, "raw": "/dev/hwrng", "slots": self.slots,
+            "foreign": "/dev/loop-control",
+            "env": {
+                "data-collector": {"PERIOD_MS": 200},
+                "data-processor": {"WINDOW_MS": 500, "HIGH": 70000, "HOG": "/data/hog"},
+                "uplink": {"TRY_ADDRESSES": f"127.0.0.1:8883 {CLOUD}:22 {SITE}:8883"},
+                "device-controller": {"SILENT_MS": 4000, "ON_ALARM": 1},
+                "firmware-updater": {"CONFIRM_MS": 8000, "TRY_ADDRESSES": f"127.0.0.1:8883 {CLOUD}:22 {SITE}:8883"},
+            },
+        }
+        self.bundles = bundles.make(self.embrun, self.images, where)
+        self.sensor.start(self.sensor.feed)
+        self.actuator.start(self.actuator.drain)
+        self.listen()
+        self.services()
+
+    def network(self):
+        """The site's namespace and the cloud's, and the site's rules: each user reaches only its own address."""
+        sh(["mkdir", "-p", "/run/netns"])
+        for command in (
+            "link set lo up", "netns add cloud", "link add wan type veth peer name wan netns cloud",
+            f"addr add {SITE}/24 dev wan", "link set wan up",
+            f"-n cloud addr add {CLOUD}/24 dev wan", "-n cloud link set wan up", "-n cloud link set lo up",
+        ):
+            sh(["ip", *command.split()])
+        uplink, updater = 2001 + ROLES.index("uplink"), 2001 + ROLES.index("firmware-updater")
+        self.nft(f"""
+            table inet gateway {{
+                chain wan_out {{ }}
+                chain wan_in {{ }}
+                chain out {{
+                    type filter hook output priority 0
+                    oifname wan jump wan_out
+                    meta skuid {{ {uplink}, {updater} }} ip daddr {CLOUD} tcp dport 8883 accept
+                    meta skuid 2001-2005 reject
+                }}
+                chain in {{
+                    type filter hook input priority 0
+                    iifname wan jump wan_in
+                }}
+            }}""")
+
+    def nft(self, rules):
+        sh(["nft", "-f", "-"], input=rules)
+
+    def wan(self, rule):
+        """Puts one rule on both directions of the link to the cloud, or none."""
+        rules = "flush chain inet gateway wan_out\nflush chain inet gateway wan_in\n"
+        if rule:
+            rules += f"add rule inet gateway wan_out {rule}\nadd rule inet gateway wan_in {rule}\n"
+        self.nft(rules)
+
+    def brokers(self):
+        tls = lambda name: [f"cafile {self.certs}/ca.crt", f"certfile {self.certs}/{name}.crt", f"keyfile {self.certs}/{name}.key",
+                            "require_certificate true", "use_identity_as_username true"]
+        common = ["per_listener_settings true", "user root", "persistence false", "max_queued_messages 0", "log_type error",
+                  "max_inflight_messages 100", "set_tcp_nodelay true"]
+        rights = {
+            "data-collector": ["readwrite sites/a/readings"],
+            "data-processor": ["read sites/a/readings", "write sites/a/results", "write sites/a/alarms"],
+            "uplink": [f"read sites/a/{k}" for k in ("readings", "results", "alarms", "done")] + ["write sites/a/commands"],
+            "device-controller": [f"read sites/a/{k}" for k in ("commands", "alarms", "results")] + ["write sites/a/done"],
+        }
+        site = [*common, "listener 8883 127.0.0.1", *tls("site"), "allow_anonymous false"]
+        for role, topics in rights.items():
+            folder, acl = f"{self.dir}/run/{role}", f"{self.box}/{role}.acl"
+            os.makedirs(folder, exist_ok=True)
+            with open(acl, "w") as f:
+                f.writelines(f"topic {t}\n" for t in [*topics, f"write sites/a/health/{role}"])
+            site += [f"listener 0 {folder}/mqtt.sock", "allow_anonymous true", f"acl_file {acl}"]
+        acl = f"{self.box}/cloud.acl"
+        with open(acl, "w") as f:
+            f.write("user operator\ntopic readwrite #\n")
+            f.write("user uplink\n" + "".join(f"topic write sites/a/{k}\n" for k in ("readings", "results", "alarms", "done")))
+            f.write("topic read sites/a/commands\n")
+            f.write("user firmware-updater\ntopic read sites/a/firmware\ntopic read sites/a/results\ntopic read firmware/#\n"
+                    "topic write sites/a/firmware/status\ntopic write sites/a/health/firmware-updater\n")
+        cloud = [*common, f"listener 8883 {CLOUD}", *tls("cloud"), "allow_anonymous false", f"acl_file {acl}"]
+        for name, lines, prefix in (("site", site, []), ("cloud", cloud, ["ip", "netns", "exec", "cloud"])):
+            path = f"{self.box}/{name}.conf"
+            with open(path, "w") as f:
+                f.write("\n".join(lines) + "\n")
+            log = open(f"{self.box}/{name}.log", "w")
+            self.spawn([*prefix, "mosquitto", "-c", path], stdout=log, stderr=log)
+        # The directories say who may connect to the sockets.
+        for role in rights:
+            socket = f"{self.dir}/run/{role}/mqtt.sock"
+            eventually(f"{socket} exists", lambda: os.path.exists(socket))
+            os.chmod(socket, 0o666)
+
+    def spawn(self, command, **more):
+        child = subprocess.Popen(command, **more)
+        self.children.append(child)
+        return child
+
+    def client(self, where):
+        address = {"site": "127.0.0.1", "cloud": CLOUD}[where]
+        prefix = ["ip", "netns", "exec", "cloud"] if where == "cloud" else []
+        tls = ["--cafile", f"{self.certs}/ca.crt", "--cert", f"{self.certs}/operator.crt", "--key", f"{self.certs}/operator.key"]
+        return prefix, ["-h", address, "-p", "8883", *tls]
+
+    def listen(self):
+        self.heard = {}
+        for where in ("site", "cloud"):
+            prefix, options = self.client(where)
+            def connected():
+                return subprocess.run([*prefix, "mosquitto_pub", *options, "-t", "ready", "-m", "1"], capture_output=True).returncode == 0
+            eventually(f"the broker of the {where} listens", connected)
+            listener = Listener([*prefix, "mosquitto_sub", *options, "-t", "sites/#", "-q", "1", "-v"])
+            self.children.append(listener.process)
+            self.heard[where] = listener
+
+    def tool(self, where, *arguments, **env):
+        """The cloud's program, at the site or in the cloud."""
+        prefix, options = self.client(where)
+        tls = {k: f"{self.certs}/{v}" for k, v in (("CA", "ca.crt"), ("CERT", "operator.crt"), ("KEY", "operator.key"))}
+        return sh([*prefix, f"{self.images}/gateway-tool", *arguments], env={**os.environ, "BROKER": f"{options[1]}:8883", **tls, **env})
+
+    def services(self):
+        """A line of inittab for each service."""
+        service = f"{self.top}/cross/init/embrun-service.sh"
+        lines, notify = [], f"{self.box}/notify"
+        with open(notify, "w") as f:
+            f.write(f'#!/bin/sh\necho "$*" >> {self.box}/events\n')
+        os.chmod(notify, 0o755)
+        for role, bundle in self.bundles.items():
+            with open(f"{bundle.dir}/service", "w") as f:
+                f.write(f"RESTART=always\nNOTIFY={notify}\nLOG={self.dir}/{role}.log\nEMBRUN='{self.embrun} --root {self.state}'\n")
+            lines.append(f"::respawn:/bin/busybox sh {service} run {bundle.dir}\n")
+        with open("/etc/inittab", "a") as f:
+            f.writelines(lines)
+        os.kill(1, signal.SIGHUP)
+
+    def run(self, *arguments):
+        """A command of embrun, with its status."""
+        return subprocess.run([self.embrun, "--root", self.state, *arguments], text=True, capture_output=True)
+
+    def pid(self, role):
+        """The pid of a running service, or None."""
+        state = self.run("state", role)
+        found = json.loads(state.stdout) if state.returncode == 0 else {}
+        return found.get("pid") if found.get("status") == "running" else None
+
+    def uptime(self):
+        return time.monotonic() - self.began
+
+    def events(self):
+        """The starts and ends of services."""
+        with open(f"{self.box}/events") as f:
+            return f.read()
+
+    def log(self, role):
+        try:
+            with open(f"{self.dir}/{role}.log") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+
+def main():
+    with open(sys.argv[1]) as f:
+        site = Site(json.load(f))
+    os.environ["PATH"] = site.path + ":/usr/sbin:/sbin"
+    status = 1
+    try:
+        site.start()
+        status = checks.all_of(site)
+    except subprocess.CalledProcessError as e:
+        print(f"gateway: {e}\n{e.stdout}{e.stderr}", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    if status:
+        for role in ROLES:
+            print(f"== {role}\n{site.log(role)[-1500:]}", file=sys.stderr)
+        for name in ("site", "cloud"):
+            with open(f"{site.box}/{name}.log") as f:
+                print(f"== broker of the {name}\n{f.read()[-800:]}", file=sys.stderr)
+    with open(f"{site.box}/status", "w") as f:
+        f.write(f"{status}\n")
+    sys.stdout.flush()
+    for child in site.children:
+        child.terminate()
+    # Halt: init ends the services, then the namespaces.
+    os.kill(1, signal.SIGUSR1)
+
+
+main()

@@ -1,0 +1,66 @@
+"""Parts of the harness: commands, waiting, listeners of a broker, and ptys."""
+import json, os, subprocess, threading, time, tty
+
+
+def sh(command, **more):
+    return subprocess.run(command, check=True, text=True, capture_output=True, **more).stdout
+
+
+def eventually(what, look, seconds=60):
+    """Waits until `look` returns something, and returns that."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+class Listener:
+    """All messages of a broker, kept by their topics with the time of arrival."""
+
+    def __init__(self, command):
+        self.messages = {}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            topic, _, payload = line.rstrip("\n").partition(" ")
+            try:
+                self.messages.setdefault(topic, []).append((time.time(), json.loads(payload)))
+            except ValueError:
+                pass  # not of a service
+
+    def of(self, kind):
+        return [m for _, m in self.messages.get(f"sites/a/{kind}", [])]
+
+    def last(self, kind):
+        found = self.of(kind)
+        return found[-1] if found else None
+
+
+class Pty:
+    """A pty: its slave stands for a serial line, its master for the device at the other end."""
+
+    def __init__(self):
+        self.master, slave = os.openpty()
+        tty.setraw(slave)
+        # It stays open, so that the line does not hang up while the service restarts.
+        self.slave, self.path = slave, os.ttyname(slave)
+        self.value, self.written = "20.0", b""
+
+    def feed(self):
+        while True:
+            os.write(self.master, f"{self.value}\n".encode())
+            time.sleep(0.02)
+
+    def drain(self):
+        while True:
+            self.written += os.read(self.master, 4096)
+
+    def start(self, work):
+        threading.Thread(target=work, daemon=True).start()
+        return self
