@@ -8,6 +8,9 @@ from bundles import ROLES
 from parts import Listener, Pty, eventually, sh
 
 CLOUD, SITE = "10.77.0.1", "10.77.0.2"
+CAPABILITIES = """CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
+NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE
+SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP"""
 
 
 class Site:
@@ -32,9 +35,9 @@ class Site:
             "env": {
                 "data-collector": {"PERIOD_MS": 200},
                 "data-processor": {"WINDOW_MS": 500, "HIGH": 70000, "HOG": "/data/hog"},
-                "uplink": {"TRY_ADDRESSES": f"127.0.0.1:8883 {CLOUD}:22 {SITE}:8883"},
+                "uplink": {"TRY_ADDRESSES": f"127.0.0.1:8883 {CLOUD}:8884"},
                 "device-controller": {"SILENT_MS": 4000, "ON_ALARM": 1},
-                "firmware-updater": {"CONFIRM_MS": 8000, "TRY_ADDRESSES": f"127.0.0.1:8883 {CLOUD}:22 {SITE}:8883"},
+                "firmware-updater": {"CONFIRM_MS": 8000, "TRY_ADDRESSES": f"127.0.0.1:8883 {CLOUD}:8884"},
             },
         }
         self.bundles = bundles.make(self.embrun, self.images, where)
@@ -104,7 +107,9 @@ class Site:
             f.write("topic read sites/a/commands\n")
             f.write("user firmware-updater\ntopic read sites/a/firmware\ntopic read sites/a/results\ntopic read firmware/#\n"
                     "topic write sites/a/firmware/status\ntopic write sites/a/health/firmware-updater\n")
-        cloud = [*common, f"listener 8883 {CLOUD}", *tls("cloud"), "allow_anonymous false", f"acl_file {acl}"]
+        cloud = [*common, f"listener 8883 {CLOUD}", *tls("cloud"), "allow_anonymous false", f"acl_file {acl}",
+                 # For the roles that try to connect to another port.
+                 f"listener 8884 {CLOUD}", "allow_anonymous false"]
         for name, lines, prefix in (("site", site, []), ("cloud", cloud, ["ip", "netns", "exec", "cloud"])):
             path = f"{self.box}/{name}.conf"
             with open(path, "w") as f:
@@ -163,6 +168,27 @@ class Site:
     def run(self, *arguments):
         """A command of embrun, with its status."""
         return subprocess.run([self.embrun, "--root", self.state, *arguments], text=True, capture_output=True)
+
+    def without_rights(self):
+        """What `--try` reports in a container that has all rights: the check must be able to fail."""
+        source, lax = self.bundles["uplink"], f"{self.dir}/lax"
+        config = json.loads(json.dumps(source.config))
+        del config["linux"]["seccomp"]
+        config["root"]["readonly"] = False
+        config["linux"]["cgroupsPath"] = f"{self.cgroup}/lax"
+        config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+        config["linux"]["maskedPaths"] = config["linux"]["readonlyPaths"] = []
+        status = open("/proc/self/status").read()
+        allowed = int(status.split("CapBnd:")[1].split()[0], 16)
+        names = ["CAP_" + n for n in CAPABILITIES.split()]
+        held = [n for i, n in enumerate(names) if allowed >> i & 1]
+        process = config["process"]
+        process["capabilities"] = {k: held for k in ("bounding", "effective", "permitted")}
+        process.update(user={"uid": 0, "gid": 0}, noNewPrivileges=False, args=["/uplink", "--try"])
+        os.makedirs(lax, exist_ok=True)
+        with open(f"{lax}/config.json", "w") as f:
+            json.dump(config, f)
+        return self.run("run", "--bundle", lax, "lax")
 
     def pid(self, role):
         """The pid of a running service, or None."""
