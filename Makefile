@@ -86,6 +86,8 @@ bench: ## measure the release binary beside crun, runc and the kernel's share; w
 
 gateway: ## one site of the example gateway: five services with embrun alone, a broker, and the checks of docs/gateway.md
 	@integration/needs.sh build test gateway
+	cargo test -q --locked --lib --manifest-path rootfs-fixtures/gateway/services/Cargo.toml \
+		--target-dir "$${XDG_CACHE_HOME:-$$HOME/.cache}/embrun/gateway"
 	integration/gateway/run.sh "$$(integration/static.sh)"
 
 clean: ## remove the build results in this tree, but not the caches outside
