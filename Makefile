@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-swarm clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +64,12 @@ engines: ## let podman, containerd (ctr and CRI) and docker run containers with 
 		integration/suites.sh engines $$(integration/programs.sh kernel)
 	integration/cri/run.sh engines-cri "$$(integration/static.sh)"
 	integration/cri/run.sh engines-cri-runc runc
+
+FORM ?= whole
+gateway-swarm: ## three gateway sites with docker Swarm, and one with podman: updates, cut links, a power cut; draws docs/gateway.svg
+	@integration/needs.sh build test engines gateway
+	integration/gateway/podman.sh "$$(integration/static.sh)"
+	PLOT=$(if $(filter whole,$(FORM)),docs/gateway.svg) integration/gateway/swarm.sh $(FORM) "$$(integration/static.sh)"
 
 conformance: ## the test suites of runc, crun and runtime-tools, side by side with runc and crun; writes docs/conformance.md
 	@integration/needs.sh build test conformance
