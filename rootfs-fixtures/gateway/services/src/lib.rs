@@ -17,4 +17,5 @@ pub mod sensor;
 pub mod sign;
 pub mod slots;
 pub mod tls;
+pub mod volume;
 pub mod window;

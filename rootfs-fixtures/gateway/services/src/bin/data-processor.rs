@@ -11,7 +11,7 @@ use gateway_services::life::{self, Pulse, now};
 use gateway_services::link::{Acks, Address, Event, Link};
 use gateway_services::message::{Alarm, Reading, topic};
 use gateway_services::window::Window;
-use gateway_services::{config, forbidden};
+use gateway_services::{config, forbidden, volume};
 
 const NAME: &str = "data-processor";
 
@@ -29,6 +29,7 @@ fn process() -> Result<(), String> {
     let (low, high) = (config::parsed("LOW", f64::NEG_INFINITY)?, config::parsed("HIGH", f64::INFINITY)?);
     let length = config::parsed("WINDOW_MS", 1000)? * 1000;
     let hog = config::optional("HOG");
+    let _volume = volume::own(Path::new(&dir)).map_err(failed)?;
     let mut window = Window::open(Path::new(&dir)).map_err(failed)?;
     let (events, inbox) = channel();
     let (results, alarms) = (topic(&site, "results"), topic(&site, "alarms"));

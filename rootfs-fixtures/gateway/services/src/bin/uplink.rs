@@ -11,7 +11,7 @@ use gateway_services::life::{self, Pulse};
 use gateway_services::link::{Acks, Address, Event, Incoming, Link};
 use gateway_services::message::topic;
 use gateway_services::queue::{Entry, Queue};
-use gateway_services::{config, forbidden};
+use gateway_services::{config, forbidden, volume};
 
 const NAME: &str = "uplink";
 
@@ -43,6 +43,7 @@ fn forward() -> Result<(), String> {
     let (name, mut pulse) = (config::site()?, Pulse::new()?);
     let dir = config::optional("DATA").unwrap_or_else(|| "/data".to_owned());
     let limit = config::parsed("QUEUE_MB", 64u64)? << 20;
+    let _volume = volume::own(Path::new(&dir)).map_err(|e| format!("{dir}: {e}"))?;
     let queue =
         Queue::open(Path::new(&dir), limit, (limit / 16).max(4096)).map_err(|e| format!("{dir}: {e}"))?;
     let (events, inbox) = channel();
