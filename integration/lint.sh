@@ -12,8 +12,8 @@ none() { # MESSAGE FOUND
 	[ -z "$2" ] || fault "$1" "$2"
 }
 
-services=rootfs-fixtures/gateway/services/Cargo.toml
-for manifest in Cargo.toml integration/probe/Cargo.toml integration/cri/Cargo.toml $services; do
+services=rootfs-fixtures/gateway/services/Cargo.toml sensor=integration/gateway/sensor/Cargo.toml
+for manifest in Cargo.toml integration/probe/Cargo.toml integration/cri/Cargo.toml $services $sensor; do
 	cargo fmt --all --check --manifest-path $manifest > /dev/null || fault "cargo fmt: $manifest is not formatted"
 done
 cargo clippy -q --locked --all-targets -- -D warnings || fault "clippy"
@@ -24,6 +24,8 @@ CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/cri cargo clippy -q --lo
 	--manifest-path integration/cri/Cargo.toml -- -D warnings || fault "clippy: the client of the CRI"
 CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/gateway cargo clippy -q --locked --all-targets \
 	--manifest-path $services -- -D warnings || fault "clippy: the services of the gateway"
+CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/sensor cargo clippy -q --locked \
+	--manifest-path $sensor -- -D warnings || fault "clippy: the sensor of the gateway's guests"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --locked --no-deps --lib || fault "rustdoc"
 # .ci/run is the only script without an extension: the CI calls it by that name.
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)

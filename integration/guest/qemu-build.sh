@@ -73,7 +73,7 @@ find "$g/k" -type f -path '*bin/busybox' -exec cp {} "$g/i/bin/busybox" \;
 # lacks is built in, or the tests do without it.
 [ ! -d "$g/k/usr/lib/modules" ] || [ -d "$g/k/lib/modules" ] || ln -s usr/lib "$g/k/lib"
 depmod -b "$g/k" "$version"
-wanted="virtio_pci virtio_mmio virtio_console 9pnet_virtio 9p virtio_rng overlay squashfs ext4 virtio_blk loop fuse veth dummy tun
+wanted="virtio_pci virtio_mmio virtio_console 9pnet_virtio 9p virtio_rng overlay squashfs ext4 virtio_blk loop fuse cuse veth dummy tun
  nf_tables configs"
 n=100
 for module in $wanted; do
