@@ -107,6 +107,7 @@ for part in "$@"; do
 		want nft nftables
 		want ip iproute2
 		want losetup util-linux
+		want mke2fs e2fsprogs
 		;;
 	bench)
 		want runc runc
