@@ -3,11 +3,13 @@
 # the manager of a user. The cgroup layout is v2 (Debian 13), v1 or systemd's hybrid (Debian 12, since systemd 256 lacks
 # them). This machine's file system is mounted at /host, and the current directory at its own path. Prints the command's
 # output and ends with its status; writes to the guest's own root are discarded.
-# usage: integration/guest/systemd.sh [--cgroup v2|v1|hybrid] [--memory 1G] [--limit SECONDS] -- COMMAND [ARGUMENT...]
+# usage: integration/guest/systemd.sh [--cgroup v2|v1|hybrid] [--memory 1G] [--limit SECONDS] [--append WORDS]
+#   -- COMMAND [ARGUMENT...]
+# WORDS are added to the kernel's command line.
 # The command runs in the current directory with the current environment.
 set -euo pipefail
 
-cgroup=v2 memory=1G limit=600 release=bookworm
+cgroup=v2 memory=1G limit=600 release=bookworm append=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--cgroup)
@@ -20,6 +22,10 @@ while [ $# -gt 0 ]; do
 		;;
 	--limit)
 		limit=$2
+		shift 2
+		;;
+	--append)
+		append=$2
 		shift 2
 		;;
 	--)
@@ -68,8 +74,9 @@ chmod +x "$box/go"
 
 tail -q -n +1 --pid=$$ -f "$box/out" &
 shown=$!
+# shellcheck disable=SC2086  # words on purpose
 "$(dirname "$0")/pinned.sh" timeout --kill-after=5 "$limit" "$kernel" "ubd0=$box/cow,$image" root=/dev/ubda rw "mem=$memory" con=null con0=null,fd:1 quiet \
-	systemd.show_status=0 "${layout[@]}" \
+	systemd.show_status=0 "${layout[@]}" $append \
 	"systemd.run=\"/bin/sh -c 'mount -t hostfs none /host -o / && exec /host$box/go'\"" > "$box/console" 2>&1 < /dev/null || true
 sleep 0.3
 kill "$shown" 2> /dev/null || true
