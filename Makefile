@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-swarm clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -81,6 +81,10 @@ conformance-v2: ## runc's tests that depend on the kernel, side by side with run
 	integration/conformance/run.sh runc-v2 "$$(integration/static.sh)" && integration/conformance/report.sh
 
 conformance-runc: conformance # its earlier name
+
+PARTS ?= power uml systemd armv7 aarch64 memory
+gateway-guests: ## the gateway in guests: 20 power cuts, user-mode Linux, systemd, armv7, aarch64; some: make gateway-guests PARTS=power CUTS=3
+	@CUTS=$(CUTS) integration/gateway/guests.sh $(PARTS)
 
 lint: ## check formatting, lints and the project's own rules
 	@integration/needs.sh build lint
