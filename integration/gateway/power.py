@@ -84,6 +84,9 @@ class Cloud:
             except ValueError:
                 continue
 
+    def read_since(self, then):
+        return any(m.get("t", 0) > then for kind, m in self.messages() if kind == "readings")
+
     def sites_work_since(self, then):
         """All five services have done something since then: their messages carry the time."""
         wanted = {"readings", "results", "done", "health/firmware-updater"}
@@ -194,6 +197,24 @@ class Check:
             seen.add((kind, m["id"]))
         return len(seen), repeated
 
+    def finish(self, folder):
+        """Waits until the last update is confirmed and the cloud has all; returns the number of acknowledged messages."""
+        cloud = self.cloud
+        if cloud.version:
+            cloud.wait(
+                f"version {cloud.version} confirmed",
+                lambda: any(m.get("what") == "confirmed" and m["version"] == cloud.version for k, m in cloud.messages() if k == "firmware/status"),
+            )
+            self.active = cloud.version
+        try:
+            cloud.wait("all acknowledged messages in the cloud", lambda: not self.lost(folder))
+        except SystemExit:
+            self.fail(f"lost: {sorted(self.lost(folder))[:10]}")
+        acknowledged = len(self.acknowledged(folder))
+        if acknowledged < 10:
+            self.fail(f"only {acknowledged} messages were acknowledged")
+        return acknowledged
+
 
 def main():
     folder, kernel, cuts, seed, tools = sys.argv[1:]
@@ -210,7 +231,7 @@ def main():
         if kind == "boot":
             time.sleep(chance.uniform(0.3, 6))
         else:
-            cloud.wait(f"a reading after boot {number}", lambda: any(m.get("t", 0) > guest.began for k, m in cloud.messages() if k == "readings"))
+            cloud.wait(f"a reading after boot {number}", lambda: cloud.read_since(guest.began))
             first.append(time.monotonic() - guest.clock)
             cloud.wait(f"all services after boot {number}", lambda: cloud.sites_work_since(guest.began))
             back.append(time.monotonic() - guest.clock)
@@ -228,25 +249,14 @@ def main():
         if publisher:
             publisher.wait()
         print(f"boot {number}: {kind}, active version {check.active} of {cloud.version}", flush=True)
-    if cloud.version:
-        cloud.wait(
-            f"version {cloud.version} confirmed",
-            lambda: any(m.get("what") == "confirmed" and m["version"] == cloud.version for k, m in cloud.messages() if k == "firmware/status"),
-        )
-        check.active = cloud.version
-    try:
-        cloud.wait("all acknowledged messages in the cloud", lambda: not check.lost(folder))
-    except SystemExit:
-        check.fail(f"lost: {sorted(check.lost(folder))[:10]}")
-    acknowledged = len(check.acknowledged(folder))
-    if acknowledged < 10:
-        check.fail(f"only {acknowledged} messages were acknowledged")
+    acknowledged = check.finish(folder)
     guest.cut()
     seen, repeated = check.order()
     lost = [int(line.split()[1]) for line in cloud.disk.read_text().splitlines() if line.startswith("lost")]
+    missing = len(check.lost(folder))
     print(
         f"power: {cuts} cuts ({', '.join(f'{kinds.count(k)} {k}' for k in sorted(set(kinds)))}): {acknowledged} acknowledged messages,"
-        f" none lost; {seen} in the cloud, {repeated} of them twice; first reading after {min(first):.1f} to {max(first):.1f} s, all"
+        f" {missing} lost; {seen} in the cloud, and {repeated} repeated copies; first reading after {min(first):.1f} to {max(first):.1f} s, all"
         f" services after {min(back):.1f} to {max(back):.1f} s; pages lost in the disk's cache {lost}; active firmware {check.active}"
     )
     if check.failures:
