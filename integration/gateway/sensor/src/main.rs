@@ -1,4 +1,4 @@
-//! A sensor as a character device in user space (CUSE), for guests without hardware.
+//! A sensor as a character device in user space (CUSE), for guests.
 //!
 //! usage: `sensor NAME` creates /dev/NAME, which a container gets by its device number like real hardware. Each read returns a value
 //! of two bytes, the lower one first; every fiftieth value is far from the others.
