@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds crun as a static program in the cache, from the newest source package that Debian's mirror delivers, and prints its path.
-# The index of a suite may name a source that the mirror lacks; then an older suite's is taken.
+# Builds crun as a static program in the cache, from Debian's newest source package that can be fetched and built, and prints
+# its path. The index of a suite may name a source that cannot be fetched; then an older suite's is taken.
 # usage: integration/bench/crun.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../cross/common.sh"
 box=$cache/bench/crun

@@ -16,7 +16,7 @@ v2)
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
 	;;
 esac
-# On v1 a write to cgroup.procs is cheap if somebody else wrote just before, so each command has a pause before it.
+# On v1 a write to cgroup.procs is cheap shortly after another one, so there is a pause before each command.
 pause=:
 [ "$layout" = v2 ] || pause='sleep 0.06'
 

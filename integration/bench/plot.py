@@ -17,20 +17,24 @@ def frame(title, low, high, body):
 
 
 def escape(text):
+    """Text as XML."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def y(value, low, high):
+    """The height of a value on the logarithmic axis."""
     share = (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
     return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
 
 def limits(values):
+    """The ends of an axis that shows these values."""
     values = [value for value in values if value > 0] or [1]
     return min(values) / 1.5, max(values) * 1.2
 
 
 def legend(names):
+    """A coloured square and a name for each series."""
     step = (WIDTH - LEFT) / max(len(names), 1)
     for i, name in enumerate(names):
         at = LEFT + i * step

@@ -11,6 +11,8 @@ from pathlib import Path
 import plot
 
 HERE = Path(__file__).parent
+# The default of run.sh.
+ROUNDS = 60
 LAYOUTS = {
     "v1": "Cgroup v1, each command 60 ms after the previous one",
     "v2": "Cgroup v2 (the v2 tree alone is mounted on /sys/fs/cgroup)",
@@ -30,11 +32,13 @@ SIZES = {
 
 
 def rows(path):
+    """The fields of each line, without comments; none if there is no such file."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [line.split("\t") for line in lines if line and not line.startswith("#")]
 
 
 def table(head, body):
+    """The lines of a table in Markdown."""
     yield "| " + " | ".join(head) + " |"
     yield "|---" * len(head) + "|"
     for row in body:
@@ -43,6 +47,8 @@ def table(head, body):
 
 
 class Results:
+    """All measurements of a run."""
+
     def __init__(self, directory):
         walls, cpus = collections.defaultdict(list), collections.defaultdict(list)
         for layout, command, runtime, wall, cpu, _status in rows(directory / "times"):
@@ -59,6 +65,7 @@ class Results:
         return float(self.facts["load"].split()[0]) > float(self.facts["processors"])
 
     def number(self, layout, command, runtime):
+        """A median time or a size; None if it was not measured."""
         return self.median.get((layout, command, runtime), self.sizes.get((layout, command, runtime)))
 
     def times(self, layout):
@@ -75,13 +82,14 @@ class Results:
                            f"{self.cpu[key] / self.cpu[layout, command, base]:.2f}" if of else "-"]
 
     def commands(self, layout):
+        """The measured commands with their titles, in the order of the tables."""
         seen = {command for at, command, _ in self.median if at == layout}
         yield from ((command, name) for command, name in COMMANDS.items() if command in seen)
         beside = sorted((verb, int(n)) for verb, n in (c.rsplit("-", 1) for c in seen if c[-1].isdigit()))
         yield from ((f"{verb}-{n}", f"{verb} {'of' if verb == 'list' else 'beside'} {n}") for verb, n in beside)
 
     def goals(self):
-        unknown = "measured on a busy machine" if self.is_busy() else "not known yet"
+        """The rows of the goals. A busy machine distorts times, so it neither meets nor misses a goal of time."""
         reasons = {tuple(row[:3]): row[3] for row in rows(HERE / "reasons.tsv")}
         for layout, command, most, of in rows(HERE / "goals.tsv"):
             reached = self.number(layout, command, "embrun")
@@ -94,11 +102,15 @@ class Results:
                 what, said = f"{most} {of}", "not measured" if reached is None else f"{reached:.0f} {of}"
             met = reached is not None and reached <= float(most)
             name = COMMANDS.get(command) or SIZES.get(command) or command.replace("-", " of ")
-            why = "" if met else reasons.get((layout, command, of), unknown if reached is not None else "")
-            yield [layout, name, what, said, "yes" if met else "**no**", why]
+            why = "" if met or reached is None else reasons.get((layout, command, of), "not known yet")
+            verdict = "yes" if met else "**no**"
+            if reached is None or command not in SIZES and self.is_busy():
+                verdict, why = "not known", "" if reached is None else "measured on a busy machine"
+            yield [layout, name, what, said, verdict, why]
 
 
 def document(r):
+    """The lines of docs/performance.md."""
     f = r.facts
     yield "# Performance"
     yield ""
@@ -107,11 +119,15 @@ def document(r):
     yield ""
     yield f"Measured on {f['date']}: {f['processors']} processors, {f['cpu']}, kernel {f['kernel']}, load {f['load-before']} before and {f['load']} after;"
     yield f"{f['rounds']} rounds, all runtimes interleaved on the same bundle (`runc spec`, busybox `/bin/true`), state on a tmpfs unless said."
-    yield f"embrun {f['embrun']}, the release binary; crun {f['crun']}, built static from Debian's source; Debian's crun {f['debian-crun']} and"
+    yield f"embrun {f['embrun']}, the release binary of that commit; crun {f['crun']}, built static from Debian's source; Debian's crun {f['debian-crun']} and"
     yield f"runc {f['runc']}. The floor ([floor.c](../integration/bench/floor.c)) makes only the kernel's calls for the same container."
     if r.is_busy():
         yield ""
-        yield "**The machine was busy with other work.** Wall times then contain waits for a processor, so the CPU times say more."
+        yield "**The machine was busy with other work.** Wall times then contain waits for a processor, and so do their ratios. The CPU times"
+        yield "are more reliable, and the memory is not affected. Measure again on an idle machine before you rely on a time."
+    if int(f["rounds"]) < ROUNDS:
+        yield ""
+        yield f"**{f['rounds']} rounds are few**: their medians and fastest tenths are rough. `make bench` makes {ROUNDS}."
     yield ""
     yield "![bars](performance-peers.svg)"
     yield ""
