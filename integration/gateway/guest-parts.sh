@@ -24,4 +24,4 @@ if [ "$target" != host ]; then
 	tool=${TOOL:-$out/native/gateway-tool}
 	[ -n "${TOOL:-}" ] || "$top/rootfs-fixtures/gateway/build.sh" host "$out/native"
 fi
-"$own/guest-certs.sh" "$out" "$address" "$tool"
+"$own/certs.sh" "$out" "$tool" "cloud=$address" client

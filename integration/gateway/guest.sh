@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs a site with embrun alone in a guest of another architecture or kernel, and the checks of guest-checks.sh; then measures the
-# memory of five containers (memory.sh).
+# Runs a site with embrun alone in a guest of another architecture or kernel, with the checks of guest-checks.sh: in user-mode Linux
+# or on an emulated ARM machine.
 # usage: integration/gateway/guest.sh uml|aarch64-6.12|armv7-6.1      env: see guest-parts.sh
 set -euo pipefail
 own=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -47,7 +47,7 @@ run_uml() {
 run_qemu() {
 	mkdir "$box/share"
 	mv "$box/root" "$box/share/root"
-	cp "$own/guest-enter.sh" "$own/memory.sh" "$box/share/"
+	cp "$own/guest-enter.sh" "$box/share/"
 	"$top/integration/guest/qemu.sh" --share "$box/share" --memory 768M --limit "${LIMIT:-900}" "$guest" -- sh ./guest-enter.sh |
 		tee "$box/console" | grep --line-buffered -E "$lines" || true
 }

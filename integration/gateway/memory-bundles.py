@@ -9,7 +9,7 @@ import pathlib
 import subprocess
 import sys
 
-ROLES = ["data-collector", "data-processor", "uplink", "device-controller", "firmware-updater"]
+from bundles import ROLES
 
 
 def main():
