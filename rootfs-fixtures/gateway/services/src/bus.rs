@@ -57,7 +57,9 @@ mod raw {
 }
 use raw::{Block, LineRequest, Transfer, i2c_address, i2c_transfer, line_get, line_handle, line_set};
 
-/// Reads a word from a register of an I2C device; opening the bus for reading is enough.
+/// Reads a word from a register of an I2C device.
+///
+/// The bus may be open for reading only.
 pub fn i2c_word(bus: &File, address: u16, register: u8) -> io::Result<u16> {
     let mut block = Block { bytes: [0; 34] };
     // A read (1) of a word (3).
@@ -113,7 +115,9 @@ impl Line {
     }
 }
 
-/// Where the device-controller writes: a GPIO line, or a serial line that takes `0` or `1` and a newline.
+/// The output of the device-controller.
+///
+/// It is a GPIO line, or a serial line that takes `0` or `1` and a newline.
 pub struct Actuator {
     path: String,
     line: u32,

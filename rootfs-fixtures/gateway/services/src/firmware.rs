@@ -1,4 +1,6 @@
-//! The update of the firmware: from a signed manifest, part by part, to a confirmed or rejected image.
+//! The update of the firmware.
+//!
+//! It begins with a signed manifest, continues part by part, and ends with a confirmed or rejected image.
 
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ struct Install {
     at: u64,
 }
 
-/// What to do next.
+/// The next action of the caller.
 #[derive(Debug, PartialEq)]
 pub enum Next {
     /// Fetch the message with this topic.
@@ -51,7 +53,9 @@ pub struct Updater<M> {
 }
 
 impl<M: Medium> Updater<M> {
-    /// `room` is the size of a slot's image, `patience` the time in microseconds for a new image to show that it works.
+    /// Continues the update that the slots record.
+    ///
+    /// `room` is the size of a slot's image, and `patience` the time in microseconds in which a new image must show that it works.
     pub fn new(
         slots: Slots<M>,
         key: VerifyingKey,

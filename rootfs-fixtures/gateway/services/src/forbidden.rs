@@ -1,7 +1,8 @@
-//! `--try`: a service tries what its role must not do, inside its container, and reports how each attempt ended.
+//! `--try`: a service tries what its role must not do, inside its container.
 //!
-//! It stands for an attacker who runs code of his own in the service. Only errors that refuse count as denied: a call that fails
-//! because of its arguments has reached the kernel's code behind all barriers. Run it in a container only.
+//! It reports how each attempt ended, in place of an attacker who runs code in the service. Only errors that refuse count as
+//! denied: a call that fails because of its arguments has reached the kernel's code behind all barriers. Run it in a container
+//! only.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -48,7 +49,7 @@ pub fn main(service: &str, rights: &[Right]) -> ExitCode {
     if breaches == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Not permitted, a read-only file system, not there, no way to an address, no such system call or kind of socket.
+/// The errors that refuse an attempt.
 const REFUSALS: [i32; 10] = [
     libc::EPERM,
     libc::EACCES,
@@ -178,7 +179,9 @@ fn paths(variable: &str) -> Vec<String> {
     list.split_whitespace().filter(|p| CString::new(*p).is_ok()).map(str::to_owned).collect()
 }
 
-/// A system call; each of those above changes nothing even if it is allowed, or only what this short-lived process sees.
+/// Performs a system call.
+///
+/// If a call above is allowed, it changes nothing, or only what this short-lived process sees.
 fn call(number: libc::c_long, arguments: &[i64]) -> io::Result<()> {
     let mut a = [null::<u8>() as libc::c_long; 6];
     for (to, from) in a.iter_mut().zip(arguments) {

@@ -1,4 +1,6 @@
-//! The state of a service, published once a second, and what a program reports about its connections.
+//! The state of a service, published once a second.
+//!
+//! It also has the reports of a program about its connections.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +8,7 @@ use crate::life::now;
 use crate::link::{Event, Link};
 use crate::message::topic;
 
-/// What a service knows about itself.
+/// The state of a service, as it knows it.
 pub struct Health {
     topic: String,
     service: &'static str,
@@ -61,7 +63,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Of the connection from a service to `peer`.
+    /// Watches the connection from a service to `peer`.
     pub fn new(service: &'static str, peer: &'static str) -> Watch {
         Watch { service, peer, said: String::new(), up: false }
     }

@@ -1,6 +1,6 @@
 //! The five services of the example gateway.
 //!
-//! A program of `bin` is a loop over its inputs. What it decides and stores is here, where it can be tested without a broker.
+//! A program of `bin` is a loop over its inputs. Its decisions and its storage are here, where they can be tested without a broker.
 
 pub mod bus;
 pub mod command;

@@ -63,7 +63,9 @@ impl Pulse {
         Ok(Pulse { ready: false, every: Duration::from_micros(usec / 2), last: Instant::now() })
     }
 
-    /// The main loop calls it at least twice a second; `up` says whether the service works.
+    /// Reports to the manager; `up` says whether the service works.
+    ///
+    /// The main loop calls it at least twice a second.
     pub fn beat(&mut self, up: bool) {
         if up && !self.ready {
             self.ready = true;

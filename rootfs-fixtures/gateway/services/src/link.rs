@@ -15,7 +15,9 @@ use crate::tls::{self, Files};
 /// The address of a broker.
 #[derive(Clone, Debug)]
 pub enum Address {
-    /// `unix:PATH`, a socket without TLS: the directory's permissions say who may connect.
+    /// `unix:PATH`, a socket without TLS.
+    ///
+    /// The permissions of the directory decide who may connect.
     Local(String),
     /// `HOST:PORT`, with TLS.
     Remote(String, u16, Files),
@@ -166,7 +168,9 @@ impl Link {
         self.state().pending.len() < WINDOW
     }
 
-    /// Publishes a message at least once, or returns false if too many are on their way.
+    /// Publishes a message at least once.
+    ///
+    /// It returns false if too many are on their way.
     pub fn publish(&self, tag: u64, topic: &str, payload: Vec<u8>, retain: bool) -> bool {
         let mut state = self.state();
         if state.pending.len() >= WINDOW {
@@ -178,14 +182,16 @@ impl Link {
         true
     }
 
-    /// Publishes a message that nobody misses.
+    /// Publishes a message at most once, for messages that may be lost.
     pub fn mention(&self, topic: &str, payload: Vec<u8>) {
         if let Some(client) = &self.state().client {
             let _ = client.try_publish(topic, QoS::AtMostOnce, true, payload);
         }
     }
 
-    /// Acknowledges a received message, unless the connection that brought it is gone: then it comes again.
+    /// Acknowledges a received message.
+    ///
+    /// If the connection that brought it is gone, the broker sends it again.
     pub fn ack(&self, message: &Incoming) {
         let state = self.state();
         if let (true, Some(client)) = (state.run == message.run, &state.client) {

@@ -77,7 +77,9 @@ pub struct Ids(u64);
 const RANGE: u64 = 1_000_000;
 
 impl Ids {
-    /// `last` is the highest id of an earlier run, if it is known: the clock may have gone back since.
+    /// Ids that are higher than `last`, the highest known id of an earlier run.
+    ///
+    /// The time alone is not enough, because the clock may have gone back since.
     pub fn after(last: Option<u64>, now: u64) -> Ids {
         let floor = last.map_or(0, |id| id / RANGE + 1);
         Ids((now / 1_000_000).max(floor) * RANGE)

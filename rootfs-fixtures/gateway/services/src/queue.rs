@@ -1,7 +1,8 @@
-//! The uplink's queue: files of records, and a cursor behind the last one that the cloud has.
+//! The uplink's queue: files of records, and a cursor.
 //!
-//! A file is named after the index of its first record. Each file begins with the highest id stored for each topic, so that a
-//! message that the broker delivers again is recognised although its record is gone. What `store` has returned is on the medium.
+//! The cursor is behind the last record that the cloud has. A file is named after the index of its first record. Each file begins
+//! with the highest id stored for each topic, so that a message that the broker delivers again is recognised although its record is
+//! gone. A message is on the medium once `store` has returned.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -84,7 +85,7 @@ impl Queue {
         }
         let last = segments.back().expect("one was added if there was none");
         let tail = file(&segment_path(dir, last.first))?;
-        // What is behind the last whole record was never acknowledged.
+        // Bytes behind the last whole record were never acknowledged.
         tail.set_len(last.bytes)?;
         tail.sync_all()?;
         sync_dir(dir)?;
@@ -99,7 +100,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Whether it has room for more; if not, nothing more may be acknowledged.
+    /// Whether there is room for another message; if not, none may be acknowledged.
     pub fn has_room(&self) -> bool {
         self.segments.iter().map(|s| s.bytes).sum::<u64>() < self.limit
     }

@@ -29,7 +29,7 @@ enum Source {
     Raw(String),
 }
 
-/// Starts a thread for each sensor that the environment names, and returns their number.
+/// Starts a thread for each sensor of the environment; returns their number.
 pub fn start(out: &SyncSender<Sample>) -> Result<usize, String> {
     let mut sources = Vec::new();
     sources.extend(config::optional("SERIAL").map(Source::Serial));

@@ -1,4 +1,6 @@
-//! Signed messages: a body and the ed25519 signature over its bytes and its purpose.
+//! Signed messages.
+//!
+//! A message has a body, and the ed25519 signature over its bytes and its purpose.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};

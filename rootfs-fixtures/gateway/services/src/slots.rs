@@ -1,7 +1,8 @@
-//! Two firmware slots. One is active; an update goes to the other, and one write of a sector makes that one active.
+//! Two firmware slots, of which one is active.
 //!
-//! A slot begins with two copies of its header, written in turn, each with a checksum. A torn header leaves the other copy. The
-//! active slot is the one with the highest sequence number among those that are not marked as bad.
+//! An update goes to the other slot, and one write of a sector makes that one active. A slot begins with two copies of its
+//! header, written in turn, each with a checksum. A torn header leaves the other copy. The active slot is the one with the
+//! highest sequence number among those that are not marked as bad.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -49,7 +50,7 @@ pub enum Standing {
     Bad,
 }
 
-/// What is in a slot.
+/// The content of a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
     copy: u64,
@@ -118,7 +119,7 @@ impl Header {
 pub struct Slots<M>(pub [M; 2]);
 
 impl<M: Medium> Slots<M> {
-    /// What is in a slot, if its header is whole.
+    /// The content of a slot, if its header is whole.
     pub fn header(&self, slot: usize) -> io::Result<Option<Header>> {
         let mut best: Option<Header> = None;
         for at in COPIES {
@@ -144,7 +145,7 @@ impl<M: Medium> Slots<M> {
         Ok(best)
     }
 
-    /// Makes the inactive slot ready for an image, and returns it. From here on it has no header.
+    /// Removes the header of the inactive slot, and returns that slot.
     pub fn clear(&mut self) -> io::Result<usize> {
         let slot = self.active()?.map_or(0, |(slot, _)| 1 - slot);
         for at in COPIES {
@@ -159,7 +160,7 @@ impl<M: Medium> Slots<M> {
         self.0[slot].write(part, IMAGE + at)
     }
 
-    /// Reads the image back, and makes its slot the active one if it is whole; whether it is.
+    /// Makes a slot the active one if its image is whole; returns whether it is.
     pub fn switch(&mut self, slot: usize, version: u64, size: u64, digest: [u8; 64]) -> io::Result<bool> {
         self.0[slot].flush()?;
         if self.digest(slot, size)? != digest {

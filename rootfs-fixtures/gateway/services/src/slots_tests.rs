@@ -60,11 +60,11 @@ fn install(slots: &mut Slots<Disk>, version: u64) {
     assert!(slots.switch(slot, version, image.len() as u64, digest_of(&image)).unwrap());
 }
 
-/// Everything that was done to the slots from `bytes` on, lost at the act `cut` in several ways.
+/// The slots after the acts up to `cut`, with unflushed writes lost in four ways.
 fn after_cut(bytes: &[Vec<u8>; 2], acts: &[Act], cut: usize) -> Vec<[Vec<u8>; 2]> {
     let flushed = |slot: usize| acts[..cut].iter().rposition(|a| matches!(a, Act::Flush(s) if *s == slot));
     let mut outcomes = Vec::new();
-    // Of the writes since the last flush: all, none, every second one, and all with half of the one at the cut.
+    // The writes since the last flush that survive: all, none, every second one, and all with half of the one at the cut.
     for way in 0..4 {
         let mut out = bytes.clone();
         for (i, act) in acts[..=cut.min(acts.len() - 1)].iter().enumerate() {

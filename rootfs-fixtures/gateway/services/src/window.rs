@@ -1,4 +1,4 @@
-//! The window of the data-processor: the readings since its beginning, kept in a file.
+//! The window of the data-processor, kept in a file.
 //!
 //! A killed process loses nothing: each reading is appended before it counts. The file begins anew with each window.
 
@@ -69,7 +69,9 @@ impl Window {
         Some(Summary { id: self.last, t: now.max(first), count, min, max, mean })
     }
 
-    /// Begins the next window; the number of the last reading stays, in a record without a value.
+    /// Begins the next window.
+    ///
+    /// The number of the last reading stays, in a record without a value.
     pub fn restart(&mut self) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut out = Vec::new();

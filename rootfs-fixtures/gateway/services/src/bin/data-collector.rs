@@ -68,7 +68,9 @@ fn collect() -> Result<(), String> {
     }
 }
 
-/// The id of the last reading before this start, which the broker keeps; without a clock it is the only guide.
+/// The id of the last reading before this start, which the broker keeps.
+///
+/// Without a clock nothing else shows which ids are used.
 fn last_id(inbox: &Receiver<Event>, watch: &mut Watch, pulse: &mut Pulse) -> Option<u64> {
     let mut up: Option<Instant> = None;
     loop {

@@ -1,4 +1,4 @@
-//! Sums up the readings of each window, and raises an alarm for a reading outside the limits.
+//! Sums up the readings of each window, and raises alarms.
 
 use std::path::Path;
 use std::process::ExitCode;

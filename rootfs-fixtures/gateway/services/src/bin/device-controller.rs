@@ -1,4 +1,6 @@
-//! Sets an actuator: on signed commands, on alarms, and to its safe state when the data-processor is silent.
+//! Sets an actuator on signed commands and on alarms.
+//!
+//! The actuator goes to its safe state when the data-processor is silent.
 
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};

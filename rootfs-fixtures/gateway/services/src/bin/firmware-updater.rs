@@ -1,5 +1,9 @@
-//! Fetches signed firmware from the cloud into the inactive slot, switches, and confirms or rolls back.
+//! Fetches signed firmware from the cloud into the inactive slot.
+//!
+//! Then it switches the slots, and confirms the new image or rolls back.
 
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -23,21 +27,26 @@ fn main() -> ExitCode {
     life::run(NAME, update)
 }
 
+/// Opens both slots, and returns the size of the largest image that fits either.
+fn open_slots() -> Result<(Slots<File>, u64), String> {
+    let paths = [config::required("SLOT_A")?, config::required("SLOT_B")?];
+    let devices = [device(&paths[0])?, device(&paths[1])?];
+    let mut room = u64::MAX;
+    for (device, path) in devices.iter().zip(&paths) {
+        let size = (&*device).seek(SeekFrom::End(0)).map_err(|e| format!("{path}: {e}"))?;
+        room = room.min(size.saturating_sub(IMAGE));
+    }
+    Ok((Slots(devices), room))
+}
+
 fn update() -> Result<(), String> {
     let (site, mut pulse) = (config::site()?, Pulse::new()?);
     let key = public_key(
         &config::optional("FIRMWARE_KEY").unwrap_or_else(|| "/etc/gateway/firmware.pub".to_owned()),
     )?;
-    let paths = [config::required("SLOT_A")?, config::required("SLOT_B")?];
-    let devices = [device(&paths[0])?, device(&paths[1])?];
-    let mut room = u64::MAX;
-    for (device, path) in devices.iter().zip(&paths) {
-        use std::io::Seek as _;
-        let size = (&*device).seek(std::io::SeekFrom::End(0)).map_err(|e| format!("{path}: {e}"))?;
-        room = room.min(size.saturating_sub(IMAGE));
-    }
+    let (slots, room) = open_slots()?;
     let patience = config::parsed("CONFIRM_MS", 30_000u64)? * 1000;
-    let mut updater = Updater::new(Slots(devices), key, room, patience, now())?;
+    let mut updater = Updater::new(slots, key, room, patience, now())?;
     let (events, inbox) = channel();
     let (manifest, results) = (topic(&site, "firmware"), topic(&site, "results"));
     let status = topic(&site, "firmware/status");

@@ -1,4 +1,6 @@
-//! Stores the site's messages, forwards them to the cloud in order, and brings commands back.
+//! Stores the site's messages, and forwards them to the cloud in order.
+//!
+//! It also brings the cloud's commands to the site.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -111,7 +113,7 @@ impl Uplink {
                 self.forwarded += 1;
             }
             Side::Site(event) => {
-                // What is not acknowledged comes again with the next connection.
+                // The broker repeats messages without an acknowledgement over the next connection.
                 if matches!(event, Event::Down(_)) {
                     self.held.clear();
                 }
@@ -122,7 +124,9 @@ impl Uplink {
         Ok(())
     }
 
-    /// Stores and acknowledges. A full queue acknowledges nothing, so that the broker keeps the rest.
+    /// Stores the received messages and acknowledges them.
+    ///
+    /// A full queue acknowledges nothing, so that the broker keeps the rest.
     fn store(&mut self) -> std::io::Result<()> {
         if self.held.is_empty() || !self.queue.has_room() {
             return Ok(());
