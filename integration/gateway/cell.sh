@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs a program that may start daemons, networks and containers, and removes everything afterwards, also if it is interrupted.
-# The program is in new pid, mount, network, uts and cgroup namespaces, with a /run of its own. What it starts dies with it; the
-# machine's own network and cgroups are out of its reach.
+# The program is in new pid, mount, network, uts and cgroup namespaces, with a /run of its own. All processes that it starts die
+# with it. It cannot reach the machine's own network and cgroups.
 # usage: integration/gateway/cell.sh PROGRAM [ARGUMENT...]      the program finds an empty directory in W
 set -euo pipefail
 

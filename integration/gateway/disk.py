@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A disk whose write cache is lost in a power cut, as in SD cards and disk drives.
+"""A disk that loses its write cache in a power cut, like SD cards and disk drives.
 
 It serves an image by the protocol of Linux's network block device, without a handshake (attach.c is the client). Writes stay in
 memory until the guest flushes the disk. When the connection breaks, the guest was cut off: each page of 4096 bytes that was not

@@ -1,7 +1,7 @@
 #!/bin/sh
 # shellcheck shell=dash
-# Starts the init of a gateway's root file system in an emulated guest: in namespaces of its own, because pid 1 of the guest has other
-# work. The current folder has `root`. It prints what guest-checks.sh wrote.
+# Starts the init of a gateway's root file system in an emulated guest: in namespaces of its own, because pid 1 of the guest runs
+# this script. The current folder has `root`. Prints the report of guest-checks.sh.
 set -eu
 mkdir -p /gw
 mount -t tmpfs -o size=90% gw /gw

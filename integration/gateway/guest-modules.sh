@@ -1,5 +1,5 @@
 #!/bin/bash
-# Copies the modules of user-mode Linux that a gateway uses into a folder, with numbers that make the order.
+# Copies the modules of user-mode Linux that a gateway uses into a folder, with numbers that set the order of loading.
 # usage: integration/gateway/guest-modules.sh KERNEL OUT      KERNEL: from integration/guest/uml-kernel.sh
 set -euo pipefail
 kernel=$1 out=$2 n=10

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Writes a systemd unit for each bundle of a site: the service tells when it is ready, and feeds the watchdog through embrun.
+# Writes a systemd unit for each bundle of a site: the service reports its readiness and feeds the watchdog through embrun.
 # usage: integration/gateway/guest-units.sh BUNDLES OUT EMBRUN
 set -euo pipefail
 bundles=$1 out=$2 embrun=$3

@@ -47,7 +47,7 @@ class Site:
         self.services()
 
     def network(self):
-        """The site's namespace and the cloud's, and the site's rules: each user reaches only its own address."""
+        """Connects the namespaces of the site and of the cloud, and lets each user reach only the addresses of its role."""
         sh(["mkdir", "-p", "/run/netns"])
         for command in (
             "link set lo up", "netns add cloud", "link add wan type veth peer name wan netns cloud",
@@ -83,6 +83,7 @@ class Site:
         self.nft(rules)
 
     def brokers(self):
+        """Starts the brokers of the site and of the cloud, with the topics of each role."""
         tls = lambda name: [f"cafile {self.certs}/ca.crt", f"certfile {self.certs}/{name}.crt", f"keyfile {self.certs}/{name}.key",
                             "require_certificate true", "use_identity_as_username true"]
         common = ["per_listener_settings true", "user root", "persistence false", "max_queued_messages 0", "log_type error",
@@ -116,7 +117,7 @@ class Site:
                 f.write("\n".join(lines) + "\n")
             log = open(f"{self.box}/{name}.log", "w")
             self.spawn([*prefix, "mosquitto", "-c", path], stdout=log, stderr=log)
-        # The directories say who may connect to the sockets.
+        # The modes of the directories decide which role may connect, so each socket is open to all.
         for role in rights:
             socket = f"{self.dir}/run/{role}/mqtt.sock"
             eventually(f"{socket} exists", lambda: os.path.exists(socket))
@@ -128,12 +129,14 @@ class Site:
         return child
 
     def client(self, where):
+        """The prefix and the options of a client of mosquitto, as the operator."""
         address = {"site": "127.0.0.1", "cloud": CLOUD}[where]
         prefix = ["ip", "netns", "exec", "cloud"] if where == "cloud" else []
         tls = ["--cafile", f"{self.certs}/ca.crt", "--cert", f"{self.certs}/operator.crt", "--key", f"{self.certs}/operator.key"]
         return prefix, ["-h", address, "-p", "8883", *tls]
 
     def listen(self):
+        """Records the messages of both brokers."""
         self.heard = {}
         for where in ("site", "cloud"):
             prefix, options = self.client(where)
@@ -145,13 +148,13 @@ class Site:
             self.heard[where] = listener
 
     def tool(self, where, *arguments, **env):
-        """The cloud's program, at the site or in the cloud."""
+        """Runs gateway-tool with the broker of the site or of the cloud, and returns its output."""
         prefix, options = self.client(where)
         tls = {k: f"{self.certs}/{v}" for k, v in (("CA", "ca.crt"), ("CERT", "operator.crt"), ("KEY", "operator.key"))}
         return sh([*prefix, f"{self.images}/gateway-tool", *arguments], env={**os.environ, "BROKER": f"{options[1]}:8883", **tls, **env})
 
     def services(self):
-        """A line of inittab for each service."""
+        """Adds a line for each service to inittab, and makes init read it."""
         service = f"{self.top}/cross/init/embrun-service.sh"
         lines, notify = [], f"{self.box}/notify"
         with open(notify, "w") as f:
@@ -170,7 +173,7 @@ class Site:
         return subprocess.run([self.embrun, "--root", self.state, *arguments], text=True, capture_output=True)
 
     def without_rights(self):
-        """What `--try` reports in a container that has all rights: the check must be able to fail."""
+        """Runs `--try` in a container with all rights, to show that the check can fail."""
         source, lax = self.bundles["uplink"], f"{self.dir}/lax"
         config = json.loads(json.dumps(source.config))
         del config["linux"]["seccomp"]

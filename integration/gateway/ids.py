@@ -3,10 +3,11 @@
 
 usage: ids.py SITE-LOG CLOUD-LOG SITE [--before TIME] [--queue DIR] [--cut TIME]...
 
-A log has lines `TIME TOPIC PAYLOAD`. A consumer keeps the highest id and ignores a message whose id is not higher: that is what
-is counted here. With --before, only readings from before that time must have arrived. --queue adds the ids in the files of an
-uplink's queue, which it has acknowledged. Each --cut is the time of a power cut: readings of the second before it were still on
-their way to the uplink, and count only if its queue has them. Readings from before the uplink's first subscription do not count.
+A log has lines `TIME TOPIC PAYLOAD`. A consumer keeps the highest id and ignores a message whose id is not higher, so the ids are
+counted in that way. With --before, only readings from before that time must have arrived. --queue adds the ids in the files of an
+uplink's queue, because the uplink has acknowledged them. Each --cut is the time of a power cut: readings of the second before it were
+still on their way to the uplink, and count only if its queue has them. Readings from before the uplink's first subscription do not
+count.
 """
 import argparse
 import json

@@ -66,7 +66,7 @@ class Cloud:
             time.sleep(0.2)
 
     def wan(self, state):
-        """Cuts the guest off from the broker, so that the uplink's queue holds what the cloud does not have."""
+        """Cuts the guest off from the broker, so that the uplink's queue fills with messages that the cloud does not have."""
         words = "flush chain ip wan in" if state == "up" else "add rule ip wan in iifname cloud0 tcp dport 8883 drop"
         subprocess.run(["nft", *words.split()], check=True)
 
@@ -88,7 +88,7 @@ class Cloud:
         return any(m.get("t", 0) > then for kind, m in self.messages() if kind == "readings")
 
     def sites_work_since(self, then):
-        """All five services have done something since then: their messages carry the time."""
+        """Whether all five services have worked since a time, by the times in their messages."""
         wanted = {"readings", "results", "done", "health/firmware-updater"}
         wanted -= {kind for kind, m in self.messages() if m.get("t", 0) > then and kind in wanted}
         return not wanted
@@ -141,7 +141,7 @@ class Guest:
 
 
 class Check:
-    """What must hold after each cut, and at the end."""
+    """Checks the guest after each cut, and the messages at the end."""
 
     def __init__(self, cloud):
         self.cloud, self.active, self.failures = cloud, 0, []

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Cuts the power of a gateway, a guest of user-mode Linux with a disk, while all five services run; power.py says what is checked.
-# usage: integration/gateway/power.sh [CUTS [SEED]]      default: one cut, a random seed; 20 cuts take about ten minutes; env: see guest-parts.sh
+# usage: integration/gateway/power.sh [CUTS [SEED]]      default: one cut, a random seed; env: see guest-parts.sh
 set -euo pipefail
 own=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$own/../.." && pwd)

@@ -13,7 +13,7 @@ loops=()
 # shellcheck disable=SC2317
 clean() {
 	for loop in "${loops[@]}"; do losetup -d "$loop" || true; done
-	# The namespaces are gone, but cgroups are of the whole machine.
+	# Cgroups outlive the namespaces.
 	for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
 		[ ! -d "$tree/${box##*/}" ] || find "$tree/${box##*/}" -depth -type d -exec rmdir {} + || true
 	done
@@ -45,7 +45,7 @@ unshare --mount --pid --fork --kill-child=KILL --net --ipc --uts --propagation p
 	cp "$1/inittab" /etc/inittab
 	exec busybox init
 ' sh "$box" < /dev/null || status=$?
-# init ends with a signal that stands for halt; the harness leaves its own status.
+# The status of init is that of its halt signal, so the harness writes the result to a file.
 [ -s "$box/status" ] || {
 	echo "gateway: the site ended early, status $status" >&2
 	exit 1

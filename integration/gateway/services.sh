@@ -28,7 +28,7 @@ images() {
 	image data-processor 3 "ENTRYPOINT [\"/data-processor\"]" 'LABEL version=3' 'ENV DATA=/nowhere'
 }
 
-# What all services have in common: nothing to write to, no capabilities, and the site's own keys.
+# Creates a service with the options of all: a read-only root, no capabilities, and the keys of the site.
 create() { # SERVICE OPTION...
 	local service=$1
 	shift
@@ -86,7 +86,7 @@ all_run() { # SITE...
 update_state() { docker_at site1 service inspect --format '{{.UpdateStatus.State}}' "$1"; }
 update_ended() { [ "$(update_state "$1")" = "$2" ]; }
 
-# What may tell why a run failed.
+# Prints the states and the last logs of the services, to show why a run failed.
 explain() {
 	local service site id name
 	for service in "${services[@]}"; do

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Sourced: the ground on which sites stand. A bridge in the cell's network namespace, the cloud as one more namespace, and
-# functions that switch sites and links on and off.
+# Sourced: the network of the sites and the cloud, which is a bridge in the cell's network namespace, and functions that switch
+# sites and links on and off.
 # needs: W, the run's directory; here, this folder; REGISTRY, its address
 
 began=$EPOCHREALTIME
@@ -38,7 +38,7 @@ docker_at() { # SITE ARGUMENT...
 	inside "$site" docker --host unix:///run/docker.sock "$@"
 }
 
-# Keys of the authority, and of each NAME=ADDRESS for its broker and the clients.
+# Makes an authority, and a key with a certificate for the broker and the clients of each NAME=ADDRESS.
 authority() {
 	local name address
 	mkdir -p "$W/keys"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Fetches the programs of the distributed sites and prints the folders to put in front of PATH: Debian's docker, its registry and
+# Fetches the programs for docker Swarm, and prints their folders for the front of PATH: Debian's docker, its registry and
 # containerd. They are unpacked into the cache, because their packages would start services.
 # usage: integration/gateway/tools.sh
 set -euo pipefail
