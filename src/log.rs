@@ -54,7 +54,7 @@ pub fn open(path: Option<&str>, format: LogFormat, debug: bool) -> Result<()> {
     Ok(())
 }
 
-/// Opens a file of the caller to append to it, or a FIFO that somebody reads.
+/// Opens a file of the caller to append to it, or a FIFO that has a reader.
 pub(crate) fn open_file(path: &str, sync: OFlag) -> Result<OwnedFd> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY | sync;
     const PAUSE: u16 = 10;

@@ -20,9 +20,9 @@ use crate::sys::once::Once;
 
 struct Trace {
     file: OwnedFd,
-    /// The beginning of the process on the clock, in microseconds.
+    /// The start of the process on the monotonic clock, in microseconds.
     began: u64,
-    /// This process is the clone, which may not write.
+    /// Whether this process is the clone, which may not write.
     in_clone: AtomicBool,
 }
 
@@ -34,12 +34,12 @@ pub struct CloneTrace {
     pub staged: usize,
     /// The name of the process that performs the others.
     pub name: &'static str,
-    /// The number of steps at whose beginning the clone may read the clock.
+    /// The number of first steps for which the clone may read the clock.
     pub timed: usize,
     /// The times, in the memory of both processes; 0 for a step that has not begun.
     pub times: &'static [AtomicU32],
     /// The number of steps whose lines are written.
-    pub told: AtomicUsize,
+    pub written: AtomicUsize,
 }
 
 static TRACE: Once<Trace> = Once::empty();
@@ -67,13 +67,13 @@ impl Trace {
         clock::micros(libc::CLOCK_MONOTONIC) - self.began
     }
 
-    /// A trace that cannot be written must not stop the command.
+    /// Ignores errors: a trace that cannot be written must not stop the command.
     fn write(&self, time: &dyn fmt::Display, process: &str, step: &str) {
         let _ = nix::unistd::write(&self.file, format!("{time}\t{process}\t{step}\n").as_bytes());
     }
 
     fn write_clone(&self, clone: &CloneTrace) {
-        let mut at = clone.told.load(Ordering::Relaxed);
+        let mut at = clone.written.load(Ordering::Relaxed);
         while let (Some(step), Some(time)) = (clone.steps.get(at), clone.times.get(at)) {
             let time: &dyn fmt::Display = match time.load(Ordering::Acquire) {
                 0 => break,
@@ -83,7 +83,7 @@ impl Trace {
             self.write(time, if at < clone.staged { "stage" } else { clone.name }, step);
             at += 1;
         }
-        clone.told.store(at, Ordering::Relaxed);
+        clone.written.store(at, Ordering::Relaxed);
     }
 }
 

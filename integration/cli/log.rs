@@ -120,6 +120,6 @@ fn trace_has_the_steps_of_the_command() {
     let missing = s.path("no/trace");
     let error = format!("--trace {missing}: no such file or directory (ENOENT)");
     s.call(&["--trace", &missing, "features"]).fails(&error);
-    // An empty one is none, as for the log.
+    // An empty path means no trace, as for the log.
     s.call(&["--trace=", "features"]).ok();
 }

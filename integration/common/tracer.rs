@@ -114,7 +114,7 @@ pub fn calls(command: Command, payload: &'static str) -> BTreeMap<c_long, usize>
     counts
 }
 
-/// What a call does beside its number, by its arguments.
+/// A second count for a call, which depends on its arguments.
 #[cfg(target_arch = "x86_64")]
 fn particular(pid: Pid, number: c_long) -> Option<c_long> {
     let registers = ptrace::getregs(pid).ok()?;

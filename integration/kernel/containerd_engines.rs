@@ -1,4 +1,4 @@
-//! Debian's containerd uses the runtime under test, by its own client `ctr`.
+//! The runtime under test with Debian's containerd and its client `ctr`.
 //!
 //! On demand: `--ignored engines`.
 
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Plugins that need what the tests do not have, as a part of `disabled_plugins`.
+/// Plugins that cannot work in the tests, as a part of `disabled_plugins`.
 pub const UNUSED: &str = r#""io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
     "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper""#;
 

@@ -52,7 +52,7 @@ fn layout() -> String {
 ///
 /// The calls that are known to wait until all processors have passed a point (RCU) are: a pid that is written to
 /// `cgroup.procs` of v1, an unmounted file system, and a detached mount that is closed without a place in the tree. The
-/// end of a namespace waits, too, but in the container's last process, and how long the kernel may put it off differs.
+/// end of a namespace waits, too, but it is not counted: it waits in the container's last process, and the kernel delays it.
 fn summary(counts: &Counts) -> [usize; 6] {
     let of = |numbers: &[c_long]| numbers.iter().filter_map(|n| counts.get(n)).sum::<usize>();
     let all: usize = counts.iter().filter(|(n, _)| **n >= 0).map(|(_, count)| count).sum();

@@ -154,7 +154,7 @@ BinaryName = "{runtime}"
         self.on("ContainerStatus", id)["status"].take()
     }
 
-    /// Waits for the end of a container; its exit code and the reason.
+    /// Waits for the end of a container, and returns its exit code and the reason.
     pub fn ended(&self, id: &str) -> (i64, String) {
         eventually("it has exited", || self.status(id)["state"] == "CONTAINER_EXITED");
         let status = self.status(id);

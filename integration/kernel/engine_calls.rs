@@ -73,7 +73,7 @@ struct Replay<'t> {
 }
 
 impl<'t> Replay<'t> {
-    /// Reads a record, which has what `base` has unless it says otherwise.
+    /// Reads a record. Values that it does not set come from `base`.
     fn new(t: &'t Test, record: &str, base: &str) -> Replay<'t> {
         t.needs_controller("freezer");
         let out = t.path("out");
@@ -200,7 +200,7 @@ impl<'t> Replay<'t> {
         }
         fs::write(&file, resources.to_string()).unwrap();
         fs::write(self.out.join("process"), call["process"].to_string()).unwrap();
-        // The shell gives the runtime the descriptors that the engine forgot to close; it has numbers up to 9.
+        // The shell opens the further descriptors, up to number 9, which some engines leave open for the runtime.
         let further = call["descriptors"].as_u64().unwrap_or(0).min(7);
         let line: String = (3..3 + further).map(|n| format!(" {n}</dev/null")).collect();
         let mut command = Command::new("/bin/sh");
@@ -262,7 +262,7 @@ impl<'t> Replay<'t> {
         eventually("the program runs", || comm(pid) == name || self.c.status() == "stopped");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let open = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        // Buildah's ends by itself.
+        // The program of buildah ends by itself.
         if self.c.status() == "stopped" {
             return;
         }

@@ -111,7 +111,7 @@ fn check(place: &Place, opened: OwnedFd) -> Result<OwnedFd, Errno> {
 
 /// Whether it is frozen or v1's FREEZING, which may last for ever. Never waits.
 ///
-/// It needs few system calls, because `list` asks this for each container.
+/// It makes few system calls, because `list` calls it for each container.
 pub(super) fn is_frozen(place: &Place) -> bool {
     let read = |file| read_line(open_whole(place, file, OFlag::O_RDONLY)?);
     if place.is_v2() {

@@ -137,8 +137,8 @@ pub fn command(rest: Words) -> std::result::Result<Command, Misuse> {
     };
     let asks = words.iter().any(|word| matches!(*word, "-h" | "--help"));
     let verb = verb_named(name).map_err(|e| if asks { no_help(name) } else { e })?;
-    // Before its flags are checked: engines detect features by the wording of flag errors. podman and CRI-O take the success of
-    // `--help` for support, so only `-h` prints the page, which says that the command is not supported.
+    // This precedes the check of the flags, because engines detect features by the wording of flag errors. podman and CRI-O take
+    // the success of `--help` for support, so only `-h` prints the page, which says that the command is not supported.
     if let Some(why) = verb.line().refused().filter(|_| words != ["-h"]) {
         return Err(unsupported(verb.name(), why).into());
     }

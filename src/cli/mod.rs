@@ -72,8 +72,8 @@ fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Mi
     let mut words: Vec<&'static str> = Vec::new();
     argv.for_each(|word| words.push(text::of(word)));
     let (name, words) = words.split_first().unwrap_or((&"", &[]));
-    // These commands execute the program again, best before any work that would be done twice. A container may have such a name
-    // too; then this is done in vain. A FIFO as the log is opened after that: its reader takes a close for the end.
+    // These commands execute the program again, so it happens before any work that would be done twice. A container with such a
+    // name causes it without need. The log is opened afterwards, because a reader of a FIFO would take its close for the end.
     let may_enter = words.iter().any(|word| matches!(*word, "create" | "run" | "exec"));
     if may_enter && most_open_files() >= LEAST_FILES {
         sealed_exe::ensure()?;

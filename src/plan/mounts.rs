@@ -205,7 +205,7 @@ pub fn warnings(spec: &Spec, facts: &MountFacts) -> Vec<String> {
         for option in mount.options.iter().filter(|option| is_engines(option)) {
             warnings.push(format!("mounts[{index}].options: {option} is for an engine, it is ignored"));
         }
-        // The specification has them passed to mount(2), which ignores them.
+        // The specification passes them on to mount(2), which ignores them for a bind mount.
         let options = Options::parse(mount.options);
         for option in options.data_words().filter(|_| options.set & ms::BIND != 0) {
             warnings.push(format!("mounts[{index}].options: {option} has no effect on a bind mount"));
@@ -275,7 +275,7 @@ fn step(index: usize, mount: &Mount, spec: &Spec, facts: &MountFacts) -> Result<
     if options.copy_up && (bind || remount || kind != "tmpfs") {
         return Err(("options", "tmpcopyup is for a mount of type \"tmpfs\""));
     }
-    // It may be a misspelt flag, unless it has a value: no flag has one.
+    // A word without a value may be a misspelt flag. No flag has a value.
     if let Some(word) = options.data_words().find(|word| bind && !has(word, "=")) {
         let word = Quoted(word);
         return Err(because("options", format_args!("{word} is no option of a bind mount; remove it")));

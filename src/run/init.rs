@@ -279,9 +279,9 @@ impl Init<'_> {
         self.is_inside()
     }
 
-    /// Checks the working directory at once.
+    /// Checks that the working directory is inside the container.
     ///
-    /// A filter that is loaded next may forbid getcwd(2).
+    /// This follows chdir(2) at once, because a filter that is loaded later may forbid getcwd(2).
     fn is_inside(&self) -> Result<()> {
         // A leaked descriptor of a host directory (`/proc/self/fd/N`) leads out of the root, and the kernel returns no path for
         // it (CVE-2024-21626). EILSEQ means that the path exists and is not UTF-8.

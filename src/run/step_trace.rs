@@ -23,7 +23,7 @@ pub(super) fn expect(launch: &Launch, name: &'static str) -> Result<()> {
         name,
         timed: count,
         times: shared::words(count)?,
-        told: AtomicUsize::new(0),
+        written: AtomicUsize::new(0),
     };
     for step in &launch.init {
         clone.steps.push(one_line(step.to_string()));

@@ -49,8 +49,8 @@ pub fn take_down_knowing(held: Held, hooks: Option<&Hooks>) -> Result<()> {
     let hooks = hooks.copied().or_else(|| configuration(&dir)).unwrap_or_default();
     let hooks = HookKind::Poststop.of(&hooks);
     record.phase = Phase::Deleting;
-    // The note lets a delete without force complete this one, and counts the hooks. A container that has stopped and has none
-    // looks the same after an interruption at any point: its delete begins anew, and each step can be repeated.
+    // The note lets a delete without force complete this one, and counts the hooks. A stopped container without
+    // hooks looks the same after an interruption at any point: its delete begins anew, and each step can be repeated.
     if lives || !hooks.is_empty() {
         note(&dir, &record)?;
     }

@@ -10,7 +10,7 @@ use crate::plan::step::InitStep;
 
 /// Before the clone; the configured processors and the filter's flags.
 pub(super) fn cloning(launch: &Launch) {
-    // It is a read-only clone of the mount, or a copy in memory: see `sealed_exe`.
+    // The program runs from a read-only clone of its mount, or from a copy in memory (`sealed_exe`).
     debug(|| "runc exeseal: using /proc/self/exe clone".into());
     debug(|| "nsexec container setup".into());
     let first = launch.init.iter().find_map(|step| match step {

@@ -18,7 +18,7 @@ use crate::sys::entry::{write_all, write_text};
 use crate::sys::file::{Path, create, entries, openat, rename_between, renameat, rmdirat, unlinkat};
 use crate::sys::lock::Lock;
 
-/// What of a written file survives a loss of power.
+/// The part of a written file that survives a loss of power.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Durability {
     /// Perhaps nothing.
@@ -62,7 +62,7 @@ impl Locked {
 
     /// Stores the configuration.
     ///
-    /// The next record makes its name durable; a rebuilt record is only needed once that is damaged.
+    /// Its name becomes durable with the next record. Only a damaged record makes the configuration necessary.
     pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
         self.write(CONFIG, Durability::Content, &|fd| write_all(fd, bytes))
     }

@@ -149,7 +149,8 @@ impl ProcessMark {
     }
 
     /// Marks this process.
-    /// It asks the kernel once, because each wait for init notes the mark.
+    ///
+    /// It asks the kernel only once, because each wait for init notes the mark.
     pub fn own() -> Result<ProcessMark> {
         static OWN: Once<ProcessMark> = Once::empty();
         let pid = std::process::id() as i32;

@@ -62,8 +62,8 @@ pub fn drop_bounding(keep: u64) -> Result<()> {
             Ok(()) => {}
             // The kernel has no more capabilities.
             Err(Errno::EINVAL) => break,
-            // Without CAP_SETPCAP the set is fine if it lacks the capability already. The kernel says so before it checks the
-            // number.
+            // Without CAP_SETPCAP the call fails even if the set lacks the capability already, or if the kernel does not know it,
+            // because the kernel checks CAP_SETPCAP first.
             Err(Errno::EPERM) if is_bounding(cap) <= 0 => {}
             Err(e) => return Err(e),
         }

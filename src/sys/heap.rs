@@ -30,7 +30,7 @@ static ARENA: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 /// The other arena: that of [`scratch`], or inside it the lasting one.
 static OTHER: [AtomicUsize; 3] = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(NO_MAPPING)];
 
-/// An arena of which more was used is unmapped.
+/// The largest use, in bytes, after which an arena is kept for the next round.
 const KEPT: usize = 32 << 10;
 /// The end of a list of mappings; a lasting arena keeps no list and has 0.
 const NO_MAPPING: usize = 1;

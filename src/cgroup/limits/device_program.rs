@@ -37,8 +37,8 @@ fn op(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
 /// Compiles the rules to a `BPF_PROG_TYPE_CGROUP_DEVICE` program.
 ///
 /// It returns 1 to allow and 0 to deny. It checks the rules from the last to the first. The first match decides each requested
-/// access, and allowed accesses are removed from the request. Rules for one type, major or minor number share its test, since
-/// the kernel takes 4 µs for an instruction: each device node of an engine's list would take five.
+/// access, and allowed accesses are removed from the request. Rules for one type, major or minor number share its test, because
+/// the kernel verifies each instruction when it loads the program, and each device node of an engine's list would need five.
 ///
 /// Fails if the program is too long.
 pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
@@ -55,7 +55,7 @@ pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Instruction>> {
         verdicts: [Vec::new(), Vec::new()],
     };
     let last = program.group(&grouped(rules), &[TYPE, MAJOR, MINOR]).unwrap_or(false);
-    // Execution falls through to the last verdict; the other one stands after it, if anything leads there.
+    // Execution falls through to the last verdict. The other one follows it, if a jump leads there.
     program.verdict(last);
     if !program.verdicts[usize::from(!last)].is_empty() {
         program.verdict(!last);
@@ -102,15 +102,15 @@ fn fitting(program: Vec<Instruction>) -> Result<Vec<Instruction>> {
 /// A program whose jumps to its two verdicts have no target yet.
 struct DeviceProgram {
     code: Vec<Instruction>,
-    /// Where the jumps are that deny, and those that allow.
+    /// The positions of the jumps to deny, and of those to allow.
     verdicts: [Vec<usize>; 2],
 }
 
 impl DeviceProgram {
     /// Appends rules that differ at most in these registers.
     ///
-    /// It returns the verdict if one rule decides every request that gets here. What would follow is unreachable, and the
-    /// kernel's verifier refuses that.
+    /// It returns the verdict if one rule decides every request that gets here. Code after it would be unreachable, and the
+    /// kernel's verifier refuses such code.
     fn group(&mut self, mut rules: &[&DeviceRule], registers: &[u8]) -> Option<bool> {
         let Some((register, others)) = registers.split_first() else {
             return rules.iter().find_map(|rule| self.access(rule));
@@ -128,7 +128,7 @@ impl DeviceProgram {
             match (number, decided) {
                 (None, Some(_)) => return decided,
                 (None, None) => continue,
-                // Nothing else is asked: jump straight to the verdict.
+                // Nothing else has to be compared, so one jump leads to the verdict.
                 (Some(_), Some(allow)) if self.code.len() == guard + 1 => {
                     self.code[guard].code = JUMP_IF_EQUAL;
                     self.verdicts[usize::from(allow)].push(guard);
@@ -145,7 +145,7 @@ impl DeviceProgram {
         None
     }
 
-    /// Appends a rule for a device that fits.
+    /// Appends the test of a rule's accesses, for a device that the rule matches.
     fn access(&mut self, rule: &DeviceRule) -> Option<bool> {
         let access = i32::from(rule.access);
         if rule.access == ANY {
@@ -167,7 +167,7 @@ impl DeviceProgram {
         self.code.push(jump);
     }
 
-    /// Appends a verdict, and lets its jumps lead here.
+    /// Appends a verdict, and makes it the target of its jumps.
     fn verdict(&mut self, allow: bool) {
         let here = self.code.len();
         for at in &self.verdicts[usize::from(allow)] {

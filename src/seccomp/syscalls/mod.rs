@@ -123,7 +123,7 @@ impl Call {
     /// The call's number; `None` if the architecture lacks it or has no table here.
     pub fn number(self, arch: Arch) -> Option<u32> {
         let (base, others) = table(arch)?;
-        // x32 has many, and a filter needs the number of each call several times.
+        // A binary search, because x32 has many entries and a filter needs the number of each call several times.
         let other =
             others.get(others.partition_point(|(at, _)| *at < self.0)).filter(|(at, _)| *at == self.0);
         long(arch, other.map_or(base[self.index()], |(_, number)| *number))
