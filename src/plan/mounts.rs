@@ -9,11 +9,11 @@ use super::cgroup_view::CgroupView;
 use super::idmap::{self, Idmap, only_for_a_mount};
 use super::inside_path::InsidePath;
 use super::labels;
-use super::options::{Change, Options, attr, is_engines, ms};
+use super::options::{self, Change, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
 use crate::error::Quoted;
-use crate::text::search::has;
+use crate::text::search::cut;
 use crate::text::{Keep, List, Text, c_text};
 
 /// The facts needed beside the configuration.
@@ -275,8 +275,10 @@ fn step(index: usize, mount: &Mount, spec: &Spec, facts: &MountFacts) -> Result<
     if options.copy_up && (bind || remount || kind != "tmpfs") {
         return Err(("options", "tmpcopyup is for a mount of type \"tmpfs\""));
     }
-    // A word without a value may be a misspelt flag. No flag has a value.
-    if let Some(word) = options.data_words().find(|word| bind && !has(word, "=")) {
+    // A word may be a misspelt flag, or one with a value that runc does not know: `ro=recursive`, `idmap=uids=0-1000-1`.
+    let may_be_flag =
+        |word: &&str| cut(word, "=").is_none_or(|(name, _)| options::names().any(|n| n == name));
+    if let Some(word) = options.data_words().find(|word| bind && may_be_flag(word)) {
         let word = Quoted(word);
         return Err(because("options", format_args!("{word} is no option of a bind mount; remove it")));
     }

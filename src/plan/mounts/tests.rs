@@ -118,6 +118,14 @@ fn options_of_a_file_system_have_no_effect_on_a_bind_mount() {
     assert!(warnings(&parsed(&entry("/x", "tmpfs", "/y", "size=1k"), ""), &facts()).is_empty());
     let refused = compiled(&entry("/x", "none", "/y", "bind size=1k,noexce"), "", &facts()).unwrap_err();
     assert_eq!(refused, ["mounts[0].options: \"noexce\" is no option of a bind mount; remove it"]);
+    // mount(8) and crun know these, so the mount would be less protected than its author believes.
+    for option in ["ro=recursive", "nosuid=vfs", "idmap=uids=0-100000-10"] {
+        for bind in ["bind", "bind remount"] {
+            let refused = compiled(&entry("/x", "none", "/y", &format!("{bind} {option}")), "", &facts());
+            let says = format!("mounts[0].options: \"{option}\" is no option of a bind mount; remove it");
+            assert_eq!(refused.unwrap_err(), [says]);
+        }
+    }
 }
 
 #[test]
