@@ -45,7 +45,7 @@ pub struct CloneTrace {
 static TRACE: Once<Trace> = Once::empty();
 static CLONE: Once<CloneTrace> = Once::empty();
 
-/// The time of a step whose process could not read the clock.
+/// The time of a step whose process could not read the host's clock.
 const UNKNOWN: u32 = u32::MAX;
 
 /// Opens the trace; must be called once, before the first step.

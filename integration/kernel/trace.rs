@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::common::{Case, Container, Test};
+use crate::user_namespaces::mapped;
 use embrun::bundle::config;
 use embrun::cgroup::planned::CgroupManager;
 use embrun::facts::HostFacts;
@@ -13,6 +14,7 @@ use std::path::Path;
 pub const CASES: &[Case] = cases![
     every_step_of_a_run_appears_once_and_in_order,
     steps_after_a_filter_without_the_clock_have_no_time,
+    steps_in_a_time_namespace_have_no_time,
     create_start_and_exec_append_their_steps,
     failed_step_is_the_last_of_its_process,
     trace_that_cannot_be_written_does_not_stop_the_container,
@@ -110,6 +112,32 @@ fn steps_after_a_filter_without_the_clock_have_no_time(t: &Test) {
         let after = &init[filter + 1..];
         assert!(after.len() > 5 && after.last().unwrap().step == "exec", "{init:#?}");
         assert!(after.iter().all(|line| line.time.is_some() == timed), "{denied}: {init:#?}");
+    }
+}
+
+fn steps_in_a_time_namespace_have_no_time(t: &Test) {
+    if !Path::new("/proc/self/ns/time").exists() {
+        t.skip("the kernel has no time namespaces");
+    }
+    for is_mapped in [false, true] {
+        let mut c = if is_mapped { mapped(t) } else { t.container() };
+        c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+        c.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 86400}});
+        c.args(&["sleep", "1000"]).write();
+        let create = traced(t, &["create", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+        t.call(&["start", &c.id]).ok();
+        let exec = traced(t, &["exec", &c.id, "true"]);
+        for (seen, last) in [(create, "await start"), (exec, "exec")] {
+            let (host, clone): (Vec<Line>, Vec<Line>) =
+                seen.into_iter().partition(|line| line.process == "host");
+            let end = host.last().unwrap().time;
+            let timed = clone.iter().take_while(|line| line.time.is_some()).count();
+            assert!(timed > 0 && clone[..timed].iter().all(|line| line.time <= end), "{clone:#?}");
+            assert!(clone[timed - 1].step.contains("time namespace"), "{clone:#?}");
+            assert!(clone[timed..].iter().all(|line| line.time.is_none()), "{clone:#?}");
+            assert_eq!(clone.last().unwrap().step, last);
+        }
+        t.call(&["delete", "--force", &c.id]).ok();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use crate::bundle::spec::NamespaceKind;
 use crate::error::Result;
 use crate::json::read::one_line;
 use crate::plan::Launch;
@@ -29,13 +30,26 @@ pub(super) fn expect(launch: &Launch, name: &'static str) -> Result<()> {
         clone.steps.push(one_line(step.to_string()));
         match step {
             InitStep::CloneInit | InitStep::EnterPidNamespace => clone.staged = clone.steps.len(),
-            // Reading the clock is a system call on some machines, and the filter may forbid it.
-            InitStep::Seccomp if !allows_clock(launch) => clone.timed = clone.steps.len(),
             _ => {}
+        }
+        if hides_clock(launch, step) {
+            clone.timed = clone.timed.min(clone.steps.len());
         }
     }
     trace::expect_clone(clone);
     Ok(())
+}
+
+/// Whether the host's clock cannot be read after a step.
+///
+/// A time namespace has another one. Reading the clock is a system call on some machines, and the filter may forbid it.
+fn hides_clock(launch: &Launch, step: &InitStep) -> bool {
+    match step {
+        InitStep::NewTimeNamespace(_) | InitStep::EnterTimeNamespace => true,
+        InitStep::JoinNamespace { kind, .. } => *kind == NamespaceKind::Time,
+        InitStep::Seccomp => !allows_clock(launch),
+        _ => false,
+    }
 }
 
 /// Whether the filter allows the system calls that read the clock.
