@@ -1,7 +1,7 @@
 //! The names and numbers of system calls.
 //!
 //! `generate.py` writes `table.rs` from Debian's kernel headers. The binary contains a packed text with all names in
-//! order and, for each architecture that the build can meet, two bytes per name: less than 5 KB in an ARM build. An
+//! order and, for each architecture that the build can meet, nine bits per name: less than 4 KB in an ARM build. An
 //! x86_64 build, which developers use, knows every architecture.
 
 use super::arch::Arch;
@@ -9,13 +9,42 @@ use crate::packed;
 use crate::sys::once::Once;
 
 /// Marks a call that an architecture does not have.
-const NONE: u16 = 0xffff;
+const NONE: u16 = 0x1ff;
 
-/// ARM's private calls start at 0x0f0000 and are stored as 0xf000 and up.
+/// ARM's private calls start at 0x0f0000 and are stored as 0x1f8 and up.
 const PRIVATE: u32 = 0x0f_0000;
+const SHORT_PRIVATE: u16 = 0x1f8;
 
+/// Fails to compile for a number that stands for something else.
 const fn short(number: u32) -> u16 {
-    if number >= PRIVATE { 0xf000 | (number - PRIVATE) as u16 } else { number as u16 }
+    assert!(number < SHORT_PRIVATE as u32 || number > NONE as u32);
+    if number >= PRIVATE { SHORT_PRIVATE | (number - PRIVATE) as u16 } else { number as u16 }
+}
+
+/// An architecture's numbers, of nine bits each.
+struct Numbers {
+    low: [u8; COUNT],
+    /// The ninth bits.
+    high: [u8; COUNT.div_ceil(8)],
+}
+
+impl Numbers {
+    /// Fails to compile if a number needs more bits.
+    const fn of(all: &[u16; COUNT]) -> Numbers {
+        let mut numbers = Numbers { low: [0; COUNT], high: [0; COUNT.div_ceil(8)] };
+        let mut i = 0;
+        while i < COUNT {
+            assert!(all[i] <= NONE);
+            numbers.low[i] = all[i] as u8;
+            numbers.high[i / 8] |= ((all[i] >> 8) as u8) << (i % 8);
+            i += 1;
+        }
+        numbers
+    }
+
+    const fn at(&self, i: usize) -> u16 {
+        self.low[i] as u16 | (self.high[i / 8] as u16 >> (i % 8) & 1) << 8
+    }
 }
 
 macro_rules! number {
@@ -31,17 +60,17 @@ macro_rules! table {
     ($($name:literal $x86:tt $x86_64:tt $x32:tt $arm:tt $aarch64:tt $riscv64:tt;)*) => {
         const COUNT: usize = [$($name),*].len();
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        static X86: [u16; COUNT] = [$(number!($x86)),*];
+        static X86: Numbers = Numbers::of(&[$(number!($x86)),*]);
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        static X86_64: [u16; COUNT] = [$(number!($x86_64)),*];
+        static X86_64: Numbers = Numbers::of(&[$(number!($x86_64)),*]);
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         static X32: [Other; others(&X86_64, &[$(number!($x32)),*])] = list(&X86_64, &[$(number!($x32)),*]);
         #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
-        static ARM: [u16; COUNT] = [$(number!($arm)),*];
+        static ARM: Numbers = Numbers::of(&[$(number!($arm)),*]);
         #[cfg(any(target_arch = "arm", target_arch = "aarch64", target_arch = "x86_64"))]
-        static AARCH64: [u16; COUNT] = [$(number!($aarch64)),*];
+        static AARCH64: Numbers = Numbers::of(&[$(number!($aarch64)),*]);
         #[cfg(target_arch = "riscv64")]
-        static RISCV64: [u16; COUNT] = [$(number!($riscv64)),*];
+        static RISCV64: Numbers = Numbers::of(&[$(number!($riscv64)),*]);
         #[cfg(target_arch = "x86_64")]
         static RISCV64: [Other; others(&AARCH64, &[$(number!($riscv64)),*])] =
             list(&AARCH64, &[$(number!($riscv64)),*]);
@@ -55,10 +84,10 @@ type Other = (u16, u16);
 
 /// Counts the calls whose numbers differ.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-const fn others(base: &[u16; COUNT], all: &[u16; COUNT]) -> usize {
+const fn others(base: &Numbers, all: &[u16; COUNT]) -> usize {
     let (mut i, mut count) = (0, 0);
     while i < COUNT {
-        count += (all[i] != base[i]) as usize;
+        count += (all[i] != base.at(i)) as usize;
         i += 1;
     }
     count
@@ -66,10 +95,10 @@ const fn others(base: &[u16; COUNT], all: &[u16; COUNT]) -> usize {
 
 /// Lists the calls whose numbers differ.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-const fn list<const N: usize>(base: &[u16; COUNT], all: &[u16; COUNT]) -> [Other; N] {
+const fn list<const N: usize>(base: &Numbers, all: &[u16; COUNT]) -> [Other; N] {
     let (mut i, mut count, mut list) = (0, 0, [(0, 0); N]);
     while i < COUNT {
-        if all[i] != base[i] {
+        if all[i] != base.at(i) {
             list[count] = (i as u16, all[i]);
             count += 1;
         }
@@ -126,7 +155,7 @@ impl Call {
         // A binary search, because x32 has many entries and a filter needs the number of each call several times.
         let other =
             others.get(others.partition_point(|(at, _)| *at < self.0)).filter(|(at, _)| *at == self.0);
-        long(arch, other.map_or(base[self.index()], |(_, number)| *number))
+        long(arch, other.map_or(base.at(self.index()), |(_, number)| *number))
     }
 
     /// Finds the call with a number on an architecture.
@@ -179,7 +208,7 @@ fn names() -> &'static Names {
 }
 
 /// Returns an architecture's numbers: a base table and the differences from it.
-fn table(arch: Arch) -> Option<(&'static [u16; COUNT], &'static [Other])> {
+fn table(arch: Arch) -> Option<(&'static Numbers, &'static [Other])> {
     match arch {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         Arch::X86 => Some((&X86, &[])),
@@ -203,7 +232,7 @@ fn long(arch: Arch, short: u16) -> Option<u32> {
     match (arch, u32::from(short)) {
         (_, n) if n == u32::from(NONE) => None,
         (Arch::X32, n) => Some(n | super::arch::X32_BIT),
-        (_, n) if n >= 0xf000 => Some(PRIVATE | (n & 0xfff)),
+        (_, n) if n >= SHORT_PRIVATE.into() => Some(PRIVATE | (n & 7)),
         (_, n) => Some(n),
     }
 }
