@@ -11,6 +11,9 @@ use crate::json::value::Json;
 use crate::sys::file::{entries, open};
 use crate::text::Keep;
 
+/// A member of the statistics.
+type StatPart = (&'static str, fn(&Cgroup) -> Json);
+
 type StatMembers = Vec<(&'static str, Json)>;
 
 /// A number from one of a controller's files.
@@ -62,16 +65,17 @@ const HUGETLB_V2: &[Count] = &[("usage", "current", "", 1), ("failcnt", "events"
 impl Cgroup {
     /// The `data` of a `stats` event.
     pub fn stats(&self) -> Json {
-        Json::fields([
-            ("cpu", self.cpu_stats()),
-            ("cpuset", self.cpuset_stats()),
-            ("memory", self.memory_stats()),
-            ("pids", self.pids_stats()),
-            ("blkio", self.block_stats()),
-            ("hugetlb", self.hugetlb_stats()),
-            ("intel_rdt", Json::Object(Vec::new())),
-            ("network_interfaces", Json::Null),
-        ])
+        const PARTS: [StatPart; 8] = [
+            ("cpu", Cgroup::cpu_stats),
+            ("cpuset", Cgroup::cpuset_stats),
+            ("memory", Cgroup::memory_stats),
+            ("pids", Cgroup::pids_stats),
+            ("blkio", Cgroup::block_stats),
+            ("hugetlb", Cgroup::hugetlb_stats),
+            ("intel_rdt", |_| Json::Object(Vec::new())),
+            ("network_interfaces", |_| Json::Null),
+        ];
+        Json::Object(PARTS.iter().map(|(key, part)| (*key, part(self))).collect())
     }
 
     fn either(&self, v1: &str) -> Option<(&Hierarchy, bool)> {

@@ -50,12 +50,12 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
             Err(e) => return Err(Error::os("poll", e)),
         }
         match watch.as_mut().map_or(Oom::Quiet, |w| w.look()) {
-            Oom::Killed => print_line(|| line("oom", id, None))?,
+            Oom::Killed => print_line(&|| line("oom", id, None))?,
             Oom::Gone => watch = None,
             Oom::Quiet => {}
         }
         if clock::is_past(next) && init.lives() {
-            print_line(stats)?;
+            print_line(&stats)?;
             next = clock::after(interval);
         }
     }
@@ -67,7 +67,7 @@ pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> R
 }
 
 /// Prints a line and frees its memory, because this may go on for months.
-fn print_line(make: impl Fn() -> String) -> Result<()> {
+fn print_line(make: &dyn Fn() -> String) -> Result<()> {
     let write = || write_all(STDOUT, make().as_bytes());
     heap::scratch(&write).at("write to stdout")
 }

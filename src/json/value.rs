@@ -118,6 +118,31 @@ impl Json {
     }
 }
 
+/// An object that gets its members one by one.
+///
+/// For many members that takes half the code of [`Json::fields`].
+#[derive(Default)]
+pub struct JsonObject(Vec<(Text, Json)>);
+
+impl JsonObject {
+    /// Adds a member.
+    #[inline(never)]
+    pub fn put(&mut self, key: Text, value: Json) {
+        self.0.push((key, value));
+    }
+
+    /// Adds a text.
+    #[inline(never)]
+    pub fn text(&mut self, key: Text, value: Text) {
+        self.put(key, Json::Str(value));
+    }
+
+    /// The object.
+    pub fn end(self) -> Json {
+        Json::Object(self.0)
+    }
+}
+
 macro_rules! json_from_int {
     ($($t:ty as $wide:ty),*) => {$(
         impl From<$t> for Json {

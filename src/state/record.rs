@@ -14,7 +14,7 @@ use crate::json::document;
 use crate::json::pairs::Pairs;
 use crate::json::read::Read;
 use crate::json::slot::{Each, Optional, Slot, Texts, Value, Word, any, may, must};
-use crate::json::value::Json;
+use crate::json::value::{Json, JsonObject};
 use crate::text::{Keep, List, Text};
 
 /// How far a container has come.
@@ -141,27 +141,27 @@ impl Record {
 
     fn to_json(&self) -> Json {
         let node = |(path, rule): &(Text, DeviceRule)| (*path, rule.to_json());
-        Json::fields([
-            ("id", Json::Str(self.id)),
-            ("phase", Json::Str(PHASES[self.phase as usize].0)),
-            ("bootId", Json::Str(self.boot_id)),
-            ("creator", mark_to_json(&self.creator)),
-            ("init", self.init.as_ref().map_or(Json::Null, mark_to_json)),
-            ("bundle", Json::Str(self.bundle)),
-            ("rootfs", Json::Str(self.rootfs)),
-            ("created", Json::Str(self.created)),
-            ("ociVersion", Json::Str(self.oci_version)),
-            ("annotations", Json::Pairs(self.annotations)),
-            ("cgroup", self.cgroup.to_json()),
-            ("deviceRules", devices::to_json(&self.device_rules)),
-            ("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect())),
-            ("resctrl", Json::strs(self.resctrl.iter().copied())),
-            ("ownPidNamespace", self.own_pid_namespace.into()),
-            ("userNamespace", self.user_namespace.map_or(Json::Null, Json::from)),
-            ("keyring", self.keyring.map_or(Json::Null, Json::Str)),
-            ("poststopDone", self.poststop_done.into()),
-            ("embrun", Json::Str(self.embrun)),
-        ])
+        let mut record = JsonObject::default();
+        record.text("id", self.id);
+        record.text("phase", PHASES[self.phase as usize].0);
+        record.text("bootId", self.boot_id);
+        record.put("creator", mark_to_json(&self.creator));
+        record.put("init", self.init.as_ref().map_or(Json::Null, mark_to_json));
+        record.text("bundle", self.bundle);
+        record.text("rootfs", self.rootfs);
+        record.text("created", self.created);
+        record.text("ociVersion", self.oci_version);
+        record.put("annotations", Json::Pairs(self.annotations));
+        record.put("cgroup", self.cgroup.to_json());
+        record.put("deviceRules", devices::to_json(&self.device_rules));
+        record.put("deviceNodes", Json::Object(self.device_nodes.iter().map(node).collect()));
+        record.put("resctrl", Json::strs(self.resctrl.iter().copied()));
+        record.put("ownPidNamespace", self.own_pid_namespace.into());
+        record.put("userNamespace", self.user_namespace.map_or(Json::Null, Json::from));
+        record.put("keyring", self.keyring.map_or(Json::Null, Json::Str));
+        record.put("poststopDone", self.poststop_done.into());
+        record.text("embrun", self.embrun);
+        record.end()
     }
 }
 

@@ -88,7 +88,15 @@ pub fn keep_only<const N: usize>(
     procfs: BorrowedFd<'_>,
 ) -> Result<[OwnedFd; N]> {
     let mut fds = keep;
-    let end = first + N as RawFd;
+    renumber(first, &mut fds, procfs)?;
+    // SAFETY: these numbers now belong to nobody else.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// The part of [`keep_only`] that is the same for each count.
+#[inline(never)]
+fn renumber(first: RawFd, fds: &mut [RawFd], procfs: BorrowedFd<'_>) -> Result<()> {
+    let end = first + fds.len() as RawFd;
     // SAFETY: plain integers; the caller promises that nothing uses the replaced and closed descriptors any more.
     unsafe {
         let elsewhere = |fd: RawFd| Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, end));
@@ -96,7 +104,7 @@ pub fn keep_only<const N: usize>(
         if (first..end).contains(&list) {
             list = elsewhere(list)?;
         }
-        for i in 0..N {
+        for i in 0..fds.len() {
             let place = first + i as RawFd;
             if let Some(other) = fds[i + 1..].iter_mut().find(|fd| **fd == place) {
                 *other = elsewhere(place)?;
@@ -108,7 +116,7 @@ pub fn keep_only<const N: usize>(
         }
         (3..first).for_each(keep_across_exec);
         each_from(end, false, BorrowedFd::borrow_raw(list), c"self/fd");
-        Ok(fds.map(|fd| OwnedFd::from_raw_fd(fd)))
+        Ok(())
     }
 }
 

@@ -111,18 +111,23 @@ pub fn set_selinux_label(file: impl AsFd, label: &CStr) -> Result<()> {
 
 /// The status of an open file, without its times.
 pub fn fstat(file: impl AsFd) -> Result<FileStat> {
+    status(file.as_fd())
+}
+
+#[inline(never)]
+fn status(file: BorrowedFd<'_>) -> Result<FileStat> {
     let mut stat = MaybeUninit::<FileStat>::zeroed();
     // SAFETY: the kernel writes its own structure, which equals the library's up to the times; all zeroes are
     // valid.
     unsafe {
-        Errno::result(libc::syscall(FSTAT, file.as_fd().as_raw_fd() as c_long, stat.as_mut_ptr()))?;
+        Errno::result(libc::syscall(FSTAT, file.as_raw_fd() as c_long, stat.as_mut_ptr()))?;
         Ok(stat.assume_init())
     }
 }
 
 fn look(dir: BorrowedFd<'_>, path: &[u8], flags: usize) -> Result<FileStat> {
     let mut stat = MaybeUninit::<FileStat>::zeroed();
-    // SAFETY: as in `fstat`.
+    // SAFETY: as in `status`.
     unsafe {
         at(FSTATAT, dir, path, [stat.as_mut_ptr() as usize, flags, 0])?;
         Ok(stat.assume_init())
@@ -233,10 +238,15 @@ pub fn symlinkat(text: &CStr, dir: impl AsFd, name: &CStr) -> Result<()> {
 
 /// Reads a symbolic link; an empty name means the link that `dir` is open on.
 pub fn readlinkat(dir: impl AsFd, name: &(impl Path + ?Sized)) -> Result<Vec<u8>> {
+    link_text(dir.as_fd(), name.as_path())
+}
+
+#[inline(never)]
+fn link_text(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let mut text = [0u8; PATH_MAX];
     let rest = [text.as_mut_ptr() as usize, text.len(), 0];
     // SAFETY: the kernel writes at most as many bytes as there is room for.
-    let length = unsafe { at(libc::SYS_readlinkat, dir.as_fd(), name.as_path(), rest) }?;
+    let length = unsafe { at(libc::SYS_readlinkat, dir, name, rest) }?;
     Ok(text[..length as usize].to_vec())
 }
 
@@ -309,6 +319,11 @@ pub fn read_text(path: &str) -> crate::error::Result<String> {
 /// Lists the names in a directory, and which are marked as directories.
 /// Not every file system marks them.
 pub fn entries(dir: impl AsFd) -> Result<Vec<(&'static CStr, bool)>> {
+    names_in(dir.as_fd())
+}
+
+#[inline(never)]
+fn names_in(dir: BorrowedFd<'_>) -> Result<Vec<(&'static CStr, bool)>> {
     // Open the directory anew, because a duplicated descriptor would share its position.
     let dir = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let mut names = Vec::new();
