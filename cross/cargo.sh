@@ -23,9 +23,6 @@ flags=(
 	# Freeing memory does nothing (src/sys/heap.rs), but LLVM sees that only at link time. Stores merged before then would keep
 	# it from removing the code that frees.
 	-Cllvm-args=-simplifycfg-sink-common=false
-	# Functions called once are inlined without a limit otherwise, and operands at the far end of a large stack need longer
-	# instructions.
-	-Cllvm-args=-inline-max-stacksize=256
 	# Loops without side effects end, as in C: no code here spins on memory. Then LLVM also removes the loops that would free
 	# the items of lists (1% of a binary).
 	-Cllvm-args=-force-attribute=mustprogress
@@ -33,11 +30,16 @@ flags=(
 	--remap-path-prefix="$top=embrun" --remap-path-prefix="$registry=crates"
 	--remap-path-prefix="$t/root/usr/src=rust" --remap-path-prefix="$t/root/usr/lib/rustlib/src=rust"
 )
+# Functions called once are inlined without a limit otherwise, and operands at the far end of a large stack need longer
+# instructions. aarch64 and x86_64 reach further with short ones.
+stack=256
 case $target in
 armv7-*) flags+=(-Ctarget-feature=+thumb-mode) ;;
 # Outlined atomics, which choose an instruction at run time, and their detection at each start cost 2 KB.
-aarch64-*) flags+=(-Ctarget-feature=-outline-atomics) ;;
+aarch64-*) flags+=(-Ctarget-feature=-outline-atomics) stack=1024 ;;
+x86_64-*) stack=512 ;;
 esac
+flags+=("-Cllvm-args=-inline-max-stacksize=$stack")
 std=std,panic_abort more=()
 # Tests abort on a panic too, so that they use the same standard library. Crates that are only oracles are left out.
 panic=${CROSS_PANIC:-immediate-abort}
