@@ -83,7 +83,10 @@ ExecStart=$embrun start pair" ;;
 	is "$name" "$(property $name ActiveState)" active
 	is "main process of $name" "$(property $name MainPID)" "$(status $name pid)"
 	systemctl stop $name
-	is "result of $name" "$(property $name Result)" success
+	# The main process is in the container's cgroup, not in the unit's. systemd does not wait for the end of such a process after
+	# SIGTERM: it sends SIGKILL at once, and since it has pidfds it may see that.
+	result=$(property $name Result)
+	is "result of $name" "${result/signal/success}" success
 	eventually gone $name
 done
 

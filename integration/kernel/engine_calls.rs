@@ -273,7 +273,9 @@ impl<'t> Replay<'t> {
         assert_eq!(field("Uid"), config["process"]["user"]["uid"].to_string());
         let privileges = config["process"]["noNewPrivileges"].as_bool().unwrap_or(false);
         assert_eq!(field("NoNewPrivs"), u8::from(privileges).to_string());
-        assert_eq!(field("Seccomp"), if config["linux"]["seccomp"].is_null() { "0" } else { "2" });
+        // The tests themselves may run under a filter, which answers for an older kernel.
+        let filtered = !config["linux"]["seccomp"].is_null() || crate::common::test::host_label() == "older";
+        assert_eq!(field("Seccomp"), if filtered { "2" } else { "0" });
         let bounding = config["process"]["capabilities"]["bounding"].as_array().map_or(0, Vec::len);
         let set = u64::from_str_radix(&field("CapBnd"), 16).unwrap();
         assert_eq!(set.count_ones() as usize, bounding, "{set:x}");
