@@ -246,6 +246,7 @@ fn list_needs_the_memory_of_one_container(t: &Test) {
     all.iter().for_each(Container::remove);
     println!("one and six: {peaks:?} KiB");
     for (one, six) in peaks[0].iter().zip(peaks[1]) {
-        assert!(six <= one + NOISE, "{peaks:?}");
+        // Both have the noise; five more containers would need five times 256 KiB.
+        assert!(six <= one + 2 * NOISE, "{peaks:?}");
     }
 }
