@@ -76,7 +76,7 @@ conformance: ## the test suites of runc, crun and runtime-tools, side by side wi
 	for suite in runc crun tools; do integration/conformance/run.sh $$suite "$$(integration/static.sh)" || bad=1; done; \
 		[ -z "$$bad" ] && integration/conformance/report.sh
 
-conformance-v2: ## runc's tests that depend on the kernel, side by side with runc in a guest with cgroup v2; then docs/conformance.md
+conformance-v2: ## most of runc's test files, side by side with runc in a guest with cgroup v2; then docs/conformance.md
 	@integration/needs.sh build test conformance
 	integration/conformance/run.sh runc-v2 "$$(integration/static.sh)" && integration/conformance/report.sh
 

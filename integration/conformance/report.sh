@@ -14,7 +14,7 @@ suites=(runc runc-v2 crun tools)
 \`make conformance\` and \`make conformance-v2\` write this page. They run the test suites of runc, crun and runtime-tools with
 embrun and, in the same way on the same host, with runc and crun, which they build from Debian's sources. They fail if the lists
 below do not agree with the results of embrun and of the oracles; a test without a result counts as failed. The suite runc-v2 has
-the tests of runc that depend on the kernel, and runs in a guest of user-mode Linux.
+most test files of runc, and runs in a guest of user-mode Linux.
 
 runc $(cat "$box/runc/VERSION"), crun $(cat "$box/crun/.tarball-version").
 
