@@ -44,6 +44,9 @@ pub struct Queue {
     segment: u64,
 }
 
+/// After a power cut about this many messages are sent again at most.
+const AGAIN: u64 = 100;
+
 const MESSAGE: u8 = b'M';
 const SEEN: u8 = b'S';
 
@@ -160,10 +163,14 @@ impl Queue {
 
     /// The cloud has all messages up to this index.
     ///
-    /// The cursor is not flushed: if it is lost, messages are sent again.
+    /// The cursor is not flushed each time: if it is behind after a power cut, messages are sent again.
     pub fn finish(&mut self, index: u64) -> io::Result<()> {
-        self.done = self.done.max(index + 1);
+        let before = self.done;
+        self.done = before.max(index + 1);
         write_cursor(&self.cursor, self.done)?;
+        if self.done / AGAIN != before / AGAIN {
+            self.cursor.sync_data()?;
+        }
         while self.segments.len() > 1 && self.segments[1].first <= self.done {
             self.cursor.sync_data()?;
             std::fs::remove_file(segment_path(&self.dir, self.segments[0].first))?;
