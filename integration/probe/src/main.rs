@@ -10,6 +10,7 @@
 
 mod act;
 mod ask;
+mod crowd;
 mod json;
 mod notify;
 mod process;

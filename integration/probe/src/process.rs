@@ -2,7 +2,7 @@
 
 use crate::act::{done, errno};
 use crate::json::{list, text};
-use crate::{Probe, fail};
+use crate::{Probe, crowd, fail};
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub fn act(word: &str, probe: &mut Probe) {
     match word {
         "sleep" | "pause" | "until" | "exit" | "leave" | "crash" => stay(word, probe),
         "kill" | "trap" | "await" => signal(word, probe),
-        "fork" | "orphan" | "peak" => start(word, probe),
+        "fork" | "orphan" | "crowd" | "peak" => start(word, probe),
         "stdin" | "print" | "complain" => stream(word, probe),
         "eat" | "spin" => use_up(word, probe),
         "lie" | "keep" | "stare" => attack(word, probe),
@@ -104,6 +104,10 @@ fn start(word: &str, probe: &mut Probe) {
             }
             let mut status = 0;
             unsafe { libc::waitpid(child, &raw mut status, 0) };
+        }
+        "crowd" => {
+            let count = probe.number(word);
+            probe.note(&[word, &count.to_string()], crowd::act(count));
         }
         // peak: runs a command of so many words and returns the peak memory of it or a child, in KiB.
         _ => {
