@@ -88,16 +88,16 @@ EXISTING = opens(CREAT | TRUNC | TMPFILE)
 MiB = 1 << 20
 ROLES = {
     "data-collector": dict(
-        rules=[*READ_ONLY, *THREADS, *IOCTL, *LOCAL], memory=32, pids=32, devices=["/dev/ttyUSB0 c 188 0 r"], network=False),
+        rules=[*READ_ONLY, *THREADS, *IOCTL, *LOCAL], memory=32, pids=32, network=False),
     "data-processor": dict(
         rules=[allow(FILES), *THREADS, *STDIO, *LOCAL], memory=64, pids=32, data=True, network=False),
     "uplink": dict(
         rules=[allow(FILES), *THREADS, *STDIO, *LOCAL, *NETWORK], memory=64, pids=32, data=True, network=True),
     "device-controller": dict(
-        rules=[*EXISTING, *THREADS, *IOCTL, *LOCAL], memory=32, pids=32, devices=["/dev/gpiochip0 c 254 0 rw"], network=False),
+        rules=[*EXISTING, *THREADS, *IOCTL, *LOCAL], memory=32, pids=32, network=False),
     "firmware-updater": dict(
         rules=[allow(FILES + " " + MODES + " " + FLUSH), *PROCESSES, *IOCTL, *LOCAL, *NETWORK], memory=128, pids=64, data=True,
-        devices=["/dev/mmcblk0p3 b 179 3 rw"], network=True),
+        network=True),
 }
 
 
@@ -124,23 +124,20 @@ def bundle(name, role):
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
          "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"]},
         mount("/tmp", "tmpfs", "mode=1777", "size=1m"),
-        {"destination": "/run/gateway", "type": "bind", "source": "/run/gateway", "options": ["bind", "nosuid", "nodev", "noexec"]},
+        # A process can connect to the sockets in a read-only mount.
+        {"destination": "/run/gateway", "type": "bind", "source": f"/run/gateway/{name}",
+         "options": ["bind", "ro", "nosuid", "nodev", "noexec"]},
     ]
     if role.get("data"):
         source = f"/var/lib/gateway/{name}"
         mounts.append({"destination": "/data", "type": "bind", "source": source,
                        "options": ["bind", "nosuid", "nodev", "noexec"]})
-    devices, access = [], [{"allow": False, "access": "rwm"}]
-    for line in role.get("devices", []):
-        path, kind, major, minor, how = line.split()
-        devices.append({"path": path, "type": kind, "major": int(major), "minor": int(minor), "fileMode": 0o660, "uid": 0,
-                        "gid": 20})
-        access.append({"allow": True, "type": kind, "major": int(major), "minor": int(minor), "access": how})
+    user = 2001 + list(ROLES).index(name)
     namespaces = ["pid", "mount", "ipc", "uts", "cgroup"] + ([] if role["network"] else ["network"])
     return {
         "ociVersion": "1.2.0",
         "process": {
-            "user": {"uid": 1000, "gid": 1000, "additionalGids": [20] if devices else []},
+            "user": {"uid": user, "gid": user},
             "args": ["/" + name],
             "env": ["PATH=/usr/bin:/bin"],
             "cwd": "/",
@@ -154,9 +151,8 @@ def bundle(name, role):
         "mounts": mounts,
         "linux": {
             "namespaces": [{"type": n} for n in namespaces],
-            "devices": devices,
             "resources": {
-                "devices": access,
+                "devices": [{"allow": False, "access": "rwm"}],
                 "memory": {"limit": role["memory"] * MiB, "swap": role["memory"] * MiB},
                 "pids": {"limit": role["pids"]},
                 "cpu": {"shares": 512},

@@ -5,6 +5,7 @@
 mod log;
 mod misuse;
 mod output;
+mod spec;
 mod state;
 
 use std::path::{Path, PathBuf};

@@ -87,31 +87,3 @@ fn eight_descriptors_are_enough_for_list() {
     let s = Scratch::with_root();
     assert_eq!(s.shell("ulimit -n 8; $E list -q").ok(), "");
 }
-
-#[test]
-fn spec_writes_a_config_and_overwrites_none() {
-    let s = Scratch::new();
-    let bundle = s.path("bundle");
-    std::fs::create_dir(&bundle).unwrap();
-    assert_eq!(s.call(&["spec", "--bundle", &bundle]).ok(), "");
-    let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
-    assert_eq!(spec.process().as_ref().unwrap().args().as_ref().unwrap(), &["sh"]);
-    s.call(&["spec", "-b", &bundle]).fails("File config.json exists. Remove it first");
-    std::fs::remove_file(s.path("bundle/config.json")).unwrap();
-    let said = s.call(&["spec", "-b", &bundle, "--rootless"]);
-    assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", ""));
-    let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
-    assert_eq!(spec.linux().as_ref().unwrap().uid_mappings().as_ref().unwrap().len(), 1);
-    std::fs::remove_file(s.path("bundle/config.json")).unwrap();
-    s.call(&["spec", "-b", &bundle, "--role", "uplink"]).ok();
-    let spec = oci_spec::runtime::Spec::load(s.path("bundle/config.json")).unwrap();
-    assert_eq!(spec.process().as_ref().unwrap().args().as_ref().unwrap(), &["/uplink"]);
-    assert!(spec.linux().as_ref().unwrap().seccomp().is_some());
-    s.call(&["spec", "-b", &bundle, "--role", "gardener"])
-        .fails("spec: --role: unknown role \"gardener\": there are data-collector, data-processor, uplink, device-controller, firmware-updater");
-    s.call(&["spec", "--role", "uplink", "--rootless"]).fails(
-        "spec: --rootless and --role exclude each other (roles limit devices and memory, which takes root)",
-    );
-    s.call(&["spec", "-b", &s.path("nowhere")])
-        .fails(&format!("{}: no such file or directory (ENOENT)", s.path("nowhere/config.json")));
-}

@@ -4,6 +4,7 @@ use crate::cases;
 use crate::common::{Case, Container, Runtime, Test, eventually, own_memory};
 use crate::state::{fill_root, with_small_root};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::openpty;
 use nix::unistd::pipe2;
 use serde_json::{Value, json};
 use std::fs;
@@ -330,6 +331,8 @@ fn invalid_device_is_refused(t: &Test) {
     c.probe("pause").up();
     let etc = c.rootfs.join("etc");
     fs::create_dir_all(&etc).unwrap();
+    let pair = openpty(None, None).unwrap();
+    let pty = nix::unistd::ttyname(&pair.slave).unwrap();
     for (args, says) in [
         (&["add", "/no/such/device"][..], "/no/such/device: no such file or directory"),
         (&["add", "/etc/passwd"], "/etc/passwd is no device"),
@@ -338,6 +341,7 @@ fn invalid_device_is_refused(t: &Test) {
         (&["remove", "/no/such/device"], "/no/such/device is no device"),
         (&["remove", "/dev/null"], "/dev/null cannot be removed: every container has this device"),
         (&["plug", "/dev/null"], "expected add or remove"),
+        (&["add", pty.to_str().unwrap()], "a pty works only on its devpts (bind it with spec --device)"),
         // Another device has that name in the container.
         (&["add", "/dev/kmsg", "--as", "/dev/zero"], "something else is there already"),
     ] {

@@ -3,15 +3,13 @@
 //! It has every namespace that needs no preparation. Words in capitals after an `@` in `template.json` depend on the user who
 //! will run it.
 
-use crate::error::Result;
-use crate::json::value::Json;
 use crate::packed;
 use crate::text::search::cut;
 
 /// The template for root.
 ///
 /// Like runc's, it has a cgroup namespace on a host with only cgroup v2 (`cgroup_namespace`).
-pub fn template(cgroup_namespace: bool) -> Result<Json> {
+pub fn template(cgroup_namespace: bool) -> String {
     fill(
         cgroup_namespace,
         [
@@ -30,7 +28,7 @@ pub fn template(cgroup_namespace: bool) -> Result<Json> {
 ///
 /// The network and therefore `/sys` remain the host's, no group but the user's own can own terminals, and cgroups belong to
 /// another user.
-pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> Result<Json> {
+pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> String {
     let map = |id| format!(r#"[{{"containerID":0,"hostID":{id},"size":1}}]"#);
     fill(
         cgroup_namespace,
@@ -46,7 +44,7 @@ pub fn rootless(uid: u32, gid: u32, cgroup_namespace: bool) -> Result<Json> {
     )
 }
 
-fn fill(cgroup_namespace: bool, words: [(&str, &str); 4]) -> Result<Json> {
+fn fill(cgroup_namespace: bool, words: [(&str, &str); 4]) -> String {
     let namespace = if cgroup_namespace { r#",{"type":"cgroup"}"# } else { "" };
     let caps = r#"["CAP_AUDIT_WRITE","CAP_KILL","CAP_NET_BIND_SERVICE"]"#;
     let mut text = packed!("template").to_owned();
@@ -55,20 +53,25 @@ fn fill(cgroup_namespace: bool, words: [(&str, &str); 4]) -> Result<Json> {
             text = [before, meaning, after].concat();
         }
     }
-    Json::parse(text.as_bytes())
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bundle::config::spec;
-    use crate::bundle::spec::{IdMapping, NamespaceKind};
+    use crate::bundle::spec::{IdMapping, NamespaceKind, Spec};
+    use crate::json::value::Json;
     use crate::plan::validate::validate;
+
+    fn read(text: &str) -> Spec {
+        *spec(&Json::parse(text.as_bytes()).unwrap()).unwrap()
+    }
 
     #[test]
     fn both_templates_are_sound() {
         for template in [template(true), template(false), rootless(1000, 100, true)] {
-            let spec = spec(&template.unwrap()).unwrap();
+            let spec = read(&template);
             assert_eq!(validate(&spec), []);
             assert_eq!(spec.process.unwrap().args, ["sh"]);
         }
@@ -76,13 +79,13 @@ mod tests {
 
     #[test]
     fn the_rootless_one_maps_its_user_and_keeps_the_hosts_network() {
-        let linux = spec(&rootless(1000, 100, false).unwrap()).unwrap().linux;
+        let linux = read(&rootless(1000, 100, false)).linux;
         assert_eq!(linux.uid_mappings, [IdMapping { container_id: 0, host_id: 1000, size: 1 }]);
         assert_eq!(linux.gid_mappings, [IdMapping { container_id: 0, host_id: 100, size: 1 }]);
         assert!(linux.namespace(NamespaceKind::User).is_some());
         assert!(linux.namespace(NamespaceKind::Network).is_none());
         assert!(linux.namespace(NamespaceKind::Cgroup).is_none());
-        let both = spec(&template(true).unwrap()).unwrap().linux;
+        let both = read(&template(true)).linux;
         assert!(both.namespace(NamespaceKind::Cgroup).is_some());
     }
 }

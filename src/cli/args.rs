@@ -1,6 +1,6 @@
 //! From flags to typed values, one for each command.
 
-use super::command::{CreateOptions, ExecOptions, Format, RunOptions};
+use super::command::{CreateOptions, ExecOptions, Format, RunOptions, SpecOptions};
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
 use super::typo;
@@ -205,7 +205,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
             return Err(Error::of(format_args!("seccomp {id}: --output and --merge are of record")));
         }
         "seccomp" => Command::Seccomp { words: w.args.clone(), arch: w.text("arch") },
-        "spec" => Command::Spec { bundle: bundle(w)?, rootless: w.on("rootless"), role: w.text("role") },
+        "spec" => Command::Spec(spec(w)?),
         "start" => Command::Start { id },
         "state" => Command::State { id },
         "update" => {
@@ -253,7 +253,7 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
         cwd,
         env,
         tty: w.on("tty"),
-        user: w.text("user").map(user).transpose().at("exec")?,
+        user: user_of(w).at("exec")?,
         additional_gids,
         process,
         detach: w.on("detach"),
@@ -265,6 +265,21 @@ fn exec(id: &'static str, args: &[&'static str], w: &Words) -> Result<ExecOption
         cgroups: w.all("cgroup"),
         ignore_paused: w.on("ignore-paused"),
     })
+}
+
+fn spec(w: &Words) -> Result<SpecOptions> {
+    Ok(SpecOptions {
+        bundle: bundle(w)?,
+        rootless: w.on("rootless"),
+        role: w.text("role"),
+        user: user_of(w).at("spec")?,
+        devices: w.all("device"),
+    })
+}
+
+#[inline(never)]
+fn user_of(w: &Words) -> Result<Option<(u32, Option<u32>)>> {
+    w.text("user").map(user).transpose()
 }
 
 fn outputs(w: &Words) -> Outputs {

@@ -90,11 +90,7 @@ pub enum Command {
         words: Vec<&'static str>,
         arch: Option<&'static str>,
     },
-    Spec {
-        bundle: Text,
-        rootless: bool,
-        role: Option<&'static str>,
-    },
+    Spec(SpecOptions),
     Start {
         id: &'static str,
     },
@@ -179,6 +175,22 @@ pub struct ExecOptions {
     pub cgroups: Vec<&'static str>,
     /// Also execute in a paused container.
     pub ignore_paused: bool,
+}
+
+/// Options of `spec`.
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
+pub struct SpecOptions {
+    /// The bundle's absolute path.
+    pub bundle: Text,
+    /// For a container that an ordinary user runs.
+    pub rootless: bool,
+    /// The gateway role.
+    pub role: Option<&'static str>,
+    /// (uid, gid) of the program; the default gid is the uid.
+    pub user: Option<(u32, Option<u32>)>,
+    /// The host's devices that the program may use.
+    pub devices: Vec<&'static str>,
 }
 
 /// `--format`

@@ -37,8 +37,7 @@ pub fn run(
     as_path: Option<&str>,
 ) -> Result<()> {
     let inside = as_path.unwrap_or(device);
-    let path = InsidePath::new(inside).filter(|p| inside.starts_with('/') && !p.is_root());
-    let path = path.ok_or_else(|| Error::of(format_args!("{inside}: must be an absolute path")))?;
+    let path = path_of(inside)?;
     let access = access(mode.unwrap_or("rwm")).map_err(|f| Error::from(f).context("--mode"))?;
     let held = live(Observed::of(store(globals)?.lock(id)?)?)?;
     match verb {
@@ -51,6 +50,9 @@ pub fn run(
 fn add(mut held: Held, device: &str, inside: &str, path: &InsidePath, access: u8) -> Result<()> {
     let host = stat(device).at(device)?;
     let rule = rule_of(&host, access).ok_or_else(|| Error::of(format_args!("{device} is no device")))?;
+    if is_pty(&rule) {
+        return Err(Error::new("a pty works only on its devpts").hint("bind it with spec --device"));
+    }
     let root = root_of(&held)?;
     let before = change_rules(&mut held, rule)?;
     let mut make = || -> Result<()> {
@@ -90,6 +92,12 @@ fn remove(mut held: Held, device: &str, inside: &str, path: &InsidePath) -> Resu
     held.dir.write_record(&held.record)
 }
 
+/// The path of a node, which must be absolute.
+pub(super) fn path_of(inside: &str) -> Result<InsidePath> {
+    let path = InsidePath::new(inside).filter(|p| inside.starts_with('/') && !p.is_root());
+    path.ok_or_else(|| Error::of(format_args!("{inside}: must be an absolute path")))
+}
+
 /// A device of the config that the host no longer has.
 fn of_config(dir: &Entry, inside: &str) -> Option<DeviceRule> {
     let mut devices = Vec::<Device>::new();
@@ -120,7 +128,7 @@ fn put_back(held: &Held, before: &[DeviceRule]) {
 }
 
 /// The rule that allows this access to a device, by its node.
-fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
+pub(super) fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
     let kind = match kind(node) {
         SFlag::S_IFCHR => RuleKind::Char,
         SFlag::S_IFBLK => RuleKind::Block,
@@ -129,6 +137,12 @@ fn rule_of(node: &FileStat, access: u8) -> Option<DeviceRule> {
     let number = |n: u64| u32::try_from(n).ok();
     let (major, minor) = (number(major(node.st_rdev))?, number(minor(node.st_rdev))?);
     Some(DeviceRule { allow: true, kind, major: Some(major), minor: Some(minor), access })
+}
+
+/// Whether it is a pty, whose nodes work only on a devpts file system.
+pub(super) fn is_pty(rule: &DeviceRule) -> bool {
+    // UNIX98_PTY_SLAVE_MAJOR and UNIX98_PTY_MAJOR_COUNT of the kernel.
+    rule.kind == RuleKind::Char && rule.major.is_some_and(|major| (136..144).contains(&major))
 }
 
 /// The root of the container as its init sees it, mounts included.

@@ -22,6 +22,7 @@ pub mod run;
 pub mod seccomp;
 pub mod seccomp_record;
 pub mod spec;
+pub mod spec_device;
 pub mod start;
 pub mod state;
 pub mod table;
@@ -131,7 +132,7 @@ fn perform(globals: &Globals, command: Command) -> Result<u8> {
         Command::Seccomp { words, arch } => {
             seccomp::run(&words, arch).at("seccomp").and_then(|text| print(&text))
         }
-        Command::Spec { bundle, rootless, role } => spec::run(bundle, rootless, role),
+        Command::Spec(options) => spec::run(&options),
         Command::State { id } => about("state", id, state::run(globals, id)),
         Command::Update { id, resources, flags } => {
             about("update", id, update::run(globals, id, resources, &flags))

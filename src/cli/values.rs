@@ -1,8 +1,10 @@
-//! Values of `exec`'s options: users, groups, entries of the environment.
+//! Values of options: users, groups, entries of the environment.
 
 use crate::error::{Error, Quoted, Result};
 
-/// `exec --user UID[:GID]`: only numbers; the container's files are not consulted.
+/// `--user UID[:GID]` of `exec` and `spec`: only numbers.
+///
+/// The container's files are not consulted.
 pub fn user(text: &str) -> Result<(u32, Option<u32>)> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (id(uid), id(gid).map(Some)),
