@@ -29,6 +29,9 @@ pub const CASES: &[Case] = cases![
     poststop_hook_may_call_delete,
     start_has_one_winner_while_a_hook_runs,
     delete_waits_for_the_hooks_of_a_start,
+    foreground_run_waits_for_the_hooks_of_another_delete,
+    foreground_run_leaves_another_container_of_its_id_alone,
+    foreground_run_ends_as_its_program_when_deleted_at_once,
 ];
 
 const READ: &str = "while read -r _; do :; done;";
@@ -174,7 +177,9 @@ fn delete_force_ends_a_hung_poststop_hook(t: &Test) {
             running
         };
         hung.is_removed();
-        running.wait();
+        // A command that takes long to end is killed.
+        let out = running.wait();
+        assert!(out.stderr.is_empty() && [0, 137].contains(&out.status), "{first:?}: {}", out.stderr);
         assert_eq!(hung.order(), "on\nsecond\n", "{first:?}");
     }
 }
@@ -367,4 +372,57 @@ fn delete_waits_for_the_hooks_of_a_start(t: &Test) {
     hung.c.delete().ok();
     start.wait().ok();
     assert_eq!(hung.order(), "on\noff\n");
+}
+
+/// Such a hook takes longer than another forced delete would wait.
+fn foreground_run_waits_for_the_hooks_of_another_delete(t: &Test) {
+    let mut hung = Hung::new(t);
+    let slow = shell(&format!("{READ} {}; sleep 4; {}", hung.says("on"), hung.says("off")));
+    hung.c.config["hooks"]["poststop"] = json!([slow]);
+    let running = hung.spawn(&["run"]);
+    eventually("it runs", || hung.c.call(&["state"]).stdout.contains("\"running\""));
+    assert_eq!(hung.c.call(&["delete", "--force"]).ok().stderr, "");
+    let out = running.wait().exits(128 + 9);
+    assert_eq!((hung.order().as_str(), out.stderr.as_str()), ("on\noff\n", ""));
+}
+
+fn foreground_run_leaves_another_container_of_its_id_alone(t: &Test) {
+    let hung = Hung::new(t);
+    let running = hung.spawn(&["run"]);
+    eventually("it runs", || hung.c.call(&["state"]).stdout.contains("\"running\"") && !hung.c.is_locked());
+    kill(Pid::from_raw(running.pid()), Signal::SIGSTOP).unwrap();
+    hung.c.call(&["delete", "--force"]).ok();
+    hung.c.up();
+    kill(Pid::from_raw(running.pid()), Signal::SIGCONT).unwrap();
+    let out = running.wait().exits(128 + 9);
+    assert_eq!((out.stderr.as_str(), hung.c.status().as_str()), ("", "running"));
+    hung.is_removed();
+}
+
+/// The delete may come before the command knows that the program runs.
+fn foreground_run_ends_as_its_program_when_deleted_at_once(t: &Test) {
+    let mut hung = Hung::new(t);
+    let go = hung.log.join("go");
+    let line = format!(
+        "{READ} {}; until [ -e {} ]; do sleep 0.1; done; {}",
+        hung.says("on"),
+        go.display(),
+        hung.says("off")
+    );
+    hung.c.config["hooks"]["startContainer"] = json!([shell(&line)]);
+    let running = hung.begin(&["run"]);
+    eventually("the lock is free", || !hung.c.is_locked());
+    kill(Pid::from_raw(running.pid()), Signal::SIGSTOP).unwrap();
+    fs::write(&go, "").unwrap();
+    eventually("the hook has ended", || hung.order() == "on\noff\n");
+    let pid = hung.c.call(&["state"]).ok().json()["pid"].clone();
+    eventually("the program runs", || {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with("sleep"))
+    });
+    let delete = t.spawn(t.command(&["delete", "--force", &hung.c.id]));
+    eventually("it is deleted", || hung.c.call(&["state"]).status != 0);
+    kill(Pid::from_raw(running.pid()), Signal::SIGCONT).unwrap();
+    delete.wait().ok();
+    let out = running.wait().exits(128 + 9);
+    assert_eq!(out.stderr, "");
 }

@@ -33,17 +33,23 @@ const HOLD: Duration = Duration::from_secs(15);
 
 /// Deletes a container that does not run, or with `force` any, even a missing one.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
-    run_knowing(globals, id, force, None)
+    delete(globals, id, force, None)
 }
 
-/// The same for a process that has the hooks: a large config is not read twice.
-pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hooks>) -> Result<()> {
+/// The same; `own` has the container and the hooks of the `run` that ends.
+///
+/// That deletes no other container of the id, does not stop another command, and reads a large config only once.
+fn delete(globals: &Globals, id: &str, force: bool, own: Option<(&Record, &Hooks)>) -> Result<()> {
     crate::bundle::id::check(id)?;
     let began = Instant::now();
-    while let Some(observed) = lock(globals, id, force)? {
+    let urges = force && own.is_none();
+    while let Some(observed) = lock(globals, id, force, urges)? {
         let status = observed.status().name();
         let runs = matches!(observed, Observed::Running(_) | Observed::Paused(_));
         let held = observed.held();
+        if own.is_some_and(|(own, _)| own.init != held.record.init) {
+            return Ok(());
+        }
         let begun = held.record.phase == Phase::Deleting;
         // A delete that has begun can be completed without force.
         if runs && !force && !begun {
@@ -56,19 +62,19 @@ pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hook
         let patience = match (&work, force, begun) {
             (Some(work), ..) if work.is_ours() || !work.worker.lives() => Duration::ZERO,
             (None, ..) | (_, true, false) => Duration::ZERO,
-            (_, true, true) => GRACE,
-            (_, false, _) => PATIENCE,
+            (_, true, true) if urges => GRACE,
+            _ => PATIENCE,
         };
         match work {
             Some(work) if began.elapsed() < patience => {
                 drop(held);
                 wait_for(globals, id, &work, began + patience)?;
             }
-            Some(work) if !force && !patience.is_zero() => {
+            Some(work) if !urges && !patience.is_zero() => {
                 return Err(Error::of(format_args!("container {id} is in use by another command"))
                     .hint(format_args!("process {}", work.worker.pid)));
             }
-            work => return finish(held, work, hooks),
+            work => return finish(held, work, own.map(|(_, hooks)| hooks)),
         }
     }
     if force { Ok(()) } else { Err(Error::new(engine::NOT_EXIST)) }
@@ -77,19 +83,19 @@ pub fn run_knowing(globals: &Globals, id: &str, force: bool, hooks: Option<&Hook
 /// Deletes a container whose program has ended; failures are warnings.
 ///
 /// The program's status matters more to the caller than remains, which can be deleted later.
-pub fn at_the_end(globals: &Globals, id: &str, hooks: &Hooks) {
+pub fn at_the_end(globals: &Globals, record: &Record, hooks: &Hooks) {
     // With force: another command may have been faster.
-    if let Err(e) = run_knowing(globals, id, true, Some(hooks)) {
-        log::warn(&e.context(format_args!("delete {id}")).to_string());
+    if let Err(e) = delete(globals, record.id, true, Some((record, hooks))) {
+        log::warn(&e.context(format_args!("delete {}", record.id)).to_string());
     }
 }
 
 /// Locks a container; `None` if there is none.
 ///
 /// It removes the remains of an interrupted create or delete, and with force those whose state is unreadable for good.
-fn lock(globals: &Globals, id: &str, force: bool) -> Result<Option<Observed>> {
+fn lock(globals: &Globals, id: &str, force: bool, urges: bool) -> Result<Option<Observed>> {
     let Some(store) = Store::open(globals.root)? else { return Ok(None) };
-    let locked = if force { lock_by_force(&store, id) } else { store.lock(id) };
+    let locked = if urges { lock_by_force(&store, id) } else { store.lock(id) };
     let dir = match locked {
         Err(e) if e.is(engine::NOT_EXIST) => return Ok(None),
         other => other?,

@@ -52,7 +52,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
     }
     if !options.keep {
         trace::step(&"delete the container");
-        delete::at_the_end(globals, id, &hooks);
+        delete::at_the_end(globals, &launched.record, &hooks);
     }
     Ok(ended?.status())
 }

@@ -71,6 +71,6 @@ fn perform(
     let launched = creation.launch(globals.root, Some(recorder)).about(format_args!("create {id}"))?;
     let ended = start::start(globals, id, Some(recorder))
         .and_then(|()| supervise(signals, &launched.child, launched.terminal, None));
-    delete::at_the_end(globals, id, &hooks);
+    delete::at_the_end(globals, &launched.record, &hooks);
     ended
 }

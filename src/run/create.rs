@@ -24,6 +24,7 @@ use crate::state::locked::Locked;
 use crate::state::public;
 use crate::state::record::{Phase, Record};
 use crate::state::store::Store;
+use crate::state::work::TAKEN_OVER;
 use crate::sys::{clock, interrupt, killed, process};
 use crate::text::Keep;
 
@@ -212,6 +213,7 @@ impl Making<'_> {
     }
 
     fn run_hooks(&mut self, kind: HookKind) -> Result<()> {
+        self.host.dir.as_ref().ok_or_else(taken_over)?;
         self.host.hooks_began = true;
         let state = hook_state(&self.host.record, kind, self.host.child.pid.as_raw());
         hooks::run_all(&mut self.host.dir, &self.loaded.spec.hooks, kind, &state)
@@ -297,5 +299,5 @@ fn reported(removed: Result<()>, cause: Error) -> Error {
 }
 
 fn taken_over() -> Error {
-    Error::new("the container was deleted by another command")
+    Error::new(TAKEN_OVER)
 }

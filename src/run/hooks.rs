@@ -64,10 +64,12 @@ pub fn run_poststop(
     mut done: impl FnMut(&Locked, usize),
 ) {
     for (i, hook) in hooks.iter().enumerate().skip(from) {
-        if let Err(e) = run(&HookContext::default(), slot, hook, state) {
+        let ran = run(&HookContext::default(), slot, hook, state);
+        // The command that has taken the container over has killed the hook.
+        let Some(dir) = slot else { return };
+        if let Err(e) = ran {
             log::warn(&e.context(named(HookKind::Poststop, i, hook)).to_string());
         }
-        let Some(dir) = slot else { return };
         done(dir, i + 1);
     }
 }

@@ -28,7 +28,7 @@ use crate::plan::{Launch, patience};
 use crate::state::locked::Locked;
 use crate::state::observe::Status;
 use crate::state::record::{ProcessMark, Record};
-use crate::state::work::outside;
+use crate::state::work::{TAKEN_OVER, outside};
 use crate::sys::file::stat;
 use crate::sys::process::{self, Cloned, Ended};
 use crate::sys::{interrupt, killed};
@@ -302,10 +302,13 @@ impl<'a> Host<'a> {
     pub(super) fn wait_for_exec(&mut self) -> Result<()> {
         let hooks = HookKind::StartContainer.is_in(self.hooks);
         self.hooks_began |= hooks;
-        if hooks {
-            self.message_outside(MessageKind::Hooked)?;
+        for (kind, wanted) in [(MessageKind::Hooked, hooks), (MessageKind::End, true)] {
+            match wanted.then(|| self.message_outside(kind)).transpose() {
+                // The message came, and a delete has killed the program meanwhile.
+                Err(e) if e.is(TAKEN_OVER) => {}
+                came => drop(came?),
+            }
         }
-        self.message_outside(MessageKind::End)?;
         interrupt::forget();
         words::closed(self.subject);
         Ok(())

@@ -29,6 +29,9 @@ pub(super) const FILE: &str = "work";
 /// A later write then needs no new space, which a full disk would not have.
 const SIZE: usize = 128;
 
+/// The error of a command whose container another one has deleted.
+pub const TAKEN_OVER: &str = "the container was deleted by another command";
+
 /// Work on a container without its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
@@ -116,7 +119,7 @@ impl Locked {
 impl Away {
     /// Takes the lock again.
     fn take_back(self) -> Result<Locked> {
-        let lost = || Error::new("the container was deleted by another command");
+        let lost = || Error::new(TAKEN_OVER);
         let Away { entry, work } = self;
         let mut locked = lock(entry, clock::after(PATIENCE))?.ok_or_else(lost)?;
         if locked.work() != Some(work) {
