@@ -29,7 +29,7 @@ class Site:
         self.brokers()
         self.sensor, self.actuator = Pty(), Pty()
         where = {
-            "dir": self.dir, "site": "a", "cloud": f"{CLOUD}:8883", "certs": self.certs, "cgroup": self.cgroup, "uid": 2001,
+            "dir": self.dir, "site": "a", "cloud": f"{CLOUD}:8883", "certs": self.certs, "cgroup": self.cgroup,
             "tty": self.sensor.path, "actuator": self.actuator.path, "raw": "/dev/hwrng", "slots": self.slots,
             "foreign": "/dev/loop-control",
             "env": {
@@ -41,13 +41,14 @@ class Site:
             },
         }
         self.bundles = bundles.make(self.embrun, self.images, where)
+        self.rules()
         self.sensor.start(self.sensor.feed)
         self.actuator.start(self.actuator.drain)
         self.listen()
         self.services()
 
     def network(self):
-        """Connects the namespaces of the site and of the cloud, and lets each user reach only the addresses of its role."""
+        """Connects the namespaces of the site and of the cloud."""
         sh(["mkdir", "-p", "/run/netns"])
         for command in (
             "link set lo up", "netns add cloud", "link add wan type veth peer name wan netns cloud",
@@ -55,7 +56,11 @@ class Site:
             f"-n cloud addr add {CLOUD}/24 dev wan", "-n cloud link set wan up", "-n cloud link set lo up",
         ):
             sh(["ip", *command.split()])
-        uplink, updater = 2001 + ROLES.index("uplink"), 2001 + ROLES.index("firmware-updater")
+
+    def rules(self):
+        """Lets each user reach only the addresses of its role."""
+        uid = {role: bundle.uid for role, bundle in self.bundles.items()}
+        assert len(set(uid.values())) == len(ROLES), f"roles share a user: {uid}"
         self.nft(f"""
             table inet gateway {{
                 chain wan_out {{ }}
@@ -63,8 +68,8 @@ class Site:
                 chain out {{
                     type filter hook output priority 0
                     oifname wan jump wan_out
-                    meta skuid {{ {uplink}, {updater} }} ip daddr {CLOUD} tcp dport 8883 accept
-                    meta skuid 2001-2005 reject
+                    meta skuid {{ {uid["uplink"]}, {uid["firmware-updater"]} }} ip daddr {CLOUD} tcp dport 8883 accept
+                    meta skuid {{ {", ".join(map(str, uid.values()))} }} reject
                 }}
                 chain in {{
                     type filter hook input priority 0

@@ -3,29 +3,23 @@
 
 usage: memory-bundles.py EMBRUN ROOTFS OUT
 """
-
-import json
 import pathlib
-import subprocess
 import sys
 
-from bundles import ROLES
+from bundles import ROLES, Bundle
 
 
 def main():
     embrun, rootfs, out = sys.argv[1:]
     for role in ROLES:
-        bundle = pathlib.Path(out, role)
-        bundle.mkdir(parents=True)
-        subprocess.run([embrun, "spec", "--bundle", bundle, "--role", role], check=True)
-        path = bundle / "config.json"
-        config = json.loads(path.read_text())
-        config["process"]["args"] = ["sleep", "100000"]
-        config["root"]["path"] = rootfs
-        # The guest has neither the hardware nor the directories of a gateway.
-        config["mounts"] = [m for m in config["mounts"] if m["type"] != "bind"]
-        config["linux"]["devices"] = []
-        path.write_text(json.dumps(config))
+        folder = pathlib.Path(out, role)
+        folder.mkdir(parents=True)
+        bundle = Bundle(embrun, folder, role)
+        bundle.config["process"]["args"] = ["sleep", "100000"]
+        bundle.config["root"]["path"] = rootfs
+        # The guest does not have the directories of a gateway.
+        bundle.config["mounts"] = [m for m in bundle.config["mounts"] if m["type"] != "bind"]
+        bundle.write()
 
 
 main()
