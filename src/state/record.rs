@@ -180,10 +180,10 @@ struct Crc(u32);
 
 impl Crc {
     fn add(&mut self, bytes: &[u8]) {
+        // The table of bytes is linear, so the halves of a byte are looked up independently, which the processor does at once.
         for byte in bytes {
-            let byte = self.0 ^ u32::from(*byte);
-            let half = byte >> 4 ^ HALVES[byte as usize & 15];
-            self.0 = half >> 4 ^ HALVES[half as usize & 15];
+            let byte = (self.0 ^ u32::from(*byte)) as usize;
+            self.0 = self.0 >> 8 ^ HALVES[byte & 15] ^ HALVES[16 | byte >> 4 & 15];
         }
     }
 }
@@ -195,12 +195,13 @@ impl fmt::Write for Crc {
     }
 }
 
-/// The CRC of each half byte; a table for whole bytes is 16 times as large.
-static HALVES: [u32; 16] = {
-    let (mut table, mut n) = ([0; 16], 0);
-    while n < 16 {
-        let (mut crc, mut bit) = (n as u32, 0);
-        while bit < 4 {
+/// The CRC of each lower and each upper half of a byte.
+/// A table for whole bytes is eight times as large.
+static HALVES: [u32; 32] = {
+    let (mut table, mut n) = ([0; 32], 0);
+    while n < 32 {
+        let (mut crc, mut bit) = (if n < 16 { n as u32 } else { (n as u32 & 15) << 4 }, 0);
+        while bit < 8 {
             crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
             bit += 1;
         }
