@@ -115,8 +115,13 @@ impl<'a> Value<'a> {
     /// Reads an object with these members; unknown ones are ignored.
     pub fn object(self, fields: &mut [Field<'_>]) -> Read<()> {
         let mut members = self.members()?;
+        // Most documents have the keys in our order, so the search begins after the last one that was found.
+        let mut next = 0;
         while let Some(key) = members.next_key() {
-            if let Some(field) = fields.iter_mut().find(|field| field.key.eq_ignore_ascii_case(key)) {
+            let is_it = |at: &usize| fields[*at].key.eq_ignore_ascii_case(key);
+            if let Some(at) = (next..fields.len()).chain(0..next).find(is_it) {
+                next = at + 1;
+                let field = &mut fields[at];
                 once(&mut field.is_found).map_err(|f| f.at(key))?;
                 members.value(field).map_err(|f| f.at(key))?;
             } else if is_reported() {
