@@ -40,15 +40,17 @@ impl Rules {
             Rules { default: policy.default_action.code(), calls: Vec::new(), unknown: Vec::new() };
         // Skip an unconditional rule that repeats the call's previous unconditional action.
         let mut alone = [u32::MAX; Call::COUNT];
+        let mut likely = 0;
         for (i, rule) in policy.syscalls.iter().enumerate() {
             let mut ways = None;
             for name in &rule.names {
-                let Some(call) = Call::find(name) else {
+                let Some(call) = Call::find_near(name, likely) else {
                     if !rules.unknown.contains(name) {
                         rules.unknown.push(name);
                     }
                     continue;
                 };
+                likely = call.index() + 1;
                 let before = &mut alone[call.index()];
                 if rule.args.is_empty() && std::mem::replace(before, rule.action.code()) == rule.action.code()
                 {
