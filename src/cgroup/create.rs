@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use nix::sys::stat::Mode;
 
 use super::handle::{NOT_DELEGATED, no_place};
-use super::hierarchy::{Hierarchy, is_halted, open_directory, read, write};
+use super::hierarchy::{Hierarchy, is_halted, is_held, open_directory, read, write};
 use super::limits::knob::controller_of;
 use super::place::location::{Access, Location, Place};
 use super::planned_limits::PlannedLimits;
@@ -70,8 +70,9 @@ impl Cgroup {
                 inherit_cpuset(&hierarchy.place)?;
             }
             hierarchy.with(|_| Ok(())).context(|| format!("open {}", hierarchy.place.directory()))?;
-            // A new one may be below a frozen one: init would never answer.
-            check_running(&hierarchy)
+            // A new one may be below a frozen one: init would never answer. On v2 its own file says only that it is new.
+            let is_new = hierarchy.place.is_v2() && hierarchy.place.made > 0 && self.unit.is_none();
+            check_running(&hierarchy, if is_new { is_held } else { is_halted })
         });
         if let Err(e) = ready {
             let undone = Cgroup::on(vec![hierarchy], Access::Full, None);
@@ -92,12 +93,12 @@ impl Cgroup {
             return Err(Error::of(format_args!("container's cgroup is not empty: {n} process(es) found"))
                 .hint(format_args!("linux.cgroupsPath: {directory} is in use")));
         }
-        check_running(hierarchy)
+        check_running(hierarchy, is_halted)
     }
 }
 
-fn check_running(hierarchy: &Hierarchy) -> Result<()> {
-    match is_halted(hierarchy) {
+fn check_running(hierarchy: &Hierarchy, halted: fn(&Hierarchy) -> bool) -> Result<()> {
+    match halted(hierarchy) {
         true => Err(Error::new("container's cgroup unexpectedly frozen").hint(hierarchy.place.directory())),
         false => Ok(()),
     }

@@ -123,9 +123,13 @@ pub(super) fn is_frozen(place: &Place) -> bool {
 
 /// The same for a cgroup above, too: its members, new ones included, do not run.
 pub(super) fn is_halted(hierarchy: &Hierarchy) -> bool {
-    is_frozen(&hierarchy.place)
-        || (hierarchy.place.is_v2()
-            && hierarchy.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1")))
+    is_frozen(&hierarchy.place) || is_held(hierarchy)
+}
+
+/// Whether all of its processes are frozen, also by a cgroup above, on v2.
+pub(super) fn is_held(hierarchy: &Hierarchy) -> bool {
+    hierarchy.place.is_v2()
+        && hierarchy.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1"))
 }
 
 /// Waits until `file` of a v2 cgroup has `line`; false at the deadline.
