@@ -8,7 +8,7 @@ use super::engine_option;
 use crate::bundle::load::Loaded;
 use crate::bundle::spec::{NamespaceKind, Process, Spec};
 use crate::cgroup::place::location::Location;
-use crate::error::{Context, Error, Result, engine};
+use crate::error::{Error, Result, engine};
 use crate::facts::HostFacts;
 use crate::log;
 use crate::plan::create::{self, CreatePlan, CreateRequest};
@@ -25,7 +25,7 @@ use crate::seccomp::policy::Policy;
 use crate::state::record::{Phase, ProcessMark, Record};
 use crate::state::store::Store;
 use crate::sys::boot::boot_id;
-use crate::sys::file::read_text;
+use crate::sys::file::line_of;
 use crate::sys::path::join;
 use crate::text::{Keep, Text};
 use crate::trace;
@@ -171,9 +171,7 @@ fn warn(launch: &Launch) {
 /// It is runc's name with a random suffix: a keyring is found by its name, and a container that could guess it could make the
 /// keyring first and share the keys.
 fn keyring_name(id: &str) -> Result<Text> {
-    let path = "/proc/sys/kernel/random/uuid";
-    let random = read_text(path).about(format_args!("read {path}"))?;
-    Ok(format!("_ses.{id}.{}", random.trim_ascii_end()).keep())
+    Ok(format!("_ses.{id}.{}", line_of("/proc/sys/kernel/random/uuid")?).keep())
 }
 
 fn record(request: &CreateRequest, loaded: &Loaded, location: &Location) -> Result<Record> {

@@ -17,9 +17,9 @@ use crate::cgroup::place::layout::Layout;
 use crate::cgroup::place::location::Location;
 use crate::cgroup::planned::{CgroupManager, PlannedCgroup};
 use crate::cgroup::{Cgroup, systemd};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::sys::boot::boot_id;
-use crate::sys::file::{entries, openat, read_text, stat};
+use crate::sys::file::{entries, line_of, openat, stat};
 use crate::text::Keep;
 
 /// Builds a record from the configuration.
@@ -54,15 +54,10 @@ pub(super) fn from_config(entry: &Entry) -> Result<Record> {
         own_pid_namespace: spec.linux.namespace(NamespaceKind::Pid).is_some_and(|n| n.path.is_none()),
         user_namespace: None,
         // Give it a new keyring: an exec must not use the caller's, nor one whose name the container can guess.
-        keyring: Some(format!("_ses.{}.{}", entry.id(), random()?).keep()),
+        keyring: Some(format!("_ses.{}.{}", entry.id(), line_of("/proc/sys/kernel/random/uuid")?).keep()),
         poststop_done: 0,
         embrun: env!("CARGO_PKG_VERSION"),
     })
-}
-
-fn random() -> Result<String> {
-    let path = "/proc/sys/kernel/random/uuid";
-    Ok(read_text(path).about(format_args!("read {path}"))?.trim_ascii_end().to_owned())
 }
 
 /// Recomputes the location that `create` chose.

@@ -1,11 +1,9 @@
 //! The identity of the running boot.
 
-use nix::fcntl::OFlag;
-
-use super::file::{open, read_line};
+use super::file::line_of;
 use super::heap::lasting;
 use super::once::Once;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::text::Text;
 
 /// The id of the current boot. It is read once.
@@ -14,7 +12,5 @@ pub fn boot_id() -> Result<Text> {
     if let Some(id) = ID.known() {
         return Ok(id);
     }
-    let path = "/proc/sys/kernel/random/boot_id";
-    let read = || read_line(open(path, OFlag::O_RDONLY)?);
-    Ok(ID.set(lasting(read).about(format_args!("read {path}"))?))
+    Ok(ID.set(lasting(|| line_of("/proc/sys/kernel/random/boot_id"))?))
 }

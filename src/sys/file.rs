@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 
 use super::Errno;
-use crate::error::Error;
+use crate::error::{Context as _, Error};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -308,6 +308,11 @@ pub fn read_line(file: impl AsFd) -> Result<String> {
     let mut line = [0; 64];
     let length = nix::unistd::read(file, &mut line)?;
     Ok(String::from_utf8_lossy(&line[..length]).trim_ascii_end().to_owned())
+}
+
+/// Reads a file of procfs with one short line by its path.
+pub fn line_of(path: &str) -> crate::error::Result<String> {
+    open(path, OFlag::O_RDONLY).and_then(read_line).about(format_args!("read {path}"))
 }
 
 /// Reads a text file of the host.
