@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs `count` threads, each with a child and two pipes; then handles a signal in a wait.
+/// Runs `count` threads, each with a child and two pipes.
+/// Then it handles a signal in a wait.
 pub fn act(count: i64) -> String {
     let threads: Vec<_> = (0..count).map(|_| std::thread::spawn(echo)).collect();
     for thread in threads {
