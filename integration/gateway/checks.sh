@@ -9,12 +9,18 @@ declare -A power_of
 reached() { # SITE TIME
 	awk -v topic="sites/$1/readings" -v from="$2" '$2 == topic && $1 > from { n++ } END { exit !n }' "$W/cloud.log"
 }
-# All readings that a site's broker has had until now are in the cloud, in order.
-arrived() { # SITE
+# How many messages an uplink may have sent again: each new connection repeats up to 100 without an acknowledgement (link.rs).
+repeatable() { # SITE
+	awk -v client="as $1-uplink " '/New client connected/ && index($0, client) { n++ } END { print 100 * (n > 0 ? n - 1 : 0) }' "$W/cloud/log/init"
+}
+# All readings that a site's broker has had until now are in the cloud, in order, and few of them twice.
+compare() { # SITE TIME
 	# shellcheck disable=SC2086  # words on purpose
-	eventually 300 "all readings of $1 are in the cloud" "$here/ids.py" "$W/$1.log" "$W/cloud.log" "$1" \
-		--before "$EPOCHREALTIME" ${power_of[$1]:-}
-	say "$(cat "$W/last")"
+	"$here/ids.py" "$W/$1.log" "$W/cloud.log" "$1" --before "$2" --repeated "$(repeatable "$1")" ${power_of[$1]:-}
+}
+arrived() { # SITE
+	eventually 300 "all readings of $1 are in the cloud" compare "$1" "$EPOCHREALTIME"
+	say "$(cat "$W/last"); at most $(repeatable "$1") may be sent again"
 }
 # The longest time without a message of a topic, in seconds.
 silence() { # FILE TOPIC FROM TO

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Compares the readings that reached the cloud with those that a site's broker had. Exits with 1 if one is missing or late.
 
-usage: ids.py SITE-LOG CLOUD-LOG SITE [--before TIME] [--queue DIR] [--cut TIME]...
+usage: ids.py SITE-LOG CLOUD-LOG SITE [--before TIME] [--queue DIR] [--cut TIME]... [--repeated COUNT]
 
 A log has lines `TIME TOPIC PAYLOAD`. A consumer keeps the highest id and ignores a message whose id is not higher, so the ids are
 counted in that way. With --before, only readings from before that time must have arrived. --queue adds the ids in the files of an
 uplink's queue, because the uplink has acknowledged them. Each --cut is the time of a power cut: readings of the second before it were
 still on their way to the uplink, and count only if its queue has them. Readings from before the uplink's first subscription do not
-count.
+count. With --repeated, it also fails if more readings came again.
 """
 import argparse
 import json
@@ -50,6 +50,7 @@ def main():
     parser.add_argument("--before", type=float, default=float("inf"))
     parser.add_argument("--queue", action="append", default=[])
     parser.add_argument("--cut", type=float, action="append", default=[])
+    parser.add_argument("--repeated", type=int)
     args = parser.parse_args()
 
     arrived, highest, repeated, disordered = set(), -1, 0, 0
@@ -73,7 +74,10 @@ def main():
           f"{disordered} out of order, {repeated} sent again and recognised, {waiting} not yet acknowledged at a power cut")
     if lost:
         print(f"{args.site}: the first lost: {lost[:5]}")
-    sys.exit(1 if lost or disordered or not expected else 0)
+    many = args.repeated is not None and repeated > args.repeated
+    if many:
+        print(f"{args.site}: at most {args.repeated} may be sent again")
+    sys.exit(1 if lost or disordered or many or not expected else 0)
 
 
 main()

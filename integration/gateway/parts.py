@@ -6,7 +6,7 @@ def sh(command, **more):
     return subprocess.run(command, check=True, text=True, capture_output=True, **more).stdout
 
 
-def eventually(what, look, seconds=60):
+def eventually(what, look, seconds=60, pause=0.05):
     """Waits until `look` returns something, and returns that."""
     end = time.monotonic() + seconds
     while True:
@@ -15,7 +15,7 @@ def eventually(what, look, seconds=60):
             return found
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 class Listener:

@@ -57,7 +57,7 @@ authority() {
 }
 
 # A broker that accepts only clients with a key of the authority. It keeps subscriptions on its disk: after a power cut it holds
-# readings back for an uplink that is not there yet. Its directory holds its settings and its log.
+# readings back for an uplink that is not there yet. Its directory holds its settings and its log, which is written line by line.
 broker() { # NAME ADDRESS
 	mkdir -p "$W/$1/log"
 	cat > "$W/$1/broker.conf" << CONF
@@ -73,7 +73,7 @@ persistence_location $W/$1/
 autosave_interval 5
 max_queued_messages 0
 max_inflight_messages 100
-log_dest stdout
+log_dest stderr
 log_type error
 log_type warning
 log_type notice
@@ -91,7 +91,7 @@ ground_up() {
 	ip address add "$bridge/24" dev gw
 	ip link set gw up
 	broker cloud $cloud
-	boot cloud $cloud mosquitto -c "$W/cloud/broker.conf" > "$W/cloud/log/broker" 2>&1
+	boot cloud $cloud mosquitto -c "$W/cloud/broker.conf"
 	wan_table
 	eventually 30 "the cloud's broker" inside cloud bash -c 'exec 3<>/dev/tcp/127.0.0.1/8883'
 	listen cloud "$W/cloud.log"
