@@ -2,7 +2,7 @@
 # shellcheck shell=dash disable=SC2013
 # The start of a gateway in a guest, run by busybox's init before the services: modules, network, disk, slots and sensors.
 # It needs busybox and the files of guest-root.sh. The kernel's command line may set disk=ADDRESS:PORT:MEGABYTES for attach.c;
-# without it, everything is in memory.
+# without it, everything is in memory. netem=WORD,WORD... makes the link a bad one, and its counters go to the console.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 set -u
 arg() { for w in $(cat /proc/cmdline); do case $w in "$1="*) echo "${w#*=}" ;; esac done }
@@ -28,6 +28,13 @@ done
 syslogd -O /dev/console
 ip link set lo up
 if ip link set vec0 up 2> /dev/null; then ip addr add 10.60.0.2/24 dev vec0; fi
+netem=$(arg netem | tr , ' ')
+if [ -n "$netem" ]; then
+	tc() { /usr/tc/ld-linux-x86-64.so.2 --library-path /usr/tc /usr/tc/tc "$@"; }
+	# shellcheck disable=SC2086  # words on purpose
+	tc qdisc add dev vec0 root netem $netem || exit 1
+	while sleep 2; do echo "netem $(tc -s qdisc show dev vec0 | tr '\n' ' ')"; done &
+fi
 
 # The state that must survive a power cut.
 disk=$(arg disk)

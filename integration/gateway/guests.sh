@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs the gateway in guests: power cuts, a site in user-mode Linux, as systemd units, and on emulated ARM machines.
-# usage: integration/gateway/guests.sh ci|PART...      PART: power uml systemd armv7 aarch64 memory; ci: one power cut
+# Runs the gateway in guests: power cuts, a bad link, a site in user-mode Linux, as systemd units, and on emulated ARM machines.
+# usage: integration/gateway/guests.sh ci|PART...      PART: power netem uml systemd armv7 aarch64 memory; ci: one power cut
 # env: CUTS: the number of power cuts (default: 20)
 set -uo pipefail
 own=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -33,6 +33,7 @@ for name; do
 	case $name in
 	ci) part "$own/power.sh" 1 ;;
 	power) part "$own/power.sh" "${CUTS:-20}" ;;
+	netem) part "$own/power.sh" netem ;;
 	uml) part "$own/guest.sh" uml ;;
 	systemd) part "$own/systemd.sh" ;;
 	armv7 | aarch64)

@@ -4,7 +4,10 @@
 power.sh starts it in network and pid namespaces of its own. The cloud's side (broker, recorder, disk) is here; the gateway is a
 guest of user-mode Linux, whose processes are all killed at once. FOLDER has root.img, disk.img, and the keys of certs.sh.
 
-usage: power.py FOLDER KERNEL CUTS SEED TOOLS      TOOLS: the folder of gateway-tool
+With `netem` for CUTS, the guest's own link delays, loses and reorders packets instead (sch_netem), and nothing acknowledged may be lost
+either. The guest has no disk then, because the link would slow it down too.
+
+usage: power.py FOLDER KERNEL CUTS|netem SEED TOOLS      TOOLS: the folder of gateway-tool
 """
 
 import json
@@ -27,6 +30,7 @@ PATIENCE = 240
 # messages that were not acknowledged (link.rs). Before the first cut the cloud gets more messages than one cut may repeat, so that
 # even one cut shows a cursor that was never flushed.
 AGAIN, WINDOW, ENOUGH = 100, 100, 400
+NETEM = "netem=delay,80ms,20ms,reorder,25%,loss,10%"
 LINE = re.compile(r"acknowledged (\S+) (\{.*\})\s*$")
 
 
@@ -104,7 +108,7 @@ class Cloud:
 class Guest:
     """One boot of the gateway."""
 
-    def __init__(self, folder, kernel, number):
+    def __init__(self, folder, kernel, number, netem=None):
         self.console = folder / f"console.{number}"
         for words in (
             "link del cloud0",
@@ -120,7 +124,7 @@ class Guest:
         command = [
             OWN.parent / "guest/pinned.sh", "unshare", "--pid", "--fork", "--kill-child", kernel,
             f"ubd0r={folder}/root.img", "root=/dev/ubda", "ro", "mem=256M", "init=/sbin/init", "quiet", "con=null", "con0=null,fd:1",
-            "vec0:transport=tap,ifname=cloud0,depth=64,mac=52:54:00:60:00:02", f"disk={ADDRESS}:7000:{megabytes}",
+            "vec0:transport=tap,ifname=cloud0,depth=64,mac=52:54:00:60:00:02", netem or f"disk={ADDRESS}:7000:{megabytes}",
             f"ssl1=fd:{line},null", f"ssl2=null,fd:{actuator}", f"umid=power{os.getpid()}-{number}", f"uml_dir={folder}/uml",
         ]  # fmt: skip
         self.began, self.clock = microseconds(), time.monotonic()
@@ -231,6 +235,30 @@ class Check:
         return len(acknowledged), len(self.lost(acknowledged))
 
 
+def bad_link(folder, kernel, cloud, check):
+    """The guest's link delays, loses and reorders packets, and is cut once."""
+    guest = Guest(folder, kernel, 0, NETEM)
+    cloud.wait("all services", lambda: cloud.sites_work_since(guest.began))
+    cloud.wait(f"{ENOUGH} messages", lambda: len(check.acknowledged(folder)) >= ENOUGH)
+    cloud.wan("down")
+    stored = len(check.acknowledged(folder)) + ENOUGH // 2
+    cloud.wait("the queue fills", lambda: len(check.acknowledged(folder)) >= stored)
+    cloud.wan("up")
+    until = microseconds()
+    cloud.wait("a reading after the cut", lambda: cloud.read_since(until))
+    acknowledged, lost = check.finish(folder)
+    link = guest.said("netem ") or ""
+    guest.cut()
+    dropped = re.search(r"dropped (\d+)", link)
+    if not dropped or int(dropped[1]) == 0:
+        check.fail(f"the link dropped nothing: {link}")
+    seen, repeated, most = check.repetition(0)
+    print(
+        f"netem: {acknowledged} acknowledged messages, {lost} lost; {seen} in the cloud, and {repeated} repeated copies"
+        f" of at most {most}; the link: {link}"
+    )
+
+
 def power_cuts(folder, kernel, cloud, check, cuts, chance):
     kinds, first, back = [], [], []
     for number in range(cuts + 1):
@@ -279,7 +307,10 @@ def main():
     folder = pathlib.Path(folder)
     cloud = Cloud(folder, pathlib.Path(tools) / "gateway-tool", seed)
     check = Check(cloud)
-    power_cuts(folder, kernel, cloud, check, int(cuts), random.Random(int(seed)))
+    if cuts == "netem":
+        bad_link(folder, kernel, cloud, check)
+    else:
+        power_cuts(folder, kernel, cloud, check, int(cuts), random.Random(int(seed)))
     if check.failures:
         sys.exit(f"power: {len(check.failures)} failures")
 
