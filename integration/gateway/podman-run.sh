@@ -47,9 +47,7 @@ site_here() {
 	listen site1 "$W/site1.log"
 }
 
-authority "cloud=$cloud" "site1=$(address_of site1)"
-"$TOOL" keys "$W/command"
-"$TOOL" keys "$W/firmware"
+authority cloud site1
 ground_up
 site_here
 chown 1000:1000 "$IMAGES"/*/rootfs/data

@@ -36,7 +36,7 @@ create() { # SERVICE OPTION...
 		--user 1000:1000 --read-only --cap-drop ALL --limit-memory 32M --limit-pids 16 \
 		--mount type=bind,source=/etc/gateway,target=/etc/gateway,readonly \
 		--env SITE='{{.Node.Hostname}}' --env BROKER=127.0.0.1:8883 \
-		--env CA=/etc/gateway/ca.pem --env CERT=/etc/gateway/site.pem --env KEY=/etc/gateway/site.key \
+		--env CA=/etc/gateway/ca.crt --env CERT=/etc/gateway/site.crt --env KEY=/etc/gateway/site.key \
 		--restart-delay 1s --stop-grace-period 5s --update-parallelism 0 --update-monitor 5s \
 		--update-failure-action rollback --rollback-parallelism 0 --rollback-monitor 1s \
 		"$@" "$REGISTRY/$service:1" > /dev/null
@@ -56,8 +56,8 @@ create_all() {
 prepare() { # SITE
 	local keys=$W/$1/etc/gateway
 	mkdir -p "$keys" "$W/$1/slots"
-	cp "$W/keys/ca.pem" "$W/command.pub" "$W/firmware.pub" "$keys"
-	cp "$W/keys/$1.pem" "$keys/site.pem"
+	cp "$W/keys"/{ca.crt,command.pub,firmware.pub} "$keys"
+	cp "$W/keys/$1.crt" "$keys/site.crt"
 	cp "$W/keys/$1.key" "$keys/site.key"
 	truncate -s 4M "$W/$1/slots/a" "$W/$1/slots/b"
 	chown -R 1000:1000 "$W/$1/slots" "$keys"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Sourced: the network of the sites and the cloud, which is a bridge in the cell's network namespace, and functions that switch
 # sites and links on and off.
-# needs: W, the run's directory; here, this folder; REGISTRY, its address
+# needs: W, the run's directory; here, this folder; REGISTRY, its address; TOOL, gateway-tool
 
 began=$EPOCHREALTIME
 bridge=10.77.0.1 cloud=10.77.0.2
@@ -26,7 +26,7 @@ eventually() { # SECONDS WHAT COMMAND...
 }
 event() { echo "$EPOCHREALTIME $*" >> "$W/events"; } # begin|end KIND SITE, for the plot
 
-address_of() { echo "10.77.0.1${1#site}"; }
+address_of() { case $1 in cloud) echo $cloud ;; *) echo "10.77.0.1${1#site}" ;; esac }
 inside() { # NAME COMMAND...: in the namespaces of a site or of the cloud
 	local name=$1
 	shift
@@ -38,22 +38,11 @@ docker_at() { # SITE ARGUMENT...
 	inside "$site" docker --host unix:///run/docker.sock "$@"
 }
 
-# Makes an authority, and a key with a certificate for the broker and the clients of each NAME=ADDRESS.
-authority() {
-	local name address
-	mkdir -p "$W/keys"
-	(
-		cd "$W/keys"
-		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=authority \
-			-keyout ca.key -out ca.pem
-		for pair in "$@"; do
-			name=${pair%%=*} address=${pair#*=}
-			openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$name" -keyout "$name.key" -out "$name.csr"
-			openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out "$name.pem" \
-				-extfile <(echo "subjectAltName=IP:127.0.0.1,IP:$address")
-		done
-		chmod 644 ./*.key
-	) > "$W/openssl" 2>&1 || fail "openssl: $(tail -n 3 "$W/openssl")"
+# Makes the keys of the run: an authority, a certificate for the broker and the clients of each name, and those that sign.
+authority() { # NAME...
+	local name pairs=()
+	for name; do pairs+=("$name=127.0.0.1,$(address_of "$name")"); done
+	"$here/certs.sh" "$W/keys" "$TOOL" "${pairs[@]}"
 }
 
 # A broker that accepts only clients with a key of the authority. It keeps subscriptions on its disk: after a power cut it holds
@@ -63,8 +52,8 @@ broker() { # NAME ADDRESS
 	cat > "$W/$1/broker.conf" << CONF
 user root
 listener 8883
-cafile $W/keys/ca.pem
-certfile $W/keys/$1.pem
+cafile $W/keys/ca.crt
+certfile $W/keys/$1.crt
 keyfile $W/keys/$1.key
 require_certificate true
 allow_anonymous true
@@ -82,7 +71,7 @@ CONF
 
 # Writes each message at a broker with its time of arrival to a file.
 listen() { # NAME FILE
-	inside "$1" mosquitto_sub -h 127.0.0.1 -p 8883 --cafile "$W/keys/ca.pem" --cert "$W/keys/$1.pem" --key "$W/keys/$1.key" \
+	inside "$1" mosquitto_sub -h 127.0.0.1 -p 8883 --cafile "$W/keys/ca.crt" --cert "$W/keys/$1.crt" --key "$W/keys/$1.key" \
 		-i "listener-$1" -q 1 -t 'sites/#' -F '%U %t %p' >> "$2" 2>> "$W/$1/log/listener" &
 }
 

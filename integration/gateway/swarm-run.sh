@@ -12,9 +12,7 @@ here=$(dirname "$(realpath "$0")")
 
 swarm_up() {
 	local site token
-	authority "cloud=$cloud" $(for site in "${sites[@]}"; do echo "$site=$(address_of "$site")"; done)
-	"$TOOL" keys "$W/command"
-	"$TOOL" keys "$W/firmware"
+	authority cloud "${sites[@]}"
 	ground_up
 	registry_up
 	for site in "${sites[@]}"; do

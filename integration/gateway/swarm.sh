@@ -13,7 +13,7 @@ whole) : "${CUTS:=10}" "${CUT_SECONDS:=60}" "${LOSSY_SECONDS:=20}" ;;
 *) exit 2 ;;
 esac
 "$here/../needs.sh" build test engines gateway
-IMAGES=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/gateway-images
+IMAGES=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/gateway/guest-images/host
 "$here/../../rootfs-fixtures/gateway/build.sh" host "$IMAGES"
 PATH=$("$here/tools.sh"):$PATH
 export PATH EMBRUN IMAGES CUTS CUT_SECONDS LOSSY_SECONDS TOOL=$IMAGES/gateway-tool REGISTRY=10.77.0.1:5000
