@@ -116,6 +116,23 @@ update_of_uplink() {
 	for site in "${sites[@]}"; do arrived "$site"; done
 }
 
+# An update reaches the loop devices of all sites given, and is confirmed.
+firmware_is_installed() { # "SITE..." SLOTS: the folder of the slots at each site
+	local site
+	head -c 300K /dev/urandom > "$W/firmware.bin"
+	inside cloud env SITES="$1" BROKER=127.0.0.1:8883 CA="$W/keys/ca.crt" CERT="$W/keys/cloud.crt" KEY="$W/keys/cloud.key" \
+		"$TOOL" firmware "$W/keys/firmware.key" 1 "$W/firmware.bin" > "$W/last" 2>&1 || fail "the firmware is not published"
+	for site in $1; do
+		eventually 120 "the firmware is confirmed" grep -q "sites/$site/firmware/status .*\"confirmed\"" "$W/cloud.log"
+		slots_hold_it "$site" "$2"
+	done
+	say "firmware is installed on the loop devices of $1, and confirmed"
+}
+slots_hold_it() { # SITE SLOTS
+	inside "$1" "$TOOL" slots "$2/a" "$2/b" > "$W/last" 2>&1 || fail "the slots of $1 cannot be read"
+	grep -q '"version":1,"standing":"Confirmed","whole":true,"active":true' "$W/last" || fail "no confirmed version at $1"
+}
+
 dropped() { nft list table bridge wan | awk '/numgen/ { n += $(NF - 3) } END { print n + 0 }'; }
 
 wan_is_cut() { # TIMES
@@ -158,5 +175,6 @@ power_fails() {
 	event end power site3
 	say "site3 has power again: its first reading is in the cloud after $(since "$boot") s"
 	eventually 120 "all services of site3 run again" all_run site3
+	slots_hold_it site3 /run/slots
 	arrived site3
 }

@@ -8,6 +8,8 @@ here=$(dirname "$(realpath "$0")")
 . "$here/services.sh"
 # shellcheck source=integration/gateway/checks.sh
 . "$here/checks.sh"
+# shellcheck source=integration/gateway/slots.sh
+. "$here/slots.sh"
 profiles=$here/../../seccomp-profiles
 export CONTAINERS_CONF=/dev/null
 
@@ -32,7 +34,7 @@ site_here() {
 	chown 1000:1000 /run/gateway
 	prepare site1
 	mv "$W/site1/etc/gateway" /run/site/keys
-	mv "$W/site1/slots" /run/site/slots
+	slots_up "$W/site1/slots" /run/site/slots
 	broker site1 "$(address_of site1)"
 	printf 'listener 0 /run/gateway/mqtt.sock\n' >> "$W/site1/broker.conf"
 	ip address add "$(address_of site1)/24" dev gw
@@ -65,12 +67,20 @@ done
 eventually 60 "readings in the cloud" reached site1 "$EPOCHREALTIME"
 say "five pods run, and readings reach the cloud"
 
-# Each service tries what its role must not do; the exit status says whether all was denied.
+# Each service tries what its role must not do; the exit status says whether all was denied. All but firmware-updater also find a node
+# of a slot, which everybody may open, so that only the rules of the devices deny it.
 for service in "${services[@]}"; do
-	podman_here exec "$service-main" "/$service" --try > "$W/$service.tries" 2>&1 ||
+	foreign=
+	if [ "$service" != firmware-updater ]; then
+		foreign=/dev/foreign
+		mknod -m 666 "/proc/$(of "$service" .State.Pid)/root$foreign" b 7 "$(($(stat -c 0x%T /run/site/slots/a)))"
+	fi
+	podman_here exec --env TRY_DEVICES=$foreign "$service-main" "/$service" --try > "$W/$service.tries" 2>&1 ||
 		fail "$service may do what its role must not: $(grep -v '"denied":true' "$W/$service.tries")"
 	say "$service: pid $(of "$service" .State.Pid), denied $(grep -c '"denied":true' "$W/$service.tries") attempts"
 done
+
+firmware_is_installed site1 /run/site/slots
 
 # A service that is killed comes back, and nothing is lost.
 pid=$(of uplink .State.Pid)

@@ -48,6 +48,7 @@ create_all() {
 	create uplink --mount type=volume,source=queue,target=/data --env CLOUD="$cloud:8883"
 	create device-controller --mount type=bind,source=/run/sensors/actuator,target=/dev/actuator \
 		--env ACTUATOR=/dev/actuator --env ON_ALARM=1
+	# site-init.sh allows its containers to use the slots, which are block devices.
 	create firmware-updater --mount type=bind,source=/run/slots,target=/slots \
 		--env SLOT_A=/slots/a --env SLOT_B=/slots/b --env CLOUD="$cloud:8883"
 }

@@ -41,6 +41,7 @@ say "five services run at three sites"
 for site in "${sites[@]}"; do eventually 60 "readings of $site in the cloud" reached "$site" "$EPOCHREALTIME"; done
 say "readings of all sites reach the cloud"
 
+firmware_is_installed "${sites[*]}" /run/slots
 update_leaves_others
 bad_version_rolls_back
 [ "$1" = short ] || cut_off_site_is_updated

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_services::firmware::{Next, Updater};
 use gateway_services::forbidden::Right;
@@ -20,6 +20,9 @@ use gateway_services::{config, forbidden};
 
 const NAME: &str = "firmware-updater";
 
+/// How long it waits for its slots.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--try") {
         return forbidden::main(NAME, &[Right::Files, Right::Network, Right::Processes]);
@@ -27,10 +30,23 @@ fn main() -> ExitCode {
     life::run(NAME, update)
 }
 
+/// Opens a slot.
+///
+/// Some hosts allow it only once the container runs (`embrun device add`).
+fn open_slot(path: &str) -> Result<File, String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match device(path) {
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+            other => return other,
+        }
+    }
+}
+
 /// Opens both slots, and returns the size of the largest image that fits either.
 fn open_slots() -> Result<(Slots<File>, u64), String> {
     let paths = [config::required("SLOT_A")?, config::required("SLOT_B")?];
-    let devices = [device(&paths[0])?, device(&paths[1])?];
+    let devices = [open_slot(&paths[0])?, open_slot(&paths[1])?];
     let mut room = u64::MAX;
     for (device, path) in devices.iter().zip(&paths) {
         let size = (&*device).seek(SeekFrom::End(0)).map_err(|e| format!("{path}: {e}"))?;
