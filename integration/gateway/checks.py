@@ -2,9 +2,11 @@
 import json, os, subprocess, time
 
 from bundles import ROLES
-from parts import eventually
+from parts import Waits, eventually
 
-ALARM_MS, CONTROL_MS = 50, 100
+ALARM_MS, ALARMS, CONTROL_MS = 50, 300, 100
+# The threads on an alarm's way, each of which may wait for a processor: two of the collector, the broker's, two of the processor.
+HOPS = 5
 
 
 def all_of(site):
@@ -75,18 +77,34 @@ def firmware(site):
 
 
 def alarm(site):
+    """The best of three measurements counts, as in `hog`."""
+    tried = []
+    while len(tried) < 3 and not (tried and tried[-1][0]):
+        tried.append(alarms(site))
+    good, text = tried[-1]
+    assert good, "; ".join(text for _, text in tried)
+    return text
+
+
+def alarms(site):
+    """Whether p99 is short, and the longest time too without its threads' waits for a processor; and the times as a text."""
     cloud, before = site.heard["cloud"], len(site.heard["cloud"].of("alarms"))
+    broker = next(child.pid for child in site.children if child.args[0] == "mosquitto")
+    waits = Waits([broker, site.pid("data-collector"), site.pid("data-processor")])
     site.actuator.written = b""
     site.sensor.value = "80000"
-    eventually("twenty alarms", lambda: len(cloud.of("alarms")) > before + 20)
+    eventually(f"{ALARMS} alarms", lambda: len(cloud.of("alarms")) >= before + ALARMS)
     site.sensor.value = "20.0"
     eventually("the actuator is set", lambda: b"1" in site.actuator.written)
-    took = sorted((m["t"] - m["read"]) / 1000 for m in cloud.of("alarms")[before:])
-    median, worst = took[len(took) // 2], took[-1]
-    assert median < ALARM_MS, f"half of the alarms took longer than {median:.1f} ms"
-    late = sum(t > ALARM_MS for t in took)
-    assert late <= len(took) // 10, f"{late} of {len(took)} alarms took longer than {ALARM_MS} ms"
-    return f"median {median:.1f} ms, longest {worst:.1f} ms"
+    waits.stop()
+    measured = [(m["read"] / 1e6, m["t"] / 1e6) for m in cloud.of("alarms")[before:before + ALARMS]]
+    took = sorted((end - begin) * 1000 for begin, end in measured)
+    median, p99, longest = took[len(took) // 2], took[len(took) * 99 // 100], took[-1]
+    text = f"{len(took)} alarms: median {median:.1f} ms, p99 {p99:.1f} ms, longest {longest:.1f} ms"
+    late = [(end - begin) * 1000 - waits.longest(begin, end, HOPS) for begin, end in measured if (end - begin) * 1000 > ALARM_MS]
+    if late:
+        text += f", and {max(late):.1f} ms without waits for a processor"
+    return p99 < ALARM_MS and max(late, default=0) < ALARM_MS, text
 
 
 def send(site, text):

@@ -1,5 +1,5 @@
-"""Parts of the harness: commands, waiting, listeners of a broker, and ptys."""
-import json, os, subprocess, threading, time, tty
+"""Parts of the harness: commands, waiting, listeners of a broker, ptys, and the times that processes wait for a processor."""
+import glob, json, os, subprocess, threading, time, tty
 
 
 def sh(command, **more):
@@ -64,3 +64,43 @@ class Pty:
     def start(self, work):
         threading.Thread(target=work, daemon=True).start()
         return self
+
+
+class Waits:
+    """The times that the threads of some processes waited for a processor, sampled a hundred times a second."""
+
+    def __init__(self, pids):
+        self.pids, self.waited, self.found, self.over = pids, {}, [], False
+        self.before = time.time()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.sample()
+        self.thread.start()
+
+    def sample(self):
+        """Adds what each thread has waited since the last sample (Documentation/scheduler/sched-stats.rst)."""
+        now = time.time()
+        for pid in self.pids:
+            for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+                try:
+                    with open(path) as f:
+                        waited = int(f.read().split()[1]) / 1e6
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # the thread has ended
+                if waited > self.waited.get(path, waited):
+                    self.found.append((self.before, now, waited - self.waited[path]))
+                self.waited[path] = waited
+        self.before = now
+
+    def work(self):
+        while not self.over:
+            self.sample()
+            time.sleep(0.01)
+
+    def stop(self):
+        self.over = True
+        self.thread.join()
+        self.sample()
+
+    def longest(self, begin, end, count):
+        """The sum of the longest waits in a period, in milliseconds. The kernel counts a wait when it ends."""
+        return sum(sorted(ms for first, last, ms in self.found if first <= end and last >= begin)[-count:])
