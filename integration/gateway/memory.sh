@@ -27,7 +27,7 @@ cp "$embrun" "$own/memory-checks.sh" "$box/share/"
 "$own/memory-bundles.py" "$("$top/integration/static.sh")" /it/rootfs "$box/share/bundles"
 for how in foreground detached; do
 	"$top/integration/guest/qemu.sh" --share "$box/share" --limit "${LIMIT:-600}" "$guest" -- \
-		sh -c "cp -a . /it && cd /it && ./memory-checks.sh ./embrun bundles $how" | tee -a "$box/out"
+		sh -c "cp -a . /it && cd /it && ./memory-checks.sh ./embrun bundles $how 8" | tee -a "$box/out"
 done
 kilobytes=$(sed -n 's/^foreground: \([0-9]*\) KB.*/\1/p' "$box/out")
 case $guest in armv7-*) [ "$kilobytes" -lt 3072 ] || {
