@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares the readings that reached the cloud with those that a site's broker had. Exits with 1 if one is missing or late.
+"""Compares the readings that reached the cloud with those that a site's broker had. Exits with 1 if one is missing,
+and with 3 if one is late or too many came again, which waiting does not change.
 
 usage: ids.py SITE-LOG CLOUD-LOG SITE [--before TIME] [--queue DIR] [--cut TIME]... [--repeated COUNT]
 
@@ -77,7 +78,7 @@ def main():
     many = args.repeated is not None and repeated > args.repeated
     if many:
         print(f"{args.site}: at most {args.repeated} may be sent again")
-    sys.exit(1 if lost or disordered or many or not expected else 0)
+    sys.exit(3 if disordered or many else 1 if lost or not expected else 0)
 
 
 main()
