@@ -6,9 +6,12 @@ root=$1 own=$(dirname "$0") failed=0
 services="data-collector data-processor uplink device-controller firmware-updater"
 export PATH=$PATH:/usr/sbin:/sbin
 eventually() {
-	for _ in $(seq 900); do
-		if "$@"; then return; fi
-		sleep 0.2
+	for _ in $(seq 400); do
+		if "$@"; then
+			echo "ok $*"
+			return
+		fi
+		sleep 0.5
 	done
 	echo "FAIL $*: not in time"
 	failed=1
@@ -41,22 +44,23 @@ stty -F /dev/ttyS2 raw -echo
 
 units=/run/systemd/system
 mkdir -p $units
+# The loader must be of the same C library as the one that mosquitto brings.
 library=$(echo "$root"/usr/lib/*-linux-gnu)
+loader="$(echo "$library"/ld-linux-*) --library-path $library"
 sed -i 's/^user .*/user user/' /etc/gateway/broker.conf
 printf 'listener 8883 127.0.0.1\ncafile %s/ca.crt\ncertfile %s/cloud.crt\nkeyfile %s/cloud.key\nrequire_certificate true\nallow_anonymous true\nuser root\n' \
 	/etc/gateway/cloud /etc/gateway/cloud /etc/gateway/cloud > /etc/gateway/cloud.conf
 for broker in broker cloud; do
 	cat > $units/gateway-$broker.service << UNIT
 [Service]
-Environment=LD_LIBRARY_PATH=$library
-ExecStart=$root/usr/sbin/mosquitto -c /etc/gateway/$broker.conf
+ExecStart=$loader $root/usr/sbin/mosquitto -c /etc/gateway/$broker.conf
 UNIT
 done
 "$own/guest-units.sh" /srv $units /usr/bin/embrun
 systemctl daemon-reload
 systemctl start gateway-broker gateway-cloud
 keys=/etc/gateway/cloud
-sub() { LD_LIBRARY_PATH=$library "$root/usr/sbin/mosquitto_sub" -h 127.0.0.1 -p 8883 --cafile $keys/ca.crt --cert $keys/client.crt --key $keys/client.key "$@"; }
+sub() { $loader "$root/usr/sbin/mosquitto_sub" -h 127.0.0.1 -p 8883 --cafile $keys/ca.crt --cert $keys/client.crt --key $keys/client.key "$@"; }
 connected() { sub -t '$SYS/broker/version' -C 1 > "$work/version" 2>&1; }
 eventually connected
 sub -q 1 -t 'sites/#' -F '%t %p' > "$work/record" 2>&1 &
