@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the gateway in guests: power cuts, a bad link, a site in user-mode Linux, as systemd units, and on emulated ARM machines.
-# usage: integration/gateway/guests.sh ci|PART...      PART: power netem uml systemd armv7 aarch64 memory; ci: one power cut
+# usage: integration/gateway/guests.sh ci|PART...      PART: power netem uml systemd quadlet armv7 aarch64 memory; ci: one power cut
 # env: CUTS: the number of power cuts (default: 20)
 set -uo pipefail
 own=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,7 +35,8 @@ for name; do
 	power) part "$own/power.sh" "${CUTS:-20}" ;;
 	netem) part "$own/power.sh" netem ;;
 	uml) part "$own/guest.sh" uml ;;
-	systemd) part "$own/systemd.sh" ;;
+	systemd) part "$own/systemd.sh" units ;;
+	quadlet) part "$own/systemd.sh" quadlet ;;
 	armv7 | aarch64)
 		case $name in armv7) target=armv7-unknown-linux-musleabihf guest=armv7-6.1 ;; *) target=aarch64-unknown-linux-musl guest=aarch64-6.12 ;; esac
 		arm $target || exit 1

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs a site as systemd units inside a guest that systemd runs: all units become active, data reaches the cloud's broker, and the
-# watchdog restarts a service that hangs. usage: systemd-checks.sh ROOT      ROOT: from guest-root.sh
+# watchdog restarts a service that hangs.
+# usage: systemd-checks.sh ROOT units|quadlet      ROOT: from guest-root.sh; units run embrun alone, quadlet runs podman with embrun
 set -euo pipefail
-root=$1 own=$(dirname "$0") failed=0
+root=$1 form=$2 own=$(dirname "$0") failed=0
 services="data-collector data-processor uplink device-controller firmware-updater"
 export PATH=$PATH:/usr/sbin:/sbin
 eventually() {
@@ -18,6 +19,7 @@ eventually() {
 }
 property() { systemctl show --value --property "$2" "$1"; }
 has() { grep -q "^sites/a/$1 " "$work/record"; }
+pid_of() { case $form in units) embrun state "$1" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p' ;; quadlet) podman inspect --format '{{.State.Pid}}' "$1" ;; esac }
 active() { [ "$(property "$1" ActiveState)" = active ]; }
 restarted() { [ "$(property "$1" NRestarts)" -ge 1 ] && active "$1"; }
 has_since() { tail -n +"$2" "$work/record" | grep -q "^sites/a/$1 "; }
@@ -56,7 +58,10 @@ for broker in broker cloud; do
 ExecStart=$loader $root/usr/sbin/mosquitto -c /etc/gateway/$broker.conf
 UNIT
 done
-"$own/guest-units.sh" /srv $units /usr/bin/embrun
+case $form in
+units) "$own/guest-units.sh" /srv $units /usr/bin/embrun ;;
+quadlet) "$own/guest-quadlets.sh" /srv /usr/bin/embrun ;;
+esac
 systemctl daemon-reload
 systemctl start gateway-broker gateway-cloud
 keys=/etc/gateway/cloud
@@ -71,10 +76,10 @@ for kind in readings results "done" health/firmware-updater; do eventually has $
 for service in $services; do echo "unit $service: $(property $service ActiveState), $(property $service Type), watchdog $(property $service WatchdogUSec)"; done
 
 # A service that hangs: no process of it runs, so nothing feeds the watchdog.
-pid=$(embrun state data-processor | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+pid=$(pid_of data-processor)
 kill -STOP "$pid"
 eventually restarted data-processor
-[ "$(embrun state data-processor | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')" != "$pid" ] || {
+[ "$(pid_of data-processor)" != "$pid" ] || {
 	echo "FAIL data-processor has the same process"
 	failed=1
 }
@@ -92,11 +97,12 @@ for service in data-collector uplink device-controller firmware-updater; do
 done
 # shellcheck disable=SC2086  # words on purpose
 systemctl stop $services
-[ "$(embrun list -q | wc -l)" = 0 ] || {
-	echo "FAIL left: $(embrun list)"
+left=$(case $form in units) embrun list -q ;; quadlet) podman ps --all --quiet ;; esac)
+[ -z "$left" ] || {
+	echo "FAIL left: $left"
 	failed=1
 }
-if [ $failed = 0 ]; then echo "site with systemd: ok"; else
+if [ $failed = 0 ]; then echo "site with systemd ($form): ok"; else
 	journalctl -o cat | tail -n 50
 	cut -d' ' -f1 "$work/record" | sort | uniq -c
 fi

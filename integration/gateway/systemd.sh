@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs a site as systemd units of Type=notify with a watchdog, in the guest that systemd runs (systemd-checks.sh).
-# usage: integration/gateway/systemd.sh      env: see guest-parts.sh
+# Runs a site as systemd units of Type=notify with a watchdog, in the guest that systemd runs (systemd-checks.sh). The units run embrun
+# alone, or podman with embrun (quadlet).
+# usage: integration/gateway/systemd.sh units|quadlet      env: see guest-parts.sh
 set -euo pipefail
 own=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$own/../.." && pwd)
@@ -13,6 +14,7 @@ cp "$box/sensor" "$box/root/usr/bin/"
 mkdir "$box/root/etc/gateway/cloud"
 cp "$box"/{ca.crt,cloud.crt,cloud.key,client.crt,client.key} "$box/root/etc/gateway/cloud/"
 "$own/guest-modules.sh" "$("$top/integration/guest/uml-kernel.sh")" "$box/root/mods"
-cp "$own"/{systemd-checks,guest-units}.sh "$box/"
+cp -r "$own"/{systemd-checks,guest-units,guest-quadlets}.sh "$own/quadlet" "$box/"
+cp -r "$top/seccomp-profiles" "$box/seccomp"
 cd "$box"
-"$top/integration/guest/systemd.sh" --memory 512M --append "ssl1=null ssl2=null" -- "$box/systemd-checks.sh" "$box/root"
+"$top/integration/guest/systemd.sh" --memory 512M --limit "${LIMIT:-600}" --append "ssl1=null ssl2=null" -- "$box/systemd-checks.sh" "$box/root" "${1:-units}"
