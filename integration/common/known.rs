@@ -412,6 +412,7 @@ pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     // relayed streams, the memory of a command, or a trace.
     let ours = [
         "chroot::",
+        "defences::",
         "diagnosis::",
         "escape::",
         "hostile::",

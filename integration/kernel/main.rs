@@ -16,6 +16,7 @@ mod credentials;
 mod cri;
 mod cri_engines;
 mod damage;
+mod defences;
 mod descriptors;
 mod devices;
 mod diagnosis;
@@ -90,6 +91,7 @@ const ALL: &[&[Case]] = &[
     costs::CASES,
     credentials::CASES,
     damage::CASES,
+    defences::CASES,
     descriptors::CASES,
     devices::CASES,
     engine_calls::CASES,

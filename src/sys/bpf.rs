@@ -158,3 +158,20 @@ pub fn set_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Re
     attach_device_program(cgroup, program, None)?;
     old.iter().try_for_each(|one| detach_device_program(cgroup, one.as_fd()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_is_larger_than_the_kernels_and_passed_whole() {
+        let mut attribute = Attribute::new();
+        assert!(attribute.0.len() >= 2 * 120, "union bpf_attr had 120 bytes when Linux 5.6 came");
+        assert!(attribute.0.iter().all(|b| *b == 0));
+        // The kernel looks at all bytes that it does not know, and refuses one that is not zero.
+        *attribute.0.last_mut().unwrap() = 1;
+        // SAFETY: the command takes no pointers.
+        let refused = unsafe { attribute.call(PROG_DETACH) }.unwrap_err();
+        assert!(matches!(refused, Errno::E2BIG | Errno::EPERM | Errno::ENOSYS), "{refused}");
+    }
+}
