@@ -1,4 +1,4 @@
-//! Attacks through names, terminals and environments.
+//! Attacks through names, terminals, environments and the installed program.
 
 use crate::cases;
 use crate::common::test::STATE;
@@ -16,6 +16,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const CASES: &[Case] = cases![
+    set_user_id_program_is_refused,
     temporary_name_of_an_output_is_not_followed,
     preserved_descriptor_of_the_host_is_no_working_directory,
     terminal_comes_from_a_devpts_only,
@@ -25,6 +26,26 @@ pub const CASES: &[Case] = cases![
     links_in_the_socket_directory_are_not_followed,
     every_new_file_of_the_state_is_closed_to_others,
 ];
+
+/// Every user of the host could become root with it.
+fn set_user_id_program_is_refused(t: &Test) {
+    let c = t.container();
+    c.write();
+    for mode in [0o4755, 0o2755] {
+        let program = t.path("installed");
+        fs::copy(t.runtime_path(), &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+        for words in [&["list"][..], &["--version"], &["run", "--bundle", c.bundle.to_str().unwrap(), "x"]] {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=1000", "--regid=1000", "--clear-groups", "--"]).arg(&program).args(words);
+            let said = t.finish(command).exits(1);
+            let says = "the program must not have the set-user-ID or set-group-ID bit";
+            assert!(said.stderr.contains(says), "{mode:o} {words:?}: {}", said.stderr);
+            assert_eq!(said.stdout, "");
+        }
+        fs::remove_file(&program).unwrap();
+    }
+}
 
 /// Another user who may write to an output's directory knows the next pids.
 fn temporary_name_of_an_output_is_not_followed(t: &Test) {

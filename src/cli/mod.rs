@@ -70,6 +70,12 @@ pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
 }
 
 fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Misuse> {
+    if crate::sys::entry::is_set_id() {
+        // Whoever chooses the configuration would become that user.
+        return Err(
+            Error::new("the program must not have the set-user-ID or set-group-ID bit (chmod 0755)").into()
+        );
+    }
     let mut words: Vec<&'static str> = Vec::new();
     argv.for_each(|word| words.push(text::of(word)));
     let (name, words) = words.split_first().unwrap_or((&"", &[]));

@@ -37,6 +37,16 @@ pub unsafe fn begin(argv: *const *const c_char) {
     }
 }
 
+/// Whether the program's file gives its caller another user or group (execve(2)).
+///
+/// The kernel tells the ids in the auxiliary vector, which takes no system call.
+pub fn is_set_id() -> bool {
+    // SAFETY: reads numbers that the kernel has left in this process.
+    let [uid, euid, gid, egid] =
+        [libc::AT_UID, libc::AT_EUID, libc::AT_GID, libc::AT_EGID].map(|id| unsafe { libc::getauxval(id) });
+    uid != euid || gid != egid
+}
+
 /// The arguments, starting with the program's name.
 pub fn arguments() -> impl Iterator<Item = &'static CStr> {
     strings(ARGUMENTS.load(Ordering::Relaxed))
