@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-defences test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,11 @@ test-older: ## the kernel tests under a filter that answers ENOSYS to system cal
 test-labels: ## the tests of AppArmor and SELinux, also with podman and docker, in guests that enforce a policy
 	@integration/needs.sh build test engines
 	for module in apparmor selinux; do integration/guest/labels.sh $$module "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
+
+# ALL=1 tries every defence, and ROWS="A07 B" some; otherwise as many as three minutes allow, others on each day.
+test-defences: ## remove defences of docs/security.md from a copy, one by one; the test of each must fail (ALL=1, ROWS="A07 B")
+	@integration/needs.sh build test
+	integration/defences/run.py $(if $(ROWS),$(ROWS),$(if $(ALL),,--sample 3))
 
 test-slow: ## run a thousand containers, and kill every command at every system call
 	@integration/needs.sh build test

@@ -23,15 +23,15 @@ pub fn sources(dir: &Path, out: &mut Vec<(PathBuf, String)>) {
 }
 
 /// The cells of a table row.
-fn cells(line: &str) -> Vec<&str> {
+pub fn cells(line: &str) -> Vec<&str> {
     line.trim_matches('|').split('|').map(str::trim).collect()
 }
 
 /// The tests of this repository, to be found by the names in the documents.
-struct Tests(Vec<(PathBuf, String)>);
+pub struct Tests(Vec<(PathBuf, String)>);
 
 impl Tests {
-    fn read() -> Tests {
+    pub fn read() -> Tests {
         let mut all = Vec::new();
         sources(&top().join("src"), &mut all);
         sources(&top().join("integration"), &mut all);
@@ -40,17 +40,35 @@ impl Tests {
 
     /// Whether that file has a function of that name: `FILE::TEST`.
     fn exists(&self, name: &str) -> bool {
+        self.file_of(name).is_some()
+    }
+
+    /// Whether it is also run: by its attribute, or in a list of cases.
+    pub fn is_registered(&self, name: &str) -> bool {
+        let function = name.rsplit("::").next().unwrap_or_default();
+        self.file_of(name).is_some_and(|text| {
+            let before = text.split(&format!("fn {function}(")).next().unwrap_or_default();
+            before.trim_end().ends_with("#[test]")
+                || text.split("cases![").skip(1).any(|list| {
+                    let list = list.split(']').next().unwrap_or_default();
+                    list.split(',').any(|case| case.trim() == function)
+                })
+        })
+    }
+
+    fn file_of(&self, name: &str) -> Option<&str> {
         let (file, function) = name.rsplit_once("::").unwrap_or_else(|| panic!("{name} is not FILE::TEST"));
         let below = file.replace("::", "/");
-        self.0.iter().any(|(path, text)| {
+        let here = |(path, text): &&(PathBuf, String)| {
             let path = path.with_extension("").to_string_lossy().replace("/mod", "").replace("/tests", "");
             path.ends_with(&format!("/{below}")) && text.contains(&format!("fn {function}("))
-        })
+        };
+        self.0.iter().find(here).map(|(_, text)| &**text)
     }
 }
 
 /// The tests that a cell names.
-fn named(cell: &str) -> Vec<&str> {
+pub fn named(cell: &str) -> Vec<&str> {
     cell.split('`').filter(|t| t.contains("::")).collect()
 }
 

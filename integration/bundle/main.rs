@@ -1,5 +1,6 @@
 //! `config.json` as a whole, without root: valid and broken configurations.
 
+mod defences;
 mod differences;
 mod docs;
 mod json;

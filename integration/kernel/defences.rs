@@ -1,4 +1,6 @@
 //! Attacks through names, terminals, environments and the installed program.
+//!
+//! `docs/security.md` lists all defences with their tests.
 
 use crate::cases;
 use crate::common::test::STATE;
