@@ -116,7 +116,7 @@ fn flags(policy: &Policy, notify: bool) -> (u32, u32) {
 #[derive(Clone, Copy, PartialEq)]
 enum Leaf {
     Give(u32),
-    Block(usize),
+    Block(u32),
 }
 
 /// The call numbers from `start` up to the start of the next range.
@@ -187,11 +187,9 @@ impl Builder {
         let stub =
             !matches!(policy.default_action, Action::Allow | Action::Log | Action::Trace(_) | Action::Notify);
         let stubbed = |arch| stub && rules.any(arch);
-        let mut decisions = Vec::new();
+        let mut decisions = Vec::with_capacity(archs.len() * rules.calls.len());
         for arch in archs {
-            for same in rules.decisions(*arch)?.keep().chunk_by(|a, b| a.number == b.number) {
-                decisions.push((same[0].number, self.leaf(same, *arch)));
-            }
+            rules.decide(*arch, &mut |same| decisions.push((same[0].number, self.leaf(same, *arch))))?;
         }
         // The results for the numbers that no rule decides.
         let mut rest = Vec::new();
@@ -223,7 +221,7 @@ impl Builder {
         Ok(ranges.0)
     }
 
-    fn leaf(&mut self, variants: List<Variant>, arch: Arch) -> Leaf {
+    fn leaf(&mut self, variants: &[Variant], arch: Arch) -> Leaf {
         if variants[0].args.is_empty() {
             return Leaf::Give(variants[0].verdict);
         }
@@ -233,10 +231,11 @@ impl Builder {
                 && b.variants.len() == variants.len()
                 && pairs.all(|(a, b)| a.args == b.args && a.verdict == b.verdict)
         };
-        Leaf::Block(self.blocks.iter().position(same).unwrap_or_else(|| {
-            self.blocks.push(Block { wide: arch.wide(), variants, label: None });
+        let known = self.blocks.iter().position(same).unwrap_or_else(|| {
+            self.blocks.push(Block { wide: arch.wide(), variants: variants.to_vec().keep(), label: None });
             self.blocks.len() - 1
-        }))
+        });
+        Leaf::Block(known as u32)
     }
 
     /// Writes the search for the accumulator's value in `ranges`.
@@ -267,7 +266,7 @@ impl Builder {
     fn place(&mut self, leaf: Leaf) -> Label {
         let i = match leaf {
             Leaf::Give(verdict) => return self.code.give(verdict),
-            Leaf::Block(i) => i,
+            Leaf::Block(i) => i as usize,
         };
         let Block { wide, variants, label } = self.blocks[i];
         if let Some(label) = label {

@@ -70,9 +70,13 @@ fn owner(arch: Arch, number: u32, listed: &[Arch]) -> Arch {
 
 fn reason(out: &mut String, policy: &Policy, arch: Arch, data: &Data, verdict: u32) -> Result<()> {
     let rules = Rules::new(policy);
-    let mut by_rules = false;
-    for v in rules.decisions(arch)?.iter().filter(|v| v.number == data.number) {
-        by_rules = true;
+    let mut variants = Vec::new();
+    rules.decide(arch, &mut |same| {
+        if same[0].number == data.number {
+            variants.extend_from_slice(same);
+        }
+    })?;
+    for v in &variants {
         let value = |a: &Arg| data.args[usize::from(a.index)];
         if let Some(a) = v.args.iter().find(|a| !a.holds(value(a))) {
             let _ = writeln!(out, "not syscalls[{}]: {} fails for {:#x}", v.rule, condition(a), value(a));
@@ -86,7 +90,7 @@ fn reason(out: &mut String, policy: &Policy, arch: Arch, data: &Data, verdict: u
         return Ok(());
     }
     let default = policy.default_action;
-    if by_rules || verdict == default.code() {
+    if !variants.is_empty() || verdict == default.code() {
         let _ = writeln!(out, "because: defaultAction ({})", default.name());
     } else if verdict == FOREIGN {
         // Like libseccomp: numbers above the x32 range count as x32 if x32 is not listed.

@@ -27,8 +27,10 @@ pub struct Variant {
 /// The rules of a policy, call by call, for any architecture.
 pub struct Rules {
     default: u32,
-    /// All variants of all named calls in file order, not yet numbered.
-    calls: Vec<(Call, Variant)>,
+    /// The variants of all rules in file order, not yet numbered.
+    variants: Vec<Variant>,
+    /// The named calls in file order, each with the index of a variant.
+    pub calls: Vec<(Call, u32)>,
     /// Names that exist on no architecture.
     pub unknown: Vec<Text>,
 }
@@ -36,13 +38,17 @@ pub struct Rules {
 impl Rules {
     /// Splits a policy's rules into calls and variants.
     pub fn new(policy: &Policy) -> Rules {
-        let mut rules =
-            Rules { default: policy.default_action.code(), calls: Vec::new(), unknown: Vec::new() };
+        let default = policy.default_action.code();
+        let mut rules = Rules { default, variants: Vec::new(), calls: Vec::new(), unknown: Vec::new() };
         // Skip an unconditional rule that repeats the call's previous unconditional action.
         let mut alone = [u32::MAX; Call::COUNT];
         let mut likely = 0;
         for (i, rule) in policy.syscalls.iter().enumerate() {
-            let mut ways = None;
+            let verdict = rule.action.code();
+            let first = rules.variants.len() as u32;
+            for args in alternatives(&rule.args) {
+                rules.variants.push(Variant { number: 0, rule: i, args, verdict });
+            }
             for name in &rule.names {
                 let Some(call) = Call::find_near(name, likely) else {
                     if !rules.unknown.contains(name) {
@@ -52,14 +58,11 @@ impl Rules {
                 };
                 likely = call.index() + 1;
                 let before = &mut alone[call.index()];
-                if rule.args.is_empty() && std::mem::replace(before, rule.action.code()) == rule.action.code()
-                {
+                if rule.args.is_empty() && std::mem::replace(before, verdict) == verdict {
                     continue;
                 }
-                for args in &*ways.get_or_insert_with(|| alternatives(&rule.args)) {
-                    rules
-                        .calls
-                        .push((call, Variant { number: 0, rule: i, args, verdict: rule.action.code() }));
+                for variant in first..rules.variants.len() as u32 {
+                    rules.calls.push((call, variant));
                 }
             }
         }
@@ -77,35 +80,45 @@ impl Rules {
         self.calls.iter().filter_map(|(c, _)| c.number(arch)).filter(|n| (from..=to).contains(n)).max()
     }
 
-    /// Returns the variants of every call on an architecture, sorted by number.
-    /// The variants of one call are adjacent. The verdict is that of the first one whose conditions hold, or else
-    /// the default.
-    pub fn decisions(&self, arch: Arch) -> Result<Vec<Variant>> {
-        let mut all = Vec::with_capacity(self.calls.len());
+    /// Passes the variants of each call on an architecture to `take`.
+    /// Calls come sorted by number. The verdict is that of the first variant whose conditions hold, or else the default.
+    ///
+    /// Only one call's variants are in memory at a time: the heap never frees.
+    pub fn decide(&self, arch: Arch, take: &mut dyn FnMut(&[Variant])) -> Result<()> {
         let parts = parts(arch);
-        // Like runc: ignore a rule whose action is the default.
-        for (call, variant) in self.calls.iter().filter(|(_, v)| v.verdict != self.default) {
-            if let Some((_, part)) = parts.iter().find(|(whole, _)| whole == call) {
-                all.extend(part.of(variant).on(arch));
-            }
-            if let Some(number) = call.number(arch) {
-                all.extend(Variant { number, ..*variant }.on(arch));
+        let part = |call| parts.iter().find(|(whole, _)| *whole == call).map(|(_, part)| part);
+        // The index in the lower half keeps the variants of one call in file order.
+        let mut order = Vec::with_capacity(self.calls.len());
+        for (i, (call, variant)) in self.calls.iter().enumerate() {
+            // Like runc: ignore a rule whose action is the default.
+            if self.variants[*variant as usize].verdict != self.default {
+                for number in [part(*call).map(|part| part.number), call.number(arch)].into_iter().flatten() {
+                    order.push(u64::from(number) << 32 | i as u64);
+                }
             }
         }
-        // The index in the lower half keeps the variants of one call in file order.
-        let mut order = Vec::with_capacity(all.len());
-        order.extend(all.iter().enumerate().map(|(i, v)| u64::from(v.number) << 32 | i as u64));
         order.sort_unstable();
-        let mut decisions: Vec<Variant> = Vec::with_capacity(all.len());
+        let mut variants = Vec::new();
+        let mut decisions = Vec::new();
         for same in order.chunk_by(|a, b| a >> 32 == b >> 32) {
-            let same = || same.iter().map(|at| all[*at as u32 as usize]);
-            let alone = same().any(|v| v.args.is_empty());
-            let begin = decisions.len();
-            for v in same() {
-                add(&mut decisions, begin, v, arch)?;
+            let number = (same[0] >> 32) as u32;
+            variants.clear();
+            for at in same {
+                let (call, variant) = self.calls[*at as u32 as usize];
+                let variant = &self.variants[variant as usize];
+                let numbered = match part(call).filter(|part| part.number == number) {
+                    Some(part) => part.of(variant),
+                    None => Variant { number, ..*variant },
+                };
+                variants.extend(numbered.on(arch));
+            }
+            let alone = variants.iter().any(|v| v.args.is_empty());
+            decisions.clear();
+            for v in &variants {
+                add(&mut decisions, *v, arch)?;
                 // Each variant takes at least a load and a jump. Fail early instead of comparing all pairs of a
                 // long list.
-                let least = 2 * (decisions.len() - begin);
+                let least = 2 * decisions.len();
                 if least > MAX_INSTRUCTIONS {
                     if !alone {
                         return Err(too_long(least));
@@ -114,9 +127,12 @@ impl Rules {
                     decisions.pop();
                 }
             }
-            sort(&mut decisions[begin..]);
+            if !decisions.is_empty() {
+                sort(&mut decisions);
+                take(&decisions);
+            }
         }
-        Ok(decisions)
+        Ok(())
     }
 }
 
@@ -134,16 +150,16 @@ fn alternatives(args: &[Arg]) -> Vec<List<Arg>> {
     }
 }
 
-/// Adds a variant to those of the same call, which start at `begin`.
-fn add(decisions: &mut Vec<Variant>, begin: usize, v: Variant, arch: Arch) -> Result<()> {
+/// Adds a variant to those of the same call.
+fn add(decisions: &mut Vec<Variant>, v: Variant, arch: Arch) -> Result<()> {
     // The first variant without conditions decides alone.
-    if decisions.get(begin).is_some_and(|first| first.args.is_empty()) {
+    if decisions.first().is_some_and(|first| first.args.is_empty()) {
         return Ok(());
     }
     if v.args.is_empty() {
-        decisions.truncate(begin);
+        decisions.clear();
     }
-    let mut at = begin;
+    let mut at = 0;
     while let Some(before) = decisions.get(at) {
         let wider = v.args.starts_with(before.args);
         let narrower = before.args.starts_with(v.args);
@@ -170,6 +186,10 @@ fn add(decisions: &mut Vec<Variant>, begin: usize, v: Variant, arch: Arch) -> Re
 
 /// Sorts the variants of one call by the [`key`]s of their conditions.
 fn sort(variants: &mut [Variant]) {
+    // Most calls have one variant, and the heap never frees.
+    if variants.len() == 1 {
+        return;
+    }
     let mut keys: Vec<Vec<u32>> = Vec::with_capacity(variants.len());
     for v in &*variants {
         let mut keys_of = Vec::with_capacity(6 * v.args.len());
