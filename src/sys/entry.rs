@@ -131,36 +131,38 @@ pub fn write_text(
     fd: BorrowedFd<'_>,
     content: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
 ) -> Result<(), Errno> {
-    let mut pieces = Pieces { fd, waiting: Vec::new(), done: Ok(()) };
+    let mut pieces = Pieces { fd, waiting: [0; ENOUGH], length: 0, done: Ok(()) };
     match content(&mut pieces) {
-        Ok(()) => write_all(fd, &pieces.waiting),
+        Ok(()) => write_all(fd, &pieces.waiting[..pieces.length]),
         Err(fmt::Error) => pieces.done,
     }
 }
 
+/// The size of the pieces; a page of the stack, because the heap never frees.
+const ENOUGH: usize = 4096;
+
 struct Pieces<'a> {
     fd: BorrowedFd<'a>,
-    /// Text that is not yet written, less than a few pages.
-    waiting: Vec<u8>,
+    /// Text that is not yet written.
+    waiting: [u8; ENOUGH],
+    length: usize,
     done: Result<(), Errno>,
 }
 
 impl fmt::Write for Pieces<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        const ENOUGH: usize = 4096;
-        if self.waiting.len() + text.len() <= ENOUGH {
-            self.waiting.extend_from_slice(text.as_bytes());
-            return Ok(());
-        }
-        self.done = write_all(self.fd, &self.waiting).and_then(|()| {
-            self.waiting.clear();
-            if text.len() < ENOUGH {
-                self.waiting.extend_from_slice(text.as_bytes());
-                return Ok(());
+        if self.length + text.len() > ENOUGH {
+            self.done = write_all(self.fd, &self.waiting[..self.length]);
+            self.length = 0;
+            if text.len() > ENOUGH {
+                self.done = self.done.and_then(|()| write_all(self.fd, text.as_bytes()));
+                return self.done.map_err(|_| fmt::Error);
             }
-            write_all(self.fd, text.as_bytes())
-        });
-        self.done.map_err(|_| fmt::Error)
+            self.done.map_err(|_| fmt::Error)?;
+        }
+        self.waiting[self.length..][..text.len()].copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
     }
 }
 
