@@ -11,7 +11,7 @@ use crate::run::foreground::{Signals, supervise};
 use crate::state::observe::{Facts, Status, status};
 use crate::state::record::ProcessMark;
 use crate::state::store::{Entry, Store};
-use crate::sys::{interrupt, sealed_exe};
+use crate::sys::{interrupt, sealed_exe, stack};
 use crate::text::{Keep, List, Text, joined};
 use crate::{log, trace};
 
@@ -41,6 +41,7 @@ fn exec(globals: &Globals, options: &ExecOptions) -> Result<u8> {
         .map_err(|e| unless_ended(init, e))?;
     let Some(signals) = signals else { return Ok(0) };
     trace::step(&"wait for the program to end");
+    stack::give_back();
     let ended = supervise(&signals, &launched.child, launched.terminal, None)?;
     Ok(ended.status())
 }

@@ -11,7 +11,7 @@ use crate::error::{Context, Result, engine};
 use crate::run::foreground::{Signals, supervise};
 use crate::run::notify::Readiness;
 use crate::sys::process::Ended;
-use crate::sys::{interrupt, sealed_exe};
+use crate::sys::{interrupt, sealed_exe, stack};
 use crate::{log, trace};
 
 /// Runs a container; returns its process's exit status, or 0 if detached.
@@ -44,6 +44,7 @@ pub fn run(globals: &Globals, id: &str, options: &RunOptions) -> Result<u8> {
         return Ok(0);
     };
     trace::step(&"wait for the program to end");
+    stack::give_back();
     let ended = supervise(&signals, &launched.child, launched.terminal, readiness);
     if matches!(ended, Ok(Ended::Signalled(libc::SIGKILL)))
         && launched.record.cgroup().oom_kills() > launched.killed_before

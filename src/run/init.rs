@@ -32,7 +32,7 @@ use crate::rootfs::{Rootfs, Ways, enter_root, home};
 use crate::sys::entry::{self, STDIN};
 use crate::sys::path::current_dir;
 use crate::sys::process::{self, CStrings, Cloned};
-use crate::sys::{descriptor, interrupt, seccomp, tty};
+use crate::sys::{descriptor, interrupt, seccomp, stack, tty};
 use crate::text::{Text, argument, c_text};
 use crate::trace;
 
@@ -319,6 +319,8 @@ impl Init<'_> {
         let only = "close what is the host's";
         let channel = match self.waiting.take().map(ManuallyDrop::new) {
             Some(waiting) => {
+                // Later a filter may forbid it.
+                stack::give_back();
                 let keep = [waiting.start.as_raw_fd(), waiting.started.as_raw_fd(), channel];
                 let [start, started, channel] = descriptor::keep_only(first, keep, procfs).at(only)?;
                 self.waiting = Some(InitFifos { start, started });

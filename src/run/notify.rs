@@ -242,14 +242,14 @@ fn has_ended(init: Option<ProcessMark>, pidfd: Option<BorrowedFd<'_>>) -> Result
 
 /// The lines of a message that are relayed.
 struct Filtered {
-    bytes: [u8; LARGEST + 32],
+    bytes: Vec<u8>,
     length: usize,
     ready: bool,
 }
 
 impl Default for Filtered {
     fn default() -> Filtered {
-        Filtered { bytes: [0; LARGEST + 32], length: 0, ready: false }
+        Filtered { bytes: vec![0; LARGEST + 32], length: 0, ready: false }
     }
 }
 

@@ -85,16 +85,16 @@ impl Stream {
 
 /// Bytes on their way in one direction.
 ///
-/// It is an array, because this may go on for months and memory is never freed (`sys::heap`).
+/// Its size is fixed, because this may go on for months and memory is never freed (`sys::heap`).
 struct Chunk {
-    bytes: [u8; CHUNK],
+    bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Chunk {
-    const fn empty() -> Chunk {
-        Chunk { bytes: [0; CHUNK], start: 0, end: 0 }
+    fn empty() -> Chunk {
+        Chunk { bytes: vec![0; CHUNK], start: 0, end: 0 }
     }
 
     fn is_empty(&self) -> bool {

@@ -35,6 +35,7 @@ pub mod seccomp;
 pub mod shared;
 pub mod signal;
 pub mod socket;
+pub mod stack;
 pub mod tty;
 
 pub use nix::errno::Errno;
