@@ -25,6 +25,6 @@ esac
 cd "$top"
 mkdir -p "$out"
 "$here/cargo.sh" "$target" rustc --quiet --release --bin embrun -- -Clink-arg=-Map="$out/embrun.map" -Clink-arg=--no-eh-frame-hdr \
-	"${model[@]}" "${llvm[@]/#/-Cllvm-args=-}"
+	"-Clink-arg=-T$here/order.ld" "${model[@]}" "${llvm[@]/#/-Cllvm-args=-}"
 cp "target/cross/$target/release/embrun" "$out/embrun"
 (cd "$out" && sha256sum embrun > embrun.sha256)
