@@ -1,5 +1,5 @@
-# Turns the rows of weigh.sh into ratios of embrun to Debian's crun, for report.py: machine, filter, then one ratio for each
-# figure that both have.
+# Turns the rows of weigh.sh into the table of report.py: machine, filter, embrun's peak RSS in KB, and its ratio to Debian's
+# crun for the peak, run, create, exec and delete.
 BEGIN { FS = " *\\| *"; OFS = "\t" }
 /^\| [^|]*, / {
 	key = $2 OFS $4
@@ -9,7 +9,7 @@ BEGIN { FS = " *\\| *"; OFS = "\t" }
 }
 END {
 	for (k = 1; k <= n; k++) {
-		line = order[k]
+		line = order[k] OFS value[order[k], "embrun", 5] " KB"
 		for (i = 5; i <= 10; i++)
 			if (i != 6) line = line OFS (value[order[k], "crun", i] ? sprintf("%.2f", value[order[k], "embrun", i] / value[order[k], "crun", i]) : "-")
 		print line

@@ -158,7 +158,7 @@ def document(r):
         yield ""
         yield "Ratios to Debian's crun in the same guest; emulation makes times meaningless."
         yield ""
-        yield from table(["machine", "filter", "peak RSS", "run", "create", "exec", "delete"], r.arm)
+        yield from table(["machine", "filter", "peak RSS of run", "ratio", "run", "create", "exec", "delete"], r.arm)
 
 
 def main():

@@ -9,10 +9,10 @@
 bench=$top/integration/bench
 cd "$top" || exit
 rounds=${ROUNDS:-60} docs=$top/docs arm=no
-export COUNTS=${COUNTS:-1 10 100 500}
+export COUNTS=${COUNTS:-1 10 100 500} WEIGH_ROUNDS=${WEIGH_ROUNDS:-10}
 while [ $# -gt 0 ]; do
 	case $1 in
-	--smoke) rounds=3 COUNTS="1 10" docs=$top/target/bench/docs ;;
+	--smoke) rounds=3 COUNTS="1 10" docs=$top/target/bench/docs WEIGH_ROUNDS=1 ;;
 	--arm) arm=yes ;;
 	*) die "unknown option $1" ;;
 	esac

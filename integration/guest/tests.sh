@@ -4,11 +4,12 @@
 #   GUEST: aarch64-6.12, armv7-6.1 ...; PROGRAM: kernel, rootfs, cgroup or seccomp, or only `weigh`, which runs weigh.sh
 # env: IT_ARGS, IT_ARGS_seccomp: the arguments of the programs; COUNT: the number of random filters; LIMIT: in seconds;
 #   SUBSET: the name of a part of the tests, which has its own lines in integration/skips
+#   WEIGH_ROUNDS: how often weigh.sh measures each command
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$here/../..
 [ $# -ge 3 ] || {
-	sed -n 3,6p "$0" >&2
+	sed -n 3,7p "$0" >&2
 	exit 2
 }
 guest=$1 cgroup=$2
@@ -39,7 +40,7 @@ cp "${disk%/*}/busybox-$arch" "$share/rootfs/bin/busybox"
 case $1 in
 weigh)
 	cp "$here/weigh.sh" "$top/seccomp-profiles/default.json" "$share/"
-	run='exec ./weigh.sh ./embrun /it/rootfs ./default.json'
+	run="exec ./weigh.sh ./embrun /it/rootfs ./default.json ${WEIGH_ROUNDS:-10}"
 	;;
 *)
 	cp "$dist/tests/probe" "$share/rootfs/bin/probe"
