@@ -157,6 +157,8 @@ def document(r):
         yield "## Emulated ARM"
         yield ""
         yield "Ratios to Debian's crun in the same guest; emulation makes times meaningless."
+        yield "A `create` right after a `run` takes longer, whatever its filter and namespaces are: most of it is spent in making the"
+        yield "cgroup, while the kernel still releases that of the run (`--trace` shows it). crun waits as well."
         yield ""
         yield from table(["machine", "filter", "peak RSS of run", "ratio", "run", "create", "exec", "delete"], r.arm)
 
