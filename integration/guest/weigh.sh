@@ -24,6 +24,9 @@ C
 }
 runtimes=(/run/w/embrun "$(command -v crun)" "$(command -v runc)")
 declare -A peak anonymous took
+# A tenth above what was measured. It was 508 and 680 when no code was placed apart (cross/order.ld).
+most=440
+[ "$(uname -m)" != aarch64 ] || most=560
 # timed KEY COMMAND...
 timed() {
 	local key=$1 began now
@@ -83,8 +86,8 @@ for filter in 'two names' "$profile_name"; do
 		echo "| $(uname -m), $(uname -r) | ${r##*/} $version | $filter | ${peak[$k]} KB | ${anonymous[$k]} KB | $(median "$k run") | $(median "$k create") | $(median "$k exec") | $(median "$k delete") |"
 	done
 	k=/run/w/embrun$filter
-	[ "${peak[$k]}" -lt 1024 ] || {
-		echo "weigh: embrun's peak RSS is 1 MB or more" >&2
+	[ "${peak[$k]}" -lt "$most" ] || {
+		echo "weigh: embrun's peak RSS is ${peak[$k]} KB, but must be below $most KB" >&2
 		exit 1
 	}
 done
