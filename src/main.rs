@@ -2,6 +2,9 @@
 #![cfg_attr(not(test), no_main)]
 
 #[cfg(all(target_env = "musl", target_feature = "crt-static"))]
+#[path = "sys/c_calls.rs"]
+mod c_calls;
+#[cfg(all(target_env = "musl", target_feature = "crt-static"))]
 #[path = "sys/c_heap.rs"]
 mod c_heap;
 #[cfg(not(test))]

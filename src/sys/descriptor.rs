@@ -148,8 +148,7 @@ fn each_from(first: RawFd, on_exec: bool, dir: BorrowedFd<'_>, list: &CStr) {
         })
     };
     if by_list().is_err() {
-        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-        let last = limit.map_or(1024, |(soft, _)| soft.min(1 << 20)) as RawFd;
+        let last = super::process::most_open_files().min(1 << 20) as RawFd;
         let dir = dir.as_raw_fd();
         (first..last).filter(|fd| *fd != dir).for_each(act);
         // The limit may have left no number for opening the list. Try again, now that some are free.

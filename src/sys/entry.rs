@@ -28,9 +28,11 @@ static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut()
 pub unsafe fn begin(argv: *const *const c_char) {
     ARGUMENTS.store(argv.cast_mut(), Ordering::Relaxed);
     for fd in 0..3 {
-        // SAFETY: plain numbers and a C string. open(2) returns the lowest free number, which is the closed one.
+        // SAFETY: plain numbers and a C string. openat(2) returns the lowest free number, which is the closed one.
         unsafe {
-            if libc::fcntl(fd, libc::F_GETFD) < 0 && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) != fd {
+            let (dir, null, flags) = (libc::AT_FDCWD, c"/dev/null".as_ptr(), libc::O_RDWR);
+            let open = || libc::syscall(libc::SYS_openat, dir, null, flags) as i32;
+            if libc::fcntl(fd, libc::F_GETFD) < 0 && open() != fd {
                 libc::_exit(1);
             }
         }

@@ -4,20 +4,16 @@
 //! line with the address of the instruction, which the release's `embrun.map` resolves to a function. This is more
 //! information than a panic message in a binary without line numbers.
 
-use std::ptr::null_mut;
+use super::signal::set_action;
 
 /// Installs a handler that reports such an instruction on stderr.
 /// The process still dies from the signal.
 pub fn tell() {
-    // SAFETY: an all-zero sigaction is valid; the handler only calls write(2), and is uninstalled when it runs.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = print as extern "C" fn(_, _, _) as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
-        // On arm64 the instruction is a breakpoint.
-        for signal in [libc::SIGILL, libc::SIGTRAP] {
-            libc::sigaction(signal, &action, null_mut());
-        }
+    let (handler, flags) = (print as extern "C" fn(_, _, _) as usize, libc::SA_SIGINFO | libc::SA_RESETHAND);
+    // On arm64 the instruction is a breakpoint.
+    for signal in [libc::SIGILL, libc::SIGTRAP] {
+        // SAFETY: the handler only calls write(2), and is uninstalled when it runs.
+        unsafe { set_action(signal, handler, flags) };
     }
 }
 

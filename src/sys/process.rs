@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::descriptor::adopt;
 use super::done;
+use super::signal::set_action;
 use crate::text::search::cut;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -356,26 +357,26 @@ pub fn end_when_asked() {
     extern "C" fn end(signal: c_int) {
         exit(128 + signal)
     }
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler makes one system call and does not return.
-        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::Handler(end)) };
+        unsafe { set_action(signal, end as extern "C" fn(_) as usize, libc::SA_RESTART) };
     }
     // If the host process is gone, write(2) fails. SIG_IGN would be inherited by the program; a handler is not.
     extern "C" fn go_on(_: c_int) {}
     // SAFETY: the handler does nothing.
-    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::Handler(go_on)) };
+    unsafe { set_action(libc::SIGPIPE, go_on as extern "C" fn(_) as usize, libc::SA_RESTART) };
 }
 
 /// Ignores a signal while this program runs.
 pub fn ignore_signal(signal: Signal) {
     // SAFETY: ignoring runs no code of ours.
-    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
+    unsafe { set_action(signal as c_int, libc::SIG_IGN, 0) };
 }
 
 /// Restores a signal's default action, regardless of the caller's.
 pub fn default_signal(signal: Signal) {
     // SAFETY: the default action runs no code of ours.
-    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    unsafe { set_action(signal as c_int, libc::SIG_DFL, 0) };
 }
 
 /// Sets a soft and a hard limit, and returns the old ones (prlimit(2)).

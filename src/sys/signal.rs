@@ -1,8 +1,9 @@
 //! Signals by number.
 //!
-//! The C libraries hide some signals from their sets (musl 32 to 34, glibc 32 and 33).
+//! The C libraries hide some signals from their sets (musl 32 to 34, glibc 32 and 33), and musl's sigaction(2) keeps order among
+//! threads, which costs 1 KB on x86_64.
 
-use std::ffi::c_long;
+use std::ffi::{c_int, c_long};
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -51,6 +52,40 @@ fn watch(how: i32, set: u64) -> Result<OwnedFd> {
     }
 }
 
+// rt_sigreturn(2)
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!("embrun_restorer: mov eax, 15", "syscall");
+
+/// The flag and the code by which a handler returns.
+///
+/// The kernel has such code itself, except on x86_64.
+#[cfg(target_arch = "x86_64")]
+fn restorer() -> (usize, usize) {
+    const SA_RESTORER: usize = 0x0400_0000;
+    unsafe extern "C" {
+        fn embrun_restorer();
+    }
+    (SA_RESTORER, embrun_restorer as *const () as usize)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn restorer() -> (usize, usize) {
+    (0, 0)
+}
+
+/// Sets a signal's action: SIG_IGN, SIG_DFL or a handler.
+///
+/// # Safety
+/// A handler takes the arguments that the kernel passes with these flags, and does only what signal-safety(7) permits.
+pub unsafe fn set_action(signal: c_int, handler: libc::sighandler_t, flags: c_int) {
+    let (with, restorer) = restorer();
+    // The kernel's `struct sigaction` with an empty mask. riscv64 has no restorer, so that the mask is in its place.
+    let action = [handler, flags as usize | with, restorer, 0, 0];
+    let null = std::ptr::null_mut::<usize>();
+    // SAFETY: the kernel reads one structure; the caller vouches for the handler.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal as c_long, action.as_ptr(), null, SIZE) };
+}
+
 /// Reads the next pending signal from such a descriptor.
 pub fn next(signals: impl AsFd) -> Option<i32> {
     // The first word of `struct signalfd_siginfo` is the signal.
@@ -64,6 +99,31 @@ pub fn next(signals: impl AsFd) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handler_runs_each_time_and_returns() {
+        use std::sync::atomic::{AtomicI32, Ordering};
+        static SUM: AtomicI32 = AtomicI32::new(0);
+        extern "C" fn add(signal: c_int) {
+            SUM.fetch_add(signal, Ordering::Relaxed);
+        }
+        let thread = std::thread::spawn(|| {
+            // SAFETY: the handler adds to an atomic number; no other test uses the signal.
+            unsafe { set_action(libc::SIGURG, add as extern "C" fn(_) as usize, libc::SA_RESTART) };
+            for round in 1..=3 {
+                // SAFETY: plain integers, and a signal to this thread.
+                unsafe { libc::raise(libc::SIGURG) };
+                assert_eq!(SUM.load(Ordering::Relaxed), round * libc::SIGURG);
+            }
+            // SAFETY: the default action ignores this signal.
+            unsafe {
+                set_action(libc::SIGURG, libc::SIG_DFL, 0);
+                libc::raise(libc::SIGURG);
+            }
+            assert_eq!(SUM.load(Ordering::Relaxed), 3 * libc::SIGURG);
+        });
+        thread.join().unwrap();
+    }
 
     #[test]
     fn all_blocked_signals_are_read_by_number() {
