@@ -15,16 +15,19 @@ armv7-*) llvm+=(arm-promote-constant) ;;
 # rewritten (1), copies are calls (1). All code lies within 1 MB, so that an address takes one instruction (11).
 aarch64-*) llvm+=(homogeneous-prolog-epilog machine-outliner-reruns=2 disable-lsr max-store-memcpy=2) model=(-Ccode-model=tiny) ;;
 # A jump table takes 8 bytes for each entry, so small ones do not pay (0.9). A call takes more bytes than LLVM assumes (0.8),
-# values are not computed early to save a computation on some paths (0.9), and blocks are not moved (0.5).
+# values are not computed early to save a computation on some paths (0.9) and not kept to be used again (1.4), and blocks are not
+# moved (0.5).
 x86_64-*)
 	llvm+=(disable-lsr max-store-memcpy=1 min-jump-table-entries=12 inline-call-penalty=30)
-	llvm+=(enable-pre=false disable-block-placement)
+	llvm+=(enable-pre=false disable-machine-cse disable-block-placement)
 	;;
 esac
-# Nothing unwinds, so nothing reads the index for it.
+# Nothing unwinds, so nothing reads the index for it. RELRO (0.2) protects nothing here: musl would have to ask the kernel for it, and
+# does so only in its dynamic linker.
+lean=(-Clink-arg=--no-eh-frame-hdr -Crelro-level=off "-Clink-arg=-T$here/discard.ld")
 cd "$top"
 mkdir -p "$out"
-"$here/cargo.sh" "$target" rustc --quiet --release --bin embrun -- -Clink-arg=-Map="$out/embrun.map" -Clink-arg=--no-eh-frame-hdr \
-	"-Clink-arg=-T$here/order.ld" "${model[@]}" "${llvm[@]/#/-Cllvm-args=-}"
+"$here/cargo.sh" "$target" rustc --quiet --release --bin embrun -- -Clink-arg=-Map="$out/embrun.map" \
+	"-Clink-arg=-T$here/order.ld" "${lean[@]}" "${model[@]}" "${llvm[@]/#/-Cllvm-args=-}"
 cp "target/cross/$target/release/embrun" "$out/embrun"
 (cd "$out" && sha256sum embrun > embrun.sha256)
