@@ -10,6 +10,7 @@ mod differential;
 mod fuzz;
 mod kernel;
 mod libseccomp;
+mod meaning;
 mod peers;
 mod random;
 mod roles;
