@@ -70,6 +70,11 @@ impl Attribute {
     }
 }
 
+/// The number of attempts to load a program.
+/// The kernel's verifier ends with EAGAIN if a signal is pending (Linux 5.0), even one that has no effect: that of a stopped and
+/// continued process, of a debugger, or of a suspending machine.
+const ATTEMPTS: u32 = 64;
+
 /// Loads a device access program (Linux 4.15, CONFIG_CGROUP_BPF).
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     let mut attribute = Attribute::new()
@@ -78,7 +83,17 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
         .pointer(8, program.as_ptr())
         .pointer(16, c"Apache-2.0".as_ptr());
     // SAFETY: instructions and licence outlive the call, with the given length and a NUL at the end.
-    let mut load = || unsafe { attribute.call(PROG_LOAD) };
+    let mut call = || unsafe { attribute.call(PROG_LOAD) };
+    let mut load = || {
+        let mut done = call();
+        for _ in 1..ATTEMPTS {
+            if done != Err(Errno::EAGAIN) {
+                break;
+            }
+            done = call();
+        }
+        done
+    };
     let fd = match load() {
         Err(Errno::EPERM) => unlimited(&mut load),
         done => done,
@@ -161,7 +176,45 @@ pub fn set_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
     use super::*;
+
+    extern "C" fn nothing(_: libc::c_int) {}
+
+    /// Without another attempt, a few of a thousand loads fail.
+    #[test]
+    fn a_program_is_loaded_while_signals_arrive() {
+        let set = |value| Instruction { code: 0xb7, registers: 0, offset: 0, immediate: value };
+        let mut program: Vec<Instruction> = (0..400).map(set).collect();
+        program.push(Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 });
+        if load_device_program(&program).is_err() {
+            eprintln!("SKIPPED: this process may not load programs");
+            return;
+        }
+        let handler = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing. No other test uses the signal, which is ignored by default.
+        unsafe { sigaction(Signal::SIGURG, &handler(SigHandler::Handler(nothing))) }.unwrap();
+        let (process, thread) = (std::process::id() as i32, nix::unistd::gettid().as_raw());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // SAFETY: plain integers.
+                    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            });
+            let failed = (0..1000).find_map(|_| load_device_program(&program).err());
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(failed, None);
+        });
+        // SAFETY: as before.
+        unsafe { sigaction(Signal::SIGURG, &handler(SigHandler::SigDfl)) }.unwrap();
+    }
 
     #[test]
     fn attribute_is_larger_than_the_kernels_and_passed_whole() {
