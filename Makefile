@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-defences test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-defences test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean fuzz
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -104,6 +104,11 @@ gateway: ## one site of the example gateway: five services with embrun alone, a 
 	cargo test -q --locked --lib --manifest-path rootfs-fixtures/gateway/services/Cargo.toml \
 		--target-dir "$${XDG_CACHE_HOME:-$$HOME/.cache}/embrun/gateway"
 	integration/gateway/run.sh "$$(integration/static.sh)"
+
+MINUTES ?= 15
+fuzz: ## run all fuzz targets for MINUTES= minutes together; writes the table of docs/fuzzing.md
+	@integration/needs.sh build fuzz
+	integration/fuzz/run.sh minutes $(MINUTES)
 
 clean: ## remove the build results in this tree, but not the caches outside
 	cargo clean -q

@@ -13,7 +13,8 @@ none() { # MESSAGE FOUND
 }
 
 services=rootfs-fixtures/gateway/services/Cargo.toml sensor=integration/gateway/sensor/Cargo.toml
-for manifest in Cargo.toml integration/probe/Cargo.toml integration/cri/Cargo.toml $services $sensor; do
+fuzz=integration/fuzz/Cargo.toml
+for manifest in Cargo.toml integration/probe/Cargo.toml integration/cri/Cargo.toml $services $sensor $fuzz; do
 	cargo fmt --all --check --manifest-path $manifest > /dev/null || fault "cargo fmt: $manifest is not formatted"
 done
 cargo clippy -q --locked --all-targets -- -D warnings || fault "clippy"
@@ -26,6 +27,8 @@ CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/gateway cargo clippy -q 
 	--manifest-path $services -- -D warnings || fault "clippy: the services of the gateway"
 CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/sensor cargo clippy -q --locked \
 	--manifest-path $sensor -- -D warnings || fault "clippy: the sensor of the gateway's guests"
+CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/fuzz/lint CLIPPY_CONF_DIR=integration/fuzz cargo clippy -q --locked \
+	--manifest-path $fuzz -- -D warnings || fault "clippy: the fuzz targets"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --locked --no-deps --lib || fault "rustdoc"
 deny=$(integration/deny.sh 2>&1) || fault "the crates: licences, sources, versions (deny.toml)" "$deny"
 # .ci/run is the only script without an extension: the CI calls it by that name.

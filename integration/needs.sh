@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a part of the work needs, and prints their names. If nothing is missing it only looks,
 # which takes milliseconds.
-# usage: integration/needs.sh build|test|lint|release|engines|guests|conformance|recipes|deb|bench|gateway...
+# usage: integration/needs.sh build|test|lint|release|engines|guests|conformance|recipes|deb|bench|gateway|fuzz...
 set -euo pipefail
 
 # The oldest minor version of cargo that builds the crate (rust-version in Cargo.toml).
@@ -126,6 +126,13 @@ for part in "$@"; do
 		[ -e /usr/include/yajl/yajl_tree.h ] || missing+=(libyajl-dev)
 		[ -e /usr/include/json-c/json.h ] || missing+=(libjson-c-dev)
 		[ -e /usr/include/sys/capability.h ] || missing+=(libcap-dev)
+		;;
+	fuzz)
+		# libFuzzer is C++.
+		want g++ g++
+		want python3 python3
+		want busybox busybox-static
+		want unshare util-linux
 		;;
 	*)
 		echo "needs: unknown part $part" >&2

@@ -67,7 +67,7 @@ fn signal_init(record: &Record, signal: i32) -> Result<()> {
 /// A signal by number or name, with or without SIG, in any case.
 ///
 /// RTMIN+n and RTMAX-n too.
-fn number(text: &str) -> Result<i32> {
+pub fn number(text: &str) -> Result<i32> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let found = text.parse().ok().or_else(|| named(name)).filter(|n| (0..=64).contains(n));

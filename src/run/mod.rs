@@ -108,7 +108,7 @@ mod step_trace;
 pub mod take_down;
 pub mod terminal;
 mod time;
-mod user_namespace;
+pub mod user_namespace;
 mod wait;
 pub mod wire;
 mod words;

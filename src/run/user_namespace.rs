@@ -90,13 +90,17 @@ pub(super) fn write_of(pid: Pid, name: &str, text: &[u8]) -> Result<()> {
 }
 
 fn read_map(pid: Pid, name: &str) -> Result<Vec<IdMapping>> {
-    let text = read_text(&format!("/proc/{pid}/{name}"))?;
+    Ok(ranges(&read_text(&format!("/proc/{pid}/{name}"))?))
+}
+
+/// The ranges of a text of `/proc/PID/uid_map`; malformed lines are ignored.
+pub fn ranges(text: &str) -> Vec<IdMapping> {
     let range = |line: &str| {
         let mut numbers = line.split_ascii_whitespace().map(str::parse);
         let mut next = || numbers.next()?.ok();
         Some(IdMapping { container_id: next()?, host_id: next()?, size: next()? })
     };
-    Ok(text.lines().filter_map(range).collect())
+    text.lines().filter_map(range).collect()
 }
 
 /// The host's id of a user of a process's user namespace.

@@ -115,7 +115,7 @@ impl Stat {
     /// Parses a line of /proc/PID/stat.
     /// The second field, the program's name in parentheses, may contain spaces and parentheses; it ends at the last
     /// closing parenthesis.
-    fn parse(line: &[u8]) -> Option<Stat> {
+    pub fn parse(line: &[u8]) -> Option<Stat> {
         let end = line.iter().rposition(|b| *b == b')')?;
         let fields = std::str::from_utf8(line.get(end + 1..)?).ok()?;
         // The first field here is field 3 of the line.
