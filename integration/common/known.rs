@@ -231,6 +231,8 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("robust::parallel_starts_have_one_winner", "runc", OURS),
     ("robust::passwd_fifo_does_not_hang", "crun", OURS),
     ("robust::passwd_fifo_does_not_hang", "runc", OURS),
+    ("robust::run_that_could_not_clear_its_note_returns_the_programs_status", "crun", OURS),
+    ("robust::run_that_could_not_clear_its_note_returns_the_programs_status", "runc", OURS),
     ("robust::umask_of_the_caller_has_no_effect", "crun", "directories that it creates are sticky"),
     ("robust::umask_of_the_caller_has_no_effect", "runc", "a tmpfs gets the mode of a newly made directory"),
     ("robust::full_stdout_is_an_error", "crun", OURS),

@@ -1,7 +1,10 @@
 //! Faults and races: one winner, no loss, no leftovers.
 
 use crate::cases;
+use crate::common::test::STATE;
 use crate::common::{Case, Container, Runtime, Test, eventually};
+use crate::state::with_small_root;
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -22,6 +25,7 @@ pub const CASES: &[Case] = cases![
     full_stdout_is_an_error,
     created_init_holds_no_descriptor_of_the_host,
     umask_of_the_caller_has_no_effect,
+    run_that_could_not_clear_its_note_returns_the_programs_status,
 ];
 
 pub const SLOW: &[Case] =
@@ -211,4 +215,32 @@ fn umask_of_the_caller_has_no_effect(t: &Test) {
         }
         c.remove();
     }
+}
+
+/// The state root is read-only while `run` clears its note about a hook.
+fn run_that_could_not_clear_its_note_returns_the_programs_status(t: &Test) {
+    with_small_root("mode=700,size=1m", || {
+        let none: Option<&str> = None;
+        let remount = |flags| mount(none, STATE, none, MsFlags::MS_REMOUNT | flags, none).unwrap();
+        let mut c = t.container();
+        let shared = c.share();
+        let here = shared.display();
+        let wait = |on: &str, go: &str| format!("echo x > {on}; while [ ! -e {go} ]; do sleep 0.02; done");
+        let hook = wait(&format!("{here}/hook"), &format!("{here}/end"));
+        c.config["hooks"]["poststart"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", hook]}]);
+        c.args(&["sh", "-c", &(wait("/shared/on", "/shared/go") + "; exit 7")]).write();
+        let steps = t.path("steps");
+        let bundle = c.bundle.to_str().unwrap();
+        let run = ["--trace", steps.to_str().unwrap(), "run", "--bundle", bundle, &c.id];
+        let running = t.spawn(t.command(&run));
+        eventually("the hook runs", || shared.join("hook").exists());
+        remount(MsFlags::MS_RDONLY);
+        fs::write(shared.join("end"), "").unwrap();
+        eventually("run waits for the program", || {
+            fs::read_to_string(&steps).is_ok_and(|text| text.contains("wait for the program to end"))
+        });
+        remount(MsFlags::empty());
+        fs::write(shared.join("go"), "").unwrap();
+        assert_eq!(running.wait().exits(7).stderr, "");
+    });
 }

@@ -72,9 +72,12 @@ impl Work {
         Some(Work { worker: worker?, init, hook })
     }
 
-    /// Whether the hook started the calling process, which must not kill it then.
+    /// Whether the calling process works, or its hook started the caller.
+    ///
+    /// The caller must not kill itself then. Its own note remains if it could not be cleared, for example on a disk that was read-only for a while.
     pub fn is_ours(&self) -> bool {
-        self.hook.is_some_and(|hook| nix::unistd::getsid(None).is_ok_and(|sid| sid.as_raw() == hook.pid))
+        let started = |hook: ProcessMark| nix::unistd::getsid(None).is_ok_and(|sid| sid.as_raw() == hook.pid);
+        self.hook.is_some_and(started) || ProcessMark::own().is_ok_and(|own| own == self.worker)
     }
 }
 
