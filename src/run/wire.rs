@@ -284,16 +284,14 @@ impl Channel {
             };
             match received {
                 Err(Errno::EINTR) => {}
-                Err(Errno::ECONNRESET) => {
-                    reset = true;
-                    break (0, None);
-                }
+                // It comes once, before a message that is still queued.
+                Err(Errno::ECONNRESET) => reset = true,
                 other => break other?,
             }
         };
         let mut message = decode(&buffer[..n]).ok_or(Errno::EBADMSG)?;
         message.fd = fd;
-        if reset {
+        if reset && n == 0 {
             message.number = Errno::ECONNRESET as u32;
         }
         Ok(message)
@@ -426,6 +424,14 @@ mod tests {
             let m = host.receive().unwrap();
             assert_eq!((m.what, m.number), (MessageKind::End, number));
         }
+    }
+
+    #[test]
+    fn failure_is_heard_although_the_last_word_was_not() {
+        let (host, child) = Channel::pair().unwrap();
+        host.go().and(child.failed(7, 5, "")).unwrap();
+        drop(child);
+        assert_eq!(host.receive().map(|m| (m.what, m.number)), Ok((MessageKind::Failed, 5)));
     }
 
     #[test]
