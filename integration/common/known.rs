@@ -233,6 +233,8 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("robust::passwd_fifo_does_not_hang", "runc", OURS),
     ("robust::run_that_could_not_clear_its_note_returns_the_programs_status", "crun", OURS),
     ("robust::run_that_could_not_clear_its_note_returns_the_programs_status", "runc", OURS),
+    ("robust::delete_that_cannot_read_its_note_fails_and_can_be_repeated", "crun", OURS),
+    ("robust::delete_that_cannot_read_its_note_fails_and_can_be_repeated", "runc", OURS),
     ("robust::umask_of_the_caller_has_no_effect", "crun", "directories that it creates are sticky"),
     ("robust::umask_of_the_caller_has_no_effect", "runc", "a tmpfs gets the mode of a newly made directory"),
     ("robust::full_stdout_is_an_error", "crun", OURS),

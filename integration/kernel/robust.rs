@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub const CASES: &[Case] = cases![
     created_init_holds_no_descriptor_of_the_host,
     umask_of_the_caller_has_no_effect,
     run_that_could_not_clear_its_note_returns_the_programs_status,
+    delete_that_cannot_read_its_note_fails_and_can_be_repeated,
 ];
 
 pub const SLOW: &[Case] =
@@ -243,4 +244,18 @@ fn run_that_could_not_clear_its_note_returns_the_programs_status(t: &Test) {
         fs::write(shared.join("go"), "").unwrap();
         assert_eq!(running.wait().exits(7).stderr, "");
     });
+}
+
+/// An error is no proof that another command has deleted the container.
+fn delete_that_cannot_read_its_note_fails_and_can_be_repeated(t: &Test) {
+    let mut c = t.container();
+    let (mark, note) = (c.bundle.join("mark"), Path::new(STATE).join(&c.id).join("work"));
+    let (mark, note) = (mark.display(), note.display());
+    let hook = format!("[ -e {mark} ] || ln -sf nowhere {note}; touch {mark}");
+    c.config["hooks"]["poststop"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", hook]}]);
+    c.up();
+    c.stopped();
+    c.delete().exits(1).fails(&["work: symbolic link loop"]);
+    assert_eq!(c.status(), "stopped");
+    c.delete().ok();
 }

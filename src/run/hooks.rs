@@ -55,23 +55,28 @@ pub fn run_in(place: &HookContext<'_>, hooks: &Hooks, kind: HookKind, state: &Js
 /// Runs the poststop hooks from the nth on.
 ///
 /// A failing hook causes a warning and the rest run all the same (runtime.md, "Lifecycle", step 13), unless the container was
-/// taken over. `done` gets the number of finished hooks after each.
+/// taken over. An error of the runtime itself leaves the rest to a later delete. `done` gets the number of finished hooks after
+/// each.
 pub fn run_poststop(
     slot: &mut Option<Locked>,
     hooks: &[Hook],
     from: usize,
     state: &Json,
     mut done: impl FnMut(&Locked, usize),
-) {
+) -> Result<()> {
     for (i, hook) in hooks.iter().enumerate().skip(from) {
-        let ran = run(&HookContext::default(), slot, hook, state);
-        // The command that has taken the container over has killed the hook.
-        let Some(dir) = slot else { return };
+        let ran = run(&HookContext::default(), slot, hook, state)
+            .map_err(|e| e.context(named(HookKind::Poststop, i, hook)));
+        let Some(dir) = slot else {
+            // The command that has taken the container over has killed the hook, unless the note could not be read.
+            return ran.or_else(|e| if e.errno().is_some() { Err(e) } else { Ok(()) });
+        };
         if let Err(e) = ran {
-            log::warn(&e.context(named(HookKind::Poststop, i, hook)).to_string());
+            log::warn(&e.to_string());
         }
         done(dir, i + 1);
     }
+    Ok(())
 }
 
 fn named(kind: HookKind, index: usize, hook: &Hook) -> String {

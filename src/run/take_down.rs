@@ -70,7 +70,7 @@ pub(super) fn run_poststop_hooks(dir: Locked, mut record: Record, hooks: &[Hook]
         if let Err(e) = note(dir, &record) {
             log::warn(&format!("{}: {e}", record.id));
         }
-    });
+    })?;
     // The command that has taken the container over deletes it.
     slot.map_or(Ok(()), Locked::destroy)
 }

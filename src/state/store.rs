@@ -209,7 +209,8 @@ pub(super) fn lock(mut entry: Entry, deadline: Instant) -> Result<Option<Locked>
     // `..` still works in a directory that was removed.
     match lstatat(&entry.dir, &*format!("../{}", entry.id)) {
         Ok(s) if same(&s, &fstat(&entry.dir)?) => Ok(Some(Locked { lock, init: None })),
-        _ => Ok(None),
+        Ok(_) | Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

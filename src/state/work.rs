@@ -12,6 +12,7 @@
 
 use std::os::fd::AsFd as _;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
@@ -84,7 +85,15 @@ impl Work {
 impl Entry {
     /// Returns the noted work, which may be that of a killed command.
     pub fn work(&self) -> Option<Work> {
-        Work::decode(std::str::from_utf8(self.read(FILE).ok()?).ok()?)
+        self.noted().ok()?
+    }
+
+    fn noted(&self) -> Result<Option<Work>> {
+        match self.read(FILE) {
+            Ok(bytes) => Ok(std::str::from_utf8(bytes).ok().and_then(Work::decode)),
+            Err(e) if e.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -125,7 +134,8 @@ impl Away {
         let lost = || Error::new(TAKEN_OVER);
         let Away { entry, work } = self;
         let mut locked = lock(entry, clock::after(PATIENCE))?.ok_or_else(lost)?;
-        if locked.work() != Some(work) {
+        // An error in reading the note is no proof that another command works on the container.
+        if locked.noted()? != Some(work) {
             return Err(lost());
         }
         locked.init = work.init;
