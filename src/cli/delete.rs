@@ -58,7 +58,12 @@ fn delete(globals: &Globals, id: &str, force: bool, own: Option<(&Record, &Hooks
             ))
             .hint("kill it first, or use --force"));
         }
-        let work = held.dir.work().filter(|_| is_of_this_boot(&held.record));
+        // A hook is not in the container's cgroup: only the note shows it.
+        let noted = match held.dir.noted() {
+            Err(e) if e.errno().is_some_and(|e| e != Errno::ELOOP) => return Err(e),
+            noted => noted.ok().flatten(),
+        };
+        let work = noted.filter(|_| is_of_this_boot(&held.record));
         let patience = match (&work, force, begun) {
             (Some(work), ..) if work.is_ours() || !work.worker.lives() => Duration::ZERO,
             (None, ..) | (_, true, false) => Duration::ZERO,

@@ -84,10 +84,10 @@ fn kill_members(leader: &ProcessMark) -> usize {
             count += 1;
         }
     };
-    if let Ok(proc) = open(c"/proc", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-        let _ = each_entry(proc.as_fd(), &mut look);
-    }
-    count
+    let proc = open(c"/proc", OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+    let looked = proc.and_then(|proc| each_entry(proc.as_fd(), &mut look));
+    // After an error there may be more.
+    count + usize::from(looked.is_err())
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 
 use std::ffi::CStr;
 use std::io::Write as _;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::read;
 
@@ -134,9 +136,15 @@ impl Stat {
         let (mut path, mut line) = ([0; 32], [0; 1024]);
         write!(&mut path[..], "/proc/{pid}/stat").ok()?;
         let path = CStr::from_bytes_until_nul(&path).ok()?;
-        let file = open(path, OFlag::O_RDONLY).ok()?;
-        let n = read(file, &mut line).ok()?;
-        Stat::parse(&line[..n])
+        // Other errors, such as ENOMEM, are no proof that it has ended.
+        for _ in 0..50 {
+            match open(path, OFlag::O_RDONLY).and_then(|file| read(file, &mut line)) {
+                Ok(n) => return Stat::parse(&line[..n]),
+                Err(Errno::ENOENT | Errno::ESRCH) => break,
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        None
     }
 }
 

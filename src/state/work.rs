@@ -88,7 +88,8 @@ impl Entry {
         self.noted().ok()?
     }
 
-    fn noted(&self) -> Result<Option<Work>> {
+    /// The same, with the error of a file that cannot be read.
+    pub fn noted(&self) -> Result<Option<Work>> {
         match self.read(FILE) {
             Ok(bytes) => Ok(std::str::from_utf8(bytes).ok().and_then(Work::decode)),
             Err(e) if e.errno() == Some(Errno::ENOENT) => Ok(None),
