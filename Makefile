@@ -1,6 +1,6 @@
 # The targets for building and testing embrun. `make` alone lists them. Each installs the packages it needs and prints them.
 .DEFAULT_GOAL := help
-.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-defences test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean fuzz
+.PHONY: help demo rootfs static test test-host test-guest test-guests test-peers test-labels test-defences test-older test-slow test-arm engines conformance conformance-v2 conformance-runc lint bench gateway gateway-guests gateway-swarm clean fuzz test-faults faults soak
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,9 +55,23 @@ test-defences: ## remove defences of docs/security.md from a copy, one by one; t
 	@integration/needs.sh build test
 	integration/defences/run.py $(if $(ROWS),$(ROWS),$(if $(ALL),,--sample 3))
 
-test-slow: ## run a thousand containers, and kill every command at every system call
+test-slow: ## run a thousand containers
 	@integration/needs.sh build test
-	RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored --skip engines --skip docker --skip labelled --skip selftest" integration/suites.sh slow $$(integration/programs.sh kernel)
+	RUNTIME=$$(integration/static.sh) IT_ARGS="--ignored --skip engines --skip docker --skip labelled --skip selftest --skip faults" integration/suites.sh slow $$(integration/programs.sh kernel)
+
+test-faults: ## signals and errors at every 40th system call of every command (others each day), here and in a guest with cgroup v2
+	@integration/needs.sh build test
+	integration/faults.sh 40 400
+
+STEP ?= 1
+faults: ## the same at every call, or every STEP-th one; writes a section of docs/reliability.md
+	@integration/needs.sh build test
+	WRITE=1 integration/faults.sh $(STEP) $$(( $(STEP) * 10 ))
+
+MINUTES ?= 20
+soak: ## lead a gateway's life for MINUTES and check that nothing grows; writes docs/soak.svg and a section of docs/reliability.md
+	@integration/needs.sh build test
+	integration/soak/run.sh "$$(integration/static.sh)" $(MINUTES)
 
 test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes a section of docs/kernels.md
 	@integration/needs.sh build test

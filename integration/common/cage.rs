@@ -140,12 +140,12 @@ fn processes() -> Vec<String> {
 }
 
 /// The test's own parent cgroup in each hierarchy that has it.
-fn token_cgroups(token: &str) -> Vec<PathBuf> {
+pub fn token_cgroups(token: &str) -> Vec<PathBuf> {
     Hierarchy::all().into_iter().map(|h| h.mount.join(token)).filter(|dir| dir.exists()).collect()
 }
 
 /// Every cgroup below `dir`, deepest first.
-fn below(dir: &Path) -> Vec<PathBuf> {
+pub fn below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|t| t.is_dir()) {

@@ -55,6 +55,8 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("descriptors::descriptors_above_the_open_file_limit_are_closed", "runc", OURS),
     ("damage::damaged_state_is_restored_from_its_copy", "crun", OURS),
     ("damage::damaged_state_is_restored_from_its_copy", "runc", OURS),
+    ("damage::state_torn_at_any_length_keeps_the_container", "crun", OURS),
+    ("damage::state_torn_at_any_length_keeps_the_container", "runc", OURS),
     ("damage::state_is_rebuilt_from_the_config_if_both_copies_are_damaged", "crun", OURS),
     ("damage::state_is_rebuilt_from_the_config_if_both_copies_are_damaged", "runc", OURS),
     ("damage::fully_damaged_state_is_deleted_with_force", "crun", OURS),
@@ -287,20 +289,6 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("state::state_json_has_the_keys_that_others_read", "runc", OURS),
     ("state::create_on_a_tiny_disk_fails_and_leaves_nothing", "crun", OURS),
     ("state::create_on_a_tiny_disk_fails_and_leaves_nothing", "runc", OURS),
-    ("sweep::create_killed_at_any_of_hundreds_of_calls_can_be_deleted", "crun", OURS),
-    ("sweep::create_killed_at_any_of_hundreds_of_calls_can_be_deleted", "runc", OURS),
-    ("sweep::delete_killed_at_any_of_hundreds_of_calls_can_be_deleted", "crun", OURS),
-    ("sweep::delete_killed_at_any_of_hundreds_of_calls_can_be_deleted", "runc", OURS),
-    ("sweep::kill_killed_at_any_of_hundreds_of_calls_can_be_deleted", "crun", OURS),
-    ("sweep::kill_killed_at_any_of_hundreds_of_calls_can_be_deleted", "runc", OURS),
-    ("sweep::pause_killed_at_any_of_hundreds_of_calls_can_be_deleted", "crun", OURS),
-    ("sweep::pause_killed_at_any_of_hundreds_of_calls_can_be_deleted", "runc", OURS),
-    ("sweep::pid_file_killed_at_any_of_hundreds_of_calls_is_whole_or_absent", "crun", OURS),
-    ("sweep::pid_file_killed_at_any_of_hundreds_of_calls_is_whole_or_absent", "runc", OURS),
-    ("sweep::resume_killed_at_any_of_hundreds_of_calls_can_be_deleted", "crun", OURS),
-    ("sweep::resume_killed_at_any_of_hundreds_of_calls_can_be_deleted", "runc", OURS),
-    ("sweep::start_killed_at_any_of_hundreds_of_calls_can_be_deleted", "crun", OURS),
-    ("sweep::start_killed_at_any_of_hundreds_of_calls_can_be_deleted", "runc", OURS),
     ("signals::caller_that_ignores_sigchld_gets_the_exit_status", "crun", "it waits for hooks that were already reaped"),
     ("signals::container_can_be_deleted_after_the_runtime_is_killed", "crun", "killed soon after the start, it may not have saved the status yet"),
     ("signals::signals_of_every_number_are_forwarded", "crun", OURS),
@@ -412,13 +400,14 @@ pub const TABLE: &[(&str, &str, &str)] = &[
 pub fn reason(test: &str, runtime: &str) -> Option<&'static str> {
     // Whole files of guarantees that only embrun gives. The spec does not cover a hostile root file
     // system, the mounts and the exec of a container without a mount namespace, a fake resctrl, the reasons in
-    // errors, a hung hook, attacks on a process that enters the container, the log, the recorder, the
+    // errors, a fault at any system call, a hung hook, attacks on a process that enters the container, the log, the recorder, the
     // relayed streams, the memory of a command, or a trace.
     let ours = [
         "chroot::",
         "defences::",
         "diagnosis::",
         "escape::",
+        "faults::",
         "hostile::",
         "hostile_dev::",
         "hostile_process::",

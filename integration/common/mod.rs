@@ -11,12 +11,13 @@
 //! `RUNTIME=runc` or `RUNTIME=crun` runs the same tests with those runtimes; [`known`] lists their differences
 //! with the reasons.
 
-mod cage;
+pub mod cage;
 mod container;
 mod host;
+pub mod inject;
 pub mod known;
 mod output;
-mod runner;
+pub mod runner;
 pub mod test;
 pub mod tracer;
 mod tty;

@@ -6,9 +6,10 @@
 //! because they are still open while the kernel resolves the program's path.
 
 use libc::c_long;
+use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, statfs};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -64,11 +65,11 @@ pub fn stop_when(command: Pid, reached: impl Fn() -> bool) {
 pub fn trace(command: Command) -> JoinHandle<Vec<Exec>> {
     std::thread::spawn(move || {
         let mut execs = Vec::new();
-        follow(command, true, |pid, event| {
+        follow(quiet(command), None, true, |pid, event| {
             if matches!(event, Event::Call(_)) {
                 execs.extend(about_to_exec(pid));
             }
-            true
+            Act::GoOn
         });
         execs
     })
@@ -93,18 +94,19 @@ pub fn calls(command: Command, payload: &'static str) -> BTreeMap<c_long, usize>
     let faults = || getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage").minor_page_faults() as usize;
     let trace = move || {
         let mut counts = BTreeMap::new();
-        follow(command, false, |pid, event| {
+        follow(quiet(command), None, false, |pid, event| {
             let number = match event {
                 Event::Call(number) => number,
                 Event::Executed if read(pid, "comm").is_some_and(|comm| comm.trim_end() == payload) => {
-                    return false;
+                    return Act::LetGo;
                 }
                 Event::Executed => PROGRAMS,
+                Event::Began => return Act::GoOn,
             };
             for number in [Some(number), particular(pid, number)].into_iter().flatten() {
                 *counts.entry(number).or_default() += 1;
             }
-            true
+            Act::GoOn
         });
         counts
     };
@@ -141,21 +143,130 @@ fn particular(_: Pid, _: c_long) -> Option<c_long> {
 }
 
 /// A stop of a followed process.
-enum Event {
+pub enum Event {
+    /// The command has begun; it has made no system call yet.
+    Began,
     /// It is about to make the system call with this number.
     Call(c_long),
     /// It has executed a program.
     Executed,
 }
 
-/// Runs a command and shows its processes at each event.
-///
-/// A process is let go once `seen` returns false for it.
-///
-/// It returns when the command itself has ended, or with `all` when all its processes have.
-fn follow(command: Command, all: bool, mut seen: impl FnMut(Pid, Event) -> bool) {
-    let mut command = traced(command);
+/// How a followed process goes on.
+pub enum Act {
+    /// To its next event.
+    GoOn,
+    /// Without a tracer.
+    LetGo,
+    /// To its next event, after this signal.
+    Signal(Signal),
+    /// The call fails with this error. With true, the kernel performs it first.
+    Fail(Errno, bool),
+}
+
+fn quiet(mut command: Command) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Runs a command and shows its processes and `other` at each event.
+///
+/// It returns the end of the command when that has ended, or with `all` when all its processes have.
+pub fn follow(
+    command: Command,
+    other: Option<Pid>,
+    all: bool,
+    mut seen: impl FnMut(Pid, Event) -> Act,
+) -> Option<WaitStatus> {
+    let (first, mut traced) = begin(command, other);
+    seen(first, Event::Began);
+    ptrace::syscall(first, None).expect("PTRACE_SYSCALL");
+    // The processes that are inside a system call, and the errors that these will return.
+    let (mut inside, mut failing, mut end) = (BTreeSet::new(), BTreeMap::new(), None);
+    while !traced.is_empty() {
+        // Other threads of the test have their own children.
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        let Ok(status) = waitpid(None, Some(flags)) else { break };
+        let Some(pid) = status.pid() else { continue };
+        let (mut deliver, mut act) = (None, Act::GoOn);
+        match status {
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
+                traced.remove(&pid);
+                inside.remove(&pid);
+                if pid == first {
+                    end = Some(status);
+                }
+                if pid == first && !all {
+                    break;
+                }
+                continue;
+            }
+            WaitStatus::PtraceSyscall(_) if inside.remove(&pid) => {
+                if let Some(errno) = failing.remove(&pid) {
+                    set_result(pid, errno);
+                }
+            }
+            WaitStatus::PtraceSyscall(_) => {
+                inside.insert(pid);
+                act = call_of(pid).map_or(Act::GoOn, |number| seen(pid, Event::Call(number)));
+            }
+            // A new process first stops once.
+            WaitStatus::Stopped(_, Signal::SIGSTOP) if traced.insert(pid) => {}
+            WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC) => act = seen(pid, Event::Executed),
+            // So does a new process of one that was seized.
+            WaitStatus::PtraceEvent(..) => drop(traced.insert(pid)),
+            WaitStatus::Stopped(_, signal) => deliver = Some(signal),
+            _ => {}
+        }
+        if let Act::Fail(errno, _) = act {
+            failing.insert(pid, errno);
+        }
+        if !go_on(pid, act, deliver) {
+            traced.remove(&pid);
+            inside.remove(&pid);
+        }
+    }
+    let_go(&traced);
+    end.or_else(|| waitpid(first, None).ok())
+}
+
+/// Lets go of what this thread still traces.
+///
+/// The kernel does the same when the tracer ends, but then a new process keeps the SIGSTOP of its first stop.
+fn let_go(traced: &BTreeSet<Pid>) {
+    let own = format!("TracerPid:\t{}\n", nix::unistd::gettid());
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw)) {
+        if read(pid, "status").is_some_and(|status| status.contains(&own)) {
+            let wait = if traced.contains(&pid) { WaitPidFlag::WNOHANG } else { WaitPidFlag::empty() };
+            let signal = match waitpid(pid, Some(WaitPidFlag::__WALL | wait)) {
+                Ok(WaitStatus::Stopped(_, signal)) if signal != Signal::SIGSTOP => Some(signal),
+                _ => None,
+            };
+            let _ = ptrace::detach(pid, signal);
+        }
+    }
+}
+
+/// Continues a stopped process; returns false if it is let go.
+fn go_on(pid: Pid, act: Act, deliver: Option<Signal>) -> bool {
+    // The process may have been killed in the meantime.
+    match act {
+        Act::LetGo => {
+            let _ = ptrace::detach(pid, None);
+            return false;
+        }
+        Act::Fail(_, false) => skip_call(pid),
+        Act::Signal(signal) => drop(kill(pid, signal)),
+        Act::Fail(_, true) | Act::GoOn => {}
+    }
+    let _ = ptrace::syscall(pid, deliver);
+    true
+}
+
+/// Starts the command and stops it and the process `other`.
+fn begin(command: Command, other: Option<Pid>) -> (Pid, BTreeSet<Pid>) {
+    let mut command = traced(command);
     #[allow(clippy::zombie_processes)]
     let child = command.spawn().expect("the command");
     let first = Pid::from_raw(child.id() as i32);
@@ -163,46 +274,48 @@ fn follow(command: Command, all: bool, mut seen: impl FnMut(Pid, Event) -> bool)
     let options = Options::PTRACE_O_TRACEFORK
         | Options::PTRACE_O_TRACEVFORK
         | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEEXEC
         | Options::PTRACE_O_TRACESYSGOOD;
     ptrace::setoptions(first, options).expect("PTRACE_SETOPTIONS");
-    ptrace::syscall(first, None).expect("PTRACE_SYSCALL");
-    // The traced processes, and those that are inside a system call.
-    let (mut traced, mut inside) = (BTreeSet::from([first]), BTreeSet::new());
-    while !traced.is_empty() {
-        // Other threads of the test have their own children.
-        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-        let Ok(status) = waitpid(None, Some(flags)) else { break };
-        let Some(pid) = status.pid() else { continue };
-        let (mut deliver, mut go_on) = (None, true);
-        match status {
-            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
-                traced.remove(&pid);
-                inside.remove(&pid);
-                // The kernel lets go of the others when the tracer ends.
-                if pid == first && !all {
-                    return;
-                }
-                continue;
-            }
-            WaitStatus::PtraceSyscall(_) if inside.remove(&pid) => {}
-            WaitStatus::PtraceSyscall(_) => {
-                inside.insert(pid);
-                go_on = call_of(pid).is_none_or(|number| seen(pid, Event::Call(number)));
-            }
-            // A new process first stops once.
-            WaitStatus::Stopped(_, Signal::SIGSTOP) if traced.insert(pid) => {}
-            WaitStatus::Stopped(_, Signal::SIGTRAP) => go_on = seen(pid, Event::Executed),
-            WaitStatus::Stopped(_, signal) => deliver = Some(signal),
-            _ => {}
-        }
-        // The process may have been killed in the meantime.
-        if go_on {
-            let _ = ptrace::syscall(pid, deliver);
-        } else {
-            let _ = ptrace::detach(pid, None);
-            traced.remove(&pid);
-        }
+    if let Some(other) = other {
+        ptrace::seize(other, options).expect("PTRACE_SEIZE");
+        ptrace::interrupt(other).expect("PTRACE_INTERRUPT");
     }
+    (first, other.into_iter().chain([first]).collect())
+}
+
+/// Lets a process that is about to make a system call make none.
+#[cfg(target_arch = "x86_64")]
+fn skip_call(pid: Pid) {
+    if let Ok(mut registers) = ptrace::getregs(pid) {
+        registers.orig_rax = u64::MAX;
+        let _ = ptrace::setregs(pid, registers);
+    }
+}
+
+/// The second argument of a system call that a process is about to make.
+#[cfg(target_arch = "x86_64")]
+pub fn second_argument(pid: Pid) -> Option<u64> {
+    ptrace::getregs(pid).ok().map(|registers| registers.rsi)
+}
+
+/// Sets what a system call returns at its end.
+#[cfg(target_arch = "x86_64")]
+fn set_result(pid: Pid, errno: Errno) {
+    if let Ok(mut registers) = ptrace::getregs(pid) {
+        registers.rax = -i64::from(errno as i32) as u64;
+        let _ = ptrace::setregs(pid, registers);
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn skip_call(_: Pid) {
+    unreachable!("no test asks for it here")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn set_result(_: Pid, _: Errno) {
+    unreachable!("no test asks for it here")
 }
 
 fn read(pid: Pid, file: &str) -> Option<String> {

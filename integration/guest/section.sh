@@ -1,5 +1,5 @@
 #!/bin/bash
-# Replaces a section of docs/kernels.md by its stdin, below a line that states which embrun was run.
+# Replaces a section of docs/kernels.md (or $DOC) by its stdin, below a line that states which embrun was run.
 # usage: integration/guest/section.sh NAME STAMP < TEXT
 #        integration/guest/section.sh --stamp      prints that line; call it after the build, before the run
 set -euo pipefail
@@ -11,20 +11,21 @@ if [ "$1" = --stamp ]; then
 	echo "Of embrun $(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml), commit $commit, on $(date -u +%F)."
 	exit
 fi
+doc=${DOC:-docs/kernels.md}
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 [ -n "$2" ] || {
 	echo "section: the stamp is empty (see --stamp)" >&2
 	exit 1
 }
-grep -q "^<!-- $1 -->\$" docs/kernels.md || {
-	echo "section: docs/kernels.md has no section $1" >&2
+grep -q "^<!-- $1 -->\$" "$doc" || {
+	echo "section: $doc has no section $1" >&2
 	exit 1
 }
 {
-	sed "/^<!-- $1 -->\$/q" docs/kernels.md
+	sed "/^<!-- $1 -->\$/q" "$doc"
 	printf '\n%s\n' "$2"
 	cat
-	sed -n "/^<!-- end of $1 -->\$/,\$p" docs/kernels.md
+	sed -n "/^<!-- end of $1 -->\$/,\$p" "$doc"
 } > "$new"
-cat "$new" > docs/kernels.md
+cat "$new" > "$doc"

@@ -3,6 +3,7 @@
 # usage: integration/guest/suites.sh GUEST EMBRUN
 #   v2                          all kernel tests, with pure cgroup v2
 #   v1, none                    the tests that depend on cgroups, with v1 and without any cgroup mounted
+#   faults                      every command with faults at its system calls, with pure cgroup v2
 #   engines                     podman of an ordinary user, and the runtime inside podman, with pure cgroup v2
 #   systemd-v2|-hybrid|-v1      the cgroup tests, in a guest that systemd runs; with v2 also an ordinary user's
 #                               containers, services of Type=notify, and podman
@@ -19,6 +20,10 @@ v2) programs+=(rootfs) ;;
 v1 | none)
 	export IT_ARGS="limits:: update:: devices:: exec:: exec_process:: lifecycle:: kill_and_delete:: cgroup"
 	[ "$guest" = none ] || IT_ARGS+=" costs::"
+	;;
+faults)
+	export IT_ARGS="--ignored faults::"
+	programs=(kernel)
 	;;
 engines)
 	export IT_ARGS="--ignored rootless_engines mapped_engines::runtime"
@@ -37,14 +42,14 @@ systemd-*)
 	fi
 	;;
 *)
-	sed -n 3,8p "$0" >&2
+	sed -n 3,9p "$0" >&2
 	exit 2
 	;;
 esac
 mapfile -t programs < <(integration/programs.sh "${programs[@]}")
 case $guest in
 systemd-*) boot=(integration/guest/systemd.sh --cgroup "${guest#systemd-}") ;;
-engines) boot=(integration/guest/uml.sh --cgroup v2) guest=uml-$guest ;;
+engines | faults) boot=(integration/guest/uml.sh --cgroup v2) guest=uml-$guest ;;
 *) boot=(integration/guest/uml.sh --cgroup "$guest") guest=uml-$guest ;;
 esac
 checks=(integration/suites.sh "$guest" "${programs[@]}")

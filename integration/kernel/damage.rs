@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![
     state_is_rebuilt_from_the_config_if_both_copies_are_damaged,
     fully_damaged_state_is_deleted_with_force,
     rebuilt_state_does_not_touch_the_cgroup_of_another_container,
+    state_torn_at_any_length_keeps_the_container,
     list_shows_the_others_beside_a_damaged_container,
 ];
 
@@ -113,6 +114,25 @@ fn rebuilt_state_does_not_touch_the_cgroup_of_another_container(t: &Test) {
     two.remove();
     assert_eq!(one.status(), "running");
     one.remove();
+}
+
+/// A power loss may leave any part of a file.
+fn state_torn_at_any_length_keeps_the_container(t: &Test) {
+    let c = paused(t);
+    c.up();
+    let whole = ["record", "state.json"].map(|name| fs::read(dir(&c).join(name)).unwrap());
+    let write = |name: &str, bytes: &[u8]| fs::write(dir(&c).join(name), bytes).unwrap();
+    for length in 0..whole[0].len() {
+        write("record", &whole[0][..length]);
+        assert_eq!(c.status(), "running", "the record has {length} bytes");
+        if length % 8 == 0 {
+            write("state.json", &whole[1][..(length * 2).min(whole[1].len() - 1)]);
+            assert_eq!(c.status(), "running", "both are torn at {length}");
+            c.delete().exits(1).fails(&["not stopped: running"]);
+            write("state.json", &whole[1]);
+        }
+    }
+    c.remove();
 }
 
 fn list_shows_the_others_beside_a_damaged_container(t: &Test) {

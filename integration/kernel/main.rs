@@ -29,6 +29,7 @@ mod escape;
 mod exchange;
 mod exec;
 mod exec_process;
+mod faults;
 mod filters;
 mod hooks;
 mod host_mounts;
@@ -70,7 +71,6 @@ mod service;
 mod signals;
 mod state;
 mod strain;
-mod sweep;
 mod terminal;
 mod time;
 mod trace;
@@ -152,12 +152,12 @@ const ON_DEMAND: &[&[Case]] = &[
     docker::CASES,
     engines::CASES,
     escape::SLOW,
+    faults::SLOW,
     labelled::CASES,
     mapped_engines::CASES,
     robust::SLOW,
     rootless_engines::CASES,
     selftest::FAILING,
-    sweep::SLOW,
 ];
 
 fn main() -> std::process::ExitCode {
