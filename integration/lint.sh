@@ -27,7 +27,7 @@ CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/gateway cargo clippy -q 
 	--manifest-path $services -- -D warnings || fault "clippy: the services of the gateway"
 CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/sensor cargo clippy -q --locked \
 	--manifest-path $sensor -- -D warnings || fault "clippy: the sensor of the gateway's guests"
-CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/fuzz/lint CLIPPY_CONF_DIR=integration/fuzz cargo clippy -q --locked \
+CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/embrun/fuzz/lint CLIPPY_CONF_DIR=$PWD/integration/fuzz cargo clippy -q --locked \
 	--manifest-path $fuzz -- -D warnings || fault "clippy: the fuzz targets"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc -q --locked --no-deps --lib || fault "rustdoc"
 deny=$(integration/deny.sh 2>&1) || fault "the crates: licences, sources, versions (deny.toml)" "$deny"
@@ -37,7 +37,7 @@ mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
 shellcheck -S warning -e SC2154,SC2164,SC2046,SC2191,SC3045,SC2054 "${scripts[@]}" || fault "shellcheck"
 none "shell scripts that shfmt -sr -w would change (tabs)" "$(shfmt -sr -l "${scripts[@]}" 2>&1)"
 none "scripts without .sh or .py" "$(git ls-files | grep -vE '\.(sh|py)$|^\.ci/run$' | while read -r f; do
-	head -c 2 "$f" | grep -q '^#!' && echo "$f"
+	head -c 3 "$f" | grep -q '^#!/' && echo "$f"
 done)"
 
 sources=$(git ls-files 'src/*.rs')
