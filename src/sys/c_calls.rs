@@ -19,8 +19,9 @@ macro_rules! calls {
         /// As for the function of the C library.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($argument: $of),*) -> $result {
+            // The kernel reads whole registers, of which the upper half of an `int` is undefined.
             // SAFETY: the caller passes what the system call needs.
-            unsafe { syscall($number, $($argument),*) as $result }
+            unsafe { syscall($number, $($argument as c_long),*) as $result }
         }
     )*};
 }
@@ -53,6 +54,7 @@ unsafe extern "C" fn mmap(
 ) -> *mut c_void {
     // mmap2(2) takes the offset in pages of 4 KiB.
     let offset = if cfg!(target_pointer_width = "32") { offset >> 12 } else { offset };
+    let (protection, flags, file) = (protection as c_long, flags as c_long, file as c_long);
     // SAFETY: the caller passes what the system call needs.
     unsafe { syscall(MMAP, at, length, protection, flags, file, offset as c_long) as *mut c_void }
 }
