@@ -84,9 +84,10 @@ fn preserved_descriptor_of_the_host_is_no_working_directory(t: &Test) {
     // A directory that is missing is made, and this path leads to none in the container.
     call(&["run", "--preserve-fds", "1", "--bundle", c.bundle.to_str().unwrap(), &c.id]).fails(&["ELOOP"]);
     c.config["process"]["cwd"] = json!("/");
-    c.up();
+    // In the pid namespace of the host, the container's procfs shows the process that enters, and its descriptors.
+    c.without_namespace("pid").up();
     let exec = ["exec", "--preserve-fds", "1", "--cwd", cwd, &c.id, "ls"];
-    call(&exec).exits(255).fails(&["process.cwd /proc/self/fd/3 is outside of the container"]);
+    call(&exec).exits(255).fails(&["is outside of the container"]);
     c.remove();
 }
 
