@@ -1,6 +1,8 @@
 //! Commands with one fault: a signal or an error at one of their system calls.
 
-use super::tracer::{Act, Event, follow, second_argument};
+#[cfg(target_arch = "x86_64")]
+use super::tracer::second_argument;
+use super::tracer::{Act, Event, follow};
 use libc::c_long;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -11,7 +13,7 @@ use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// The process that meets the fault.
+/// The process that gets the fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// The process of the command.
@@ -45,7 +47,7 @@ pub struct Fault {
 pub struct Faulted {
     /// The exit status, or 128 plus the number of the signal.
     pub status: i32,
-    /// The call that was met, unless the command ended before.
+    /// The number of the call that got the fault; `None` if the command ended before.
     pub met: Option<c_long>,
     /// The error that the call returned.
     pub error: Option<Errno>,
@@ -137,9 +139,9 @@ fn is_runtime(pid: Pid) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with("embrun"))
 }
 
-/// The errors of a host without memory, space or descriptors, and EINTR.
+/// The errors that a call may return if memory, space or descriptors run out.
 ///
-/// They are those of its manual page. A call of this list that may block also returns EINTR.
+/// Its manual page lists them. A call that may block also returns EINTR.
 #[cfg(target_arch = "x86_64")]
 fn errors_of(pid: Pid, number: c_long) -> &'static [Errno] {
     use Errno::{EAGAIN, EINTR, EIO, EMFILE, ENOMEM, ENOSPC};
