@@ -50,7 +50,7 @@ test-labels: ## the tests of AppArmor and SELinux, also with podman and docker, 
 	@integration/needs.sh build test engines
 	for module in apparmor selinux; do integration/guest/labels.sh $$module "$$(integration/static.sh)" || bad=1; done; [ -z "$$bad" ]
 
-# ALL=1 tries every defence, and ROWS="A07 B" some; otherwise as many as three minutes allow, others on each day.
+# ALL=1 tries every defence, and ROWS="A07 B" some. Without them a run takes three minutes and tries other defences each day.
 test-defences: ## remove defences of docs/security.md from a copy, one by one; the test of each must fail (ALL=1, ROWS="A07 B")
 	@integration/needs.sh build test
 	integration/defences/run.py $(if $(ROWS),$(ROWS),$(if $(ALL),,--sample 3))
@@ -64,14 +64,13 @@ test-faults: ## signals and errors at every 40th system call of every command (o
 	integration/faults.sh 40 400
 
 STEP ?= 1
-faults: ## the same at every call, or every STEP-th one; writes a section of docs/reliability.md
+faults: ## signals and errors at every system call, or every STEP-th one; writes a section of docs/reliability.md
 	@integration/needs.sh build test
 	WRITE=1 integration/faults.sh $(STEP) $$(( $(STEP) * 10 ))
 
-MINUTES ?= 20
-soak: ## lead a gateway's life for MINUTES and check that nothing grows; writes docs/soak.svg and a section of docs/reliability.md
+soak: ## run a gateway's services for MINUTES (20) and check that nothing grows; writes docs/soak.svg and a section of docs/reliability.md
 	@integration/needs.sh build test
-	integration/soak/run.sh "$$(integration/static.sh)" $(MINUTES)
+	integration/soak/run.sh "$$(integration/static.sh)" $(or $(MINUTES),20)
 
 test-arm: ## the kernel tests on emulated aarch64 and armv7 machines; writes a section of docs/kernels.md
 	@integration/needs.sh build test
@@ -119,10 +118,9 @@ gateway: ## one site of the example gateway: five services with embrun alone, a 
 		--target-dir "$${XDG_CACHE_HOME:-$$HOME/.cache}/embrun/gateway"
 	integration/gateway/run.sh "$$(integration/static.sh)"
 
-MINUTES ?= 15
-fuzz: ## run all fuzz targets for MINUTES= minutes together; writes the table of docs/fuzzing.md
+fuzz: ## run all fuzz targets for MINUTES (15) in total; writes the table of docs/fuzzing.md
 	@integration/needs.sh build fuzz
-	integration/fuzz/run.sh minutes $(MINUTES)
+	integration/fuzz/run.sh minutes $(or $(MINUTES),15)
 
 clean: ## remove the build results in this tree, but not the caches outside
 	cargo clean -q
