@@ -34,7 +34,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 check Cargo.toml
 # These are for tests and examples: a crate that is there in two versions does no harm.
-for manifest in integration/probe integration/cri rootfs-fixtures/gateway/services integration/gateway/sensor; do
+for manifest in integration/probe integration/cri rootfs-fixtures/gateway/services integration/gateway/sensor integration/fuzz; do
 	check $manifest/Cargo.toml --allow duplicate
 done
 exit $bad
