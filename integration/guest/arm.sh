@@ -60,8 +60,8 @@ run_weigh() {
 }
 
 # write_tests LOG, write_weigh LOG: write a section from the output of a run, which begins with the stamp.
-write_tests() { "$here/tests-report.sh" < "$1" | "$here/section.sh" tests "$(grep -m 1 '^Of embrun ' "$1")"; }
-write_weigh() { "$here/weigh-report.sh" < "$1" | "$here/section.sh" weigh "$(grep -m 1 '^Of embrun ' "$1")"; }
+write_tests() { "$here/tests-report.sh" < "$1" | "$here/section.sh" tests "$(grep -m 1 '^Run with embrun ' "$1")"; }
+write_weigh() { "$here/weigh-report.sh" < "$1" | "$here/section.sh" weigh "$(grep -m 1 '^Run with embrun ' "$1")"; }
 
 # logged COMMAND: runs it and keeps its output in $log, below the stamp.
 logged() {

@@ -8,7 +8,7 @@ if [ "$1" = --stamp ]; then
 	# A section of docs that was written before does not change the program.
 	commit=$(git rev-parse --short HEAD)
 	git diff --quiet HEAD -- . ':!docs' || commit+=" with changes"
-	echo "Of embrun $(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml), commit $commit, on $(date -u +%F)."
+	echo "Run with embrun $(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml), commit $commit, on $(date -u +%F)."
 	exit
 fi
 doc=${DOC:-docs/kernels.md}

@@ -5,15 +5,15 @@ usage: report.py SAMPLES TIMES PLOT      prints a table
 
 It compares the first third of the run, without its first minute, with the last third. Counts must not grow at all. Memory may
 grow by 64 KB, because a process touches some pages for the first time late. Latencies are the times of the fastest tenth, since
-other programs may load the machine. They may double, and by as much more as a process in new namespaces without a runtime got
-slower.
+other programs may load the machine. They may double; if a process in new namespaces without a runtime takes longer too, they may
+grow by that factor as well.
 """
 import math
 import statistics
 import sys
 
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#333333"]
-UNITS = {"memory": "KB of run and events", "descriptors": "descriptors of run and events", "state": "KB of state files"}
+UNITS = {"memory": "KB of anonymous memory of run and events", "descriptors": "descriptors of run and events", "state": "KB of state files"}
 GROWTH = {"memory": 64}
 # How much slower a command may become if the machine does not.
 SLOWER = 2
@@ -117,7 +117,8 @@ def main():
     samples, times = read(sys.argv[1]), read(sys.argv[2])
     end = max(t for points in samples.values() for t, _ in points)
     rows, bad = check(samples, times, end)
-    print(f"\n{end / 60:.1f} minutes, {sum(map(len, times.values()))} commands.\n")
+    commands = sum(len(points) for name, points in times.items() if name != "reference")
+    print(f"\n{end / 60:.1f} minutes, {commands} commands.\n")
     print("| | first third | last third | limit |", "|---|--:|--:|---|", *(f"| {' | '.join(row)} |" for row in rows), sep="\n")
     with open(sys.argv[3], "w") as file:
         file.write(draw(samples, times, end))

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Leads a gateway's life for some minutes: containers with health checks, updates, pauses, restarts, hot-plugged devices and
+# Runs containers as on a gateway for some minutes: with health checks, updates, pauses, restarts, hot-plugged devices and
 # events. Fails if a command fails, or if memory, descriptors, processes, cgroups, files, mounts or latencies grow.
 # usage: integration/soak/run.sh EMBRUN MINUTES      writes docs/soak.svg and a section of docs/reliability.md
 set -euo pipefail
@@ -9,7 +9,7 @@ runtime=$(realpath "$1")
 work=$(mktemp -d)
 parent=soak-$$
 stamp=$(integration/guest/section.sh --stamp)
-# The cgroups are gone after a run; a failed one may leave some.
+# A run removes its cgroups; a run that fails may leave some.
 clean() {
 	for dir in /sys/fs/cgroup/"$parent" /sys/fs/cgroup/*/"$parent"; do
 		[ ! -d "$dir" ] || find "$dir" -depth -type d -exec rmdir {} + 2> "$work/rmdir" || true

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Leads a gateway's life, and writes samples of what it uses and the time of each command.
+"""Runs containers as on a gateway, and writes samples of what they use and the time of each command.
 
 usage: soak.py EMBRUN ROOTFS MINUTES DIR CGROUP
 
@@ -36,7 +36,7 @@ def call(*words, wait=True):
     return child
 
 
-class Life:
+class Soak:
     def __init__(self):
         self.began = time.monotonic()
         self.times = open(f"{WORK}/times.tsv", "w")
@@ -78,7 +78,7 @@ class Life:
         self.events = call("events", "--interval", "2s", NAMES[0], wait=False)
 
     def second(self, number):
-        """What happens in one second; each kind has its own rhythm."""
+        """Runs the commands of one second; each kind has its own period."""
         name = NAMES[number % len(NAMES)]
         self.reference()
         for each in [*NAMES, LONG]:
@@ -120,7 +120,7 @@ class Life:
         for name, value in values.items():
             self.samples.write(f"{self.now():.1f}\t{name}\t{value}\n")
 
-    def live(self):
+    def run(self):
         for name in NAMES:
             self.up(name)
         self.long = call("run", "--bundle", f"{WORK}/{LONG}", LONG, wait=False)
@@ -139,7 +139,7 @@ class Life:
             time.sleep(max(0, began + 1 - time.monotonic()))
         for child in (self.long, self.events):
             if child.poll() is not None:
-                sys.exit(f"a process that should live on ended with {child.returncode}")
+                sys.exit(f"a process that should still run ended with {child.returncode}")
         for name in [*NAMES, LONG]:
             call("delete", "--force", name)
         self.long.wait(60)
@@ -167,4 +167,4 @@ def bundles():
 
 
 bundles()
-Life().live()
+Soak().run()
