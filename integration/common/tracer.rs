@@ -152,7 +152,7 @@ pub enum Event {
     Executed,
 }
 
-/// How a followed process goes on.
+/// How a followed process continues.
 pub enum Act {
     /// To its next event.
     GoOn,
@@ -169,7 +169,7 @@ fn quiet(mut command: Command) -> Command {
     command
 }
 
-/// Runs a command and shows its processes and `other` at each event.
+/// Runs a command and calls `seen` at each event of its processes and of `other`.
 ///
 /// It returns the end of the command when that has ended, or with `all` when all its processes have.
 pub fn follow(
@@ -213,7 +213,7 @@ pub fn follow(
             // A new process first stops once.
             WaitStatus::Stopped(_, Signal::SIGSTOP) if traced.insert(pid) => {}
             WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC) => act = seen(pid, Event::Executed),
-            // So does a new process of one that was seized.
+            // A new process of a seized one first stops with an event.
             WaitStatus::PtraceEvent(..) => drop(traced.insert(pid)),
             WaitStatus::Stopped(_, signal) => deliver = Some(signal),
             _ => {}
@@ -230,7 +230,7 @@ pub fn follow(
     end.or_else(|| waitpid(first, None).ok())
 }
 
-/// Lets go of what this thread still traces.
+/// Detaches from all processes that this thread still traces.
 ///
 /// The kernel does the same when the tracer ends, but then a new process keeps the SIGSTOP of its first stop.
 fn let_go(traced: &BTreeSet<Pid>) {
@@ -284,7 +284,7 @@ fn begin(command: Command, other: Option<Pid>) -> (Pid, BTreeSet<Pid>) {
     (first, other.into_iter().chain([first]).collect())
 }
 
-/// Lets a process that is about to make a system call make none.
+/// Skips the system call that a process is about to make.
 #[cfg(target_arch = "x86_64")]
 fn skip_call(pid: Pid) {
     if let Ok(mut registers) = ptrace::getregs(pid) {

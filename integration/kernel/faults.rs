@@ -4,7 +4,8 @@
 //! `state` and `list` answer, a command that reports success has had its effect, and once `delete --force` has returned 0,
 //! nothing is left.
 //!
-//! `IT_FAULTS=N` takes every Nth call, others on another day; `IT_FAULTS=@N` only the call N. `IT_FAULTS_REPORT` names a file for the numbers.
+//! `IT_FAULTS=N` takes every Nth call, other calls each day; `IT_FAULTS=@N` only the call N. `IT_FAULTS_REPORT` names a file for
+//! the numbers.
 
 #[path = "faults/scene.rs"]
 mod scene;
@@ -38,9 +39,9 @@ pub const SLOW: &[Case] = cases![
     delete_force_of_a_hung_container_survives_hundreds_of_faults,
 ];
 
-/// Whether init waits, or has ended since and `start` says so.
+/// Whether init waits, or has ended since and `start` reports that.
 ///
-/// Init may meet the fault when create has already returned.
+/// Init may get the fault after create has returned.
 fn waits_for_its_start(s: &Scene<'_>) -> bool {
     s.status() == "created" || s.call(&["start", "ID"]).status == 1
 }

@@ -70,7 +70,7 @@ impl Cgroup {
                 inherit_cpuset(&hierarchy.place)?;
             }
             hierarchy.with(|_| Ok(())).context(|| format!("open {}", hierarchy.place.directory()))?;
-            // A new one may be below a frozen one: init would never answer. On v2 its own file says only that it is new.
+            // A new one may be below a frozen one: init would never answer. On v2 a new cgroup's own cgroup.freeze is always 0.
             let is_new = hierarchy.place.is_v2() && hierarchy.place.made > 0 && self.unit.is_none();
             check_running(&hierarchy, if is_new { is_held } else { is_halted })
         });

@@ -126,7 +126,7 @@ pub(super) fn is_halted(hierarchy: &Hierarchy) -> bool {
     is_frozen(&hierarchy.place) || is_held(hierarchy)
 }
 
-/// Whether all of its processes are frozen, also by a cgroup above, on v2.
+/// Whether all processes of a v2 cgroup are frozen, also by a cgroup above.
 pub(super) fn is_held(hierarchy: &Hierarchy) -> bool {
     hierarchy.place.is_v2()
         && hierarchy.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == "frozen 1"))

@@ -36,9 +36,9 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     delete(globals, id, force, None)
 }
 
-/// The same; `own` has the container and the hooks of the `run` that ends.
+/// The same; `own` has the container and the hooks of a `run` that ends.
 ///
-/// That deletes no other container of the id, does not stop another command, and reads a large config only once.
+/// With `own` it deletes no other container of the id, stops no other command, and does not read a large config again.
 fn delete(globals: &Globals, id: &str, force: bool, own: Option<(&Record, &Hooks)>) -> Result<()> {
     crate::bundle::id::check(id)?;
     let began = Instant::now();

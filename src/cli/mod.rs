@@ -71,7 +71,7 @@ pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
 
 fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Misuse> {
     if crate::sys::entry::is_set_id() {
-        // Whoever chooses the configuration would become that user.
+        // The caller chooses the configuration, so any user of the host could become the file's owner.
         return Err(
             Error::new("the program must not have the set-user-ID or set-group-ID bit (chmod 0755)").into()
         );

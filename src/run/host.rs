@@ -337,7 +337,7 @@ impl<'a> Host<'a> {
         }
         let message = if limits.executed.get() { Message::end() } else { message? };
         match message.what {
-            // An init that has not heard the last go has executed nothing.
+            // An init that has not received the last go has executed nothing.
             MessageKind::End if wanted != MessageKind::End || message.number != 0 => Err(self.died()),
             what if what == wanted => Ok(message),
             _ => Err(message.instead_of(wanted)),

@@ -284,7 +284,7 @@ impl Channel {
             };
             match received {
                 Err(Errno::EINTR) => {}
-                // It comes once, before a message that is still queued.
+                // The kernel reports it once, before a message that is still queued.
                 Err(Errno::ECONNRESET) => reset = true,
                 other => break other?,
             }
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_is_heard_although_the_last_word_was_not() {
+    fn failure_is_received_although_a_go_stays_unread() {
         let (host, child) = Channel::pair().unwrap();
         host.go().and(child.failed(7, 5, "")).unwrap();
         drop(child);

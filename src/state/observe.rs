@@ -136,7 +136,7 @@ impl Stat {
         let (mut path, mut line) = ([0; 32], [0; 1024]);
         write!(&mut path[..], "/proc/{pid}/stat").ok()?;
         let path = CStr::from_bytes_until_nul(&path).ok()?;
-        // Other errors, such as ENOMEM, are no proof that it has ended.
+        // Other errors, such as ENOMEM, do not prove that it has ended.
         for _ in 0..50 {
             match open(path, OFlag::O_RDONLY).and_then(|file| read(file, &mut line)) {
                 Ok(n) => return Stat::parse(&line[..n]),

@@ -73,9 +73,10 @@ impl Work {
         Some(Work { worker: worker?, init, hook })
     }
 
-    /// Whether the calling process works, or its hook started the caller.
+    /// Whether the calling process does this work, or its hook started it.
     ///
-    /// The caller must not kill itself then. Its own note remains if it could not be cleared, for example on a disk that was read-only for a while.
+    /// The caller must not kill itself then. Its own note remains if it could not be cleared, for example while the disk was
+    /// read-only.
     pub fn is_ours(&self) -> bool {
         let started = |hook: ProcessMark| nix::unistd::getsid(None).is_ok_and(|sid| sid.as_raw() == hook.pid);
         self.hook.is_some_and(started) || ProcessMark::own().is_ok_and(|own| own == self.worker)
@@ -135,7 +136,7 @@ impl Away {
         let lost = || Error::new(TAKEN_OVER);
         let Away { entry, work } = self;
         let mut locked = lock(entry, clock::after(PATIENCE))?.ok_or_else(lost)?;
-        // An error in reading the note is no proof that another command works on the container.
+        // An error in reading the note does not prove that another command works on the container.
         if locked.noted()? != Some(work) {
             return Err(lost());
         }

@@ -185,7 +185,7 @@ mod tests {
 
     extern "C" fn nothing(_: libc::c_int) {}
 
-    /// Without another attempt, a few of a thousand loads fail.
+    /// If each load is attempted only once, a few of a thousand fail.
     #[test]
     fn a_program_is_loaded_while_signals_arrive() {
         let set = |value| Instruction { code: 0xb7, registers: 0, offset: 0, immediate: value };

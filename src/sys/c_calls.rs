@@ -1,7 +1,7 @@
 //! Plain system calls under the names of the C library's functions.
 //!
-//! musl's functions also serve kernels before Linux 2.6.39, threads that can be cancelled, and its own signals, which embrun has
-//! not: 3 KB (`docs/size.md`). Only the program contains this, and only if musl is linked statically, like `c_heap`.
+//! musl's functions also serve kernels before Linux 2.6.39, threads that can be cancelled, and its own signals. embrun needs none of
+//! that, which saves 3 KB (`docs/size.md`). Only the program contains this, and only if musl is linked statically, like `c_heap`.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};

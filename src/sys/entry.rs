@@ -41,7 +41,7 @@ pub unsafe fn begin(argv: *const *const c_char) {
 
 /// Whether the program's file gives its caller another user or group (execve(2)).
 ///
-/// The kernel tells the ids in the auxiliary vector, which takes no system call.
+/// The kernel passes the ids in the auxiliary vector, so this makes no system call.
 pub fn is_set_id() -> bool {
     // SAFETY: reads numbers that the kernel has left in this process.
     let [uid, euid, gid, egid] =

@@ -1,7 +1,7 @@
 //! Signals by number.
 //!
-//! The C libraries hide some signals from their sets (musl 32 to 34, glibc 32 and 33), and musl's sigaction(2) keeps order among
-//! threads, which costs 1 KB on x86_64.
+//! The C libraries hide some signals from their sets (musl 32 to 34, glibc 32 and 33), and musl's sigaction(2)
+//! synchronises threads, which costs 1 KB on x86_64.
 
 use std::ffi::{c_int, c_long};
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};

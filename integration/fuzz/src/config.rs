@@ -29,7 +29,7 @@ pub fn judge(input: &[u8]) {
             assert_eq!(spec, same, "{}", shown());
             let mut spec = spec;
             plans::judge(&spec);
-            // Their form has NULs of its own.
+            // The stored form of annotations contains NULs.
             spec.annotations = Pairs::default();
             assert!(!has_nul(&format!("{spec:?}")), "a NUL is accepted: {}", shown());
         }

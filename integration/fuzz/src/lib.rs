@@ -1,6 +1,7 @@
-//! The fuzz targets: each judges one input, and panics if an oracle disagrees.
+//! The fuzz targets: each checks one input beside an oracle.
 //!
-//! docs/fuzzing.md lists targets and oracles. `run.sh` builds and runs them; cargo-fuzz works too.
+//! A target panics if its result is not that of the oracle. docs/fuzzing.md lists targets and oracles. `run.sh` builds and runs
+//! them; cargo-fuzz works too.
 #![warn(missing_docs)]
 
 pub mod argv;

@@ -161,7 +161,7 @@ impl Stage {
     }
 }
 
-/// Ends what the containers left to process 1.
+/// Waits for the ended processes that the containers left to process 1.
 fn reap() {
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {

@@ -2,7 +2,7 @@
 //!
 //! See runtime.md, "State" and "Operations".
 
-/// The status of a container, or that there is none.
+/// The status of a container, or its absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// There is none.
@@ -15,7 +15,7 @@ pub enum Status {
     PausedCreated,
     /// The same, with SIGTERM pending.
     PausedEnding,
-    /// Frozen after it.
+    /// Frozen after `start`.
     PausedRunning,
     /// Init has ended.
     Stopped,

@@ -60,7 +60,7 @@ fn raw(own: &RootDir, path: &str, top: &Path) {
     assert_eq!(is, should, "raw {path:?} in {:?}", listed(top));
 }
 
-/// What is made is inside the root, and is found again.
+/// A directory that is made is inside the root, and is found again.
 fn making(own: &RootDir, claim: &InsidePath, top: &Path, outside: &Path) {
     let mode = nix::sys::stat::Mode::S_IRWXU;
     if let Ok(made) = own.mkdir_all(claim, Links::Follow, mode) {

@@ -1,4 +1,4 @@
-//! A container, the command that meets a fault, and what is left afterwards.
+//! A container, the command that gets a fault, and what is left afterwards.
 
 use crate::common::cage::{below, token_cgroups};
 use crate::common::inject::{Fault, Faulted, perform};
@@ -57,7 +57,7 @@ impl<'t> Scene<'t> {
         }
     }
 
-    /// A hook that says it runs and never ends, with a child.
+    /// Adds a hook that makes a file and never ends, with a child.
     pub fn with_a_hung_hook(&mut self) {
         let line = format!("touch {}; sleep 1000 & sleep 1000", self.mark().display());
         self.c.config["hooks"]["createRuntime"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", line]}]);
@@ -67,7 +67,7 @@ impl<'t> Scene<'t> {
         self.c.bundle.join("hangs")
     }
 
-    /// The path of a console socket that nobody reads.
+    /// Returns the path of a console socket whose terminals are not used.
     pub fn listen(&mut self) -> String {
         let path = self.c.bundle.join("console");
         self.socket = Some(ConsoleSocket::listen(path.clone()));
@@ -228,9 +228,9 @@ impl<'t> Scene<'t> {
         }
     }
 
-    /// What the container has left.
+    /// Returns the processes, cgroups, mounts and files that the container has left.
     ///
-    /// These are processes, cgroups, mounts and files. The kernel gets some time to remove them.
+    /// The kernel gets some time to remove them.
     pub fn left(&self) -> BTreeSet<String> {
         let mut left = BTreeSet::new();
         within(|| {

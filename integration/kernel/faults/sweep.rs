@@ -20,7 +20,7 @@ struct Count {
     wrong: usize,
 }
 
-/// Runs the command with each fault, and fails unless every one was survived.
+/// Runs the command with each fault, and fails if a promise is broken after one.
 pub fn sweep(scene: Scene<'_>) {
     let mut count = Count::default();
     let (step, first) = stride();
@@ -42,11 +42,13 @@ pub fn sweep(scene: Scene<'_>) {
     }
     println!("{}: {count:?}", scene.name);
     report(&scene, &count);
-    assert!(count.points > 20 / step, "few calls were met");
+    assert!(count.points > 20 / step, "few calls got a fault");
     assert_eq!([count.leaks, count.orphans, count.hangs, count.wrong], [0; 4]);
 }
 
-/// Lets one call fail in each way; returns false if the command ended before.
+/// Fails one call with each of its errors in turn.
+///
+/// Returns false if the command ended before.
 fn errors(scene: &Scene<'_>, role: Role, at: usize, count: &mut Count) -> bool {
     for n in 0.. {
         let done = meet(scene, Fault { role, at, kind: Kind::Error(n) }, count);
@@ -71,7 +73,7 @@ fn stride() -> (usize, usize) {
     }
     let step = given.parse().unwrap_or(1).max(1);
     let days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400;
-    // Even short commands meet one fault.
+    // A short command gets at least one fault.
     (step, 1 + days as usize % step.min(20))
 }
 

@@ -133,7 +133,7 @@ impl Call {
 
     /// Finds a call by its name, first at this index and soon after it.
     ///
-    /// Profiles sort their names and leave few out.
+    /// Profiles list their names in order and leave few out, so the next name is close.
     pub fn find_near(name: &str, likely: usize) -> Option<Call> {
         let (mut low, mut high) = (0, COUNT);
         let (mut middle, mut step) = (likely.min(COUNT - 1), 1);
