@@ -100,7 +100,7 @@ conformance-v2: ## most of runc's test files, side by side with runc in a guest 
 
 conformance-runc: conformance # its earlier name
 
-PARTS ?= power uml systemd armv7 aarch64 memory
+PARTS ?= power netem uml systemd quadlet armv7 aarch64 memory
 gateway-guests: ## the gateway in guests: 20 power cuts, a bad link, user-mode Linux, systemd, quadlet, armv7, aarch64; some: make gateway-guests PARTS=power CUTS=3
 	@CUTS=$(CUTS) integration/gateway/guests.sh $(PARTS)
 
