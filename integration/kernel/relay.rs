@@ -26,6 +26,7 @@ pub const CASES: &[Case] = cases![
     end_of_input_does_not_end_the_output,
     last_output_is_complete_and_background_writers_do_not_block_exec,
     output_lost_on_a_full_disk_is_reported,
+    lost_output_takes_no_memory,
     window_size_is_set_before_the_first_instruction,
 ];
 
@@ -304,6 +305,27 @@ fn output_lost_on_a_full_disk_is_reported(t: &Test) {
         nothing_is_left(&c);
     }
     nix::mount::umount(&disk).unwrap();
+}
+
+fn lost_output_takes_no_memory(t: &Test) {
+    let print = |bytes| format!("head -c {bytes} /dev/zero; read line");
+    let script = format!("{}; {}; exit 5", print(100_000), print(8_000_000));
+    for (c, command) in ways(t, &script) {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (reader, mut input) = std::io::pipe().unwrap();
+        let mut child = start(command, reader, full);
+        let mut peak = || {
+            costs_no_time(child.id());
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            input.write_all(b"\n").unwrap();
+            let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let (before, after) = (peak(), peak());
+        assert!(after < before + 1000, "{before} KiB, later {after} KiB");
+        assert_eq!(end(&mut child), 5);
+        nothing_is_left(&c);
+    }
 }
 
 fn window_size_is_set_before_the_first_instruction(t: &Test) {

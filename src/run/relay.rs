@@ -101,6 +101,11 @@ impl Chunk {
         self.start == self.end
     }
 
+    /// Drops the content, but not the memory.
+    fn clear(&mut self) {
+        self.start = self.end;
+    }
+
     /// Reads if the buffer is empty. `false` at the end or at a lasting error.
     fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> nix::Result<usize>) -> bool {
         if !self.is_empty() {
@@ -230,7 +235,7 @@ impl Relay {
         if !(master | stdin).is_empty() && self.left.is_none() {
             let kept = self.input.drain(|bytes| write(&self.master, bytes));
             if kept.is_err_and(|e| !is_of_this_moment(e)) {
-                self.input = Chunk::empty();
+                self.input.clear();
             }
             self.take_output();
         }
@@ -264,7 +269,7 @@ impl Relay {
             Err(e) if is_of_this_moment(e) => {}
             // A file may have room again later; the program must not wait for that.
             Err(e @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => {
-                self.output = Chunk::empty();
+                self.output.clear();
                 if !std::mem::replace(&mut self.reported, true) {
                     crate::log::warn(&crate::error::Error::os("stdout: output is lost", e).to_string());
                 }
@@ -275,7 +280,8 @@ impl Relay {
 
     /// Hands on the last output after the program has ended; whether some must wait.
     pub fn finish(&mut self) -> bool {
-        (self.more_input, self.input) = (false, Chunk::empty());
+        self.more_input = false;
+        self.input.clear();
         // From now on, other processes may write to the terminal without end.
         let mut left = self.left.unwrap_or(HELD);
         loop {
