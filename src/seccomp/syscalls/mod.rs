@@ -145,7 +145,7 @@ impl Call {
                 std::cmp::Ordering::Greater => high = middle,
             }
             middle = low + ((high - low) / 2).min(step);
-            step *= 8;
+            step = (step * 8).min(COUNT);
         }
         None
     }
