@@ -13,6 +13,14 @@ fn wrong_number_of_arguments_prints_the_help() {
     assert!(said.stdout.starts_with("Incorrect Usage.\n\nNAME:\n   embrun state - "), "{said:?}");
 }
 
+/// `HOST[:PATH]` has a colon of its own.
+#[test]
+fn help_has_the_whole_form_of_a_value() {
+    let help = Scratch::new().call(&["spec", "--help"]).ok().to_owned();
+    let line = "\n  --device HOST[:PATH[:ACCESS]]... let the program use ";
+    assert!(help.contains(line), "{help}");
+}
+
 #[test]
 fn misspelt_words_are_reported_in_one_line() {
     let s = Scratch::new();

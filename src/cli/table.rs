@@ -45,8 +45,8 @@ pub struct Verb(&'static str);
 
 impl Line {
     fn read(line: &'static str) -> Line {
-        let (head, text) = line.split_once(':').unwrap_or((line, ""));
-        Line { head, text: text.trim_start_matches(' ') }
+        let (head, text) = cut(line, ": ").unwrap_or((line, ""));
+        Line { head, text }
     }
 
     /// Whether the help texts have it.
