@@ -74,6 +74,42 @@ fn spec_takes_the_user_and_devices_of_the_host() {
         assert_eq!(seen, expected, "{options:?} {path}");
     }
     assert_eq!(written(&["--user", "7"])[0], user(7, 7));
+    // Control characters and invisible ones.
+    let path = "/dev/\u{1}\u{7f}\t\u{200b}é\\";
+    let seen = written(&["--device", &format!("/dev/null:{path}")]);
+    assert_eq!(seen[1][0], node(path, 3, 0o600, (0, 0)));
+}
+
+#[test]
+fn spec_binds_a_pty_whose_access_it_cannot_limit() {
+    let s = Scratch::new();
+    let bundle = s.path("");
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let host = nix::unistd::ttyname(&pty.slave).unwrap();
+    let host = host.to_str().unwrap();
+    let spec = |options: &[&str], device: &str| {
+        s.call(&[&["spec", "-b", &bundle, "--device", device], options].concat())
+    };
+    let collector = ["--role", "data-collector"];
+    for (options, access) in
+        [(&[][..], ""), (&[], ":rw"), (&[], ":rwm"), (&collector, ""), (&collector, ":r")]
+    {
+        spec(options, &format!("{host}:/dev/sensor{access}")).ok();
+        let text = std::fs::read_to_string(s.path("config.json")).unwrap();
+        std::fs::remove_file(s.path("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        let mount = config["mounts"].as_array().unwrap().last().unwrap();
+        assert_eq!((&mount["source"], &mount["destination"]), (&json!(host), &json!("/dev/sensor")));
+    }
+    for access in ["r", "w", "m", "rm"] {
+        let device = format!("{host}:{access}");
+        spec(&[], &device).fails(&format!(
+            "spec: --device {device}: the access to a pty cannot be limited (its owner and mode decide)"
+        ));
+    }
+    let name = host.strip_prefix("/dev/").unwrap();
+    s.shell(&format!("cd /dev && $E spec --device {name}:/dev/sensor"))
+        .fails(&format!("spec: --device {name}:/dev/sensor: {name}: must be an absolute path"));
 }
 
 #[test]

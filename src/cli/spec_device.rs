@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::device::{is_pty, path_of, rule_of};
 use crate::cgroup::limits::{RuleKind, access};
-use crate::error::{Error, Quoted, Result};
+use crate::error::{Error, Result};
+use crate::json::value::Json;
 use crate::plan::inside_path::InsidePath;
 use crate::sys::file::stat;
 use crate::text::Text;
@@ -44,6 +45,15 @@ impl DeviceItems {
             found => found?,
         };
         let rule = rule_of(&node, 0).ok_or_else(|| Error::of(format_args!("{host} is no device")))?;
+        let pty = is_pty(&rule);
+        // The default rules of every container allow all ptys.
+        if pty && letters != usual && !(letters.contains('r') && letters.contains('w')) {
+            return Err(Error::new("the access to a pty cannot be limited").hint("its owner and mode decide"));
+        }
+        // The source of a mount is relative to the bundle.
+        if pty && !host.starts_with('/') {
+            return Err(Error::of(format_args!("{host}: must be an absolute path")));
+        }
         let inside = path_of(path)?;
         if self.paths.contains(&inside) {
             return Err(Error::of(format_args!("{path} is given twice")));
@@ -53,8 +63,8 @@ impl DeviceItems {
         let [major, minor] = [rule.major, rule.minor].map(Option::unwrap_or_default);
         let numbers = format!(r#""type":"{kind}","major":{major},"minor":{minor}"#);
         let _ = write!(self.rules, r#",{{"allow":true,{numbers},"access":"{letters}"}}"#);
-        let [host, path] = [host, path].map(Quoted);
-        if is_pty(&rule) {
+        let [host, path] = [host, path].map(|text| Json::Str(text).compact());
+        if pty {
             let options = r#""options":["bind","nosuid","noexec"]"#;
             let _ =
                 write!(self.mounts, r#",{{"destination":{path},"type":"bind","source":{host},{options}}}"#);
