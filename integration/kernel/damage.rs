@@ -1,15 +1,17 @@
 //! Damaged state: the rest is enough to find, kill and remove a container.
 
 use crate::cases;
-use crate::common::{Case, Test};
+use crate::common::{Case, Test, eventually};
 use crate::state::{dir, gone, paused, record};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 pub const CASES: &[Case] = cases![
     damaged_state_is_restored_from_its_copy,
     state_is_rebuilt_from_the_config_if_both_copies_are_damaged,
+    run_deletes_its_container_whose_state_is_damaged,
     fully_damaged_state_is_deleted_with_force,
     rebuilt_state_does_not_touch_the_cgroup_of_another_container,
     state_torn_at_any_length_keeps_the_container,
@@ -82,6 +84,26 @@ fn state_is_rebuilt_from_the_config_if_both_copies_are_damaged(t: &Test) {
 }
 
 /// If no file of a container is readable, the state is removed and nothing killed.
+/// The cage checks for leftovers, such as the cgroup.
+fn run_deletes_its_container_whose_state_is_damaged(t: &Test) {
+    let mut c = t.container();
+    c.args(&["sh", "-c", "read line; exit 5"]);
+    c.write();
+    for damage in TORN {
+        let mut command = t.command(&["run", "--bundle", c.bundle.to_str().unwrap(), &c.id]);
+        let mut run = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it runs", || {
+            let state = c.call(&["state"]);
+            state.status == 0 && state.json()["status"] == "running"
+        });
+        tear(&dir(&c).join("record"), damage);
+        tear(&dir(&c).join("state.json"), damage);
+        drop(run.stdin.take());
+        assert_eq!(run.wait().unwrap().code(), Some(5));
+        assert!(!dir(&c).exists(), "{damage}");
+    }
+}
+
 fn fully_damaged_state_is_deleted_with_force(t: &Test) {
     let other = paused(t);
     other.up();

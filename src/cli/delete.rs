@@ -47,7 +47,9 @@ fn delete(globals: &Globals, id: &str, force: bool, own: Option<(&Record, &Hooks
         let status = observed.status().name();
         let runs = matches!(observed, Observed::Running(_) | Observed::Paused(_));
         let held = observed.held();
-        if own.is_some_and(|(own, _)| own.init != held.record.init) {
+        // A record that was rebuilt from the configuration has no creator, and no init once that has ended.
+        let is_rebuilt = held.record.creator.pid == 0;
+        if own.is_some_and(|(own, _)| own.init != held.record.init && !is_rebuilt) {
             return Ok(());
         }
         let begun = held.record.phase == Phase::Deleting;
