@@ -80,7 +80,7 @@ fn restorer() -> (usize, usize) {
 pub unsafe fn set_action(signal: c_int, handler: libc::sighandler_t, flags: c_int) {
     let (with, restorer) = restorer();
     // The kernel's `struct sigaction` with an empty mask. riscv64 has no restorer, so that the mask is in its place.
-    let action = [handler, flags as usize | with, restorer, 0, 0];
+    let action = [handler, flags as u32 as usize | with, restorer, 0, 0];
     let null = std::ptr::null_mut::<usize>();
     // SAFETY: the kernel reads one structure; the caller vouches for the handler.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal as c_long, action.as_ptr(), null, SIZE) };
