@@ -4,6 +4,7 @@
 //! the character with the byte's number. [`argument`] restores the byte. Only the program's arguments and environment may contain
 //! such bytes: the lexer refuses them everywhere else.
 
+pub mod names;
 pub mod search;
 
 use std::ffi::{CStr, CString};

@@ -165,10 +165,10 @@ fn linux(l: &Linux) -> Value {
             "enableMonitoring": rdt.monitoring,
         })),
         "memoryPolicy": l.memory_policy.map(|p| json!({
-            "mode": memory_policy::MODES.iter().find(|(_, mode)| *mode == p.mode).map(|(name, _)| name),
+            "mode": memory_policy::MODES.name(|mode| mode == p.mode),
             "nodes": p.nodes,
             "flags": memory_policy::FLAGS
-                .iter()
+                .pairs()
                 .filter(|(_, flag)| p.flags & flag != 0)
                 .map(|(name, _)| name)
                 .collect::<Vec<_>>(),

@@ -118,7 +118,7 @@ pub fn policy(p: &Policy) -> Value {
         "defaultErrnoRet": errno(p.default_action),
         "architectures": p.architectures.iter().map(|a| a.name()).collect::<Vec<_>>(),
         "flags": p.flags.map(|flags| {
-            FLAGS.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect::<Vec<_>>()
+            FLAGS.pairs().filter(|(_, bit)| flags & bit != 0).map(|(name, _)| name).collect::<Vec<_>>()
         }),
         "listenerPath": p.listener_path,
         "listenerMetadata": p.listener_metadata,
@@ -127,7 +127,7 @@ pub fn policy(p: &Policy) -> Value {
 }
 
 fn rule(r: &Rule) -> Value {
-    let operator = |op| OPERATORS.iter().find(|(known, _)| *known == op).map(|(_, name)| *name);
+    let operator = |op| OPERATORS.name(|known| known == op);
     json!({
         "names": r.names,
         "action": r.action.name(),
@@ -154,8 +154,7 @@ pub fn with_default_errno(item: &mut Value, action: &str, errno: &str) {
     if matches!(item[action].as_str(), Some("SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE")) && item[errno].is_null() {
         item[errno] = json!(1);
     }
-    let one_name = |known: &&(Action, &str)| item[action] == known.1;
-    if let Some((known, _)) = ACTIONS.iter().find(one_name) {
+    if let Some(known) = item[action].as_str().and_then(|name| ACTIONS.get(name)) {
         item[action] = json!(known.name());
     }
 }

@@ -176,7 +176,7 @@ pub fn json(p: &Policy) -> Json {
         members
     };
     let condition = |a: &Arg| {
-        let op = embrun::seccomp::policy::OPERATORS.iter().find(|(op, _)| *op == a.op).unwrap().1;
+        let op = embrun::seccomp::policy::OPERATORS.name(|op| op == a.op).unwrap();
         Json::object([
             ("index", Json::from(u32::from(a.index))),
             ("value", Json::from(a.value)),

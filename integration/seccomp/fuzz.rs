@@ -11,6 +11,7 @@ use embrun::seccomp::policy::{ACTIONS, FLAGS, OPERATORS, policy};
 use embrun::seccomp::recording::RecordedProfile;
 use embrun::seccomp::sim::check;
 use embrun::seccomp::syscalls::Call;
+use embrun::text::names::{NameTable, word};
 
 use crate::catalogue::{self, SHIPPED};
 use crate::kernel::accepts;
@@ -141,17 +142,22 @@ fn nodes<'j>(at: &'j mut Json, skip: &mut usize) -> (Option<&'j mut Json>, usize
     (None, count)
 }
 
+/// One name of a table.
+fn a_name<T: Copy>(table: &NameTable<T>, random: &mut Random) -> &'static str {
+    word(table.text, random.below(table.values.len()))
+}
+
 /// Makes one change that keeps the form.
 fn change(profile: &mut Json, corpus: &[Json], random: &mut Random) {
     let Json::Object(members) = profile else { return };
     match random.below(12) {
         0 => action(members, "defaultAction", "defaultErrnoRet", random),
         1 => {
-            let some: Vec<&str> = (0..random.below(5)).map(|_| ALL[random.below(ALL.len())].1).collect();
+            let some: Vec<&str> = (0..random.below(5)).map(|_| a_name(&ALL, random)).collect();
             set(members, "architectures", Json::strs(some));
         }
         2 => {
-            let some: Vec<&str> = (0..random.below(3)).map(|_| FLAGS[random.below(FLAGS.len())].1).collect();
+            let some: Vec<&str> = (0..random.below(3)).map(|_| a_name(&FLAGS, random)).collect();
             set(members, "flags", Json::strs(some));
         }
         3 => set(members, "listenerPath", Json::str("/run/listener")),
@@ -229,7 +235,7 @@ fn condition(random: &mut Random) -> Json {
         ("index", Json::from(random.below(6))),
         ("value", value),
         ("valueTwo", two),
-        ("op", Json::from(OPERATORS[random.below(OPERATORS.len())].1)),
+        ("op", Json::from(a_name(&OPERATORS, random))),
     ])
 }
 
@@ -239,7 +245,7 @@ fn action(
     errno_key: &'static str,
     random: &mut Random,
 ) {
-    let name = ACTIONS[random.below(ACTIONS.len())].1;
+    let name = a_name(&ACTIONS, random);
     members.retain(|(k, _)| *k != errno_key);
     if matches!(name, "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE") && random.one_in(2) {
         members.push((errno_key, Json::from(random.below(4096))));

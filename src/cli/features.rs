@@ -51,11 +51,11 @@ fn document() -> Result<Json> {
         hooks = quoted(&mut HookKind::NAMES.iter().copied()),
         options = quoted(&mut options::names()),
         capabilities = quoted(&mut capabilities.iter().map(String::as_str)),
-        actions = quoted(&mut policy::ACTIONS.iter().map(|(_, name)| *name)),
-        operators = quoted(&mut policy::OPERATORS.iter().map(|(_, name)| *name)),
-        archs = quoted(&mut arch::ALL.iter().map(|(_, name)| *name)),
-        modes = quoted(&mut memory_policy::MODES.iter().map(|(name, _)| *name)),
-        policy_flags = quoted(&mut memory_policy::FLAGS.iter().map(|(name, _)| *name)),
+        actions = quoted(&mut policy::ACTIONS.names()),
+        operators = quoted(&mut policy::OPERATORS.names()),
+        archs = quoted(&mut arch::ALL.names()),
+        modes = quoted(&mut memory_policy::MODES.names()),
+        policy_flags = quoted(&mut memory_policy::FLAGS.names()),
         flags = flags(u32::MAX),
         // Only this depends on the host (features-linux.md).
         supported = flags(support().flags),
@@ -66,7 +66,7 @@ fn document() -> Result<Json> {
 
 /// The filter flags that a policy can name.
 fn flags(among: u32) -> String {
-    quoted(&mut policy::FLAGS.iter().filter(|(flag, _)| among & flag != 0).map(|(_, name)| *name))
+    quoted(&mut policy::FLAGS.pairs().filter(|(_, flag)| among & flag != 0).map(|(name, _)| name))
 }
 
 /// Plain names as the members of a list.
@@ -125,7 +125,7 @@ mod tests {
             Json::List(names) => names.len() as u32,
             _ => panic!("{name}"),
         };
-        let all = policy::FLAGS.iter().fold(0, |all, (flag, _)| all | flag);
+        let all = policy::FLAGS.values.iter().fold(0, |all, flag| all | flag);
         assert_eq!(list("knownFlags"), all.count_ones());
         assert_eq!(list("supportedFlags"), (support().flags & all).count_ones());
     }

@@ -55,7 +55,7 @@ pub fn read(path: &str) -> Result<Policy> {
 /// An architecture by the spec's name or its end, in any case.
 fn named(name: &str) -> Result<Arch> {
     let same = |full: &str| full == name || full["SCMP_ARCH_".len()..].eq_ignore_ascii_case(name);
-    let found = ALL.iter().find(|(_, full)| same(full)).map(|(arch, _)| *arch);
+    let found = ALL.pairs().find(|(full, _)| same(full)).map(|(_, arch)| arch);
     found.ok_or_else(|| Error::of(format_args!("--arch: unknown architecture {}", Quoted(name))))
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Quoted};
 use crate::text::Text;
+use crate::text::names::words;
 
 /// The reason why a value is refused, and its path in the document.
 ///
@@ -71,7 +72,7 @@ impl From<Fault> for Error {
 
 /// The text with control characters escaped, so that an error stays on one line.
 ///
-/// Names in a document are chosen by its author.
+/// NameTable in a document are chosen by its author.
 pub fn one_line(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
@@ -113,8 +114,8 @@ pub(super) fn without_nul(s: &str) -> Read<&str> {
 
 /// The fault of an unknown word; it lists the known ones.
 #[cold]
-pub(super) fn unknown(word: &str, known: &mut dyn Iterator<Item = Text>) -> Fault {
-    let known: Vec<Text> = known.collect();
+pub(super) fn unknown(word: &str, known: Text) -> Fault {
+    let known: Vec<Text> = words(known).collect();
     Fault::of(format_args!("unknown {} (known: {})", Quoted(word), known.join(", ")))
 }
 
@@ -151,7 +152,9 @@ mod tests {
     use super::super::document;
     use super::super::slot::{Each, Slot, Value, Word, may, must};
     use super::*;
+    use crate::names;
     use crate::text::List;
+    use crate::text::names::NameTable;
 
     fn says(text: Text, read: &mut dyn FnMut(Value<'_>) -> Read<()>) -> String {
         document::read(text.as_bytes(), &mut Each(read)).unwrap_err().to_string()
@@ -160,8 +163,9 @@ mod tests {
     #[test]
     fn faults_name_their_path() {
         let text = r#"{"process":{"rlimits":[{"type":"a"},{"type":"b"}],"x":{"k":true}}}"#;
+        static KINDS: NameTable<i32> = names! { "a" => 1 };
         let mut kind = 0;
-        let mut item = |v: Value<'_>| v.object(&mut [must("type", &mut Word(&mut kind, &[("a", 1)]))]);
+        let mut item = |v: Value<'_>| v.object(&mut [must("type", &mut Word(&mut kind, &KINDS))]);
         let mut rlimits = |v: Value<'_>| v.each(&mut Each(&mut item));
         let mut process = |v: Value<'_>| v.object(&mut [may("rlimits", &mut Each(&mut rlimits))]);
         let fault = says(text, &mut |v| v.object(&mut [may("process", &mut Each(&mut process))]));

@@ -16,6 +16,7 @@
 use super::document::{Items, Members};
 use super::read::{Fault, Integer, Read, is_reported, missing, unknown, without_nul};
 use crate::error::Quoted;
+use crate::text::names::NameTable;
 use crate::text::{Keep, List, Text};
 
 /// A place for one value of a document.
@@ -329,15 +330,12 @@ impl Slot for List<Text> {
 }
 
 /// One of these words; stores the value that belongs to it.
-pub struct Word<'a, T: 'static>(pub &'a mut T, pub &'static [(Text, T)]);
+pub struct Word<'a, T: 'static>(pub &'a mut T, pub &'static NameTable<T>);
 
 impl<T: Copy> Slot for Word<'_, T> {
     fn fill(&mut self, value: Value<'_>) -> Read<()> {
         let word = value.text()?;
-        match self.1.iter().find(|(name, _)| *name == word) {
-            Some((_, meaning)) => *self.0 = *meaning,
-            None => return Err(unknown(word, &mut self.1.iter().map(|(name, _)| *name))),
-        }
+        *self.0 = self.1.get(word).ok_or_else(|| unknown(word, self.1.text))?;
         Ok(())
     }
 }

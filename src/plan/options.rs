@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::names;
+use crate::text::names::NameTable;
 use crate::text::{Keep, List};
 
 /// `MS_…` of mount(2), the same on every architecture; libc lacks some.
@@ -65,73 +67,73 @@ enum Effect {
 use Effect::{Clear, ClearAll, Propagation, Set, SetAll};
 
 /// In alphabetical order, as `features` prints them.
-const OPTIONS: &[(&str, Effect)] = &[
-    ("acl", Set(ms::POSIXACL)),
-    ("async", Clear(ms::SYNCHRONOUS)),
-    ("atime", Clear(ms::NOATIME)),
-    ("bind", Set(ms::BIND)),
-    ("defaults", Effect::Nothing),
-    ("dev", Clear(ms::NODEV)),
-    ("diratime", Clear(ms::NODIRATIME)),
-    ("dirsync", Set(ms::DIRSYNC)),
-    ("exec", Clear(ms::NOEXEC)),
-    ("idmap", Effect::Idmap),
-    ("iversion", Set(ms::I_VERSION)),
-    ("lazytime", Set(ms::LAZYTIME)),
-    ("loud", Clear(ms::SILENT)),
-    ("mand", Set(ms::MANDLOCK)),
-    ("noacl", Clear(ms::POSIXACL)),
-    ("noatime", Set(ms::NOATIME)),
-    ("nodev", Set(ms::NODEV)),
-    ("nodiratime", Set(ms::NODIRATIME)),
-    ("noexec", Set(ms::NOEXEC)),
-    ("noiversion", Clear(ms::I_VERSION)),
-    ("nolazytime", Clear(ms::LAZYTIME)),
-    ("nomand", Clear(ms::MANDLOCK)),
-    ("norelatime", Clear(ms::RELATIME)),
-    ("nostrictatime", Clear(ms::STRICTATIME)),
-    ("nosuid", Set(ms::NOSUID)),
-    ("nosymfollow", Set(ms::NOSYMFOLLOW)),
-    ("private", Propagation(ms::PRIVATE)),
-    ("ratime", ClearAll(attr::ATIME)),
-    ("rbind", Set(ms::BIND | ms::REC)),
-    ("rdev", ClearAll(attr::NODEV)),
-    ("rdiratime", ClearAll(attr::NODIRATIME)),
-    ("relatime", Set(ms::RELATIME)),
-    ("remount", Set(ms::REMOUNT)),
-    ("rexec", ClearAll(attr::NOEXEC)),
-    ("ridmap", Effect::IdmapAll),
-    ("rnoatime", SetAll(attr::NOATIME)),
-    ("rnodev", SetAll(attr::NODEV)),
-    ("rnodiratime", SetAll(attr::NODIRATIME)),
-    ("rnoexec", SetAll(attr::NOEXEC)),
+static OPTIONS: NameTable<Effect> = names! {
+    "acl" => Set(ms::POSIXACL),
+    "async" => Clear(ms::SYNCHRONOUS),
+    "atime" => Clear(ms::NOATIME),
+    "bind" => Set(ms::BIND),
+    "defaults" => Effect::Nothing,
+    "dev" => Clear(ms::NODEV),
+    "diratime" => Clear(ms::NODIRATIME),
+    "dirsync" => Set(ms::DIRSYNC),
+    "exec" => Clear(ms::NOEXEC),
+    "idmap" => Effect::Idmap,
+    "iversion" => Set(ms::I_VERSION),
+    "lazytime" => Set(ms::LAZYTIME),
+    "loud" => Clear(ms::SILENT),
+    "mand" => Set(ms::MANDLOCK),
+    "noacl" => Clear(ms::POSIXACL),
+    "noatime" => Set(ms::NOATIME),
+    "nodev" => Set(ms::NODEV),
+    "nodiratime" => Set(ms::NODIRATIME),
+    "noexec" => Set(ms::NOEXEC),
+    "noiversion" => Clear(ms::I_VERSION),
+    "nolazytime" => Clear(ms::LAZYTIME),
+    "nomand" => Clear(ms::MANDLOCK),
+    "norelatime" => Clear(ms::RELATIME),
+    "nostrictatime" => Clear(ms::STRICTATIME),
+    "nosuid" => Set(ms::NOSUID),
+    "nosymfollow" => Set(ms::NOSYMFOLLOW),
+    "private" => Propagation(ms::PRIVATE),
+    "ratime" => ClearAll(attr::ATIME),
+    "rbind" => Set(ms::BIND | ms::REC),
+    "rdev" => ClearAll(attr::NODEV),
+    "rdiratime" => ClearAll(attr::NODIRATIME),
+    "relatime" => Set(ms::RELATIME),
+    "remount" => Set(ms::REMOUNT),
+    "rexec" => ClearAll(attr::NOEXEC),
+    "ridmap" => Effect::IdmapAll,
+    "rnoatime" => SetAll(attr::NOATIME),
+    "rnodev" => SetAll(attr::NODEV),
+    "rnodiratime" => SetAll(attr::NODIRATIME),
+    "rnoexec" => SetAll(attr::NOEXEC),
     // relatime has been the kernel's only default since 2.6.30.
-    ("rnorelatime", Effect::Nothing),
-    ("rnostrictatime", ClearAll(attr::ATIME)),
-    ("rnosuid", SetAll(attr::NOSUID)),
-    ("rnosymfollow", SetAll(attr::NOSYMFOLLOW)),
-    ("ro", Set(ms::RDONLY)),
-    ("rprivate", Propagation(ms::PRIVATE | ms::REC)),
-    ("rrelatime", ClearAll(attr::ATIME)),
-    ("rro", SetAll(attr::RDONLY)),
-    ("rrw", ClearAll(attr::RDONLY)),
-    ("rshared", Propagation(ms::SHARED | ms::REC)),
-    ("rslave", Propagation(ms::SLAVE | ms::REC)),
-    ("rstrictatime", SetAll(attr::STRICTATIME)),
-    ("rsuid", ClearAll(attr::NOSUID)),
-    ("rsymfollow", ClearAll(attr::NOSYMFOLLOW)),
-    ("runbindable", Propagation(ms::UNBINDABLE | ms::REC)),
-    ("rw", Clear(ms::RDONLY)),
-    ("shared", Propagation(ms::SHARED)),
-    ("silent", Set(ms::SILENT)),
-    ("slave", Propagation(ms::SLAVE)),
-    ("strictatime", Set(ms::STRICTATIME)),
-    ("suid", Clear(ms::NOSUID)),
-    ("symfollow", Clear(ms::NOSYMFOLLOW)),
-    ("sync", Set(ms::SYNCHRONOUS)),
-    ("tmpcopyup", Effect::CopyUp),
-    ("unbindable", Propagation(ms::UNBINDABLE)),
-];
+    "rnorelatime" => Effect::Nothing,
+    "rnostrictatime" => ClearAll(attr::ATIME),
+    "rnosuid" => SetAll(attr::NOSUID),
+    "rnosymfollow" => SetAll(attr::NOSYMFOLLOW),
+    "ro" => Set(ms::RDONLY),
+    "rprivate" => Propagation(ms::PRIVATE | ms::REC),
+    "rrelatime" => ClearAll(attr::ATIME),
+    "rro" => SetAll(attr::RDONLY),
+    "rrw" => ClearAll(attr::RDONLY),
+    "rshared" => Propagation(ms::SHARED | ms::REC),
+    "rslave" => Propagation(ms::SLAVE | ms::REC),
+    "rstrictatime" => SetAll(attr::STRICTATIME),
+    "rsuid" => ClearAll(attr::NOSUID),
+    "rsymfollow" => ClearAll(attr::NOSYMFOLLOW),
+    "runbindable" => Propagation(ms::UNBINDABLE | ms::REC),
+    "rw" => Clear(ms::RDONLY),
+    "shared" => Propagation(ms::SHARED),
+    "silent" => Set(ms::SILENT),
+    "slave" => Propagation(ms::SLAVE),
+    "strictatime" => Set(ms::STRICTATIME),
+    "suid" => Clear(ms::NOSUID),
+    "symfollow" => Clear(ms::NOSYMFOLLOW),
+    "sync" => Set(ms::SYNCHRONOUS),
+    "tmpcopyup" => Effect::CopyUp,
+    "unbindable" => Propagation(ms::UNBINDABLE),
+};
 
 /// Options that engines handle themselves and sometimes leave in the list.
 ///
@@ -186,8 +188,7 @@ impl Options {
     pub fn parse(options: &[&str]) -> Options {
         let mut out = Options { all: Change { recursive: true, ..Change::default() }, ..Options::default() };
         for option in options {
-            let known = OPTIONS.iter().find(|(name, _)| name == option);
-            match known.map(|(_, effect)| *effect) {
+            match OPTIONS.get(option) {
                 None if is_engines(option) => {}
                 None if out.data.is_empty() => out.data.push_str(option),
                 None => {
@@ -323,7 +324,7 @@ fn attributes(set: u32, clear: u32) -> (u32, u32) {
 
 /// The names of all options, in alphabetical order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().map(|(name, _)| *name)
+    OPTIONS.names()
 }
 
 /// Writes flags by their names: `ro,nosuid`.
@@ -385,8 +386,8 @@ static NAMES: [(u32, &str, &str); 6] = [
 
 fn write_names(f: &mut fmt::Formatter<'_>, wanted: &dyn Fn(Effect) -> bool) -> fmt::Result {
     let mut comma = "";
-    for (name, effect) in OPTIONS {
-        if wanted(*effect) {
+    for (name, effect) in OPTIONS.pairs() {
+        if wanted(effect) {
             write!(f, "{comma}{name}")?;
             comma = ",";
         }

@@ -1,5 +1,7 @@
 //! Architectures: the spec's names and the kernel's numbers.
 
+use crate::text::names::{NameTable, word};
+
 /// The bit that the number of every x32 call has.
 ///
 /// x32 has the same audit architecture as x86_64.
@@ -15,7 +17,8 @@ macro_rules! archs {
         }
 
         /// Every architecture and its name in the spec.
-        pub static ALL: &[(Arch, &str)] = &[$((Arch::$arch, concat!("SCMP_ARCH_", $name))),*];
+        pub static ALL: NameTable<Arch> =
+            NameTable { text: concat!($("SCMP_ARCH_", $name, " "),*), values: &[$(Arch::$arch),*] };
     };
 }
 
@@ -63,12 +66,12 @@ impl Arch {
 
     /// Finds the architecture that the spec calls `name` (`SCMP_ARCH_X86_64`).
     pub fn from_name(name: &str) -> Option<Arch> {
-        ALL.iter().find(|(_, n)| *n == name).map(|(arch, _)| *arch)
+        ALL.get(name)
     }
 
     /// The spec's name.
     pub fn name(self) -> &'static str {
-        ALL[self as usize].1
+        word(ALL.text, self as usize)
     }
 
     /// Whether one kernel can run processes of both architectures.
@@ -97,9 +100,9 @@ mod tests {
 
     #[test]
     fn names_and_architectures_convert_both_ways() {
-        for (arch, name) in ALL {
-            assert_eq!(Arch::from_name(name), Some(*arch));
-            assert_eq!(arch.name(), *name);
+        for (name, arch) in ALL.pairs() {
+            assert_eq!(Arch::from_name(name), Some(arch));
+            assert_eq!(arch.name(), name);
         }
         assert_eq!(Arch::from_name("SCMP_ARCH_NATIVE"), None);
         assert!(Arch::NATIVE.audit().is_some());

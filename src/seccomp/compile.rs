@@ -39,7 +39,7 @@ impl Filter {
             return Err(Error::new("this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)"));
         }
         self.flags &= kernel.flags | !self.optional;
-        for (flag, name) in policy::FLAGS {
+        for (name, flag) in policy::FLAGS.pairs() {
             if self.flags & flag & !kernel.flags != 0 {
                 return Err(Error::of(format_args!("flags: this kernel has no {name}")));
             }
@@ -47,7 +47,7 @@ impl Filter {
         if self.notify && kernel.flags & policy::NEW_LISTENER == 0 {
             return Err(Error::new("SCMP_ACT_NOTIFY: this kernel has no listeners (Linux 5.0)"));
         }
-        for (i, (_, name)) in policy::ACTIONS.iter().enumerate() {
+        for (i, name) in policy::ACTIONS.names().enumerate() {
             if self.actions & 1 << i & !kernel.actions != 0 {
                 return Err(Error::of(format_args!("this kernel has no {name}")));
             }
@@ -80,7 +80,7 @@ pub fn compile(policy: &Policy, native: Arch) -> Result<Filter> {
 
 /// Returns the bit of an action in [`Support::actions`].
 fn bit(action: Action) -> u32 {
-    policy::ACTIONS.iter().position(|(a, _)| a.kind() == action.kind()).map_or(0, |i| 1 << i)
+    policy::ACTIONS.values.iter().position(|a| a.kind() == action.kind()).map_or(0, |i| 1 << i)
 }
 
 /// Returns the architectures to filter for, the native one first.

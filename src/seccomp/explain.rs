@@ -121,7 +121,7 @@ fn condition(a: &Arg) -> String {
 /// Formats a verdict in the spec's words.
 fn told(verdict: u32) -> String {
     let data = verdict & 0xffff;
-    let Some((action, name)) = ACTIONS.iter().find(|(a, _)| a.kind() == verdict & 0xffff_0000) else {
+    let Some((name, action)) = ACTIONS.pairs().find(|(_, a)| a.kind() == verdict & 0xffff_0000) else {
         return format!("{verdict:#x}");
     };
     match action {
@@ -129,7 +129,7 @@ fn told(verdict: u32) -> String {
             format!("{name} {data}: {}", describe(crate::error::Errno::from_raw(data as i32)))
         }
         Action::Trace(_) => format!("{name} {data}"),
-        _ => (*name).to_owned(),
+        _ => name.to_owned(),
     }
 }
 

@@ -9,7 +9,9 @@ use crate::json::document;
 use crate::json::read::{Fault, Read};
 use crate::json::slot::{Bounds, Each, Slot, Value, Within, may, must};
 use crate::json::value::Json;
+use crate::names;
 use crate::text::Text;
+use crate::text::names::NameTable;
 
 /// `SECCOMP_FILTER_FLAG_TSYNC` (`linux/seccomp.h`), Linux 3.17.
 pub const TSYNC: u32 = 1;
@@ -23,36 +25,36 @@ pub const NEW_LISTENER: u32 = 1 << 3;
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// The flags that a policy can name.
-pub static FLAGS: &[(u32, &str)] = &[
-    (TSYNC, "SECCOMP_FILTER_FLAG_TSYNC"),
-    (LOG, "SECCOMP_FILTER_FLAG_LOG"),
-    (SPEC_ALLOW, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
-    (WAIT_KILLABLE_RECV, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
-];
+pub static FLAGS: NameTable<u32> = names! {
+    "SECCOMP_FILTER_FLAG_TSYNC" => TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG" => LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE_RECV,
+};
 
 /// The actions that a policy can name, with the default errno `EPERM`.
-pub static ACTIONS: &[(Action, &str)] = &[
-    (Action::Allow, "SCMP_ACT_ALLOW"),
-    (Action::Errno(EPERM), "SCMP_ACT_ERRNO"),
-    (Action::KillThread, "SCMP_ACT_KILL"),
-    (Action::KillProcess, "SCMP_ACT_KILL_PROCESS"),
-    (Action::KillThread, "SCMP_ACT_KILL_THREAD"),
-    (Action::Log, "SCMP_ACT_LOG"),
-    (Action::Notify, "SCMP_ACT_NOTIFY"),
-    (Action::Trace(EPERM), "SCMP_ACT_TRACE"),
-    (Action::Trap, "SCMP_ACT_TRAP"),
-];
+pub static ACTIONS: NameTable<Action> = names! {
+    "SCMP_ACT_ALLOW" => Action::Allow,
+    "SCMP_ACT_ERRNO" => Action::Errno(EPERM),
+    "SCMP_ACT_KILL" => Action::KillThread,
+    "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
+    "SCMP_ACT_KILL_THREAD" => Action::KillThread,
+    "SCMP_ACT_LOG" => Action::Log,
+    "SCMP_ACT_NOTIFY" => Action::Notify,
+    "SCMP_ACT_TRACE" => Action::Trace(EPERM),
+    "SCMP_ACT_TRAP" => Action::Trap,
+};
 
 /// The operators that a policy can name.
-pub static OPERATORS: &[(Op, &str)] = &[
-    (Op::Eq, "SCMP_CMP_EQ"),
-    (Op::Ge, "SCMP_CMP_GE"),
-    (Op::Gt, "SCMP_CMP_GT"),
-    (Op::Le, "SCMP_CMP_LE"),
-    (Op::Lt, "SCMP_CMP_LT"),
-    (Op::MaskedEq, "SCMP_CMP_MASKED_EQ"),
-    (Op::Ne, "SCMP_CMP_NE"),
-];
+pub static OPERATORS: NameTable<Op> = names! {
+    "SCMP_CMP_EQ" => Op::Eq,
+    "SCMP_CMP_GE" => Op::Ge,
+    "SCMP_CMP_GT" => Op::Gt,
+    "SCMP_CMP_LE" => Op::Le,
+    "SCMP_CMP_LT" => Op::Lt,
+    "SCMP_CMP_MASKED_EQ" => Op::MaskedEq,
+    "SCMP_CMP_NE" => Op::Ne,
+};
 
 /// The calls that a listener cannot decide.
 ///
@@ -163,7 +165,7 @@ impl Action {
 
     /// The spec's name.
     pub fn name(self) -> &'static str {
-        ACTIONS.iter().find(|(a, _)| a.kind() == self.kind()).map_or("", |(_, name)| name)
+        ACTIONS.name(|a| a.kind() == self.kind()).unwrap_or("")
     }
 }
 
@@ -237,7 +239,7 @@ impl Slot for Parts {
                 &mut Each(&mut |v| {
                     let name = v.text()?;
                     self.default_action =
-                        if name.is_empty() { None } else { Some(named("action", ACTIONS, name)?) };
+                        if name.is_empty() { None } else { Some(named("action", &ACTIONS, name)?) };
                     Ok(())
                 }),
             ),
@@ -246,7 +248,7 @@ impl Slot for Parts {
                 "architectures",
                 &mut Each(&mut |v| {
                     v.each(&mut Each(&mut |v| {
-                        self.architectures.push(named("architecture", arch::ALL, v.text()?)?);
+                        self.architectures.push(named("architecture", &arch::ALL, v.text()?)?);
                         Ok(())
                     }))
                 }),
@@ -256,7 +258,7 @@ impl Slot for Parts {
                 &mut Each(&mut |v| {
                     let all = self.flags.insert(0);
                     v.each(&mut Each(&mut |v| {
-                        *all |= named("flag", FLAGS, v.text()?)?;
+                        *all |= named("flag", &FLAGS, v.text()?)?;
                         Ok(())
                     }))
                 }),
@@ -306,7 +308,7 @@ impl Slot for Rule {
                     }
                 }),
             ),
-            must("action", &mut Named(&mut self.action, "action", ACTIONS)),
+            must("action", &mut Named(&mut self.action, "action", &ACTIONS)),
             may("errnoRet", &mut errno),
             may("args", &mut self.args),
         ])?;
@@ -319,7 +321,7 @@ impl Slot for Arg {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
         v.object(&mut [
             must("index", &mut Within(&mut self.index, &Bounds(0, 5, "is not an argument (0 to 5)"))),
-            must("op", &mut Named(&mut self.op, "operator", OPERATORS)),
+            must("op", &mut Named(&mut self.op, "operator", &OPERATORS)),
             must("value", &mut self.value),
             may("valueTwo", &mut self.value_two),
         ])
@@ -327,7 +329,7 @@ impl Slot for Arg {
 }
 
 /// The slot for a name of a table; stores the value that belongs to it.
-struct Named<'a, T: 'static>(&'a mut T, &'static str, &'static [(T, &'static str)]);
+struct Named<'a, T: 'static>(&'a mut T, &'static str, &'static NameTable<T>);
 
 impl<T: Copy> Slot for Named<'_, T> {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
@@ -337,11 +339,8 @@ impl<T: Copy> Slot for Named<'_, T> {
 }
 
 /// The value that belongs to a name of a table.
-fn named<T: Copy>(what: &str, names: &[(T, &str)], name: &str) -> Read<T> {
-    match names.iter().find(|(_, n)| *n == name) {
-        Some((meaning, _)) => Ok(*meaning),
-        None => Err(Fault::of(format_args!("unknown {what} {}", Quoted(name)))),
-    }
+fn named<T: Copy>(what: &str, names: &NameTable<T>, name: &str) -> Read<T> {
+    names.get(name).ok_or_else(|| Fault::of(format_args!("unknown {what} {}", Quoted(name))))
 }
 
 fn listener(policy: &Policy) -> Read<()> {

@@ -10,10 +10,9 @@ use crate::json::value::{Json, add_name};
 
 /// Returns a policy that reports every call of every supported architecture.
 pub fn policy(kernel: Support) -> Policy {
-    let beside = |(arch, _): &(Arch, &str)| arch.runs_beside(Arch::NATIVE).then_some(*arch);
     Policy {
         default_action: Action::Notify,
-        architectures: ALL.iter().filter_map(beside).collect(),
+        architectures: ALL.values.iter().copied().filter(|arch| arch.runs_beside(Arch::NATIVE)).collect(),
         // Without this flag, a signal could interrupt calls that are otherwise uninterruptible.
         flags: Some(kernel.flags & WAIT_KILLABLE_RECV),
         listener_path: None,
@@ -45,7 +44,7 @@ impl RecordedProfile {
     pub fn add(&mut self, audit: u32, number: u32) -> bool {
         let x32 = number & X32_BIT != 0 && Arch::X32.audit() == Some(audit);
         let same = |arch: &Arch| arch.audit() == Some(audit) && x32 == (*arch == Arch::X32);
-        let arch = ALL.iter().map(|(arch, _)| *arch).find(same);
+        let arch = ALL.values.iter().copied().find(same);
         let Some((arch, call)) = arch.and_then(|arch| Some((arch, Call::of(arch, number)?))) else {
             return false;
         };
@@ -127,7 +126,7 @@ impl RecordedProfile {
             add_name(&mut names, call.name());
         }
         let mut architectures = String::new();
-        for (_, name) in ALL.iter().filter(|(arch, _)| has(*arch)) {
+        for (name, _) in ALL.pairs().filter(|(_, arch)| has(*arch)) {
             add_name(&mut architectures, name);
         }
         let text = format!(
@@ -162,7 +161,7 @@ mod tests {
         assert!(filter.notify && filter.optional == 0);
         let notify = Action::Notify.code();
         for call in Call::all() {
-            for arch in ALL.iter().map(|a| a.0).filter(|a| a.runs_beside(Arch::NATIVE)) {
+            for arch in ALL.values.iter().copied().filter(|a| a.runs_beside(Arch::NATIVE)) {
                 if call.number(arch).is_some() {
                     assert_eq!(
                         verdict(&filter.program, arch, call.name(), [0; 6]),

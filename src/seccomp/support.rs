@@ -16,7 +16,7 @@ pub struct Support {
 /// Without filters there are no actions.
 pub fn support() -> Support {
     let mut flags = 0;
-    for flag in FLAGS.iter().map(|(flag, _)| *flag).chain([NEW_LISTENER]) {
+    for flag in FLAGS.values.iter().copied().chain([NEW_LISTENER]) {
         let with = match flag {
             WAIT_KILLABLE_RECV => NEW_LISTENER,
             _ => 0,
@@ -30,7 +30,7 @@ pub fn support() -> Support {
 
 fn actions() -> u32 {
     let mut actions = 0;
-    for (i, (action, _)) in ACTIONS.iter().enumerate() {
+    for (i, action) in ACTIONS.values.iter().enumerate() {
         actions |= u32::from(knows_action(action.code() & 0xffff_0000)) << i;
     }
     actions
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn kernel_supports_the_first_actions_and_tsync() {
         let support = support();
-        for (i, (action, name)) in ACTIONS.iter().enumerate() {
+        for (i, (name, action)) in ACTIONS.pairs().enumerate() {
             if is_old(action.code() & 0xffff_0000) {
                 assert!(support.actions & 1 << i != 0, "{name}: {support:?}");
             }

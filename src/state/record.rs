@@ -15,6 +15,8 @@ use crate::json::pairs::Pairs;
 use crate::json::read::Read;
 use crate::json::slot::{Each, Optional, Slot, Texts, Value, Word, any, may, must};
 use crate::json::value::{Json, JsonObject};
+use crate::names;
+use crate::text::names::NameTable;
 use crate::text::{Keep, List, Text};
 
 /// How far a container has come.
@@ -33,12 +35,12 @@ pub enum Phase {
     Deleting,
 }
 
-static PHASES: [(Text, Phase); 4] = [
-    ("planned", Phase::Planned),
-    ("creating", Phase::Creating),
-    ("created", Phase::Created),
-    ("deleting", Phase::Deleting),
-];
+static PHASES: NameTable<Phase> = names! {
+    "planned" => Phase::Planned,
+    "creating" => Phase::Creating,
+    "created" => Phase::Created,
+    "deleting" => Phase::Deleting,
+};
 
 /// Identifies a process even if its pid is reused later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +145,7 @@ impl Record {
         let node = |(path, rule): &(Text, DeviceRule)| (*path, rule.to_json());
         let mut record = JsonObject::default();
         record.text("id", self.id);
-        record.text("phase", PHASES[self.phase as usize].0);
+        record.text("phase", PHASES.name(|phase| phase == self.phase).unwrap_or(""));
         record.text("bootId", self.boot_id);
         record.put("creator", mark_to_json(&self.creator));
         record.put("init", self.init.as_ref().map_or(Json::Null, mark_to_json));

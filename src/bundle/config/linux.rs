@@ -9,7 +9,9 @@ use crate::json::read::{Fault, Read};
 use crate::json::slot::{
     Bounds, Checked, Each, Later, Listed, Optional, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
+use crate::names;
 use crate::seccomp::policy::{self, Section};
+use crate::text::names::NameTable;
 use crate::text::{Keep, List, Text};
 
 impl Slot for Linux {
@@ -52,21 +54,21 @@ pub(super) fn listener(linux: &mut Linux, v: Value<'_>) -> Read<()> {
     v.object(&mut [may("seccomp", &mut policy::Listener(&mut linux.seccomp))])
 }
 
-static NAMESPACES: [(Text, NamespaceKind); 8] = [
-    ("pid", NamespaceKind::Pid),
-    ("network", NamespaceKind::Network),
-    ("mount", NamespaceKind::Mount),
-    ("ipc", NamespaceKind::Ipc),
-    ("uts", NamespaceKind::Uts),
-    ("user", NamespaceKind::User),
-    ("cgroup", NamespaceKind::Cgroup),
-    ("time", NamespaceKind::Time),
-];
+static NAMESPACES: NameTable<NamespaceKind> = names! {
+    "pid" => NamespaceKind::Pid,
+    "network" => NamespaceKind::Network,
+    "mount" => NamespaceKind::Mount,
+    "ipc" => NamespaceKind::Ipc,
+    "uts" => NamespaceKind::Uts,
+    "user" => NamespaceKind::User,
+    "cgroup" => NamespaceKind::Cgroup,
+    "time" => NamespaceKind::Time,
+};
 
 impl NamespaceKind {
     /// The spec's name of the kind, as in `linux.namespaces[].type`.
     pub fn name(self) -> Text {
-        NAMESPACES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+        NAMESPACES.name(|kind| kind == self).unwrap_or("")
     }
 }
 
@@ -133,8 +135,7 @@ impl Slot for TimeOffsets<'_> {
     }
 }
 
-static DEVICES: [(Text, DeviceKind); 4] =
-    [("c", DeviceKind::Char), ("u", DeviceKind::Char), ("b", DeviceKind::Block), ("p", DeviceKind::Fifo)];
+static DEVICES: NameTable<DeviceKind> = names! {"c" => DeviceKind::Char, "u" => DeviceKind::Char, "b" => DeviceKind::Block, "p" => DeviceKind::Fifo};
 
 impl Slot for Device {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
@@ -212,8 +213,8 @@ struct Domain<'a>(&'a mut Option<Personality>);
 
 impl Slot for Domain<'_> {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
-        static DOMAINS: [(Text, Personality); 2] =
-            [("LINUX", Personality::Linux), ("LINUX32", Personality::Linux32)];
+        static DOMAINS: NameTable<Personality> =
+            names! {"LINUX" => Personality::Linux, "LINUX32" => Personality::Linux32};
         let (mut domain, mut flags) = (Personality::default(), List::default());
         v.object(&mut [
             must("domain", &mut Word(&mut domain, &DOMAINS)),

@@ -7,6 +7,8 @@ use crate::json::read::{Fault, Read};
 use crate::json::slot::{
     Bounds, Checked, Each, Later, Listed, Optional, Slot, Texts, Value, Within, Word, absolute, may, must,
 };
+use crate::names;
+use crate::text::names::NameTable;
 use crate::text::{Keep, Text};
 
 /// Reads the document of `exec --process`.
@@ -156,29 +158,29 @@ impl Slot for CpuAffinity {
 ///
 /// They differ between architectures (MIPS), so they are libc's; the type of libc's constants differs between C libraries.
 #[allow(clippy::unnecessary_cast)]
-static RLIMITS: [(Text, u32); 16] = [
-    ("RLIMIT_AS", libc::RLIMIT_AS as u32),
-    ("RLIMIT_CORE", libc::RLIMIT_CORE as u32),
-    ("RLIMIT_CPU", libc::RLIMIT_CPU as u32),
-    ("RLIMIT_DATA", libc::RLIMIT_DATA as u32),
-    ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE as u32),
-    ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS as u32),
-    ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK as u32),
-    ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE as u32),
-    ("RLIMIT_NICE", libc::RLIMIT_NICE as u32),
-    ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE as u32),
-    ("RLIMIT_NPROC", libc::RLIMIT_NPROC as u32),
-    ("RLIMIT_RSS", libc::RLIMIT_RSS as u32),
-    ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO as u32),
-    ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME as u32),
-    ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING as u32),
-    ("RLIMIT_STACK", libc::RLIMIT_STACK as u32),
-];
+static RLIMITS: NameTable<u32> = names! {
+    "RLIMIT_AS" => libc::RLIMIT_AS as u32,
+    "RLIMIT_CORE" => libc::RLIMIT_CORE as u32,
+    "RLIMIT_CPU" => libc::RLIMIT_CPU as u32,
+    "RLIMIT_DATA" => libc::RLIMIT_DATA as u32,
+    "RLIMIT_FSIZE" => libc::RLIMIT_FSIZE as u32,
+    "RLIMIT_LOCKS" => libc::RLIMIT_LOCKS as u32,
+    "RLIMIT_MEMLOCK" => libc::RLIMIT_MEMLOCK as u32,
+    "RLIMIT_MSGQUEUE" => libc::RLIMIT_MSGQUEUE as u32,
+    "RLIMIT_NICE" => libc::RLIMIT_NICE as u32,
+    "RLIMIT_NOFILE" => libc::RLIMIT_NOFILE as u32,
+    "RLIMIT_NPROC" => libc::RLIMIT_NPROC as u32,
+    "RLIMIT_RSS" => libc::RLIMIT_RSS as u32,
+    "RLIMIT_RTPRIO" => libc::RLIMIT_RTPRIO as u32,
+    "RLIMIT_RTTIME" => libc::RLIMIT_RTTIME as u32,
+    "RLIMIT_SIGPENDING" => libc::RLIMIT_SIGPENDING as u32,
+    "RLIMIT_STACK" => libc::RLIMIT_STACK as u32,
+};
 
 impl Rlimit {
     /// The spec's name of the resource.
     pub fn name(&self) -> &'static str {
-        RLIMITS.iter().find(|(_, n)| *n == self.resource).map_or("RLIMIT_?", |(name, _)| name)
+        RLIMITS.name(|n| n == self.resource).unwrap_or("RLIMIT_?")
     }
 }
 
@@ -210,26 +212,26 @@ pub(super) fn each_type_once(types: &mut dyn Iterator<Item = Text>) -> Read<()> 
 
 /// The policies of sched(7); Linux reserves the number of SCHED_ISO but refuses it.
 #[allow(clippy::unnecessary_cast)]
-static POLICIES: [(Text, u32); 7] = [
-    ("SCHED_OTHER", libc::SCHED_OTHER as u32),
-    ("SCHED_FIFO", libc::SCHED_FIFO as u32),
-    ("SCHED_RR", libc::SCHED_RR as u32),
-    ("SCHED_BATCH", libc::SCHED_BATCH as u32),
-    ("SCHED_ISO", 4),
-    ("SCHED_IDLE", libc::SCHED_IDLE as u32),
-    ("SCHED_DEADLINE", 6),
-];
+static POLICIES: NameTable<u32> = names! {
+    "SCHED_OTHER" => libc::SCHED_OTHER as u32,
+    "SCHED_FIFO" => libc::SCHED_FIFO as u32,
+    "SCHED_RR" => libc::SCHED_RR as u32,
+    "SCHED_BATCH" => libc::SCHED_BATCH as u32,
+    "SCHED_ISO" => 4,
+    "SCHED_IDLE" => libc::SCHED_IDLE as u32,
+    "SCHED_DEADLINE" => 6,
+};
 
 /// The flags in include/uapi/linux/sched.h.
-static SCHEDULER_FLAGS: [(Text, u32); 7] = [
-    ("SCHED_FLAG_RESET_ON_FORK", 0x01),
-    ("SCHED_FLAG_RECLAIM", 0x02),
-    ("SCHED_FLAG_DL_OVERRUN", 0x04),
-    ("SCHED_FLAG_KEEP_POLICY", 0x08),
-    ("SCHED_FLAG_KEEP_PARAMS", 0x10),
-    ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
-    ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
-];
+static SCHEDULER_FLAGS: NameTable<u32> = names! {
+    "SCHED_FLAG_RESET_ON_FORK" => 0x01,
+    "SCHED_FLAG_RECLAIM" => 0x02,
+    "SCHED_FLAG_DL_OVERRUN" => 0x04,
+    "SCHED_FLAG_KEEP_POLICY" => 0x08,
+    "SCHED_FLAG_KEEP_PARAMS" => 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN" => 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX" => 0x40,
+};
 
 impl Slot for Scheduler {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
@@ -256,8 +258,8 @@ impl Slot for Scheduler {
 }
 
 /// The classes in include/uapi/linux/ioprio.h.
-static IO_CLASSES: [(Text, u8); 3] =
-    [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+static IO_CLASSES: NameTable<u8> =
+    names! {"IOPRIO_CLASS_RT" => 1, "IOPRIO_CLASS_BE" => 2, "IOPRIO_CLASS_IDLE" => 3};
 
 impl Slot for IoPriority {
     fn fill(&mut self, v: Value<'_>) -> Read<()> {
