@@ -9,58 +9,42 @@ use super::Cgroup;
 use super::hierarchy::Hierarchy;
 use crate::json::value::Json;
 use crate::sys::file::{entries, open};
-use crate::text::Keep;
+use crate::text::{Keep, Text};
 
 /// A member of the statistics.
 type StatPart = (&'static str, fn(&Cgroup) -> Json);
 
 type StatMembers = Vec<(&'static str, Json)>;
 
-/// A number from one of a controller's files.
-///
-/// It has the member's name, the end of the file's name, the key in the file (empty if the number is its only content), and
-/// the unit.
-type Count = (&'static str, &'static str, &'static str, u32);
+// Numbers from a controller's files, one to a line: the member's name, the end of the file's name, and if the file has more than
+// a number, its key in it. The unit follows if it is not 1.
 
 /// Processor time from v1's cpuacct, whose stat counts hundredths of a second.
-const CPUACCT: &[Count] = &[
-    ("total", "usage", "", 1),
-    ("kernel", "stat", "system", 10_000_000),
-    ("user", "stat", "user", 10_000_000),
-];
-const CPU_V2: &[Count] = &[
-    ("total", "stat", "usage_usec", 1000),
-    ("kernel", "stat", "system_usec", 1000),
-    ("user", "stat", "user_usec", 1000),
-];
-const THROTTLING_V1: &[Count] = &[
-    ("periods", "stat", "nr_periods", 1),
-    ("throttledPeriods", "stat", "nr_throttled", 1),
-    ("throttledTime", "stat", "throttled_time", 1),
-];
-const THROTTLING_V2: &[Count] = &[
-    ("periods", "stat", "nr_periods", 1),
-    ("throttledPeriods", "stat", "nr_throttled", 1),
-    ("throttledTime", "stat", "throttled_usec", 1000),
-];
-const MEMORY_V1: &[Count] = &[
-    ("limit", "limit_in_bytes", "", 1),
-    ("usage", "usage_in_bytes", "", 1),
-    ("max", "max_usage_in_bytes", "", 1),
-    ("failcnt", "failcnt", "", 1),
-];
-const MEMORY_V2: &[Count] = &[
-    ("limit", "max", "", 1),
-    ("usage", "current", "", 1),
-    ("max", "peak", "", 1),
-    ("failcnt", "events", "max", 1),
-];
-const HUGETLB_V1: &[Count] = &[
-    ("usage", "usage_in_bytes", "", 1),
-    ("max", "max_usage_in_bytes", "", 1),
-    ("failcnt", "failcnt", "", 1),
-];
-const HUGETLB_V2: &[Count] = &[("usage", "current", "", 1), ("failcnt", "events", "max", 1)];
+const CPUACCT: Text = "total usage\n\
+    kernel stat system 10000000\n\
+    user stat user 10000000";
+const CPU_V2: Text = "total stat usage_usec 1000\n\
+    kernel stat system_usec 1000\n\
+    user stat user_usec 1000";
+const THROTTLING_V1: Text = "periods stat nr_periods\n\
+    throttledPeriods stat nr_throttled\n\
+    throttledTime stat throttled_time";
+const THROTTLING_V2: Text = "periods stat nr_periods\n\
+    throttledPeriods stat nr_throttled\n\
+    throttledTime stat throttled_usec 1000";
+const MEMORY_V1: Text = "limit limit_in_bytes\n\
+    usage usage_in_bytes\n\
+    max max_usage_in_bytes\n\
+    failcnt failcnt";
+const MEMORY_V2: Text = "limit max\n\
+    usage current\n\
+    max peak\n\
+    failcnt events max";
+const HUGETLB_V1: Text = "usage usage_in_bytes\n\
+    max max_usage_in_bytes\n\
+    failcnt failcnt";
+const HUGETLB_V2: Text = "usage current\n\
+    failcnt events max";
 
 impl Cgroup {
     /// The `data` of a `stats` event.
@@ -164,19 +148,17 @@ impl Cgroup {
     }
 
     fn block_stats(&self) -> Json {
-        const FILES: [(&str, &str); 8] = [
-            ("ioServiceBytesRecursive", "io_service_bytes_recursive"),
-            ("ioServicedRecursive", "io_serviced_recursive"),
-            ("ioQueueRecursive", "io_queued_recursive"),
-            ("ioServiceTimeRecursive", "io_service_time_recursive"),
-            ("ioWaitTimeRecursive", "io_wait_time_recursive"),
-            ("ioMergedRecursive", "io_merged_recursive"),
-            ("ioTimeRecursive", "time_recursive"),
-            ("sectorsRecursive", "sectors_recursive"),
-        ];
+        const FILES: Text = "ioServiceBytesRecursive io_service_bytes_recursive\n\
+            ioServicedRecursive io_serviced_recursive\n\
+            ioQueueRecursive io_queued_recursive\n\
+            ioServiceTimeRecursive io_service_time_recursive\n\
+            ioWaitTimeRecursive io_wait_time_recursive\n\
+            ioMergedRecursive io_merged_recursive\n\
+            ioTimeRecursive time_recursive\n\
+            sectorsRecursive sectors_recursive";
         let mut block = StatMembers::new();
         if let Some(b) = self.v1("blkio") {
-            for (key, file) in FILES {
+            for (key, file) in FILES.lines().filter_map(|line| line.split_once(' ')) {
                 // The file of CFQ, of BFQ, or of neither.
                 let read = |by: &str| {
                     let lines = device_lines(&b.read(&format!("blkio.{by}{file}")).ok()?);
@@ -187,7 +169,9 @@ impl Cgroup {
             }
         } else if let Some(b) = self.v2() {
             let text = b.read("io.stat").unwrap_or_default();
-            for (key, read, write) in [(FILES[0].0, "rbytes", "wbytes"), (FILES[1].0, "rios", "wios")] {
+            for (key, read, write) in
+                [("ioServiceBytesRecursive", "rbytes", "wbytes"), ("ioServicedRecursive", "rios", "wios")]
+            {
                 let entries = io_stat(&text, read, write);
                 block.extend((!entries.is_empty()).then_some((key, Json::List(entries))));
             }
@@ -226,10 +210,13 @@ fn put_counts(members: &mut StatMembers, key: &'static str, counts: StatMembers)
 /// The numbers that exist, each from the first file of its name.
 ///
 /// A file that serves several numbers in a row is read once, so that they are consistent.
-fn counts(hierarchy: &Hierarchy, starts: &[&str], table: &[Count]) -> StatMembers {
+fn counts(hierarchy: &Hierarchy, starts: &[&str], table: Text) -> StatMembers {
     let mut members = StatMembers::new();
     let (mut name, mut text) = (String::new(), String::new());
-    for (member, file, key, unit) in table {
+    for line in table.lines() {
+        let mut words = line.split(' ');
+        let mut next = || words.next().unwrap_or("");
+        let (member, file, key, unit) = (next(), next(), next(), next());
         let found = starts.iter().find_map(|start| {
             let wanted = format!("{start}{file}");
             if wanted != name {
@@ -238,7 +225,7 @@ fn counts(hierarchy: &Hierarchy, starts: &[&str], table: &[Count]) -> StatMember
             }
             if key.is_empty() { count(&text) } else { field(&text, key) }
         });
-        put(&mut members, member, found.map(|n| n.saturating_mul((*unit).into())));
+        put(&mut members, member, found.map(|n| n.saturating_mul(unit.parse().unwrap_or(1))));
     }
     members
 }

@@ -4,7 +4,7 @@ use super::command::{CreateOptions, ExecOptions, Format, RunOptions, SpecOptions
 use super::lexer::{self, Words, unsupported};
 use super::table::{Verb, verbs};
 use super::typo;
-use super::update_flags::{FIELDS, ResourceFlag};
+use super::update_flags::fields;
 use super::values::{env_entry, group, user};
 use super::{Command, Globals};
 use crate::cgroup::planned::CgroupManager;
@@ -209,8 +209,7 @@ fn meaning(verb: &str, w: &Words) -> Result<Command> {
         "start" => Command::Start { id },
         "state" => Command::State { id },
         "update" => {
-            let given = |(name, ..): &ResourceFlag| Some((*name, w.text(name)?));
-            let flags = FIELDS.iter().filter_map(given).collect();
+            let flags = fields().filter_map(|(name, ..)| Some((name, w.text(name)?))).collect();
             Command::Update { id, resources: w.text("resources"), flags }
         }
         other => return Err(unsupported(other, "")),

@@ -1,7 +1,7 @@
 //! `update`: changes resource limits of an existing container, all of them or none.
 
 use super::command::Globals;
-use super::update_flags::{FIELDS, Kind};
+use super::update_flags::{Kind, fields};
 use super::{store, units};
 use crate::bundle::load::read_argument;
 use crate::cgroup::limits::{DeviceRule, Resources, devices, resources};
@@ -93,7 +93,7 @@ fn read(file: &str) -> Result<Json> {
 
 /// Sets the member of the document that a flag stands for.
 fn set(document: &mut Json, flag: &str, text: &str) -> Result<()> {
-    let Some((_, section, member, kind)) = FIELDS.iter().find(|(name, ..)| *name == flag) else {
+    let Some((_, section, member, kind)) = fields().find(|(name, ..)| *name == flag) else {
         return Err(Error::new("unknown"));
     };
     let value = match kind {
@@ -206,11 +206,11 @@ mod tests {
     fn every_flag_of_the_table_is_a_field() {
         use super::super::table::verbs;
         let verb = verbs().find(|v| v.name() == "update").unwrap();
-        for (name, section, member, kind) in FIELDS {
-            assert!(verb.flags().any(|f| f.name == *name), "--{name}");
+        for (name, section, member, kind) in fields() {
+            assert!(verb.flags().any(|f| f.name == name), "--{name}");
             let value = match kind {
                 Kind::Text => "0",
-                _ if *name == "blkio-weight" => "10",
+                _ if name == "blkio-weight" => "10",
                 _ => "1",
             };
             let mut document = Json::Null;

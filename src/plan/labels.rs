@@ -11,6 +11,7 @@ use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Process, Spec};
 use crate::facts::{AppArmor, HostFacts};
 use crate::text::Text;
+use crate::text::names::position;
 
 /// The profile of a process that stays as the runtime is.
 const UNCONFINED: &str = "unconfined";
@@ -94,27 +95,14 @@ pub(super) fn check_of_mounts(spec: &Spec, refusals: &mut Vec<Refusal>) {
 /// File systems of which the kernel has one instance, or one for each namespace.
 ///
 /// All mounts of an instance have one label, so the kernel refuses an option that asks for another.
-const SHARED: [&str; 13] = [
-    "binfmt_misc",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "debugfs",
-    "devtmpfs",
-    "efivarfs",
-    "mqueue",
-    "pstore",
-    "securityfs",
-    "selinuxfs",
-    "sysfs",
-    "tracefs",
-];
+const SHARED: Text = "binfmt_misc cgroup cgroup2 configfs debugfs devtmpfs efivarfs mqueue pstore \
+    securityfs selinuxfs sysfs tracefs";
 
 /// The options of a new mount, with its label where the file system takes one.
 ///
 /// As in runc and crun, a procfs gets none either: its files have the labels of the processes.
 pub(super) fn with_context(kind: &str, data: &str, label: Option<Text>) -> String {
-    match label.filter(|_| kind != "proc" && !SHARED.contains(&kind)) {
+    match label.filter(|_| kind != "proc" && position(SHARED, kind).is_none()) {
         Some(label) => format!("{data}{}context=\"{label}\"", if data.is_empty() { "" } else { "," }),
         None => data.to_owned(),
     }

@@ -13,6 +13,7 @@ use super::options::{self, Change, Options, attr, is_engines, ms};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Mount, Spec};
 use crate::error::Quoted;
+use crate::text::names::words;
 use crate::text::search::cut;
 use crate::text::{Keep, List, Text, c_text};
 
@@ -143,22 +144,12 @@ pub struct CgroupEntry {
 ///
 /// lxcfs shows a container its own limits there. Mounts over other files could deceive the runtime or the container
 /// (CVE-2019-16884).
-const OVER_PROC: [&str; 10] = [
-    "proc/cpuinfo",
-    "proc/diskstats",
-    "proc/meminfo",
-    "proc/stat",
-    "proc/swaps",
-    "proc/uptime",
-    "proc/loadavg",
-    "proc/slabinfo",
-    "proc/sys/kernel/ns_last_pid",
-    "proc/sys/crypto/fips_enabled",
-];
+const OVER_PROC: Text = "proc/cpuinfo proc/diskstats proc/meminfo proc/stat proc/swaps proc/uptime \
+    proc/loadavg proc/slabinfo proc/sys/kernel/ns_last_pid proc/sys/crypto/fips_enabled";
 
 /// Whether a path ends in a file of procfs that may be mounted over.
 pub fn may_cover_proc(path: &[u8]) -> bool {
-    OVER_PROC.iter().any(|allowed| {
+    words(OVER_PROC).any(|allowed| {
         path.strip_suffix(allowed.as_bytes()).is_some_and(|start| start.is_empty() || start.ends_with(b"/"))
     })
 }
@@ -319,7 +310,7 @@ fn check_target(target: InsidePath, kind: &str, bind: bool) -> Result<(), Refuse
     }
     // The check that the source of such a bind mount is a procfs needs the opened source.
     let is_proc = target.as_bytes() == b"proc";
-    let emulated = OVER_PROC.iter().any(|file| file.as_bytes() == target.as_bytes());
+    let emulated = words(OVER_PROC).any(|file| file.as_bytes() == target.as_bytes());
     if target.is_within("proc") && !(is_proc && (bind || kind == "proc")) && !emulated {
         let why = "is inside /proc, where only a procfs and a few files that engines emulate are mounted";
         return Err(("destination", why));

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::names;
-use crate::text::names::NameTable;
-use crate::text::{Keep, List};
+use crate::text::names::{NameTable, position};
+use crate::text::{Keep, List, Text};
 
 /// `MS_…` of mount(2), the same on every architecture; libc lacks some.
 pub mod ms {
@@ -138,11 +138,11 @@ static OPTIONS: NameTable<Effect> = names! {
 /// Options that engines handle themselves and sometimes leave in the list.
 ///
 /// They relabel, change owners, make an overlay, fill a new volume, or cache: buildah leaves the `z` of a cache mount.
-const ENGINES: [&str; 9] = ["O", "U", "Z", "cached", "consistent", "copy", "delegated", "nocopy", "z"];
+const ENGINES: Text = "O U Z cached consistent copy delegated nocopy z";
 
 /// Whether an option is for engines only.
 pub fn is_engines(option: &str) -> bool {
-    ENGINES.contains(&option)
+    position(ENGINES, option).is_some()
 }
 
 /// A change to an existing mount, as mount_setattr(2) takes it.

@@ -1,6 +1,7 @@
 //! `linux.sysctl`: the kernel parameters that a container may set, and their files.
 
 use crate::bundle::spec::{Namespace, NamespaceKind};
+use crate::text::names::position;
 use crate::text::{Keep, Text};
 
 /// The file of a parameter below `/proc/sys`, or the reason for its refusal.
@@ -15,19 +16,8 @@ pub fn path(key: &str, namespaces: &[Namespace]) -> Result<Text, Text> {
 }
 
 /// The parameters of the IPC namespace (ipc_namespaces(7)).
-const IPC: [&str; 11] = [
-    "auto_msgmni",
-    "msg_next_id",
-    "msgmax",
-    "msgmnb",
-    "msgmni",
-    "sem",
-    "sem_next_id",
-    "shm_rmid_forced",
-    "shmall",
-    "shmmax",
-    "shmmni",
-];
+const IPC: Text = "auto_msgmni msg_next_id msgmax msgmnb msgmni sem sem_next_id shm_rmid_forced shmall \
+    shmmax shmmni";
 
 /// The kind of namespace that a parameter belongs to, or why it is refused.
 pub fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
@@ -36,7 +26,7 @@ pub fn owner(path: &str) -> Result<NamespaceKind, &'static str> {
         "net" => Ok(NamespaceKind::Network),
         "user" => Ok(NamespaceKind::User),
         "fs" if rest.starts_with("mqueue/") => Ok(NamespaceKind::Ipc),
-        "kernel" if IPC.contains(&rest) || rest == "shm_next_id" => Ok(NamespaceKind::Ipc),
+        "kernel" if position(IPC, rest).is_some() || rest == "shm_next_id" => Ok(NamespaceKind::Ipc),
         "kernel" if rest == "domainname" => Ok(NamespaceKind::Uts),
         "kernel" if rest == "hostname" => Err("is what the hostname property sets"),
         _ => Err("is not in a namespace: it would change the host"),

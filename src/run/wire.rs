@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::plan::host_step::Sync;
 use crate::sys::descriptor::{receive_fd, send_fd};
 use crate::sys::process;
+use crate::text::{List, Text};
 
 /// The longest text of a message; longer texts are truncated.
 const TEXT: usize = 4000;
@@ -77,20 +78,15 @@ pub enum MessageKind {
     Failed,
 }
 
-/// All kinds in the order of their bytes on the wire, with texts for errors.
-const ALL: [(MessageKind, &str); 11] = [
-    (MessageKind::End, "be done"),
-    (MessageKind::Ask, "ask"),
-    (MessageKind::Terminal, "send a terminal"),
-    (MessageKind::Announce, "announce a listener"),
-    (MessageKind::Listener, "send a listener"),
-    (MessageKind::Entered, "enter a pid namespace"),
-    (MessageKind::Open, "ask for a file"),
-    (MessageKind::Warn, "warn"),
-    (MessageKind::Heard, "hear"),
-    (MessageKind::Hooked, "run the startContainer hooks"),
-    (MessageKind::Failed, "fail"),
-];
+/// All kinds in the order of their bytes on the wire.
+static KINDS: List<MessageKind> = {
+    use MessageKind::*;
+    &[End, Ask, Terminal, Announce, Listener, Entered, Open, Warn, Heard, Hooked, Failed]
+};
+
+/// Their texts for errors.
+const DEEDS: Text = "be done,ask,send a terminal,announce a listener,send a listener,enter a pid namespace,\
+    ask for a file,warn,hear,run the startContainer hooks,fail";
 
 /// A message from the child.
 #[derive(Debug)]
@@ -115,7 +111,8 @@ impl Message {
 
     /// The error for an unexpected message.
     pub fn instead_of(&self, wanted: MessageKind) -> Error {
-        let [said, wanted] = [self.what, wanted].map(|what| ALL[what as usize].1);
+        let [said, wanted] =
+            [self.what, wanted].map(|what| DEEDS.split(',').nth(what as usize).unwrap_or(""));
         Error::of(format_args!("init should {wanted} here, not {said}"))
     }
 }
@@ -353,7 +350,7 @@ fn decode(bytes: &[u8]) -> Option<Message> {
         return None;
     }
     Some(Message {
-        what: ALL.get(usize::from(what))?.0,
+        what: *KINDS.get(usize::from(what))?,
         step: u16::from_ne_bytes([a, b]),
         number: u32::from_ne_bytes([c, d, e, f]),
         text: String::from_utf8_lossy(text).into_owned(),
@@ -436,7 +433,7 @@ mod tests {
 
     #[test]
     fn everything_has_its_place_in_the_list() {
-        assert!(ALL.iter().enumerate().all(|(i, (what, _))| *what as usize == i));
+        assert!(KINDS.iter().enumerate().all(|(i, what)| *what as usize == i));
     }
 
     #[test]

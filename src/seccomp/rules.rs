@@ -9,6 +9,7 @@ use super::code::{MAX_INSTRUCTIONS, too_long};
 use super::policy::{Arg, Op, Policy};
 use super::syscalls::Call;
 use crate::error::{Error, Result};
+use crate::text::names::words;
 use crate::text::{Keep, List, Text};
 
 /// One way in which a rule applies to a call: conditions and verdict.
@@ -327,41 +328,19 @@ const SOCKETCALL: u32 = 102;
 const IPC: u32 = 117;
 
 /// The calls of an architecture that have a multiplexer too.
+///
+/// The place in a list is the number that the multiplexer takes.
 fn parts(arch: Arch) -> Vec<(Call, Part)> {
-    const SOCKET: &[&str] = &[
-        "",
-        "socket",
-        "bind",
-        "connect",
-        "listen",
-        "accept",
-        "getsockname",
-        "getpeername",
-        "socketpair",
-        "send",
-        "recv",
-        "sendto",
-        "recvfrom",
-        "shutdown",
-        "setsockopt",
-        "getsockopt",
-        "sendmsg",
-        "recvmsg",
-        "accept4",
-        "recvmmsg",
-        "sendmmsg",
-    ];
-    #[rustfmt::skip]
-    const SYSV: &[&str] = &[
-        "", "semop", "semget", "semctl", "semtimedop", "", "", "", "", "", "", "msgsnd", "msgrcv", "msgget", "msgctl",
-        "", "", "", "", "", "", "shmat", "shmdt", "shmget", "shmctl",
-    ];
+    const SOCKET: Text = "- socket bind connect listen accept getsockname getpeername socketpair send recv sendto recvfrom \
+        shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg";
+    const SYSV: Text = "- semop semget semctl semtimedop - - - - - - msgsnd msgrcv msgget msgctl - - - - - - \
+        shmat shmdt shmget shmctl";
     if arch != Arch::X86 || cfg!(not(any(target_arch = "x86", target_arch = "x86_64"))) {
         return Vec::new();
     }
-    let mut parts = Vec::with_capacity(SOCKET.len() + SYSV.len());
+    let mut parts = Vec::new();
     for (number, list) in [(SOCKETCALL, SOCKET), (IPC, SYSV)] {
-        let calls = list.iter().zip(0..).filter_map(|(name, which)| Some((Call::find(name)?, which)));
+        let calls = words(list).zip(0..).filter_map(|(name, which)| Some((Call::find(name)?, which)));
         parts.extend(calls.map(|(call, which)| (call, Part { number, which })));
     }
     parts
