@@ -15,11 +15,13 @@ armv7-*) llvm+=(arm-promote-constant) ;;
 # rewritten (1), copies are calls (1). All code lies within 1 MB, so that an address takes one instruction (11).
 aarch64-*) llvm+=(homogeneous-prolog-epilog machine-outliner-reruns=2 disable-lsr max-store-memcpy=2) model=(-Ccode-model=tiny) ;;
 # A jump table takes 8 bytes for each entry, so small ones do not pay (0.9). A call takes more bytes than LLVM assumes (0.8),
-# values are not computed early to save a computation on some paths (0.9) and not kept to be used again (1.4), and blocks are not
-# moved (0.5).
+# values are not computed early to save a computation on some paths (0.9) and not kept to be used again (1.4), blocks are not
+# moved (0.5). Ends of two equal instructions are shared (0.7), values are spilled where that is short (0.4), and cleared memory is
+# a call (0.2).
 x86_64-*)
 	llvm+=(disable-lsr max-store-memcpy=1 min-jump-table-entries=12 inline-call-penalty=30)
 	llvm+=(enable-pre=false disable-machine-cse disable-block-placement)
+	llvm+=(tail-merge-size=2 split-spill-mode=size max-store-memset=1)
 	;;
 esac
 # Nothing unwinds, so nothing reads the index for it. RELRO (0.2) protects nothing here: musl would have to ask the kernel for it, and
