@@ -29,6 +29,9 @@ pub struct Globals {
 }
 
 /// A command with its options.
+///
+/// Its number is a byte of its own. Otherwise it would be in the capacity of a vector, and take ten bytes of code at each place.
+#[repr(u8)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 #[allow(missing_docs)]
 pub enum Command {
