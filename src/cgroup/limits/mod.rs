@@ -16,6 +16,8 @@ pub mod v2;
 use knob::Controller;
 pub use read::{access, resources};
 
+use crate::text::names::word;
+
 /// The requests of `linux.resources`; the default requests nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
@@ -189,64 +191,68 @@ pub(in crate::cgroup) struct Member {
     what: ResourceField,
     /// The controller that it needs; `None` if it only changes how others are applied.
     pub(in crate::cgroup) controller: Option<Controller>,
-    /// The field below `linux.resources.`.
-    pub(in crate::cgroup) field: &'static str,
     rule: ValueRule,
+    /// Its field, and the file of cgroup v1 behind a space.
+    names: &'static str,
+}
+
+impl Member {
+    /// The field below `linux.resources.`.
+    pub(in crate::cgroup) fn field(&self) -> &'static str {
+        word(self.names, 0)
+    }
+
     /// The file of cgroup v1; for huge pages only the end of its name.
-    pub(in crate::cgroup) v1: &'static str,
+    pub(in crate::cgroup) fn v1(&self) -> &'static str {
+        word(self.names, 1)
+    }
 }
 
 /// All members, in the order of [`ResourceField`].
 static MEMBERS: [Member; 31] = {
     use ResourceField::*;
     use ValueRule::*;
-    const fn of(
-        controller: Controller,
-        what: ResourceField,
-        field: &'static str,
-        rule: ValueRule,
-        v1: &'static str,
-    ) -> Member {
-        Member { what, controller: Some(controller), field, rule, v1 }
+    const fn of(controller: Controller, what: ResourceField, rule: ValueRule, names: &'static str) -> Member {
+        Member { what, controller: Some(controller), rule, names }
     }
-    const fn manner(what: ResourceField, field: &'static str, rule: ValueRule) -> Member {
-        Member { what, controller: None, field, rule, v1: "" }
+    const fn manner(what: ResourceField, rule: ValueRule, names: &'static str) -> Member {
+        Member { what, controller: None, rule, names }
     }
     const CPU: Controller = Controller::Cpu;
     const IO: Controller = Controller::BlockIo;
     const MEMORY: Controller = Controller::Memory;
     [
-        of(Controller::Cpuset, Cpus, "cpu.cpus", Text, "cpuset.cpus"),
-        of(Controller::Cpuset, Mems, "cpu.mems", Text, "cpuset.mems"),
-        of(CPU, Shares, "cpu.shares", UnsignedOrUnset, "cpu.shares"),
-        of(CPU, Idle, "cpu.idle", Bit, "cpu.idle"),
-        of(CPU, Period, "cpu.period", UnsignedOrUnset, "cpu.cfs_period_us"),
-        of(CPU, Quota, "cpu.quota", Time, "cpu.cfs_quota_us"),
-        of(CPU, Burst, "cpu.burst", Unsigned, "cpu.cfs_burst_us"),
-        of(CPU, RealtimePeriod, "cpu.realtimePeriod", UnsignedOrUnset, "cpu.rt_period_us"),
-        of(CPU, RealtimeRuntime, "cpu.realtimeRuntime", SignedOrUnset, "cpu.rt_runtime_us"),
-        of(Controller::Pids, Pids, "pids.limit", Signed, "pids.max"),
-        of(IO, Weight, "blockIO.weight", Share, "blkio.weight"),
-        of(IO, LeafWeight, "blockIO.leafWeight", Share, "blkio.leaf_weight"),
-        of(IO, DeviceWeight, "blockIO.weightDevice", Items, "blkio.weight_device"),
-        of(IO, DeviceLeafWeight, "blockIO.weightDevice", Items, "blkio.leaf_weight_device"),
-        of(IO, ReadBps, "blockIO.throttleReadBpsDevice", Items, "blkio.throttle.read_bps_device"),
-        of(IO, WriteBps, "blockIO.throttleWriteBpsDevice", Items, "blkio.throttle.write_bps_device"),
-        of(IO, ReadIops, "blockIO.throttleReadIOPSDevice", Items, "blkio.throttle.read_iops_device"),
-        of(IO, WriteIops, "blockIO.throttleWriteIOPSDevice", Items, "blkio.throttle.write_iops_device"),
-        of(Controller::Hugetlb, Hugepages, "hugepageLimits", Items, "limit_in_bytes"),
-        of(Controller::NetCls, ClassId, "network.classID", Word, "net_cls.classid"),
-        of(Controller::NetPrio, Priority, "network.priorities", Items, "net_prio.ifpriomap"),
-        of(Controller::Rdma, Rdma, "rdma", Items, "rdma.max"),
-        of(MEMORY, UseHierarchy, "memory.useHierarchy", Boolean, "memory.use_hierarchy"),
-        of(MEMORY, Reservation, "memory.reservation", Bytes, "memory.soft_limit_in_bytes"),
-        of(MEMORY, Swappiness, "memory.swappiness", Percent, "memory.swappiness"),
-        of(MEMORY, DisableOomKiller, "memory.disableOOMKiller", Boolean, "memory.oom_control"),
-        of(MEMORY, Limit, "memory.limit", Bytes, "memory.limit_in_bytes"),
-        of(MEMORY, Swap, "memory.swap", Bytes, "memory.memsw.limit_in_bytes"),
-        manner(CheckBeforeUpdate, "memory.checkBeforeUpdate", Boolean),
-        manner(Kernel, "memory.kernel", Bytes),
-        manner(KernelTcp, "memory.kernelTCP", Bytes),
+        of(Controller::Cpuset, Cpus, Text, "cpu.cpus cpuset.cpus"),
+        of(Controller::Cpuset, Mems, Text, "cpu.mems cpuset.mems"),
+        of(CPU, Shares, UnsignedOrUnset, "cpu.shares cpu.shares"),
+        of(CPU, Idle, Bit, "cpu.idle cpu.idle"),
+        of(CPU, Period, UnsignedOrUnset, "cpu.period cpu.cfs_period_us"),
+        of(CPU, Quota, Time, "cpu.quota cpu.cfs_quota_us"),
+        of(CPU, Burst, Unsigned, "cpu.burst cpu.cfs_burst_us"),
+        of(CPU, RealtimePeriod, UnsignedOrUnset, "cpu.realtimePeriod cpu.rt_period_us"),
+        of(CPU, RealtimeRuntime, SignedOrUnset, "cpu.realtimeRuntime cpu.rt_runtime_us"),
+        of(Controller::Pids, Pids, Signed, "pids.limit pids.max"),
+        of(IO, Weight, Share, "blockIO.weight blkio.weight"),
+        of(IO, LeafWeight, Share, "blockIO.leafWeight blkio.leaf_weight"),
+        of(IO, DeviceWeight, Items, "blockIO.weightDevice blkio.weight_device"),
+        of(IO, DeviceLeafWeight, Items, "blockIO.weightDevice blkio.leaf_weight_device"),
+        of(IO, ReadBps, Items, "blockIO.throttleReadBpsDevice blkio.throttle.read_bps_device"),
+        of(IO, WriteBps, Items, "blockIO.throttleWriteBpsDevice blkio.throttle.write_bps_device"),
+        of(IO, ReadIops, Items, "blockIO.throttleReadIOPSDevice blkio.throttle.read_iops_device"),
+        of(IO, WriteIops, Items, "blockIO.throttleWriteIOPSDevice blkio.throttle.write_iops_device"),
+        of(Controller::Hugetlb, Hugepages, Items, "hugepageLimits limit_in_bytes"),
+        of(Controller::NetCls, ClassId, Word, "network.classID net_cls.classid"),
+        of(Controller::NetPrio, Priority, Items, "network.priorities net_prio.ifpriomap"),
+        of(Controller::Rdma, Rdma, Items, "rdma rdma.max"),
+        of(MEMORY, UseHierarchy, Boolean, "memory.useHierarchy memory.use_hierarchy"),
+        of(MEMORY, Reservation, Bytes, "memory.reservation memory.soft_limit_in_bytes"),
+        of(MEMORY, Swappiness, Percent, "memory.swappiness memory.swappiness"),
+        of(MEMORY, DisableOomKiller, Boolean, "memory.disableOOMKiller memory.oom_control"),
+        of(MEMORY, Limit, Bytes, "memory.limit memory.limit_in_bytes"),
+        of(MEMORY, Swap, Bytes, "memory.swap memory.memsw.limit_in_bytes"),
+        manner(CheckBeforeUpdate, Boolean, "memory.checkBeforeUpdate"),
+        manner(Kernel, Bytes, "memory.kernel"),
+        manner(KernelTcp, Bytes, "memory.kernelTCP"),
     ]
 };
 

@@ -151,11 +151,11 @@ impl Found {
 impl Member {
     /// The section of the document; `None` for a list outside of the sections.
     fn section(&self) -> Option<&'static str> {
-        self.field.split_once('.').map(|(section, _)| section)
+        self.field().split_once('.').map(|(section, _)| section)
     }
 
     fn find(section: Option<&str>, key: &str) -> Option<&'static Member> {
-        let name = |member: &Member| member.field.rsplit_once('.').map_or(member.field, |(_, key)| key);
+        let name = |member: &Member| member.field().rsplit_once('.').map_or(member.field(), |(_, key)| key);
         MEMBERS.iter().find(|member| member.section() == section && name(member).eq_ignore_ascii_case(key))
     }
 }

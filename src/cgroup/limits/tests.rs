@@ -77,7 +77,7 @@ fn every_field_is_read() {
 #[test]
 fn members_are_in_the_order_of_the_enum() {
     for (at, member) in MEMBERS.iter().enumerate() {
-        assert_eq!(at, member.what as usize, "{}", member.field);
+        assert_eq!(at, member.what as usize, "{}", member.field());
     }
 }
 

@@ -16,11 +16,11 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
     }
     for s in r.of(of) {
         let member = s.what.member();
-        let mut knob = Knob::new(member.field, member.v1, s.value());
+        let mut knob = Knob::new(member.field(), member.v1(), s.value());
         match s.what {
             ResourceField::Pids => knob = pids(s),
             ResourceField::Hugepages => {
-                knobs.extend(hugepages(s, member.v1));
+                knobs.extend(hugepages(s, member.v1()));
                 continue;
             }
             // Linux 5.0 replaced CFQ by BFQ, which has other files for the same weights and none for leaf weights.

@@ -18,7 +18,7 @@ pub fn knobs(of: Controller, r: &Resources) -> Result<Vec<Knob>> {
         knobs.extend(swap(r)?);
     }
     for s in r.of(of) {
-        let (field, as_on_v1, n) = (s.what.member().field, s.what.member().v1, s.n);
+        let (field, as_on_v1, n) = (s.what.member().field(), s.what.member().v1(), s.n);
         let (file, value) = match s.what {
             ResourceField::Cpus | ResourceField::Mems | ResourceField::Rdma | ResourceField::Idle => {
                 (as_on_v1, s.value())
