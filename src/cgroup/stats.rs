@@ -8,11 +8,10 @@ use nix::fcntl::OFlag;
 use super::Cgroup;
 use super::hierarchy::Hierarchy;
 use crate::json::value::Json;
+use crate::names;
 use crate::sys::file::{entries, open};
+use crate::text::names::NameTable;
 use crate::text::{Keep, Text};
-
-/// A member of the statistics.
-type StatPart = (&'static str, fn(&Cgroup) -> Json);
 
 type StatMembers = Vec<(&'static str, Json)>;
 
@@ -49,17 +48,17 @@ const HUGETLB_V2: Text = "usage current\n\
 impl Cgroup {
     /// The `data` of a `stats` event.
     pub fn stats(&self) -> Json {
-        const PARTS: [StatPart; 8] = [
-            ("cpu", Cgroup::cpu_stats),
-            ("cpuset", Cgroup::cpuset_stats),
-            ("memory", Cgroup::memory_stats),
-            ("pids", Cgroup::pids_stats),
-            ("blkio", Cgroup::block_stats),
-            ("hugetlb", Cgroup::hugetlb_stats),
-            ("intel_rdt", |_| Json::Object(Vec::new())),
-            ("network_interfaces", |_| Json::Null),
-        ];
-        Json::Object(PARTS.iter().map(|(key, part)| (*key, part(self))).collect())
+        static PARTS: NameTable<fn(&Cgroup) -> Json> = names! {
+            "cpu" => Cgroup::cpu_stats,
+            "cpuset" => Cgroup::cpuset_stats,
+            "memory" => Cgroup::memory_stats,
+            "pids" => Cgroup::pids_stats,
+            "blkio" => Cgroup::block_stats,
+            "hugetlb" => Cgroup::hugetlb_stats,
+            "intel_rdt" => |_| Json::Object(Vec::new()),
+            "network_interfaces" => |_| Json::Null,
+        };
+        Json::Object(PARTS.pairs().map(|(key, part)| (key, part(self))).collect())
     }
 
     fn either(&self, v1: &str) -> Option<(&Hierarchy, bool)> {

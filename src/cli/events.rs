@@ -15,10 +15,12 @@ use super::{print, units};
 use crate::cgroup::oom::Oom;
 use crate::error::{Context, Error, Quoted, Result, engine};
 use crate::json::value::Json;
+use crate::names;
 use crate::state::observe::Status;
 use crate::sys::entry::{STDOUT, write_all};
 use crate::sys::process::pidfd_open;
 use crate::sys::{clock, heap};
+use crate::text::names::NameTable;
 
 /// Prints the statistics once, or at each interval until the container has ended.
 pub fn run(globals: &Globals, id: &str, once: bool, interval: Option<&str>) -> Result<()> {
@@ -90,23 +92,22 @@ fn duration(text: &str) -> Result<Duration> {
 }
 
 fn nanoseconds(text: &str) -> Option<u64> {
-    const UNITS: [(&str, u64); 8] = [
-        ("ns", 1),
-        ("us", 1_000),
-        ("µs", 1_000),
-        ("μs", 1_000),
-        ("ms", 1_000_000),
-        ("s", 1_000_000_000),
-        ("m", 60_000_000_000),
-        ("h", 3_600_000_000_000),
-    ];
+    static UNITS: NameTable<u64> = names! {
+        "ns" => 1,
+        "us" => 1_000,
+        "µs" => 1_000,
+        "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+    };
     let (mut rest, mut sum) = (text, 0u64);
     while !rest.is_empty() {
         let (number, after) = units::split(rest);
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
-        let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        sum = sum.checked_add(units::times(number, *unit)?)?;
+        sum = sum.checked_add(units::times(number, UNITS.get(unit)?)?)?;
         rest = after;
     }
     Some(sum)

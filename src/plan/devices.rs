@@ -6,6 +6,8 @@ use super::inside_path::InsidePath;
 use super::mounts::{MountObject, MountStep};
 use super::validate::{Refusal, refuse};
 use crate::bundle::spec::{Device, DeviceKind, Spec};
+use crate::names;
+use crate::text::names::NameTable;
 use crate::text::{Keep, List};
 
 /// A device node to make.
@@ -35,14 +37,14 @@ pub struct DevStep {
 }
 
 /// config-linux.md, "Default Devices"; console and ptmx are made elsewhere.
-const DEFAULT: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
+static DEFAULT: NameTable<(u32, u32)> = names! {
+    "/dev/null" => (1, 3),
+    "/dev/zero" => (1, 5),
+    "/dev/full" => (1, 7),
+    "/dev/random" => (1, 8),
+    "/dev/urandom" => (1, 9),
+    "/dev/tty" => (5, 0),
+};
 
 /// The nodes to make in `/dev`, or all refusals.
 ///
@@ -51,9 +53,9 @@ pub fn compile(spec: &Spec, mounts: &[MountStep]) -> Result<Option<DevStep>, Vec
     if mounts.iter().any(|m| m.target.as_bytes() == b"dev" && matches!(m.what, MountObject::Bind { .. })) {
         return Ok(None);
     }
-    let mut nodes = Vec::with_capacity(DEFAULT.len() + spec.linux.devices.len());
+    let mut nodes = Vec::with_capacity(DEFAULT.values.len() + spec.linux.devices.len());
     let mut refusals = Vec::new();
-    for (path, major, minor) in DEFAULT {
+    for (path, (major, minor)) in DEFAULT.pairs() {
         if let Some(path) = InsidePath::new(path) {
             let kind = DeviceKind::Char;
             nodes.push(DeviceNode { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 });

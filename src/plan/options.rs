@@ -346,7 +346,8 @@ impl fmt::Display for Change {
         }
         let (deep, r) = if self.recursive { (ms::REC, "r") } else { (0, "") };
         let mut comma = if self.unasked == 0 { "" } else { "only " };
-        for (bit, on, off) in NAMES {
+        for (names, bit) in NAMES.pairs() {
+            let (on, off) = names.split_once(':').unwrap_or_default();
             let name = match (self.set & bit != 0, self.clear & bit != 0) {
                 (true, _) => on,
                 (false, true) => off,
@@ -375,14 +376,14 @@ impl fmt::Display for Change {
 }
 
 /// Attributes by their options; those of a whole tree have an `r` in front.
-static NAMES: [(u32, &str, &str); 6] = [
-    (attr::RDONLY, "ro", "rw"),
-    (attr::NOSUID, "nosuid", "suid"),
-    (attr::NODEV, "nodev", "dev"),
-    (attr::NOEXEC, "noexec", "exec"),
-    (attr::NODIRATIME, "nodiratime", "diratime"),
-    (attr::NOSYMFOLLOW, "nosymfollow", "symfollow"),
-];
+static NAMES: NameTable<u32> = names! {
+    "ro:rw" => attr::RDONLY,
+    "nosuid:suid" => attr::NOSUID,
+    "nodev:dev" => attr::NODEV,
+    "noexec:exec" => attr::NOEXEC,
+    "nodiratime:diratime" => attr::NODIRATIME,
+    "nosymfollow:symfollow" => attr::NOSYMFOLLOW,
+};
 
 fn write_names(f: &mut fmt::Formatter<'_>, wanted: &dyn Fn(Effect) -> bool) -> fmt::Result {
     let mut comma = "";

@@ -7,19 +7,21 @@ use crate::cgroup::limits::{ANY, DeviceRule, READ, ResourceField, Resources, Rul
 use crate::cgroup::place::unit::{Property, PropertyValue};
 use crate::error::{Error, Quoted, Result};
 use crate::json::pairs::Pairs;
+use crate::names;
+use crate::text::names::NameTable;
 use crate::text::search::cut;
 
-/// Numeric settings with a property, by its names on v2 and v1.
-const PROPERTIES: [(ResourceField, &str, &str); 8] = [
-    (ResourceField::Limit, "MemoryMax", "MemoryLimit"),
-    (ResourceField::Shares, "CPUWeight", "CPUShares"),
-    (ResourceField::Pids, "TasksMax", "TasksMax"),
-    (ResourceField::Quota, "CPUQuotaPerSecUSec", "CPUQuotaPerSecUSec"),
-    (ResourceField::Period, "CPUQuotaPeriodUSec", "CPUQuotaPeriodUSec"),
-    (ResourceField::Reservation, "MemoryLow", ""),
-    (ResourceField::Swap, "MemorySwapMax", ""),
-    (ResourceField::Weight, "IOWeight", "BlockIOWeight"),
-];
+/// Numeric settings with a property, by its names on v2 and v1 (`V2:V1`).
+static PROPERTIES: NameTable<ResourceField> = names! {
+    "MemoryMax:MemoryLimit" => ResourceField::Limit,
+    "CPUWeight:CPUShares" => ResourceField::Shares,
+    "TasksMax:TasksMax" => ResourceField::Pids,
+    "CPUQuotaPerSecUSec:CPUQuotaPerSecUSec" => ResourceField::Quota,
+    "CPUQuotaPeriodUSec:CPUQuotaPeriodUSec" => ResourceField::Period,
+    "MemoryLow:" => ResourceField::Reservation,
+    "MemorySwapMax:" => ResourceField::Swap,
+    "IOWeight:BlockIOWeight" => ResourceField::Weight,
+};
 
 /// The kernel's period of a quota, in microseconds.
 pub(in crate::cgroup) const DEFAULT_PERIOD: u64 = 100_000;
@@ -35,7 +37,8 @@ pub(in crate::cgroup) fn properties(
     let mut list: Vec<Property> = Vec::new();
     let mut set = |name: &str, n: u64| list.push((name.to_owned(), PropertyValue::U64(n)));
     let unlimited = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
-    for (what, on_v2, on_v1) in PROPERTIES {
+    for (names, what) in PROPERTIES.pairs() {
+        let (on_v2, on_v1) = names.split_once(':').unwrap_or_default();
         let name = if v2 { on_v2 } else { on_v1 };
         let Some(n) = r.number(what).filter(|_| !name.is_empty()) else { continue };
         let n = match what {
