@@ -21,12 +21,12 @@ aarch64-*) llvm+=(homogeneous-prolog-epilog machine-outliner-reruns=2 disable-ls
 x86_64-*)
 	llvm+=(disable-lsr max-store-memcpy=1 min-jump-table-entries=12 inline-call-penalty=30)
 	llvm+=(enable-pre=false disable-machine-cse disable-block-placement)
-	llvm+=(tail-merge-size=2 split-spill-mode=size max-store-memset=1)
+	llvm+=(tail-merge-size=1 split-spill-mode=size max-store-memset=1)
 	;;
 esac
 # Nothing unwinds, so nothing reads the index for it. RELRO (0.2) protects nothing here: musl would have to ask the kernel for it, and
-# does so only in its dynamic linker.
-lean=(-Clink-arg=--no-eh-frame-hdr -Crelro-level=off "-Clink-arg=-T$here/discard.ld")
+# does so only in its dynamic linker. With -O2 the linker shares the ends of texts (0.2).
+lean=(-Clink-arg=--no-eh-frame-hdr -Crelro-level=off -Clink-arg=-O2 "-Clink-arg=-T$here/discard.ld")
 cd "$top"
 mkdir -p "$out"
 "$here/cargo.sh" "$target" rustc --quiet --release --bin embrun -- -Clink-arg=-Map="$out/embrun.map" \

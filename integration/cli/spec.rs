@@ -104,7 +104,7 @@ fn spec_binds_a_pty_whose_access_it_cannot_limit() {
     for access in ["r", "w", "m", "rm"] {
         let device = format!("{host}:{access}");
         spec(&[], &device).fails(&format!(
-            "spec: --device {device}: the access to a pty cannot be limited (its owner and mode decide)"
+            "spec: --device {device}: the access to a pty cannot be limited (its owner decides)"
         ));
     }
     let name = host.strip_prefix("/dev/").unwrap();
@@ -115,7 +115,7 @@ fn spec_binds_a_pty_whose_access_it_cannot_limit() {
 #[test]
 fn spec_refuses_what_is_no_device_of_the_host() {
     let s = Scratch::new();
-    let form = "(write HOST[:PATH[:ACCESS]], with ACCESS of r, w and m)";
+    let form = "(write HOST[:PATH[:ACCESS]])";
     for (options, says) in [
         (&["/no/device"][..], "/no/device: no such file or directory (ENOENT)"),
         (&["/etc/passwd"], "/etc/passwd: /etc/passwd is no device"),

@@ -12,7 +12,7 @@ use crate::text::Text;
 use crate::text::search::cut;
 
 /// The hint of errors that a wrong form may cause.
-const FORM: &str = "write HOST[:PATH[:ACCESS]], with ACCESS of r, w and m";
+const FORM: &str = "write HOST[:PATH[:ACCESS]]";
 
 /// Devices as items of lists in a configuration; a comma precedes each item.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl DeviceItems {
         let pty = is_pty(&rule);
         // The default rules of every container allow all ptys.
         if pty && letters != usual && !(letters.contains('r') && letters.contains('w')) {
-            return Err(Error::new("the access to a pty cannot be limited").hint("its owner and mode decide"));
+            return Err(Error::new("the access to a pty cannot be limited").hint("its owner decides"));
         }
         // The source of a mount is relative to the bundle.
         if pty && !host.starts_with('/') {

@@ -2,7 +2,7 @@
 
 use super::{List, Text};
 
-/// NameTable and the value of each.
+/// Names and the value of each.
 ///
 /// All names are one text, so a name takes one byte more than its letters. A list of `&str` takes 16 bytes more for each.
 pub struct NameTable<T: 'static> {
