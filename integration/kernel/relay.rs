@@ -312,7 +312,8 @@ fn lost_output_takes_no_memory(t: &Test) {
     let script = format!("{}; {}; exit 5", print(100_000), print(8_000_000));
     for (c, command) in ways(t, &script) {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let (reader, mut input) = std::io::pipe().unwrap();
+        let (reader, input) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut input = File::from(input);
         let mut child = start(command, reader, full);
         let mut peak = || {
             costs_no_time(child.id());
