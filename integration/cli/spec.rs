@@ -104,7 +104,7 @@ fn spec_binds_a_pty_whose_access_it_cannot_limit() {
     for access in ["r", "w", "m", "rm"] {
         let device = format!("{host}:{access}");
         spec(&[], &device).fails(&format!(
-            "spec: --device {device}: the access to a pty cannot be limited (its owner decides)"
+            "spec: --device {device}: access to a pty cannot be limited (its owner decides)"
         ));
     }
     let name = host.strip_prefix("/dev/").unwrap();

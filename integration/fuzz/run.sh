@@ -2,7 +2,8 @@
 # Builds the fuzz targets, and runs them. cargo's stable compiler suffices: the counters are a pass of LLVM, and libFuzzer is
 # built with g++. Without root the targets that need it are left out, and counted.
 # usage: run.sh minutes N [TARGET...]   run the targets for N minutes together, and write the table of docs/fuzzing.md
-#        run.sh ci                      each target over its corpus, and for 20 s
+#        run.sh ci [SECONDS]            each target over the committed corpus, and for 20 s; the seed is always the same, so that a
+#                                       failure belongs to the change that is tested
 #        run.sh cmin [TARGET...]        reduce what runs have found to the committed corpora
 #        run.sh replay TARGET FILE...   run single inputs, such as one that a run has reported
 set -euo pipefail
@@ -12,7 +13,7 @@ export CARGO_TARGET_DIR=$cache/target
 mkdir -p "$cache/found" "$cache/logs"
 host=$(rustc -vV | sed -n 's/^host: //p')
 bin=$CARGO_TARGET_DIR/$host/release
-processors=$(nproc)
+processors=$(nproc) inputs=$cache/corpus seed=0
 mapfile -t all < <(basename -s .rs fuzz_targets/*.rs)
 
 build() {
@@ -25,14 +26,14 @@ build() {
 	export EMBRUN
 	./dictionaries.py "$cache/dictionaries"
 	for target in "${all[@]}"; do
-		mkdir -p "$cache/corpus/$target"
-		[ ! -e "corpus/$target.txt" ] || ./corpus.py unpack "corpus/$target.txt" "$cache/corpus/$target"
+		mkdir -p "$inputs/$target"
+		[ ! -e "corpus/$target.txt" ] || ./corpus.py unpack "corpus/$target.txt" "$inputs/$target"
 	done
 	# Real documents, which the corpora leave out because of their length.
 	local file
-	cp ../configs/*.json "$cache/corpus/config"
+	cp ../configs/*.json "$inputs/config"
 	for file in ../../seccomp-profiles/*.json; do
-		(printf seed && cat "$file") > "$cache/corpus/seccomp/$(basename "$file")"
+		(printf seed && cat "$file") > "$inputs/seccomp/$(basename "$file")"
 	done
 }
 
@@ -54,11 +55,11 @@ call() { # TARGET ARGUMENT...
 # One run. Strings that embrun keeps are never freed, so a run is short.
 slice() { # TARGET SECONDS
 	local target=$1 log=$cache/logs/$1 dictionary=$cache/dictionaries/$1.dict status=0
-	local options=(-max_total_time="$2" -timeout=60 -rss_limit_mb=4000 -detect_leaks=0 -print_final_stats=1 -reload=0)
+	local options=(-seed="$seed" -max_total_time="$2" -timeout=60 -rss_limit_mb=4000 -detect_leaks=0 -print_final_stats=1 -reload=0)
 	# A drawn tree or specification takes hundreds of bytes from the beginning.
 	case $target in devices | resolve | spec) options+=(-len_control=0 -max_len=512) ;; esac
 	[ ! -e "$dictionary" ] || options+=(-dict="$dictionary")
-	call "$target" "${options[@]}" -artifact_prefix="$cache/found/$target-" "$cache/corpus/$target" > "$log" 2>&1 || status=$?
+	call "$target" "${options[@]}" -artifact_prefix="$cache/found/$target-" "$inputs/$target" > "$log" 2>&1 || status=$?
 	local executed covered
 	executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
 	covered=$(grep -aoE ' cov: [0-9]+' "$log" | tail -n 1 | tr -dc 0-9)
@@ -83,7 +84,7 @@ everything() { # SECONDS TARGET...
 	local seconds=$1
 	shift
 	export -f slice call
-	export cache bin
+	export cache bin inputs seed
 	printf '%s\n' "$@" | xargs -P "$processors" -I '{}' bash -c 'slice {} '"$seconds"
 }
 
@@ -91,8 +92,8 @@ table() {
 	echo "| target | executions | inputs in the corpus | bytes | edges |"
 	echo "|---|---|---|---|---|"
 	for target in "$@"; do
-		awk -F '\t' -v target="$target" -v inputs="$(find "$cache/corpus/$target" -type f | wc -l)" \
-			-v bytes="$(find "$cache/corpus/$target" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }')" \
+		awk -F '\t' -v target="$target" -v inputs="$(find "$inputs/$target" -type f | wc -l)" \
+			-v bytes="$(find "$inputs/$target" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }')" \
 			'$1 == target { n += $2; if ($3 > most) most = $3 }
 			END { printf "| `%s` | %d | %d | %d | %d |\n", target, n, inputs, bytes, most }' "$cache/runs.tsv"
 	done
@@ -126,11 +127,14 @@ minutes)
 	exit $status
 	;;
 ci)
+	# What other runs have found stays out.
+	inputs=$cache/committed seed=1
+	rm -rf "$inputs"
 	build
 	mapfile -t targets < <(usable "${all[@]}")
 	rm -f "$cache/runs.tsv"
 	status=0
-	everything 20 "${targets[@]}" || status=1
+	everything "${1:-20}" "${targets[@]}" || status=1
 	table "${targets[@]}"
 	exit $status
 	;;
@@ -151,7 +155,7 @@ replay)
 	call "$@"
 	;;
 *)
-	sed -n '2,8s/^# //p' "$0" >&2
+	sed -n '2,9s/^# //p' "$0" >&2
 	exit 2
 	;;
 esac

@@ -41,7 +41,7 @@ fn set_user_id_program_is_refused(t: &Test) {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=1000", "--regid=1000", "--clear-groups", "--"]).arg(&program).args(words);
             let said = t.finish(command).exits(1);
-            let says = "the program has the set-user-ID or set-group-ID bit";
+            let says = "set-user-ID and set-group-ID are refused";
             assert!(said.stderr.contains(says), "{mode:o} {words:?}: {}", said.stderr);
             assert_eq!(said.stdout, "");
         }

@@ -72,7 +72,7 @@ pub fn main(argv: impl Iterator<Item = &'static CStr>) -> u8 {
 fn obey(argv: impl Iterator<Item = &'static CStr>) -> std::result::Result<u8, Misuse> {
     if crate::sys::entry::is_set_id() {
         // The caller chooses the configuration, so any user of the host could become the file's owner.
-        return Err(Error::new("the program has the set-user-ID or set-group-ID bit (chmod 0755)").into());
+        return Err(Error::new("set-user-ID and set-group-ID are refused (chmod 0755)").into());
     }
     let mut words: Vec<&'static str> = Vec::new();
     argv.for_each(|word| words.push(text::of(word)));

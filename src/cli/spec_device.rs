@@ -48,7 +48,7 @@ impl DeviceItems {
         let pty = is_pty(&rule);
         // The default rules of every container allow all ptys.
         if pty && letters != usual && !(letters.contains('r') && letters.contains('w')) {
-            return Err(Error::new("the access to a pty cannot be limited").hint("its owner decides"));
+            return Err(Error::new("access to a pty cannot be limited").hint("its owner decides"));
         }
         // The source of a mount is relative to the bundle.
         if pty && !host.starts_with('/') {

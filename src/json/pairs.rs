@@ -62,14 +62,15 @@ impl Pairs {
             rest = &rest[rest.find('"')?..];
             let mut end = 1;
             // Jump to the next special byte, because a string may be long.
-            while let Some(at) = rest.as_bytes()[end..].iter().position(value::is_special) {
+            while let Some(at) = rest.as_bytes().get(end..)?.iter().position(value::is_special) {
                 end += at;
                 if rest.as_bytes()[end] == b'"' {
                     break;
                 }
                 end += 2;
             }
-            let (token, after) = rest.split_at(end + 1);
+            // The last string of a broken document has no end.
+            let (token, after) = rest.split_at_checked(end + 1)?;
             rest = after;
             Some(token)
         })

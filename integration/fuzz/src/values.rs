@@ -158,6 +158,8 @@ fn times(text: &str, unit: u64) -> Option<u64> {
 
 /// Many zeros in front make no number too long.
 fn leading_zeros(text: &str, unit: u64) -> Option<u64> {
-    let less = text.strip_prefix('0').filter(|rest| rest.len() > 11)?;
+    let less = text
+        .strip_prefix('0')
+        .filter(|rest| rest.len() > 11 && rest.starts_with(|c: char| c.is_ascii_digit()))?;
     times(less, unit)
 }

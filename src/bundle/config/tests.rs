@@ -307,3 +307,13 @@ fn classes_of_service_and_network_devices_are_read() {
     let devices: Vec<_> = s.linux.net_devices.iter().map(|d| (d.host, d.name)).collect();
     assert_eq!(devices, [("eth0", None), ("eth1", Some("e%d"))]);
 }
+
+#[test]
+fn no_beginning_of_a_configuration_is_one() {
+    let whole = br#"{"ociVersion":"1.0.2","root":{"path":"r"},"annotations":{"a":"b\n","":"\"c"}}"#;
+    for end in 0..whole.len() {
+        parse(whole[..end].to_vec().keep()).unwrap_err();
+        // A byte that is no UTF-8 ends the reading, too.
+        parse([&whole[..end], b"\xc9\"}}"].concat().keep()).unwrap_err();
+    }
+}
