@@ -63,6 +63,8 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("damage::fully_damaged_state_is_deleted_with_force", "runc", OURS),
     ("damage::rebuilt_state_does_not_touch_the_cgroup_of_another_container", "crun", OURS),
     ("damage::rebuilt_state_does_not_touch_the_cgroup_of_another_container", "runc", OURS),
+    ("damage::run_deletes_its_container_whose_state_is_damaged", "crun", OURS),
+    ("damage::run_deletes_its_container_whose_state_is_damaged", "runc", OURS),
     ("damage::list_shows_the_others_beside_a_damaged_container", "crun", OURS),
     ("damage::list_shows_the_others_beside_a_damaged_container", "runc", OURS),
     ("devices::device_denied_after_a_wildcard_cannot_be_opened", "crun", "the denial has no effect on v1"),

@@ -39,13 +39,15 @@ fn hosts() -> [HostFacts; 2] {
     [facts(V2), HostFacts { user: Some(user), ..facts(HYBRID) }]
 }
 
-fn request(bits: u8) -> CreateRequest {
+fn request(bits: u8, spec: &Spec) -> CreateRequest {
     let is = |bit: u8| bits & 1 << bit != 0;
+    // Without a mount namespace the command line asks for no notify socket.
+    let notifies = is(6) && spec.linux.namespace(NamespaceKind::Mount).is_some();
     CreateRequest {
         id: "web",
         bundle: "/b",
         rootfs: "/b/r",
-        notify: is(6).then_some("/run/embrun/web/notify/inside"),
+        notify: notifies.then_some("/run/embrun/web/notify/inside"),
         no_pivot: is(0),
         keyring: is(1).then_some("_ses.web.0"),
         await_start: is(2),
@@ -76,7 +78,7 @@ pub fn judge_request(spec: &Spec, bits: u8) -> usize {
 
 fn judge_host(spec: &Spec, bits: u8, facts: &HostFacts) -> usize {
     let mut planned = 0;
-    let compile = || create::compile(spec, &request(bits), facts);
+    let compile = || create::compile(spec, &request(bits, spec), facts);
     match (compile(), compile()) {
         (Ok(plan), Ok(same)) => {
             planned += 1;

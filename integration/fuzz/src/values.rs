@@ -146,20 +146,15 @@ fn times(text: &str, unit: u64) -> Option<u64> {
         [whole, part] => (whole, part),
         _ => return None,
     };
-    let digits = format!("{whole}{part}");
-    let digits = digits.strip_prefix('+').filter(|_| whole.len() > 1).unwrap_or(&digits);
-    if digits.is_empty() || part.len() > 9 || digits.len() > 29 || !digits.bytes().all(|b| b.is_ascii_digit())
+    let unsigned = whole.strip_prefix('+').filter(|rest| !rest.is_empty()).unwrap_or(whole);
+    let digits = format!("{unsigned}{part}");
+    // Zeros in front make no number too long.
+    let short = digits.trim_start_matches('0');
+    if digits.is_empty() || part.len() > 9 || short.len() > 29 || !digits.bytes().all(|b| b.is_ascii_digit())
     {
-        return None.or_else(|| leading_zeros(text, unit));
+        return None;
     }
-    let n = digits.parse::<u128>().ok()?.checked_mul(unit.into())? / 10u128.pow(part.len() as u32);
+    let n =
+        format!("0{short}").parse::<u128>().ok()?.checked_mul(unit.into())? / 10u128.pow(part.len() as u32);
     n.try_into().ok()
-}
-
-/// Many zeros in front make no number too long.
-fn leading_zeros(text: &str, unit: u64) -> Option<u64> {
-    let less = text
-        .strip_prefix('0')
-        .filter(|rest| rest.len() > 11 && rest.starts_with(|c: char| c.is_ascii_digit()))?;
-    times(less, unit)
 }
