@@ -116,6 +116,8 @@ pub fn after(status: Status, verb: Verb) -> Option<Status> {
         (Verb::Create | Verb::Run, _) => None,
         (Verb::Delete, Stopped | Created) => Some(Absent),
         (Verb::Delete, _) => None,
+        // As with runc, it prints no more than the header.
+        (Verb::Ps, Stopped) => Some(Stopped),
         (_, Stopped) => None,
         (Verb::Kill, _) => Some(Stopped),
         (Verb::Terminate, Created) => Some(Stopped),
